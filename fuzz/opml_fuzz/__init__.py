@@ -1,0 +1,1 @@
+"""Where spec, fast implementation and judge meet: fuzzing, proofs, vectors."""

@@ -1,0 +1,1 @@
+"""The fast implementation of opML: machine, models, players, command line."""

@@ -1,0 +1,1 @@
+"""The executable specification of opML: read `spec/README.md` first."""

@@ -1,0 +1,26 @@
+"""What every test may rely on: fixed Hypothesis profiles and the data that the project does not ship."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+for name, examples in (("dev", 50), ("ci", 100), ("nightly", 5_000)):
+    settings.register_profile(
+        name, max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder `../shared/data`; absent it skips, but under CI=true it fails."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail("../shared/data is missing")
+        pytest.skip("needs ../shared/data, which is not part of the project")
+    return folder
