@@ -1,0 +1,108 @@
+"""An Ethereum node inside the process: py-evm under Prague rules, one block a transaction.
+
+The only file that imports py-evm; `chain.py` states what it has to offer. Transactions are not signed: who sends is an
+argument. Gas is free (base fee and gas price 0), so that balances show the contracts' money alone, but it is metered as on the
+main net: intrinsic gas, cold and warm accesses, refunds, the calldata floor of EIP-7623.
+
+*Source*: the Prague fork of py-evm; EIP-2929, EIP-3529, EIP-7623.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import cast
+
+os.environ.setdefault("ETH_HASH_BACKEND", "pysha3")  # ten times as fast as the default backend; read at the first import below
+
+from eth.abc import ComputationAPI, SignedTransactionAPI
+from eth.constants import BLANK_ROOT_HASH, CREATE_CONTRACT_ADDRESS, ZERO_ADDRESS, ZERO_HASH32
+from eth.db.atomic import AtomicDB
+from eth.vm.execution_context import ExecutionContext
+from eth.vm.forks.prague.state import PragueState
+from eth.vm.forks.prague.transactions import PragueTransactionBuilder
+from eth.vm.message import Message
+from eth.vm.spoof import SpoofTransaction
+from eth_typing import Address, BlockNumber, Hash32
+
+from evm_arbiter.node import Outcome, RawLog
+
+CHAIN_ID = 1337
+BLOCK_GAS_LIMIT = 36_000_000  # gas. Source: main net in 2025, when Prague went live
+TRANSACTION_GAS_LIMIT = 2**24  # gas (= 16,777,216). Source: the cap of EIP-7825, so that what passes here passes there
+MAX_REFUND_QUOTIENT = 5  # Source: EIP-3529
+
+
+class EmbeddedNode:
+    """The state of one chain; see `Node` for what each method does."""
+
+    def __init__(self, balances_wei: Sequence[tuple[bytes, int]], start_time: int) -> None:
+        self._database = AtomicDB()
+        self._block_number = 0
+        self._state = PragueState(self._database, self._context(start_time), BLANK_ROOT_HASH)
+        for address, wei in balances_wei:
+            self._state.set_balance(Address(address), wei)
+
+    def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Outcome:
+        self._block_number += 1
+        self._state.execution_context = self._context(time)
+        self._state.lock_changes()
+        unsigned = PragueTransactionBuilder.create_unsigned_transaction(
+            nonce=self._state.get_nonce(Address(sender)),
+            gas_price=0,
+            gas=TRANSACTION_GAS_LIMIT,
+            to=CREATE_CONTRACT_ADDRESS if to is None else Address(to),
+            value=value_wei,
+            data=data,
+        )
+        unsigned_from = SpoofTransaction(unsigned, from_=sender)  # has all that a signed one has, but no class says so
+        computation = self._state.apply_transaction(cast(SignedTransactionAPI, unsigned_from))
+        burnt = TRANSACTION_GAS_LIMIT - computation.get_gas_remaining()
+        refund = min(computation.get_gas_refund(), burnt // MAX_REFUND_QUOTIENT)
+        return _outcome(computation, burnt - refund + computation.data_floor_gas)
+
+    def call(self, sender: bytes, to: bytes, data: bytes, time: int) -> Outcome:
+        self._state.execution_context = self._context(time)
+        self._state.lock_changes()
+        before = self._state.snapshot()
+        message = Message(TRANSACTION_GAS_LIMIT, Address(to), Address(sender), 0, data, self._state.get_code(Address(to)))
+        transaction = self._state.get_transaction_context_class()(gas_price=0, origin=Address(sender))
+        computation = self._state.computation_class.apply_message(self._state, message, transaction)
+        self._state.revert(before)
+        self._state.clear_transient_storage()
+        return _outcome(computation, computation.get_gas_used())
+
+    def balance_wei(self, address: bytes) -> int:
+        return int(self._state.get_balance(Address(address)))
+
+    def code(self, address: bytes) -> bytes:
+        return bytes(self._state.get_code(Address(address)))
+
+    def snapshot(self) -> bytes:
+        self._state.lock_changes()
+        self._state.persist()
+        return bytes(self._state.state_root)
+
+    def restore(self, snapshot: bytes) -> None:
+        self._state = PragueState(self._database, self._state.execution_context, Hash32(snapshot))
+
+    def _context(self, time: int) -> ExecutionContext:
+        return ExecutionContext(
+            coinbase=ZERO_ADDRESS,
+            timestamp=time,
+            block_number=BlockNumber(self._block_number),
+            difficulty=0,
+            mix_hash=ZERO_HASH32,
+            gas_limit=BLOCK_GAS_LIMIT,
+            prev_hashes=(),
+            chain_id=CHAIN_ID,
+            base_fee_per_gas=0,
+            excess_blob_gas=0,
+        )
+
+
+def _outcome(computation: ComputationAPI, gas_used: int) -> Outcome:
+    logs = tuple(
+        RawLog(bytes(address), tuple(topic.to_bytes(32, "big") for topic in topics), bytes(data))
+        for address, topics, data in computation.get_log_entries()
+    )
+    created = computation.msg.storage_address if computation.msg.is_create else None
+    return Outcome(computation.is_success, gas_used, bytes(computation.output), logs, created)
