@@ -1,0 +1,19 @@
+"""The one hash: Keccak-256 with the original padding, as in Ethereum (not the SHA3-256 of FIPS 202).
+
+*Source*: The Keccak reference, version 3.0; Ethereum Yellow Paper, appendix "Symbols" (KEC).
+"""
+
+import sha3
+
+HASH_BYTES = 32
+
+
+def keccak256(data: bytes) -> bytes:
+    """32 bytes that nobody can find a second preimage for."""
+    digest: bytes = sha3.keccak_256(data).digest()
+    return digest
+
+
+def hash_pair(left: bytes, right: bytes) -> bytes:
+    """`H(left, right)`: a node of a Merkle tree."""
+    return keccak256(left + right)
