@@ -1,0 +1,75 @@
+"""The rules of the house that a machine can check: imports, line budgets, no traces, wheel contents."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C and assembly; raising one is a reviewed change
+    "spec/opml_spec": 2_500,
+    "opml_min": 4_500,
+    "evm_arbiter": 1_500,
+    "fuzz/opml_fuzz": 2_500,
+}
+SOURCES = {".py", ".vy", ".c", ".S"}
+GENERATED = {"sigmoid_table.h"}
+
+
+def tracked() -> list[Path]:
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True).stdout.decode().split("\0")
+    return [REPOSITORY / name for name in names if name and (REPOSITORY / name).is_file()]
+
+
+def test_import_rules() -> None:
+    """The three minds import nothing from one another, chapters only earlier ones, one file py-evm."""
+    done = subprocess.run([Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_only_one_file_imports_py_evm() -> None:
+    importers = [p for p in tracked() if p.suffix == ".py" and "tests" not in p.parts and re.search(r"^\s*(from|import) eth\b", p.read_text(), re.M)]
+    assert [p.name for p in importers] == ["embedded.py"]
+
+
+@pytest.mark.parametrize(("part", "budget"), LINE_BUDGETS.items())
+def test_line_budget(part: str, budget: int) -> None:
+    lines = sum(
+        sum(bool(line.strip()) for line in path.read_text().splitlines())
+        for path in tracked()
+        if path.is_relative_to(REPOSITORY / part) and path.suffix in SOURCES and path.name not in GENERATED
+    )
+    assert 0 < lines <= budget
+
+
+def test_file_names_say_what_is_inside() -> None:
+    assert not [p for p in tracked() if p.stem in {"utils", "util", "common", "helpers", "helper", "manager", "misc"}]
+
+
+def test_no_path_of_this_machine() -> None:
+    """No tracked text names an absolute path of the checkout or of a home directory."""
+    for path in tracked():
+        if path.suffix in {".py", ".md", ".toml", ".vy", ".c", ".h", ".json", ".yml", ""} and path.stat().st_size < 1 << 20:
+            assert str(REPOSITORY.parent) + "/" not in path.read_text(errors="replace"), path
+
+
+def test_wheel_holds_the_four_packages_and_their_data(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, REPOSITORY], check=True, capture_output=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert tops == {"opml_spec", "opml_min", "evm_arbiter", "opml_fuzz"}
+    for needed in (
+        "opml_spec/py.typed",
+        "opml_min/guest/guest.elf",
+        "opml_min/embedded/embedded.opml",
+        "evm_arbiter/artefacts/arbiter.json",
+        "evm_arbiter/artefacts/game.json",
+    ):
+        assert needed in names
