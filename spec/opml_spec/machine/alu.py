@@ -1,0 +1,29 @@
+"""Instructions that compute: rd ← meaning(a, b), where a is register rs1 and b is register rs2 or the immediate.
+
+The meaning takes two integers in `[0, 2^64)` and gives an integer, of any size; writing rd wraps it. So ADD and ADDI are two
+encodings of one meaning, and the meanings are functions that a test can call and a prover can run on symbols.
+"""
+
+from collections.abc import Callable
+
+from opml_spec.machine.formats import Operands
+from opml_spec.machine.state import MachineState
+from opml_spec.machine.table import add_row
+from opml_spec.words import wrap
+
+Meaning = Callable[[int, int], int]
+
+
+def computes(name: str, encoding: str) -> Callable[[Meaning], Meaning]:
+    """The function below is the meaning of this instruction."""
+    b_is_register = "rs2" in encoding
+
+    def enter(meaning: Meaning) -> Meaning:
+        def execute(state: MachineState, op: Operands) -> MachineState:
+            b = state.x[op.rs2] if b_is_register else wrap(op.imm)
+            return state.retire(state.pc + 4, op.rd, meaning(state.x[op.rs1], b))
+
+        add_row(name, encoding, "{rd}, {rs1}, {rs2}" if b_is_register else "{rd}, {rs1}, {imm}", execute, meaning)
+        return meaning
+
+    return enter

@@ -1,0 +1,12 @@
+"""The 65 instructions of RV64IM, one file a family.
+
+*Source*: The RISC-V Instruction Set Manual, Volume I: "RV32I", "RV64I", "M", "Instruction Set Listings"; spec/README.md 1.3 and 1.4.
+"""
+
+from opml_spec.machine.instructions import control, integer, loads_stores, multiply, system, upper, word
+from opml_spec.machine.table import TABLE, Instruction
+
+INSTRUCTIONS: tuple[Instruction, ...] = tuple(TABLE)
+"""In the order of the families. No word matches two rows (proved in `fuzz/`)."""
+
+__all__ = ["INSTRUCTIONS", "control", "integer", "loads_stores", "multiply", "system", "upper", "word"]

@@ -1,0 +1,85 @@
+"""Jumps and branches. A target that is no multiple of 4 traps the jump itself, and then nothing is linked."""
+
+from collections.abc import Callable
+
+from opml_spec.machine.formats import Operands
+from opml_spec.machine.state import Cause, MachineState
+from opml_spec.machine.table import add_row
+from opml_spec.words import flag, signed, wrap
+
+Target = Callable[[int, int, int], int]
+Condition = Callable[[int, int], int]
+
+
+def jump(state: MachineState, target: int, rd: int = 0) -> MachineState:
+    """Go to the target, and write the address of the next instruction to rd."""
+    if target % 4:
+        return state.trap(Cause.INSTRUCTION_ADDRESS_MISALIGNED)
+    return state.retire(target, rd, state.pc + 4)
+
+
+def jumps(name: str, encoding: str, syntax: str) -> Callable[[Target], Target]:
+    """The function below, of pc, register rs1 and immediate, gives the target."""
+
+    def enter(meaning: Target) -> Target:
+        def execute(state: MachineState, op: Operands) -> MachineState:
+            return jump(state, meaning(state.pc, state.x[op.rs1], op.imm), op.rd)
+
+        add_row(name, encoding, syntax, execute, meaning)
+        return meaning
+
+    return enter
+
+
+def branches(name: str, encoding: str) -> Callable[[Condition], Condition]:
+    """The function below, of registers rs1 and rs2, gives 1 if the branch is taken."""
+
+    def enter(meaning: Condition) -> Condition:
+        def execute(state: MachineState, op: Operands) -> MachineState:
+            taken = meaning(state.x[op.rs1], state.x[op.rs2])
+            return jump(state, state.pc + op.imm) if taken else state.retire(state.pc + 4)
+
+        add_row(name, encoding, "{rs1}, {rs2}, {imm}", execute, meaning)
+        return meaning
+
+    return enter
+
+
+@jumps("jal ", "imm[20|10:1|11|19:12] rd 1101111", "{rd}, {imm}")
+def jal(pc: int, a: int, imm: int) -> int:
+    return pc + imm
+
+
+@jumps("jalr", "imm[11:0] rs1 000 rd 1100111", "{rd}, {imm}({rs1})")
+def jalr(pc: int, a: int, imm: int) -> int:
+    return wrap(a + imm) & ~1
+
+
+@branches("beq ", "imm[12|10:5] rs2 rs1 000 imm[4:1|11] 1100011")
+def beq(a: int, b: int) -> int:
+    return flag(a == b)
+
+
+@branches("bne ", "imm[12|10:5] rs2 rs1 001 imm[4:1|11] 1100011")
+def bne(a: int, b: int) -> int:
+    return flag(a != b)
+
+
+@branches("blt ", "imm[12|10:5] rs2 rs1 100 imm[4:1|11] 1100011")
+def blt(a: int, b: int) -> int:
+    return flag(signed(a) < signed(b))
+
+
+@branches("bge ", "imm[12|10:5] rs2 rs1 101 imm[4:1|11] 1100011")
+def bge(a: int, b: int) -> int:
+    return flag(signed(a) >= signed(b))
+
+
+@branches("bltu", "imm[12|10:5] rs2 rs1 110 imm[4:1|11] 1100011")
+def bltu(a: int, b: int) -> int:
+    return flag(a < b)
+
+
+@branches("bgeu", "imm[12|10:5] rs2 rs1 111 imm[4:1|11] 1100011")
+def bgeu(a: int, b: int) -> int:
+    return flag(a >= b)

@@ -1,0 +1,69 @@
+"""Multiplication and division. The manual's special cases of division follow from `quotient(n, 0) = −1` and from wrapping."""
+
+from opml_spec.machine.alu import computes
+from opml_spec.words import bits, quotient, remainder, signed
+
+
+@computes("mul   ", "0000001 rs2 rs1 000 rd 0110011")
+def mul(a: int, b: int) -> int:
+    return a * b
+
+
+@computes("mulh  ", "0000001 rs2 rs1 001 rd 0110011")
+def mulh(a: int, b: int) -> int:
+    return signed(a) * signed(b) >> 64
+
+
+@computes("mulhsu", "0000001 rs2 rs1 010 rd 0110011")
+def mulhsu(a: int, b: int) -> int:
+    return signed(a) * b >> 64
+
+
+@computes("mulhu ", "0000001 rs2 rs1 011 rd 0110011")
+def mulhu(a: int, b: int) -> int:
+    return a * b >> 64
+
+
+@computes("div   ", "0000001 rs2 rs1 100 rd 0110011")
+def div(a: int, b: int) -> int:
+    return quotient(signed(a), signed(b))
+
+
+@computes("divu  ", "0000001 rs2 rs1 101 rd 0110011")
+def divu(a: int, b: int) -> int:
+    return quotient(a, b)
+
+
+@computes("rem   ", "0000001 rs2 rs1 110 rd 0110011")
+def rem(a: int, b: int) -> int:
+    return remainder(signed(a), signed(b))
+
+
+@computes("remu  ", "0000001 rs2 rs1 111 rd 0110011")
+def remu(a: int, b: int) -> int:
+    return remainder(a, b)
+
+
+@computes("mulw  ", "0000001 rs2 rs1 000 rd 0111011")
+def mulw(a: int, b: int) -> int:
+    return signed(a * b, 32)
+
+
+@computes("divw  ", "0000001 rs2 rs1 100 rd 0111011")
+def divw(a: int, b: int) -> int:
+    return signed(quotient(signed(a, 32), signed(b, 32)), 32)
+
+
+@computes("divuw ", "0000001 rs2 rs1 101 rd 0111011")
+def divuw(a: int, b: int) -> int:
+    return signed(quotient(bits(a, 31, 0), bits(b, 31, 0)), 32)
+
+
+@computes("remw  ", "0000001 rs2 rs1 110 rd 0111011")
+def remw(a: int, b: int) -> int:
+    return signed(remainder(signed(a, 32), signed(b, 32)), 32)
+
+
+@computes("remuw ", "0000001 rs2 rs1 111 rd 0111011")
+def remuw(a: int, b: int) -> int:
+    return signed(remainder(bits(a, 31, 0), bits(b, 31, 0)), 32)

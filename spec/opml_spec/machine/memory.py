@@ -1,0 +1,103 @@
+"""The memory: 2^40 bytes in four quarters, read and written as little-endian numbers, on top of a Merkle tree.
+
+A memory is a value: `store` gives another one. All accesses go through `leaf` and `set_leaf`, so whoever overrides `leaf` sees exactly
+what an instruction touches; witnesses are made and checked that way. What may be touched is the instructions' business, not the memory's.
+
+*Source*: spec/README.md 1.2 and 1.4.
+"""
+
+from collections.abc import Mapping
+from typing import Self
+
+from attrs import evolve, field, frozen
+
+from opml_spec.errors import MemoryOutside, SegmentOverlap
+from opml_spec.machine import merkle
+from opml_spec.machine.merkle import DEPTH, LEAF_BYTES, Node
+from opml_spec.words import wrap
+
+MEMORY_BYTES = 1 << 40
+QUARTER_BYTES = 1 << 38
+QUARTER_HEIGHT = 33  # the root of a quarter is node (33, 0 … 3)
+CARRY_HEIGHT = 34  # the carry root, H(io_root, state_root), is node (34, 1)
+
+SCRATCH = 0x00_0000_0000
+MODEL = 0x40_0000_0000
+IO = 0x80_0000_0000
+STATE = 0xC0_0000_0000
+
+
+@frozen
+class Memory:
+    """Bytes by address; two memories are equal iff their roots are."""
+
+    tree: Node = field(default=merkle.ZERO[DEPTH], eq=merkle.hash_of)
+
+    @classmethod
+    def from_segments(cls, segments: Mapping[int, bytes]) -> Self:
+        """The memory that holds these bytes at these addresses, and zeros everywhere else."""
+        leaves: dict[int, bytearray] = {}
+        free_from = 0
+        for address, data in sorted(segments.items()):
+            if not 0 <= address <= MEMORY_BYTES - len(data):
+                raise MemoryOutside(f"a segment at {address:#x}")
+            if address < free_from:
+                raise SegmentOverlap(f"at {address:#x}")
+            free_from = address + len(data)
+            for start in range(-(address % LEAF_BYTES), len(data), LEAF_BYTES):  # where in `data` each leaf begins
+                here = data[max(start, 0) : start + LEAF_BYTES]
+                offset = max(-start, 0)
+                leaf = leaves.setdefault((address + start) // LEAF_BYTES, bytearray(LEAF_BYTES))
+                leaf[offset : offset + len(here)] = here
+        return cls(merkle.plant({index: bytes(leaf) for index, leaf in leaves.items()}))
+
+    @property
+    def root(self) -> bytes:
+        return merkle.hash_of(self.tree)
+
+    def load(self, address: int, size: int) -> int:
+        """The number in `size` bytes; it may begin in one leaf and end in the next."""
+        index, offset = divmod(address, LEAF_BYTES)
+        window = self.leaf(index)
+        if offset + size > LEAF_BYTES:
+            window += self.leaf(index + 1)
+        return int.from_bytes(window[offset : offset + size], "little")
+
+    def store(self, address: int, size: int, value: int) -> Self:
+        """The memory with the low `size` bytes of `value` there. The second leaf is read and written after the first was written."""
+        index, offset = divmod(address, LEAF_BYTES)
+        data = wrap(value, 8 * size).to_bytes(size, "little")
+        here, beyond = data[: LEAF_BYTES - offset], data[LEAF_BYTES - offset :]
+        memory = self.overwrite(index, offset, here)
+        return memory.overwrite(index + 1, 0, beyond) if beyond else memory
+
+    def overwrite(self, index: int, offset: int, data: bytes) -> Self:
+        """The memory with these bytes inside one leaf."""
+        leaf = self.leaf(index)
+        return self.set_leaf(index, leaf[:offset] + data + leaf[offset + len(data) :])
+
+    def leaf(self, index: int) -> bytes:
+        """The 32 bytes from address `32 · index`."""
+        return merkle.hash_of(self.subtree(0, index))  # a leaf is its own hash
+
+    def set_leaf(self, index: int, leaf: bytes) -> Self:
+        return self.set_subtree(0, index, leaf)
+
+    def siblings(self, index: int) -> tuple[bytes, ...]:
+        """The 35 hashes that prove a leaf, lowest first."""
+        return merkle.siblings(self.tree, 0, inside(0, index))
+
+    def subtree(self, height: int, index: int) -> Node:
+        """A part of the memory: a quarter, the carry, …"""
+        return merkle.find(self.tree, height, inside(height, index))
+
+    def set_subtree(self, height: int, index: int, node: Node) -> Self:
+        """The memory with another such part; a node may be a mere hash, and then nobody can look into it."""
+        return evolve(self, tree=merkle.replace(self.tree, height, inside(height, index), node))
+
+
+def inside(height: int, index: int) -> int:
+    """The index, if there is a node of that height there."""
+    if not 0 <= index < 1 << (DEPTH - height):
+        raise MemoryOutside(f"node {index} at height {height}")
+    return index

@@ -1,0 +1,99 @@
+"""The Merkle tree of the memory: 2^35 leaves of 32 bytes, most of them zero.
+
+**A node is either its hash or a pair of nodes.** A hash alone stands for a leaf (which is its own hash), for a subtree that is all zero,
+or for one whose content we do not know. So the same few functions serve a whole memory and the sliver of one that a witness shows.
+Trees are never changed: `replace` gives a new one that shares with the old one all but the path. A pair works out its hash when it is
+first asked for, so a machine that runs without being asked for its root does not hash.
+
+A node is named by its height (0 the leaves, 35 the root) and its index from the left among the nodes of that height.
+
+*Source*: spec/README.md 1.2. Merkle, "A Digital Signature Based on a Conventional Encryption Function" (1987).
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from itertools import accumulate, repeat
+
+from attrs import frozen
+
+from opml_spec.errors import SubtreeUnknown
+from opml_spec.hashing import hash_pair
+
+LEAF_BYTES = 32
+DEPTH = 35  # 2^35 leaves of 32 bytes are 2^40 bytes
+
+ZERO: tuple[bytes, ...] = tuple(accumulate(repeat(None, DEPTH), lambda node, _: hash_pair(node, node), initial=bytes(LEAF_BYTES)))
+"""`ZERO[height]` is the hash of the subtree that is all zero."""
+
+
+@frozen(eq=False)
+class Pair:
+    """A node whose two children we have."""
+
+    left: "Node"
+    right: "Node"
+
+    @cached_property
+    def hash(self) -> bytes:
+        return hash_pair(hash_of(self.left), hash_of(self.right))
+
+
+Node = bytes | Pair
+
+
+def hash_of(node: Node) -> bytes:
+    """The hash of a node, whichever of the two it is."""
+    return node if isinstance(node, bytes) else node.hash
+
+
+def children(node: Node, height: int) -> tuple[Node, Node]:
+    """The two nodes below one of this height."""
+    if isinstance(node, Pair):
+        return node.left, node.right
+    if node == ZERO[height]:
+        return ZERO[height - 1], ZERO[height - 1]
+    raise SubtreeUnknown(f"only the hash of a node at height {height} is known")
+
+
+def find(tree: Node, height: int, index: int) -> Node:
+    """The node at that place."""
+    for above in range(DEPTH, height, -1):
+        tree = children(tree, above)[index >> (above - height - 1) & 1]
+    return tree
+
+
+def siblings(tree: Node, height: int, index: int) -> tuple[bytes, ...]:
+    """The hashes beside the path from that place up to the root, lowest first: a Merkle proof of what stands there."""
+    beside = []
+    for above in range(DEPTH, height, -1):
+        pair, side = children(tree, above), index >> (above - height - 1) & 1
+        beside.append(hash_of(pair[1 - side]))
+        tree = pair[side]
+    return tuple(reversed(beside))
+
+
+def graft(node: Node, index: int, beside: Iterable[Node]) -> Node:
+    """The tree that consists of a node at that index and the siblings of its path, lowest first. Its hash is what the proof proves."""
+    for sibling in beside:
+        node = Pair(sibling, node) if index & 1 else Pair(node, sibling)
+        index >>= 1
+    return node
+
+
+def replace(tree: Node, height: int, index: int, node: Node, above: int = DEPTH) -> Node:
+    """The same tree (of height `above`) but for one node."""
+    if above == height:
+        return node
+    left, right = children(tree, above)
+    if index >> (above - height - 1) & 1:
+        return Pair(left, replace(right, height, index, node, above - 1))
+    return Pair(replace(left, height, index, node, above - 1), right)
+
+
+def plant(leaves: Mapping[int, bytes]) -> Node:
+    """The tree with these leaves, by index, and zeros everywhere else."""
+    nodes: Mapping[int, Node] = leaves
+    for zero in ZERO[:DEPTH]:
+        parents = {index >> 1 for index in nodes}
+        nodes = {index: Pair(nodes.get(2 * index, zero), nodes.get(2 * index + 1, zero)) for index in parents}
+    return nodes.get(0, ZERO[DEPTH])
