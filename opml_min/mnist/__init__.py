@@ -1,0 +1,1 @@
+"""The digit classifier and the script that made it."""
