@@ -36,20 +36,12 @@ class Memory:
     @classmethod
     def from_segments(cls, segments: Mapping[int, bytes]) -> Self:
         """The memory that holds these bytes at these addresses, and zeros everywhere else."""
-        leaves: dict[int, bytearray] = {}
-        free_from = 0
+        memory, free_from = cls(), 0
         for address, data in sorted(segments.items()):
-            if not 0 <= address <= MEMORY_BYTES - len(data):
-                raise MemoryOutside(f"a segment at {address:#x}")
             if address < free_from:
                 raise SegmentOverlap(f"at {address:#x}")
-            free_from = address + len(data)
-            for start in range(-(address % LEAF_BYTES), len(data), LEAF_BYTES):  # where in `data` each leaf begins
-                here = data[max(start, 0) : start + LEAF_BYTES]
-                offset = max(-start, 0)
-                leaf = leaves.setdefault((address + start) // LEAF_BYTES, bytearray(LEAF_BYTES))
-                leaf[offset : offset + len(here)] = here
-        return cls(merkle.plant({index: bytes(leaf) for index, leaf in leaves.items()}))
+            memory, free_from = memory.store_bytes(address, data), address + len(data)
+        return memory
 
     @property
     def root(self) -> bytes:
@@ -70,6 +62,14 @@ class Memory:
         here, beyond = data[: LEAF_BYTES - offset], data[LEAF_BYTES - offset :]
         memory = self.overwrite(index, offset, here)
         return memory.overwrite(index + 1, 0, beyond) if beyond else memory
+
+    def load_bytes(self, address: int, size: int) -> bytes:
+        """Any number of bytes at once: for those who read tensors, not for instructions."""
+        return merkle.read(self.tree, DEPTH, inside_bytes(address, size), address + size)
+
+    def store_bytes(self, address: int, data: bytes) -> Self:
+        """The memory with any number of bytes there."""
+        return evolve(self, tree=merkle.write(self.tree, DEPTH, inside_bytes(address, len(data)), data))
 
     def overwrite(self, index: int, offset: int, data: bytes) -> Self:
         """The memory with these bytes inside one leaf."""
@@ -94,6 +94,13 @@ class Memory:
     def set_subtree(self, height: int, index: int, node: Node) -> Self:
         """The memory with another such part; a node may be a mere hash, and then nobody can look into it."""
         return evolve(self, tree=merkle.replace(self.tree, height, inside(height, index), node))
+
+
+def inside_bytes(address: int, size: int) -> int:
+    """The address, if that many bytes from there on are in memory."""
+    if not 0 <= address <= MEMORY_BYTES - size:
+        raise MemoryOutside(f"{size} bytes at {address:#x}")
+    return address
 
 
 def inside(height: int, index: int) -> int:

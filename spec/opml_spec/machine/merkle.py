@@ -10,7 +10,7 @@ A node is named by its height (0 the leaves, 35 the root) and its index from the
 *Source*: spec/README.md 1.2. Merkle, "A Digital Signature Based on a Conventional Encryption Function" (1987).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate, repeat
 
@@ -90,10 +90,27 @@ def replace(tree: Node, height: int, index: int, node: Node, above: int = DEPTH)
     return Pair(replace(left, height, index, node, above - 1), right)
 
 
-def plant(leaves: Mapping[int, bytes]) -> Node:
-    """The tree with these leaves, by index, and zeros everywhere else."""
-    nodes: Mapping[int, Node] = leaves
-    for zero in ZERO[:DEPTH]:
-        parents = {index >> 1 for index in nodes}
-        nodes = {index: Pair(nodes.get(2 * index, zero), nodes.get(2 * index + 1, zero)) for index in parents}
-    return nodes.get(0, ZERO[DEPTH])
+def read(node: Node, height: int, start: int, stop: int) -> bytes:
+    """The bytes from `start` up to `stop`, counted from the first byte below the node."""
+    if start >= stop:
+        return b""
+    if node == ZERO[height]:
+        return bytes(stop - start)
+    if height == 0:
+        return hash_of(node)[start:stop]
+    left, right = children(node, height)
+    middle = LEAF_BYTES << (height - 1)
+    return read(left, height - 1, start, min(stop, middle)) + read(right, height - 1, max(start - middle, 0), stop - middle)
+
+
+def write(node: Node, height: int, start: int, data: bytes) -> Node:
+    """The node with these bytes from `start` on, counted as in `read`."""
+    if not data:
+        return node
+    if height == 0:
+        leaf = hash_of(node)
+        return leaf[:start] + data + leaf[start + len(data) :]
+    left, right = children(node, height)
+    middle = LEAF_BYTES << (height - 1)
+    cut = max(middle - start, 0)
+    return Pair(write(left, height - 1, start, data[:cut]), write(right, height - 1, max(start - middle, 0), data[cut:]))
