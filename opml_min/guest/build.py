@@ -1,0 +1,54 @@
+"""Compiles the guest: `python -m opml_min.guest.build` writes guest.elf and guest.elf.sha256 beside its sources.
+
+The compiler is zig's clang, pinned by version in the `dev` extra; stripped, its output is the same on every computer. At run time the
+committed ELF is used and no compiler is needed.
+"""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+ELF = FOLDER / "guest.elf"
+ELF_SHA256 = FOLDER / "guest.elf.sha256"
+
+# fmt: off
+COMPILER = (
+    sys.executable, "-m", "ziglang", "cc", "-target", "riscv64-freestanding-none", "-mcpu=generic_rv64+m", "-mcmodel=medany",
+    "-std=c11", "-O2", "-static", "-nostdlib", "-s",
+    "-ffreestanding", "-fno-builtin", "-fwrapv", "-fno-strict-aliasing", "-fno-sanitize=undefined", "-fno-stack-protector",
+    "-fno-jump-tables",  # every jump but a return has its target in the instruction, which helps who translates the program
+    "-ffunction-sections", "-Wl,--gc-sections", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror",
+)
+# fmt: on
+
+
+class CompilationError(Exception):
+    """The compiler refused; its messages are the argument."""
+
+
+def sources() -> list[Path]:
+    """The files that make the guest, in the order in which they are linked."""
+    return [FOLDER / "start.S", *(file for file in sorted(FOLDER.glob("*.c")))]
+
+
+def compile_elf(files: Sequence[Path], linker_script: Path, output: Path, options: Sequence[str] = ()) -> None:
+    """Compiles C and assembly files into one RV64IM ELF."""
+    command = [*COMPILER, *options, "-T", str(linker_script), "-o", str(output), *map(str, files)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise CompilationError(result.stderr)
+
+
+def build(output: Path) -> str:
+    """Builds the guest; returns the hash of the ELF."""
+    compile_elf(sources(), FOLDER / "link.ld", output)
+    return hashlib.sha256(output.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    digest = build(ELF)
+    ELF_SHA256.write_text(digest + "\n")
+    print(digest)

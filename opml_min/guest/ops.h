@@ -1,0 +1,19 @@
+/* The ops of the tape (spec/README.md 5): each takes its operands as they lie in the record, and the position. */
+#ifndef OPS_H
+#define OPS_H
+
+#include <stdint.h>
+
+void embed(const void *operands, uint64_t position);
+void norm(const void *operands, uint64_t position);
+void matmul(const void *operands, uint64_t position);
+void rope(const void *operands, uint64_t position);
+void cache(const void *operands, uint64_t position);
+void attention(const void *operands, uint64_t position);
+void swiglu(const void *operands, uint64_t position);
+void add(const void *operands, uint64_t position);
+void sample(const void *operands, uint64_t position);
+void input(const void *operands, uint64_t position);
+void relu(const void *operands, uint64_t position);
+
+#endif
