@@ -1,0 +1,135 @@
+"""The machine that people use: registers, a memory, and `run`.
+
+`run` alternates between translated code, which covers nearly all steps, and the interpreter, which takes what is left over. Both
+work on the same memory, and either can stop after any step, so the number of steps asked for is met exactly.
+"""
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from opml_min.machine import interpret, native, translate
+from opml_min.machine.keccak import keccak256
+from opml_min.machine.memory import ENTRY, Memory
+from opml_min.machine.snapshot import MemorySnapshot
+from opml_min.machine.state import RUNNING, STATUS_RUNNING, Status, encode_state
+from opml_min.machine.text import TranslatedText
+from opml_min.machine.translate import BUDGET, CONTROL, PC, RECORD_WRITE, STATE_WORDS
+from opml_min.machine.witness import witness
+
+TRANSLATE_AFTER_STEPS = 5_000  # interpreting these takes some milliseconds, translating their region some hundred
+INTERPRET_STEPS = 256  # between two looks at what is worth translating
+NATIVE_STEPS = 1 << 31  # about a second: how long translated code runs before Python can handle an interrupt
+
+
+@cache
+def _native_run() -> tuple[Callable[..., None], int]:
+    """`run` as a callable, and the address of `record_write`."""
+    key = Path(translate.__file__).read_text()
+    run, record_write_address = native.load(key, translate.run_ir, ["run", "record_write_address"])
+    p = ctypes.c_void_p
+    return native.function(run, None, p, p, p, p), int(native.function(record_write_address, ctypes.c_int64)())
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One point of a run."""
+
+    registers: tuple[int, ...]
+    pc: int
+    status: Status
+    steps: int
+    memory: MemorySnapshot
+
+
+class Machine:
+    """One hart on a memory. A machine that has not begun a stage stands at ENTRY with all registers 0."""
+
+    def __init__(self, memory: Memory, translate_after_steps: int = TRANSLATE_AFTER_STEPS) -> None:
+        self.memory = memory
+        self.status = STATUS_RUNNING
+        self.steps = 0
+        """Steps executed since the stage began."""
+        self._native_run, record_write = _native_run()
+        self._state = np.zeros(STATE_WORDS, dtype=np.uint64)
+        self._state[RECORD_WRITE] = record_write
+        self._state[CONTROL] = memory.control.ctypes.data
+        self._state[PC] = ENTRY
+        self._text = TranslatedText(memory, translate_after_steps)
+
+    @property
+    def registers(self) -> npt.NDArray[np.uint64]:
+        """x0 … x31, writable."""
+        return self._state[:32]
+
+    @property
+    def pc(self) -> int:
+        return int(self._state[PC])
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self._state[PC] = value
+
+    def begin_stage(self, index: int) -> None:
+        """The state in which a stage begins: fresh registers, a0 = index, scratch all zero."""
+        self.memory.forget_scratch()
+        self._state[:32] = 0
+        self._state[10] = index
+        self.pc, self.status, self.steps = ENTRY, STATUS_RUNNING, 0
+
+    def run(self, most_steps: int) -> int:
+        """Executes up to `most_steps` steps, fewer only if the machine halts or traps before; gives their number."""
+        self._text.forget_if_changed()
+        self._state[0] = 0
+        left, interpreted = most_steps, 0
+        while left and self.status[0] == RUNNING:
+            self._text.visit(self.pc, interpreted)
+            if self.pc in self._text.entries:
+                left -= self._run_native(min(left, NATIVE_STEPS))
+            interpreted = self._interpret(min(left, INTERPRET_STEPS)) if left else 0
+            left -= interpreted
+        self.steps += most_steps - left
+        return most_steps - left
+
+    def _run_native(self, budget: int) -> int:
+        self._state[BUDGET] = budget
+        memory = self.memory
+        self._native_run(self._state.ctypes.data, memory.base_address, memory.flags_address, self._text.entry_points_address)
+        return budget - int(self._state[BUDGET])
+
+    def _interpret(self, budget: int) -> int:
+        x = self._state[:32].tolist()
+        pc, status, steps = interpret.interpret(self.pc, x, self.memory, budget, self._text.entries)
+        self._state[:32] = x
+        self.pc, self.status = pc, status
+        return steps
+
+    # The state as others see it ----------------------------------------------------------------------------------------
+
+    def state_bytes(self) -> bytes:
+        """The 297 bytes of the state encoding."""
+        return encode_state(self.pc, self._state[:32].tolist(), self.status, self.memory.root())
+
+    def state_hash(self) -> bytes:
+        return keccak256(self.state_bytes())
+
+    def witness(self) -> bytes:
+        """The witness of the next step."""
+        return witness(self.pc, self._state[:32].tolist(), self.status, self.memory)
+
+    # Going back ----------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """This point of the run; costs what was written since the last snapshot."""
+        return Snapshot(tuple(self._state[:32].tolist()), self.pc, self.status, self.steps, self.memory.snapshot())
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Back, or forward, to a point at which a snapshot of this memory was taken."""
+        self.memory.restore(snapshot.memory)
+        self._state[:32] = snapshot.registers
+        self.pc, self.status, self.steps = snapshot.pc, snapshot.status, snapshot.steps

@@ -1,0 +1,204 @@
+"""The machine's memory: 2^40 bytes of address space, of which only what is touched exists.
+
+One anonymous mapping holds it all, so guest address `a` is host address `base + a` and native code (translated guest code, the
+model's kernels) works on it directly. Whoever writes must say so, because the Merkle tree and the snapshots only look at what was
+written: `write` and translated code do it themselves, native code calls `mark_written`. What is written is recorded in blocks
+of 1 KiB: one flag byte a block, and a list of the blocks whose flag was set since the list was last drained. A store thus costs one look
+at a flag. Flags of the model quarter are never set: to translated code "flag set" means "a store here is legal and recorded".
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from opml_min.machine.keccak import BLOCK_BYTES, BLOCK_HEIGHT, Indices, keccak256
+from opml_min.machine.merkle import Tree
+from opml_min.machine.reserve import reserve
+from opml_min.machine.snapshot import MemorySnapshot, changed_between, contents_at
+
+MEMORY_BYTES = 1 << 40
+QUARTER_BYTES = 1 << 38
+SCRATCH, MODEL, IO, STATE = range(4)  # the quarters, lowest address first
+ENTRY = MODEL << 38
+"""First byte of the model quarter, where every stage begins."""
+TEXT_WINDOW_BYTES = 1 << 28
+"""Only `[ENTRY, ENTRY + 2^28)` can be fetched."""
+BLOCKS = MEMORY_BYTES // BLOCK_BYTES
+QUARTER_BLOCKS = QUARTER_BYTES // BLOCK_BYTES
+NO_BLOCKS: Indices = np.empty(0, dtype=np.int64)
+
+
+class BlockSet:
+    """A growing set of block numbers that is cheap to add to."""
+
+    def __init__(self) -> None:
+        self._pieces: list[Indices] = []
+        self._compact_at = 1 << 16
+
+    def add(self, blocks: Indices) -> None:
+        if len(blocks):
+            self._pieces.append(blocks)
+        if sum(map(len, self._pieces)) > self._compact_at or len(self._pieces) > 64:
+            self._compact_at = 2 * len(self.blocks()) + (1 << 16)
+
+    def blocks(self) -> Indices:
+        """The members, ascending."""
+        if len(self._pieces) != 1 or np.any(np.diff(self._pieces[0]) <= 0):
+            self._pieces = [np.unique(np.concatenate([NO_BLOCKS, *self._pieces]))]
+        return self._pieces[0]
+
+    def take(self) -> Indices:
+        """The members, ascending; the set is empty afterwards."""
+        blocks = self.blocks()
+        self._pieces = []
+        return blocks
+
+
+class Memory:
+    """All 2^40 bytes, the record of what was written, and the Merkle tree over it."""
+
+    def __init__(self) -> None:
+        self._raw = memoryview(reserve(MEMORY_BYTES))
+        self._bytes = np.frombuffer(self._raw, dtype=np.uint8)
+        self._blocks = self._bytes.reshape(BLOCKS, BLOCK_BYTES)
+        self._raw_flags = memoryview(reserve(BLOCKS))
+        self._flags = np.frombuffer(self._raw_flags, dtype=np.uint8)
+        self._list = np.frombuffer(reserve(8 * BLOCKS), dtype=np.int64)
+        self.control = np.zeros(2, dtype=np.uint64)  # what native code needs to record a write: length of the list, its address
+        self.control[1] = self._list.ctypes.data
+        self.base_address = int(self._bytes.ctypes.data)
+        self.flags_address = int(self._flags.ctypes.data)
+        self.tree = Tree(self.base_address)
+        self.text_version = 0
+        """Changes whenever bytes of the text window may have changed."""
+        self._not_hashed = [BlockSet() for _ in range(4)]  # by quarter
+        self._not_in_snapshot = BlockSet()
+        self._scratch_used = BlockSet()
+        self._latest: MemorySnapshot | None = None  # the snapshot that the memory was last equal to
+
+    # Bytes -----------------------------------------------------------------------------------------------------------
+
+    def view(self, address: int, count: int, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
+        """`count` elements at `address` as an array on the memory itself. Who writes into it calls `mark_written`."""
+        end = address + count * np.dtype(dtype).itemsize
+        if address < 0 or count < 0 or end > MEMORY_BYTES:
+            raise ValueError(f"{address:#x} … {end:#x} is not in the memory")
+        return self._bytes[address:end].view(dtype)
+
+    def read(self, address: int, length: int) -> bytes:
+        return self.view(address, length, np.uint8).tobytes()
+
+    def write(self, address: int, data: bytes) -> None:
+        """Any quarter: this is the loader's and the host's way to write, not the program's."""
+        self.view(address, len(data), np.uint8)[:] = np.frombuffer(data, dtype=np.uint8)
+        self.mark_written(address, len(data))
+
+    # One access of the interpreter, which has checked the range -------------------------------------------------------
+
+    def load(self, address: int, size: int) -> int:
+        return int.from_bytes(self._raw[address : address + size], "little")
+
+    def store(self, address: int, data: bytes) -> None:
+        self._raw[address : address + len(data)] = data
+        if not self._raw_flags[address // BLOCK_BYTES] or not self._raw_flags[(address + len(data) - 1) // BLOCK_BYTES]:
+            self.mark_written(address, len(data))
+
+    # The record of writes ----------------------------------------------------------------------------------------------
+
+    def mark_written(self, address: int, length: int) -> None:
+        """Tells that bytes `[address, address + length)` may have changed."""
+        if length <= 0:
+            return
+        first, end = address // BLOCK_BYTES, (address + length - 1) // BLOCK_BYTES + 1
+        if first < (MODEL + 1) * QUARTER_BLOCKS and end > MODEL * QUARTER_BLOCKS:  # meets the model quarter: no flags there
+            self._not_hashed[MODEL].add(np.arange(max(first, MODEL * QUARTER_BLOCKS), min(end, (MODEL + 1) * QUARTER_BLOCKS)))
+            if address < ENTRY + TEXT_WINDOW_BYTES:
+                self.text_version += 1
+            if first < MODEL * QUARTER_BLOCKS:
+                self._flag(first, MODEL * QUARTER_BLOCKS)
+            if end > (MODEL + 1) * QUARTER_BLOCKS:
+                self._flag((MODEL + 1) * QUARTER_BLOCKS, end)
+        else:
+            self._flag(first, end)
+
+    def _flag(self, first: int, end: int) -> None:
+        flags = self._flags[first:end]
+        new = np.flatnonzero(flags == 0) + first
+        flags[:] = 1
+        length = int(self.control[0])
+        self._list[length : length + len(new)] = new
+        self.control[0] = length + len(new)
+
+    def _drain(self) -> None:
+        """Hands the list of written blocks to everybody who wants to know, and clears it."""
+        length = int(self.control[0])
+        if length == 0:
+            return
+        blocks = np.sort(self._list[:length])
+        self._flags[blocks] = 0
+        self.control[0] = 0
+        self._not_in_snapshot.add(blocks)
+        self._count_as_written(blocks)
+
+    def _count_as_written(self, blocks: Indices) -> None:
+        edges = np.searchsorted(blocks, np.arange(5) * QUARTER_BLOCKS)
+        for quarter in (SCRATCH, IO, STATE):
+            self._not_hashed[quarter].add(blocks[edges[quarter] : edges[quarter + 1]])
+        self._scratch_used.add(blocks[: edges[1]])
+
+    def forget_scratch(self) -> None:
+        """The scratch quarter is all zero again."""
+        self._drain()
+        self._not_hashed[SCRATCH].take()
+        used = self._scratch_used.take()
+        self._blocks[used] = 0
+        self.tree.forget(used)
+        self._not_in_snapshot.add(used)
+
+    # Snapshots: the writable quarters, by blocks -----------------------------------------------------------------------
+
+    def snapshot(self) -> MemorySnapshot:
+        """This point of the run; costs what was written since the last snapshot."""
+        self._drain()
+        blocks = self._not_in_snapshot.take()
+        self._latest = MemorySnapshot(self._latest, blocks, self._blocks[blocks])
+        return self._latest
+
+    def restore(self, snapshot: MemorySnapshot) -> None:
+        """Makes scratch, io and state what they were at a snapshot of this memory, earlier or later."""
+        self._drain()
+        blocks = np.union1d(changed_between(self._latest, snapshot), self._not_in_snapshot.take())
+        self._blocks[blocks] = contents_at(snapshot, blocks)
+        self._count_as_written(blocks)
+        self._latest = snapshot
+
+    # The Merkle tree -----------------------------------------------------------------------------------------------------
+
+    def quarter_root(self, quarter: int) -> bytes:
+        self._drain()
+        self.tree.update(self._not_hashed[quarter].take())
+        return self.tree.node(33, quarter)
+
+    def carry_root(self) -> bytes:
+        """`H(io_root, state_root)`: what lives from stage to stage."""
+        return keccak256(self.quarter_root(IO) + self.quarter_root(STATE))
+
+    def root(self) -> bytes:
+        return keccak256(keccak256(self.quarter_root(SCRATCH) + self.quarter_root(MODEL)) + self.carry_root())
+
+    def leaf(self, index: int) -> bytes:
+        return self.read(32 * index, 32)
+
+    def proof(self, leaf_index: int) -> list[bytes]:
+        """The 35 siblings on the way from a leaf to the root, lowest first."""
+        roots = [self.quarter_root(quarter) for quarter in range(4)]
+        block = leaf_index >> BLOCK_HEIGHT
+        siblings, nodes = [], [self.leaf(32 * block + i) for i in range(32)]
+        position = leaf_index % 32
+        while len(nodes) > 1:
+            siblings.append(nodes[position ^ 1])
+            nodes = [keccak256(nodes[i] + nodes[i + 1]) for i in range(0, len(nodes), 2)]
+            position //= 2
+        siblings += [self.tree.node(height, (leaf_index >> height) ^ 1) for height in range(BLOCK_HEIGHT, 33)]
+        quarter = leaf_index >> 33
+        other_half = roots[2:] if quarter < 2 else roots[:2]
+        return [*siblings, roots[quarter ^ 1], keccak256(b"".join(other_half))]

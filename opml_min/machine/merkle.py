@@ -1,0 +1,69 @@
+"""The Merkle tree over the memory, kept up to date block by block.
+
+Nodes of height 5 (roots of 1 KiB blocks) and up to height 33 (the quarters) are kept in one array a height, addressed directly: node i
+of height h sits at place i. The arrays are reserved address space, so they take memory only where something was written, and
+32 zero bytes there say "nobody wrote below": the node is `zero[h]`. Below height 5 nothing is kept; a block is 31 hashes, about 2 µs.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from opml_min.machine.keccak import BLOCK_HEIGHT, Indices, hash_blocks, hash_nodes, keccak256
+from opml_min.machine.reserve import reserve
+
+HEIGHT = 35
+QUARTER_HEIGHT = 33
+
+
+def zero_subtrees() -> list[bytes]:
+    """`zero[0]` = 32 zero bytes, `zero[j + 1] = H(zero[j], zero[j])`, up to the whole memory."""
+    zero = [bytes(32)]
+    for _ in range(HEIGHT):
+        zero.append(keccak256(zero[-1] + zero[-1]))
+    return zero
+
+
+ZERO = zero_subtrees()
+
+
+def parents_of(indices: Indices) -> Indices:
+    """The distinct parents of ascending indices, ascending."""
+    parents = indices >> 1
+    keep = np.empty(len(parents), dtype=np.bool_)
+    keep[:1] = True
+    np.not_equal(parents[1:], parents[:-1], out=keep[1:])
+    return parents[keep]
+
+
+class Tree:
+    """Heights 5 to 33 over the memory at a host address."""
+
+    def __init__(self, memory_address: int) -> None:
+        self._memory_address = memory_address
+        self._nodes: list[npt.NDArray[np.uint8]] = []  # [height - 5]: (nodes, 32)
+        for height in range(BLOCK_HEIGHT, QUARTER_HEIGHT + 1):
+            count = 1 << (HEIGHT - height)
+            self._nodes.append(np.frombuffer(reserve(32 * count), dtype=np.uint8).reshape(count, 32))
+        self._addresses = [int(nodes.ctypes.data) for nodes in self._nodes]
+
+    def update(self, blocks: Indices) -> None:
+        """Hashes anew what depends on these blocks (ascending, distinct)."""
+        if len(blocks) == 0:
+            return
+        indices = np.ascontiguousarray(blocks)
+        hash_blocks(self._memory_address, self._addresses[0], indices)
+        for level in range(1, len(self._nodes)):
+            indices = parents_of(indices)
+            hash_nodes(self._addresses[level - 1], self._addresses[level], ZERO[BLOCK_HEIGHT + level - 1], indices)
+
+    def forget(self, blocks: Indices) -> None:
+        """These blocks, which are all that was written in a quarter, count as never written."""
+        indices = blocks
+        for nodes in self._nodes if len(blocks) else []:
+            nodes[indices] = 0
+            indices = parents_of(indices)
+
+    def node(self, height: int, index: int) -> bytes:
+        """A node of height 5 to 33, as of the last `update`."""
+        stored = self._nodes[height - BLOCK_HEIGHT][index].tobytes()
+        return ZERO[height] if stored == ZERO[0] else stored
