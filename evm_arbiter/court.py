@@ -13,7 +13,7 @@ from attrs import astuple, frozen
 
 from evm_arbiter import objects
 from evm_arbiter.chain import ArbiterError, Artefact, Chain, Contract, Receipt, Reverted
-from evm_arbiter.objects import Claim, ClaimStatus, Event, Game, GameStatus, Request, Segment, Totals
+from evm_arbiter.objects import Claim, ClaimStatus, Event, Game, GameStatus, Request, Segment, Totals, fields
 from evm_arbiter.parameters import Parameters
 
 ANYONE = "0x" + 40 * "0"  # the server of a request that any server may claim
@@ -27,6 +27,7 @@ ERRORS = {
     224: "STILL_RUNNING", 225: "WRONG_END", 226: "WRONG_STATE", 227: "WRONG_OUTPUT", 228: "NOTHING_TO_COLLECT",
     229: "NOT_THE_REQUESTER", 230: "NOT_ALL_FAILED", 231: "NOTHING_TO_WITHDRAW", 232: "PARAMETERS", 233: "PAYMENT_FAILED",
 }  # fmt: skip  # Source: spec/README.md, 1.5 and 6.8
+UNKNOWN_REQUEST, UNKNOWN_CLAIM, UNKNOWN_GAME = 202, 203, 204
 
 
 class Refused(ArbiterError):
@@ -156,13 +157,13 @@ class Court:
     # what stands in the contract
 
     def request_of(self, request_id: bytes) -> Request:
-        return Request(*self._ask("request_of", request_id))
+        return Request.unpacked(*self._known("requests", request_id, UNKNOWN_REQUEST))
 
     def claim_of(self, claim_id: bytes) -> Claim:
-        return Claim(*self._ask("claim_of", claim_id))
+        return Claim.unpacked(*self._known("claims", claim_id, UNKNOWN_CLAIM))
 
     def game_of(self, game_id: bytes) -> Game:
-        return Game(*self._ask("game_of", game_id))
+        return Game.unpacked(*self._known("games", game_id, UNKNOWN_GAME))
 
     def claim_status(self, claim_id: bytes) -> ClaimStatus:
         return self.claim_of(claim_id).status
@@ -172,16 +173,19 @@ class Court:
 
     def balance_of(self, address: str) -> int:
         """What `withdraw_to` would pay it."""
-        return int(self._ask("balance_of", address))
+        return fields(self.game.call("accounts", address), 64)[1]
 
     def totals(self) -> Totals:
-        return Totals(*self._ask("totals"))
+        """The contract's books."""
+        locked, burned = fields(self.game.call("held"), 128)
+        deposits, paid_out = fields(self.game.call("flow"), 128)
+        return Totals(deposits, locked, burned, paid_out)
 
-    def _ask(self, view: str, *arguments: Any) -> Any:
-        try:
-            return self.game.call(view, *arguments)
-        except Reverted as refusal:
-            raise _named(refusal) from refusal
+    def _known(self, mapping: str, identity: bytes, unknown: int) -> Any:
+        stored = self.game.call(mapping, identity)
+        if all(word in (0, bytes(32), ANYONE) for word in stored):
+            raise Refused(unknown)
+        return stored
 
     def _move(self, move: str, *arguments: Any, sender: str, value: int = 0) -> Receipt:
         try:

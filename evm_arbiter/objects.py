@@ -10,6 +10,20 @@ from enum import IntEnum
 from attrs import field, frozen
 
 
+def fields(word: int, *widths: int) -> list[int]:
+    """The fields of a storage word, from bit 0 up; the last one takes what is left."""
+    values = []
+    for width in widths:
+        values.append(word & ((1 << width) - 1))
+        word >>= width
+    return [*values, word]
+
+
+def address(number: int) -> str:
+    """The address in a field of 160 bits."""
+    return f"0x{number:040x}"
+
+
 @frozen
 class Segment:
     """What a game is about now; with the posted hashes it is the preimage of the position."""
@@ -45,7 +59,7 @@ class Outcome(IntEnum):
 
 @frozen
 class Request:
-    """`request_of`."""
+    """As `Court.request_of` gives it."""
 
     model_root: bytes
     first_run_hash: bytes
@@ -59,24 +73,43 @@ class Request:
     result: bytes  # id of the first final claim; zero if none
     output_hash: bytes  # keccak256 of its output leaves; zero if it failed or is unreadable
 
+    @classmethod
+    def unpacked(
+        cls, model_root: bytes, first_run_hash: bytes, asked: int, standing: int, fee: int, result: bytes, output_hash: bytes
+    ) -> "Request":
+        """From the contract's storage, where `requests` gives the layout of each word."""
+        requester, deadline, stage_count = fields(asked, 160, 64)
+        server, pending_claims, fee_reclaimed = fields(standing, 160, 64)
+        return cls(
+            model_root, first_run_hash, stage_count, deadline, fee, address(requester), address(server), pending_claims,
+            bool(fee_reclaimed), result, output_hash,
+        )  # fmt: skip
+
 
 @frozen
 class Claim:
-    """`claim_of`."""
+    """As `Court.claim_of` gives it."""
 
     request_id: bytes
     run_hash: bytes
     server: str
     claimed_at: int
-    status: ClaimStatus = field(converter=ClaimStatus)
+    status: ClaimStatus
     open_games: int
     weight: int  # accepted moves of the challengers of its open games; of won and voided ones once it is rejected
     unit: int  # wei for each of these moves, once it is rejected
 
+    @classmethod
+    def unpacked(cls, request_id: bytes, run_hash: bytes, standing: int, payment: int) -> "Claim":
+        """From the contract's storage."""
+        server, status, open_games, weight = fields(standing, 160, 8, 40)
+        claimed_at, unit = fields(payment, 64)
+        return cls(request_id, run_hash, address(server), claimed_at, ClaimStatus(status), open_games, weight, unit)
+
 
 @frozen
 class Game:
-    """`game_of`."""
+    """As `Court.game_of` gives it."""
 
     claim_id: bytes
     challenger: str
@@ -85,7 +118,13 @@ class Game:
     challenger_left: int
     turn_start: int
     moves: int  # of the challenger
-    status: GameStatus = field(converter=GameStatus)
+    status: GameStatus
+
+    @classmethod
+    def unpacked(cls, claim_id: bytes, challenger: str, position: bytes, clock: int) -> "Game":
+        """From the contract's storage."""
+        turn_start, server_left, challenger_left, moves, status = fields(clock, 64, 64, 64, 16)
+        return cls(claim_id, challenger, position, server_left, challenger_left, turn_start, moves, GameStatus(status))
 
 
 @frozen

@@ -1,0 +1,911 @@
+#pragma version 0.4.3
+#pragma evm-version prague
+#pragma optimize gas
+"""
+@title The game: models, requests, claims against a bond, disputes by narrowing, money
+@notice A server claims the last hash of a run. Whoever disputes it plays a game of its own against the claim: the server posts
+        inner hashes of the disputed segment, the challenger names the first part whose end it disputes, until one stage is left;
+        the server opens it, and the same narrowing goes on over its instructions until one is left, which the arbiter executes.
+@dev    A game is stored as the hash of its position; every move brings the preimage. Words that change together share a slot,
+        packed by hand, since the gas of a move is mostly that of the slots it touches; their layouts stand with the storage.
+        Vyper's checked arithmetic guards each field against the next one: counters and sums of wei stay far below their widths.
+        Source: specification, section 6.
+"""
+
+
+interface Arbiter:
+    def step(witness: Bytes[WITNESS_BYTES]) -> (bytes32, bytes32): view
+
+
+# --- Limits: specification 1.5, 2, 3.2, 6.6, 6.7 ---
+# Bytes arguments have room for one byte (hashes: one hash) more than any legal one, so that too long ones are refused by name.
+WITNESS_BYTES: constant(uint256) = 297 + 3 * (32 + 5 + 35 * 32) + 1
+STATE_BYTES: constant(uint256) = 297
+MAX_REQUEST_BYTES: constant(uint256) = 16384
+MAX_STAGES: constant(uint256) = 2**24
+STAGE_STEP_LIMIT: constant(uint256) = 2**32
+MAX_K: constant(uint256) = 64
+POSTED_BYTES: constant(uint256) = 32 * MAX_K
+MAX_OUTPUT_LEAVES: constant(uint256) = 1024
+OUTPUT_BYTES: constant(uint256) = 32 * MAX_OUTPUT_LEAVES + 1
+MAX_OUTPUT_COUNT: constant(uint256) = 4096
+PROOF_BYTES: constant(uint256) = 5 + 34 * 32 + 1
+
+# --- Memory: specification 1.2, 3.2 ---
+ENTRY: constant(uint64) = 2**38
+QUARTER_HEIGHT: constant(uint256) = 33
+OUTPUT_INDEX_BIT: constant(uint256) = 23  # OUTPUT is leaf 2^23 of the io quarter
+
+# --- Encodings: specification 1.1, 2, 6.1, 6.2 ---
+RUNNING: constant(uint256) = 0
+HALTED: constant(uint256) = 1
+TRAPPED: constant(uint256) = 2
+CAUSES: constant(uint256) = 431  # 0b110101111, bit c: cause c exists
+OK: constant(uint8) = 0
+FAILED: constant(uint8) = 1
+UNREADABLE: constant(uint8) = 2
+STAGES: constant(uint8) = 1  # phases
+INSTRUCTIONS: constant(uint8) = 2
+REQUEST: constant(bytes1) = 0x01  # kinds of id
+CLAIM: constant(bytes1) = 0x02
+GAME: constant(bytes1) = 0x03
+PENDING: constant(uint256) = 0  # of a claim
+FINAL: constant(uint256) = 1
+REJECTED: constant(uint256) = 2
+OPEN: constant(uint256) = 0  # of a game
+SERVER_WON: constant(uint256) = 1
+CHALLENGER_WON: constant(uint256) = 2
+COLLECTED: constant(uint256) = 3
+NOTHING_POSTED: constant(bytes32) = keccak256(b"")
+
+# --- Errors: specification 6.8 ---
+WITNESS_TRUNCATED: constant(uint256) = 101
+STATE_UNDECODABLE: constant(uint256) = 102
+WITNESS_BITMAP: constant(uint256) = 103
+WITNESS_ZERO_SIBLING: constant(uint256) = 104
+WITNESS_ROOT: constant(uint256) = 105
+WITNESS_TRAILING: constant(uint256) = 106
+UNKNOWN_MODEL: constant(uint256) = 201
+UNKNOWN_REQUEST: constant(uint256) = 202
+UNKNOWN_CLAIM: constant(uint256) = 203
+UNKNOWN_GAME: constant(uint256) = 204
+WRONG_VALUE: constant(uint256) = 205
+STAGE_COUNT: constant(uint256) = 206
+REQUEST_TOO_LONG: constant(uint256) = 207
+DEADLINE: constant(uint256) = 208
+NOT_THE_SERVER: constant(uint256) = 209
+CLAIM_NOT_PENDING: constant(uint256) = 210
+WINDOW_CLOSED: constant(uint256) = 211
+WINDOW_OPEN: constant(uint256) = 212
+GAMES_OPEN: constant(uint256) = 213
+GAME_OVER: constant(uint256) = 214
+STALE_POSITION: constant(uint256) = 215
+NOT_YOUR_TURN: constant(uint256) = 216
+OUT_OF_TIME: constant(uint256) = 217
+NOT_OUT_OF_TIME: constant(uint256) = 218
+WRONG_MOVE: constant(uint256) = 219
+WRONG_COUNT: constant(uint256) = 220
+NO_SUCH_PART: constant(uint256) = 221
+WRONG_START: constant(uint256) = 222
+STEP_COUNT: constant(uint256) = 223
+STILL_RUNNING: constant(uint256) = 224
+WRONG_END: constant(uint256) = 225
+WRONG_STATE: constant(uint256) = 226
+WRONG_OUTPUT: constant(uint256) = 227
+NOTHING_TO_COLLECT: constant(uint256) = 228
+NOT_THE_REQUESTER: constant(uint256) = 229
+NOT_ALL_FAILED: constant(uint256) = 230
+NOTHING_TO_WITHDRAW: constant(uint256) = 231
+PARAMETERS: constant(uint256) = 232
+PAYMENT_FAILED: constant(uint256) = 233
+
+
+struct Parameters:  # times in seconds, money in wei
+    k: uint64
+    share_numerator: uint64
+    share_denominator: uint64
+    window: uint64  # W
+    server_time: uint64  # T_server
+    challenger_time: uint64
+    server_bond: uint128
+    challenger_bond: uint128
+    censorship: uint64  # C
+    inclusion: uint64  # d
+    effort: uint64  # E
+    games_at_once: uint64  # n_max
+    side_gas: uint64  # G_side
+    gas_per_second: uint64
+    game_effort: uint64  # E_game
+    machines: uint64  # M
+    detect: uint64  # T_detect
+    recompute: uint64  # T_recompute
+    gas_price_cap: uint128
+
+
+struct Segment:
+    phase: uint8
+    lo: uint64
+    hi: uint64
+    agreed: bytes32
+    disputed: bytes32
+    turn: uint64
+
+
+event Registered:
+    model_id: indexed(bytes32)
+    model_root: bytes32
+    state_root: bytes32
+
+
+event Requested:
+    request_id: indexed(bytes32)
+    model_id: indexed(bytes32)
+    requester: indexed(address)
+    stage_count: uint64
+    deadline: uint64
+    fee: uint256
+    server: address
+    data: Bytes[MAX_REQUEST_BYTES + 1]
+
+
+event Claimed:
+    claim_id: indexed(bytes32)
+    request_id: indexed(bytes32)
+    server: indexed(address)
+    run_hash: bytes32
+
+
+event Challenged:
+    game_id: indexed(bytes32)
+    claim_id: indexed(bytes32)
+    challenger: indexed(address)
+
+
+event Moved:
+    game_id: indexed(bytes32)
+    segment: Segment
+    hashes: Bytes[POSTED_BYTES]
+
+
+event Decided:
+    game_id: indexed(bytes32)
+    claim_id: indexed(bytes32)
+    server_won: bool
+
+
+event Finalised:
+    claim_id: indexed(bytes32)
+    request_id: indexed(bytes32)
+    outcome: uint8
+    output: Bytes[OUTPUT_BYTES]
+
+
+# --- Storage. Fields of a packed word from bit 0 up, with their widths. ---
+MASK64: constant(uint256) = 2**64 - 1
+MASK128: constant(uint256) = 2**128 - 1
+MASK160: constant(uint256) = 2**160 - 1
+BYTES: constant(uint256) = MASK64 // 257  # 0x00FF00FF00FF00FF
+PAIRS: constant(uint256) = MASK64 // 65537  # 0x0000FFFF0000FFFF
+
+
+struct Model:
+    model_root: bytes32
+    state_root: bytes32
+    known: bool
+
+
+struct Request:
+    model_root: bytes32
+    first_run_hash: bytes32
+    asked: uint256  # requester 160, deadline 64, stage count 32
+    standing: uint256  # server 160, pending claims 64, fee reclaimed 1
+    fee: uint256
+    result: bytes32  # id of the first final claim
+    output_hash: bytes32
+
+
+struct Claim:
+    request_id: bytes32
+    run_hash: bytes32
+    standing: uint256  # server 160, status 8, open games 40, weight 48
+    payment: uint256  # claimed_at 64, unit 128
+
+
+struct Game:
+    claim_id: bytes32
+    challenger: address
+    position: bytes32  # cleared when a move decides the game
+    clock: uint256  # turn_start 64, server's time left 64, challenger's 64, moves 16, status 8
+
+
+CLAIM_STATUS_BIT: constant(uint256) = 160
+OPEN_GAMES_BIT: constant(uint256) = 168
+WEIGHT_BIT: constant(uint256) = 208
+SERVER_LEFT_BIT: constant(uint256) = 64
+CHALLENGER_LEFT_BIT: constant(uint256) = 128
+MOVES_BIT: constant(uint256) = 192
+GAME_STATUS_BIT: constant(uint256) = 208
+PENDING_CLAIMS_BIT: constant(uint256) = 160
+RECLAIMED_BIT: constant(uint256) = 224
+CREDIT_BIT: constant(uint256) = 64
+BURNED_BIT: constant(uint256) = 128
+PAID_OUT_BIT: constant(uint256) = 128
+
+models: HashMap[bytes32, Model]
+requests: public(HashMap[bytes32, Request])
+claims: public(HashMap[bytes32, Claim])
+games: public(HashMap[bytes32, Game])
+accounts: public(HashMap[address, uint256])  # ids made 64, credited wei 192: whoever made a claim or game has a slot that is not fresh
+held: public(uint256)  # locked 128, burned 128
+flow: public(uint256)  # deposits 128, paid out 128
+
+ARBITER: immutable(address)
+FIXED: immutable(Parameters)
+K: immutable(uint256)
+WINDOW: immutable(uint256)
+SERVER_BOND: immutable(uint256)
+CHALLENGER_BOND: immutable(uint256)
+SERVER_SHARE: immutable(uint256)  # floor(φ · B_server), what a server's lost bond pays out
+CHALLENGER_SHARE: immutable(uint256)
+FULL_CLOCK: immutable(uint256)  # clock word of a new game but for turn_start
+ZERO: immutable(bytes32[QUARTER_HEIGHT + 1])  # roots of the all-zero subtrees, by height
+
+
+# --- Deployment: specification 6.7 ---
+
+
+@deploy
+def __init__(arbiter: address, parameters: Parameters):
+    p: Parameters = parameters
+    sane: bool = 2 <= p.k and p.k <= convert(MAX_K, uint64) and p.share_denominator != 0 and p.gas_per_second != 0 and p.machines != 0
+    if not sane or not arbiter.is_contract:
+        self._fail(PARAMETERS)
+
+    share: uint256 = convert(p.share_numerator, uint256)
+    whole: uint256 = convert(p.share_denominator, uint256)
+    moves: uint256 = self._levels(p.k, MAX_STAGES) + self._levels(p.k, STAGE_STEP_LIMIT) + 2
+    waiting: uint256 = convert(p.censorship, uint256) + moves * (convert(p.inclusion, uint256) + convert(p.effort, uint256))
+    per_game: uint256 = self._up(p.side_gas, p.gas_per_second) + self._up(p.game_effort, p.machines)
+    noticing: uint256 = convert(p.censorship, uint256) + convert(p.inclusion, uint256) + convert(p.detect, uint256) + convert(p.recompute, uint256)
+    gas_wei: uint256 = convert(p.side_gas, uint256) * convert(p.gas_price_cap, uint256)
+    games_at_once: uint256 = convert(p.games_at_once, uint256)
+
+    ARBITER = arbiter
+    FIXED = p
+    K = convert(p.k, uint256)
+    WINDOW = convert(p.window, uint256)
+    SERVER_BOND = convert(p.server_bond, uint256)
+    CHALLENGER_BOND = convert(p.challenger_bond, uint256)
+    SERVER_SHARE = SERVER_BOND * share // whole
+    CHALLENGER_SHARE = CHALLENGER_BOND * share // whole
+    FULL_CLOCK = (
+        (convert(p.server_time, uint256) << SERVER_LEFT_BIT) | (convert(p.challenger_time, uint256) << CHALLENGER_LEFT_BIT) | (1 << MOVES_BIT)
+    )
+    holds: bool = (
+        2 * share <= whole
+        and convert(p.server_time, uint256) >= waiting + games_at_once * per_game
+        and convert(p.challenger_time, uint256) >= waiting + per_game
+        and WINDOW >= noticing
+        and SERVER_SHARE >= gas_wei
+        and CHALLENGER_SHARE >= gas_wei
+        and games_at_once * CHALLENGER_BOND >= SERVER_BOND
+    )
+    if not holds:
+        self._fail(PARAMETERS)
+
+    zero: bytes32[QUARTER_HEIGHT + 1] = empty(bytes32[QUARTER_HEIGHT + 1])
+    for height: uint256 in range(QUARTER_HEIGHT):
+        zero[height + 1] = self._node(zero[height], zero[height])
+    ZERO = zero
+
+
+@internal
+@pure
+def _levels(k: uint64, leaves: uint256) -> uint256:
+    # The smallest n with k^n >= leaves.
+    reach: uint256 = 1
+    for n: uint256 in range(33):
+        if reach >= leaves:
+            return n
+        reach *= convert(k, uint256)
+    return 33
+
+
+@internal
+@pure
+def _up(a: uint64, b: uint64) -> uint256:
+    # a / b, rounded up.
+    return (convert(a, uint256) + convert(b, uint256) - 1) // convert(b, uint256)
+
+
+# --- Models, requests, claims: specification 6.4 ---
+
+
+@external
+def register(model_root: bytes32, state_root: bytes32) -> bytes32:
+    model_id: bytes32 = self._node(model_root, state_root)
+    self.models[model_id] = Model(model_root=model_root, state_root=state_root, known=True)
+    log Registered(model_id=model_id, model_root=model_root, state_root=state_root)
+    return model_id
+
+
+@external
+@payable
+def request(model_id: bytes32, stage_count: uint64, data: Bytes[MAX_REQUEST_BYTES + 1], deadline: uint64, server: address) -> bytes32:
+    model: Model = self.models[model_id]
+    stages: uint256 = convert(stage_count, uint256)
+    if not model.known:
+        self._fail(UNKNOWN_MODEL)
+    if stages < 1 or stages > MAX_STAGES:
+        self._fail(STAGE_COUNT)
+    if len(data) > MAX_REQUEST_BYTES:
+        self._fail(REQUEST_TOO_LONG)
+    if convert(deadline, uint256) < block.timestamp:
+        self._fail(DEADLINE)
+
+    content: bytes32 = keccak256(
+        concat(
+            model_id,
+            convert(stage_count, bytes8),
+            convert(deadline, bytes8),
+            convert(msg.value, bytes32),
+            convert(server, bytes20),
+            keccak256(data),
+        )
+    )
+    request_id: bytes32 = self._new_id(REQUEST, content)
+
+    # The root of the io quarter, by the frontier of its leaves so far: frontier[h] is a full subtree of height h.
+    first_leaf: uint256 = (self._reversed(stages) << 192) | (self._reversed(len(data)) << 128)
+    leaves: Bytes[32 + MAX_REQUEST_BYTES + 1 + 32] = concat(convert(first_leaf, bytes32), data, empty(bytes32))
+    count: uint256 = 1 + (len(data) + 31) // 32
+    frontier: bytes32[QUARTER_HEIGHT] = empty(bytes32[QUARTER_HEIGHT])
+    for i: uint256 in range(count, bound=1 + MAX_REQUEST_BYTES // 32):
+        node: bytes32 = extract32(leaves, 32 * i)
+        for height: uint256 in range(QUARTER_HEIGHT):
+            if (i >> height) & 1 == 0:
+                frontier[height] = node
+                break
+            node = self._node(frontier[height], node)
+    io_root: bytes32 = empty(bytes32)
+    for height: uint256 in range(QUARTER_HEIGHT):
+        if (count >> height) & 1 == 1:
+            io_root = self._node(frontier[height], io_root)
+        else:
+            io_root = self._node(io_root, ZERO[height])
+
+    self.requests[request_id] = Request(
+        model_root=model.model_root,
+        first_run_hash=self._run_hash(self._node(io_root, model.state_root), OK),
+        asked=convert(msg.sender, uint256) | (convert(deadline, uint256) << 160) | (stages << 224),
+        standing=convert(server, uint256),
+        fee=msg.value,
+        result=empty(bytes32),
+        output_hash=empty(bytes32),
+    )
+    self._deposit()
+    log Requested(
+        request_id=request_id,
+        model_id=model_id,
+        requester=msg.sender,
+        stage_count=stage_count,
+        deadline=deadline,
+        fee=msg.value,
+        server=server,
+        data=data,
+    )
+    return request_id
+
+
+@external
+@payable
+def claim(request_id: bytes32, run_hash: bytes32) -> bytes32:
+    asked: uint256 = self.requests[request_id].asked
+    if asked == 0:
+        self._fail(UNKNOWN_REQUEST)
+    if msg.value != SERVER_BOND:
+        self._fail(WRONG_VALUE)
+    if block.timestamp > (asked >> 160) & MASK64:
+        self._fail(DEADLINE)
+    standing: uint256 = self.requests[request_id].standing
+    server: uint256 = standing & MASK160
+    if server != 0 and server != convert(msg.sender, uint256):
+        self._fail(NOT_THE_SERVER)
+
+    claim_id: bytes32 = self._new_id(CLAIM, self._node(request_id, run_hash))
+    self.requests[request_id].standing = standing + (1 << PENDING_CLAIMS_BIT)
+    self.claims[claim_id] = Claim(
+        request_id=request_id, run_hash=run_hash, standing=convert(msg.sender, uint256), payment=block.timestamp
+    )
+    self._deposit()
+    log Claimed(claim_id=claim_id, request_id=request_id, server=msg.sender, run_hash=run_hash)
+    return claim_id
+
+
+@external
+@payable
+def challenge(claim_id: bytes32) -> bytes32:
+    standing: uint256 = self._known_claim(claim_id)
+    if msg.value != CHALLENGER_BOND:
+        self._fail(WRONG_VALUE)
+    if self._claim_status(standing) != PENDING:
+        self._fail(CLAIM_NOT_PENDING)
+    if block.timestamp >= (self.claims[claim_id].payment & MASK64) + WINDOW:
+        self._fail(WINDOW_CLOSED)
+
+    game_id: bytes32 = self._new_id(GAME, claim_id)
+    request_id: bytes32 = self.claims[claim_id].request_id
+    segment: Segment = Segment(
+        phase=STAGES,
+        lo=0,
+        hi=convert(self.requests[request_id].asked >> 224, uint64),
+        agreed=self.requests[request_id].first_run_hash,
+        disputed=self.claims[claim_id].run_hash,
+        turn=0,
+    )
+    self.claims[claim_id].standing = standing + (1 << OPEN_GAMES_BIT) + (1 << WEIGHT_BIT)
+    self.games[game_id] = Game(
+        claim_id=claim_id,
+        challenger=msg.sender,
+        position=self._position(game_id, segment, NOTHING_POSTED),
+        clock=FULL_CLOCK | block.timestamp,
+    )
+    self._deposit()
+    log Challenged(game_id=game_id, claim_id=claim_id, challenger=msg.sender)
+    return game_id
+
+
+# --- Moves of a game: specification 6.3 ---
+
+
+@external
+def post(game_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES]):
+    clock: uint256 = 0
+    claim_id: bytes32 = empty(bytes32)
+    standing: uint256 = 0
+    clock, claim_id, standing = self._begin(game_id, segment, NOTHING_POSTED, True, False)
+    length: uint64 = segment.hi - segment.lo
+    if length < 2:
+        self._fail(WRONG_MOVE)
+    if len(hashes) != 32 * (self._parts(length) - 1):
+        self._fail(WRONG_COUNT)
+    self._moved(game_id, clock, segment, hashes)
+
+
+@external
+def choose(game_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], part: uint8):
+    clock: uint256 = 0
+    claim_id: bytes32 = empty(bytes32)
+    standing: uint256 = 0
+    clock, claim_id, standing = self._begin(game_id, segment, keccak256(hashes), len(hashes) == 0, False)
+    if len(hashes) == 0:
+        self._fail(WRONG_MOVE)
+    parts: uint256 = self._parts(segment.hi - segment.lo)
+    chosen: uint256 = convert(part, uint256)
+    if chosen >= parts:
+        self._fail(NO_SUCH_PART)
+
+    length: uint256 = convert(segment.hi - segment.lo, uint256)
+    narrowed: Segment = segment
+    narrowed.lo = segment.lo + convert(chosen * length // parts, uint64)
+    narrowed.hi = segment.lo + convert((chosen + 1) * length // parts, uint64)
+    if chosen > 0:
+        narrowed.agreed = extract32(hashes, 32 * (chosen - 1))
+    if chosen < parts - 1:
+        narrowed.disputed = extract32(hashes, 32 * chosen)
+    self.claims[claim_id].standing = standing + (1 << WEIGHT_BIT)
+    self._moved(game_id, clock + (1 << MOVES_BIT), narrowed, b"")
+
+
+@external
+def open(
+    game_id: bytes32,
+    segment: Segment,
+    start_carry: bytes32,
+    start_status: uint8,
+    steps: uint64,
+    final_state: Bytes[STATE_BYTES + 1],
+    left_root: bytes32,
+    final_carry: bytes32,
+):
+    clock: uint256 = 0
+    claim_id: bytes32 = empty(bytes32)
+    standing: uint256 = 0
+    clock, claim_id, standing = self._begin(game_id, segment, NOTHING_POSTED, True, False)
+    if segment.phase != STAGES or segment.hi - segment.lo != 1:
+        self._fail(WRONG_MOVE)
+    if start_status > FAILED or self._run_hash(start_carry, start_status) != segment.agreed:
+        self._fail(WRONG_START)
+    if start_status == FAILED:
+        self._decide(game_id, claim_id, clock, standing, segment.agreed == segment.disputed)
+        return
+
+    if steps < 1 or convert(steps, uint256) > STAGE_STEP_LIMIT:
+        self._fail(STEP_COUNT)
+    if len(final_state) != STATE_BYTES:
+        self._fail(STATE_UNDECODABLE)
+    status: uint256 = extract32(final_state, 256, output_type=uint256) >> 184  # kind 8 bits, value 64
+    kind: uint256 = status >> 64
+    status_value: uint256 = status & MASK64
+    if kind > TRAPPED or (kind == RUNNING and status_value != 0) or (kind == TRAPPED and (CAUSES >> status_value) & 1 == 0):
+        self._fail(STATE_UNDECODABLE)
+    if kind == RUNNING and convert(steps, uint256) != STAGE_STEP_LIMIT:
+        self._fail(STILL_RUNNING)
+    if self._node(left_root, final_carry) != extract32(final_state, 265):
+        self._fail(WRONG_END)
+    next_hash: bytes32 = empty(bytes32)
+    if kind == HALTED and status_value == 0:
+        next_hash = self._run_hash(final_carry, OK)
+    else:
+        next_hash = self._run_hash(start_carry, FAILED)
+    if next_hash != segment.disputed:
+        self._fail(WRONG_END)
+
+    model_root: bytes32 = self.requests[self.claims[claim_id].request_id].model_root
+    memory_root: bytes32 = self._node(self._node(ZERO[QUARTER_HEIGHT], model_root), start_carry)
+    inside: Segment = Segment(
+        phase=INSTRUCTIONS,
+        lo=0,
+        hi=steps,
+        agreed=self._start_hash(segment.lo, memory_root),
+        disputed=keccak256(final_state),
+        turn=segment.turn,
+    )
+    self._moved(game_id, clock, inside, b"")
+
+
+@external
+def arbitrate(game_id: bytes32, segment: Segment, witness: Bytes[WITNESS_BYTES]):
+    clock: uint256 = 0
+    claim_id: bytes32 = empty(bytes32)
+    standing: uint256 = 0
+    clock, claim_id, standing = self._begin(game_id, segment, NOTHING_POSTED, True, True)
+    if segment.phase != INSTRUCTIONS or segment.hi - segment.lo != 1:
+        self._fail(WRONG_MOVE)
+    before: bytes32 = empty(bytes32)
+    after: bytes32 = empty(bytes32)
+    before, after = staticcall Arbiter(ARBITER).step(witness, skip_contract_check=True)
+    if before != segment.agreed:
+        self._fail(WRONG_STATE)
+    self._decide(game_id, claim_id, clock, standing, after == segment.disputed)
+
+
+@external
+def timeout(game_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES]):
+    clock: uint256 = 0
+    claim_id: bytes32 = empty(bytes32)
+    standing: uint256 = 0
+    clock, claim_id, standing = self._playing(game_id, segment, keccak256(hashes))
+    servers_turn: bool = len(hashes) == 0
+    if block.timestamp - (clock & MASK64) <= self._left(clock, servers_turn):
+        self._fail(NOT_OUT_OF_TIME)
+    self._decide(game_id, claim_id, clock, standing, not servers_turn)
+
+
+@internal
+@view
+def _playing(game_id: bytes32, segment: Segment, posted_hash: bytes32) -> (uint256, bytes32, uint256):
+    # Clock, claim and the claim's standing of an open game at exactly this position.
+    claim_id: bytes32 = self.games[game_id].claim_id
+    if claim_id == empty(bytes32):
+        self._fail(UNKNOWN_GAME)
+    clock: uint256 = self.games[game_id].clock
+    standing: uint256 = self.claims[claim_id].standing
+    if clock >> GAME_STATUS_BIT != OPEN or self._claim_status(standing) != PENDING:
+        self._fail(GAME_OVER)
+    if self.games[game_id].position != self._position(game_id, segment, posted_hash):
+        self._fail(STALE_POSITION)
+    return clock, claim_id, standing
+
+
+@internal
+@view
+def _begin(
+    game_id: bytes32, segment: Segment, posted_hash: bytes32, servers_turn: bool, anyone: bool
+) -> (uint256, bytes32, uint256):
+    # The checks that all moves share; what they need, with the clock as it is after the move.
+    clock: uint256 = 0
+    claim_id: bytes32 = empty(bytes32)
+    standing: uint256 = 0
+    clock, claim_id, standing = self._playing(game_id, segment, posted_hash)
+    if not anyone:
+        mover: address = convert(standing & MASK160, address) if servers_turn else self.games[game_id].challenger
+        if msg.sender != mover:
+            self._fail(NOT_YOUR_TURN)
+    used: uint256 = block.timestamp - (clock & MASK64)
+    if used > self._left(clock, servers_turn):
+        self._fail(OUT_OF_TIME)
+    # turn_start + used = now
+    return clock + used - (used << (SERVER_LEFT_BIT if servers_turn else CHALLENGER_LEFT_BIT)), claim_id, standing
+
+
+@internal
+def _moved(game_id: bytes32, clock: uint256, segment: Segment, hashes: Bytes[POSTED_BYTES]):
+    # The game goes on from this segment.
+    after: Segment = segment
+    after.turn += 1
+    self.games[game_id].position = self._position(game_id, after, keccak256(hashes))
+    self.games[game_id].clock = clock
+    log Moved(game_id=game_id, segment=after, hashes=hashes)
+
+
+@internal
+def _decide(game_id: bytes32, claim_id: bytes32, clock: uint256, standing: uint256, server_won: bool):
+    # The game is over: specification 6.5.
+    if server_won:
+        moves: uint256 = (clock >> MOVES_BIT) & (2**16 - 1)
+        self.games[game_id].clock = clock | (SERVER_WON << GAME_STATUS_BIT)
+        self.claims[claim_id].standing = standing - (1 << OPEN_GAMES_BIT) - (moves << WEIGHT_BIT)
+        self.accounts[convert(standing & MASK160, address)] += CHALLENGER_SHARE << CREDIT_BIT
+        self.held = self.held - CHALLENGER_BOND + ((CHALLENGER_BOND - CHALLENGER_SHARE) << BURNED_BIT)
+    else:
+        weight: uint256 = standing >> WEIGHT_BIT
+        unit: uint256 = SERVER_SHARE // weight
+        burned: uint256 = SERVER_BOND - unit * weight
+        self.games[game_id].clock = clock | (CHALLENGER_WON << GAME_STATUS_BIT)
+        self.claims[claim_id].standing = standing | (REJECTED << CLAIM_STATUS_BIT)
+        self.claims[claim_id].payment |= unit << 64
+        self.requests[self.claims[claim_id].request_id].standing -= 1 << PENDING_CLAIMS_BIT
+        self.held = self.held - burned + (burned << BURNED_BIT)
+    self.games[game_id].position = empty(bytes32)
+    log Decided(game_id=game_id, claim_id=claim_id, server_won=server_won)
+
+
+@internal
+@view
+def _parts(length: uint64) -> uint256:
+    return min(K, convert(length, uint256))
+
+
+@internal
+@pure
+def _left(clock: uint256, servers_turn: bool) -> uint256:
+    return (clock >> (SERVER_LEFT_BIT if servers_turn else CHALLENGER_LEFT_BIT)) & MASK64
+
+
+@internal
+@pure
+def _position(game_id: bytes32, segment: Segment, posted_hash: bytes32) -> bytes32:
+    return keccak256(
+        concat(
+            game_id,
+            convert(segment.phase, bytes1),
+            convert(segment.lo, bytes8),
+            convert(segment.hi, bytes8),
+            segment.agreed,
+            segment.disputed,
+            posted_hash,
+            convert(segment.turn, bytes8),
+        )
+    )
+
+
+@internal
+@pure
+def _start_hash(stage: uint64, memory_root: bytes32) -> bytes32:
+    # The machine state that a stage begins in: pc = ENTRY, x10 = stage, all else zero.
+    zero: bytes32 = empty(bytes32)
+    return keccak256(
+        concat(
+            convert(ENTRY, bytes8),
+            zero, zero, empty(bytes8),  # x1 ... x9
+            convert(stage, bytes8),
+            zero, zero, zero, zero, zero, empty(bytes8),  # x11 ... x31
+            empty(bytes9),  # RUNNING
+            memory_root,
+        )
+    )
+
+
+# --- After the games: specification 6.4 - 6.6 ---
+
+
+@external
+def finalise(claim_id: bytes32, carry: bytes32, status: uint8, output: Bytes[OUTPUT_BYTES], proof: Bytes[PROOF_BYTES]):
+    standing: uint256 = self._known_claim(claim_id)
+    if self._claim_status(standing) != PENDING:
+        self._fail(CLAIM_NOT_PENDING)
+    if block.timestamp < (self.claims[claim_id].payment & MASK64) + WINDOW:
+        self._fail(WINDOW_OPEN)
+    if (standing >> OPEN_GAMES_BIT) & (2**40 - 1) != 0:
+        self._fail(GAMES_OPEN)
+    if status > FAILED or self._run_hash(carry, status) != self.claims[claim_id].run_hash:
+        self._fail(WRONG_OUTPUT)
+    outcome: uint8 = status
+    needed: uint256 = 0  # leaves that the result is made of
+    if status == FAILED:
+        if len(output) + len(proof) != 0:
+            self._fail(WRONG_OUTPUT)
+    else:
+        outcome, needed = self._read_output(carry, output, proof)
+
+    request_id: bytes32 = self.claims[claim_id].request_id
+    server: address = convert(standing & MASK160, address)
+    earned: uint256 = SERVER_BOND
+    self.claims[claim_id].standing = standing | (FINAL << CLAIM_STATUS_BIT)
+    self.requests[request_id].standing -= 1 << PENDING_CLAIMS_BIT
+    result: Bytes[OUTPUT_BYTES] = slice(output, 0, 32 * needed)
+    if self.requests[request_id].result == empty(bytes32):
+        self.requests[request_id].result = claim_id
+        if outcome == OK:
+            self.requests[request_id].output_hash = keccak256(result)
+        earned += self.requests[request_id].fee
+    self._credit(server, earned)
+    log Finalised(claim_id=claim_id, request_id=request_id, outcome=outcome, output=result)
+
+
+@internal
+@view
+def _read_output(carry: bytes32, output: Bytes[OUTPUT_BYTES], proof: Bytes[PROOF_BYTES]) -> (uint8, uint256):
+    # Checks the output leaves against the carry; outcome and the number of leaves that count.
+    count: uint256 = len(output) // 32
+    if len(output) % 32 != 0 or count < 1 or count > MAX_OUTPUT_LEAVES:
+        self._fail(WRONG_OUTPUT)
+
+    # The subtree over the leaves, by the frontier as in `request`.
+    frontier: bytes32[11] = empty(bytes32[11])
+    for i: uint256 in range(count, bound=MAX_OUTPUT_LEAVES):
+        leaf: bytes32 = extract32(output, 32 * i)
+        for height: uint256 in range(11):
+            if (i >> height) & 1 == 0:
+                frontier[height] = leaf
+                break
+            leaf = self._node(frontier[height], leaf)
+    top: uint256 = 0
+    node: bytes32 = empty(bytes32)
+    for height: uint256 in range(11):
+        if count == 1 << height:
+            node = frontier[height]
+            break
+        if count < 1 << height:
+            break
+        if (count >> height) & 1 == 1:
+            node = self._node(frontier[height], node)
+        else:
+            node = self._node(node, ZERO[height])
+        top = height + 1
+
+    # Up to the carry, whose right half is the state quarter.
+    if len(proof) < 5:
+        self._fail(WITNESS_TRUNCATED)
+    sent: uint256 = convert(convert(slice(proof, 0, 5), bytes5), uint256)
+    if sent >> (QUARTER_HEIGHT + 1) != 0 or sent & ((1 << top) - 1) != 0:
+        self._fail(WITNESS_BITMAP)
+    at: uint256 = 5
+    for height: uint256 in range(top, QUARTER_HEIGHT + 1, bound=QUARTER_HEIGHT + 1):
+        sibling: bytes32 = ZERO[height]
+        if (sent >> height) & 1 == 1:
+            if len(proof) < at + 32:
+                self._fail(WITNESS_TRUNCATED)
+            sibling = extract32(proof, at)
+            if sibling == ZERO[height]:
+                self._fail(WITNESS_ZERO_SIBLING)
+            at += 32
+        node = self._node(sibling, node) if height == OUTPUT_INDEX_BIT else self._node(node, sibling)
+    if node != carry:
+        self._fail(WITNESS_ROOT)
+    if at != len(proof):
+        self._fail(WITNESS_TRAILING)
+
+    tokens: uint256 = self._reversed(extract32(output, 0, output_type=uint256) >> 192)
+    if tokens > MAX_OUTPUT_COUNT:
+        if count != 1:
+            self._fail(WRONG_OUTPUT)
+        return UNREADABLE, 0
+    needed: uint256 = 1 + (tokens + 7) // 8
+    if count < needed or (count > needed and extract32(output, 32 * (count - 1)) == empty(bytes32)):
+        self._fail(WRONG_OUTPUT)
+    return OK, needed
+
+
+@external
+def collect(game_id: bytes32):
+    claim_id: bytes32 = self.games[game_id].claim_id
+    if claim_id == empty(bytes32):
+        self._fail(UNKNOWN_GAME)
+    clock: uint256 = self.games[game_id].clock
+    status: uint256 = clock >> GAME_STATUS_BIT
+    if self._claim_status(self.claims[claim_id].standing) != REJECTED or status == SERVER_WON or status == COLLECTED:
+        self._fail(NOTHING_TO_COLLECT)
+    moves: uint256 = (clock >> MOVES_BIT) & (2**16 - 1)
+    self.games[game_id].clock = clock | (COLLECTED << GAME_STATUS_BIT)
+    self._credit(self.games[game_id].challenger, CHALLENGER_BOND + (self.claims[claim_id].payment >> 64) * moves)
+
+
+@external
+def reclaim(request_id: bytes32):
+    asked: uint256 = self.requests[request_id].asked
+    if asked == 0:
+        self._fail(UNKNOWN_REQUEST)
+    if convert(msg.sender, uint256) != asked & MASK160:
+        self._fail(NOT_THE_REQUESTER)
+    standing: uint256 = self.requests[request_id].standing
+    undecided: bool = block.timestamp <= (asked >> 160) & MASK64 or standing >> PENDING_CLAIMS_BIT != 0
+    if undecided or self.requests[request_id].result != empty(bytes32):
+        self._fail(NOT_ALL_FAILED)
+    self.requests[request_id].standing = standing | (1 << RECLAIMED_BIT)
+    self._credit(msg.sender, self.requests[request_id].fee)
+
+
+@external
+def withdraw_to(to: address):
+    account: uint256 = self.accounts[msg.sender]
+    amount: uint256 = account >> CREDIT_BIT
+    if amount == 0:
+        self._fail(NOTHING_TO_WITHDRAW)
+    self.accounts[msg.sender] = account & MASK64
+    self.flow += amount << PAID_OUT_BIT
+    if not raw_call(to, b"", value=amount, revert_on_failure=False):
+        self._fail(PAYMENT_FAILED)
+
+
+@external
+@view
+def parameters() -> Parameters:
+    return FIXED
+
+
+# --- Words that the chapters above share ---
+
+
+@internal
+@pure
+def _fail(number: uint256):
+    raw_revert(abi_encode(number, method_id=method_id("OpmlError(uint256)")))
+
+
+@internal
+@pure
+def _node(left: bytes32, right: bytes32) -> bytes32:
+    return keccak256(concat(left, right))
+
+
+@internal
+@pure
+def _run_hash(carry: bytes32, status: uint8) -> bytes32:
+    return keccak256(concat(carry, convert(status, bytes1)))
+
+
+@internal
+@pure
+def _reversed(number: uint256) -> uint256:
+    # The eight low bytes the other way round.
+    v: uint256 = ((number & BYTES) << 8) | ((number >> 8) & BYTES)
+    v = ((v & PAIRS) << 16) | ((v >> 16) & PAIRS)
+    return ((v << 32) | (v >> 32)) & MASK64
+
+
+@internal
+def _new_id(kind: bytes1, content: bytes32) -> bytes32:
+    account: uint256 = self.accounts[msg.sender]
+    self.accounts[msg.sender] = account + 1
+    return keccak256(concat(kind, convert(msg.sender, bytes20), convert(convert(account & MASK64, uint64), bytes8), content))
+
+
+@internal
+@view
+def _known_claim(claim_id: bytes32) -> uint256:
+    standing: uint256 = self.claims[claim_id].standing
+    if standing == 0:
+        self._fail(UNKNOWN_CLAIM)
+    return standing
+
+
+@internal
+@pure
+def _claim_status(standing: uint256) -> uint256:
+    return (standing >> CLAIM_STATUS_BIT) & 255
+
+
+@internal
+@payable
+def _deposit():
+    self.held += msg.value
+    self.flow += msg.value
+
+
+@internal
+def _credit(account: address, amount: uint256):
+    # From locked to credited.
+    self.accounts[account] += amount << CREDIT_BIT
+    self.held -= amount
