@@ -38,9 +38,10 @@ class Memory:
         """The memory that holds these bytes at these addresses, and zeros everywhere else."""
         memory, free_from = cls(), 0
         for address, data in sorted(segments.items()):
+            memory = memory.store_bytes(address, data)
             if address < free_from:
                 raise SegmentOverlap(f"at {address:#x}")
-            memory, free_from = memory.store_bytes(address, data), address + len(data)
+            free_from = address + len(data)
         return memory
 
     @property
