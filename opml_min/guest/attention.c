@@ -52,6 +52,7 @@ static int64_t score(int64_t *scores, const int16_t *q, int64_t q_exponent, cons
 
     for (uint64_t t = 0; t < positions; t++, keys += o->head_size) {
         int64_t dot = 0;
+#pragma clang loop unroll_count(8)
         for (uint64_t i = 0; i < o->head_size; i++)
             dot += q[i] * keys[i];
         scores[t] = round_shift_sat32(dot * o->scale_q30, q_exponent + exponents[t] + 14);
@@ -73,6 +74,7 @@ static int64_t attend(int64_t *out, int64_t *scores, int64_t largest, const int1
     for (uint64_t t = 0; t < positions; t++, values += head_size) {
         int64_t weight = exp2_q24(scores[t] - largest), aligned = round_shift(weight, exponents[t] - exponent);
         sum += weight;
+#pragma clang loop unroll_count(8)
         for (uint64_t i = 0; i < head_size; i++)
             out[i] += aligned * values[i];
     }

@@ -89,6 +89,7 @@ static void tile_q8_0(int64_t acc[LANES], const struct q8_0_block *block, const 
     for (uint64_t g = 0; g < groups; g++, block++, q += GROUP) {
         int64_t sums[LANES];
         dot_bytes(sums, block, q);
+#pragma clang loop unroll(full)
         for (int lane = 0; lane < LANES; lane++)
             acc[lane] += half_q24(block->scales[lane]) * (sums[lane] - 128 * group_sums[g]);
     }
@@ -99,6 +100,7 @@ static void tile_q4_0(int64_t acc[LANES], const struct q4_0_block *block, const 
     for (uint64_t g = 0; g < groups; g++, block++, q += GROUP) {
         int64_t sums[LANES];
         dot_nibbles(sums, block->weights, q);
+#pragma clang loop unroll(full)
         for (int lane = 0; lane < LANES; lane++)
             acc[lane] += half_q24(block->scales[lane]) * (sums[lane] - 8 * group_sums[g]);
     }
@@ -109,6 +111,7 @@ static void tile_q4_1(int64_t acc[LANES], const struct q4_1_block *block, const 
     for (uint64_t g = 0; g < groups; g++, block++, q += GROUP) {
         int64_t sums[LANES];
         dot_nibbles(sums, block->weights, q);
+#pragma clang loop unroll(full)
         for (int lane = 0; lane < LANES; lane++)
             acc[lane] += half_q24(block->scales[lane]) * sums[lane] + half_q24(block->minima[lane]) * group_sums[g];
     }

@@ -9,27 +9,28 @@
 enum { LANES = 8, GROUP = 32 };  /* rows of a tile, columns of a block */
 
 /* An IEEE half as the integer half * 2^24: fraction f, exponent field x: f if x = 0, else (1024 + f) * 2^(x - 1). */
-static inline int64_t half_q24(uint16_t half)
+static inline int64_t half_q24(int16_t half)
 {
     uint64_t unsigned_bits = half & 0x7FFF, x = unsigned_bits >> 10, doublings = x - (x != 0);
-    int64_t value = (unsigned_bits - (doublings << 10)) << doublings, sign = -(half >> 15);
+    int64_t value = (unsigned_bits - (doublings << 10)) << doublings, sign = half >> 15;
     return (value ^ sign) - sign;
 }
 
+/* Scales and minima are bit patterns of halfs. */
 struct q8_0_block {
     uint8_t weights[GROUP / 2][LANES][2];  /* signed */
-    uint16_t scales[LANES];
+    int16_t scales[LANES];
 };
 
 struct q4_0_block {
     uint8_t weights[GROUP / 4][LANES][2];  /* low half: columns 0 to 15, high half: 16 to 31 */
-    uint16_t scales[LANES];
+    int16_t scales[LANES];
 };
 
 struct q4_1_block {
     uint8_t weights[GROUP / 4][LANES][2];
-    uint16_t scales[LANES];
-    uint16_t minima[LANES];
+    int16_t scales[LANES];
+    int16_t minima[LANES];
 };
 
 #endif

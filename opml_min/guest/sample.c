@@ -23,10 +23,13 @@ static uint64_t random_bits(uint64_t seed, uint64_t position)
 static uint64_t argmax(const int32_t *logits, uint64_t length)
 {
     uint64_t best = 0;
+    int32_t largest = logits[0];
 
     for (uint64_t j = 1; j < length; j++)
-        if (logits[j] > logits[best])
+        if (logits[j] > largest) {
+            largest = logits[j];
             best = j;
+        }
     return best;
 }
 
