@@ -1,0 +1,126 @@
+"""From a checkpoint to an image: quantise the weights, lay everything out, write one file. The same input gives the same bytes.
+
+The program is one segment. Header, tape, tokenizer, tables and weights follow one another in a second one.
+
+*Source*: spec/README.md §3.1.
+"""
+
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opml_min.model.blocks import GROUP, Q8_0, Groups, matrix_bytes, pack, quantise_q8_0
+from opml_min.model.checkpoint import Checkpoint, Floats, Layer, Shape
+from opml_min.model.errors import CheckpointError
+from opml_min.model.image import Bytes, Image, write_image
+from opml_min.model.layout import ENTRY, FIXED, HEADER, SINGLE_PHASE, TEXT, TOKENIZER_LLAMA2C, TOKENIZER_NONE, Header, Op, align
+from opml_min.model.tape import LayerWeights, Matrix, ModelWeights, llama_tape
+from opml_min.model.tokenizer import BOS, EOS, Llama2cTokenizer
+
+WEIGHT_LIMIT = 128  # of a norm weight
+
+
+class _Pieces:
+    """The second segment while it grows: pieces of bytes, each at a multiple of 32."""
+
+    def __init__(self, start: int) -> None:
+        self.address = start
+        self.pieces: list[bytes | Bytes] = []
+
+    def add(self, data: bytes | Bytes) -> int:
+        """Appends and returns the address."""
+        address = self.address
+        padding = align(address + len(data)) - address - len(data)
+        self.pieces += [data, bytes(padding)]
+        self.address = address + len(data) + padding
+        return address
+
+    def matrix(self, matrix: Floats) -> Matrix:
+        groups = quantise_q8_0(matrix)
+        return self.groups(Q8_0, groups)
+
+    def groups(self, form: int, groups: Groups) -> Matrix:
+        rows, group_count, _ = groups.weights.shape
+        data = pack(form, groups)
+        if len(data) != matrix_bytes(form, rows, group_count * GROUP):
+            raise CheckpointError("a packed matrix has the wrong size")
+        return Matrix(self.add(data), form, rows, group_count * GROUP)
+
+    def norm(self, weights: Floats) -> int:
+        if np.abs(weights).max() >= WEIGHT_LIMIT:
+            raise CheckpointError(f"a norm weight of {np.abs(weights).max():.6g} is too large; less than {WEIGHT_LIMIT} is possible")
+        return self.add(np.rint(weights.astype(np.float64) * 2**24).astype("<i4").view(np.uint8))
+
+
+def rope_table(shape: Shape) -> NDArray[np.int32]:
+    """cos and sin of position·theta^(−2j/head_size) in Q30: (context, head_size/2, 2)."""
+    frequencies = shape.theta ** (-np.arange(0, shape.head_size, 2) / shape.head_size)
+    angles = np.arange(shape.context)[:, None] * frequencies[None, :]
+    return np.rint(np.stack([np.cos(angles), np.sin(angles)], axis=2) * 2**30).astype("<i4")
+
+
+def build_llama(
+    checkpoint: Checkpoint, tokenizer: bytes | None, path: Path, program: bytes, *, context: int | None = None, single_phase: bool = False
+) -> None:
+    """Writes the image of a float checkpoint. tokenizer: the contents of llama2.c's file; context: fewer positions than the checkpoint's."""
+    shape = checkpoint.shape
+    if context is not None:
+        if not 1 <= context <= shape.context:
+            raise CheckpointError(f"a context of {context} is impossible; the checkpoint has {shape.context}")
+        shape = shape._replace(context=context)
+    bos, stops, kind = (1 << 64) - 1, (), TOKENIZER_NONE
+    if tokenizer is not None:
+        Llama2cTokenizer(tokenizer, shape.vocabulary)  # refuses what does not fit
+        bos, stops, kind = BOS, (BOS, EOS), TOKENIZER_LLAMA2C
+
+    op_count = _op_count(shape)
+    tape_address = align(HEADER + 8 * Header.WORDS)
+    pieces = _Pieces(align(tape_address + 128 * op_count))
+    tokenizer_address = pieces.add(tokenizer) if tokenizer is not None else 0
+    weights = _place_weights(checkpoint, shape, pieces)
+    ops = llama_tape(shape, weights)
+    header = Header(
+        flags=SINGLE_PHASE if single_phase else 0, request_kind=TEXT, op_count=len(ops), tape_address=tape_address, context=shape.context,
+        vocabulary=shape.vocabulary, stop_tokens=stops, tokenizer_address=tokenizer_address, tokenizer_length=len(tokenizer or b""),
+        tokenizer_kind=kind, bos_token=bos, dim=shape.dim, hidden_dim=shape.hidden_dim, layers=shape.layers, heads=shape.heads,
+        kv_heads=shape.kv_heads, head_size=shape.head_size, arithmetic=FIXED,
+    )  # fmt: skip
+    write_model(path, program, header, ops, pieces.pieces)
+
+
+def _op_count(shape: Shape) -> int:
+    """How many ops the tape has: it does not depend on where the weights lie."""
+    nowhere = Matrix(0, Q8_0, 1, GROUP)
+    layer = LayerWeights(0, nowhere, nowhere, nowhere, nowhere, 0, nowhere, nowhere, nowhere)
+    classifier = Matrix(0, Q8_0, shape.vocabulary, align(shape.dim))
+    return len(llama_tape(shape, ModelWeights(nowhere, 0, [layer] * shape.layers, 0, classifier)))
+
+
+def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: _Pieces) -> ModelWeights:
+    table = pieces.add(rope_table(shape).reshape(-1).view(np.uint8))
+    embedding = pieces.matrix(checkpoint.embedding)
+    layers = [_place_layer(layer, pieces) for layer in checkpoint.layers]
+    final_norm = pieces.norm(checkpoint.final_norm)
+    classifier = embedding if checkpoint.classifier is None else pieces.matrix(checkpoint.classifier)
+    return ModelWeights(embedding, table, layers, final_norm, classifier)
+
+
+def _place_layer(layer: Layer, pieces: _Pieces) -> LayerWeights:
+    """The fields are placed in their order: norms are vectors, all else is a matrix."""
+    return LayerWeights(*(pieces.norm(tensor) if tensor.ndim == 1 else pieces.matrix(tensor) for tensor in layer))  # type: ignore[arg-type]
+
+
+def write_model(path: Path, program: bytes, header: Header, ops: Iterable[Op], rest: list[bytes | Bytes]) -> None:
+    """Writes the image of a program, a header, a tape and what follows the tape from the next multiple of 32 on."""
+    head = header.pack()
+    words = [word for op in ops for word in op.words()]
+    head += bytes(header.tape_address - HEADER - len(head)) + struct.pack(f"<{len(words)}Q", *words)
+    write_image(path, [(ENTRY, [program]), (HEADER, [head, *rest])])
+
+
+def replace_program(image: Image, path: Path, program: bytes) -> None:
+    """Writes the image with another program; everything else stays."""
+    write_image(path, [(ENTRY, [program]), *((segment.address, [segment.data]) for segment in image.segments[1:])])

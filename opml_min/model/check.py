@@ -1,0 +1,222 @@
+"""What is checked before native code runs an image: then every kernel is exact, in bounds, and agrees with the guest.
+
+An image that fails may still be a valid model: the machine defines what it computes, and `--device vm` runs it.
+
+*Source*: spec/README.md §5 (What a loader checks).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from opml_min.model.blocks import BLOCK_BYTES, GROUP, LARGEST_WEIGHT, MINIMUM_OFFSET, Q4_1, SCALE_OFFSET, block_halfs, matrix_bytes
+from opml_min.model.errors import CheckFailed, ImageError
+from opml_min.model.image import Image
+from opml_min.model.layout import (
+    ALIGNMENT,
+    BYTES,
+    FIXED,
+    MODEL,
+    OPERANDS,
+    QUARTER_BYTES,
+    STAGE_STEP_LIMIT,
+    STATE,
+    TEXT,
+    WHEN_DRAWN,
+    Op,
+    Opcode,
+    activation_bytes,
+)
+from opml_min.model.program import shipped_program
+
+MAX_NORM_LENGTH = 1 << 15  # the sum of squares fits 64 bits
+MAX_CONTEXT = 1 << 23  # attention's sums fit 64 bits
+STEPS_A_WEIGHT = 16  # at most, in the guest; twice what the slowest op takes
+
+Buffer = tuple[int, int]  # address, bytes
+
+
+def check(image: Image) -> None:
+    """CheckFailed unless native code may run the image."""
+    if image.program != shipped_program():
+        raise CheckFailed(f"{image.path}: its program is not the shipped one, so only the machine can run it (--device vm)")
+    header = image.header
+    if header.arithmetic != FIXED:
+        raise CheckFailed(f"{image.path}: arithmetic {header.arithmetic} is not supported natively")
+    if header.request_kind not in (TEXT, BYTES) or not 1 <= header.context <= MAX_CONTEXT:
+        raise CheckFailed(f"{image.path}: request kind {header.request_kind} with a length of {header.context} is not supported")
+    checked_matrices: set[tuple[int, int, int, int]] = set()
+    for index, words in enumerate(image.tape.view(np.uint64).tolist()):
+        try:
+            if words[0] not in OPERANDS:
+                raise CheckFailed(f"unknown opcode {words[0]}")
+            op = Op.from_words(words)
+            _check_op(op, image)
+            for matrix in _matrices(op, image):
+                if matrix not in checked_matrices:
+                    _check_weights(matrix, image)
+                    checked_matrices.add(matrix)
+        except (CheckFailed, ImageError) as error:
+            raise CheckFailed(f"{image.path}: op {index} of the tape: {error}") from error
+
+
+def steps_bound(image: Image) -> int:
+    """More machine steps than one position takes, for the single-phase limit."""
+    return sum(_weights(Op.from_words(words), image) * STEPS_A_WEIGHT for words in image.tape.tolist())
+
+
+def writes(op: Op, position: int = 0) -> list[Buffer]:
+    """What the op writes at a position (in io: nothing; see SAMPLE)."""
+    o = op.operands
+    match op.opcode:
+        case Opcode.EMBED:
+            return [(o["out"], 4 * o["length"])]
+        case Opcode.MATMUL:
+            return [(o["out"], 4 * o["rows"])]
+        case Opcode.NORM | Opcode.SWIGLU | Opcode.INPUT | Opcode.RELU:
+            return [(o["out"], 32 + 2 * o["length"])]
+        case Opcode.ATTENTION:
+            return [(o["out"], 32 + 2 * o["heads"] * o["head_size"])]
+        case Opcode.ROPE:
+            return [(o["vector"], 4 * o["heads"] * o["head_size"])]
+        case Opcode.ADD:
+            return [(o["x"], 4 * o["length"])]
+        case Opcode.CACHE:
+            rows = [head * o["context"] + position for head in range(o["kv_heads"])]
+            row_bytes = 2 * o["head_size"]
+            return [
+                buffer
+                for rows_at, exps_at in ((o["keys"], o["key_exps"]), (o["values"], o["value_exps"]))
+                for row in rows
+                for buffer in ((rows_at + row * row_bytes, row_bytes), (exps_at + row, 1))
+            ]
+        case Opcode.SAMPLE:
+            return []
+
+
+def _buffers(op: Op) -> tuple[list[Buffer], list[Buffer], list[Buffer]]:
+    """The state buffers that the op writes and those that it only reads, and the tensors that may lie in the model quarter."""
+    o = op.operands
+    match op.opcode:
+        case Opcode.EMBED:
+            return writes(op), [], []
+        case Opcode.NORM:
+            return [(o["out"], activation_bytes(o["length"]))], [(o["x"], 4 * o["length"])], [(o["weights"], 4 * o["length"])]
+        case Opcode.MATMUL:
+            return writes(op), [(o["x"], activation_bytes(o["columns"]))], []
+        case Opcode.ROPE:
+            return writes(op), [], []
+        case Opcode.CACHE:
+            vector = 4 * o["kv_heads"] * o["head_size"]
+            return _cache_buffers(o), [(o["k"], vector), (o["v"], vector)], []
+        case Opcode.ATTENTION:
+            width = o["heads"] * o["head_size"]
+            return [(o["out"], activation_bytes(width))], [(o["q"], 4 * width), *_cache_buffers(o)], []
+        case Opcode.SWIGLU:
+            reads = [(o["gate"], 4 * o["length"]), (o["up"], 4 * o["length"])]
+            return [(o["out"], activation_bytes(o["length"]))], reads, []
+        case Opcode.ADD:
+            y = (o["y"], 4 * o["length"])
+            return (writes(op), [], [y]) if MODEL <= y[0] < MODEL + QUARTER_BYTES else (writes(op), [y], [])
+        case Opcode.SAMPLE:
+            return [], [(o["logits"], 4 * o["length"])], []
+        case Opcode.INPUT:
+            return [(o["out"], activation_bytes(o["length"]))], [], []
+        case Opcode.RELU:
+            return [(o["out"], activation_bytes(o["length"]))], [(o["x"], 4 * o["length"])], []
+
+
+def _cache_buffers(o: dict[str, int]) -> list[Buffer]:
+    rows = o["kv_heads"] * o["context"]
+    return [
+        (o[name], rows * size)
+        for name, size in (("keys", 2 * o["head_size"]), ("key_exps", 1), ("values", 2 * o["head_size"]), ("value_exps", 1))
+    ]
+
+
+def _matrices(op: Op, image: Image) -> Iterator[tuple[int, int, int, int]]:
+    """(address, format, rows, columns) of the op's weight matrix."""
+    if op.opcode in (Opcode.EMBED, Opcode.MATMUL):
+        yield op.operands["matrix"], op.operands["format"], op.operands.get("rows", image.header.vocabulary), op.operands["columns"]
+
+
+def _weights(op: Op, image: Image) -> int:
+    """Multiplications of the op, roughly."""
+    o = op.operands
+    match op.opcode:
+        case Opcode.MATMUL:
+            return (o["rows"] + 8) * (o["columns"] + 64)
+        case Opcode.ATTENTION:
+            return o["heads"] * image.header.context * (o["head_size"] + 16) * 2
+        case _:
+            return 64 * (64 + o.get("length", 0) + (o.get("heads", 0) + o.get("kv_heads", 0)) * o.get("head_size", 0))
+
+
+def _check_op(op: Op, image: Image) -> None:
+    o, header = op.operands, image.header
+    _require(op.condition <= WHEN_DRAWN, f"unknown condition {op.condition}")
+    sizes = {name: o[name] for name in ("length", "rows", "columns", "heads", "kv_heads", "head_size", "context") if name in o}
+    for name, value in sizes.items():
+        _require(1 <= value < 1 << 32, f"{name} is {value}")
+    for name in ("out_frac", "frac"):
+        _require(o.get(name, 0) <= 62, f"{name} exceeds 62")
+    _require(4 <= o.get("r", 14) <= 14, "r is not from 4 to 14")
+    if op.opcode in (Opcode.EMBED, Opcode.ROPE, Opcode.CACHE, Opcode.ATTENTION):
+        _require(header.request_kind == TEXT, f"{op.opcode.name} needs a text request")
+    if "head_size" in o:
+        _require(o["head_size"] % 2 == 0, "the head size is odd")
+    if "context" in o:
+        _require(o["context"] >= header.context, "a cache is shorter than the context")
+    if "columns" in o:
+        _require(o["columns"] % GROUP == 0 and o["format"] in BLOCK_BYTES, "a matrix has an unknown format or half a group")
+    if op.opcode == Opcode.EMBED:
+        _require(o["length"] <= o["columns"], "a token's row is longer than the matrix")
+    if op.opcode == Opcode.NORM:
+        _require(o["length"] <= MAX_NORM_LENGTH and o["eps_q48"] < 1 << 36, "its length or epsilon is too large")
+    if op.opcode == Opcode.ATTENTION:
+        _require(o["heads"] % o["kv_heads"] == 0, "heads cannot be shared evenly")
+        _require(o["head_size"] * 8191 * 32767 * o["scale_q30"] < 1 << 62, "its scale is too large")
+    if op.opcode == Opcode.SAMPLE and header.request_kind == TEXT:
+        _require(o["length"] <= header.vocabulary, "more logits than tokens")
+    if op.opcode == Opcode.INPUT:
+        _require(header.request_kind == BYTES and o["length"] <= header.context, "the request is shorter")
+    _require(_weights(op, image) * STEPS_A_WEIGHT <= STAGE_STEP_LIMIT, "it may need more steps than a stage has")
+    _check_places(op, image)
+
+
+def _check_places(op: Op, image: Image) -> None:
+    written, read, tensors = _buffers(op)
+    o = op.operands
+    for address, length in written + read:
+        _require(STATE <= address and address + length <= STATE + QUARTER_BYTES, f"the buffer at {address:#x} is outside the state quarter")
+    if op.opcode == Opcode.ROPE:
+        tensors = [(o["table"], 4 * o["head_size"] * image.header.context)]
+    tensors = tensors + [(address, matrix_bytes(form, rows, columns)) for address, form, rows, columns in _matrices(op, image)]
+    for address, length in tensors:
+        _require(MODEL <= address and address + length <= MODEL + QUARTER_BYTES, f"the tensor at {address:#x} is outside the model quarter")
+    for address, _ in written + read + tensors:
+        _require(address % ALIGNMENT == 0, f"the buffer at {address:#x} is not aligned")
+    for i, (address, length) in enumerate(written):
+        for other, other_length in written[i + 1 :] + read:
+            _require(address + length <= other or other + other_length <= address, f"the buffers at {address:#x} and {other:#x} overlap")
+    if op.opcode == Opcode.ROPE:
+        table = image.view(*tensors[0]).view(np.int32)
+        _require(bool((np.abs(table.astype(np.int64)) <= 1 << 30).all()), "its table leaves ±1")
+
+
+def _check_weights(matrix: tuple[int, int, int, int], image: Image) -> None:
+    """Scales are finite and below 128, and no row can overflow 62 bits."""
+    address, form, rows, columns = matrix
+    data = image.view(address, matrix_bytes(form, rows, columns))
+    scales = np.abs(block_halfs(data, SCALE_OFFSET[form], form, columns).view(np.float16).astype(np.float64))
+    minimums = np.zeros_like(scales)
+    if form == Q4_1:
+        minimums = np.abs(block_halfs(data, MINIMUM_OFFSET, form, columns).view(np.float16).astype(np.float64))
+    _require(bool((scales < 128).all() and (minimums < 128).all()), "a scale or minimum is not finite or not below 128")
+    largest = (32 * LARGEST_WEIGHT[form] * scales + 32 * minimums).sum(axis=1).max() * 2**24 * 32767
+    _require(largest < 2**62, "a row of the matrix may overflow")
+
+
+def _require(holds: bool, problem: str) -> None:
+    if not holds:
+        raise CheckFailed(problem)

@@ -1,0 +1,73 @@
+"""Native execution of a tape: the threads, their scratch, and the call into compiled code."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from opml_min.machine import Memory
+from opml_min.model.kernels.build_id import BUILD_ID
+from opml_min.model.kernels.fixed_point import sigmoid_table
+from opml_min.model.kernels.stages import CONTROL_WORDS, STOP, Workspace, native_stages
+from opml_min.model.layout import Header, Op, Opcode, Tape
+
+POLL_SECONDS = 0.01  # how often a long run is looked at
+THREADS_PAY_FROM_STAGES = 8  # a thread takes 0.3 ms to start
+
+run_stages = native_stages(BUILD_ID)
+
+
+class Engine:
+    """Computes stages in place on a memory whose tape has been checked. The result does not depend on `threads`."""
+
+    def __init__(self, memory: Memory, header: Header, tape: Tape, threads: int) -> None:
+        self._base, self._kind, self._tape, self._threads = memory.base_address, header.request_kind, tape, threads
+        self._stop_tokens = np.array(header.stop_tokens, np.int64)
+        self._workspace = _workspace([Op.from_words(words) for words in tape.tolist()], header.context, threads)
+
+    def run(self, first: int, end: int, *, always_drawn: bool = False, watch: Callable[[], None] = lambda: None) -> None:
+        """Computes the stages [first, end), calling `watch` now and then. always_drawn: ops of condition 1 run at every position."""
+        if first >= end:
+            return
+        self._workspace.control[:] = 0
+        if end - first < THREADS_PAY_FROM_STAGES:
+            self._enter(first, end, always_drawn, 0, 1)
+            return
+        workers = [
+            threading.Thread(target=self._enter, args=(first, end, always_drawn, thread, self._threads)) for thread in range(self._threads)
+        ]
+        for worker in workers:
+            worker.start()
+        try:
+            while any(worker.is_alive() for worker in workers):
+                workers[0].join(POLL_SECONDS)
+                watch()
+        finally:
+            self._workspace.control[STOP] = 1  # does nothing unless interrupted: the threads then leave at the next position
+            for worker in workers:
+                worker.join()
+
+    def _enter(self, first: int, end: int, always_drawn: bool, thread: int, threads: int) -> None:
+        run_stages(self._base, self._kind, self._tape, self._stop_tokens, first, end, always_drawn, self._workspace, thread, threads)
+
+
+def _workspace(ops: list[Op], context: int, threads: int) -> Workspace:
+    def largest(*names: str, opcode: Opcode | None = None) -> int:
+        """The largest product of the operands of these names over all ops that have them."""
+        sizes = [1]
+        for op in ops:
+            if all(name in op.operands for name in names) and opcode in (None, op.opcode):
+                sizes.append(int(np.prod([op.operands[name] for name in names])))
+        return max(sizes)
+
+    attends = any(op.opcode == Opcode.ATTENTION for op in ops)
+    return Workspace(
+        z=np.zeros(max(largest("length"), largest("heads", "head_size")), np.int64),
+        fractions=np.zeros(largest("heads"), np.int64),
+        scores=np.zeros((threads, context if attends else 1), np.int64),
+        queries=np.zeros((threads, largest("head_size")), np.int64),
+        group_sums=np.zeros((threads, largest("columns")), np.int32),
+        sums=np.zeros((threads, 8), np.int64),
+        sigmoid_table=sigmoid_table(),
+        control=np.zeros(CONTROL_WORDS, np.int64),
+    )

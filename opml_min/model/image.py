@@ -1,0 +1,163 @@
+"""The image: one file with everything that a run starts from, as segments of the machine's memory.
+
+`"OPMLIMG1"`, u32 segment count, u32 0, then per segment u64 address, u64 file offset, u64 length; then the data.
+
+*Source*: spec/README.md §3.1.
+"""
+
+import os
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opml_min.machine import Memory
+from opml_min.model.errors import ImageError, WriteFailed
+from opml_min.model.layout import ENTRY, HEADER, MAGIC, MODEL, PROGRAM_BYTES, QUARTER_BYTES, RECORD_WORDS, STATE, Header, Tape
+
+FILE_MAGIC = b"OPMLIMG1"
+PAGE_BYTES = 4096
+COPY_BYTES = 1 << 26  # a segment reaches the memory in pieces of this size
+
+Bytes = NDArray[np.uint8]
+
+
+class Segment(NamedTuple):
+    address: int
+    data: Bytes
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears at `path` complete or not at all (a temporary file beside it, renamed at the end)."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.chmod(0o644)
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink()
+                raise
+    except OSError as error:
+        raise WriteFailed(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_image(path: Path, segments: Iterable[tuple[int, list[bytes | Bytes]]]) -> None:
+    """Writes segments of (address, pieces that follow one another); they must ascend."""
+    layout = [(address, pieces, sum(len(piece) for piece in pieces)) for address, pieces in segments]
+    table_bytes = 16 + 24 * len(layout)
+    offset = -(-table_bytes // PAGE_BYTES) * PAGE_BYTES
+    table = [struct.pack("<8sII", FILE_MAGIC, len(layout), 0)]
+    starts = []
+    for address, _, length in layout:
+        table.append(struct.pack("<3Q", address, offset, length))
+        starts.append(offset)
+        offset += -(-length // PAGE_BYTES) * PAGE_BYTES
+    with written_whole(path) as file:
+        file.write(b"".join(table))
+        for start, (_, pieces, _) in zip(starts, layout, strict=True):
+            file.write(bytes(start - file.tell()))
+            for piece in pieces:
+                file.write(piece)
+
+
+class Image:
+    """An image file, mapped into memory (its bytes are read when they are touched)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file: Bytes = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.zeros(0, np.uint8)
+        except OSError as error:
+            raise ImageError(f"cannot read {path}: {error.strerror}") from error
+        self.segments = self._read_segments()
+        if not self.segments or self.segments[0].address != ENTRY:
+            raise ImageError(f"{path}: the first segment of an image must be the program")
+        self.header = Header.unpack(self.read(HEADER, 8 * 26))
+        self.tape = self._read_tape()
+
+    def _read_segments(self) -> list[Segment]:
+        file, size = self._file, len(self._file)
+        if size < 16 or file[:8].tobytes() != FILE_MAGIC:
+            raise ImageError(f"{self.path} is not an image")
+        count, zero = struct.unpack("<II", file[8:16].tobytes())
+        if zero != 0 or 16 + 24 * count > size:
+            raise ImageError(f"{self.path}: the segment table is damaged")
+        segments: list[Segment] = []
+        free_address, free_offset, end = 0, 16 + 24 * count, 0
+        for address, offset, length in struct.iter_unpack("<3Q", file[16 : 16 + 24 * count].tobytes()):
+            quarter = address // QUARTER_BYTES * QUARTER_BYTES
+            if address % PAGE_BYTES or offset % PAGE_BYTES:
+                raise ImageError(f"{self.path}: segment {len(segments)} is not aligned to {PAGE_BYTES} bytes")
+            if address < free_address or offset < free_offset:
+                raise ImageError(f"{self.path}: segment {len(segments)} overlaps another one")
+            if quarter not in (MODEL, STATE) or address + length > quarter + QUARTER_BYTES:
+                raise ImageError(f"{self.path}: segment {len(segments)} lies outside the model and state quarters")
+            end = offset + length
+            if end > size:
+                raise ImageError(f"{self.path} is truncated: segment {len(segments)} ends at byte {end} of {size}")
+            segments.append(Segment(address, file[offset:end]))
+            free_address, free_offset = address + length, end
+        if end != size:
+            raise ImageError(f"{self.path} has {size - end} bytes after its last segment")
+        if segments and len(segments[0].data) >= PROGRAM_BYTES:
+            raise ImageError(f"{self.path}: the program exceeds {PROGRAM_BYTES} bytes")
+        return segments
+
+    def _read_tape(self) -> Tape:
+        if not 1 <= self.header.op_count <= 1 << 24:
+            raise ImageError(f"{self.path}: a tape of {self.header.op_count} ops is impossible")
+        words = np.frombuffer(self.read(self.header.tape_address, 8 * RECORD_WORDS * self.header.op_count), np.int64)
+        return words.reshape(-1, RECORD_WORDS)
+
+    @property
+    def program(self) -> bytes:
+        return self.segments[0].data.tobytes()
+
+    def view(self, address: int, length: int) -> Bytes:
+        """The bytes at an address of one segment."""
+        for segment in self.segments:
+            offset = address - segment.address
+            if 0 <= offset and offset + length <= len(segment.data):
+                return segment.data[offset : offset + length]
+        raise ImageError(f"{self.path}: the {length} bytes at {address:#x} are in no segment")
+
+    def read(self, address: int, length: int) -> bytes:
+        return self.view(address, length).tobytes()
+
+    def tokenizer_bytes(self) -> bytes:
+        return self.read(self.header.tokenizer_address, self.header.tokenizer_length)
+
+    def load_into(self, memory: Memory) -> None:
+        """Puts every segment into its place."""
+        for segment in self.segments:
+            self._load(segment, memory)
+
+    def load_state_into(self, memory: Memory) -> None:
+        """Puts only the state's first contents into their place."""
+        for segment in self.segments:
+            if segment.address >= STATE:
+                self._load(segment, memory)
+
+    def _load(self, segment: Segment, memory: Memory) -> None:
+        for start in range(0, len(segment.data), COPY_BYTES):
+            piece = segment.data[start : start + COPY_BYTES]
+            memory.view(segment.address + start, len(piece), np.uint8)[:] = piece
+        memory.mark_written(segment.address, len(segment.data))
+
+
+def is_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == FILE_MAGIC
+
+
+__all__ = ["MAGIC", "Image", "Segment", "is_image", "write_image", "written_whole"]

@@ -1,0 +1,175 @@
+"""The shared integer arithmetic: one rounding, normalisation, and the elementary functions. Everything fits int64.
+
+*Source*: spec/README.md §4.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+INT32_MAX = (1 << 31) - 1
+INT32_MIN = -(1 << 31)
+ZERO_EXPONENT = 127  # of an activation or a cached vector that is all zero
+EXP2_Q30 = (234018, 1333042, 10395076, 59573866, 257944889, 744260928, 1073741824)  # Horner, highest first
+ONE_Q30 = 1 << 30
+
+
+@intrinsic
+def _leading_zeros(typing: Any, value: Any) -> Any:
+    def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), code
+
+
+@intrinsic
+def _multiply_high(typing: Any, a: Any, b: Any) -> Any:
+    """The upper half of the product of two u64."""
+
+    def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(arguments[0], wide), builder.zext(arguments[1], wide))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), code
+
+
+@njit
+def bits(v):  # type: ignore[no-untyped-def]
+    """The bit length of |v|, |v| < 2^63."""
+    return 64 - _leading_zeros(abs(np.int64(v)))
+
+
+@njit
+def sat32(v):  # type: ignore[no-untyped-def]
+    return min(max(v, INT32_MIN), INT32_MAX)
+
+
+@njit
+def round_shift(v, s):  # type: ignore[no-untyped-def]
+    """floor(v / 2^s + 1/2). For s < 0 the caller knows that v·2^-s fits."""
+    if s > 63:
+        return np.int64(0)
+    if s > 0:
+        return (v >> s) + ((v >> (s - 1)) & 1)
+    return v << -s
+
+
+@njit
+def round_shift_sat32(v, s):  # type: ignore[no-untyped-def]
+    """sat32(round_shift(v, s)) for every s."""
+    if s >= 0:
+        return sat32(round_shift(v, s))
+    return sat32(sat32(v) << min(-s, 31))  # 31 places take every v ≠ 0 to the bounds
+
+
+@njit
+def largest_bits(values):  # type: ignore[no-untyped-def]
+    """max bits(values_i), |values_i| < 2^63."""
+    union = np.int64(0)
+    for value in values:
+        union |= abs(np.int64(value))
+    return bits(union)
+
+
+@njit
+def quantise(values, shift, limit, out):  # type: ignore[no-untyped-def]
+    """out_i = clamp(round_shift(values_i, shift), ±limit); shift keeps every value within int64."""
+    if shift > 63:
+        out[:] = 0
+    elif shift > 0:
+        for i in range(len(values)):
+            v = np.int64(values[i])
+            out[i] = min(max((v >> shift) + ((v >> (shift - 1)) & 1), -limit), limit)
+    else:
+        for i in range(len(values)):
+            out[i] = min(max(np.int64(values[i]) << -shift, -limit), limit)
+
+
+@njit
+def normalise(values, fraction_bits, width, out):  # type: ignore[no-untyped-def]
+    """Writes out_i, |out_i| < 2^width, and returns the exponent e: values_i·2^-fraction_bits ≈ out_i·2^-e."""
+    size = largest_bits(values)
+    if size == 0:
+        out[:] = 0
+        return np.int64(ZERO_EXPONENT)
+    quantise(values, size - width, (1 << width) - 1, out)
+    return np.int64(fraction_bits + width - size)
+
+
+@njit
+def rsqrt(v):  # type: ignore[no-untyped-def]
+    """floor(2^62 / √v) for 2^62 ≤ v < 2^64, v a uint64: the largest R with R²·v ≤ 2^124."""
+    root = np.uint64(0)
+    for place in range(31, -1, -1):
+        trial = root | (np.uint64(1) << np.uint64(place))
+        square = trial * trial
+        high = _multiply_high(square, v)
+        if high < np.uint64(1 << 60) or (high == np.uint64(1 << 60) and square * v == np.uint64(0)):
+            root = trial
+    return np.int64(root)
+
+
+@njit
+def reciprocal(v):  # type: ignore[no-untyped-def]
+    """floor(2^(b + 30) / v), b = bits(v), for 1 ≤ v < 2^62, by long division."""
+    remainder = np.int64(1) << (bits(v) - 1)
+    quotient = np.int64(0)
+    for _ in range(32):
+        quotient <<= 1
+        if remainder >= v:
+            remainder -= v
+            quotient |= 1
+        remainder <<= 1
+    return quotient
+
+
+@njit
+def exp2(z):  # type: ignore[no-untyped-def]
+    """2^z in Q24 for z ≤ 0 in Q16."""
+    i = z >> 16
+    if i < -32:
+        return np.int64(0)
+    f = (z & 0xFFFF) << 14
+    p = np.int64(EXP2_Q30[0])
+    for coefficient in EXP2_Q30[1:]:
+        p = ((p * f + (1 << 29)) >> 30) + coefficient
+    return round_shift(p, 6 - i)
+
+
+@njit
+def sigmoid(g, table):  # type: ignore[no-untyped-def]
+    """σ(g) in Q30 for g in Q14.
+
+    table: i32[4097], σ(k/256) in Q30."""
+    a = abs(np.int64(g))
+    if a >= 1 << 18:
+        s = np.int64(ONE_Q30)
+    else:
+        k = a >> 6
+        low = np.int64(table[k])
+        s = low + ((((np.int64(table[k + 1]) - low) * (a & 63)) + 32) >> 6)
+    return s if g >= 0 else ONE_Q30 - s
+
+
+@njit
+def splitmix64(seed, position):  # type: ignore[no-untyped-def]
+    """The random u64 of a position."""
+    z = seed + (np.uint64(position) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit
+def scaled(random, total):  # type: ignore[no-untyped-def]
+    """(random·total) >> 64: a number below total."""
+    return np.int64(_multiply_high(random, np.uint64(total)))
+
+
+def sigmoid_table() -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    """σ(k/256) in Q30, k = 0 … 4096, each the nearest integer (the tests check it with 50 digits)."""
+    return np.rint((1 << 30) / (1 + np.exp(-np.arange(4097) / 256))).astype(np.int32)

@@ -1,0 +1,42 @@
+"""MATMUL: y = sat32(round_shift(Σ_groups d·(Σ_c w·q) (+ m·(Σ_c q)), e + 24 − out_frac)) for every row.
+
+*Source*: spec/README.md §5.
+"""
+
+import numpy as np
+from numba import njit
+
+from opml_min.model.kernels.addressing import int16s, int32s
+from opml_min.model.kernels.fixed_point import round_shift_sat32
+from opml_min.model.kernels.tile import BLOCK_BYTES, GROUP, LANES, Q4_0, Q8_0, tile_sums_q4_0, tile_sums_q4_1, tile_sums_q8_0
+
+
+@njit
+def matmul(base, operands, group_sums, sums, thread, threads):  # type: ignore[no-untyped-def]
+    """This thread's share of the tiles.
+
+    group_sums: i32 (columns/32), this thread's · sums: i64 (8), this thread's."""
+    out_address, x_address, matrix_address, form, rows, columns, out_frac = operands[:7]
+    out = int32s(base, out_address, rows)  # (rows)
+    q = int16s(base, x_address + 32, columns)  # (columns)
+    shift = np.int64(int32s(base, x_address, 1)[0]) + 24 - out_frac
+    groups = columns // GROUP
+    tiles = (rows + LANES - 1) // LANES
+    tile_bytes = groups * BLOCK_BYTES[form]
+
+    if form != Q8_0:
+        for group in range(groups):
+            total = np.int32(0)
+            for c in range(GROUP):
+                total += np.int32(q[GROUP * group + c])
+            group_sums[group] = total
+    for tile in range(tiles * thread // threads, tiles * (thread + 1) // threads):
+        block = base + matrix_address + tile * tile_bytes
+        if form == Q8_0:
+            tile_sums_q8_0(block, q.ctypes.data, group_sums.ctypes.data, groups, sums.ctypes.data)
+        elif form == Q4_0:
+            tile_sums_q4_0(block, q.ctypes.data, group_sums.ctypes.data, groups, sums.ctypes.data)
+        else:
+            tile_sums_q4_1(block, q.ctypes.data, group_sums.ctypes.data, groups, sums.ctypes.data)
+        for lane in range(min(LANES, rows - LANES * tile)):
+            out[LANES * tile + lane] = round_shift_sat32(sums[lane], shift)

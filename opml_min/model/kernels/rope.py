@@ -1,0 +1,24 @@
+"""ROPE: each pair of neighbours (a, b) of every head is turned by the position's angle, in place.
+
+    a' = sat32(round_shift(a·cos − b·sin, 30)), b' = sat32(round_shift(a·sin + b·cos, 30))
+
+*Source*: spec/README.md §5.
+"""
+
+import numpy as np
+from numba import njit
+
+from opml_min.model.kernels.addressing import int32s
+from opml_min.model.kernels.fixed_point import round_shift, sat32
+
+
+@njit
+def rope(base, operands, position):  # type: ignore[no-untyped-def]
+    vector_address, heads, head_size, table_address = operands[:4]
+    vector = int32s(base, vector_address, heads * head_size)  # (heads, head_size / 2, 2), Q14
+    table = int32s(base, table_address + position * 4 * head_size, head_size)  # (head_size / 2, 2), Q30: cos, sin
+    for i in range(0, heads * head_size, 2):
+        cosine, sine = np.int64(table[i % head_size]), np.int64(table[i % head_size + 1])
+        a, b = np.int64(vector[i]), np.int64(vector[i + 1])
+        vector[i] = sat32(round_shift(a * cosine - b * sine, 30))
+        vector[i + 1] = sat32(round_shift(a * sine + b * cosine, 30))

@@ -1,0 +1,124 @@
+"""The inner product of a tile: 8 rows of weights times one activation, as vector code.
+
+A pair of columns of 8 rows lies in 16 bytes, so the 8 lanes of a vector are the 8 rows: widen, multiply with the pair of the
+activation in every lane, add the two products (x86 does that in one instruction, `vpmaddwd`). The i32 sums of a group of 32 columns are
+multiplied by the groups' scales and added to i64 sums. A half is decoded by integers.
+
+*Source*: spec/README.md §3.4 (blocks) and §5 (MATMUL).
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 8
+GROUP = 32  # columns
+Q8_0, Q4_0, Q4_1 = 0, 1, 2
+BLOCK_BYTES = (272, 144, 160)  # of 8 rows × 32 columns, by format
+
+I8, I16, I32, I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+
+
+def _lanes(element: ir.Type, count: int = LANES) -> ir.VectorType:
+    return ir.VectorType(element, count)
+
+
+def _splat(element: ir.Type, value: int, count: int = LANES) -> ir.Constant:
+    return ir.Constant(_lanes(element, count), [value] * count)
+
+
+class _Tile:
+    """Emits the code for one format."""
+
+    def __init__(self, builder: ir.IRBuilder) -> None:
+        self.builder = builder
+
+    def load(self, address: ir.Value, offset: int, element: ir.Type, count: int, align: int) -> ir.Value:
+        """A vector at a process address."""
+        place = self.builder.add(address, ir.Constant(I64, offset))
+        return self.builder.load(self.builder.inttoptr(place, _lanes(element, count).as_pointer()), align=align)
+
+    def pair(self, q: ir.Value, column: int) -> ir.Value:
+        """(q[column], q[column + 1]) in all 8 lanes: i32[16]."""
+        b = self.builder
+        place = b.inttoptr(b.add(q, ir.Constant(I64, 2 * column)), I32.as_pointer())
+        one = b.insert_element(ir.Constant(_lanes(I32), ir.Undefined), b.load(place, align=4), ir.Constant(I32, 0))
+        every = b.shuffle_vector(one, ir.Constant(_lanes(I32), ir.Undefined), _splat(I32, 0))
+        return b.sext(b.bitcast(every, _lanes(I16, 16)), _lanes(I32, 16))
+
+    def multiply_add(self, weights: ir.Value, pair: ir.Value, total: ir.Value) -> ir.Value:
+        """total + the products of neighbours, added in pairs. weights, pair: i32[16]; total: i32[8]."""
+        b = self.builder
+        products = b.mul(weights, pair)
+        even = b.shuffle_vector(products, products, ir.Constant(_lanes(I32), list(range(0, 16, 2))))
+        odd = b.shuffle_vector(products, products, ir.Constant(_lanes(I32), list(range(1, 16, 2))))
+        return b.add(b.add(even, odd), total)
+
+    def halfs(self, block: ir.Value, offset: int) -> ir.Value:
+        """The 8 halfs there, times 2^24: i32[8]. |half| < 128."""
+        b = self.builder
+        raw = b.zext(self.load(block, offset, I16, LANES, 16), _lanes(I32))
+        exponent = b.and_(b.lshr(raw, _splat(I32, 10)), _splat(I32, 31))
+        fraction = b.and_(raw, _splat(I32, 1023))
+        subnormal = b.icmp_unsigned("==", exponent, _splat(I32, 0))
+        places = b.select(subnormal, _splat(I32, 0), b.sub(exponent, _splat(I32, 1)))
+        normal = b.or_(fraction, _splat(I32, 1024))
+        size = b.shl(b.select(subnormal, fraction, normal), b.and_(places, _splat(I32, 31)))
+        sign = b.ashr(b.shl(raw, _splat(I32, 16)), _splat(I32, 31))  # 0 or −1
+        return b.sub(b.xor(size, sign), sign)
+
+    def widening_product(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.mul(self.builder.sext(a, _lanes(I64)), self.builder.sext(b, _lanes(I64)))
+
+    def group(self, form: int, block: ir.Value, q: ir.Value, group_sum: ir.Value) -> ir.Value:
+        """What one block adds to the sums: i64[8]."""
+        b = self.builder
+        total: ir.Value = _splat(I32, 0)
+        if form == Q8_0:
+            for column in range(0, GROUP, 2):
+                weights = b.sext(self.load(block, 8 * column, I8, 16, 16), _lanes(I32, 16))
+                total = self.multiply_add(weights, self.pair(q, column), total)
+            return self.widening_product(total, self.halfs(block, 256))
+        for column in range(0, GROUP // 2, 2):
+            both = self.load(block, 8 * column, I8, 16, 16)
+            low = b.zext(b.and_(both, _splat(I8, 15, 16)), _lanes(I32, 16))
+            high = b.zext(b.lshr(both, _splat(I8, 4, 16)), _lanes(I32, 16))
+            total = self.multiply_add(low, self.pair(q, column), total)
+            total = self.multiply_add(high, self.pair(q, column + GROUP // 2), total)
+        one = b.insert_element(ir.Constant(_lanes(I32), ir.Undefined), group_sum, ir.Constant(I32, 0))
+        sums = b.shuffle_vector(one, ir.Constant(_lanes(I32), ir.Undefined), _splat(I32, 0))
+        if form == Q4_0:
+            return self.widening_product(b.sub(total, b.shl(sums, _splat(I32, 3))), self.halfs(block, 128))
+        return b.add(self.widening_product(total, self.halfs(block, 128)), self.widening_product(sums, self.halfs(block, 144)))
+
+
+def _tile_sums(form: int) -> Any:
+    @intrinsic
+    def tile_sums(typing: Any, block: Any, q: Any, group_sums: Any, groups: Any, sums: Any) -> Any:
+        def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            block_address, q_address, group_sum_address, group_count, sum_address = arguments
+            tile = _Tile(builder)
+            accumulator = cgutils.alloca_once_value(builder, _splat(I64, 0))
+            with cgutils.for_range(builder, group_count, intp=I64) as loop:
+                block_now = builder.add(block_address, builder.mul(loop.index, ir.Constant(I64, BLOCK_BYTES[form])))
+                q_now = builder.add(q_address, builder.mul(loop.index, ir.Constant(I64, 2 * GROUP)))
+                sum_place = builder.add(group_sum_address, builder.mul(loop.index, ir.Constant(I64, 4)))
+                group_sum = builder.load(builder.inttoptr(sum_place, I32.as_pointer()), align=4)
+                added = tile.group(form, block_now, q_now, group_sum)
+                builder.store(builder.add(builder.load(accumulator), added), accumulator)
+            builder.store(builder.load(accumulator), builder.inttoptr(sum_address, _lanes(I64).as_pointer()), align=8)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64, types.int64, types.int64), code
+
+    return tile_sums
+
+
+# Each is f(block, q, group_sums, groups, sums), all process addresses but `groups`:
+# block: (groups, BLOCK_BYTES) bytes of one tile · q: i16 (groups, 32) · group_sums: i32 (groups), Σ q · sums: i64 (8), written
+tile_sums_q8_0 = _tile_sums(Q8_0)
+tile_sums_q4_0 = _tile_sums(Q4_0)
+tile_sums_q4_1 = _tile_sums(Q4_1)

@@ -1,0 +1,39 @@
+"""The program that every image carries: the guest's text, as its first segment holds it.
+
+*Source*: the ELF-64 specification (program headers); spec/README.md §3.1.
+"""
+
+import struct
+from importlib.resources import files
+
+from opml_min.model.errors import ImageError
+from opml_min.model.layout import ENTRY, PROGRAM_BYTES
+
+LOADABLE = 1  # PT_LOAD
+
+
+def shipped_program() -> bytes:
+    """The text and constants of the shipped guest."""
+    return program_of_elf(files("opml_min.guest").joinpath("guest.elf").read_bytes())
+
+
+def program_of_elf(elf: bytes) -> bytes:
+    """What the file puts into the text window, from ENTRY on; anything else that it wants loaded is an error."""
+    try:
+        if elf[:5] != b"\x7fELF\x02":
+            raise ImageError("the program is not an ELF-64 file")
+        (header_offset,) = struct.unpack_from("<Q", elf, 32)
+        entry_bytes, count = struct.unpack_from("<HH", elf, 54)
+        window = bytearray()
+        for i in range(count):
+            kind, _, offset, address, _, length = struct.unpack_from("<IIQQQQ", elf, header_offset + i * entry_bytes)
+            if kind != LOADABLE or length == 0:
+                continue
+            start = address - ENTRY
+            if not 0 <= start <= start + length < PROGRAM_BYTES:
+                raise ImageError(f"the program has initialised data at {address:#x}, outside the text window")
+            window.extend(bytes(max(0, start + length - len(window))))
+            window[start : start + length] = elf[offset : offset + length]
+    except struct.error as error:
+        raise ImageError("the program's ELF file is truncated") from error
+    return bytes(window)

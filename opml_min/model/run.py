@@ -1,0 +1,182 @@
+"""A run: a request on a model, executed stage by stage, natively or in the machine, on one memory.
+
+Between two stages the memory holds exactly what the machine would hold, whichever of the two computed it.
+
+*Source*: spec/README.md §2 and §3.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from opml_min.machine import HALTED, MODEL, Machine, Memory, Snapshot
+from opml_min.machine.keccak import keccak256
+from opml_min.model.check import check, steps_bound, writes
+from opml_min.model.engine import Engine
+from opml_min.model.errors import CheckFailed, RequestError
+from opml_min.model.image import Image
+from opml_min.model.layout import OUTPUT, REQUEST, STAGE_STEP_LIMIT, TEXT, Op, Opcode, stage_count
+
+Device = Literal["cpu", "vm"]
+OK, FAILED = 0, 1
+
+
+class RunState(NamedTuple):
+    """What one stage hands to the next."""
+
+    carry_root: bytes
+    status: int
+
+    def hash(self) -> bytes:
+        return keccak256(self.carry_root + bytes([self.status]))
+
+
+class RunSnapshot(NamedTuple):
+    """A point of a run to come back to."""
+
+    machine: Snapshot
+    stage: int
+    failed_carry: bytes | None
+
+
+class Timing(NamedTuple):
+    """How long the prompt took (with the first new token), and the tokens after it."""
+
+    prefill_seconds: float
+    decode_seconds: float
+
+
+class Run:
+    """A request on a model. `stage` is the number of stages done."""
+
+    def __init__(self, image: Image, request: bytes, *, stages: int | None = None, device: Device = "cpu", threads: int = 1) -> None:
+        """stages: N as requested; left out, it is the one that stage 0 accepts (RequestError if there is none)."""
+        self.image, self.request, self.device = image, request, device
+        self.stage_count = stage_count(image.header, request) if stages is None else stages
+        self.memory = Memory()
+        image.load_into(self.memory)
+        self.memory.write(REQUEST, self.stage_count.to_bytes(8, "little") + len(request).to_bytes(8, "little") + bytes(16) + request)
+        self.stage = 0
+        self.machine_steps = 0
+        self._failed_carry: bytes | None = None  # the carry root that a failed stage began with
+        self._machine: Machine | None = None
+        self._ops = [Op.from_words(words) for words in image.tape.tolist()] if device == "cpu" else []
+        self._engine: Engine | None = None
+        if device == "cpu":
+            check(image)
+            self._engine = Engine(self.memory, image.header, image.tape, threads)
+            if image.header.single_phase and steps_bound(image) * self._positions() > STAGE_STEP_LIMIT:
+                raise CheckFailed(f"{image.path}: the whole run may need more steps than its one stage has; only the machine can run it")
+
+    # What has come out -------------------------------------------------------------------------------------------------------
+
+    @property
+    def machine(self) -> Machine:
+        """The machine on this run's memory."""
+        if self._machine is None:
+            self._machine = Machine(self.memory)
+        return self._machine
+
+    @property
+    def model_root(self) -> bytes:
+        return self.memory.quarter_root(MODEL)
+
+    def state(self) -> RunState:
+        """The run state after the stages done so far."""
+        if self._failed_carry is not None:
+            return RunState(self._failed_carry, FAILED)
+        return RunState(self.memory.carry_root(), OK)
+
+    def run_hash(self) -> bytes:
+        return self.state().hash()
+
+    def tokens(self) -> list[int]:
+        """The output so far."""
+        count = int(self.memory.view(OUTPUT, 1, np.uint64)[0])
+        return np.array(self.memory.view(OUTPUT + 32, min(count, self.stage_count), np.uint32)).tolist()
+
+    # Going on ------------------------------------------------------------------------------------------------------------------
+
+    def run_stage(self) -> None:
+        """Does the next stage."""
+        self.run_to(self.stage + 1)
+
+    def run_to(self, stage: int, watch: Callable[[], None] = lambda: None) -> None:
+        """Does every stage before `stage`; `watch` is called now and then."""
+        if self._failed_carry is None and self.stage < stage:
+            if self._engine is not None:
+                self._run_natively(self.stage, stage, watch)
+            else:
+                self._run_in_machine(self.stage, stage, watch)
+        self.stage = max(self.stage, stage)
+
+    def run_all(self, watch: Callable[[], None] = lambda: None) -> Timing:
+        """Does all stages."""
+        start = time.perf_counter()
+        prompt_positions = int.from_bytes(self.request[:4], "little") if self.image.header.request_kind == TEXT else 1
+        if not self.image.header.single_phase:
+            self.run_to(min(self.stage_count, self.image.header.op_count * prompt_positions), watch)
+        between = time.perf_counter()
+        self.run_to(self.stage_count, watch)
+        watch()
+        return Timing(between - start, time.perf_counter() - between)
+
+    def _positions(self) -> int:
+        """How many positions the request has."""
+        if self.image.header.request_kind != TEXT:
+            return 1
+        return int.from_bytes(self.request[:4], "little") + int.from_bytes(self.request[4:8], "little") - 1
+
+    def _request_accepted(self) -> bool:
+        try:
+            return self.stage_count == stage_count(self.image.header, self.request)
+        except RequestError:
+            return False
+
+    def _run_natively(self, first: int, end: int, watch: Callable[[], None]) -> None:
+        assert self._engine is not None
+        if first == 0 and not self._request_accepted():
+            self._failed_carry = self.memory.carry_root()
+            return
+        op_count = len(self._ops)
+        if self.image.header.single_phase:
+            first, end = 0, op_count * self._positions()
+        self._engine.run(first, end, watch=watch)
+        self._mark_written(first, end)
+
+    def _mark_written(self, first: int, end: int) -> None:
+        """Tells the memory what the stages [first, end) wrote."""
+        op_count = len(self._ops)
+        first_position, last_position = first // op_count, (end - 1) // op_count
+        for op_index in {stage % op_count for stage in range(first, min(end, first + op_count))}:
+            op = self._ops[op_index]
+            if op.opcode == Opcode.CACHE:
+                for begin, finish in zip(writes(op, first_position), writes(op, last_position), strict=True):
+                    self.memory.mark_written(begin[0], finish[0] + finish[1] - begin[0])
+            elif op.opcode == Opcode.SAMPLE:
+                self.memory.mark_written(OUTPUT, 32 + 4 * int(self.memory.view(OUTPUT, 1, np.uint64)[0]))
+            else:
+                for address, length in writes(op):
+                    self.memory.mark_written(address, length)
+
+    def _run_in_machine(self, first: int, end: int, watch: Callable[[], None]) -> None:
+        for stage in range(first, end):
+            self.machine.begin_stage(stage)
+            self.machine_steps += self.machine.run(STAGE_STEP_LIMIT)
+            if tuple(self.machine.status) != (HALTED, 0):
+                before = Run(self.image, self.request, stages=self.stage_count, device="vm")
+                before.run_to(stage)
+                self._failed_carry = before.memory.carry_root()
+                return
+            watch()
+
+    # Going back ------------------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> RunSnapshot:
+        return RunSnapshot(self.machine.snapshot(), self.stage, self._failed_carry)
+
+    def restore(self, snapshot: RunSnapshot) -> None:
+        self.machine.restore(snapshot.machine)
+        self.stage, self._failed_carry = snapshot.stage, snapshot.failed_carry
