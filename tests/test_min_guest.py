@@ -1,0 +1,601 @@
+"""The guest computes what spec/README.md 3 to 5 say: every op in the machine against its formula, restated here in unbounded integers.
+
+Inputs are drawn by bit length, so that the extremes (0, -2^31, shifts of more than 64 bits either way) are as frequent as the middle.
+"""
+
+import functools
+import math
+import random
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal, localcontext
+
+import pytest
+
+from opml_min.guest import build
+from opml_min.machine import HALTED, Machine, Memory, Snapshot
+
+HEADER = 0x40_1000_0000
+TAPE = 0x40_1001_0000
+WEIGHTS = 0x40_2000_0000
+REQUEST = 0x80_0000_0000
+OUTPUT = 0x80_1000_0000
+STATE = 0xC0_0000_0000
+A, B, C, D, E = (STATE + k * 0x100_0000 for k in range(5))  # buffers
+
+EMBED, NORM, MATMUL, ROPE, CACHE, ATTENTION, SWIGLU, ADD, SAMPLE, INPUT, RELU = range(1, 12)
+Q8_0, Q4_0, Q4_1 = range(3)
+QMAX = {Q8_0: (-128, 127), Q4_0: (-8, 7), Q4_1: (0, 15)}
+
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+
+
+# --- the formulas of section 4
+
+
+def bits(v: int) -> int:
+    return abs(v).bit_length()
+
+
+def sat32(v: int) -> int:
+    return max(INT32_MIN, min(INT32_MAX, v))
+
+
+def round_shift(v: int, s: int) -> int:
+    return (v + (1 << (s - 1))) >> s if s > 0 else v << -s
+
+
+def normalise(values: Sequence[tuple[int, int]], width: int = 15) -> tuple[int, list[int]]:
+    """(exponent, q) of values with their fraction bits."""
+    exponents = [f + width - bits(v) for v, f in values if v]
+    if not exponents:
+        return 127, [0] * len(values)
+    e, limit = min(exponents), 2**width - 1
+    return e, [max(-limit, min(limit, round_shift(v, f - e))) for v, f in values]
+
+
+def exp2(z_q16: int) -> int:
+    i, f = z_q16 >> 16, (z_q16 % 2**16) << 14
+    p = 0
+    for coefficient in (234018, 1333042, 10395076, 59573866, 257944889, 744260928, 1073741824):
+        p = round_shift(p * f, 30) + coefficient
+    return round_shift(p, 6 - i)
+
+
+def sigmoid_table(k: int) -> int:
+    with localcontext() as context:
+        context.prec = 50
+        return int((2**30 / (1 + (Decimal(-k) / 256).exp())).to_integral_value())
+
+
+SIGMOID_TABLE = [sigmoid_table(k) for k in range(4097)]
+
+
+def sigmoid(g: int) -> int:
+    a = abs(g)
+    s = 2**30
+    if a < 2**18:
+        k = a >> 6
+        s = SIGMOID_TABLE[k] + round_shift((SIGMOID_TABLE[k + 1] - SIGMOID_TABLE[k]) * (a % 64), 6)
+    return 2**30 - s if g < 0 else s
+
+
+def half(h: int) -> int:
+    """half * 2^24."""
+    x, f = h >> 10 & 31, h & 1023
+    return (-1 if h >> 15 else 1) * (f if x == 0 else (1024 + f) << (x - 1))
+
+
+def shrink(values: Sequence[int]) -> tuple[int, list[int]]:
+    """Values rounded to 31 bits, and the shift."""
+    c = max(0, max(map(bits, values)) - 31)
+    return c, [round_shift(v, c) for v in values]
+
+
+# --- inputs and layouts
+
+
+def any_int(rng: random.Random, most_bits: int) -> int:
+    """A signed number of a random bit length up to `most_bits`, the two ends of the range among them."""
+    length = rng.randint(0, most_bits)
+    if length == most_bits and rng.random() < 0.5:
+        return rng.choice([-(1 << most_bits), (1 << most_bits) - 1])
+    return rng.choice([-1, 1]) * rng.getrandbits(length)
+
+
+def any_vector(rng: random.Random, n: int, most_bits: int = 31) -> list[int]:
+    """Numbers of one common size: all zero now and then."""
+    size = rng.choice([0, 1, most_bits, rng.randint(0, most_bits)])
+    return [any_int(rng, size) if size else 0 for _ in range(n)]
+
+
+def i32s(values: Iterable[int]) -> bytes:
+    return b"".join(v.to_bytes(4, "little", signed=True) for v in values)
+
+
+def activation(exponent: int, q: Sequence[int]) -> bytes:
+    return struct.pack("<i28x", exponent) + struct.pack(f"<{len(q)}h", *q)
+
+
+def matrix(fmt: int, w: Sequence[Sequence[int]], d: Sequence[Sequence[int]], m: Sequence[Sequence[int]]) -> bytes:
+    """Weights w[row][column], half patterns d and m [row][group] in tiles of 8 rows."""
+    out = bytearray()
+    for tile in range(0, len(w), 8):
+        rows = [*range(tile, min(tile + 8, len(w)))]
+        for group in range(len(w[0]) // 32):
+            size = {Q8_0: 272, Q4_0: 144, Q4_1: 160}[fmt]
+            block = bytearray(size)
+            for row in rows:
+                lane = row % 8
+                for c in range(32):
+                    v = w[row][group * 32 + c]
+                    if fmt == Q8_0:
+                        block[c // 2 * 16 + lane * 2 + c % 2] = v & 255
+                    else:
+                        nibble, at = v + 8 * (fmt == Q4_0), c % 16
+                        block[at // 2 * 16 + lane * 2 + at % 2] |= nibble << (0 if c < 16 else 4)
+                scales = 256 if fmt == Q8_0 else 128
+                struct.pack_into("<H", block, scales + 2 * lane, d[row][group])
+                if fmt == Q4_1:
+                    struct.pack_into("<H", block, 144 + 2 * lane, m[row][group])
+            out += block
+    return bytes(out)
+
+
+def any_half(rng: random.Random) -> int:
+    """A finite half below 128: signs, subnormals and zeros included."""
+    return rng.getrandbits(1) << 15 | rng.choice([0, rng.getrandbits(10), rng.randrange(22 << 10), (22 << 10) - 1])
+
+
+def any_matrix(rng: random.Random, fmt: int, rows: int, columns: int) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
+    low, high = QMAX[fmt]
+    pick: Callable[[], int] = rng.choice([lambda: rng.randint(low, high), lambda: rng.choice([low, high]), lambda: low, lambda: high])
+    w = [[pick() for _ in range(columns)] for _ in range(rows)]
+    halves = [[[any_half(rng) for _ in range(columns // 32)] for _ in range(rows)] for _ in range(2)]
+    return w, halves[0], halves[1]
+
+
+def text_request(prompt: Sequence[int], new_tokens: int, temperature: int = 0, seed: int = 0, zero: int = 0) -> bytes:
+    return struct.pack(f"<4IQ{len(prompt)}I", len(prompt), new_tokens, temperature, zero, seed, *prompt)
+
+
+@functools.cache
+def machine_with_program() -> tuple[Machine, Snapshot]:
+    """One machine for all tests, with the guest's text in it; and its first state, with scratch, io and state all zero."""
+    elf, memory = build.ELF.read_bytes(), Memory()
+    table_offset, count = struct.unpack_from("<Q", elf, 32)[0], struct.unpack_from("<H", elf, 56)[0]
+    for k in range(count):
+        kind, _, offset, address, _, size, _, _ = struct.unpack_from("<IIQQQQQQ", elf, table_offset + 56 * k)
+        if kind == 1:  # PT_LOAD
+            memory.write(address, elf[offset : offset + size])
+    machine = Machine(memory)
+    return machine, machine.snapshot()
+
+
+class Guest:
+    """One image and one request in the machine, which has room for one guest at a time."""
+
+    def __init__(
+        self,
+        ops: Sequence[Sequence[int]],
+        *,
+        single: bool = False,
+        kind: int = 0,
+        context: int = 64,
+        vocabulary: int = 300,
+        stop_tokens: Sequence[int] = (),
+    ) -> None:
+        self.machine, first_state = machine_with_program()
+        self.machine.restore(first_state)
+        stops = [*stop_tokens, 0, 0, 0, 0][:4]
+        magic = int.from_bytes(b"OPMLTAPE", "little")
+        self.write(HEADER, struct.pack("<13Q", magic, 1, single, kind, len(ops), TAPE, context, vocabulary, len(stop_tokens), *stops))
+        for k, (opcode, condition, *operands) in enumerate(ops):
+            record = [opcode, condition, *(operand & 2**64 - 1 for operand in operands)]
+            self.write(TAPE + 128 * k, struct.pack("<16Q", *record, *[0] * (16 - len(record))))
+
+    def request(self, payload: bytes, stage_count: int, byte_length: int | None = None) -> None:
+        self.write(REQUEST, struct.pack("<QQ16x", stage_count, len(payload) if byte_length is None else byte_length) + payload)
+
+    def write(self, address: int, data: bytes) -> None:
+        self.machine.memory.write(address, data)
+
+    def read(self, address: int, length: int) -> bytes:
+        return self.machine.memory.read(address, length)
+
+    def read_i32s(self, address: int, n: int) -> list[int]:
+        return list(struct.unpack(f"<{n}i", self.read(address, 4 * n)))
+
+    def read_activation(self, address: int, n: int) -> tuple[int, list[int]]:
+        data = self.read(address, 32 + 2 * n)
+        assert data[4:32] == bytes(28)
+        return struct.unpack("<i", data[:4])[0], list(struct.unpack(f"<{n}h", data[32:]))
+
+    def output(self) -> tuple[int, int, list[int]]:
+        count, done = struct.unpack("<QQ", self.read(OUTPUT, 16))
+        return count, done, list(struct.unpack(f"<{count}I", self.read(OUTPUT + 32, 4 * count)))
+
+    def stage(self, index: int) -> int:
+        """Runs a stage; returns its exit code."""
+        self.machine.begin_stage(index)
+        self.machine.run(2**32)
+        kind, code = self.machine.status
+        assert kind == HALTED
+        return code
+
+
+def run_op(op: int, operands: Sequence[int], buffers: dict[int, bytes], position: int = 0) -> Guest:
+    """One op at a position of a text request whose prompt is 1, 2, 3, …"""
+    guest = Guest([(op, 0, *operands)])
+    prompt = range(1, position + 2)
+    guest.request(text_request(prompt, 1), stage_count=position + 1)
+    for address, data in buffers.items():
+        guest.write(address, data)
+    assert guest.stage(position) == 0
+    return guest
+
+
+CASES = pytest.mark.parametrize("case", range(12))
+
+
+# --- the ops of section 5
+
+
+@CASES
+@pytest.mark.parametrize("fmt", [Q8_0, Q4_0, Q4_1])
+def test_matmul(fmt: int, case: int) -> None:
+    rng = random.Random(f"matmul {fmt} {case}")
+    rows, columns = rng.choice([1, 7, 8, 9, 20]), rng.choice([32, 64, 160])
+    w, d, m = any_matrix(rng, fmt, rows, columns)
+    q, e = any_vector(rng, columns, 15), rng.choice([127, -50, 14, rng.randint(-10, 70)])
+    q = [max(-32767, v) for v in q] if case % 2 else q
+    out_frac = rng.choice([12, 14, 90])
+    guest = run_op(MATMUL, [A, B, WEIGHTS, fmt, rows, columns, out_frac], {B: activation(e, q), WEIGHTS: matrix(fmt, w, d, m)})
+    expected = []
+    for row in range(rows):
+        acc = 0
+        for g in range(columns // 32):
+            at = slice(32 * g, 32 * g + 32)
+            acc += half(d[row][g]) * sum(x * y for x, y in zip(w[row][at], q[at], strict=True))
+            acc += half(m[row][g]) * sum(q[at]) if fmt == Q4_1 else 0
+        expected.append(sat32(round_shift(acc, e + 24 - out_frac)))
+    assert guest.read_i32s(A, rows + 1) == [*expected, 0]  # nothing is written beyond the rows
+
+
+@CASES
+@pytest.mark.parametrize("fmt", [Q8_0, Q4_0, Q4_1])
+def test_embed(fmt: int, case: int) -> None:
+    rng = random.Random(f"embed {fmt} {case}")
+    columns, position, r = 64, rng.randrange(12), rng.randint(4, 14)
+    length = rng.choice([33, 64])
+    w, d, m = any_matrix(rng, fmt, 13, columns)
+    guest = run_op(EMBED, [A, WEIGHTS, fmt, columns, length, r], {WEIGHTS: matrix(fmt, w, d, m)}, position)
+    row = position + 1  # the prompt is 1, 2, 3, …
+    minimum = [half(h) if fmt == Q4_1 else 0 for h in m[row]]
+    expected = [sat32(round_shift(w[row][c] * half(d[row][c // 32]) + minimum[c // 32], 24 - r)) for c in range(length)]
+    assert guest.read_i32s(A, length + 1) == [*expected, 0]
+
+
+@CASES
+def test_norm(case: int) -> None:
+    rng = random.Random(f"norm {case}")
+    length, r, eps = rng.choice([1, 5, 96, 1000]), rng.randint(4, 14), rng.choice([0, 2815, 2**36 - 1])
+    x, weights = any_vector(rng, length), any_vector(rng, length)
+    if case == 0:
+        x, weights = [INT32_MIN] * length, [INT32_MIN] * length
+    if case == 1:
+        x = [0] * length
+    guest = run_op(NORM, [A, B, WEIGHTS, length, r, eps], {B: i32s(x), WEIGHTS: i32s(weights)})
+    if any(x):
+        b = max(map(bits, x))
+        xs = [round_shift(v, b - 24) for v in x]
+        f = r - (b - 24)
+        mean = sum(v * v for v in xs) // length + round_shift(eps, 48 - 2 * f)
+        t = next(t for t in range(0, 64, 2) if 2**62 <= mean << t < 2**64)
+        root = math.isqrt(2**124 // (mean << t))
+        c, p = shrink([v * w for v, w in zip(x, weights, strict=True)])
+        expected = normalise([(v * root, r + 24 - c + 62 - f - t // 2) for v in p])
+    else:
+        expected = (127, [0] * length)
+    assert guest.read_activation(A, length) == expected
+
+
+@CASES
+def test_rope(case: int) -> None:
+    rng = random.Random(f"rope {case}")
+    heads, head_size, position = rng.choice([1, 3]), rng.choice([2, 8, 24]), rng.randrange(10)
+    x = any_vector(rng, heads * head_size)
+    pick: Callable[[], int] = rng.choice([lambda: rng.choice([-(2**30), 2**30]), lambda: rng.randint(-(2**30), 2**30)])
+    table = [pick() for _ in range(10 * head_size)]
+    guest = run_op(ROPE, [A, heads, head_size, WEIGHTS], {A: i32s(x), WEIGHTS: i32s(table)}, position)
+    expected = []
+    for k in range(0, len(x), 2):
+        a, b = x[k : k + 2]
+        cos, sin = table[position * head_size + k % head_size :][:2]
+        expected += [sat32(round_shift(a * cos - b * sin, 30)), sat32(round_shift(a * sin + b * cos, 30))]
+    assert guest.read_i32s(A, len(x)) == expected
+
+
+@CASES
+def test_cache(case: int) -> None:
+    rng = random.Random(f"cache {case}")
+    kv_heads, head_size, context, position = rng.choice([1, 3]), rng.choice([2, 8, 64]), 16, rng.randrange(16)
+    vectors = [[any_vector(rng, head_size) for _ in range(kv_heads)] for _ in range(2)]
+    keys, key_exponents, values, value_exponents = A, B, C, D
+    guest = run_op(
+        CACHE,
+        [E, E + 0x10000, keys, key_exponents, values, value_exponents, kv_heads, head_size, context],
+        {E: b"".join(map(i32s, vectors[0])), E + 0x10000: b"".join(map(i32s, vectors[1]))},
+        position,
+    )
+    for heads, cached, exponents in zip(vectors, (keys, values), (key_exponents, value_exponents), strict=True):
+        expected, expected_exponents = bytearray(kv_heads * context * head_size * 2), bytearray(kv_heads * context)
+        for h, v in enumerate(heads):
+            e, q = normalise([(x, 14) for x in v])
+            row = h * context + position
+            struct.pack_into(f"<{head_size}h", expected, row * head_size * 2, *q)
+            struct.pack_into("<b", expected_exponents, row, e)
+        assert guest.read(cached, len(expected)) == expected
+        assert guest.read(exponents, len(expected_exponents)) == expected_exponents
+
+
+@pytest.mark.parametrize("case", range(40))
+def test_attention(case: int) -> None:
+    rng = random.Random(f"attention {case}")
+    kv_heads, shared, head_size, context = rng.choice([1, 2]), rng.choice([1, 3]), rng.choice([2, 8, 64]), 16
+    heads, position = kv_heads * shared, rng.randrange(context)
+    scale = round(2**30 * math.log2(math.e) / math.sqrt(head_size))
+    q = [x for _ in range(heads) for x in any_vector(rng, head_size)]
+    exponents = [[rng.choice([127, -128, 5, rng.randint(-3, 28), rng.randint(8, 14)]) for _ in range(kv_heads * context)] for _ in range(2)]
+    if case % 2:  # what a model has: scores that differ little
+        q = [x for _ in range(heads) for x in any_vector(rng, head_size, 14)]
+        exponents = [[rng.randint(12, 16) for _ in range(kv_heads * context)] for _ in range(2)]
+    cached = [[max(-32767, x) for _ in range(kv_heads * context) for x in any_vector(rng, head_size, 15)] for _ in range(2)]
+    guest = run_op(
+        ATTENTION,
+        [E, E + 0x10000, A, B, C, D, heads, kv_heads, head_size, context, scale],
+        {
+            E + 0x10000: i32s(q),
+            A: struct.pack(f"<{len(cached[0])}h", *cached[0]),
+            B: struct.pack(f"<{len(exponents[0])}b", *exponents[0]),
+            C: struct.pack(f"<{len(cached[1])}h", *cached[1]),
+            D: struct.pack(f"<{len(exponents[1])}b", *exponents[1]),
+        },
+        position,
+    )
+    joined: list[tuple[int, int]] = []
+    for h in range(heads):
+        e_q, qs = normalise([(x, 14) for x in q[h * head_size : (h + 1) * head_size]], 13)
+        rows = [h // shared * context + t for t in range(position + 1)]
+        scores = []
+        for row in rows:
+            dot = sum(x * y for x, y in zip(qs, cached[0][row * head_size : (row + 1) * head_size], strict=True))
+            scores.append(sat32(round_shift(dot * scale, e_q + exponents[0][row] + 14)))
+        w = [exp2(score - max(scores)) for score in scores]
+        lowest, total = min(exponents[1][row] for row in rows), sum(w)
+        acc = [
+            sum(round_shift(w_t, exponents[1][row] - lowest) * cached[1][row * head_size + i] for w_t, row in zip(w, rows, strict=True))
+            for i in range(head_size)
+        ]
+        c, shrunk = shrink(acc)
+        reciprocal = 2 ** (bits(total) + 30) // total
+        joined += [(v * reciprocal, lowest + bits(total) + 30 - c) for v in shrunk]
+    assert guest.read_activation(E, heads * head_size) == normalise(joined)
+
+
+@CASES
+def test_swiglu(case: int) -> None:
+    rng = random.Random(f"swiglu {case}")
+    length = rng.choice([1, 40, 300])
+    gate = [INT32_MIN] * length if case == 0 else any_vector(rng, length, rng.choice([17, 18, 19, 31]))
+    up = [INT32_MIN] * length if case == 0 else any_vector(rng, length)
+    guest = run_op(SWIGLU, [A, B, C, length], {B: i32s(gate), C: i32s(up)})
+    c, p = shrink([g * sigmoid(g) for g in gate])
+    assert guest.read_activation(A, length) == normalise([(v * u, 58 - c) for v, u in zip(p, up, strict=True)])
+
+
+def test_sigmoid_at_every_table_step() -> None:
+    gate = [sign * (64 * k + offset) for k in range(0, 4098, 3) for offset in (-1, 0, 1, 33) for sign in (-1, 1)]
+    guest = run_op(SWIGLU, [A, B, C, len(gate)], {B: i32s(gate), C: i32s([1 << 14] * len(gate))})
+    c, p = shrink([g * sigmoid(g) for g in gate])
+    assert guest.read_activation(A, len(gate)) == normalise([(v << 14, 58 - c) for v in p])
+
+
+@CASES
+def test_add(case: int) -> None:
+    rng = random.Random(f"add {case}")
+    x, y = any_vector(rng, 50), any_vector(rng, 50)
+    bias = case % 2 == 1
+    guest = run_op(ADD, [A, WEIGHTS if bias else B, 50], {A: i32s(x), (WEIGHTS if bias else B): i32s(y)})
+    assert guest.read_i32s(A, 50) == [sat32(a + b) for a, b in zip(x, y, strict=True)]
+
+
+@CASES
+def test_relu(case: int) -> None:
+    rng = random.Random(f"relu {case}")
+    x, frac = any_vector(rng, 40), rng.choice([14, 8, 0])
+    guest = run_op(RELU, [A, B, 40, frac], {B: i32s(x)})
+    assert guest.read_activation(A, 40) == normalise([(max(v, 0), frac) for v in x])
+
+
+def test_input() -> None:
+    payload = bytes(range(256)) + bytes(3)
+    guest = Guest([(INPUT, 0, A, len(payload))], kind=1, context=len(payload))
+    guest.request(payload, 1)
+    assert guest.stage(0) == 0
+    assert guest.read_activation(A, len(payload) + 1) == (8, [*payload, 0])
+
+
+def splitmix64(seed: int, position: int) -> int:
+    mask = 2**64 - 1
+    z = (seed + (position + 1) * 0x9E3779B97F4A7C15) & mask
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+    return z ^ z >> 31
+
+
+@pytest.mark.parametrize("case", range(30))
+def test_sample(case: int) -> None:
+    rng = random.Random(f"sample {case}")
+    length = rng.choice([1, 5, 300])
+    logits = any_vector(rng, length, rng.choice([13, 16, 31]))
+    temperature = rng.choice([0, 2**10, 2**16, 2**22, rng.randint(2**10, 2**22)])
+    seed, prompted = rng.getrandbits(64), rng.randint(1, 4)
+    position = prompted - 1 + rng.randrange(3)
+    largest = max(logits)
+    if temperature:
+        c = 6196328018 // temperature
+        w = [exp2(-min(round_shift((largest - v) * c, 12), 2**31 - 1)) for v in logits]
+        u = splitmix64(seed, position) * sum(w) >> 64
+        expected = next(j for j in range(length) if sum(w[: j + 1]) > u)
+    else:
+        expected = logits.index(largest)
+    stops = [expected] if case % 3 == 0 else [length]
+    guest = Guest([(SAMPLE, 1, A, length)], stop_tokens=stops)
+    guest.request(text_request([1] * prompted, 3, temperature, seed), prompted + 2)
+    guest.write(A, i32s(logits))
+    index = position - (prompted - 1)
+    assert guest.stage(position) == 0
+    count, done, tokens = guest.output()
+    assert (count, done, tokens[index]) == (index + 1, int(case % 3 == 0), expected)
+
+
+# --- stages and requests (section 3)
+
+
+def fresh_counter(guest: Guest, step: int = 1) -> None:
+    """Vector A counts how often ADD ran: A += B."""
+    guest.write(B, i32s([step]))
+
+
+COUNT_UP = (ADD, 0, A, B, 1)
+
+
+@pytest.mark.parametrize(
+    ("payload", "stage_count", "byte_length", "code"),
+    [
+        (text_request([299, 0, 5], 4), 6, None, 0),
+        (text_request([1], 63), 63, None, 0),
+        (text_request([1], 1, 2**10), 1, None, 0),
+        (text_request([1], 1, 2**22), 1, None, 0),
+        (text_request([1], 1, 2**10 - 1), 1, None, 1),
+        (text_request([1], 1, 2**22 + 1), 1, None, 1),
+        (text_request([1], 1, 1), 1, None, 1),
+        (text_request([1], 1, zero=1), 1, None, 1),
+        (text_request([1], 64), 64, None, 1),  # beyond the context
+        (text_request([1], 2**32 - 1), 2**32 - 1, None, 1),
+        (text_request([], 2), 1, None, 1),
+        (text_request([1, 2], 0), 1, None, 1),
+        (text_request([300], 1), 1, None, 1),
+        (text_request([1, 300], 1), 2, None, 1),
+        (text_request([299, 0, 5], 4), 5, None, 1),
+        (text_request([299, 0, 5], 4), 7, None, 1),
+        (text_request([299, 0, 5], 4), 6, 35, 1),
+        (text_request([299, 0, 5], 4), 6, 37, 1),
+    ],
+)
+@pytest.mark.parametrize("single", [False, True])
+def test_text_request_check(payload: bytes, stage_count: int, byte_length: int | None, code: int, single: bool) -> None:
+    guest = Guest([COUNT_UP], single=single)
+    fresh_counter(guest)
+    prompted, drawn = struct.unpack_from("<II", payload)
+    wrong_count = stage_count != prompted + drawn - 1
+    guest.request(payload, 1 + wrong_count if single else stage_count, byte_length)
+    assert guest.stage(0) == code
+    ran = prompted + drawn - 1 if single else 1
+    assert guest.read_i32s(A, 1) == [0 if code else ran]
+
+
+@pytest.mark.parametrize(("length", "stage_count", "single", "code"), [
+    (10, 2, False, 0), (10, 1, True, 0), (9, 2, False, 1), (11, 2, False, 1), (10, 1, False, 1), (10, 3, False, 1), (10, 2, True, 1),
+])  # fmt: skip
+def test_bytes_request_check(length: int, stage_count: int, single: bool, code: int) -> None:
+    guest = Guest([COUNT_UP, COUNT_UP], kind=1, context=10, single=single)
+    fresh_counter(guest)
+    guest.request(bytes(range(length)), stage_count)
+    assert guest.stage(0) == code
+    assert guest.read_i32s(A, 1) == [0 if code else 2 if single else 1]
+
+
+def test_only_stage_0_checks_the_request() -> None:
+    guest = Guest([COUNT_UP])
+    fresh_counter(guest)
+    guest.request(text_request([300, 300], 4, 7), 99)
+    assert guest.stage(0) == 1
+    assert guest.stage(1) == 0
+    assert guest.read_i32s(A, 1) == [1]
+
+
+def test_stage_is_op_and_position() -> None:
+    guest = Guest([COUNT_UP, (ADD, 1, A, C, 1), (SAMPLE, 1, D, 4)], stop_tokens=[77])
+    guest.request(text_request([5, 6, 7], 2), 12)
+    fresh_counter(guest)
+    guest.write(C, i32s([100]))
+    guest.write(D, i32s([1, 3, 3, 2]))
+    seen = []
+    for index in range(14):
+        assert guest.stage(index) == 0
+        seen.append(guest.read_i32s(A, 1)[0])
+    assert seen == [1, 1, 1, 2, 2, 2, 3, 103, 103, 104, 204, 204, 204, 204]
+    assert guest.output() == (2, 0, [1, 1])
+
+
+def test_tokens_come_from_prompt_then_output() -> None:
+    w = [[row] * 32 for row in range(8)]
+    one = [[0x3C00] for _ in range(8)]
+    guest = Guest([(EMBED, 0, A, WEIGHTS, Q8_0, 32, 1, 4)])
+    guest.write(WEIGHTS, matrix(Q8_0, w, one, one))
+    guest.request(text_request([5, 6], 3), 4)
+    guest.write(OUTPUT, struct.pack("<QQ16xII", 2, 0, 3, 7))
+    seen = []
+    for index in range(4):
+        assert guest.stage(index) == 0
+        seen.append(guest.read_i32s(A, 1)[0] >> 4)
+    assert seen == [5, 6, 3, 7]
+
+
+def test_nothing_happens_after_done() -> None:
+    guest = Guest([COUNT_UP, (99, 0)])
+    fresh_counter(guest)
+    guest.request(text_request([5], 3), 6)
+    guest.write(OUTPUT, struct.pack("<QQ", 0, 1))
+    assert [guest.stage(k) for k in range(6)] == [0] * 6
+    assert guest.read_i32s(A, 1) == [0]
+
+
+@pytest.mark.parametrize("opcode", [0, 12, 2**63, 2**64 - 1])
+def test_unknown_opcode(opcode: int) -> None:
+    guest = Guest([COUNT_UP, (opcode, 0), (opcode, 1)])
+    guest.request(text_request([5, 6], 1), 6)
+    assert [guest.stage(k) for k in range(6)] == [0, 2, 0, 0, 2, 2]
+    single = Guest([COUNT_UP, (opcode, 0), COUNT_UP], single=True)
+    fresh_counter(single)
+    single.request(text_request([5, 6], 1), 1)
+    assert single.stage(0) == 2
+    assert single.read_i32s(A, 1) == [1]
+
+
+def test_single_phase_stops_where_done_is_set() -> None:
+    guest = Guest([COUNT_UP, (SAMPLE, 1, D, 4), COUNT_UP], single=True, stop_tokens=[0, 1])
+    fresh_counter(guest)
+    guest.request(text_request([5, 6, 7], 5), 1)
+    guest.write(D, i32s([1, 3, 3, 2]))
+    assert guest.stage(0) == 0
+    assert guest.read_i32s(A, 1) == [5]  # two at each of two positions, one at the third
+    assert guest.output() == (1, 1, [1])
+
+
+def test_matmul_twice_in_one_stage() -> None:
+    """What an op leaves in scratch does not reach the next op."""
+    rng = random.Random("twice")
+    w, d, m = any_matrix(rng, Q4_1, 8, 32)
+    op = (MATMUL, 0, A, B, WEIGHTS, Q4_1, 8, 32, 14)
+    results = []
+    for ops in ([op], [op, op]):
+        guest = Guest(ops, single=True)
+        guest.request(text_request([1], 1), 1)
+        guest.write(B, activation(20, list(range(32))))
+        guest.write(WEIGHTS, matrix(Q4_1, w, d, m))
+        assert guest.stage(0) == 0
+        results.append(guest.read_i32s(A, 8))
+    assert results[0] == results[1]
