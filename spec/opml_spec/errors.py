@@ -60,3 +60,30 @@ class SegmentOverlap(SpecError, number=111):
 
 class SubtreeUnknown(SpecError, number=112):
     """Only the hash of this part of the memory is known, and its content was asked for."""
+
+
+# 3xx: models ---------------------------------------------------------------------------------------------------------------------
+
+
+class ImageFile(SpecError, number=301):
+    """The file does not hold segments as the layout says."""
+
+
+class ImageHeader(SpecError, number=302):
+    """The header is none of this version."""
+
+
+class ImageOp(SpecError, number=303):
+    """A record on the tape is no operation, or an operand is out of its range."""
+
+
+class MatrixFormat(SpecError, number=304):
+    """There is no matrix format of this number."""
+
+
+class ImageBuffer(SpecError, number=305):
+    """A tensor is misaligned, outside its quarter, or shares bytes with one that it must not share with."""
+
+
+class ImageBound(SpecError, number=306):
+    """A sum could leave the range of an int64."""

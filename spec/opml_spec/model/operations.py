@@ -1,0 +1,23 @@
+"""The table of operations, and how a record on the tape is read.
+
+*Source*: spec/README.md 5 and 7.
+"""
+
+from attrs import fields
+
+from opml_spec.errors import ImageOp
+from opml_spec.model.fixed_operations import Add, Attention, Cache, Embed, Input, MatMul, Norm, Relu, Rope, Sample, SwiGlu
+from opml_spec.model.layout import Record
+from opml_spec.model.operation import Operation
+
+FIXED_OPERATIONS: tuple[type[Operation], ...] = (Embed, Norm, MatMul, Rope, Cache, Attention, SwiGlu, Add, Sample, Input, Relu)
+
+OPERATIONS = {kind.opcode: kind for kind in FIXED_OPERATIONS}
+
+
+def decode_operation(record: Record) -> Operation:
+    """The operation that a record stands for. Words after its last operand mean nothing."""
+    if record.opcode not in OPERATIONS:
+        raise ImageOp(f"opcode {record.opcode}")
+    kind = OPERATIONS[record.opcode]
+    return kind(*record.operands[: len(fields(kind))])
