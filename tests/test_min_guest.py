@@ -599,3 +599,36 @@ def test_matmul_twice_in_one_stage() -> None:
         assert guest.stage(0) == 0
         results.append(guest.read_i32s(A, 8))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(("fmt", "most"), [(Q8_0, 3.0), (Q4_0, 3.1), (Q4_1, 3.4)])
+def test_steps_a_weight(fmt: int, most: float) -> None:
+    rows, columns = 256, 512
+    guest = run_op(MATMUL, [A, B, WEIGHTS, fmt, rows, columns, 14], {B: activation(14, [1] * columns)})
+    assert guest.machine.steps <= most * rows * columns
+
+
+def test_mnist_steps() -> None:
+    """Pixels, 20 hidden units, 10 digits, in a single phase: within 320,000 steps."""
+    hidden_weights, digit_weights, biases = WEIGHTS, WEIGHTS + 0x10_0000, WEIGHTS + 0x20_0000
+    guest = Guest(
+        [
+            (INPUT, 0, A, 784),
+            (MATMUL, 0, B, A, hidden_weights, Q8_0, 20, 800, 14),
+            (ADD, 0, B, biases, 20),
+            (RELU, 0, C, B, 20, 14),
+            (MATMUL, 0, D, C, digit_weights, Q8_0, 10, 32, 12),
+            (ADD, 0, D, biases, 10),
+            (SAMPLE, 0, D, 10),
+        ],
+        kind=1,
+        context=784,
+        single=True,
+    )
+    rng = random.Random("mnist")
+    for address, rows, columns in ((hidden_weights, 20, 800), (digit_weights, 10, 32)):
+        guest.write(address, matrix(Q8_0, *any_matrix(rng, Q8_0, rows, columns)))
+    guest.request(rng.randbytes(784), 1)
+    assert guest.stage(0) == 0
+    assert guest.output()[:2] == (1, 1)
+    assert guest.machine.steps <= 100_000

@@ -48,7 +48,7 @@ static inline void dot_bytes(int64_t sums[LANES], const struct q8_0_block *block
     }
 }
 
-/* Q4_0 and Q4_1: nibbles u are so small that a sum over 16 columns stays below 2^23, and 2^32 times it can be shifted up by 8
+/* Q4_0 and Q4_1: nibbles u are so small that a sum over 16 columns stays below 2^23 in size, and 2^32 times it can be shifted up by 8
    bits more. So a mask may leave its weights 4 or 8 bits up; only their sum is shifted back. */
 struct nibble_sums {
     uint64_t up0, up4, up8;  /* times 1, 2^4, 2^8 */
@@ -56,30 +56,30 @@ struct nibble_sums {
 
 static inline int64_t shifted_back(struct nibble_sums s) { return s.up0 + ((int64_t)s.up4 >> 4) + ((int64_t)s.up8 >> 8); }
 
+/* Half a tile at a time, so that all sums stay in registers. */
 static inline void dot_nibbles(int64_t sums[LANES], const uint8_t weights[GROUP / 4][LANES][2], const int16_t *q)
 {
-    struct nibble_sums even[2] = {}, odd[2] = {};
+#pragma clang loop unroll(full)
+    for (int half = 0; half < 2; half++) {
+        struct nibble_sums even = {}, odd = {};  /* rows 0 and 2, rows 1 and 3 */
 
 #pragma clang loop unroll_count(2)
-    for (int pair = 0; pair < GROUP / 4; pair++) {
-        int64_t q0 = q[2 * pair], q1 = q[2 * pair + 1], q16 = q[2 * pair + 16], q17 = q[2 * pair + 17];
-        for (int half = 0; half < 2; half++) {
+        for (int pair = 0; pair < GROUP / 4; pair++) {
+            int64_t q0 = q[2 * pair], q1 = q[2 * pair + 1], q16 = q[2 * pair + 16], q17 = q[2 * pair + 17];
             uint64_t u = word(weights[pair], half);
-            even[half].up0 += (u & NIBBLE_OF_TWO_ROWS) * q0;
-            even[half].up4 += (u & NIBBLE_OF_TWO_ROWS << 4) * q16;
-            even[half].up8 += (u & NIBBLE_OF_TWO_ROWS << 8) * q1;
+            even.up0 += (u & NIBBLE_OF_TWO_ROWS) * q0;
+            even.up4 += (u & NIBBLE_OF_TWO_ROWS << 4) * q16;
+            even.up8 += (u & NIBBLE_OF_TWO_ROWS << 8) * q1;
             u >>= 12;
-            even[half].up0 += (u & NIBBLE_OF_TWO_ROWS) * q17;
-            odd[half].up4 += (u & NIBBLE_OF_TWO_ROWS << 4) * q0;
-            odd[half].up8 += (u & NIBBLE_OF_TWO_ROWS << 8) * q16;
+            even.up0 += (u & NIBBLE_OF_TWO_ROWS) * q17;
+            odd.up4 += (u & NIBBLE_OF_TWO_ROWS << 4) * q0;
+            odd.up8 += (u & NIBBLE_OF_TWO_ROWS << 8) * q16;
             u >>= 12;
-            odd[half].up0 += (u & NIBBLE_OF_TWO_ROWS) * q1;
-            odd[half].up4 += (u & NIBBLE_OF_TWO_ROWS << 4) * q17;
+            odd.up0 += (u & NIBBLE_OF_TWO_ROWS) * q1;
+            odd.up4 += (u & NIBBLE_OF_TWO_ROWS << 4) * q17;
         }
-    }
-    for (int half = 0; half < 2; half++) {
-        split(shifted_back(even[half]), sums + 4 * half);
-        split(shifted_back(odd[half]), sums + 4 * half + 1);
+        split(shifted_back(even), sums + 4 * half);
+        split(shifted_back(odd), sums + 4 * half + 1);
     }
 }
 
