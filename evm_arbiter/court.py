@@ -160,7 +160,9 @@ class Court:
         return Request.unpacked(*self._known("requests", request_id, UNKNOWN_REQUEST))
 
     def claim_of(self, claim_id: bytes) -> Claim:
-        return Claim.unpacked(*self._known("claims", claim_id, UNKNOWN_CLAIM))
+        fixed = self.parameters
+        share_wei = fixed.server_bond_wei * fixed.share_numerator // fixed.share_denominator
+        return Claim.unpacked(share_wei, *self._known("claims", claim_id, UNKNOWN_CLAIM))
 
     def game_of(self, game_id: bytes) -> Game:
         return Game.unpacked(*self._known("games", game_id, UNKNOWN_GAME))

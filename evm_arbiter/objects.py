@@ -97,13 +97,13 @@ class Claim:
     status: ClaimStatus
     open_games: int
     weight: int  # accepted moves of the challengers of its open games; of won and voided ones once it is rejected
-    unit: int  # wei for each of these moves, once it is rejected
+    unit: int  # wei for each of these moves, once it is rejected; before, zero
 
     @classmethod
-    def unpacked(cls, request_id: bytes, run_hash: bytes, standing: int, payment: int) -> "Claim":
-        """From the contract's storage."""
+    def unpacked(cls, share_wei: int, request_id: bytes, run_hash: bytes, standing: int, claimed_at: int) -> "Claim":
+        """From the contract's storage and what a server's lost bond pays out."""
         server, status, open_games, weight = fields(standing, 160, 8, 40)
-        claimed_at, unit = fields(payment, 64)
+        unit = share_wei // weight if status == ClaimStatus.REJECTED else 0
         return cls(request_id, run_hash, address(server), claimed_at, ClaimStatus(status), open_games, weight, unit)
 
 

@@ -208,7 +208,7 @@ struct Claim:
     request_id: bytes32
     run_hash: bytes32
     standing: uint256  # server 160, status 8, open games 40, weight 48
-    payment: uint256  # claimed_at 64, unit 128
+    claimed_at: uint256
 
 
 struct Game:
@@ -415,7 +415,7 @@ def claim(request_id: bytes32, run_hash: bytes32) -> bytes32:
     claim_id: bytes32 = self._new_id(CLAIM, self._node(request_id, run_hash))
     self.requests[request_id].standing = standing + (1 << PENDING_CLAIMS_BIT)
     self.claims[claim_id] = Claim(
-        request_id=request_id, run_hash=run_hash, standing=convert(msg.sender, uint256), payment=block.timestamp
+        request_id=request_id, run_hash=run_hash, standing=convert(msg.sender, uint256), claimed_at=block.timestamp
     )
     self._deposit()
     log Claimed(claim_id=claim_id, request_id=request_id, server=msg.sender, run_hash=run_hash)
@@ -430,7 +430,7 @@ def challenge(claim_id: bytes32) -> bytes32:
         self._fail(WRONG_VALUE)
     if self._claim_status(standing) != PENDING:
         self._fail(CLAIM_NOT_PENDING)
-    if block.timestamp >= (self.claims[claim_id].payment & MASK64) + WINDOW:
+    if block.timestamp >= self.claims[claim_id].claimed_at + WINDOW:
         self._fail(WINDOW_CLOSED)
 
     game_id: bytes32 = self._new_id(GAME, claim_id)
@@ -639,16 +639,20 @@ def _decide(game_id: bytes32, claim_id: bytes32, clock: uint256, standing: uint2
         self.accounts[convert(standing & MASK160, address)] += CHALLENGER_SHARE << CREDIT_BIT
         self.held = self.held - CHALLENGER_BOND + ((CHALLENGER_BOND - CHALLENGER_SHARE) << BURNED_BIT)
     else:
-        weight: uint256 = standing >> WEIGHT_BIT
-        unit: uint256 = SERVER_SHARE // weight
-        burned: uint256 = SERVER_BOND - unit * weight
+        burned: uint256 = SERVER_BOND - self._unit(standing) * (standing >> WEIGHT_BIT)
         self.games[game_id].clock = clock | (CHALLENGER_WON << GAME_STATUS_BIT)
         self.claims[claim_id].standing = standing | (REJECTED << CLAIM_STATUS_BIT)
-        self.claims[claim_id].payment |= unit << 64
         self.requests[self.claims[claim_id].request_id].standing -= 1 << PENDING_CLAIMS_BIT
         self.held = self.held - burned + (burned << BURNED_BIT)
     self.games[game_id].position = empty(bytes32)
     log Decided(game_id=game_id, claim_id=claim_id, server_won=server_won)
+
+
+@internal
+@view
+def _unit(standing: uint256) -> uint256:
+    # What a move of a challenger earns; the weight no longer changes once the claim is rejected.
+    return SERVER_SHARE // (standing >> WEIGHT_BIT)
 
 
 @internal
@@ -705,7 +709,7 @@ def finalise(claim_id: bytes32, carry: bytes32, status: uint8, output: Bytes[OUT
     standing: uint256 = self._known_claim(claim_id)
     if self._claim_status(standing) != PENDING:
         self._fail(CLAIM_NOT_PENDING)
-    if block.timestamp < (self.claims[claim_id].payment & MASK64) + WINDOW:
+    if block.timestamp < self.claims[claim_id].claimed_at + WINDOW:
         self._fail(WINDOW_OPEN)
     if (standing >> OPEN_GAMES_BIT) & (2**40 - 1) != 0:
         self._fail(GAMES_OPEN)
@@ -805,11 +809,12 @@ def collect(game_id: bytes32):
         self._fail(UNKNOWN_GAME)
     clock: uint256 = self.games[game_id].clock
     status: uint256 = clock >> GAME_STATUS_BIT
-    if self._claim_status(self.claims[claim_id].standing) != REJECTED or status == SERVER_WON or status == COLLECTED:
+    standing: uint256 = self.claims[claim_id].standing
+    if self._claim_status(standing) != REJECTED or status == SERVER_WON or status == COLLECTED:
         self._fail(NOTHING_TO_COLLECT)
     moves: uint256 = (clock >> MOVES_BIT) & (2**16 - 1)
     self.games[game_id].clock = clock | (COLLECTED << GAME_STATUS_BIT)
-    self._credit(self.games[game_id].challenger, CHALLENGER_BOND + (self.claims[claim_id].payment >> 64) * moves)
+    self._credit(self.games[game_id].challenger, CHALLENGER_BOND + self._unit(standing) * moves)
 
 
 @external
