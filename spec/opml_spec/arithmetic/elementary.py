@@ -22,12 +22,12 @@ LOG2_E_Q32 = (1 << (SERIES_BITS + 32)) // LN_2
 
 
 def rsqrt(value: int) -> int:
-    """`floor(2^62 / √value)` for `2^62 ≤ value < 2^64`; in `(2^30, 2^31]`."""
+    """`floor(2^62 / √value)` for `2^62 ≤ value < 2^64`; in `[2^30, 2^31]`."""
     return isqrt((1 << 124) // value)
 
 
 def reciprocal(value: int) -> int:
-    """`floor(2^(b+30) / value)` for value ≥ 1, where b is its number of bits; in `(2^30, 2^31]`."""
+    """`floor(2^(b+30) / value)` for value ≥ 1, where b is its number of bits; in `[2^30, 2^31]`."""
     return (1 << (value.bit_length() + 30)) // value
 
 
