@@ -1,10 +1,11 @@
-"""Compiles `contracts/*.vy` into `artefacts/*.json`: `python -m evm_arbiter.compile`.
+"""Compiles `contracts/*.vy` into `artefacts/*.json`: `python -m evm_arbiter.compile [NAME…]`, all without a name.
 
 The artefacts are committed, so nobody needs the compiler to run the contracts; a test compiles again and compares.
 Settings stand in the sources as pragmas and are repeated in the artefact. Constants of a contract are computed by the compiler.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def artefact_text(artefact: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    for contract in contracts():
+    for contract in sys.argv[1:] or contracts():
         compiled = compile_contract(contract)
         (ARTEFACTS / f"{contract}.json").write_text(artefact_text(compiled))
         print(f"{contract}: {compiled['runtime_bytes']} bytes")
