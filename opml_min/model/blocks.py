@@ -36,7 +36,8 @@ def matrix_bytes(form: int, rows: int, columns: int) -> int:
 def quantise_q8_0(matrix: NDArray[np.float32]) -> Groups:
     """Q8_0 of a float matrix (rows, columns), columns padded with zeros to whole groups.
 
-    Weights that some Q8_0 group already represents come back exactly; the others are rounded as ggml does: d = max|x|/127, q = round(x/d)."""
+    Weights that some Q8_0 group already represents come back exactly; the others are rounded as ggml does:
+    d = max|x|/127, q = round(x/d)."""
     rows, columns = matrix.shape
     x = np.zeros((rows, -(-columns // GROUP), GROUP), np.float32)
     x.reshape(rows, -1)[:, :columns] = matrix
@@ -78,10 +79,7 @@ def pack(form: int, groups: Groups) -> NDArray[np.uint8]:
     if form == Q4_0:
         padded[rows:] = 8  # the nibble that stands for 0
     out = np.zeros((tiles, group_count, BLOCK_BYTES[form]), np.uint8)
-    if form == Q8_0:
-        paired = padded
-    else:
-        paired = padded[:, :, :16] | padded[:, :, 16:] << 4
+    paired = padded if form == Q8_0 else padded[:, :, :16] | padded[:, :, 16:] << 4
     pairs = paired.reshape(tiles, LANES, group_count, -1, 2).transpose(0, 2, 3, 1, 4)  # (tiles, groups, pairs, lanes, 2)
     out[:, :, : SCALE_OFFSET[form]] = pairs.reshape(tiles, group_count, -1)
     _put_halfs(out, SCALE_OFFSET[form], groups.scales)

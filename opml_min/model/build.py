@@ -16,7 +16,20 @@ from opml_min.model.blocks import GROUP, Q8_0, Groups, matrix_bytes, pack, quant
 from opml_min.model.checkpoint import Checkpoint, Floats, Layer, Shape
 from opml_min.model.errors import CheckpointError
 from opml_min.model.image import Bytes, Image, write_image
-from opml_min.model.layout import ENTRY, FIXED, HEADER, SINGLE_PHASE, TEXT, TOKENIZER_LLAMA2C, TOKENIZER_NONE, Header, Op, align
+from opml_min.model.layout import (
+    ENTRY,
+    FIXED,
+    HEADER,
+    HEADER_WORDS,
+    NO_TOKEN,
+    SINGLE_PHASE,
+    TEXT,
+    TOKENIZER_LLAMA2C,
+    TOKENIZER_NONE,
+    Header,
+    Op,
+    align,
+)
 from opml_min.model.tape import LayerWeights, Matrix, ModelWeights, llama_tape
 from opml_min.model.tokenizer import BOS, EOS, Llama2cTokenizer
 
@@ -59,25 +72,29 @@ def rope_table(shape: Shape) -> NDArray[np.int32]:
     """cos and sin of position·theta^(−2j/head_size) in Q30: (context, head_size/2, 2)."""
     frequencies = shape.theta ** (-np.arange(0, shape.head_size, 2) / shape.head_size)
     angles = np.arange(shape.context)[:, None] * frequencies[None, :]
-    return np.rint(np.stack([np.cos(angles), np.sin(angles)], axis=2) * 2**30).astype("<i4")
+    table: NDArray[np.int32] = np.rint(np.stack([np.cos(angles), np.sin(angles)], axis=2) * 2**30).astype("<i4")
+    return table
 
 
 def build_llama(
     checkpoint: Checkpoint, tokenizer: bytes | None, path: Path, program: bytes, *, context: int | None = None, single_phase: bool = False
 ) -> None:
-    """Writes the image of a float checkpoint. tokenizer: the contents of llama2.c's file; context: fewer positions than the checkpoint's."""
+    """Writes the image of a float checkpoint.
+
+    tokenizer: the contents of llama2.c's file · context: fewer positions than the checkpoint's"""
     shape = checkpoint.shape
     if context is not None:
         if not 1 <= context <= shape.context:
             raise CheckpointError(f"a context of {context} is impossible; the checkpoint has {shape.context}")
         shape = shape._replace(context=context)
-    bos, stops, kind = (1 << 64) - 1, (), TOKENIZER_NONE
+    bos, kind = NO_TOKEN, TOKENIZER_NONE
+    stops: tuple[int, ...] = ()
     if tokenizer is not None:
         Llama2cTokenizer(tokenizer, shape.vocabulary)  # refuses what does not fit
-        bos, stops, kind = BOS, (BOS, EOS), TOKENIZER_LLAMA2C
+        bos, kind, stops = BOS, TOKENIZER_LLAMA2C, (BOS, EOS)
 
     op_count = _op_count(shape)
-    tape_address = align(HEADER + 8 * Header.WORDS)
+    tape_address = align(HEADER + 8 * HEADER_WORDS)
     pieces = _Pieces(align(tape_address + 128 * op_count))
     tokenizer_address = pieces.add(tokenizer) if tokenizer is not None else 0
     weights = _place_weights(checkpoint, shape, pieces)
@@ -123,4 +140,5 @@ def write_model(path: Path, program: bytes, header: Header, ops: Iterable[Op], r
 
 def replace_program(image: Image, path: Path, program: bytes) -> None:
     """Writes the image with another program; everything else stays."""
-    write_image(path, [(ENTRY, [program]), *((segment.address, [segment.data]) for segment in image.segments[1:])])
+    kept: list[tuple[int, list[bytes | Bytes]]] = [(segment.address, [segment.data]) for segment in image.segments[1:]]
+    write_image(path, [(ENTRY, [program]), *kept])

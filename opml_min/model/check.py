@@ -158,8 +158,8 @@ def _check_op(op: Op, image: Image) -> None:
     sizes = {name: o[name] for name in ("length", "rows", "columns", "heads", "kv_heads", "head_size", "context") if name in o}
     for name, value in sizes.items():
         _require(1 <= value < 1 << 32, f"{name} is {value}")
-    for name in ("out_frac", "frac"):
-        _require(o.get(name, 0) <= 62, f"{name} exceeds 62")
+    for fraction in ("out_frac", "frac"):
+        _require(o.get(fraction, 0) <= 62, f"{fraction} exceeds 62")
     _require(4 <= o.get("r", 14) <= 14, "r is not from 4 to 14")
     if op.opcode in (Opcode.EMBED, Opcode.ROPE, Opcode.CACHE, Opcode.ATTENTION):
         _require(header.request_kind == TEXT, f"{op.opcode.name} needs a text request")
@@ -188,12 +188,12 @@ def _check_places(op: Op, image: Image) -> None:
     written, read, tensors = _buffers(op)
     o = op.operands
     for address, length in written + read:
-        _require(STATE <= address and address + length <= STATE + QUARTER_BYTES, f"the buffer at {address:#x} is outside the state quarter")
+        _require(address >= STATE and address + length <= STATE + QUARTER_BYTES, f"the buffer at {address:#x} is outside the state quarter")
     if op.opcode == Opcode.ROPE:
         tensors = [(o["table"], 4 * o["head_size"] * image.header.context)]
     tensors = tensors + [(address, matrix_bytes(form, rows, columns)) for address, form, rows, columns in _matrices(op, image)]
     for address, length in tensors:
-        _require(MODEL <= address and address + length <= MODEL + QUARTER_BYTES, f"the tensor at {address:#x} is outside the model quarter")
+        _require(address >= MODEL and address + length <= MODEL + QUARTER_BYTES, f"the tensor at {address:#x} is outside the model quarter")
     for address, _ in written + read + tensors:
         _require(address % ALIGNMENT == 0, f"the buffer at {address:#x} is not aligned")
     for i, (address, length) in enumerate(written):

@@ -1,7 +1,7 @@
 """A LLaMA checkpoint in memory, and how llama2.c's files hold one.
 
-*Source*: github.com/karpathy/llama2.c, `run.c` (`memory_map_weights`) and `export.py` (`legacy_export`): seven i32 (dim, hidden_dim, layers, heads,
-kv_heads, ± vocabulary, context; a negative vocabulary says that the classifier has weights of its own), then the float32 tensors.
+*Source*: github.com/karpathy/llama2.c, `run.c` (`memory_map_weights`) and `export.py` (`legacy_export`): seven i32 (dim, hidden_dim,
+layers, heads, kv_heads, ± vocabulary, context; a negative vocabulary: the classifier has weights of its own), then float32 tensors.
 """
 
 from pathlib import Path

@@ -21,9 +21,11 @@ class Engine:
     """Computes stages in place on a memory whose tape has been checked. The result does not depend on `threads`."""
 
     def __init__(self, memory: Memory, header: Header, tape: Tape, threads: int) -> None:
-        self._base, self._kind, self._tape, self._threads = memory.base_address, header.request_kind, tape, threads
+        self._base, self._kind, self._threads = memory.base_address, header.request_kind, threads
+        self._tape = np.array(tape, np.int64)
         self._stop_tokens = np.array(header.stop_tokens, np.int64)
         self._workspace = _workspace([Op.from_words(words) for words in tape.tolist()], header.context, threads)
+        self._enter(0, 0, False, 0, 1)  # compiles, or loads what was compiled before
 
     def run(self, first: int, end: int, *, always_drawn: bool = False, watch: Callable[[], None] = lambda: None) -> None:
         """Computes the stages [first, end), calling `watch` now and then. always_drawn: ops of condition 1 run at every position."""

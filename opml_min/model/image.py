@@ -11,14 +11,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opml_min.machine import Memory
 from opml_min.model.errors import ImageError, WriteFailed
-from opml_min.model.layout import ENTRY, HEADER, MAGIC, MODEL, PROGRAM_BYTES, QUARTER_BYTES, RECORD_WORDS, STATE, Header, Tape
+from opml_min.model.layout import ENTRY, HEADER, HEADER_WORDS, MODEL, PROGRAM_BYTES, QUARTER_BYTES, RECORD_WORDS, STATE, Header, Tape
 
 FILE_MAGIC = b"OPMLIMG1"
 PAGE_BYTES = 4096
@@ -33,13 +33,13 @@ class Segment(NamedTuple):
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears at `path` complete or not at all (a temporary file beside it, renamed at the end)."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
             try:
-                yield file
+                yield file.file
                 file.flush()
                 os.fsync(file.fileno())
                 temporary.chmod(0o644)
@@ -67,7 +67,7 @@ def write_image(path: Path, segments: Iterable[tuple[int, list[bytes | Bytes]]])
         for start, (_, pieces, _) in zip(starts, layout, strict=True):
             file.write(bytes(start - file.tell()))
             for piece in pieces:
-                file.write(piece)
+                file.write(piece if isinstance(piece, bytes) else piece.data)
 
 
 class Image:
@@ -82,7 +82,7 @@ class Image:
         self.segments = self._read_segments()
         if not self.segments or self.segments[0].address != ENTRY:
             raise ImageError(f"{path}: the first segment of an image must be the program")
-        self.header = Header.unpack(self.read(HEADER, 8 * 26))
+        self.header = Header.unpack(self.read(HEADER, 8 * HEADER_WORDS))
         self.tape = self._read_tape()
 
     def _read_segments(self) -> list[Segment]:
@@ -127,7 +127,7 @@ class Image:
         """The bytes at an address of one segment."""
         for segment in self.segments:
             offset = address - segment.address
-            if 0 <= offset and offset + length <= len(segment.data):
+            if offset >= 0 and offset + length <= len(segment.data):
                 return segment.data[offset : offset + length]
         raise ImageError(f"{self.path}: the {length} bytes at {address:#x} are in no segment")
 
@@ -153,11 +153,3 @@ class Image:
             piece = segment.data[start : start + COPY_BYTES]
             memory.view(segment.address + start, len(piece), np.uint8)[:] = piece
         memory.mark_written(segment.address, len(segment.data))
-
-
-def is_image(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(8) == FILE_MAGIC
-
-
-__all__ = ["MAGIC", "Image", "Segment", "is_image", "write_image", "written_whole"]

@@ -28,6 +28,7 @@ MAX_STAGES = 1 << 24
 MAX_REQUEST_BYTES = 16384
 MAGIC = int.from_bytes(b"OPMLTAPE", "little")
 VERSION = 1
+HEADER_WORDS = 26
 NO_TOKEN = (1 << 64) - 1
 SINGLE_PHASE = 1  # bit of the header's flags
 TEXT, BYTES = 0, 1  # request kinds
@@ -64,8 +65,6 @@ class Header(NamedTuple):
     template_address: int = 0
     template_length: int = 0
 
-    WORDS = 26  # type: ignore[misc]  # a constant of the class, not a field
-
     @property
     def single_phase(self) -> bool:
         return bool(self.flags & SINGLE_PHASE)
@@ -77,14 +76,15 @@ class Header(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> "Header":
-        words = struct.unpack_from("<26Q", data)
+        words = struct.unpack_from(f"<{HEADER_WORDS}Q", data)
         if words[0] != MAGIC:
             raise ImageError("the image has no header at 0x4010000000")
         if words[1] != VERSION:
             raise ImageError(f"the image's header has version {words[1]}; this program reads {VERSION}")
         if words[8] > MAX_STOP_TOKENS:
             raise ImageError(f"the image's header counts {words[8]} stop tokens; at most {MAX_STOP_TOKENS} are possible")
-        return cls(*words[2:8], words[9 : 9 + words[8]], *words[13:])
+        flags, kind, ops, tape, context, vocabulary = words[2:8]
+        return cls(flags, kind, ops, tape, context, vocabulary, words[9 : 9 + words[8]], *words[13:])
 
 
 class Opcode(IntEnum):

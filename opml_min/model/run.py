@@ -17,7 +17,7 @@ from opml_min.model.check import check, steps_bound, writes
 from opml_min.model.engine import Engine
 from opml_min.model.errors import CheckFailed, RequestError
 from opml_min.model.image import Image
-from opml_min.model.layout import OUTPUT, REQUEST, STAGE_STEP_LIMIT, TEXT, Op, Opcode, stage_count
+from opml_min.model.layout import MAX_STAGES, OUTPUT, REQUEST, STAGE_STEP_LIMIT, TEXT, Op, Opcode, stage_count
 
 Device = Literal["cpu", "vm"]
 OK, FAILED = 0, 1
@@ -95,7 +95,7 @@ class Run:
     def tokens(self) -> list[int]:
         """The output so far."""
         count = int(self.memory.view(OUTPUT, 1, np.uint64)[0])
-        return np.array(self.memory.view(OUTPUT + 32, min(count, self.stage_count), np.uint32)).tolist()
+        return [int(token) for token in self.memory.view(OUTPUT + 32, min(count, MAX_STAGES), np.uint32)]
 
     # Going on ------------------------------------------------------------------------------------------------------------------
 

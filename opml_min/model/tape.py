@@ -87,7 +87,8 @@ def llama_tape(shape: Shape, weights: ModelWeights) -> list[Op]:
 
     def matmul(out: int, act: int, matrix: Matrix, out_frac: int = VECTOR_FRAC, condition: int = ALWAYS) -> None:
         _, form, rows, columns = matrix
-        emit(Opcode.MATMUL, condition=condition, out=out, x=act, matrix=matrix.address, format=form, rows=rows, columns=columns, out_frac=out_frac)  # fmt: skip
+        shape_of_matrix = {"format": form, "rows": rows, "columns": columns}
+        emit(Opcode.MATMUL, condition=condition, out=out, x=act, matrix=matrix.address, **shape_of_matrix, out_frac=out_frac)
 
     embedding = weights.embedding
     emit(Opcode.EMBED, out=x, matrix=embedding.address, format=embedding.format, columns=embedding.columns, length=dim, r=RESIDUAL_FRAC)

@@ -3,7 +3,8 @@
 A text begins with a dummy space. Each character becomes its token, or else the tokens of its UTF-8 bytes; then, again and again, the two
 neighbours whose concatenation is the token with the best score (the leftmost of equals) are merged.
 
-*Source*: github.com/karpathy/llama2.c, `run.c` (`build_tokenizer`, `encode`, `decode`). The file: u32 longest piece, then per token f32 score, i32 length, bytes.
+*Source*: github.com/karpathy/llama2.c, `run.c` (`build_tokenizer`, `encode`, `decode`).
+The file: u32 longest piece, then per token f32 score, i32 length, bytes.
 """
 
 import heapq

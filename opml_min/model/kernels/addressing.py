@@ -23,32 +23,32 @@ def _pointer(typing: Any, address: Any) -> Any:
 
 
 @njit
-def int8s(base, address, count):  # type: ignore[no-untyped-def]
+def int8s(base, address, count):
     return carray(_pointer(base + address), (count,), np.int8)
 
 
 @njit
-def int16s(base, address, count):  # type: ignore[no-untyped-def]
+def int16s(base, address, count):
     return carray(_pointer(base + address), (count,), np.int16)
 
 
 @njit
-def int32s(base, address, count):  # type: ignore[no-untyped-def]
+def int32s(base, address, count):
     return carray(_pointer(base + address), (count,), np.int32)
 
 
 @njit
-def int64s(base, address, count):  # type: ignore[no-untyped-def]
+def int64s(base, address, count):
     return carray(_pointer(base + address), (count,), np.int64)
 
 
 @njit
-def uint16s(base, address, count):  # type: ignore[no-untyped-def]
+def uint16s(base, address, count):
     return carray(_pointer(base + address), (count,), np.uint16)
 
 
 @njit
-def uint8s(base, address, count):  # type: ignore[no-untyped-def]
+def uint8s(base, address, count):
     return carray(_pointer(base + address), (count,), np.uint8)
 
 
@@ -78,7 +78,7 @@ SPINS_BEFORE_YIELD = 2000  # about 0.1 ms: longer than any op leaves a thread wa
 
 
 @njit
-def wait_for_all(counter, thread, threads, generation):  # type: ignore[no-untyped-def]
+def wait_for_all(counter, thread, threads, generation):
     """Returns when every thread has called it `generation` times; what they wrote before is visible.
 
     counter: process address of an i64 that starts at 0."""

@@ -28,7 +28,7 @@ QUERY_WIDTH = 13
 
 
 @njit
-def attention_heads(base, operands, position, o, fractions, weights, query, thread, threads):  # type: ignore[no-untyped-def]
+def attention_heads(base, operands, position, o, fractions, weights, query, thread, threads):
     """This thread's share of the heads.
 
     o: i64 (heads, head_size), written · fractions: i64 (heads), written: the fraction bits of a head's o
@@ -74,7 +74,7 @@ def attention_heads(base, operands, position, o, fractions, weights, query, thre
 
 
 @njit
-def attention_output(base, operands, o, fractions):  # type: ignore[no-untyped-def]
+def attention_output(base, operands, o, fractions):
     """Normalises all heads' o together."""
     heads, head_size = operands[6], operands[8]
     exponent = int32s(base, operands[0], 1)

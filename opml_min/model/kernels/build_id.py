@@ -3,12 +3,16 @@
 import hashlib
 from pathlib import Path
 
+KERNELS = Path(__file__).parent
 
-def _build_id() -> int:
+
+def digest_of_sources(*paths: Path) -> bytes:
+    """Of the Python files and of all those in the folders."""
     digest = hashlib.sha256()
-    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(__file__).parent.parent / "layout.py"]:
-        digest.update(path.read_bytes())
-    return int.from_bytes(digest.digest()[:7], "big")
+    for path in paths:
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(source.read_bytes())
+    return digest.digest()
 
 
-BUILD_ID = _build_id()
+BUILD_ID = int.from_bytes(digest_of_sources(KERNELS, KERNELS.parent / "layout.py")[:7], "big")

@@ -11,7 +11,7 @@ from opml_min.model.kernels.fixed_point import largest_bits, normalise, round_sh
 
 
 @njit
-def swiglu(base, operands, table, z):  # type: ignore[no-untyped-def]
+def swiglu(base, operands, table, z):
     """gate·σ(gate)·up: p_i = gate_i·sigmoid(gate_i), c = max(0, max bits(p_i) − 31), z_i = round_shift(p_i, c)·up_i → act.
 
     table: i32 (4097) · z: i64 (length) or longer, scratch"""
@@ -27,7 +27,7 @@ def swiglu(base, operands, table, z):  # type: ignore[no-untyped-def]
 
 
 @njit
-def add(base, operands):  # type: ignore[no-untyped-def]
+def add(base, operands):
     """x_i = sat32(x_i + y_i)."""
     x_address, y_address, length = operands[:3]
     x = int32s(base, x_address, length)  # (length)
@@ -37,7 +37,7 @@ def add(base, operands):  # type: ignore[no-untyped-def]
 
 
 @njit
-def input_bytes(base, operands, request):  # type: ignore[no-untyped-def]
+def input_bytes(base, operands, request):
     """q_i = request byte i, e = 8."""
     out_address, length = operands[:2]
     data = uint8s(base, request, length)  # (length)
@@ -48,7 +48,7 @@ def input_bytes(base, operands, request):  # type: ignore[no-untyped-def]
 
 
 @njit
-def relu(base, operands, z):  # type: ignore[no-untyped-def]
+def relu(base, operands, z):
     """max(x_i, 0) with `frac` fraction bits → act.
 
     z: i64 (length) or longer, scratch"""

@@ -12,7 +12,7 @@ from opml_min.model.kernels.tile import BLOCK_BYTES, GROUP, LANES, Q4_0, Q4_1, Q
 
 
 @njit
-def half_q24(pattern):  # type: ignore[no-untyped-def]
+def half_q24(pattern):
     """The finite half of a 16-bit pattern, times 2^24."""
     exponent = np.int64(pattern >> 10) & 31
     fraction = np.int64(pattern) & 1023
@@ -21,7 +21,7 @@ def half_q24(pattern):  # type: ignore[no-untyped-def]
 
 
 @njit
-def embed(base, operands, token):  # type: ignore[no-untyped-def]
+def embed(base, operands, token):
     out_address, matrix_address, form, columns, length, r = operands[:6]
     out = int32s(base, out_address, length)  # (length)
     lane = token % LANES

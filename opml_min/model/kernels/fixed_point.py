@@ -38,18 +38,18 @@ def _multiply_high(typing: Any, a: Any, b: Any) -> Any:
 
 
 @njit
-def bits(v):  # type: ignore[no-untyped-def]
+def bits(v):
     """The bit length of |v|, |v| < 2^63."""
     return 64 - _leading_zeros(abs(np.int64(v)))
 
 
 @njit
-def sat32(v):  # type: ignore[no-untyped-def]
+def sat32(v):
     return min(max(v, INT32_MIN), INT32_MAX)
 
 
 @njit
-def round_shift(v, s):  # type: ignore[no-untyped-def]
+def round_shift(v, s):
     """floor(v / 2^s + 1/2). For s < 0 the caller knows that v·2^-s fits."""
     if s > 63:
         return np.int64(0)
@@ -59,7 +59,7 @@ def round_shift(v, s):  # type: ignore[no-untyped-def]
 
 
 @njit
-def round_shift_sat32(v, s):  # type: ignore[no-untyped-def]
+def round_shift_sat32(v, s):
     """sat32(round_shift(v, s)) for every s."""
     if s >= 0:
         return sat32(round_shift(v, s))
@@ -67,7 +67,7 @@ def round_shift_sat32(v, s):  # type: ignore[no-untyped-def]
 
 
 @njit
-def largest_bits(values):  # type: ignore[no-untyped-def]
+def largest_bits(values):
     """max bits(values_i), |values_i| < 2^63."""
     union = np.int64(0)
     for value in values:
@@ -76,7 +76,7 @@ def largest_bits(values):  # type: ignore[no-untyped-def]
 
 
 @njit
-def quantise(values, shift, limit, out):  # type: ignore[no-untyped-def]
+def quantise(values, shift, limit, out):
     """out_i = clamp(round_shift(values_i, shift), ±limit); shift keeps every value within int64."""
     if shift > 63:
         out[:] = 0
@@ -90,7 +90,7 @@ def quantise(values, shift, limit, out):  # type: ignore[no-untyped-def]
 
 
 @njit
-def normalise(values, fraction_bits, width, out):  # type: ignore[no-untyped-def]
+def normalise(values, fraction_bits, width, out):
     """Writes out_i, |out_i| < 2^width, and returns the exponent e: values_i·2^-fraction_bits ≈ out_i·2^-e."""
     size = largest_bits(values)
     if size == 0:
@@ -101,7 +101,7 @@ def normalise(values, fraction_bits, width, out):  # type: ignore[no-untyped-def
 
 
 @njit
-def rsqrt(v):  # type: ignore[no-untyped-def]
+def rsqrt(v):
     """floor(2^62 / √v) for 2^62 ≤ v < 2^64, v a uint64: the largest R with R²·v ≤ 2^124."""
     root = np.uint64(0)
     for place in range(31, -1, -1):
@@ -114,7 +114,7 @@ def rsqrt(v):  # type: ignore[no-untyped-def]
 
 
 @njit
-def reciprocal(v):  # type: ignore[no-untyped-def]
+def reciprocal(v):
     """floor(2^(b + 30) / v), b = bits(v), for 1 ≤ v < 2^62, by long division."""
     remainder = np.int64(1) << (bits(v) - 1)
     quotient = np.int64(0)
@@ -128,7 +128,7 @@ def reciprocal(v):  # type: ignore[no-untyped-def]
 
 
 @njit
-def exp2(z):  # type: ignore[no-untyped-def]
+def exp2(z):
     """2^z in Q24 for z ≤ 0 in Q16."""
     i = z >> 16
     if i < -32:
@@ -141,7 +141,7 @@ def exp2(z):  # type: ignore[no-untyped-def]
 
 
 @njit
-def sigmoid(g, table):  # type: ignore[no-untyped-def]
+def sigmoid(g, table):
     """σ(g) in Q30 for g in Q14.
 
     table: i32[4097], σ(k/256) in Q30."""
@@ -156,7 +156,7 @@ def sigmoid(g, table):  # type: ignore[no-untyped-def]
 
 
 @njit
-def splitmix64(seed, position):  # type: ignore[no-untyped-def]
+def splitmix64(seed, position):
     """The random u64 of a position."""
     z = seed + (np.uint64(position) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -165,7 +165,7 @@ def splitmix64(seed, position):  # type: ignore[no-untyped-def]
 
 
 @njit
-def scaled(random, total):  # type: ignore[no-untyped-def]
+def scaled(random, total):
     """(random·total) >> 64: a number below total."""
     return np.int64(_multiply_high(random, np.uint64(total)))
 

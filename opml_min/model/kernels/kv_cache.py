@@ -12,7 +12,7 @@ VECTOR_FRACTION_BITS = 14
 
 
 @njit
-def kv_cache(base, operands, position):  # type: ignore[no-untyped-def]
+def kv_cache(base, operands, position):
     kv_heads, head_size, context = operands[6], operands[7], operands[8]
     for which in range(2):  # keys, values
         vector = int32s(base, operands[which], kv_heads * head_size)  # (kv_heads, head_size), Q14

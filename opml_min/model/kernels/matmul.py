@@ -12,7 +12,7 @@ from opml_min.model.kernels.tile import BLOCK_BYTES, GROUP, LANES, Q4_0, Q8_0, t
 
 
 @njit
-def matmul(base, operands, group_sums, sums, thread, threads):  # type: ignore[no-untyped-def]
+def matmul(base, operands, group_sums, sums, thread, threads):
     """This thread's share of the tiles.
 
     group_sums: i32 (columns/32), this thread's · sums: i64 (8), this thread's."""

@@ -15,7 +15,7 @@ from opml_min.model.kernels.fixed_point import ZERO_EXPONENT, bits, largest_bits
 
 
 @njit
-def norm(base, operands, z):  # type: ignore[no-untyped-def]
+def norm(base, operands, z):
     """z: i64 (length) or longer, scratch."""
     out_address, x_address, weight_address, length, r, eps_q48 = operands[:6]
     exponent = int32s(base, out_address, 1)

@@ -13,7 +13,7 @@ from opml_min.model.kernels.fixed_point import round_shift, sat32
 
 
 @njit
-def rope(base, operands, position):  # type: ignore[no-untyped-def]
+def rope(base, operands, position):
     vector_address, heads, head_size, table_address = operands[:4]
     vector = int32s(base, vector_address, heads * head_size)  # (heads, head_size / 2, 2), Q14
     table = int32s(base, table_address + position * 4 * head_size, head_size)  # (head_size / 2, 2), Q30: cos, sin

@@ -16,7 +16,7 @@ LOG2_E_Q32 = 6196328018
 
 
 @njit
-def sample(base, operands, temperature_q16, seed, position):  # type: ignore[no-untyped-def]
+def sample(base, operands, temperature_q16, seed, position):
     """The token; temperature 0 is greedy. seed: uint64."""
     logits_address, length = operands[:2]
     logits = int32s(base, logits_address, length)  # (length), Q12

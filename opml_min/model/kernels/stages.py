@@ -42,7 +42,7 @@ class Workspace(NamedTuple):
 
 
 @njit
-def write_token(base, token, index, done, stop_tokens):  # type: ignore[no-untyped-def]
+def write_token(base, token, index, done, stop_tokens):
     """Appends to the output; sets `done` at a stop token."""
     int32s(base, OUTPUT + 32 + 4 * index, 1)[0] = token
     head = int64s(base, OUTPUT, 2)  # count, done
@@ -58,7 +58,7 @@ def native_stages(build: int) -> Any:
     """The compiled entry. `build` tells kernels of different sources apart in the cache of compiled code."""
 
     @njit(cache=True, nogil=True)
-    def run_stages(base, kind, tape, stop_tokens, first, end, always_drawn, workspace, thread, threads):  # type: ignore[no-untyped-def]
+    def run_stages(base, kind, tape, stop_tokens, first, end, always_drawn, workspace, thread, threads):
         """Computes the stages [first, end) and returns the first one not computed: `end` unless stopped before.
 
         tape: i64 (ops, 16) · stop_tokens: i64 (count) · always_drawn: run the ops of condition 1 at every position"""

@@ -1,0 +1,63 @@
+"""Arguments that several commands share, and a parser whose errors are one line."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+from opml_min.model.resolve import DEFAULT_MODEL, Model, resolve
+
+DEVICES = ("cpu", "vm")
+Subparsers = Any  # argparse's type for it is private
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def add_model(parser: argparse.ArgumentParser, *, optional: bool = True) -> None:
+    what = "an image, a built-in model's name, or a source file"
+    if optional:
+        parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL", help=f"{what} (default: {DEFAULT_MODEL})")
+    else:
+        parser.add_argument("model", metavar="MODEL", help=what)
+    parser.add_argument("--tokenizer", type=Path, help="the tokenizer of a source file (default: tok*.bin beside it)")
+
+
+def add_execution(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=DEVICES, default="cpu", help="native code, or every stage in the machine")
+    parser.add_argument("--threads", type=positive, default=available_threads(), help="of native code (default: %(default)s)")
+
+
+def available_threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 1 <= value < 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def word(text: str) -> int:
+    """A number of 64 bits."""
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 2^64 - 1")
+    return value
+
+
+def chosen_model(options: argparse.Namespace) -> Model:
+    return resolve(options.model, options.tokenizer)

@@ -1,0 +1,53 @@
+"""`opml eval`: perplexity of the integer model, beside a float reference."""
+
+import argparse
+import time
+from pathlib import Path
+
+from opml_min.cli.arguments import Subparsers, add_json, add_model, available_threads, chosen_model, positive
+from opml_min.cli.errors import InputError
+from opml_min.cli.output import Progress, print_json
+from opml_min.model.layout import NO_TOKEN, TEXT
+from opml_min.model.perplexity import evaluate
+
+DEFAULT_WINDOW = 512
+
+
+def register(subparsers: Subparsers) -> None:
+    parser: argparse.ArgumentParser = subparsers.add_parser("eval", help="measure what the integer arithmetic costs in perplexity")
+    add_model(parser, optional=False)
+    parser.add_argument("text", type=Path, metavar="TEXTFILE")
+    parser.add_argument("--max-tokens", type=positive, metavar="N", help="of the text, from its beginning (default: all)")
+    parser.add_argument(
+        "--window", type=positive, default=None, metavar="N", help=f"default: {DEFAULT_WINDOW}, or the context if that is less"
+    )
+    parser.add_argument("--threads", type=positive, default=available_threads())
+    add_json(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    start = time.perf_counter()
+    try:
+        text = options.text.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InputError(f"cannot read {options.text}: {error.strerror}") from error
+    model = chosen_model(options)
+    header = model.image.header
+    if model.tokenizer is None or header.request_kind != TEXT:
+        raise InputError(f"{options.model} has no tokenizer")
+    tokens = ([header.bos_token] if header.bos_token != NO_TOKEN else []) + model.tokenizer.encode(text)
+    tokens = tokens[: options.max_tokens]
+    window = options.window or min(DEFAULT_WINDOW, header.context)
+    progress = Progress("tokens", len(tokens))
+    result = evaluate(model.image, model.checkpoint(), tokens, window, options.threads, progress.show)
+    progress.clear()
+    values = {**result._asdict(), "window": window, "seconds": time.perf_counter() - start}
+    if options.json:
+        print_json(values)
+    else:
+        change = result.perplexity / result.reference_perplexity - 1
+        print(f"{result.tokens} tokens scored in windows of {window}")
+        print(f"perplexity {result.perplexity:.4f}, float reference {result.reference_perplexity:.4f} ({change:+.3%})")
+        print(f"difference of the log-likelihood of a token: rms {result.nll_rms_difference:.5f}, largest {result.nll_max_difference:.5f}")
+    return 0

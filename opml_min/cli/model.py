@@ -1,0 +1,74 @@
+"""`opml model`: images, made and looked at."""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+
+from opml_min.cli.arguments import Subparsers, add_json, chosen_model, positive
+from opml_min.cli.output import hexadecimal, print_json
+from opml_min.machine import MODEL, STATE, Memory
+from opml_min.model.errors import CheckpointError
+from opml_min.model.image import Image
+from opml_min.model.layout import OPERANDS, Opcode
+from opml_min.model.resolve import build_source, tokenizer_beside
+
+
+def register(subparsers: Subparsers) -> None:
+    parser: argparse.ArgumentParser = subparsers.add_parser("model", help="build or show an image")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    build: argparse.ArgumentParser = actions.add_parser("build", help="build an image from a source file")
+    build.add_argument("source", type=Path, metavar="SOURCE", help="a float32 checkpoint of llama2.c (.bin)")
+    build.add_argument("-o", "--output", type=Path, required=True, metavar="IMAGE")
+    build.add_argument("--tokenizer", type=Path, help="default: tok*.bin beside the source")
+    build.add_argument("--context", type=positive, metavar="N", help="fewer positions than the source has")
+    build.add_argument("--arithmetic", choices=("fixed", "float"), default="fixed")
+    build.add_argument("--single-phase", action="store_true", help="the whole run is one stage")
+    add_json(build)
+    build.set_defaults(execute=execute_build)
+    show: argparse.ArgumentParser = actions.add_parser("show", help="root, sizes and tape of an image")
+    show.add_argument("model", metavar="MODEL", help="an image, a built-in model's name, or a source file")
+    show.add_argument("--tokenizer", type=Path)
+    add_json(show)
+    show.set_defaults(execute=execute_show)
+
+
+def execute_build(options: argparse.Namespace) -> int:
+    if options.arithmetic == "float":
+        raise CheckpointError("float arithmetic is not supported yet")
+    if not options.source.is_file():
+        raise CheckpointError(f"there is no file {options.source}")
+    tokenizer = options.tokenizer or tokenizer_beside(options.source)
+    build_source(options.source, tokenizer, options.output, context=options.context, single_phase=options.single_phase)
+    _print_description(Image(options.output), options.json)
+    return 0
+
+
+def execute_show(options: argparse.Namespace) -> int:
+    _print_description(chosen_model(options).image, options.json)
+    return 0
+
+
+def _print_description(image: Image, as_json: bool) -> None:
+    memory, header = Memory(), image.header
+    image.load_into(memory)
+    ops = Counter(Opcode(code).name if code in OPERANDS else f"unknown {code}" for code in image.tape[:, 0].tolist())
+    values = {
+        "model_root": hexadecimal(memory.quarter_root(MODEL)),
+        "state_root": hexadecimal(memory.quarter_root(STATE)),
+        "bytes": sum(len(segment.data) for segment in image.segments),
+        "stages_per_position": header.op_count,
+        "shape": {
+            name: getattr(header, name)
+            for name in ("dim", "hidden_dim", "layers", "heads", "kv_heads", "head_size", "vocabulary", "context")
+        },
+        "single_phase": header.single_phase,
+        "arithmetic": ("fixed", "float")[header.arithmetic] if header.arithmetic < 2 else header.arithmetic,
+        "tape": dict(ops),
+        "segments": [{"address": hex(segment.address), "bytes": len(segment.data)} for segment in image.segments],
+    }
+    if as_json:
+        print_json(values)
+    else:
+        for name, value in values.items():
+            print(f"{name:20} {value if isinstance(value, str) else json.dumps(value)}")

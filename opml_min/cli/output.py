@@ -1,0 +1,35 @@
+"""What commands print: one JSON object, or text; and a progress bar on a terminal."""
+
+import json
+import sys
+from typing import Any
+
+BAR_WIDTH = 30
+
+
+def print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value))
+
+
+def hexadecimal(data: bytes) -> str:
+    return "0x" + data.hex()
+
+
+class Progress:
+    """A bar on stderr, if that is a terminal."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total = label, max(total, 1)
+        self._shown = -1
+        self._terminal = sys.stderr.isatty()
+
+    def show(self, done: int) -> None:
+        filled = min(done, self.total) * BAR_WIDTH // self.total
+        if self._terminal and filled != self._shown:
+            self._shown = filled
+            bar = "█" * filled + "·" * (BAR_WIDTH - filled)
+            print(f"\r{self.label} {bar} {done}/{self.total}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._terminal and self._shown >= 0:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,52 @@
+"""`opml verify`: recomputes a saved run, as a validator does before it challenges."""
+
+import argparse
+import time
+from pathlib import Path
+
+from opml_min.cli.arguments import Subparsers, add_execution, add_json
+from opml_min.cli.output import Progress, hexadecimal, print_json
+from opml_min.model.resolve import resolve
+from opml_min.model.run import Run
+from opml_min.model.saved import RunOfAnotherModel, load
+
+
+def register(subparsers: Subparsers) -> None:
+    parser: argparse.ArgumentParser = subparsers.add_parser("verify", help="recompute a saved run and compare its hash")
+    parser.add_argument("file", type=Path, metavar="FILE", help="what `opml run --save` wrote")
+    parser.add_argument("--model", metavar="MODEL", help="the model, if it is not where the file says")
+    parser.add_argument("--tokenizer", type=Path, help="the tokenizer of a source file")
+    add_execution(parser)
+    add_json(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    start = time.perf_counter()
+    saved = load(options.file)
+    model = resolve(options.model or saved.model, options.tokenizer or saved.tokenizer)
+    run = Run(model.image, saved.request, stages=saved.stages, device=options.device, threads=options.threads)
+    if run.model_root != saved.model_root:
+        raise RunOfAnotherModel(f"{options.file} is a run of another model: its root is {hexadecimal(saved.model_root)}")
+    progress = Progress("stages", run.stage_count)
+    run.run_all(lambda: progress.show(run.stage))
+    progress.clear()
+    holds = run.run_hash() == saved.run_hash
+    seconds = time.perf_counter() - start
+    if options.json:
+        print_json(
+            {
+                "holds": holds,
+                "run_hash": hexadecimal(saved.run_hash),
+                "recomputed_run_hash": hexadecimal(run.run_hash()),
+                "model_root": hexadecimal(saved.model_root),
+                "device": options.device,
+                "machine_steps": run.machine_steps if options.device == "vm" else None,
+                "seconds": seconds,
+            }
+        )
+    elif holds:
+        print(f"the run hash holds: {hexadecimal(saved.run_hash)}")
+    else:
+        print(f"the run hash does NOT hold: claimed {hexadecimal(saved.run_hash)}, recomputed {hexadecimal(run.run_hash())}")
+    return 0 if holds else 1

@@ -1,0 +1,86 @@
+"""How well the integer model predicts a text, beside the float reference on the checkpoint's own weights.
+
+The text is cut into consecutive windows; every token of a window but its first is scored by both.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opml_min.machine import Memory
+from opml_min.model.check import check
+from opml_min.model.checkpoint import Checkpoint
+from opml_min.model.engine import Engine
+from opml_min.model.errors import RequestError
+from opml_min.model.image import Image
+from opml_min.model.layout import REQUEST, Opcode, TextRequest
+from opml_min.model.reference import logits as reference_logits
+from opml_min.model.tape import LOGIT_FRAC
+
+
+class Evaluation(NamedTuple):
+    """Negative log-likelihoods in nats."""
+
+    tokens: int  # scored
+    perplexity: float
+    reference_perplexity: float
+    nll_rms_difference: float
+    nll_max_difference: float
+
+
+class IntegerLogits:
+    """The integer model's logits for given tokens."""
+
+    def __init__(self, image: Image, threads: int) -> None:
+        check(image)
+        self._memory = Memory()
+        image.load_into(self._memory)
+        sample = [words for words in image.tape.tolist() if words[0] == Opcode.SAMPLE][-1]
+        self._place, self._length = sample[2], sample[3]
+        tape = image.tape[image.tape[:, 0] != Opcode.SAMPLE]
+        self._ops = len(tape)
+        self._engine = Engine(self._memory, image.header, tape, threads)
+
+    def __call__(self, tokens: list[int]) -> Iterator[NDArray[np.float64]]:
+        """The logits after each token: (vocabulary), one after the other."""
+        request = TextRequest(tuple(tokens), 1).pack()
+        self._memory.write(REQUEST + 32, request)
+        for position in range(len(tokens)):
+            self._engine.run(position * self._ops, (position + 1) * self._ops, always_drawn=True)
+            yield self._memory.view(self._place, self._length, np.int32).astype(np.float64) / 2**LOGIT_FRAC
+
+
+def evaluate(
+    image: Image, checkpoint: Checkpoint, tokens: list[int], window: int, threads: int, progress: Callable[[int], None] = lambda _: None
+) -> Evaluation:
+    """Scores the tokens; `progress` is told how many are done."""
+    if not 2 <= window <= image.header.context:
+        raise RequestError(f"a window of {window} tokens is impossible; from 2 to the context of {image.header.context}")
+    if len(tokens) < 2:
+        raise RequestError("the text has fewer than two tokens, so there is nothing to score")
+    integer_logits = IntegerLogits(image, threads)
+    mine: list[float] = []
+    reference: list[float] = []
+    for start in range(0, len(tokens) - 1, window):
+        part = tokens[start : start + window]
+        for position, logits in enumerate(integer_logits(part[:-1])):
+            mine.append(_nll(logits, part[position + 1]))
+            progress(len(mine))
+        expected = reference_logits(checkpoint, part[:-1])
+        reference += [_nll(logits, token) for logits, token in zip(expected, part[1:], strict=True)]
+    difference = np.array(mine) - np.array(reference)
+    return Evaluation(
+        len(mine),
+        float(np.exp(np.mean(mine))),
+        float(np.exp(np.mean(reference))),
+        float(np.sqrt(np.mean(difference**2))),
+        float(np.abs(difference).max()),
+    )
+
+
+def _nll(logits: NDArray[np.float64], token: int) -> float:
+    """−log of the token's probability."""
+    largest = logits.max()
+    return float(np.log(np.exp(logits - largest).sum()) + largest - logits[token])
