@@ -16,7 +16,7 @@ GWEI = 10**9  # wei
 class Parameters:
     """What a deployment fixes. The constructor of the contract checks them against each other (spec/README.md, 6.7)."""
 
-    k: int = 16  # parts of a segment. Source: the table in evm_arbiter/README.md
+    k: int = 32  # parts of a segment. Source: the table in evm_arbiter/README.md
     share_numerator: int = 1  # of a lost bond, this share is paid out ...
     share_denominator: int = 2  # ... and the rest burned
     window_seconds: int = 3 * DAY  # W: how long a claim can be challenged
@@ -28,7 +28,7 @@ class Parameters:
     inclusion_seconds: int = 60  # d: from sending to inclusion
     effort_seconds: int = 600  # E: computing one move
     games_at_once: int = 64  # n_max: games that a server must be able to answer
-    side_gas: int = 2_000_000  # G_side: what one side of a whole game uses
+    side_gas: int = 1_500_000  # G_side: what one side of the longest game uses, rounded up
     gas_per_second: int = 1_000_000  # Γ: a third of main net's in 2025 (36,000,000 every 12 s)
     game_effort_seconds: int = 3_600  # E_game: computing for one game
     machines: int = 16  # M: how many compute side by side
