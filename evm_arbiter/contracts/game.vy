@@ -131,6 +131,12 @@ struct Segment:
     turn: uint64
 
 
+struct Turn:  # a game, in memory
+    claim_id: bytes32
+    clock: uint256
+    standing: uint256  # of the claim
+
+
 event Registered:
     model_id: indexed(bytes32)
     model_root: bytes32
@@ -343,15 +349,9 @@ def request(model_id: bytes32, stage_count: uint64, data: Bytes[MAX_REQUEST_BYTE
     if convert(deadline, uint256) < block.timestamp:
         self._fail(DEADLINE)
 
+    numbers: uint256 = (stages << 64) | convert(deadline, uint256)
     content: bytes32 = keccak256(
-        concat(
-            model_id,
-            convert(stage_count, bytes8),
-            convert(deadline, bytes8),
-            convert(msg.value, bytes32),
-            convert(server, bytes20),
-            keccak256(data),
-        )
+        concat(model_id, convert(convert(numbers, uint128), bytes16), convert(msg.value, bytes32), convert(server, bytes20), keccak256(data))
     )
     request_id: bytes32 = self._new_id(REQUEST, content)
 
@@ -378,21 +378,12 @@ def request(model_id: bytes32, stage_count: uint64, data: Bytes[MAX_REQUEST_BYTE
         model_root=model.model_root,
         first_run_hash=self._run_hash(self._node(io_root, model.state_root), OK),
         asked=convert(msg.sender, uint256) | (convert(deadline, uint256) << 160) | (stages << 224),
-        standing=convert(server, uint256),
-        fee=msg.value,
-        result=empty(bytes32),
-        output_hash=empty(bytes32),
+        standing=convert(server, uint256), fee=msg.value, result=empty(bytes32), output_hash=empty(bytes32)
     )
     self._deposit()
     log Requested(
-        request_id=request_id,
-        model_id=model_id,
-        requester=msg.sender,
-        stage_count=stage_count,
-        deadline=deadline,
-        fee=msg.value,
-        server=server,
-        data=data,
+        request_id=request_id, model_id=model_id, requester=msg.sender,
+        stage_count=stage_count, deadline=deadline, fee=msg.value, server=server, data=data
     )
     return request_id
 
@@ -435,21 +426,14 @@ def challenge(claim_id: bytes32) -> bytes32:
 
     game_id: bytes32 = self._new_id(GAME, claim_id)
     request_id: bytes32 = self.claims[claim_id].request_id
+    stages: uint64 = convert(self.requests[request_id].asked >> 224, uint64)
     segment: Segment = Segment(
-        phase=STAGES,
-        lo=0,
-        hi=convert(self.requests[request_id].asked >> 224, uint64),
-        agreed=self.requests[request_id].first_run_hash,
-        disputed=self.claims[claim_id].run_hash,
-        turn=0,
+        phase=STAGES, lo=0, hi=stages,
+        agreed=self.requests[request_id].first_run_hash, disputed=self.claims[claim_id].run_hash, turn=0
     )
     self.claims[claim_id].standing = standing + (1 << OPEN_GAMES_BIT) + (1 << WEIGHT_BIT)
-    self.games[game_id] = Game(
-        claim_id=claim_id,
-        challenger=msg.sender,
-        position=self._position(game_id, segment, NOTHING_POSTED),
-        clock=FULL_CLOCK | block.timestamp,
-    )
+    position: bytes32 = self._position(game_id, segment, NOTHING_POSTED)
+    self.games[game_id] = Game(claim_id=claim_id, challenger=msg.sender, position=position, clock=FULL_CLOCK | block.timestamp)
     self._deposit()
     log Challenged(game_id=game_id, claim_id=claim_id, challenger=msg.sender)
     return game_id
@@ -460,24 +444,18 @@ def challenge(claim_id: bytes32) -> bytes32:
 
 @external
 def post(game_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES]):
-    clock: uint256 = 0
-    claim_id: bytes32 = empty(bytes32)
-    standing: uint256 = 0
-    clock, claim_id, standing = self._begin(game_id, segment, NOTHING_POSTED, True, False)
+    turn: Turn = self._begin(game_id, segment, NOTHING_POSTED, True, False)
     length: uint64 = segment.hi - segment.lo
     if length < 2:
         self._fail(WRONG_MOVE)
     if len(hashes) != 32 * (self._parts(length) - 1):
         self._fail(WRONG_COUNT)
-    self._moved(game_id, clock, segment, hashes)
+    self._moved(game_id, turn.clock, segment, hashes)
 
 
 @external
 def choose(game_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], part: uint8):
-    clock: uint256 = 0
-    claim_id: bytes32 = empty(bytes32)
-    standing: uint256 = 0
-    clock, claim_id, standing = self._begin(game_id, segment, keccak256(hashes), len(hashes) == 0, False)
+    turn: Turn = self._begin(game_id, segment, keccak256(hashes), len(hashes) == 0, False)
     if len(hashes) == 0:
         self._fail(WRONG_MOVE)
     parts: uint256 = self._parts(segment.hi - segment.lo)
@@ -493,8 +471,8 @@ def choose(game_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], part
         narrowed.agreed = extract32(hashes, 32 * (chosen - 1))
     if chosen < parts - 1:
         narrowed.disputed = extract32(hashes, 32 * chosen)
-    self.claims[claim_id].standing = standing + (1 << WEIGHT_BIT)
-    self._moved(game_id, clock + (1 << MOVES_BIT), narrowed, b"")
+    self.claims[turn.claim_id].standing = turn.standing + (1 << WEIGHT_BIT)
+    self._moved(game_id, turn.clock + (1 << MOVES_BIT), narrowed, b"")
 
 
 @external
@@ -508,16 +486,13 @@ def open(
     left_root: bytes32,
     final_carry: bytes32,
 ):
-    clock: uint256 = 0
-    claim_id: bytes32 = empty(bytes32)
-    standing: uint256 = 0
-    clock, claim_id, standing = self._begin(game_id, segment, NOTHING_POSTED, True, False)
+    turn: Turn = self._begin(game_id, segment, NOTHING_POSTED, True, False)
     if segment.phase != STAGES or segment.hi - segment.lo != 1:
         self._fail(WRONG_MOVE)
     if start_status > FAILED or self._run_hash(start_carry, start_status) != segment.agreed:
         self._fail(WRONG_START)
     if start_status == FAILED:
-        self._decide(game_id, claim_id, clock, standing, segment.agreed == segment.disputed)
+        self._decide(game_id, turn, segment.agreed == segment.disputed)
         return
 
     if steps < 1 or convert(steps, uint256) > STAGE_STEP_LIMIT:
@@ -533,33 +508,22 @@ def open(
         self._fail(STILL_RUNNING)
     if self._node(left_root, final_carry) != extract32(final_state, 265):
         self._fail(WRONG_END)
-    next_hash: bytes32 = empty(bytes32)
-    if kind == HALTED and status_value == 0:
-        next_hash = self._run_hash(final_carry, OK)
-    else:
-        next_hash = self._run_hash(start_carry, FAILED)
-    if next_hash != segment.disputed:
+    ended_well: bool = kind == HALTED and status_value == 0
+    if segment.disputed != (self._run_hash(final_carry, OK) if ended_well else self._run_hash(start_carry, FAILED)):
         self._fail(WRONG_END)
 
-    model_root: bytes32 = self.requests[self.claims[claim_id].request_id].model_root
+    model_root: bytes32 = self.requests[self.claims[turn.claim_id].request_id].model_root
     memory_root: bytes32 = self._node(self._node(ZERO[QUARTER_HEIGHT], model_root), start_carry)
+    start_hash: bytes32 = self._start_hash(segment.lo, memory_root)
     inside: Segment = Segment(
-        phase=INSTRUCTIONS,
-        lo=0,
-        hi=steps,
-        agreed=self._start_hash(segment.lo, memory_root),
-        disputed=keccak256(final_state),
-        turn=segment.turn,
+        phase=INSTRUCTIONS, lo=0, hi=steps, agreed=start_hash, disputed=keccak256(final_state), turn=segment.turn
     )
-    self._moved(game_id, clock, inside, b"")
+    self._moved(game_id, turn.clock, inside, b"")
 
 
 @external
 def arbitrate(game_id: bytes32, segment: Segment, witness: Bytes[WITNESS_BYTES]):
-    clock: uint256 = 0
-    claim_id: bytes32 = empty(bytes32)
-    standing: uint256 = 0
-    clock, claim_id, standing = self._begin(game_id, segment, NOTHING_POSTED, True, True)
+    turn: Turn = self._begin(game_id, segment, NOTHING_POSTED, True, True)
     if segment.phase != INSTRUCTIONS or segment.hi - segment.lo != 1:
         self._fail(WRONG_MOVE)
     before: bytes32 = empty(bytes32)
@@ -567,25 +531,22 @@ def arbitrate(game_id: bytes32, segment: Segment, witness: Bytes[WITNESS_BYTES])
     before, after = staticcall Arbiter(ARBITER).step(witness, skip_contract_check=True)
     if before != segment.agreed:
         self._fail(WRONG_STATE)
-    self._decide(game_id, claim_id, clock, standing, after == segment.disputed)
+    self._decide(game_id, turn, after == segment.disputed)
 
 
 @external
 def timeout(game_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES]):
-    clock: uint256 = 0
-    claim_id: bytes32 = empty(bytes32)
-    standing: uint256 = 0
-    clock, claim_id, standing = self._playing(game_id, segment, keccak256(hashes))
+    turn: Turn = self._playing(game_id, segment, keccak256(hashes))
     servers_turn: bool = len(hashes) == 0
-    if block.timestamp - (clock & MASK64) <= self._left(clock, servers_turn):
+    if block.timestamp - (turn.clock & MASK64) <= self._left(turn.clock, servers_turn):
         self._fail(NOT_OUT_OF_TIME)
-    self._decide(game_id, claim_id, clock, standing, not servers_turn)
+    self._decide(game_id, turn, not servers_turn)
 
 
 @internal
 @view
-def _playing(game_id: bytes32, segment: Segment, posted_hash: bytes32) -> (uint256, bytes32, uint256):
-    # Clock, claim and the claim's standing of an open game at exactly this position.
+def _playing(game_id: bytes32, segment: Segment, posted_hash: bytes32) -> Turn:
+    # An open game at exactly this position.
     claim_id: bytes32 = self.games[game_id].claim_id
     if claim_id == empty(bytes32):
         self._fail(UNKNOWN_GAME)
@@ -595,28 +556,23 @@ def _playing(game_id: bytes32, segment: Segment, posted_hash: bytes32) -> (uint2
         self._fail(GAME_OVER)
     if self.games[game_id].position != self._position(game_id, segment, posted_hash):
         self._fail(STALE_POSITION)
-    return clock, claim_id, standing
+    return Turn(claim_id=claim_id, clock=clock, standing=standing)
 
 
 @internal
 @view
-def _begin(
-    game_id: bytes32, segment: Segment, posted_hash: bytes32, servers_turn: bool, anyone: bool
-) -> (uint256, bytes32, uint256):
-    # The checks that all moves share; what they need, with the clock as it is after the move.
-    clock: uint256 = 0
-    claim_id: bytes32 = empty(bytes32)
-    standing: uint256 = 0
-    clock, claim_id, standing = self._playing(game_id, segment, posted_hash)
+def _begin(game_id: bytes32, segment: Segment, posted_hash: bytes32, servers_turn: bool, anyone: bool) -> Turn:
+    # The checks that all moves share; the clock is given as it is after the move.
+    turn: Turn = self._playing(game_id, segment, posted_hash)
     if not anyone:
-        mover: address = convert(standing & MASK160, address) if servers_turn else self.games[game_id].challenger
+        mover: address = convert(turn.standing & MASK160, address) if servers_turn else self.games[game_id].challenger
         if msg.sender != mover:
             self._fail(NOT_YOUR_TURN)
-    used: uint256 = block.timestamp - (clock & MASK64)
-    if used > self._left(clock, servers_turn):
+    used: uint256 = block.timestamp - (turn.clock & MASK64)
+    if used > self._left(turn.clock, servers_turn):
         self._fail(OUT_OF_TIME)
-    # turn_start + used = now
-    return clock + used - (used << (SERVER_LEFT_BIT if servers_turn else CHALLENGER_LEFT_BIT)), claim_id, standing
+    turn.clock = turn.clock + used - (used << (SERVER_LEFT_BIT if servers_turn else CHALLENGER_LEFT_BIT))  # turn_start + used = now
+    return turn
 
 
 @internal
@@ -630,22 +586,22 @@ def _moved(game_id: bytes32, clock: uint256, segment: Segment, hashes: Bytes[POS
 
 
 @internal
-def _decide(game_id: bytes32, claim_id: bytes32, clock: uint256, standing: uint256, server_won: bool):
+def _decide(game_id: bytes32, turn: Turn, server_won: bool):
     # The game is over: specification 6.5.
     if server_won:
-        moves: uint256 = (clock >> MOVES_BIT) & (2**16 - 1)
-        self.games[game_id].clock = clock | (SERVER_WON << GAME_STATUS_BIT)
-        self.claims[claim_id].standing = standing - (1 << OPEN_GAMES_BIT) - (moves << WEIGHT_BIT)
-        self.accounts[convert(standing & MASK160, address)] += CHALLENGER_SHARE << CREDIT_BIT
+        moves: uint256 = (turn.clock >> MOVES_BIT) & (2**16 - 1)
+        self.games[game_id].clock = turn.clock | (SERVER_WON << GAME_STATUS_BIT)
+        self.claims[turn.claim_id].standing = turn.standing - (1 << OPEN_GAMES_BIT) - (moves << WEIGHT_BIT)
+        self.accounts[convert(turn.standing & MASK160, address)] += CHALLENGER_SHARE << CREDIT_BIT
         self.held = self.held - CHALLENGER_BOND + ((CHALLENGER_BOND - CHALLENGER_SHARE) << BURNED_BIT)
     else:
-        burned: uint256 = SERVER_BOND - self._unit(standing) * (standing >> WEIGHT_BIT)
-        self.games[game_id].clock = clock | (CHALLENGER_WON << GAME_STATUS_BIT)
-        self.claims[claim_id].standing = standing | (REJECTED << CLAIM_STATUS_BIT)
-        self.requests[self.claims[claim_id].request_id].standing -= 1 << PENDING_CLAIMS_BIT
+        burned: uint256 = SERVER_BOND - self._unit(turn.standing) * (turn.standing >> WEIGHT_BIT)
+        self.games[game_id].clock = turn.clock | (CHALLENGER_WON << GAME_STATUS_BIT)
+        self.claims[turn.claim_id].standing = turn.standing | (REJECTED << CLAIM_STATUS_BIT)
+        self.requests[self.claims[turn.claim_id].request_id].standing -= 1 << PENDING_CLAIMS_BIT
         self.held = self.held - burned + (burned << BURNED_BIT)
     self.games[game_id].position = empty(bytes32)
-    log Decided(game_id=game_id, claim_id=claim_id, server_won=server_won)
+    log Decided(game_id=game_id, claim_id=turn.claim_id, server_won=server_won)
 
 
 @internal
@@ -672,14 +628,8 @@ def _left(clock: uint256, servers_turn: bool) -> uint256:
 def _position(game_id: bytes32, segment: Segment, posted_hash: bytes32) -> bytes32:
     return keccak256(
         concat(
-            game_id,
-            convert(segment.phase, bytes1),
-            convert(segment.lo, bytes8),
-            convert(segment.hi, bytes8),
-            segment.agreed,
-            segment.disputed,
-            posted_hash,
-            convert(segment.turn, bytes8),
+            game_id, convert(segment.phase, bytes1), convert(segment.lo, bytes8), convert(segment.hi, bytes8),
+            segment.agreed, segment.disputed, posted_hash, convert(segment.turn, bytes8)
         )
     )
 
@@ -689,16 +639,9 @@ def _position(game_id: bytes32, segment: Segment, posted_hash: bytes32) -> bytes
 def _start_hash(stage: uint64, memory_root: bytes32) -> bytes32:
     # The machine state that a stage begins in: pc = ENTRY, x10 = stage, all else zero.
     zero: bytes32 = empty(bytes32)
-    return keccak256(
-        concat(
-            convert(ENTRY, bytes8),
-            zero, zero, empty(bytes8),  # x1 ... x9
-            convert(stage, bytes8),
-            zero, zero, zero, zero, zero, empty(bytes8),  # x11 ... x31
-            empty(bytes9),  # RUNNING
-            memory_root,
-        )
-    )
+    before: Bytes[80] = concat(convert(ENTRY, bytes8), zero, zero, empty(bytes8))  # pc, x1 ... x9
+    after: Bytes[177] = concat(zero, zero, zero, zero, zero, empty(bytes8), empty(bytes9))  # x11 ... x31, RUNNING
+    return keccak256(concat(before, convert(stage, bytes8), after, memory_root))
 
 
 # --- After the games: specification 6.4 - 6.6 ---
