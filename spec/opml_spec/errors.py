@@ -81,9 +81,5 @@ class MatrixFormat(SpecError, number=304):
     """There is no matrix format of this number."""
 
 
-class ImageBuffer(SpecError, number=305):
-    """A tensor is misaligned, outside its quarter, or shares bytes with one that it must not share with."""
-
-
-class ImageBound(SpecError, number=306):
-    """A sum could leave the range of an int64."""
+class ImageBound(SpecError, number=305):
+    """A number could leave the range in which 64 bits hold it."""

@@ -1,0 +1,91 @@
+"""Why no number of a model overflows: the largest magnitude that each sum and each product of an operation can reach, exactly.
+
+The operations are stated in ℤ. Whoever computes them in 64 bits relies on these bounds, which depend on the sizes and scales of an image
+alone: not on the prompt, nor on what any operation before has computed. All but the rows of a matrix follow from the operands.
+
+*Source*: spec/README.md 5, "What a loader checks".
+"""
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from opml_spec.arithmetic.elementary import LOG2_E_Q32
+from opml_spec.arithmetic.fixed import round_shift
+from opml_spec.errors import ImageBound
+from opml_spec.machine.memory import Memory
+from opml_spec.model.fixed_operations import QUERY_BITS, Attention, Embed, MatMul, Norm, Rope, Sample, SwiGlu
+from opml_spec.model.layout import MIN_TEMPERATURE_Q16, RECORD_BYTES, Header, Record
+from opml_spec.model.operation import Operation
+from opml_spec.model.operations import decode_operation
+from opml_spec.model.tensors import FORMATS, GROUP, Group, Matrix, load_ints
+
+I32 = 1 << 31
+"""The largest magnitude of an i32. (= 2147483648)"""
+
+I16 = (1 << 15) - 1
+"""The largest magnitude of a normalised value. (= 32767)"""
+
+QUERY = (1 << QUERY_BITS) - 1
+"""The largest magnitude of a normalised query. (= 8191)"""
+
+UNIT_Q24 = 1 << 24
+UNIT_Q30 = 1 << 30
+NARROWED = 1 << 31  # what `narrow` leaves of 31 bits; a rounding may carry
+ROOT = 1 << 31  # rsqrt and reciprocal
+LARGEST_HALF = 128 << 24  # |d| and |m| are below 128, Q24
+
+
+@frozen
+class Bound:
+    """What an operation calls this number, and the largest magnitude it can have; it must stay below `limit`."""
+
+    name: str
+    magnitude: int
+    limit: int = 1 << 63
+
+
+def check_bounds(memory: Memory) -> None:
+    """Nothing on the tape of this model can overflow."""
+    header = Header.read(memory)
+    for op in range(header.ops):
+        operation = decode_operation(Record.read(memory, header.tape + RECORD_BYTES * op))
+        for bound in bounds(memory, operation):
+            if bound.magnitude >= bound.limit:
+                raise ImageBound(f"op {op}, {type(operation).__name__}: {bound.name} can reach {bound.magnitude}")
+
+
+def bounds(memory: Memory, operation: Operation) -> Iterator[Bound]:
+    """Of one operation. Those that only add, copy or compare i32 have none."""
+    match operation:
+        case Embed(_, matrix, form, columns, _, _) | MatMul(_, _, matrix, form, _, columns, _):
+            rows = operation.rows if isinstance(operation, MatMul) else Header.read(memory).vocabulary
+            weights = Matrix(matrix, form, columns).rows(memory, rows)
+            halfs = [abs(number) for row in weights for group in row for number in (group.scale, group.minimum)]
+            yield Bound("d, m", max(halfs), LARGEST_HALF)
+            yield Bound("Σ w·q in a group", FORMATS[form].qmax * GROUP * I16, I32)
+            yield Bound("Σ d·Σ w·q + m·Σ q", max(row_bound(row, FORMATS[form].qmax) for row in weights), 1 << 62)
+        case Norm(_, _, _, length, r, eps_q48):
+            yield Bound("Σ xs²", length << 48)
+            yield Bound("x·w", I32 * I32)
+            yield Bound("mean", (1 << 48) + round_shift(eps_q48, 48 - 2 * (r + 23)))  # x has one bit at least
+            yield Bound("x·w·R", NARROWED * ROOT)
+        case Rope(_, _, head_size, table):
+            entries = load_ints(memory, table, Header.read(memory).context * head_size, 4)
+            yield Bound("cos, sin", max(map(abs, entries)), UNIT_Q30 + 1)
+            yield Bound("a·cos ∓ b·sin", 2 * I32 * UNIT_Q30)
+        case Attention():
+            yield Bound("Σ q·K·scale", operation.head_size * QUERY * I16 * operation.scale_q30, 1 << 62)
+            yield Bound("Σ w·V", operation.context * UNIT_Q24 * I16)
+            yield Bound("o·R", NARROWED * ROOT)
+        case SwiGlu():
+            yield Bound("gate·σ", I32 * UNIT_Q30)
+            yield Bound("silu·up", NARROWED * I32)
+        case Sample(_, length):
+            yield Bound("(M − l)·c", 2 * I32 * (LOG2_E_Q32 // MIN_TEMPERATURE_Q16))
+            yield Bound("Σ w", length * UNIT_Q24)
+
+
+def row_bound(row: list[Group], qmax: int) -> int:
+    """The largest magnitude that a row's sum can have, whatever the activations and the weights."""
+    return sum(GROUP * (qmax * abs(group.scale) + abs(group.minimum)) * I16 for group in row)
