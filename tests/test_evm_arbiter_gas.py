@@ -6,7 +6,7 @@ Ceilings for the execution of the arbiter alone; the whole transaction that deci
 import random
 
 import pytest
-from evm_machine import IO, Machine, Memory, deploy_arbiter, i_type, machine, r_type, s_type, witness
+from evm_machine import ENTRY, IO, STATE, Machine, Memory, deploy_arbiter, i_type, machine, r_type, s_type, witness
 
 from evm_arbiter.chain import Contract
 
@@ -49,3 +49,15 @@ def test_gas_of_a_step(arbiter: Contract, busy: Memory, name: str) -> None:
     _, gas = arbiter.measured_call("step", text)
     print(f"{name}: {gas} gas, witness {len(text)} bytes, {text.count(0)} of them zero")
     assert gas <= ceiling
+
+
+def test_gas_of_the_longest_witness(arbiter: Contract) -> None:
+    leaves = {}
+    for address in (0, ENTRY, IO, STATE - 1, STATE):
+        leaves |= {address // 32 ^ 1 << height: bytes([height + 1]) * 32 for height in range(33)}
+    before = machine(s_type(0x23, 3, 0), {**X, 1: STATE - 4}, memory=Memory(leaves))
+    text = witness(before, [STATE - 4, STATE + 3], before.memory.write(STATE - 4, X[2].to_bytes(8, "little")))
+    assert len(text) == 3768
+    _, gas = arbiter.measured_call("step", text)
+    print(f"longest witness: {gas} gas")
+    assert gas <= 62_500

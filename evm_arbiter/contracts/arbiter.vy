@@ -64,8 +64,7 @@ OP_32: constant(uint256) = 59  # 0b0111011
 BRANCH: constant(uint256) = 99  # 0b1100011
 JALR: constant(uint256) = 103  # 0b1100111
 JAL: constant(uint256) = 111  # 0b1101111
-SYSTEM: constant(uint256) = 115  # 0b1110011
-ECALL: constant(uint256) = 115  # 0x00000073
+ECALL: constant(uint256) = 115  # 0x00000073, the whole word
 EBREAK: constant(uint256) = 1048691  # 0x00100073
 EXIT: constant(uint256) = 93  # a7 of the only environment call
 
@@ -93,9 +92,7 @@ def __init__():
 @external
 @view
 def step(witness: Bytes[WITNESS_BYTES]) -> (bytes32, bytes32):
-    """
-    @notice State hash before and after one step; reverts with OpmlError if the witness is not the canonical one for its root.
-    """
+    # State hash before and after one step; reverts with OpmlError if the witness is not the canonical one for its root.
     if len(witness) < STATE_BYTES:
         self._fail(TRUNCATED)
     status: uint256 = extract32(witness, 256, output_type=uint256) >> 184
@@ -260,9 +257,7 @@ def step(witness: Bytes[WITNESS_BYTES]) -> (bytes32, bytes32):
 def _access(
     witness: Bytes[WITNESS_BYTES], start: uint256, index: uint256, root: bytes32, window: uint256, bytes_in: uint256
 ) -> (uint256, bytes32, uint256):
-    """
-    @notice The leaf as it was, the root after the bits under `window` became `bytes_in`, and where the next access begins.
-    """
+    # The leaf as it was, the root after the bits under `window` became `bytes_in`, and where the next access begins.
     at: uint256 = unsafe_add(start, ACCESS_BYTES)
     if at > len(witness):
         self._fail(TRUNCATED)
@@ -299,11 +294,9 @@ def _access(
 @internal
 @pure
 def _compute(funct7: uint256, funct3: uint256, a: uint256, b: uint256, width: uint256) -> uint256:
-    """
-    @notice The integer instructions on numbers of `width` bits, 64 or 32; the result is sign extended to 64 bits.
-    @dev    Unsigned forms ua, ub are below 2^width; signed ones sa, sb are two's complements in 256 bits. All sums and products
-            are meant mod 2^256, of which the low bits are the right ones.
-    """
+    # The integer instructions on numbers of `width` bits, 64 or 32; the result is sign extended to 64 bits.
+    # Unsigned forms ua, ub are below 2^width; signed ones sa, sb are two's complements in 256 bits. All sums and products are
+    # meant mod 2^256, of which the low bits are the right ones.
     sign: uint256 = 1 << unsafe_sub(width, 1)
     mask: uint256 = unsafe_sub(sign << 1, 1)
     ua: uint256 = a & mask
@@ -353,9 +346,7 @@ def _compute(funct7: uint256, funct3: uint256, a: uint256, b: uint256, width: ui
 @internal
 @pure
 def _compare(funct3: uint256, a: uint256, b: uint256) -> bool:
-    """
-    @notice Equal, less, or less unsigned: what BEQ, BLT and BLTU ask; the odd funct3 ask for the contrary.
-    """
+    # Equal, less, or less unsigned: what BEQ, BLT and BLTU ask; the odd funct3 ask for the contrary.
     if funct3 < 4:
         return a == b
     if funct3 < 6:
@@ -366,18 +357,14 @@ def _compare(funct3: uint256, a: uint256, b: uint256) -> bool:
 @internal
 @pure
 def _extend(number: uint256, sign: uint256) -> uint256:
-    """
-    @notice Sign extension to 64 bits of a number below 2 * sign, where `sign` is its sign bit; mod 2^256 before the cut.
-    """
+    # Sign extension to 64 bits of a number below 2 * sign, where `sign` is its sign bit; mod 2^256 before the cut.
     return unsafe_sub(number ^ sign, sign) & MASK64
 
 
 @internal
 @pure
 def _reverse(number: uint256) -> uint256:
-    """
-    @notice The eight bytes of a 64-bit number in the other order.
-    """
+    # The eight bytes of a 64-bit number in the other order.
     n: uint256 = (number & BYTES) << 8 | (number >> 8) & BYTES
     n = (n & PAIRS) << 16 | (n >> 16) & PAIRS
     return (n & (2**32 - 1)) << 32 | n >> 32
@@ -386,14 +373,9 @@ def _reverse(number: uint256) -> uint256:
 @internal
 @pure
 def _stopped(state: Bytes[STATE_BYTES], kind: uint256, status_value: uint256) -> bytes32:
-    """
-    @notice Hash of the state with another status and no other change.
-    """
-    return keccak256(
-        concat(
-            slice(state, 0, 256), convert(convert(kind, uint8), bytes1), self._bytes8(status_value), slice(state, 265, 32)
-        )
-    )
+    # Hash of the state with another status and no other change.
+    kind_byte: bytes1 = convert(convert(kind, uint8), bytes1)
+    return keccak256(concat(slice(state, 0, 256), kind_byte, self._bytes8(status_value), slice(state, 265, 32)))
 
 
 @internal
@@ -405,9 +387,7 @@ def _bytes8(number: uint256) -> bytes8:
 @internal
 @pure
 def _signed(word: uint256) -> int256:
-    """
-    @notice The same 256 bits as a signed number; a direct conversion would refuse half of them.
-    """
+    # The same 256 bits as a signed number; a direct conversion would refuse half of them.
     return convert(convert(word, bytes32), int256)
 
 
@@ -420,9 +400,7 @@ def _word(number: int256) -> uint256:
 @internal
 @pure
 def _end(length: uint256, at: uint256):
-    """
-    @notice The reader of the witness must have come to its end.
-    """
+    # The reader of the witness must have come to its end.
     if at != length:
         self._fail(TRAILING)
 
@@ -430,7 +408,5 @@ def _end(length: uint256, at: uint256):
 @internal
 @pure
 def _fail(number: uint256):
-    """
-    @notice Reverts as `error OpmlError(uint256 number)` would.
-    """
+    # Reverts as `error OpmlError(uint256 number)` would.
     raw_revert(abi_encode(number, method_id=method_id("OpmlError(uint256)")))
