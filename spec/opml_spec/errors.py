@@ -15,9 +15,9 @@ class SpecError(Exception):
     number: ClassVar[int]
     name: ClassVar[str]
 
-    def __init_subclass__(cls, number: int) -> None:
+    def __init_subclass__(cls, number: int, name: str = "") -> None:
         cls.number = number
-        cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper()
+        cls.name = name or re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper()
 
     def __str__(self) -> str:
         return " ".join([f"{self.number} {self.name}", *map(str, self.args)])
@@ -60,6 +60,137 @@ class SegmentOverlap(SpecError, number=111):
 
 class SubtreeUnknown(SpecError, number=112):
     """Only the hash of this part of the memory is known, and its content was asked for."""
+
+
+# 2xx: the dispute ----------------------------------------------------------------------------------------------------------------
+
+
+class UnknownModel(SpecError, number=201):
+    """Nobody registered it."""
+
+
+class UnknownRequest(SpecError, number=202):
+    """Nobody made it."""
+
+
+class UnknownClaim(SpecError, number=203):
+    """Nobody made it."""
+
+
+class UnknownGame(SpecError, number=204):
+    """Nobody opened it."""
+
+
+class WrongValue(SpecError, number=205):
+    """The money sent along is not exactly the bond."""
+
+
+class StageCount(SpecError, number=206):
+    """A run has at least one and at most 2^24 stages."""
+
+
+class RequestTooLong(SpecError, number=207):
+    """More bytes than a request may have."""
+
+
+class Deadline(SpecError, number=208):
+    """The request's deadline has passed."""
+
+
+class NotTheServer(SpecError, number=209):
+    """The request names another server."""
+
+
+class ClaimNotPending(SpecError, number=210):
+    """The claim is final or rejected."""
+
+
+class WindowClosed(SpecError, number=211):
+    """It is too late to challenge."""
+
+
+class WindowOpen(SpecError, number=212):
+    """It is too early to finalise: the claim can still be challenged."""
+
+
+class GamesOpen(SpecError, number=213):
+    """A claim that is still disputed cannot become final."""
+
+
+class GameOver(SpecError, number=214):
+    """A decided game takes no move, nor does one whose claim is decided."""
+
+
+class StalePosition(SpecError, number=215):
+    """The move answers a position that the game is not in."""
+
+
+class NotYourTurn(SpecError, number=216):
+    """The other side is on turn."""
+
+
+class OutOfTime(SpecError, number=217):
+    """The side on turn has used up its time."""
+
+
+class NotOutOfTime(SpecError, number=218):
+    """The side on turn still has time."""
+
+
+class WrongMove(SpecError, number=219):
+    """This position takes another kind of move."""
+
+
+class WrongCount(SpecError, number=220):
+    """A segment in p parts has p - 1 inner hashes."""
+
+
+class NoSuchPart(SpecError, number=221):
+    """The segment has fewer parts."""
+
+
+class WrongStart(SpecError, number=222):
+    """The stage does not begin where both sides agree."""
+
+
+class StepCount(SpecError, number=223):
+    """A stage has at least one step and at most the limit."""
+
+
+class StillRunning(SpecError, number=224):
+    """Only a machine that has used up all its steps may end as RUNNING."""
+
+
+class WrongEnd(SpecError, number=225):
+    """The stage does not end in the disputed run state."""
+
+
+class WrongState(SpecError, number=226):
+    """The witness is of a state that nobody agreed on."""
+
+
+class WrongOutput(SpecError, number=227):
+    """This is not how the claimed run ended, or not its output."""
+
+
+class NothingToCollect(SpecError, number=228):
+    """The game won nothing, or it was collected before."""
+
+
+class NotTheRequester(SpecError, number=229):
+    """The fee belongs to who made the request."""
+
+
+class NotAllFailed(SpecError, number=230):
+    """The request may still be answered, was answered, or the fee is back already."""
+
+
+class NothingToWithdraw(SpecError, number=231):
+    """Nothing is credited to the sender."""
+
+
+class BadParameters(SpecError, number=232, name="PARAMETERS"):
+    """The bounds under which an honest side cannot lose do not hold."""
 
 
 # 3xx: models ---------------------------------------------------------------------------------------------------------------------
