@@ -1,0 +1,185 @@
+"""The contract's Merkle trees: the io root of a request, and the proof of the output that ends a claim.
+
+Roots and proofs come from the naive tree of `evm_machine`, which folds all leaves of the whole memory.
+"""
+
+import pytest
+from evm_dispute import FEE, OUTPUT, REQUEST, ZERO_QUARTER, Dispute, carry_of, new_court, quarter, request_memory, run_hash
+from evm_machine import ZERO, Memory
+
+from evm_arbiter.chain import keccak256
+from evm_arbiter.court import ANYONE, Court, Refused
+from evm_arbiter.objects import Finalised, Outcome, Requested
+from evm_arbiter.parameters import Parameters
+
+STATE_LEAF = 0xC0_0000_0040
+
+
+@pytest.fixture(scope="module")
+def court() -> Court:
+    return new_court()
+
+
+@pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 64, 95, 96, 97, 1000, 8161, 16384])
+@pytest.mark.parametrize("stage_count", [1, 2**24])
+def test_the_contract_computes_the_io_root(court: Court, length: int, stage_count: int) -> None:
+    data = bytes((7 * i + length) % 255 + 1 for i in range(length))
+    model_id = court.register(b"\1" * 32, b"\2" * 32, sender=court.accounts[0])
+    before = len(court.events())
+    request_id = court.request(model_id, stage_count, data, court.now, court.accounts[3], sender=court.accounts[0], value=FEE)
+    carry = keccak256(quarter(request_memory(stage_count, data), 2) + b"\2" * 32)
+    assert court.request_of(request_id).first_run_hash == run_hash(carry)
+    event = Requested(request_id, model_id, court.accounts[0], stage_count, court.now, FEE, court.accounts[3], data)
+    assert court.events(before) == (event,)
+
+
+def test_ids_are_those_of_the_specification(court: Court) -> None:
+    """keccak256(kind, sender, nonce, content); a nonce counts all ids of its sender."""
+    alice = court.accounts[7]
+    model_id = court.register(b"\1" * 32, b"\2" * 32, sender=alice)
+    assert model_id == keccak256(b"\1" * 32 + b"\2" * 32)
+    who, server = bytes.fromhex(alice[2:]), bytes.fromhex(ANYONE[2:])
+    deadline = court.now + 5
+    request_id = court.request(model_id, 3, b"data", deadline, ANYONE, sender=alice, value=FEE)
+    content = model_id + (3).to_bytes(8, "big") + deadline.to_bytes(8, "big") + FEE.to_bytes(32, "big") + server + keccak256(b"data")
+    assert request_id == keccak256(b"\1" + who + bytes(8) + keccak256(content))
+    claim_id = court.claim(request_id, b"\3" * 32, sender=alice, value=court.parameters.server_bond_wei)
+    assert claim_id == keccak256(b"\2" + who + (1).to_bytes(8, "big") + keccak256(request_id + b"\3" * 32))
+    game_id = court.challenge(claim_id, sender=alice, value=court.parameters.challenger_bond_wei)
+    assert game_id == keccak256(b"\3" + who + (2).to_bytes(8, "big") + claim_id)
+
+
+def output_memory(count: int, tokens: int, state: bool = True) -> Memory:
+    """An output of which `tokens` are written, in a memory with some request and some state."""
+    text = b"".join((token + 1).to_bytes(4, "little") for token in range(tokens))
+    memory = request_memory(5, b"some request").write(OUTPUT, count.to_bytes(8, "little") + b"\1" + bytes(23) + text)
+    return memory.write(STATE_LEAF, b"cache") if state else memory
+
+
+def proof_of(memory: Memory, leaves: int) -> tuple[bytes, bytes]:
+    """The first leaves from OUTPUT and their proof up to the carry."""
+    levels, sent, siblings = memory.levels(), 0, b""
+    first = OUTPUT // 32
+    for height in range((leaves - 1).bit_length(), 34):
+        sibling = levels[height].get(first >> height ^ 1, ZERO[height])
+        if sibling != ZERO[height]:
+            sent |= 1 << height
+            siblings += sibling
+    return b"".join(memory.leaves.get(first + i, bytes(32)) for i in range(leaves)), sent.to_bytes(5, "big") + siblings
+
+
+@pytest.fixture(scope="module")
+def base() -> Dispute:
+    """A request that waits for claims; the window of a claim made now is over at `now + window`."""
+    return Dispute(new_court()).asked(deadline=2**64 - 1)
+
+
+def finalised(base: Dispute, memory: Memory, output: bytes, proof: bytes) -> Finalised:
+    """The claim that the run ends in this memory is made and finalised."""
+    court = base.court
+    base.claimed(run_hash(carry_of(memory)))
+    court.set_time(court.now + court.parameters.window_seconds)
+    court.finalise(base.claim_id, carry_of(memory), 0, output, proof, sender=court.accounts[9])
+    event = court.events()[-1]
+    assert isinstance(event, Finalised)
+    return event
+
+
+def refusal(base: Dispute, memory: Memory, output: bytes, proof: bytes) -> str:
+    with pytest.raises(Refused) as refused:
+        finalised(base, memory, output, proof)
+    return refused.value.name
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 9, 16, 17, 64, 1000, 4096])
+@pytest.mark.parametrize("state", [True, False])
+def test_an_output_of_any_length(base: Dispute, count: int, state: bool) -> None:
+    memory, needed = output_memory(count, count, state), 1 + (count + 7) // 8
+    event = finalised(base, memory, *proof_of(memory, needed))
+    assert (event.outcome, event.output) == (Outcome.OK, proof_of(memory, needed)[0])
+
+
+@pytest.mark.parametrize("leaves", [3, 4, 5, 512, 1023, 1024])
+def test_more_leaves_than_needed_end_in_one_that_is_not_zero(base: Dispute, leaves: int) -> None:
+    """The result is made of the needed ones alone."""
+    memory = output_memory(9, 8 * (leaves - 1))
+    event = finalised(base, memory, *proof_of(memory, leaves))
+    assert event.output == proof_of(memory, 3)[0]
+    shorter = output_memory(9, 8 * (leaves - 2))
+    if leaves > 3:
+        assert refusal(base, shorter, *proof_of(shorter, leaves)) == "WRONG_OUTPUT"
+
+
+def test_fewer_leaves_than_needed(base: Dispute) -> None:
+    memory = output_memory(9, 9)
+    assert refusal(base, memory, *proof_of(memory, 2)) == "WRONG_OUTPUT"
+
+
+def test_an_impossible_count_is_unreadable(base: Dispute) -> None:
+    for count in (4097, 2**64 - 1):
+        memory = output_memory(count, 8)
+        assert refusal(base, memory, *proof_of(memory, 2)) == "WRONG_OUTPUT"
+        event = finalised(base, memory, *proof_of(memory, 1))
+        assert (event.outcome, event.output) == (Outcome.UNREADABLE, b"")
+
+
+def test_no_output_at_all(base: Dispute) -> None:
+    memory = request_memory(5, b"some request").write(STATE_LEAF, b"cache")
+    assert finalised(base, memory, *proof_of(memory, 1)).output == bytes(32)
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 32 * 1024 + 1])
+def test_output_is_one_to_1024_whole_leaves(base: Dispute, length: int) -> None:
+    assert refusal(base, output_memory(9, 9), bytes(length), b"") == "WRONG_OUTPUT"
+
+
+def test_a_proof_is_canonical(base: Dispute) -> None:
+    """Every error of a witness, and before those of the count."""
+    memory = output_memory(9, 10)
+    output, proof = proof_of(memory, 3)
+    sent, siblings = int.from_bytes(proof[:5], "big"), proof[5:]
+
+    def altered(bits: int, more: bytes = siblings) -> bytes:
+        return bits.to_bytes(5, "big") + more
+
+    wrong = output[:-1] + b"!"
+    assert refusal(base, memory, output, proof[:4]) == "WITNESS_TRUNCATED"
+    assert refusal(base, memory, output, proof[:-1]) == "WITNESS_TRUNCATED"
+    assert refusal(base, memory, wrong, altered(sent | 1 << 34)) == "WITNESS_BITMAP"
+    assert refusal(base, memory, wrong, altered(sent | 1 << 1)) == "WITNESS_BITMAP"  # below the subtree of the leaves
+    assert refusal(base, memory, wrong, altered(sent | 1 << 2, ZERO[2] + siblings + b"!")) == "WITNESS_ZERO_SIBLING"
+    assert refusal(base, memory, wrong, proof + b"!") == "WITNESS_ROOT"
+    assert refusal(base, memory, output, altered(sent & ~(1 << 33), siblings)) == "WITNESS_ROOT"
+    assert refusal(base, memory, output[:64], proof) == "WITNESS_BITMAP" if sent & 2 else "WITNESS_ROOT"
+    assert refusal(base, memory, output, proof + b"!") == "WITNESS_TRAILING"
+    finalised(base, memory, output, proof)
+
+
+def test_the_first_final_claim_is_the_result() -> None:
+    dispute = Dispute(new_court()).asked(deadline=2**64 - 1)
+    court, bond = dispute.court, Parameters().server_bond_wei
+    memory = output_memory(9, 9)
+    output = finalised(dispute, memory, *proof_of(memory, 3)).output
+    first = dispute.claim_id
+    assert court.balance_of(dispute.server) == FEE + bond
+    finalised(dispute, memory, *proof_of(memory, 3))
+    assert court.balance_of(dispute.server) == FEE + 2 * bond  # the fee is paid once
+    request = court.request_of(dispute.request_id)
+    assert (request.result, request.output_hash, request.pending_claims) == (first, keccak256(output), 0)
+
+
+def test_a_failed_run_earns_the_fee() -> None:
+    dispute = Dispute(new_court(), start_status=1).asked()
+    court = dispute.court
+    dispute.claimed(run_hash(dispute.start_carry, 1))
+    court.set_time(court.now + court.parameters.window_seconds)
+    court.finalise(dispute.claim_id, dispute.start_carry, 1, b"", b"", sender=dispute.server)
+    assert court.events()[-1] == Finalised(dispute.claim_id, dispute.request_id, Outcome.FAILED, b"")
+    assert court.balance_of(dispute.server) == FEE + court.parameters.server_bond_wei
+    request = court.request_of(dispute.request_id)
+    assert (request.result, request.output_hash) == (dispute.claim_id, bytes(32))
+
+
+def test_request_and_output_do_not_overlap() -> None:
+    assert REQUEST + 32 + 16384 <= OUTPUT
+    assert ZERO[33] == ZERO_QUARTER
