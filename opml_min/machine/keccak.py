@@ -231,10 +231,15 @@ def _module_ir() -> str:
 
 
 @cache
+def _code() -> native.Code:
+    return native.load(Path(__file__).read_text(), _module_ir)
+
+
+@cache
 def _functions() -> tuple[Callable[..., None], Callable[..., None]]:
-    nodes, blocks = native.load(Path(__file__).read_text(), _module_ir, ["hash_nodes", "hash_blocks"])
-    p = ctypes.c_void_p
-    return native.function(nodes, None, p, p, p, p, ctypes.c_int64), native.function(blocks, None, p, p, p, ctypes.c_int64)
+    p, i64 = ctypes.c_void_p, ctypes.c_int64
+    code = _code()
+    return code.function("hash_nodes", None, p, p, p, p, i64), code.function("hash_blocks", None, p, p, p, i64)
 
 
 @cache

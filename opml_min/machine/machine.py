@@ -28,12 +28,15 @@ NATIVE_STEPS = 1 << 31  # about a second: how long translated code runs before P
 
 
 @cache
-def _native_run() -> tuple[Callable[..., None], int]:
+def _code() -> native.Code:
+    return native.load(Path(translate.__file__).read_text(), translate.run_ir)
+
+
+@cache
+def _native_run() -> tuple[Callable[..., int], int]:
     """`run` as a callable, and the address of `record_write`."""
-    key = Path(translate.__file__).read_text()
-    run, record_write_address = native.load(key, translate.run_ir, ["run", "record_write_address"])
     p = ctypes.c_void_p
-    return native.function(run, None, p, p, p, p), int(native.function(record_write_address, ctypes.c_int64)())
+    return _code().function("run", ctypes.c_int64, p, p, p, p), _code().function("record_write_address", ctypes.c_int64)()
 
 
 @dataclass(frozen=True)
@@ -86,21 +89,26 @@ class Machine:
         """Executes up to `most_steps` steps, fewer only if the machine halts or traps before; gives their number."""
         self._text.forget_if_changed()
         self._state[0] = 0
-        left, interpreted = most_steps, 0
+        left = most_steps
         while left and self.status[0] == RUNNING:
-            self._text.visit(self.pc, interpreted)
-            if self.pc in self._text.entries:
-                left -= self._run_native(min(left, NATIVE_STEPS))
-            interpreted = self._interpret(min(left, INTERPRET_STEPS)) if left else 0
-            left -= interpreted
+            wanted = translate.INTERPRET
+            if self._text.can_be_entered(self.pc):
+                wanted, steps = self._run_native(min(left, NATIVE_STEPS))
+                left -= steps
+            if left and wanted == translate.INTERPRET:
+                pc = self.pc
+                steps = self._interpret(min(left, INTERPRET_STEPS))
+                self._text.was_interpreted(pc, steps)
+                left -= steps
         self.steps += most_steps - left
         return most_steps - left
 
-    def _run_native(self, budget: int) -> int:
+    def _run_native(self, budget: int) -> tuple[int, int]:
+        """Why translated code returned, and how many steps it made."""
         self._state[BUDGET] = budget
         memory = self.memory
-        self._native_run(self._state.ctypes.data, memory.base_address, memory.flags_address, self._text.entry_points_address)
-        return budget - int(self._state[BUDGET])
+        reason = self._native_run(self._state.ctypes.data, memory.base_address, memory.flags_address, self._text.entry_points_address)
+        return reason, budget - int(self._state[BUDGET])
 
     def _interpret(self, budget: int) -> int:
         x = self._state[:32].tolist()

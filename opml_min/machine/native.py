@@ -1,14 +1,16 @@
 """LLVM IR text in, callable machine code out, with the object code kept on disk.
 
 Everything native in this part is written as IR text. Compiling costs a tenth of a second to seconds, loading a compiled object
-a millisecond, so objects are kept in `$XDG_CACHE_HOME/opml` (or `~/.cache/opml`) under a hash of what they were made from. A cache
-that cannot be written is no error: the code is compiled again the next time.
+a millisecond, so objects are kept in `$XDG_CACHE_HOME/opml/code` (or `~/.cache/opml/code`) under a hash of what they were made from.
+What compiles at once is not kept, and the folder's size is bounded. A cache that cannot be written is no error: the code is compiled
+again the next time.
 """
 
 import ctypes
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,7 +18,22 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-_engines: list[Any] = []  # an engine owns its code, so none may die before the process does
+KEEP_FROM_SECONDS = 0.03
+CACHE_BYTES = 256 << 20
+
+
+class Code:
+    """Machine code linked into the process, for as long as this object lives."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def address(self, symbol: str) -> int:
+        return int(self._engine.get_function_address(symbol))
+
+    def function(self, symbol: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+        """A Python callable; it runs without the interpreter lock, and must not outlive the code."""
+        return ctypes.CFUNCTYPE(result, *arguments)(self.address(symbol))
 
 
 @cache
@@ -42,7 +59,7 @@ def vector_lanes() -> int:
 
 
 def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opml"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opml" / "code"
 
 
 def compile_object(ir: str) -> bytes:
@@ -60,56 +77,51 @@ def compile_object(ir: str) -> bytes:
     return bytes(target_machine().emit_object(module))
 
 
-def load(key: str, write_ir: Callable[[], str], symbols: list[str]) -> list[int]:
-    """Addresses of `symbols`, from the cached object for `key` if there is one, else from compiling `write_ir()`.
-
-    `key` must determine the IR; the processor and the LLVM version are added here.
-    """
-    path = cache_folder() / (hashlib.sha256(f"{host()}\0{key}".encode()).hexdigest() + ".o")
-    try:
-        object_code = path.read_bytes()
-    except OSError:
-        object_code = b""
-    addresses = _addresses(object_code, symbols) if object_code else None
-    if addresses is None:
+def load(key: str, write_ir: Callable[[], str]) -> Code:
+    """The code for `key`: from the cache, else from compiling `write_ir()`, which the key must determine."""
+    code = load_cached(key)
+    if code is None:
+        start = time.monotonic()
         object_code = compile_object(write_ir())
-        addresses = _addresses(object_code, symbols)
-        _keep(path, object_code)
-    if addresses is None:
-        raise RuntimeError(f"the code generator left out one of {symbols}")
-    return addresses
+        if time.monotonic() - start > KEEP_FROM_SECONDS:
+            _keep(_path(key), object_code)
+        code = _link(object_code)
+    return code
 
 
-def _addresses(object_code: bytes, symbols: list[str]) -> list[int] | None:
-    """Links one object into the process; None if it is damaged or lacks a symbol."""
+def load_cached(key: str) -> Code | None:
+    """The code for `key` if it is in the cache and intact."""
     try:
-        object_file = llvm.object_file.ObjectFileRef.from_data(object_code)
-    except RuntimeError:
+        digest, object_code = (data := _path(key).read_bytes())[:32], data[32:]
+    except OSError:
         return None
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _engine_target())
-    engine.add_object_file(object_file)
-    engine.finalize_object()
-    _engines.append(engine)
-    addresses = [int(engine.get_function_address(symbol)) for symbol in symbols]
-    return addresses if all(addresses) else None
+    return _link(object_code) if digest == hashlib.sha256(object_code).digest() else None
 
 
-def _engine_target() -> Any:
+def _path(key: str) -> Path:
+    return cache_folder() / hashlib.sha256(f"{host()}\0{key}".encode()).hexdigest()
+
+
+def _link(object_code: bytes) -> Code:
     target_machine()  # initialises LLVM
-    return llvm.Target.from_default_triple().create_target_machine(jit=True)
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(object_code))
+    engine.finalize_object()
+    return Code(engine)
 
 
 def _keep(path: Path, object_code: bytes) -> None:
-    """Writes the whole file or nothing: other processes may read it at the same time."""
+    """Writes the whole file or nothing, as other processes may read it; then drops the oldest files that are too much."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(object_code)
+            file.write(hashlib.sha256(object_code).digest() + object_code)
         os.replace(file.name, path)
+        left = CACHE_BYTES
+        for other in sorted(path.parent.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True):
+            left -= other.stat().st_size
+            if left < 0:
+                other.unlink()
     except OSError:
         return
-
-
-def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
-    """A Python callable for native code; it runs without the interpreter lock."""
-    return ctypes.CFUNCTYPE(result, *arguments)(address)

@@ -1,8 +1,8 @@
 """Which text gets translated, and when.
 
 The text around a pc is scanned once, all words at the same time: where control flow can go tells the leaders, and stretches that no jump
-crosses (functions) are grouped into regions. A region is translated when the interpreter has spent some steps in it. Objects are
-kept on disk by content, so the second run of a program translates nothing.
+crosses (functions) are grouped into regions. A region is translated when the interpreter has spent some steps in it. The code
+is kept on disk by content, so the second run of a program translates nothing.
 
 Which leaders are entries decides how well LLVM can do: every entry into the middle of a loop keeps it from seeing the loop. Entries
 are targets of backward jumps (so no cycle is without one), of calls, of jumps from other regions, and whatever follows an
@@ -12,6 +12,7 @@ by the interpreter, and if that happens a lot, the region is translated again wi
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,8 +25,8 @@ from opml_min.machine.memory import ENTRY, TEXT_WINDOW_BYTES, Memory
 from opml_min.machine.reserve import reserve
 from opml_min.machine.translate import Region
 
-REGION_WORDS = 1000  # LLVM's time grows faster than the length of the function
-LONGEST_REGION_WORDS = 3000  # a function longer than this is cut in the middle
+REGION_WORDS = 500  # LLVM's time grows faster than the length of the function
+LONGEST_REGION_WORDS = 1000  # a function longer than this is cut in the middle
 LONGEST_BLOCK_WORDS = 256  # bounds the steps that are left to the interpreter when the budget ends inside a block
 SECTION_BLOCKS = 1024  # how far from pc a section reaches, in blocks of the memory
 MISSES_BEFORE_RETRANSLATION = 20_000  # steps; about what a translation costs
@@ -38,11 +39,11 @@ class _Progress:
     """What is known of a region at run time."""
 
     region: Region
-    heat_steps: int = 0
-    is_translated: bool = False
-    missed: set[int] = field(default_factory=set)  # pcs of computed jumps that found no entry
-    missed_steps: int = 0
-    translations: int = 0
+    code: native.Code | None = None
+    is_looked_up: bool = False  # in the cache
+    interpreted_steps: int = 0  # since it was translated, if it is
+    missed: set[int] = field(default_factory=set)  # where computed jumps found no entry, in words
+    retranslations: int = 0
 
 
 def _sign_extend(values: Words, bits: int) -> Words:
@@ -86,10 +87,9 @@ def scan(start: int, words: Words) -> list[Region]:
     is_leader[1:] |= (opcode == 0x63)[:-1]
     regions = []
     for first, end in pairwise(cuts):
-        leaders: list[int] = np.flatnonzero(is_leader[first:end]).tolist()
-        for leader, next_leader in zip(leaders, [*leaders[1:], end - first], strict=True):
-            leaders += range(leader + LONGEST_BLOCK_WORDS, next_leader, LONGEST_BLOCK_WORDS)
-        entries: list[int] = np.flatnonzero(is_entry[first:end]).tolist()
+        gaps = pairwise([*np.flatnonzero(is_leader[first:end]).tolist(), end - first])
+        leaders = {index for gap in gaps for index in range(*gap, LONGEST_BLOCK_WORDS)}
+        entries = np.flatnonzero(is_entry[first:end]).tolist()
         regions.append(Region(start + 4 * first, tuple(words[first:end].tolist()), frozenset(leaders), frozenset(entries)))
     return regions
 
@@ -128,25 +128,47 @@ class TranslatedText:
             self._starts, self._regions = [], []
             self._version = self._memory.text_version
 
-    def visit(self, pc: int, steps: int) -> None:
-        """The interpreter made `steps` steps and is now at `pc`: translate what is around it, if that seems worth while."""
-        if pc % 4 or not ENTRY <= pc < ENTRY + TEXT_WINDOW_BYTES or pc in self.entries:
-            return
-        progress = self._find(pc) or self._scan_around(pc)
+    def can_be_entered(self, pc: int) -> bool:
+        """Whether translated code can go on at `pc`; translates it now if that was done before, or seems worth while."""
+        if pc in self.entries:
+            return True
+        progress = self._progress(pc)
+        if progress is None or progress.code is not None:
+            return False
+        is_hot = progress.interpreted_steps >= self._translate_after_steps
+        if is_hot or not progress.is_looked_up:
+            progress.is_looked_up = True
+            key = _key(progress.region)
+            code = native.load(key, lambda: translate.region_ir(progress.region)) if is_hot else native.load_cached(key)
+            if code is not None:
+                self._enter(progress, code)
+        return pc in self.entries
+
+    def was_interpreted(self, pc: int, steps: int) -> None:
+        """The interpreter made `steps` steps because at `pc` no translated code could be entered."""
+        progress = self._progress(pc)
         if progress is None:
             return
-        progress.heat_steps += steps
-        if not progress.is_translated:
-            if progress.heat_steps >= self._translate_after_steps:
-                self._translate(progress)
-        else:
-            progress.missed.add((pc - progress.region.start) // 4)
-            progress.missed_steps += steps
-            if progress.missed_steps > MISSES_BEFORE_RETRANSLATION << progress.translations:
-                region = progress.region
-                progress.region = Region(region.start, region.words, region.leaders | progress.missed, region.entries | progress.missed)
-                progress.missed_steps = 0
-                self._translate(progress)
+        progress.interpreted_steps += steps
+        if progress.code is not None and pc not in self.entries:
+            region = progress.region
+            progress.missed.add((pc - region.start) // 4)
+            if progress.interpreted_steps > MISSES_BEFORE_RETRANSLATION << progress.retranslations:
+                region = Region(region.start, region.words, region.leaders | progress.missed, region.entries | progress.missed)
+                progress.region, progress.retranslations = region, progress.retranslations + 1
+                self._enter(progress, native.load(_key(region), lambda: translate.region_ir(region)))
+
+    def _enter(self, progress: _Progress, code: native.Code) -> None:
+        pcs = [progress.region.pc(index) for index in progress.region.entries]
+        self._entry_points[[(pc - ENTRY) // 4 for pc in pcs]] = code.address("region")
+        self.entries.update(pcs)
+        progress.code, progress.interpreted_steps = code, 0
+
+    def _progress(self, pc: int) -> _Progress | None:
+        """What is known of the region that holds `pc`; None if there is no text."""
+        if pc % 4 or not ENTRY <= pc < ENTRY + TEXT_WINDOW_BYTES:
+            return None
+        return self._find(pc) or self._scan_around(pc)
 
     def _find(self, pc: int) -> _Progress | None:
         place = bisect_right(self._starts, pc) - 1
@@ -175,17 +197,13 @@ class TranslatedText:
             self._regions.insert(place, _Progress(region))
         return self._find(pc)
 
-    def _translate(self, progress: _Progress) -> None:
-        region = progress.region
-        key = f"{_source()} {region.start} {region.words} {sorted(region.leaders)} {sorted(region.entries)}"
-        (address,) = native.load(key, lambda: translate.region_ir(region), ["region"])
-        pcs = [region.pc(index) for index in region.entries]
-        self._entry_points[[(pc - ENTRY) // 4 for pc in pcs]] = address
-        self.entries.update(pcs)
-        progress.is_translated = True
-        progress.translations += 1
 
-
+@cache
 def _source() -> str:
     """What translates: other rules, other code."""
     return "".join((Path(__file__).parent / name).read_text() for name in ("translate.py", "decode.py", "native.py"))
+
+
+def _key(region: Region) -> str:
+    """Determines the region's code."""
+    return repr((_source(), region.start, region.words, sorted(region.leaders), sorted(region.entries)))

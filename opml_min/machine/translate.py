@@ -1,6 +1,6 @@
 """How an instruction becomes LLVM.
 
-A *region* is a stretch of text, about a thousand instructions, that becomes one LLVM function. Guest registers are its local
+A *region* is a stretch of text, some hundred instructions, that becomes one LLVM function. Guest registers are its local
 variables, which LLVM keeps in host registers wherever it can; a guest load is a host load at `memory + address`. The region is cut into
 *blocks*: straight-line code that starts at a *leader*. A block first takes its length from the step budget, all at once; if the budget
 does not suffice, the function returns before the block. Some leaders are *entries*: the only places where the function can be
@@ -87,6 +87,8 @@ ARITHMETIC = {
 }
 CONDITIONS = {"beq": "eq", "bne": "ne", "blt": "slt", "bge": "sge", "bltu": "ult", "bgeu": "uge"}
 
+BLOCK_SHIFT = BLOCK_BYTES.bit_length() - 1
+
 # Words of the array through which native code and Python exchange a machine: x0 … x31, then these.
 PC, BUDGET, RECORD_WRITE, CONTROL, STATE_WORDS = 32, 33, 34, 35, 36
 LEAVE, INTERPRET = 0, 1  # what a region returns: go on at pc wherever that is; or let the interpreter take at least one step at pc
@@ -110,6 +112,40 @@ class Region:
         return self.start <= pc < self.pc(len(self.words)) and pc % 4 == 0
 
 
+@dataclass(frozen=True)
+class Window:
+    """Bytes `[x[base] + low, x[base] + low + size)`, which several accesses of a block share."""
+
+    base: int
+    low: int
+    size: int
+
+
+def windows(instructions: list[Instruction], first: int) -> dict[int, Window]:
+    """What to check before which instruction, so that all accesses of a block are checked before they are made.
+
+    Loads that use the same register with the same value in it are checked together, before the first of them; stores too. If the check
+    fails, the interpreter takes over there and finds the one that traps. So one check does for a whole stack frame.
+    """
+    result: dict[int, Window] = {}
+    checked_at: dict[tuple[str, int], int] = {}  # (form, base register): where the window that can still grow is checked
+    for index, instruction in enumerate(instructions, first):
+        if instruction.form in (decode.LOAD, decode.STORE):
+            low, high = instruction.imm, instruction.imm + ACCESS_BYTES[instruction.operation]
+            key = instruction.form, instruction.rs1
+            if key in checked_at:
+                window = result[checked_at[key]]
+                low, high = min(low, window.low), max(high, window.low + window.size)
+            if key not in checked_at or high - low > BLOCK_BYTES:  # a longer one could span blocks that are looked at from neither end
+                checked_at[key] = index
+                low, high = instruction.imm, instruction.imm + ACCESS_BYTES[instruction.operation]
+            result[checked_at[key]] = Window(instruction.rs1, low, high - low)
+        if instruction.rd:
+            checked_at.pop((decode.LOAD, instruction.rd), None)
+            checked_at.pop((decode.STORE, instruction.rd), None)
+    return result
+
+
 class _Block:
     """Writes one block. Register values live in `self.values` until the block ends; only then are the local variables set."""
 
@@ -120,6 +156,7 @@ class _Block:
         self.lines: list[str] = []
         self._names = 0
         self.length = 0  # instructions that the block is charged for
+        self.windows: dict[int, Window] = {}
 
     def name(self) -> str:
         self._names += 1
@@ -194,49 +231,56 @@ class _Block:
                 self.emit(line)
             self.write(rd, names["d"])
 
-    def address(self, instruction: Instruction) -> str:
-        base = self.read(instruction.rs1)
-        return self.value(f"add i64 {base}, {instruction.imm}") if instruction.imm else base
+    def address(self, register: int, offset: int) -> str:
+        base = self.read(register)
+        return self.value(f"add i64 {base}, {offset}") if offset else base
+
+    def check_loads(self, window: "Window") -> None:
+        """Every address up to 2^40 − size is in order, misaligned ones too."""
+        lowest = self.address(window.base, window.low)
+        self.unless(self.value(f"icmp ugt i64 {lowest}, {MEMORY_BYTES - window.size}"))
+
+    def check_stores(self, window: "Window") -> None:
+        """In order if the window is in the memory and both its ends lie in flagged blocks, which are writable and known as written.
+
+        Otherwise `record_write` flags the blocks, unless a store there must trap. Flags are looked up at an address mod 2^40, so that
+        they can be looked up before the range is known to be right.
+        """
+        lowest = self.address(window.base, window.low)
+        good = self.value(f"icmp ule i64 {lowest}, {MEMORY_BYTES - window.size}")
+        for end in {0, window.size - 1}:
+            address = self.value(f"add i64 {lowest}, {end}") if end else lowest
+            block = self.value(f"and i64 {self.value(f'lshr i64 {address}, {BLOCK_SHIFT}')}, {(MEMORY_BYTES >> BLOCK_SHIFT) - 1}")
+            flag = self.value(f"load i8, ptr {self.value(f'getelementptr i8, ptr %flags, i64 {block}')}")
+            good = self.value(f"and i1 {good}, {self.value(f'trunc i8 {flag} to i1')}")
+        tag = f"b{self.first}.store{self._names}"
+        self.emit(f"br i1 {good}, label %{tag}, label %{tag}.record, !prof !1")
+        self.label(f"{tag}.record")
+        fine = self.value(f"call preserve_mostcc i1 %record_write(ptr %control, ptr %flags, i64 {lowest}, i64 {window.size})")
+        self.emit(f"br i1 {fine}, label %{tag}, label %{tag}.bad, !prof !1")
+        self.label(f"{tag}.bad")
+        self.interpret_from(self.index, self.first + self.length - self.index)
+        self.label(tag)
+
+    def pointer(self, instruction: Instruction) -> str:
+        return self.value(f"getelementptr i8, ptr %memory, i64 {self.address(instruction.rs1, instruction.imm)}")
 
     def load(self, instruction: Instruction) -> None:
-        """Every address up to 2^40 − size is in order, misaligned ones too."""
-        size = ACCESS_BYTES[instruction.operation]
-        address = self.address(instruction)
-        self.unless(self.value(f"icmp ugt i64 {address}, {MEMORY_BYTES - size}"))
-        pointer = self.value(f"getelementptr i8, ptr %memory, i64 {address}")
-        value = self.value(f"load i{8 * size}, ptr {pointer}, align 1")
-        if size < 8:
-            value = self.value(f"{'sext' if instruction.operation in LOAD_IS_SIGNED else 'zext'} i{8 * size} {value} to i64")
+        if window := self.windows.get(self.index):
+            self.check_loads(window)
+        bits = 8 * ACCESS_BYTES[instruction.operation]
+        value = self.value(f"load i{bits}, ptr {self.pointer(instruction)}, align 1")
+        if bits < 64:
+            value = self.value(f"{'sext' if instruction.operation in LOAD_IS_SIGNED else 'zext'} i{bits} {value} to i64")
         self.write(instruction.rd, value)
 
     def store(self, instruction: Instruction) -> None:
-        """Fast if the address is below 2^40 and aligned, and its block is flagged: then it is writable, and recorded as written.
-
-        Rotating an aligned address right by log2(size) gives a number below 2^40 / size; any other address gives a larger one.
-        Every other store goes through `record_write`, which flags the blocks unless the store must trap.
-        """
-        size = ACCESS_BYTES[instruction.operation]
-        address, value = self.address(instruction), self.read(instruction.rs2)
-        tag = f"b{self.first}.store{self._names}"
-        rotated = address
-        if size > 1:
-            rotated = self.value(f"call i64 @llvm.fshr.i64(i64 {address}, i64 {address}, i64 {size.bit_length() - 1})")
-        self.emit(
-            f"br i1 {self.value(f'icmp ult i64 {rotated}, {MEMORY_BYTES // size}')}, label %{tag}.aligned, label %{tag}.record, !prof !1"
-        )
-        self.label(f"{tag}.aligned")
-        flag = self.value(f"getelementptr i8, ptr %flags, i64 {self.value(f'lshr i64 {address}, {BLOCK_BYTES.bit_length() - 1}')}")
-        flagged = self.value(f"icmp ne i8 {self.value(f'load i8, ptr {flag}')}, 0")
-        self.emit(f"br i1 {flagged}, label %{tag}.do, label %{tag}.record, !prof !1")
-        self.label(f"{tag}.record")
-        fine = self.value(f"call preserve_mostcc i1 %record_write(ptr %control, ptr %flags, i64 {address}, i64 {size})")
-        self.emit(f"br i1 {fine}, label %{tag}.do, label %{tag}.bad, !prof !1")
-        self.label(f"{tag}.bad")
-        self.interpret_from(self.index, self.first + self.length - self.index)
-        self.label(f"{tag}.do")
-        narrow = value if size == 8 else self.value(f"trunc i64 {value} to i{8 * size}")
-        pointer = self.value(f"getelementptr i8, ptr %memory, i64 {address}")
-        self.emit(f"store i{8 * size} {narrow}, ptr {pointer}, align 1")
+        if window := self.windows.get(self.index):
+            self.check_stores(window)
+        bits = 8 * ACCESS_BYTES[instruction.operation]
+        value = self.read(instruction.rs2)
+        narrow = value if bits == 64 else self.value(f"trunc i64 {value} to i{bits}")
+        self.emit(f"store i{bits} {narrow}, ptr {self.pointer(instruction)}, align 1")
 
     def branch(self, instruction: Instruction) -> None:
         a, b = self.read(instruction.rs1), self.read(instruction.rs2)
@@ -260,7 +304,7 @@ class _Block:
         self.go_to(self.index + instruction.imm // 4)
 
     def jump_to_register(self, instruction: Instruction) -> None:
-        target = self.value(f"and i64 {self.address(instruction)}, -2")
+        target = self.value(f"and i64 {self.address(instruction.rs1, instruction.imm)}, -2")
         self.unless(self.value(f"trunc i64 {self.value(f'lshr i64 {target}, 1')} to i1"))
         self.write(instruction.rd, str(self.region.pc(self.index + 1)))
         self.store_registers()
@@ -302,6 +346,7 @@ def _block_ir(region: Region, first: int) -> str:
     block = _Block(region, first)
     block.label(f"block{first}")
     block.length = len(instructions)
+    block.windows = windows(instructions, first)
     if not instructions:
         block.interpret_from(first, 0)
         return "\n".join(block.lines)
@@ -375,7 +420,7 @@ out:
 def run_ir() -> str:
     """`record_write`, the slow way of a store, and `run`, which goes from region to region.
 
-    `run(state, memory, flags, entry_points)` returns when pc is at no entry point of translated code, or the interpreter is wanted;
+    `run(state, memory, flags, entry_points)` returns LEAVE when pc is at no entry point of translated code, INTERPRET as a region does;
     `entry_points[i]` is the code of the region that has an entry at ENTRY + 4i, or null.
     """
     return f"""
@@ -410,9 +455,9 @@ define preserve_mostcc i1 @record_write(ptr %control, ptr %flags, i64 %address, 
 refuse:
   ret i1 false
 accept:
-  %first = lshr i64 %address, {BLOCK_BYTES.bit_length() - 1}
+  %first = lshr i64 %address, {BLOCK_SHIFT}
   %last = sub i64 %end, 1
-  %second = lshr i64 %last, {BLOCK_BYTES.bit_length() - 1}
+  %second = lshr i64 %last, {BLOCK_SHIFT}
   call void @flag(ptr %control, ptr %flags, i64 %first)
   call void @flag(ptr %control, ptr %flags, i64 %second)
   ret i1 true
@@ -421,7 +466,7 @@ define i64 @record_write_address() {{
   %address = ptrtoint ptr @record_write to i64
   ret i64 %address
 }}
-define void @run(ptr %state, ptr %memory, ptr %flags, ptr %entry_points) {{
+define i64 @run(ptr %state, ptr %memory, ptr %flags, ptr %entry_points) {{
 entry:
   %pc.home = getelementptr i64, ptr %state, i64 {PC}
   br label %next
@@ -441,6 +486,7 @@ call:
   %go_on = icmp eq i64 %result, {LEAVE}
   br i1 %go_on, label %next, label %done
 done:
-  ret void
+  %reason = phi i64 [ {LEAVE}, %next ], [ {LEAVE}, %look ], [ {INTERPRET}, %call ]
+  ret i64 %reason
 }}
 """
