@@ -8,6 +8,7 @@ import math
 import random
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
 import pytest
@@ -99,7 +100,7 @@ def any_int(rng: random.Random, most_bits: int) -> int:
     """A signed number of a random bit length up to `most_bits`, the two ends of the range among them."""
     length = rng.randint(0, most_bits)
     if length == most_bits and rng.random() < 0.5:
-        return rng.choice([-(1 << most_bits), (1 << most_bits) - 1])
+        return rng.choice([-(1 << most_bits), 1 - (1 << most_bits), (1 << most_bits) - 1])
     return rng.choice([-1, 1]) * rng.getrandbits(length)
 
 
@@ -250,7 +251,8 @@ def test_matmul(fmt: int, case: int) -> None:
     q, e = any_vector(rng, columns, 15), rng.choice([127, -50, 14, rng.randint(-10, 70)])
     q = [max(-32767, v) for v in q] if case % 2 else q
     out_frac = rng.choice([12, 14, 90])
-    guest = run_op(MATMUL, [A, B, WEIGHTS, fmt, rows, columns, out_frac], {B: activation(e, q), WEIGHTS: matrix(fmt, w, d, m)})
+    buffers = {A: i32s([-1] * (rows + 1)), B: activation(e, q), WEIGHTS: matrix(fmt, w, d, m)}
+    guest = run_op(MATMUL, [A, B, WEIGHTS, fmt, rows, columns, out_frac], buffers)
     expected = []
     for row in range(rows):
         acc = 0
@@ -259,7 +261,7 @@ def test_matmul(fmt: int, case: int) -> None:
             acc += half(d[row][g]) * sum(x * y for x, y in zip(w[row][at], q[at], strict=True))
             acc += half(m[row][g]) * sum(q[at]) if fmt == Q4_1 else 0
         expected.append(sat32(round_shift(acc, e + 24 - out_frac)))
-    assert guest.read_i32s(A, rows + 1) == [*expected, 0]  # nothing is written beyond the rows
+    assert guest.read_i32s(A, rows + 1) == [*expected, -1]  # nothing is written beyond the rows
 
 
 @CASES
@@ -269,35 +271,52 @@ def test_embed(fmt: int, case: int) -> None:
     columns, position, r = 64, rng.randrange(12), rng.randint(4, 14)
     length = rng.choice([33, 64])
     w, d, m = any_matrix(rng, fmt, 13, columns)
-    guest = run_op(EMBED, [A, WEIGHTS, fmt, columns, length, r], {WEIGHTS: matrix(fmt, w, d, m)}, position)
+    buffers = {A: i32s([-1] * (length + 1)), WEIGHTS: matrix(fmt, w, d, m)}
+    guest = run_op(EMBED, [A, WEIGHTS, fmt, columns, length, r], buffers, position)
     row = position + 1  # the prompt is 1, 2, 3, …
     minimum = [half(h) if fmt == Q4_1 else 0 for h in m[row]]
     expected = [sat32(round_shift(w[row][c] * half(d[row][c // 32]) + minimum[c // 32], 24 - r)) for c in range(length)]
-    assert guest.read_i32s(A, length + 1) == [*expected, 0]
+    assert guest.read_i32s(A, length + 1) == [*expected, -1]
+
+
+def norm(x: Sequence[int], weights: Sequence[int], r: int, eps: int) -> tuple[int, list[int]]:
+    if not any(x):
+        return 127, [0] * len(x)
+    b = max(map(bits, x))
+    xs = [round_shift(v, b - 24) for v in x]
+    f = r - (b - 24)
+    mean = sum(v * v for v in xs) // len(x) + round_shift(eps, 48 - 2 * f)
+    t = next(t for t in range(0, 64, 2) if 2**62 <= mean << t < 2**64)
+    root = math.isqrt(2**124 // (mean << t))
+    c, p = shrink([v * w for v, w in zip(x, weights, strict=True)])
+    return normalise([(v * root, r + 24 - c + 62 - f - t // 2) for v in p])
+
+
+def check_norm(x: Sequence[int], weights: Sequence[int], r: int, eps: int) -> None:
+    guest = run_op(NORM, [A, B, WEIGHTS, len(x), r, eps], {B: i32s(x), WEIGHTS: i32s(weights)})
+    assert guest.read_activation(A, len(x)) == norm(x, weights, r, eps)
 
 
 @CASES
 def test_norm(case: int) -> None:
     rng = random.Random(f"norm {case}")
     length, r, eps = rng.choice([1, 5, 96, 1000]), rng.randint(4, 14), rng.choice([0, 2815, 2**36 - 1])
-    x, weights = any_vector(rng, length), any_vector(rng, length)
-    if case == 0:
-        x, weights = [INT32_MIN] * length, [INT32_MIN] * length
-    if case == 1:
-        x = [0] * length
-    guest = run_op(NORM, [A, B, WEIGHTS, length, r, eps], {B: i32s(x), WEIGHTS: i32s(weights)})
-    if any(x):
-        b = max(map(bits, x))
-        xs = [round_shift(v, b - 24) for v in x]
-        f = r - (b - 24)
-        mean = sum(v * v for v in xs) // length + round_shift(eps, 48 - 2 * f)
-        t = next(t for t in range(0, 64, 2) if 2**62 <= mean << t < 2**64)
-        root = math.isqrt(2**124 // (mean << t))
-        c, p = shrink([v * w for v, w in zip(x, weights, strict=True)])
-        expected = normalise([(v * root, r + 24 - c + 62 - f - t // 2) for v in p])
-    else:
-        expected = (127, [0] * length)
-    assert guest.read_activation(A, length) == expected
+    check_norm(any_vector(rng, length), any_vector(rng, length), r, eps)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "length"),
+    [
+        (INT32_MIN, INT32_MIN, 1000),
+        (0, INT32_MAX, 96),
+        (INT32_MAX, INT32_MAX, 2**15),  # the sum of squares is 2^63
+        (590965591, 1723957251, 1),  # one bit less in xs shows
+        (396962098, 1405386754, 1),  # one bit more in xs shows
+        (1860657668, 2002419709, 1),  # one bit more in p shows
+    ],
+)
+def test_norm_at_its_edges(x: int, weight: int, length: int) -> None:
+    check_norm([x] * length, [weight] * length, 14, 2815)
 
 
 @CASES
@@ -339,48 +358,82 @@ def test_cache(case: int) -> None:
         assert guest.read(exponents, len(expected_exponents)) == expected_exponents
 
 
+@dataclass(frozen=True)
+class Attention:
+    """The inputs of ATTENTION at the last position of a context."""
+
+    q: list[int]  # (heads, head_size)
+    keys: list[int]  # (kv_heads, context, head_size)
+    key_exponents: list[int]  # (kv_heads, context)
+    values: list[int]
+    value_exponents: list[int]
+    heads: int
+    kv_heads: int
+    head_size: int
+    context: int
+
+    @property
+    def scale(self) -> int:
+        return round(2**30 * math.log2(math.e) / math.sqrt(self.head_size))
+
+    def expected(self, position: int) -> tuple[int, list[int]]:
+        joined: list[tuple[int, int]] = []
+        size = self.head_size
+        for h in range(self.heads):
+            e_q, q = normalise([(x, 14) for x in self.q[h * size : (h + 1) * size]], 13)
+            rows = [h // (self.heads // self.kv_heads) * self.context + t for t in range(position + 1)]
+            scores = []
+            for row in rows:
+                dot = sum(x * y for x, y in zip(q, self.keys[row * size : (row + 1) * size], strict=True))
+                scores.append(sat32(round_shift(dot * self.scale, e_q + self.key_exponents[row] + 14)))
+            w = [exp2(score - max(scores)) for score in scores]
+            lowest, total = min(self.value_exponents[row] for row in rows), sum(w)
+            aligned = [round_shift(w_t, self.value_exponents[row] - lowest) for w_t, row in zip(w, rows, strict=True)]
+            acc = [sum(a * self.values[row * size + i] for a, row in zip(aligned, rows, strict=True)) for i in range(size)]
+            c, shrunk = shrink(acc)
+            reciprocal = 2 ** (bits(total) + 30) // total
+            joined += [(v * reciprocal, lowest + bits(total) + 30 - c) for v in shrunk]
+        return normalise(joined)
+
+    def check(self, position: int) -> None:
+        guest = run_op(
+            ATTENTION,
+            [E, E + 0x10000, A, B, C, D, self.heads, self.kv_heads, self.head_size, self.context, self.scale],
+            {
+                E + 0x10000: i32s(self.q),
+                A: struct.pack(f"<{len(self.keys)}h", *self.keys),
+                B: struct.pack(f"<{len(self.key_exponents)}b", *self.key_exponents),
+                C: struct.pack(f"<{len(self.values)}h", *self.values),
+                D: struct.pack(f"<{len(self.value_exponents)}b", *self.value_exponents),
+            },
+            position,
+        )
+        assert guest.read_activation(E, self.heads * self.head_size) == self.expected(position)
+
+
 @pytest.mark.parametrize("case", range(40))
 def test_attention(case: int) -> None:
     rng = random.Random(f"attention {case}")
     kv_heads, shared, head_size, context = rng.choice([1, 2]), rng.choice([1, 3]), rng.choice([2, 8, 64]), 16
-    heads, position = kv_heads * shared, rng.randrange(context)
-    scale = round(2**30 * math.log2(math.e) / math.sqrt(head_size))
-    q = [x for _ in range(heads) for x in any_vector(rng, head_size)]
-    exponents = [[rng.choice([127, -128, 5, rng.randint(-3, 28), rng.randint(8, 14)]) for _ in range(kv_heads * context)] for _ in range(2)]
-    if case % 2:  # what a model has: scores that differ little
-        q = [x for _ in range(heads) for x in any_vector(rng, head_size, 14)]
-        exponents = [[rng.randint(12, 16) for _ in range(kv_heads * context)] for _ in range(2)]
-    cached = [[max(-32767, x) for _ in range(kv_heads * context) for x in any_vector(rng, head_size, 15)] for _ in range(2)]
-    guest = run_op(
-        ATTENTION,
-        [E, E + 0x10000, A, B, C, D, heads, kv_heads, head_size, context, scale],
-        {
-            E + 0x10000: i32s(q),
-            A: struct.pack(f"<{len(cached[0])}h", *cached[0]),
-            B: struct.pack(f"<{len(exponents[0])}b", *exponents[0]),
-            C: struct.pack(f"<{len(cached[1])}h", *cached[1]),
-            D: struct.pack(f"<{len(exponents[1])}b", *exponents[1]),
-        },
-        position,
-    )
-    joined: list[tuple[int, int]] = []
-    for h in range(heads):
-        e_q, qs = normalise([(x, 14) for x in q[h * head_size : (h + 1) * head_size]], 13)
-        rows = [h // shared * context + t for t in range(position + 1)]
-        scores = []
-        for row in rows:
-            dot = sum(x * y for x, y in zip(qs, cached[0][row * head_size : (row + 1) * head_size], strict=True))
-            scores.append(sat32(round_shift(dot * scale, e_q + exponents[0][row] + 14)))
-        w = [exp2(score - max(scores)) for score in scores]
-        lowest, total = min(exponents[1][row] for row in rows), sum(w)
-        acc = [
-            sum(round_shift(w_t, exponents[1][row] - lowest) * cached[1][row * head_size + i] for w_t, row in zip(w, rows, strict=True))
-            for i in range(head_size)
-        ]
-        c, shrunk = shrink(acc)
-        reciprocal = 2 ** (bits(total) + 30) // total
-        joined += [(v * reciprocal, lowest + bits(total) + 30 - c) for v in shrunk]
-    assert guest.read_activation(E, heads * head_size) == normalise(joined)
+    heads, rows = kv_heads * shared, kv_heads * context
+    like_a_model = case % 2 == 1  # scores that differ little
+
+    def exponents() -> list[int]:
+        if like_a_model:
+            return [rng.randint(12, 16) for _ in range(rows)]
+        return [rng.choice([127, -128, 5, rng.randint(-3, 28), rng.randint(8, 14)]) for _ in range(rows)]
+
+    def cached() -> list[int]:
+        return [max(-32767, x) for _ in range(rows) for x in any_vector(rng, head_size, 15)]
+
+    q = [x for _ in range(heads) for x in any_vector(rng, head_size, 14 if like_a_model else 31)]
+    Attention(q, cached(), exponents(), cached(), exponents(), heads, kv_heads, head_size, context).check(rng.randrange(context))
+
+
+def test_attention_where_only_a_small_weight_counts() -> None:
+    """The position of weight 1 has no value, so what is seen is 2^z of the other one, down to where it rounds to 0."""
+    for key in range(0, 32768, 257):
+        Attention([8191, 0], [0, 0, -key, 0], [14, 12], [0, 0, 32767, 0], [15, 15], 1, 1, 2, 2).check(1)
 
 
 @CASES
@@ -392,6 +445,13 @@ def test_swiglu(case: int) -> None:
     guest = run_op(SWIGLU, [A, B, C, length], {B: i32s(gate), C: i32s(up)})
     c, p = shrink([g * sigmoid(g) for g in gate])
     assert guest.read_activation(A, length) == normalise([(v * u, 58 - c) for v, u in zip(p, up, strict=True)])
+
+
+def test_swiglu_rounds_p_to_31_bits() -> None:
+    gate, up = 169036, 913037236  # one bit more shows
+    guest = run_op(SWIGLU, [A, B, C, 1], {B: i32s([gate]), C: i32s([up])})
+    c, p = shrink([gate * sigmoid(gate)])
+    assert guest.read_activation(A, 1) == normalise([(p[0] * up, 58 - c)])
 
 
 def test_sigmoid_at_every_table_step() -> None:
@@ -432,6 +492,28 @@ def splitmix64(seed: int, position: int) -> int:
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
     z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
     return z ^ z >> 31
+
+
+def seed_of(random_bits: int, position: int) -> int:
+    """The seed with which splitmix64 gives these bits: each of its steps backwards."""
+
+    def unshift(z: int, s: int) -> int:
+        return z ^ z >> s ^ z >> 2 * s
+
+    z = unshift(random_bits, 31) * pow(0x94D049BB133111EB, -1, 2**64) % 2**64
+    z = unshift(z, 27) * pow(0xBF58476D1CE4E5B9, -1, 2**64) % 2**64
+    return (unshift(z, 30) - (position + 1) * 0x9E3779B97F4A7C15) % 2**64
+
+
+@pytest.mark.parametrize(("drawn", "token"), [(0, 0), (2**62 - 1, 0), (2**62, 1), (2**63 - 1, 1), (2**63, 2), (2**64 - 1, 3)])
+def test_sample_at_the_border_of_two_tokens(drawn: int, token: int) -> None:
+    seed = seed_of(drawn, 0)
+    assert splitmix64(seed, 0) == drawn
+    guest = Guest([(SAMPLE, 1, A, 4)])
+    guest.request(text_request([1], 1, 2**16, seed), 1)
+    guest.write(A, i32s([7, 7, 7, 7]))
+    assert guest.stage(0) == 0
+    assert guest.output() == (1, 0, [token])
 
 
 @pytest.mark.parametrize("case", range(30))
