@@ -1,1 +1,1 @@
-"""The dispute: runs of stages, and the game that two players play about one. `spec/README.md` sections 2 and 6."""
+"""The dispute: runs of stages (2), narrowing, clocks, bonds, one game, the result, and the court of them all (6)."""
