@@ -138,7 +138,20 @@ def test_reciprocal_is_the_floor():
 
 
 def test_exp2_of_every_kind_of_argument():
-    for z in [0, -1, -65535, -65536, -65537, -(2**21), -32 * 65536, -32 * 65536 - 1, -33 * 65536, -(2**31), -(2**32), *range(-300000, 0, 997)]:
+    for z in [
+        0,
+        -1,
+        -65535,
+        -65536,
+        -65537,
+        -(2**21),
+        -32 * 65536,
+        -32 * 65536 - 1,
+        -33 * 65536,
+        -(2**31),
+        -(2**32),
+        *range(-300000, 0, 997),
+    ]:
         assert exp2(z) == exp2_formula(z), z
 
 
@@ -278,8 +291,10 @@ def test_attention(rng, threads):
             key_exps, value_exps = [[14] * context] * kv_heads, [[12] * context] * kv_heads
         if index % 4 == 1:  # one head attends to zeros
             values[0], value_exps[0] = [[0] * head_size] * context, [127] * context
-        for name, value, dtype in (("keys", keys, np.int16), ("values", values, np.int16), ("key_exps", key_exps, np.int8), ("value_exps", value_exps, np.int8)):  # fmt: skip
-            bench.put(o[name], value, dtype)
+        for name, value in (("keys", keys), ("values", values)):
+            bench.put(o[name], value, np.int16)
+        for name, value in (("key_exps", key_exps), ("value_exps", value_exps)):
+            bench.put(o[name], value, np.int8)
         bench.put(IN, q, np.int32)
         bench.run(Opcode.ATTENTION, position, threads, out=OUT, q=IN, **o, heads=heads, scale_q30=scale)
         outputs, fractions = [], []
@@ -353,5 +368,3 @@ def test_sample(rng):
             assert bench.get(OUTPUT, 2, np.int64) == [index % 9 + 1, int(token in (5, 36))]
             assert bench.get(OUTPUT + 32 + 4 * (index % 9), 1, np.int32) == [token]
     assert len(drawn) > 10
-
-

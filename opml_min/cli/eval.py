@@ -36,6 +36,8 @@ def execute(options: argparse.Namespace) -> int:
     header = model.image.header
     if model.tokenizer is None or header.request_kind != TEXT:
         raise InputError(f"{options.model} has no tokenizer")
+    if options.max_tokens:
+        text = text[: options.max_tokens * model.tokenizer.longest_piece + 1000]  # more than enough
     tokens = ([header.bos_token] if header.bos_token != NO_TOKEN else []) + model.tokenizer.encode(text)
     tokens = tokens[: options.max_tokens]
     window = options.window or min(DEFAULT_WINDOW, header.context)

@@ -10,6 +10,7 @@ from pathlib import Path
 from opml_min.cli.arguments import Subparsers, add_execution, add_json, add_model, chosen_model, positive, word
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
+from opml_min.model.image import check_writable
 from opml_min.model.layout import NO_TOKEN, TEXT, TextRequest
 from opml_min.model.resolve import Model
 from opml_min.model.run import OK, Run
@@ -38,6 +39,8 @@ def register(subparsers: Subparsers) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
+    if options.save is not None:
+        check_writable(options.save)
     if options.arithmetic == "float":
         raise InputError("float arithmetic is not supported yet")
     model = chosen_model(options)

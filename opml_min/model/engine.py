@@ -8,10 +8,11 @@ import numpy as np
 from opml_min.machine import Memory
 from opml_min.model.kernels.build_id import BUILD_ID
 from opml_min.model.kernels.fixed_point import sigmoid_table
-from opml_min.model.kernels.stages import CONTROL_WORDS, STOP, Workspace, native_stages
+from opml_min.model.kernels.stages import CONTROL_WORDS, STOP, Workspace, is_shared, native_stages
 from opml_min.model.layout import Header, Op, Opcode, Tape
 
 POLL_SECONDS = 0.01  # how often a long run is looked at
+STAGES_WITHOUT_WATCH = 1000
 THREADS_PAY_FROM_STAGES = 8  # a thread takes 0.3 ms to start
 
 run_stages = native_stages(BUILD_ID)
@@ -21,10 +22,12 @@ class Engine:
     """Computes stages in place on a memory whose tape has been checked. The result does not depend on `threads`."""
 
     def __init__(self, memory: Memory, header: Header, tape: Tape, threads: int) -> None:
-        self._base, self._kind, self._threads = memory.base_address, header.request_kind, threads
+        self._base, self._kind = memory.base_address, header.request_kind
         self._tape = np.array(tape, np.int64)
         self._stop_tokens = np.array(header.stop_tokens, np.int64)
-        self._workspace = _workspace([Op.from_words(words) for words in tape.tolist()], header.context, threads)
+        ops = [Op.from_words(words) for words in tape.tolist()]
+        self._threads = threads if any(_ever_shared(op, header.context) for op in ops) else 1
+        self._workspace = _workspace(ops, header.context, self._threads)
         self._enter(0, 0, False, 0, 1)  # compiles, or loads what was compiled before
 
     def run(self, first: int, end: int, *, always_drawn: bool = False, watch: Callable[[], None] = lambda: None) -> None:
@@ -32,7 +35,7 @@ class Engine:
         if first >= end:
             return
         self._workspace.control[:] = 0
-        if end - first < THREADS_PAY_FROM_STAGES:
+        if (self._threads == 1 and end - first < STAGES_WITHOUT_WATCH) or end - first < THREADS_PAY_FROM_STAGES:
             self._enter(first, end, always_drawn, 0, 1)
             return
         workers = [
@@ -51,6 +54,10 @@ class Engine:
 
     def _enter(self, first: int, end: int, always_drawn: bool, thread: int, threads: int) -> None:
         run_stages(self._base, self._kind, self._tape, self._stop_tokens, first, end, always_drawn, self._workspace, thread, threads)
+
+
+def _ever_shared(op: Op, context: int) -> bool:
+    return bool(is_shared.py_func(op.opcode, op.words()[2:], context - 1))
 
 
 def _workspace(ops: list[Op], context: int, threads: int) -> Workspace:

@@ -32,6 +32,14 @@ class Segment(NamedTuple):
     data: Bytes
 
 
+def check_writable(path: Path) -> None:
+    """WriteFailed if a file can surely not be written there; for commands that work long before they write."""
+    if path.is_dir():
+        raise WriteFailed(f"cannot write {path}: it is a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise WriteFailed(f"cannot write {path}: its folder does not exist or is not writable")
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears at `path` complete or not at all (a temporary file beside it, renamed at the end)."""
