@@ -516,6 +516,20 @@ def test_sample_at_the_border_of_two_tokens(drawn: int, token: int) -> None:
     assert guest.output() == (1, 0, [token])
 
 
+def test_sample_shows_the_last_bit_of_exp2() -> None:
+    """Of two tokens the second is the likelier one; the least random number that draws it depends on every bit of the first's weight."""
+    scale = 6196328018 // 2**16
+    for distance in range(1, 90_000, 997):
+        weight = exp2(-round_shift(distance * scale, 12))
+        least = -(-(weight << 64) // (weight + 2**24))
+        for drawn in (least - 1, least):
+            guest = Guest([(SAMPLE, 1, A, 2)])
+            guest.request(text_request([1], 1, 2**16, seed_of(drawn % 2**64, 0)), 1)
+            guest.write(A, i32s([-distance, 0]))
+            assert guest.stage(0) == 0
+            assert guest.output() == (1, 0, [int(drawn in (least, -1))])
+
+
 @pytest.mark.parametrize("case", range(30))
 def test_sample(case: int) -> None:
     rng = random.Random(f"sample {case}")
