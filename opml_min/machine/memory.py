@@ -35,6 +35,7 @@ class BlockSet:
         self._compact_at = 1 << 16
 
     def add(self, blocks: Indices) -> None:
+        """`blocks` are ascending and distinct."""
         if len(blocks):
             self._pieces.append(blocks)
         if sum(map(len, self._pieces)) > self._compact_at or len(self._pieces) > 64:
@@ -42,7 +43,7 @@ class BlockSet:
 
     def blocks(self) -> Indices:
         """The members, ascending."""
-        if len(self._pieces) != 1 or np.any(np.diff(self._pieces[0]) <= 0):
+        if len(self._pieces) != 1:
             self._pieces = [np.unique(np.concatenate([NO_BLOCKS, *self._pieces]))]
         return self._pieces[0]
 
@@ -73,6 +74,7 @@ class Memory:
         self._not_hashed = [BlockSet() for _ in range(4)]  # by quarter
         self._not_in_snapshot = BlockSet()
         self._scratch_used = BlockSet()
+        self._scratch_hashed = BlockSet()
         self._latest: MemorySnapshot | None = None  # the snapshot that the memory was last equal to
 
     # Bytes -----------------------------------------------------------------------------------------------------------
@@ -151,7 +153,7 @@ class Memory:
         self._not_hashed[SCRATCH].take()
         used = self._scratch_used.take()
         self._blocks[used] = 0
-        self.tree.forget(used)
+        self.tree.forget(self._scratch_hashed.take())
         self._not_in_snapshot.add(used)
 
     # Snapshots: the writable quarters, by blocks -----------------------------------------------------------------------
@@ -175,7 +177,10 @@ class Memory:
 
     def quarter_root(self, quarter: int) -> bytes:
         self._drain()
-        self.tree.update(self._not_hashed[quarter].take())
+        blocks = self._not_hashed[quarter].take()
+        self.tree.update(blocks)
+        if quarter == SCRATCH:
+            self._scratch_hashed.add(blocks)
         return self.tree.node(33, quarter)
 
     def carry_root(self) -> bytes:
