@@ -688,6 +688,12 @@ def _read_output(carry: bytes32, output: Bytes[OUTPUT_BYTES], proof: Bytes[PROOF
     count: uint256 = len(output) // 32
     if len(output) % 32 != 0 or count < 1 or count > MAX_OUTPUT_LEAVES:
         self._fail(WRONG_OUTPUT)
+    tokens: uint256 = self._reversed(extract32(output, 0, output_type=uint256) >> 192)
+    outcome: uint8 = UNREADABLE if tokens > MAX_OUTPUT_COUNT else OK
+    needed: uint256 = 1 if outcome == UNREADABLE else 1 + (tokens + 7) // 8
+    spare: bool = count > needed and (outcome == UNREADABLE or extract32(output, 32 * (count - 1)) == empty(bytes32))
+    if count < needed or spare:
+        self._fail(WRONG_OUTPUT)
 
     # The subtree over the leaves, by the frontier as in `request`.
     frontier: bytes32[11] = empty(bytes32[11])
@@ -733,16 +739,7 @@ def _read_output(carry: bytes32, output: Bytes[OUTPUT_BYTES], proof: Bytes[PROOF
         self._fail(WITNESS_ROOT)
     if at != len(proof):
         self._fail(WITNESS_TRAILING)
-
-    tokens: uint256 = self._reversed(extract32(output, 0, output_type=uint256) >> 192)
-    if tokens > MAX_OUTPUT_COUNT:
-        if count != 1:
-            self._fail(WRONG_OUTPUT)
-        return UNREADABLE, 0
-    needed: uint256 = 1 + (tokens + 7) // 8
-    if count < needed or (count > needed and extract32(output, 32 * (count - 1)) == empty(bytes32)):
-        self._fail(WRONG_OUTPUT)
-    return OK, needed
+    return outcome, 0 if outcome == UNREADABLE else needed
 
 
 @external
