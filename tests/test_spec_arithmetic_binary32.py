@@ -147,6 +147,14 @@ def test_to_integers_clamps_as_risc_v_does() -> None:
     assert [to(a, *i32) for a in finite] == [int(np.rint(np.uint32(a).view(np.float32))) for a in finite]
 
 
+def number(a: int) -> Fraction:
+    return Fraction(binary32.interpret(a), 1 << 149)
+
+
+def exponent(a: int) -> int:
+    return max((a >> 23) & 0xFF, 1) - 127
+
+
 any_float = st.one_of(st.sampled_from(CORNERS), st.integers(0, (1 << 32) - 1))
 finite_float = any_float.filter(lambda a: not binary32.is_nan(a) and not binary32.is_infinite(a))
 
@@ -154,28 +162,28 @@ finite_float = any_float.filter(lambda a: not binary32.is_nan(a) and not binary3
 @given(finite_float, finite_float, st.sampled_from(Rounding))
 def test_a_rounded_sum_is_next_to_the_exact_one(a: int, b: int, mode: Rounding) -> None:
     """Each direction by its definition, with the two neighbours of the exact sum: the only witness for ties away from zero."""
-    exact = binary32.interpret(a) + binary32.interpret(b)
+    exact = number(a) + number(b)
     down, up = binary32.add(a, b, Rounding.RDN), binary32.add(a, b, Rounding.RUP)
     result = binary32.add(a, b, mode)
     assert result in (down, up)
     if binary32.is_infinite(down) or binary32.is_infinite(up):
         return
-    low, high = binary32.interpret(down), binary32.interpret(up)
+    low, high = number(down), number(up)
     assert low <= exact <= high
     assert low == high or binary32.order(up) == binary32.order(down) + 1, "neighbours"
     if mode in (Rounding.RNE, Rounding.RMM):
-        assert abs(binary32.interpret(result) - exact) == min(exact - low, high - exact)
+        assert abs(number(result) - exact) == min(exact - low, high - exact)
     if low != high and exact - low == high - exact and mode is Rounding.RMM:
-        assert abs(binary32.interpret(result)) == max(abs(low), abs(high))
+        assert abs(number(result)) == max(abs(low), abs(high))
 
 
-@given(st.integers(-(1 << 70), 1 << 70), st.integers(-60, 160), st.sampled_from(Rounding))
+@given(st.integers(-(1 << 70), 1 << 70), st.integers(0, 160), st.sampled_from(Rounding))
 def test_fixed_point_goes_there_and_back(value: int, fraction_bits: int, mode: Rounding) -> None:
     a = binary32.from_fixed(value, fraction_bits, mode)
     if not binary32.is_infinite(a):
         back = binary32.to_fixed(a, -(1 << 80), 1 << 80, fraction_bits, mode)
         exact_again = binary32.from_fixed(back, fraction_bits, mode) == a
-        ulp = Fraction(2) ** max(binary32.binary_exponent(max(abs(binary32.interpret(a)), Fraction(1, 1 << 149))) - 23, -149)
+        ulp = Fraction(2) ** (exponent(a) - 23)
         assert exact_again or ulp * Fraction(2) ** fraction_bits < 2, "it comes back unless the float's grid is the finer one"
         assert abs(back - value) <= ulp * Fraction(2) ** fraction_bits + 1
 

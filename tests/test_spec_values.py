@@ -20,9 +20,9 @@ from types import ModuleType
 
 import opml_spec
 import pytest
-from spec_worst_error import worst_error
+from spec_worst_error import sampled_error, worst_error
 
-MEASURED: dict[str, Callable[..., Decimal]] = {"worst_error": worst_error}
+MEASURED: dict[str, Callable[..., Decimal]] = {"worst_error": worst_error, "sampled_error": sampled_error}
 STATED = re.compile(r"(?:`([^`]+)` )?\(= ([^)]+)\)")
 
 

@@ -1,22 +1,24 @@
 """IEEE-754 binary32: the exact rational, rounded once.
 
-A float is its 32 bits, an int. `interpret` reads a finite one as a rational number, `round_to_float` is the only place that rounds, and
-every operation is: deal with NaN and infinity, compute in ℚ, round. Each NaN result is the one canonical NaN; subnormal numbers are kept;
-there are no flags. What IEEE leaves open is done as RISC-V does it.
+A float is its 32 bits, an int. `interpret` reads a finite one as a number of smallest units, `round_to_float` rounds a quotient of two
+integers, and every operation is: deal with NaN and infinity, compute exactly, round. Each NaN result is the one canonical NaN; subnormal
+numbers are kept; there are no flags. What IEEE leaves open is done as RISC-V does it.
 
 *Source*: IEEE Std 754-2019, clauses 3.4, 4.3, 5.4, 6.2 and 6.3. RISC-V Unprivileged ISA, chapter "F".
 """
 
-from collections.abc import Callable
 from enum import Enum
-from fractions import Fraction
-from math import ceil, floor, isqrt
+from math import isqrt
 
+from opml_spec.arithmetic.fixed import clamp
 from opml_spec.words import bits, flag
 
 FRACTION_BITS = 23
 MIN_EXPONENT = -126  # of a normal number: 1.f · 2^exponent
 MAX_EXPONENT = 127
+UNITS = 1 << (FRACTION_BITS - MIN_EXPONENT)
+"""How many times the smallest subnormal number, 2^-149, goes into 1."""
+
 SIGN = 1 << 31
 """The sign bit. (= 0x8000_0000)"""
 
@@ -34,18 +36,25 @@ NAN = INFINITY | 1 << (FRACTION_BITS - 1)
 
 
 class Rounding(Enum):
-    """IEEE's five rounding directions under RISC-V's names, as what each makes of a rational number: an integer."""
+    """IEEE's five rounding directions, under RISC-V's names."""
 
-    RNE = (round,)  # to nearest, ties to even: Python's own
-    RTZ = (int,)  # towards zero
-    RDN = (floor,)  # down
-    RUP = (ceil,)  # up
-    RMM = (lambda x: floor(x + Fraction(1, 2)) if x > 0 else ceil(x - Fraction(1, 2)),)  # to nearest, ties away from zero
+    RNE = "to nearest, ties to even"
+    RTZ = "towards zero"
+    RDN = "down"
+    RUP = "up"
+    RMM = "to nearest, ties away from zero"
 
-    @property
-    def to_integer(self) -> Callable[[Fraction], int]:
-        function: Callable[[Fraction], int] = self.value[0]
-        return function
+    def to_integer(self, n: int, d: int) -> int:
+        """n/d rounded, for d > 0."""
+        below, rest = divmod(n, d)
+        upwards = {
+            Rounding.RNE: 2 * rest > d or (2 * rest == d and below % 2 == 1),
+            Rounding.RTZ: rest > 0 and n < 0,
+            Rounding.RDN: False,
+            Rounding.RUP: rest > 0,
+            Rounding.RMM: 2 * rest > d or (2 * rest == d and n > 0),
+        }
+        return below + flag(upwards[self])
 
     @property
     def sign_of_cancellation(self) -> int:
@@ -83,32 +92,32 @@ def negate(a: int) -> int:
     return a ^ SIGN
 
 
-def interpret(a: int) -> Fraction:
-    """The number that a finite float stands for."""
+def interpret(a: int) -> int:
+    """The number that a finite float stands for, in units of 2^-149: each is an integer."""
     exponent, fraction = bits(a, 30, 23), bits(a, 22, 0)
-    significand = fraction if exponent == 0 else fraction | 1 << FRACTION_BITS
-    magnitude = significand * Fraction(2) ** (max(exponent, 1) - 1 + MIN_EXPONENT - FRACTION_BITS)
+    magnitude = fraction if exponent == 0 else (fraction | 1 << FRACTION_BITS) << (exponent - 1)
     return -magnitude if sign_of(a) else magnitude
 
 
-def binary_exponent(magnitude: Fraction) -> int:
-    """floor(log2(magnitude)), for a positive one."""
-    estimate = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
-    return estimate if Fraction(2) ** estimate <= magnitude else estimate - 1
+def binary_exponent(n: int, d: int) -> int:
+    """floor(log2(n/d)), for positive n and d."""
+    estimate = n.bit_length() - d.bit_length()
+    return estimate if n << max(-estimate, 0) >= d << max(estimate, 0) else estimate - 1
 
 
-def round_to_float(exact: Fraction, zero: int, mode: Rounding = RNE) -> int:
-    """The float for an exact result; `zero` is the one to give for 0, whose sign the rational does not show.
+def round_to_float(n: int, d: int, zero: int, mode: Rounding = RNE) -> int:
+    """The float for the exact result n/d, d > 0; `zero` is the one to give for 0, whose sign the quotient does not show.
 
-    With n units of `2^(e−23)` the encoding is `(e + 126)·2^23 + n`: the leading one of a normal significand adds 1 to the exponent field,
+    With m units of `2^(e−23)` the encoding is `(e + 126)·2^23 + m`: the leading one of a normal significand adds 1 to the exponent field,
     and so does a significand that rounds up to 2^24.
     """
-    if exact == 0:
+    if n == 0:
         return zero
-    e = max(binary_exponent(abs(exact)), MIN_EXPONENT)
-    n = abs(mode.to_integer(exact / Fraction(2) ** (e - FRACTION_BITS)))
-    sign = SIGN if exact < 0 else 0
-    encoding = ((e - MIN_EXPONENT) << FRACTION_BITS) + n
+    e = max(binary_exponent(abs(n), d), MIN_EXPONENT)
+    unit = e - FRACTION_BITS
+    significand = abs(mode.to_integer(n << max(-unit, 0), d << max(unit, 0)))
+    sign = SIGN if n < 0 else 0
+    encoding = ((e - MIN_EXPONENT) << FRACTION_BITS) + significand
     return sign | encoding if encoding < INFINITY else mode.overflow(sign)
 
 
@@ -123,7 +132,7 @@ def fma(a: int, b: int, c: int, mode: Rounding = RNE) -> int:
     if is_infinite(c):
         return c
     zero = sign if sign == sign_of(c) else mode.sign_of_cancellation
-    return round_to_float(interpret(a) * interpret(b) + interpret(c), zero, mode)
+    return round_to_float(interpret(a) * interpret(b) + interpret(c) * UNITS, UNITS * UNITS, zero, mode)
 
 
 def add(a: int, b: int, mode: Rounding = RNE) -> int:
@@ -150,7 +159,8 @@ def div(a: int, b: int, mode: Rounding = RNE) -> int:
         return sign | INFINITY
     if is_infinite(b):
         return sign
-    return round_to_float(interpret(a) / interpret(b), sign, mode)
+    n, d = interpret(a), interpret(b)
+    return round_to_float(n if d > 0 else -n, abs(d), sign, mode)
 
 
 def sqrt(a: int, mode: Rounding = RNE) -> int:
@@ -163,9 +173,9 @@ def sqrt(a: int, mode: Rounding = RNE) -> int:
         return NAN
     if is_zero(a) or is_infinite(a):
         return a
-    scaled = int(interpret(a) * (1 << 256))  # exact: a is a multiple of 2^-149
+    scaled = interpret(a) * (1 << 256) // UNITS  # exact: 2^107 for each unit
     root = isqrt(scaled)
-    return round_to_float(Fraction(2 * root + flag(root * root != scaled), 1 << 129), 0, mode)
+    return round_to_float(2 * root + flag(root * root != scaled), 1 << 129, 0, mode)
 
 
 def eq(a: int, b: int) -> bool:
@@ -212,13 +222,13 @@ def the_number(a: int, b: int) -> int:
 
 def from_fixed(value: int, fraction_bits: int = 0, mode: Rounding = RNE) -> int:
     """`value · 2^-fraction_bits`; without fraction bits this is RISC-V's FCVT.S.W[U] and FCVT.S.L[U]."""
-    return round_to_float(Fraction(value) / Fraction(2) ** fraction_bits, 0, mode)
+    return round_to_float(value << max(-fraction_bits, 0), 1 << max(fraction_bits, 0), 0, mode)
 
 
 def to_fixed(a: int, low: int, high: int, fraction_bits: int = 0, mode: Rounding = RNE) -> int:
-    """The integer for `a · 2^fraction_bits`, clamped to `[low, high]`; a NaN gives `high`, as in RISC-V's FCVT."""
+    """The integer for `a · 2^fraction_bits` (fraction_bits ≥ 0), clamped to `[low, high]`; a NaN gives `high`, as in RISC-V's FCVT."""
     if is_nan(a):
         return high
     if is_infinite(a):
         return low if sign_of(a) else high
-    return max(low, min(high, mode.to_integer(interpret(a) * Fraction(2) ** fraction_bits)))
+    return clamp(mode.to_integer(interpret(a) << fraction_bits, UNITS), low, high)

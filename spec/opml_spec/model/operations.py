@@ -7,12 +7,39 @@ from attrs import fields
 
 from opml_spec.errors import ImageOp
 from opml_spec.model.fixed_operations import Add, Attention, Cache, Embed, Input, MatMul, Norm, Relu, Rope, Sample, SwiGlu
+from opml_spec.model.float_operations import (
+    FloatAdd,
+    FloatAttention,
+    FloatCache,
+    FloatEmbed,
+    FloatInput,
+    FloatMatMul,
+    FloatNorm,
+    FloatRelu,
+    FloatRope,
+    FloatSample,
+    FloatSwiGlu,
+)
 from opml_spec.model.layout import Record
 from opml_spec.model.operation import Operation
 
 FIXED_OPERATIONS: tuple[type[Operation], ...] = (Embed, Norm, MatMul, Rope, Cache, Attention, SwiGlu, Add, Sample, Input, Relu)
 
-OPERATIONS = {kind.opcode: kind for kind in FIXED_OPERATIONS}
+FLOAT_OPERATIONS: tuple[type[Operation], ...] = (
+    FloatEmbed,
+    FloatNorm,
+    FloatMatMul,
+    FloatRope,
+    FloatCache,
+    FloatAttention,
+    FloatSwiGlu,
+    FloatAdd,
+    FloatSample,
+    FloatInput,
+    FloatRelu,
+)
+
+OPERATIONS = {kind.opcode: kind for kind in FIXED_OPERATIONS + FLOAT_OPERATIONS}
 
 
 def decode_operation(record: Record) -> Operation:

@@ -50,6 +50,23 @@ def store_activation(memory: Memory, address: int, activation: tuple[Sequence[in
     return store_ints(store_ints(memory, address, [e], 4), address + HEAD_BYTES, q, 2)
 
 
+def load_floats(memory: Memory, address: int, count: int) -> list[int]:
+    """f32[count], each as its bits."""
+    data = memory.load_bytes(address, 4 * count)
+    return [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
+
+
+def store_floats(memory: Memory, address: int, values: Sequence[int]) -> Memory:
+    return memory.store_bytes(address, b"".join(value.to_bytes(4, "little") for value in values))
+
+
+def float_rows(memory: Memory, address: int, rows: int, columns: int) -> list[list[int]]:
+    """The first rows of an f32 matrix: tiles of 8 rows, in which the 8 elements of a column are neighbours."""
+    elements = load_floats(memory, address, -(-rows // TILE_ROWS) * TILE_ROWS * columns)
+    starts = (row // TILE_ROWS * TILE_ROWS * columns + row % TILE_ROWS for row in range(rows))
+    return [elements[start : start + TILE_ROWS * columns : TILE_ROWS] for start in starts]
+
+
 # The three matrix formats. A block is 8 rows (lanes) × 32 columns: first the weights, then a half for each lane, then perhaps a second one.
 
 
