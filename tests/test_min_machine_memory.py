@@ -122,6 +122,23 @@ def test_marks_across_the_model_quarter() -> None:
     assert memory.root() == naive_node(leaves, 35, 0)
 
 
+def test_an_assumed_model_root_is_held_against_the_model_before_it_proves_anything() -> None:
+    memory = Memory()
+    memory.write(ENTRY, b"model")
+    memory.write(2**39, b"io")
+    leaves = leaves_of({ENTRY: b"model", 2**39: b"io"})
+    memory.assume_model_root(naive_node(leaves, 33, MODEL))
+    assert memory.root() == naive_node(leaves, 35, 0)
+    assert memory.proof(2**39 // 32)[34] == naive_node(leaves, 34, 0)
+    assert memory.proof(ENTRY // 32)[5:33] == ZERO[5:33]
+    memory.assume_model_root(ZERO[33])
+    with pytest.raises(ValueError, match="assumed"):
+        memory.proof(ENTRY // 32)
+    memory.assume_model_root(ZERO[33])
+    memory.write(ENTRY + 1, b"changes")
+    assert memory.quarter_root(MODEL) == naive_node(leaves_of({ENTRY: b"mchanges"}), 33, MODEL)
+
+
 def test_scratch_is_forgotten_between_stages() -> None:
     memory = Memory()
     machine = Machine(memory)

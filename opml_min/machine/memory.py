@@ -75,6 +75,7 @@ class Memory:
         self._not_in_snapshot = BlockSet()
         self._scratch_used = BlockSet()
         self._scratch_hashed = BlockSet()
+        self._assumed_model_root: bytes | None = None
         self._latest: MemorySnapshot | None = None  # the snapshot that the memory was last equal to
 
     # Bytes -----------------------------------------------------------------------------------------------------------
@@ -112,6 +113,7 @@ class Memory:
             return
         first, end = address // BLOCK_BYTES, (address + length - 1) // BLOCK_BYTES + 1
         if first < (MODEL + 1) * QUARTER_BLOCKS and end > MODEL * QUARTER_BLOCKS:  # meets the model quarter: no flags there
+            self._assumed_model_root = None
             self._not_hashed[MODEL].add(np.arange(max(first, MODEL * QUARTER_BLOCKS), min(end, (MODEL + 1) * QUARTER_BLOCKS)))
             if address < ENTRY + TEXT_WINDOW_BYTES:
                 self.text_version += 1
@@ -176,12 +178,24 @@ class Memory:
     # The Merkle tree -----------------------------------------------------------------------------------------------------
 
     def quarter_root(self, quarter: int) -> bytes:
+        if quarter == MODEL and self._assumed_model_root is not None:
+            return self._assumed_model_root
         self._drain()
         blocks = self._not_hashed[quarter].take()
         self.tree.update(blocks)
         if quarter == SCRATCH:
             self._scratch_hashed.add(blocks)
         return self.tree.node(33, quarter)
+
+    def assume_model_root(self, root: bytes) -> None:
+        """The model quarter, as it is now, has this root; the caller knows, and it is hashed only when a proof needs its inner nodes."""
+        self._assumed_model_root = root
+
+    def _hash_model(self) -> None:
+        """Makes the model quarter's inner nodes valid, and holds an assumed root against them."""
+        assumed, self._assumed_model_root = self._assumed_model_root, None
+        if assumed is not None and assumed != self.quarter_root(MODEL):
+            raise ValueError(f"the model quarter's root is not {assumed.hex()}, as was assumed")
 
     def carry_root(self) -> bytes:
         """`H(io_root, state_root)`: what lives from stage to stage."""
@@ -195,7 +209,10 @@ class Memory:
 
     def proof(self, leaf_index: int) -> list[bytes]:
         """The 35 siblings on the way from a leaf to the root, lowest first."""
-        roots = [self.quarter_root(quarter) for quarter in range(4)]
+        quarter = leaf_index >> 33
+        if quarter == MODEL:
+            self._hash_model()
+        roots = [self.quarter_root(each) for each in range(4)]
         block = leaf_index >> BLOCK_HEIGHT
         siblings, nodes = [], [self.leaf(32 * block + i) for i in range(32)]
         position = leaf_index % 32
@@ -204,6 +221,5 @@ class Memory:
             nodes = [keccak256(nodes[i] + nodes[i + 1]) for i in range(0, len(nodes), 2)]
             position //= 2
         siblings += [self.tree.node(height, (leaf_index >> height) ^ 1) for height in range(BLOCK_HEIGHT, 33)]
-        quarter = leaf_index >> 33
         other_half = roots[2:] if quarter < 2 else roots[:2]
         return [*siblings, roots[quarter ^ 1], keccak256(b"".join(other_half))]
