@@ -1,0 +1,160 @@
+"""What a player can find out by itself about a request: the run state after any number of stages, and in one stage the machine's state
+after any number of steps.
+
+Everything follows from image and request, so nothing here is worth keeping when a player ends. While it lives, points of the run that a
+round asked about are checkpoints for the next one: all hashes of a round come from one pass that starts at the segment's lower end.
+Stages are computed natively if the image's program is the shipped one, and in the machine otherwise.
+
+*Source*: spec/README.md, 1.5, 2, 6.3 and 6.6.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from opml_min.machine import HALTED, MODEL, SCRATCH, STATE, Machine, Snapshot
+from opml_min.machine.keccak import keccak256
+from opml_min.machine.merkle import HEIGHT, ZERO
+from opml_min.machine.witness import encode_access
+from opml_min.model.errors import CheckFailed
+from opml_min.model.image import Image
+from opml_min.model.layout import OUTPUT, STAGE_STEP_LIMIT
+from opml_min.model.run import FAILED, OK, Run, RunSnapshot, RunState
+
+CARRY_HEIGHT = HEIGHT - 1
+MOST_READABLE = 4096  # a larger count reads out as UNREADABLE
+LEAF_TOKENS = 8
+NO_HASH = bytes(32)
+
+
+class Opening(NamedTuple):
+    """The arguments of `open`, in their order."""
+
+    start_carry: bytes
+    start_status: int
+    steps: int = 0
+    final_state: bytes = b""
+    left_root: bytes = NO_HASH
+    final_carry: bytes = NO_HASH
+
+
+class Result(NamedTuple):
+    """The arguments of `finalise`, in their order."""
+
+    carry: bytes
+    status: int
+    output: bytes = b""
+    proof: bytes = b""
+
+
+class Computation:
+    """One request on one model."""
+
+    def __init__(self, image: Image, request: bytes, stage_count: int) -> None:
+        self.image, self.request, self.stage_count = image, request, stage_count
+        try:
+            self._run = Run(image, request, stages=stage_count)
+        except CheckFailed:
+            self._run = Run(image, request, stages=stage_count, device="vm")
+        self.model_root, self.state_root = self._run.model_root, self._run.memory.quarter_root(STATE)
+        self._states: dict[int, RunState] = {}  # by stages done
+        self._checkpoints = {0: self._run.snapshot()}
+        self._entered: int | None = None  # the stage that the machine is in
+        self._step_checkpoints: dict[int, Snapshot] = {}
+
+    # Stages ------------------------------------------------------------------------------------------------------------------
+
+    def run_state(self, stages: int) -> RunState:
+        """After so many stages."""
+        if stages not in self._states:
+            self._go_to(stages)
+            self._states[stages] = self._run.state()
+        return self._states[stages]
+
+    def run_hash(self) -> bytes:
+        """Of the whole run."""
+        return self.run_state(self.stage_count).hash()
+
+    def _go_to(self, stages: int) -> None:
+        self._entered = None
+        self._run.restore(self._checkpoints[max(done for done in self._checkpoints if done <= stages)])
+        self._advance_stages(stages)
+        if stages not in self._checkpoints:
+            self._checkpoints[stages] = self._run.snapshot()
+
+    def _advance_stages(self, stages: int) -> None:
+        self._run.run_to(stages)
+
+    # Steps of one stage ------------------------------------------------------------------------------------------------------
+
+    def machine_at(self, stage: int, step: int) -> Machine:
+        """The machine after so many steps of a stage that begins OK; a machine that has halted stays as it is."""
+        if self._entered != stage:
+            self._go_to(stage)
+            self._begin_stage(stage)
+            self._step_checkpoints = {0: self._run.machine.snapshot()}
+        machine = self._run.machine
+        machine.restore(self._step_checkpoints[max(done for done in self._step_checkpoints if done <= step)])
+        self._advance_steps(step)
+        return machine
+
+    def _begin_stage(self, stage: int) -> None:
+        self._run.machine.begin_stage(stage)
+        self._entered = stage
+
+    def _advance_steps(self, step: int) -> None:
+        self._run.machine.run(step - self._run.machine.steps)
+
+    def step_hash(self, stage: int, step: int) -> bytes:
+        machine = self.machine_at(stage, step)
+        self._step_checkpoints.setdefault(machine.steps, machine.snapshot())
+        return machine.state_hash()
+
+    def witness(self, stage: int, step: int) -> bytes:
+        """Of the instruction that comes after so many steps."""
+        return self.machine_at(stage, step).witness()
+
+    def hashes(self, phase_stage: int | None, points: Sequence[int]) -> list[bytes]:
+        """At points (ascending) of the run, or of the stage that is named."""
+        if phase_stage is None:
+            return [self.run_state(point).hash() for point in points]
+        return [self.step_hash(phase_stage, point) for point in points]
+
+    # What the contract wants to see --------------------------------------------------------------------------------------------
+
+    def opening(self, stage: int) -> Opening:
+        """How the stage begins, how many steps it takes, and how it ends."""
+        start = self.run_state(stage)
+        if start.status == FAILED:
+            return Opening(start.carry_root, FAILED)
+        machine = self.machine_at(stage, STAGE_STEP_LIMIT)
+        memory = machine.memory
+        left_root = keccak256(memory.quarter_root(SCRATCH) + memory.quarter_root(MODEL))
+        return Opening(start.carry_root, OK, machine.steps, machine.state_bytes(), left_root, memory.carry_root())
+
+    def result(self) -> Result:
+        """The output with its proof."""
+        state = self.run_state(self.stage_count)
+        if state.status == FAILED:
+            return Result(state.carry_root, FAILED)
+        self._go_to(self.stage_count)
+        memory = self._run.memory
+        count = int(memory.view(OUTPUT, 1, np.uint64)[0])
+        leaves = 1 + -(-count // LEAF_TOKENS) if count <= MOST_READABLE else 1
+        height = (leaves - 1).bit_length()
+        siblings = memory.proof(OUTPUT // 32)[:CARRY_HEIGHT]
+        return Result(
+            state.carry_root, OK, memory.read(OUTPUT, 32 * leaves), encode_access(b"", ZERO[:height] + siblings[height:])
+        )
+
+    def tokens(self) -> list[int]:
+        """The output."""
+        self._go_to(self.stage_count)
+        return self._run.tokens()
+
+
+def stage_result(start: RunState, machine: Machine, stages: int) -> RunSnapshot:
+    """The point of a run at which this machine has ended its last stage."""
+    failed = tuple(machine.status) != (HALTED, 0)
+    return RunSnapshot(machine.snapshot(), stages, start.carry_root if failed else None)
