@@ -6,16 +6,14 @@ from collections.abc import Callable
 import numpy as np
 
 from opml_min.machine import Memory
-from opml_min.model.kernels.build_id import BUILD_ID
 from opml_min.model.kernels.fixed_point import sigmoid_table
-from opml_min.model.kernels.stages import CONTROL_WORDS, STOP, Workspace, is_shared, native_stages
+from opml_min.model.kernels.sharing import CONTROL_WORDS, STOP, Workspace, is_worth_sharing
+from opml_min.model.kernels.stages import run_stages
 from opml_min.model.layout import Header, Op, Opcode, Tape
 
 POLL_SECONDS = 0.01  # how often a long run is looked at
 STAGES_WITHOUT_WATCH = 1000
 THREADS_PAY_FROM_STAGES = 8  # a thread takes 0.3 ms to start
-
-run_stages = native_stages(BUILD_ID)
 
 
 class Engine:
@@ -57,7 +55,7 @@ class Engine:
 
 
 def _ever_shared(op: Op, context: int) -> bool:
-    return bool(is_shared.py_func(op.opcode, op.words()[2:], context - 1))
+    return bool(is_worth_sharing.py_func(op.opcode, op.words()[2:], context - 1))
 
 
 def _workspace(ops: list[Op], context: int, threads: int) -> Workspace:
@@ -75,7 +73,7 @@ def _workspace(ops: list[Op], context: int, threads: int) -> Workspace:
         fractions=np.zeros(largest("heads"), np.int64),
         scores=np.zeros((threads, context if attends else 1), np.int64),
         queries=np.zeros((threads, largest("head_size")), np.int64),
-        group_sums=np.zeros((threads, largest("columns")), np.int32),
+        group_sums=np.zeros(largest("columns"), np.int32),
         sums=np.zeros((threads, 8), np.int64),
         sigmoid_table=sigmoid_table(),
         control=np.zeros(CONTROL_WORDS, np.int64),

@@ -1,19 +1,18 @@
 """From what a person names to an image: an image file, a built-in model, or a source file, which is built once and kept in a cache.
 
-The cache is `$XDG_CACHE_HOME/opml` (`~/.cache/opml`); an image in it is named after the contents that it was built from.
+An image in the cache is named after the contents that it was built from.
 """
 
 import hashlib
-import os
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 from opml_min.model.build import build_llama
+from opml_min.model.cache import MODEL_SOURCES, cache_folder, digest_of_sources
 from opml_min.model.checkpoint import Checkpoint, read_llama2c
 from opml_min.model.errors import CheckpointError, TokenizerError, WriteFailed
 from opml_min.model.image import FILE_MAGIC, Image
-from opml_min.model.kernels.build_id import digest_of_sources
 from opml_min.model.layout import TOKENIZER_LLAMA2C
 from opml_min.model.program import shipped_program
 from opml_min.model.reference import checkpoint_of_image
@@ -86,7 +85,7 @@ def read_tokenizer(path: Path) -> bytes:
 
 def _built(path: Path, tokenizer: Path) -> Path:
     """The image of a source file, from the cache if it is there."""
-    digest = hashlib.sha256(digest_of_sources(Path(__file__).parent) + shipped_program())
+    digest = hashlib.sha256(digest_of_sources(MODEL_SOURCES) + shipped_program())
     for part in (path, tokenizer):
         try:
             with part.open("rb") as file:
@@ -101,10 +100,6 @@ def _built(path: Path, tokenizer: Path) -> Path:
             raise WriteFailed(f"cannot create {image.parent}: {error.strerror}") from error
         build_source(path, tokenizer, image)
     return image
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opml"
 
 
 def _starts_with(path: Path, magic: bytes) -> bool:

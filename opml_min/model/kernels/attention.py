@@ -28,49 +28,48 @@ QUERY_WIDTH = 13
 
 
 @njit
-def attention_heads(base, operands, position, o, fractions, weights, query, thread, threads):
-    """This thread's share of the heads.
+def attention_head(base, operands, position, head, o, fractions, weights, query):
+    """One head.
 
-    o: i64 (heads, head_size), written · fractions: i64 (heads), written: the fraction bits of a head's o
-    weights: i64 (context), query: i64 (head_size): this thread's scratch"""
+    o: i64 (heads, head_size), its row is written · fractions: i64 (heads), its element is written: the fraction bits of its row of o
+    weights: i64 (context), query: i64 (head_size): scratch"""
     q_address, key_address, key_exp_address, value_address, value_exp_address = operands[1:6]
     heads, kv_heads, head_size, context, scale_q30 = operands[6:11]
     length = position + 1
-    for head in range(heads * thread // threads, heads * (thread + 1) // threads):
-        row = head // (heads // kv_heads) * context  # the first of this kv head
-        keys = int16s(base, key_address + 2 * row * head_size, length * head_size)  # (length, head_size)
-        key_exponents = int8s(base, key_exp_address + row, length)  # (length)
-        values = int16s(base, value_address + 2 * row * head_size, length * head_size)  # (length, head_size)
-        value_exponents = int8s(base, value_exp_address + row, length)  # (length)
-        q_vector = int32s(base, q_address + 4 * head * head_size, head_size)  # (head_size), Q14
-        query_exponent = normalise(q_vector, VECTOR_FRACTION_BITS, QUERY_WIDTH, query[:head_size])
+    row = head // (heads // kv_heads) * context  # the first of this kv head
+    keys = int16s(base, key_address + 2 * row * head_size, length * head_size)  # (length, head_size)
+    key_exponents = int8s(base, key_exp_address + row, length)  # (length)
+    values = int16s(base, value_address + 2 * row * head_size, length * head_size)  # (length, head_size)
+    value_exponents = int8s(base, value_exp_address + row, length)  # (length)
+    q_vector = int32s(base, q_address + 4 * head * head_size, head_size)  # (head_size), Q14
+    query_exponent = normalise(q_vector, VECTOR_FRACTION_BITS, QUERY_WIDTH, query[:head_size])
 
-        largest = np.int64(INT32_MIN)
-        for t in range(length):
-            dot = np.int64(0)
-            for i in range(head_size):
-                dot += np.int64(query[i] * np.int64(keys[t * head_size + i]))
-            weights[t] = round_shift_sat32(dot * scale_q30, query_exponent + key_exponents[t] + 14)
-            largest = max(largest, weights[t])
-        total = np.int64(0)
-        smallest = np.int64(127)
-        for t in range(length):
-            weights[t] = exp2(weights[t] - largest)
-            total += weights[t]
-            smallest = min(smallest, np.int64(value_exponents[t]))
-
-        acc = o[head * head_size : (head + 1) * head_size]
-        acc[:] = 0
-        for t in range(length):
-            w = round_shift(weights[t], np.int64(value_exponents[t]) - smallest)
-            if w != 0:
-                for i in range(head_size):
-                    acc[i] += w * np.int64(values[t * head_size + i])
-        c = max(0, largest_bits(acc) - 31)
-        inverse = reciprocal(total)
+    largest = np.int64(INT32_MIN)
+    for t in range(length):
+        dot = np.int64(0)
         for i in range(head_size):
-            acc[i] = round_shift(acc[i], c) * inverse
-        fractions[head] = smallest + bits(total) + 30 - c
+            dot += np.int64(query[i] * np.int64(keys[t * head_size + i]))
+        weights[t] = round_shift_sat32(dot * scale_q30, query_exponent + key_exponents[t] + 14)
+        largest = max(largest, weights[t])
+    total = np.int64(0)
+    smallest = np.int64(127)
+    for t in range(length):
+        weights[t] = exp2(weights[t] - largest)
+        total += weights[t]
+        smallest = min(smallest, np.int64(value_exponents[t]))
+
+    acc = o[head * head_size : (head + 1) * head_size]
+    acc[:] = 0
+    for t in range(length):
+        w = round_shift(weights[t], np.int64(value_exponents[t]) - smallest)
+        if w != 0:
+            for i in range(head_size):
+                acc[i] += w * np.int64(values[t * head_size + i])
+    c = max(0, largest_bits(acc) - 31)
+    inverse = reciprocal(total)
+    for i in range(head_size):
+        acc[i] = round_shift(acc[i], c) * inverse
+    fractions[head] = smallest + bits(total) + 30 - c
 
 
 @njit

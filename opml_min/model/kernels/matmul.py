@@ -12,31 +12,36 @@ from opml_min.model.kernels.tile import BLOCK_BYTES, GROUP, LANES, Q4_0, Q8_0, t
 
 
 @njit
-def matmul(base, operands, group_sums, sums, thread, threads):
-    """This thread's share of the tiles.
-
-    group_sums: i32 (columns/32), this thread's · sums: i64 (8), this thread's."""
-    out_address, x_address, matrix_address, form, rows, columns, out_frac = operands[:7]
-    out = int32s(base, out_address, rows)  # (rows)
-    q = int16s(base, x_address + 32, columns)  # (columns)
-    shift = np.int64(int32s(base, x_address, 1)[0]) + 24 - out_frac
-    groups = columns // GROUP
-    tiles = (rows + LANES - 1) // LANES
-    tile_bytes = groups * BLOCK_BYTES[form]
-
+def sum_groups(base, operands, group_sums):
+    """Σ_c q of every group, for the formats that need it. group_sums: i32 (columns/32) or longer, written."""
+    x_address, form, columns = operands[1], operands[3], operands[5]
+    q = int16s(base, x_address + 32, columns)  # (groups, 32)
     if form != Q8_0:
-        for group in range(groups):
+        for group in range(columns // GROUP):
             total = np.int32(0)
             for c in range(GROUP):
                 total += np.int32(q[GROUP * group + c])
             group_sums[group] = total
-    for tile in range(tiles * thread // threads, tiles * (thread + 1) // threads):
+
+
+@njit
+def matmul_tiles(base, operands, first, end, group_sums, sums):
+    """The tiles [first, end), as far as there are any.
+
+    group_sums: i32 (columns/32) or longer, from sum_groups · sums: i64 (8), scratch"""
+    out_address, x_address, matrix_address, form, rows, columns, out_frac = operands[:7]
+    out = int32s(base, out_address, rows)  # (rows)
+    q = base + x_address + 32  # i16 (columns)
+    shift = np.int64(int32s(base, x_address, 1)[0]) + 24 - out_frac
+    groups = columns // GROUP
+    tile_bytes = groups * BLOCK_BYTES[form]
+    for tile in range(first, min(end, (rows + LANES - 1) // LANES)):
         block = base + matrix_address + tile * tile_bytes
         if form == Q8_0:
-            tile_sums_q8_0(block, q.ctypes.data, group_sums.ctypes.data, groups, sums.ctypes.data)
+            tile_sums_q8_0(block, q, group_sums.ctypes.data, groups, sums.ctypes.data)
         elif form == Q4_0:
-            tile_sums_q4_0(block, q.ctypes.data, group_sums.ctypes.data, groups, sums.ctypes.data)
+            tile_sums_q4_0(block, q, group_sums.ctypes.data, groups, sums.ctypes.data)
         else:
-            tile_sums_q4_1(block, q.ctypes.data, group_sums.ctypes.data, groups, sums.ctypes.data)
+            tile_sums_q4_1(block, q, group_sums.ctypes.data, groups, sums.ctypes.data)
         for lane in range(min(LANES, rows - LANES * tile)):
             out[LANES * tile + lane] = round_shift_sat32(sums[lane], shift)

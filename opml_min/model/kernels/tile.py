@@ -2,7 +2,10 @@
 
 A pair of columns of 8 rows lies in 16 bytes, so the 8 lanes of a vector are the 8 rows: widen, multiply with the pair of the
 activation in every lane, add the two products (x86 does that in one instruction, `vpmaddwd`). The i32 sums of a group of 32 columns are
-multiplied by the groups' scales and added to i64 sums. A half is decoded by integers.
+multiplied by the groups' scales and added to i64 sums.
+
+A half times 2^24 is an integer below 2^31. Where the processor converts halfs to floats it is read so: both the conversion and the product
+with the power of two are exact. Elsewhere it is decoded by integers.
 
 *Source*: spec/README.md §3.4 (blocks) and §5 (MATMUL).
 """
@@ -10,7 +13,8 @@ multiplied by the groups' scales and added to i64 sums. A half is decoded by int
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from llvmlite.binding import get_host_cpu_features
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -19,6 +23,8 @@ GROUP = 32  # columns
 Q8_0, Q4_0, Q4_1 = 0, 1, 2
 BLOCK_BYTES = (272, 144, 160)  # of 8 rows × 32 columns, by format
 
+HALF, FLOAT = ir.HalfType(), ir.FloatType()
+HARDWARE_READS_HALFS = bool(get_host_cpu_features().get("f16c", False)) and config.CPU_NAME is None
 I8, I16, I32, I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 
@@ -26,7 +32,7 @@ def _lanes(element: ir.Type, count: int = LANES) -> ir.VectorType:
     return ir.VectorType(element, count)
 
 
-def _splat(element: ir.Type, value: int, count: int = LANES) -> ir.Constant:
+def _splat(element: ir.Type, value: float, count: int = LANES) -> ir.Constant:
     return ir.Constant(_lanes(element, count), [value] * count)
 
 
@@ -45,14 +51,17 @@ class _Tile:
         """(q[column], q[column + 1]) in all 8 lanes: i32[16]."""
         b = self.builder
         place = b.inttoptr(b.add(q, ir.Constant(I64, 2 * column)), I32.as_pointer())
-        one = b.insert_element(ir.Constant(_lanes(I32), ir.Undefined), b.load(place, align=4), ir.Constant(I32, 0))
-        every = b.shuffle_vector(one, ir.Constant(_lanes(I32), ir.Undefined), _splat(I32, 0))
-        return b.sext(b.bitcast(every, _lanes(I16, 16)), _lanes(I32, 16))
+        return b.sext(b.bitcast(self.everywhere(b.load(place, align=4)), _lanes(I16, 16)), _lanes(I32, 16))
+
+    def everywhere(self, value: ir.Value) -> ir.Value:
+        """An i32 in all 8 lanes."""
+        nothing = ir.Constant(_lanes(I32), ir.Undefined)
+        return self.builder.shuffle_vector(self.builder.insert_element(nothing, value, ir.Constant(I32, 0)), nothing, _splat(I32, 0))
 
     def multiply_add(self, weights: ir.Value, pair: ir.Value, total: ir.Value) -> ir.Value:
-        """total + the products of neighbours, added in pairs. weights, pair: i32[16]; total: i32[8]."""
+        """total + the products of neighbours, added in pairs. weights: i16[16]; pair: i32[16]; total: i32[8]."""
         b = self.builder
-        products = b.mul(weights, pair)
+        products = b.mul(b.sext(weights, _lanes(I32, 16)), pair)
         even = b.shuffle_vector(products, products, ir.Constant(_lanes(I32), list(range(0, 16, 2))))
         odd = b.shuffle_vector(products, products, ir.Constant(_lanes(I32), list(range(1, 16, 2))))
         return b.add(b.add(even, odd), total)
@@ -60,13 +69,15 @@ class _Tile:
     def halfs(self, block: ir.Value, offset: int) -> ir.Value:
         """The 8 halfs there, times 2^24: i32[8]. |half| < 128."""
         b = self.builder
+        if HARDWARE_READS_HALFS:
+            return b.fptosi(b.fmul(b.fpext(self.load(block, offset, HALF, LANES, 16), _lanes(FLOAT)), _splat(FLOAT, 2.0**24)), _lanes(I32))
         raw = b.zext(self.load(block, offset, I16, LANES, 16), _lanes(I32))
         exponent = b.and_(b.lshr(raw, _splat(I32, 10)), _splat(I32, 31))
         fraction = b.and_(raw, _splat(I32, 1023))
         subnormal = b.icmp_unsigned("==", exponent, _splat(I32, 0))
         places = b.select(subnormal, _splat(I32, 0), b.sub(exponent, _splat(I32, 1)))
         normal = b.or_(fraction, _splat(I32, 1024))
-        size = b.shl(b.select(subnormal, fraction, normal), b.and_(places, _splat(I32, 31)))
+        size = b.shl(b.select(subnormal, fraction, normal), places)
         sign = b.ashr(b.shl(raw, _splat(I32, 16)), _splat(I32, 31))  # 0 or −1
         return b.sub(b.xor(size, sign), sign)
 
@@ -76,20 +87,17 @@ class _Tile:
     def group(self, form: int, block: ir.Value, q: ir.Value, group_sum: ir.Value) -> ir.Value:
         """What one block adds to the sums: i64[8]."""
         b = self.builder
-        total: ir.Value = _splat(I32, 0)
+        totals: list[ir.Value] = [_splat(I32, 0), _splat(I32, 0)]  # two, so that one addition need not wait for the other
         if form == Q8_0:
             for column in range(0, GROUP, 2):
-                weights = b.sext(self.load(block, 8 * column, I8, 16, 16), _lanes(I32, 16))
-                total = self.multiply_add(weights, self.pair(q, column), total)
-            return self.widening_product(total, self.halfs(block, 256))
+                weights = b.sext(self.load(block, 8 * column, I8, 16, 16), _lanes(I16, 16))
+                totals[column // 2 % 2] = self.multiply_add(weights, self.pair(q, column), totals[column // 2 % 2])
+            return self.widening_product(b.add(*totals), self.halfs(block, 256))
         for column in range(0, GROUP // 2, 2):
-            both = self.load(block, 8 * column, I8, 16, 16)
-            low = b.zext(b.and_(both, _splat(I8, 15, 16)), _lanes(I32, 16))
-            high = b.zext(b.lshr(both, _splat(I8, 4, 16)), _lanes(I32, 16))
-            total = self.multiply_add(low, self.pair(q, column), total)
-            total = self.multiply_add(high, self.pair(q, column + GROUP // 2), total)
-        one = b.insert_element(ir.Constant(_lanes(I32), ir.Undefined), group_sum, ir.Constant(I32, 0))
-        sums = b.shuffle_vector(one, ir.Constant(_lanes(I32), ir.Undefined), _splat(I32, 0))
+            both = b.zext(self.load(block, 8 * column, I8, 16, 16), _lanes(I16, 16))
+            totals[0] = self.multiply_add(b.and_(both, _splat(I16, 15, 16)), self.pair(q, column), totals[0])
+            totals[1] = self.multiply_add(b.lshr(both, _splat(I16, 4, 16)), self.pair(q, column + GROUP // 2), totals[1])
+        total, sums = b.add(*totals), self.everywhere(group_sum)
         if form == Q4_0:
             return self.widening_product(b.sub(total, b.shl(sums, _splat(I32, 3))), self.halfs(block, 128))
         return b.add(self.widening_product(total, self.halfs(block, 128)), self.widening_product(sums, self.halfs(block, 144)))
