@@ -20,6 +20,7 @@ from opml_min.model.layout import HEADER, STATE, Op, Opcode
 from opml_min.model.program import shipped_program
 from opml_min.model.reference import checkpoint_of_image, logits
 from opml_min.model.resolve import build_source
+from opml_min.model.retext import retext
 
 
 @pytest.fixture
@@ -257,3 +258,11 @@ def test_native_code_does_not_run_scales_that_are_too_large(image, tmp_path, pat
                 [bytes(data[image.header.tape_address - HEADER + 128 * len(image.tape) :])])  # fmt: skip
     with pytest.raises(CheckFailed):
         check(Image(tmp_path / "scales.opml"))
+
+
+def test_retext_puts_the_shipped_program_back(image, tmp_path):
+    replace_program(image, tmp_path / "old.opml", b"\x13\0\0\0")
+    (tmp_path / "old.opml.sha256").write_text("stale")
+    retext(tmp_path / "old.opml")
+    assert (tmp_path / "old.opml").read_bytes() == image.path.read_bytes()
+    assert (tmp_path / "old.opml.sha256").read_text().startswith(hashlib.sha256(image.path.read_bytes()).hexdigest())
