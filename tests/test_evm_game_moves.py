@@ -207,6 +207,14 @@ def finalise_with_a_game() -> Attempt:
     return attempt
 
 
+def finalise_with_two_games() -> Attempt:
+    attempt = finalise_too_early()
+    challenged(attempt)
+    challenged(attempt)
+    later(WINDOW)(attempt)
+    return attempt
+
+
 def collect() -> Attempt:
     attempt = post()
     timed_out(attempt)
@@ -310,6 +318,7 @@ TABLE: list[tuple[Callable[[], Attempt], list[tuple[str, Fault]]]] = [
     (finalise_too_early, [("CLAIM_NOT_PENDING", rejected), ("WINDOW_OPEN", argument(carry=NOTHING))]),
     (finalise_too_early, [("WINDOW_OPEN", later(WINDOW - 1))]),
     (finalise_with_a_game, [("GAMES_OPEN", argument(carry=NOTHING))]),
+    (finalise_with_two_games, [("GAMES_OPEN", nothing)]),
     *[(finalise, [("WRONG_OUTPUT", argument(**change))]) for change in (
         {"status": 0}, {"status": 2}, {"output": bytes(32)}, {"proof": bytes(5)})],
     (collect, [("UNKNOWN_GAME", argument(game_id=NOTHING)), ("NOTHING_TO_COLLECT", already)]),
