@@ -185,7 +185,7 @@ def test_to_integer(machine: Machine) -> None:
     assert run(machine, "to_i64", arguments, len(arguments)).tolist() == expected
 
 
-@pytest.mark.parametrize(("operation", "most"), [("add", 95), ("mul", 75), ("div", 95), ("sqrt", 320), ("fma", 180)])
+@pytest.mark.parametrize(("operation", "most"), [("add", 95), ("mul", 75), ("div", 95), ("sqrt", 275), ("fma", 145)])
 def test_steps(machine: Machine, operation: str, most: int) -> None:
     """Steps an operation, the loop around it included, on numbers of one size."""
     arguments = random_triples(2)[RANDOM_CASES : RANDOM_CASES + 1000] & np.uint32(0x7FFFFFFF)
