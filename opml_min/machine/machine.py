@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from opml_min.machine import interpret, native, translate
+from opml_min.machine import dispatch, interpret, native
+from opml_min.machine.dispatch import BUDGET, CONTROL, PC, RECORD_WRITE, STATE_WORDS
 from opml_min.machine.keccak import keccak256
 from opml_min.machine.memory import ENTRY, Memory
 from opml_min.machine.snapshot import MemorySnapshot
 from opml_min.machine.state import RUNNING, STATUS_RUNNING, Status, encode_state
 from opml_min.machine.text import TranslatedText
-from opml_min.machine.translate import BUDGET, CONTROL, PC, RECORD_WRITE, STATE_WORDS
 from opml_min.machine.witness import witness
 
 TRANSLATE_AFTER_STEPS = 5_000  # interpreting these takes some milliseconds, translating their region some hundred
@@ -29,7 +29,7 @@ NATIVE_STEPS = 1 << 31  # about a second: how long translated code runs before P
 
 @cache
 def _code() -> native.Code:
-    return native.load(Path(translate.__file__).read_text(), translate.run_ir)
+    return native.load(Path(dispatch.__file__).read_text(), dispatch.run_ir)
 
 
 @cache
@@ -91,11 +91,11 @@ class Machine:
         self._state[0] = 0
         left = most_steps
         while left and self.status[0] == RUNNING:
-            wanted = translate.INTERPRET
+            wanted = dispatch.INTERPRET
             if self._text.can_be_entered(self.pc):
                 wanted, steps = self._run_native(min(left, NATIVE_STEPS))
                 left -= steps
-            if left and wanted == translate.INTERPRET:
+            if left and wanted == dispatch.INTERPRET:
                 pc = self.pc
                 steps = self._interpret(min(left, INTERPRET_STEPS))
                 self._text.was_interpreted(pc, steps)

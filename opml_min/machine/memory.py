@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from opml_min.machine.keccak import BLOCK_BYTES, BLOCK_HEIGHT, Indices, keccak256
 from opml_min.machine.merkle import Tree
-from opml_min.machine.reserve import reserve
+from opml_min.machine.reserve import reserve, reserve_table
 from opml_min.machine.snapshot import MemorySnapshot, changed_between, contents_at
 
 MEMORY_BYTES = 1 << 40
@@ -61,9 +61,9 @@ class Memory:
         self._raw = memoryview(reserve(MEMORY_BYTES))
         self._bytes = np.frombuffer(self._raw, dtype=np.uint8)
         self._blocks = self._bytes.reshape(BLOCKS, BLOCK_BYTES)
-        self._raw_flags = memoryview(reserve(BLOCKS))
+        self._raw_flags = memoryview(reserve_table(BLOCKS))
         self._flags = np.frombuffer(self._raw_flags, dtype=np.uint8)
-        self._list = np.frombuffer(reserve(8 * BLOCKS), dtype=np.int64)
+        self._list = np.frombuffer(reserve_table(8 * BLOCKS), dtype=np.int64)
         self.control = np.zeros(2, dtype=np.uint64)  # what native code needs to record a write: length of the list, its address
         self.control[1] = self._list.ctypes.data
         self.base_address = int(self._bytes.ctypes.data)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_min.machine.keccak import BLOCK_HEIGHT, Indices, hash_blocks, hash_nodes, keccak256
-from opml_min.machine.reserve import reserve
+from opml_min.machine.reserve import reserve_table
 
 HEIGHT = 35
 QUARTER_HEIGHT = 33
@@ -43,7 +43,7 @@ class Tree:
         self._nodes: list[npt.NDArray[np.uint8]] = []  # [height - 5]: (nodes, 32)
         for height in range(BLOCK_HEIGHT, QUARTER_HEIGHT + 1):
             count = 1 << (HEIGHT - height)
-            self._nodes.append(np.frombuffer(reserve(32 * count), dtype=np.uint8).reshape(count, 32))
+            self._nodes.append(np.frombuffer(reserve_table(32 * count), dtype=np.uint8).reshape(count, 32))
         self._addresses = [int(nodes.ctypes.data) for nodes in self._nodes]
 
     def update(self, blocks: Indices) -> None:

@@ -10,3 +10,11 @@ MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0
 def reserve(length: int) -> mmap.mmap:
     """`length` zero bytes that take up memory only where they are touched."""
     return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+
+
+def reserve_table(length: int) -> mmap.mmap:
+    """The same for tables that are touched here and there: a touched place never costs more than a small page."""
+    table = reserve(length)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        table.madvise(mmap.MADV_NOHUGEPAGE)
+    return table

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from opml_min.machine import native, translate
+from opml_min.machine import dispatch, native
 from opml_min.machine.keccak import BLOCK_BYTES
 from opml_min.machine.memory import ENTRY, TEXT_WINDOW_BYTES, Memory
-from opml_min.machine.reserve import reserve
+from opml_min.machine.reserve import reserve_table
 from opml_min.machine.translate import Region
 
 REGION_WORDS = 500  # LLVM's time grows faster than the length of the function
@@ -112,7 +112,7 @@ class TranslatedText:
     def __init__(self, memory: Memory, translate_after_steps: int) -> None:
         self._memory = memory
         self._translate_after_steps = translate_after_steps
-        self._entry_points = np.frombuffer(reserve(TEXT_WINDOW_BYTES // 4 * 8), dtype=np.uint64)  # [(pc − ENTRY) / 4]: host code
+        self._entry_points = np.frombuffer(reserve_table(TEXT_WINDOW_BYTES // 4 * 8), dtype=np.uint64)  # [(pc − ENTRY) / 4]: host code
         self.entry_points_address = int(self._entry_points.ctypes.data)
         self.entries: set[int] = set()
         """The pcs at which translated code can be entered."""
@@ -139,7 +139,7 @@ class TranslatedText:
         if is_hot or not progress.is_looked_up:
             progress.is_looked_up = True
             key = _key(progress.region)
-            code = native.load(key, lambda: translate.region_ir(progress.region)) if is_hot else native.load_cached(key)
+            code = native.load(key, lambda: dispatch.region_ir(progress.region)) if is_hot else native.load_cached(key)
             if code is not None:
                 self._enter(progress, code)
         return pc in self.entries
@@ -156,7 +156,7 @@ class TranslatedText:
             if progress.interpreted_steps > MISSES_BEFORE_RETRANSLATION << progress.retranslations:
                 region = Region(region.start, region.words, region.leaders | progress.missed, region.entries | progress.missed)
                 progress.region, progress.retranslations = region, progress.retranslations + 1
-                self._enter(progress, native.load(_key(region), lambda: translate.region_ir(region)))
+                self._enter(progress, native.load(_key(region), lambda: dispatch.region_ir(region)))
 
     def _enter(self, progress: _Progress, code: native.Code) -> None:
         pcs = [progress.region.pc(index) for index in progress.region.entries]
@@ -201,7 +201,7 @@ class TranslatedText:
 @cache
 def _source() -> str:
     """What translates: other rules, other code."""
-    return "".join((Path(__file__).parent / name).read_text() for name in ("translate.py", "decode.py", "native.py"))
+    return "".join(path.read_text() for path in sorted(Path(__file__).parent.glob("*.py")))
 
 
 def _key(region: Region) -> str:

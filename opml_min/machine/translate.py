@@ -16,84 +16,10 @@ from dataclasses import dataclass
 from opml_min.machine import decode
 from opml_min.machine.decode import ACCESS_BYTES, LOAD_IS_SIGNED, Instruction, signed
 from opml_min.machine.keccak import BLOCK_BYTES
-from opml_min.machine.memory import ENTRY, MEMORY_BYTES
-
-# What an operation computes: {d} from {a} and {b}, with {t}, {u}, … as names for values in between.
-SHIFT = "{t} = and i64 {b}, 63\n{d} = %s i64 {a}, {t}"
-SET_IF = "{t} = icmp %s i64 {a}, {b}\n{d} = zext i1 {t} to i64"
-WORD = "{t} = %s i64 {a}, {b}\n{u} = trunc i64 {t} to i32\n{d} = sext i32 {u} to i64"
-WORD_SHIFT = (
-    "{t} = trunc i64 {a} to i32\n{u} = trunc i64 {b} to i32\n{v} = and i32 {u}, 31\n{w} = %s i32 {t}, {v}\n{d} = sext i32 {w} to i64"
-)
-MULTIPLY_HIGH = (
-    "{t} = %s i64 {a} to i128\n{u} = %s i64 {b} to i128\n{v} = mul i128 {t}, {u}\n{w} = lshr i128 {v}, 64\n{d} = trunc i128 {w} to i64"
-)
-# Division by 1 in place of the two cases in which the host has no result; it gives the overflow's result, and {d} picks the other.
-SIGNED_SAFE = """{t} = icmp eq {i} {b}, 0
-{u} = icmp eq {i} {b}, -1
-{v} = icmp eq {i} {a}, {min}
-{w} = and i1 {u}, {v}
-{x} = or i1 {t}, {w}
-{y} = select i1 {x}, {i} 1, {i} {b}
-"""
-UNSIGNED_SAFE = "{t} = icmp eq {i} {b}, 0\n{y} = select i1 {t}, {i} 1, {i} {b}\n"
-QUOTIENT = "{z} = %s {i} {a}, {y}\n{d} = select i1 {t}, {i} -1, {i} {z}"
-REMAINDER = "{z} = %s {i} {a}, {y}\n{d} = select i1 {t}, {i} {a}, {i} {z}"
-DIVISION = {
-    "div": SIGNED_SAFE + QUOTIENT % "sdiv",
-    "divu": UNSIGNED_SAFE + QUOTIENT % "udiv",
-    "rem": SIGNED_SAFE + REMAINDER % "srem",
-    "remu": UNSIGNED_SAFE + REMAINDER % "urem",
-}
-
-
-def _on_64_bits(division: str) -> str:
-    return division.replace("{i}", "i64").replace("{min}", str(-(2**63)))
-
-
-def _on_32_bits(division: str) -> str:
-    """The same division between the truncated operands, its result sign-extended."""
-    inner = division.replace("{i}", "i32").replace("{min}", str(-(2**31)))
-    inner = inner.replace("{a}", "{a}.word").replace("{b}", "{b}.word").replace("{d}", "{d}.word")
-    return "{a}.word = trunc i64 {a_} to i32\n{b}.word = trunc i64 {b_} to i32\n" + inner + "\n{d} = sext i32 {d}.word to i64"
-
-
-ARITHMETIC = {
-    "add": "{d} = add i64 {a}, {b}",
-    "sub": "{d} = sub i64 {a}, {b}",
-    "sll": SHIFT % "shl",
-    "slt": SET_IF % "slt",
-    "sltu": SET_IF % "ult",
-    "xor": "{d} = xor i64 {a}, {b}",
-    "srl": SHIFT % "lshr",
-    "sra": SHIFT % "ashr",
-    "or": "{d} = or i64 {a}, {b}",
-    "and": "{d} = and i64 {a}, {b}",
-    "addw": WORD % "add",
-    "subw": WORD % "sub",
-    "sllw": WORD_SHIFT % "shl",
-    "srlw": WORD_SHIFT % "lshr",
-    "sraw": WORD_SHIFT % "ashr",
-    "mul": "{d} = mul i64 {a}, {b}",
-    "mulh": MULTIPLY_HIGH % ("sext", "sext"),
-    "mulhsu": MULTIPLY_HIGH % ("sext", "zext"),
-    "mulhu": MULTIPLY_HIGH % ("zext", "zext"),
-    "mulw": WORD % "mul",
-    **{name: _on_64_bits(division) for name, division in DIVISION.items()},
-    "divw": _on_32_bits(DIVISION["div"]),
-    "divuw": _on_32_bits(DIVISION["divu"]),
-    "remw": _on_32_bits(DIVISION["rem"]),
-    "remuw": _on_32_bits(DIVISION["remu"]),
-}
-CONDITIONS = {"beq": "eq", "bne": "ne", "blt": "slt", "bge": "sge", "bltu": "ult", "bgeu": "uge"}
+from opml_min.machine.memory import MEMORY_BYTES
+from opml_min.machine.operations import ARITHMETIC, CONDITIONS, WORD_DIVISIONS
 
 BLOCK_SHIFT = BLOCK_BYTES.bit_length() - 1
-
-# Words of the array through which native code and Python exchange a machine: x0 … x31, then these.
-PC, BUDGET, RECORD_WRITE, CONTROL, STATE_WORDS = 32, 33, 34, 35, 36
-LEAVE, INTERPRET = 0, 1  # what a region returns: go on at pc wherever that is; or let the interpreter take at least one step at pc
-LOCALS = [*(f"x{i}" for i in range(1, 32)), "pc", "budget"]
-HOME = {f"x{i}": i for i in range(32)} | {"pc": PC, "budget": BUDGET}
 
 
 @dataclass(frozen=True)
@@ -225,7 +151,7 @@ class _Block:
         else:
             names = {letter: self.name() for letter in "dtuvwxyz"}
             operands = {"a": a, "b": b}
-            if operation in ("divw", "divuw", "remw", "remuw"):
+            if operation in WORD_DIVISIONS:
                 operands = {"a": self.name(), "b": self.name(), "a_": a, "b_": b}
             for line in ARITHMETIC[operation].format(**operands, **names).split("\n"):
                 self.emit(line)
@@ -235,12 +161,12 @@ class _Block:
         base = self.read(register)
         return self.value(f"add i64 {base}, {offset}") if offset else base
 
-    def check_loads(self, window: "Window") -> None:
+    def check_loads(self, window: Window) -> None:
         """Every address up to 2^40 − size is in order, misaligned ones too."""
         lowest = self.address(window.base, window.low)
         self.unless(self.value(f"icmp ugt i64 {lowest}, {MEMORY_BYTES - window.size}"))
 
-    def check_stores(self, window: "Window") -> None:
+    def check_stores(self, window: Window) -> None:
         """In order if the window is in the memory and both its ends lie in flagged blocks, which are writable and known as written.
 
         Otherwise `record_write` flags the blocks, unless a store there must trap. Flags are looked up at an address mod 2^40, so that
@@ -248,7 +174,7 @@ class _Block:
         """
         lowest = self.address(window.base, window.low)
         good = self.value(f"icmp ule i64 {lowest}, {MEMORY_BYTES - window.size}")
-        for end in {0, window.size - 1}:
+        for end in sorted({0, window.size - 1}):
             address = self.value(f"add i64 {lowest}, {end}") if end else lowest
             block = self.value(f"and i64 {self.value(f'lshr i64 {address}, {BLOCK_SHIFT}')}, {(MEMORY_BYTES >> BLOCK_SHIFT) - 1}")
             flag = self.value(f"load i8, ptr {self.value(f'getelementptr i8, ptr %flags, i64 {block}')}")
@@ -332,7 +258,7 @@ def _ends_before(instruction: Instruction) -> bool:
     return misaligned_jump or instruction.form in (decode.ECALL, decode.EBREAK, decode.ILLEGAL)
 
 
-def _block_ir(region: Region, first: int) -> str:
+def block_ir(region: Region, first: int) -> str:
     instructions = []
     for index in range(first, len(region.words)):
         if index > first and index in region.leaders:
@@ -375,118 +301,3 @@ def _block_ir(region: Region, first: int) -> str:
         else:
             block.interpret_from(end, 0)
     return "\n".join(block.lines)
-
-
-def region_ir(region: Region) -> str:
-    """The module with `i64 region(state, memory, flags)`, which returns LEAVE or INTERPRET."""
-    leaders = sorted(region.leaders)
-    variables = "\n".join(f"  %{name} = alloca i64" for name in LOCALS)
-    homes = "\n".join(f"  %{name}.home = getelementptr i64, ptr %state, i64 {HOME[name]}" for name in LOCALS)
-    fill = "\n".join(f"  %{name}.in = load i64, ptr %{name}.home\n  store i64 %{name}.in, ptr %{name}" for name in LOCALS)
-    spill = "\n".join(f"  %{name}.out = load i64, ptr %{name}\n  store i64 %{name}.out, ptr %{name}.home" for name in LOCALS)
-    cases = " ".join(f"i64 {index}, label %block{index}" for index in sorted(region.entries))
-    blocks = "\n".join(_block_ir(region, first) for first in leaders)
-    return f"""
-declare i64 @llvm.fshr.i64(i64, i64, i64)
-define i64 @region(ptr noalias %state, ptr noalias %memory, ptr noalias %flags) {{
-{variables}
-{homes}
-  %record_write.home = getelementptr i64, ptr %state, i64 {RECORD_WRITE}
-  %record_write = load ptr, ptr %record_write.home
-  %control.home = getelementptr i64, ptr %state, i64 {CONTROL}
-  %control = load ptr, ptr %control.home
-{fill}
-  br label %dispatch
-dispatch:
-  %target = load i64, ptr %pc
-  %offset = sub i64 %target, {region.start}
-  %index = call i64 @llvm.fshr.i64(i64 %offset, i64 %offset, i64 2)
-  switch i64 %index, label %leave [ {cases} ]
-leave:
-  br label %out
-interpret:
-  br label %out
-out:
-  %result = phi i64 [ {LEAVE}, %leave ], [ {INTERPRET}, %interpret ]
-{spill}
-  ret i64 %result
-{blocks}
-}}
-!0 = !{{!"branch_weights", i32 1, i32 100000}}
-!1 = !{{!"branch_weights", i32 100000, i32 1}}
-"""
-
-
-def run_ir() -> str:
-    """`record_write`, the slow way of a store, and `run`, which goes from region to region.
-
-    `run(state, memory, flags, entry_points)` returns LEAVE when pc is at no entry point of translated code, INTERPRET as a region does;
-    `entry_points[i]` is the code of the region that has an entry at ENTRY + 4i, or null.
-    """
-    return f"""
-declare i64 @llvm.fshr.i64(i64, i64, i64)
-define internal void @flag(ptr %control, ptr %flags, i64 %block) noinline {{
-  %place = getelementptr i8, ptr %flags, i64 %block
-  %flag = load i8, ptr %place
-  %new = icmp eq i8 %flag, 0
-  br i1 %new, label %append, label %done
-append:
-  store i8 1, ptr %place
-  %length = load i64, ptr %control
-  %list.home = getelementptr i64, ptr %control, i64 1
-  %list = load ptr, ptr %list.home
-  %end = getelementptr i64, ptr %list, i64 %length
-  store i64 %block, ptr %end
-  %more = add i64 %length, 1
-  store i64 %more, ptr %control
-  br label %done
-done:
-  ret void
-}}
-define preserve_mostcc i1 @record_write(ptr %control, ptr %flags, i64 %address, i64 %size) {{
-  %most = sub i64 {MEMORY_BYTES}, %size
-  %outside = icmp ugt i64 %address, %most
-  %end = add i64 %address, %size
-  %after = icmp ugt i64 %end, {ENTRY}
-  %before = icmp ult i64 %address, {2 * ENTRY}
-  %model = and i1 %after, %before
-  %bad = or i1 %outside, %model
-  br i1 %bad, label %refuse, label %accept
-refuse:
-  ret i1 false
-accept:
-  %first = lshr i64 %address, {BLOCK_SHIFT}
-  %last = sub i64 %end, 1
-  %second = lshr i64 %last, {BLOCK_SHIFT}
-  call void @flag(ptr %control, ptr %flags, i64 %first)
-  call void @flag(ptr %control, ptr %flags, i64 %second)
-  ret i1 true
-}}
-define i64 @record_write_address() {{
-  %address = ptrtoint ptr @record_write to i64
-  ret i64 %address
-}}
-define i64 @run(ptr %state, ptr %memory, ptr %flags, ptr %entry_points) {{
-entry:
-  %pc.home = getelementptr i64, ptr %state, i64 {PC}
-  br label %next
-next:
-  %pc = load i64, ptr %pc.home
-  %offset = sub i64 %pc, {ENTRY}
-  %index = call i64 @llvm.fshr.i64(i64 %offset, i64 %offset, i64 2)
-  %in_window = icmp ult i64 %index, {(1 << 28) // 4}
-  br i1 %in_window, label %look, label %done
-look:
-  %place = getelementptr ptr, ptr %entry_points, i64 %index
-  %region = load ptr, ptr %place
-  %missing = icmp eq ptr %region, null
-  br i1 %missing, label %done, label %call
-call:
-  %result = call i64 %region(ptr %state, ptr %memory, ptr %flags)
-  %go_on = icmp eq i64 %result, {LEAVE}
-  br i1 %go_on, label %next, label %done
-done:
-  %reason = phi i64 [ {LEAVE}, %next ], [ {LEAVE}, %look ], [ {INTERPRET}, %call ]
-  ret i64 %reason
-}}
-"""
