@@ -5,15 +5,16 @@ Here players and embedded chain meet; neither knows the other. Players decide, t
 
 from collections.abc import Callable
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from evm_arbiter.court import Court, Refused
 from opml_min.model.image import Image
 from opml_min.players.chain import REJECTED, Dispute, Move, Record
 from opml_min.players.cheats import NONE
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CLAIM_FINAL, CLAIM_REJECTED, Cheat, Scene, Table
+from opml_min.players.cheats.tampering import NoSuchLie
 from opml_min.players.computation import Computation
 from opml_min.players.player import Player
 from opml_min.players.requester import Requester
@@ -29,7 +30,8 @@ class GameDoesNotEnd(Exception):
     """The players go on for ever: an error of this program."""
 
 
-class Delivered(NamedTuple):
+@frozen
+class Delivered:
     """A move that was sent, and what became of it."""
 
     player: str
@@ -47,6 +49,7 @@ class Game:
     """One game on one court."""
 
     cheat: Cheat
+    model: Image  # of the request; a cheat may bring another one to the table
     court: Court
     table: Table
     players: list[Player]
@@ -186,11 +189,13 @@ def play(
     """Plays one game to its end. court: one on which nothing has happened yet."""
     court, compute, random = court or Court(), compute or shared_computations(), Random(f"{cheat.name} {seed}")
     table = Table(court, cheat.scene(scene, random), random, stage, compute)
+    if stage is not None and stage >= table.scene.stage_count:
+        raise NoSuchLie(f"there is no stage {stage}: the run has {table.scene.stage_count}")
     players = cheat.seats(table)
     requester = Requester(
         "requester", court.accounts[0], court, table.scene.image, compute,
         data=table.scene.request, stage_count=table.scene.stage_count, deadline=court.now + DEADLINE_SECONDS, fee_wei=FEE_WEI,
     )  # fmt: skip
-    game = Game(cheat, court, table, [*players, requester], observe)
+    game = Game(cheat, scene.image, court, table, [*players, requester], observe)
     begin(game)
     return game.run()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from attrs import field, frozen
 
 from opml_min.model.image import Image
-from opml_min.players.chain import Chain
+from opml_min.players.chain import STAGES, Chain, Dispute
 from opml_min.players.challenger import Challenger
 from opml_min.players.computation import Computation
 from opml_min.players.player import Compute, Player
@@ -52,8 +52,9 @@ class Table:
     def with_challenger(self, *cheats: Player) -> list[Player]:
         return [*cheats, self.seat(Challenger, CHALLENGER)]
 
-    def with_server(self, *cheats: Player) -> list[Player]:
-        return [*cheats, self.seat(Server, SERVER)]
+    def with_server(self, accuser: "FalseChallenger") -> list[Player]:
+        accuser.wanted = {STAGES: self.stage}
+        return [accuser, self.seat(Server, SERVER)]
 
 
 @frozen
@@ -77,6 +78,15 @@ class FalseChallenger(Challenger):
     """Challenges a claim that it has no reason to doubt."""
 
     honest = False
+    wanted: dict[int, int | None]  # by phase: the stage and the instruction to come down to, if it matters
+    choice: Callable[[int], int] | None = None  # of so many parts; None: the one that honest recomputing leads to
 
     def objects_to(self, request_id: bytes, run_hash: bytes) -> bool:
         return True
+
+    def part(self, dispute: Dispute, request_id: bytes) -> int:
+        ends = dispute.segment.boundaries(self.chain.parameters.k)[1:]
+        wanted = self.wanted.get(dispute.segment.phase)
+        if wanted is not None:
+            return sum(end <= wanted for end in ends[:-1])
+        return super().part(dispute, request_id) if self.choice is None else self.choice(len(ends))

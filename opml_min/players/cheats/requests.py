@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from random import Random
 
 from opml_min.model.run import OK, RunState
-from opml_min.players.chain import Dispute
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Liar, Scene, Table
 from opml_min.players.cheats.tampering import Tampering, steps_of
 from opml_min.players.cheats.values import halted, liar
@@ -42,9 +41,10 @@ def resurrection(table: Table) -> list[Player]:
     return table.with_challenger(table.seat(Liar, "server", Resurrected(table.scene, stage)))
 
 
-class LastPart(FalseChallenger):
-    def part(self, dispute: Dispute, request_id: bytes) -> int:
-        return len(dispute.hashes) // 32
+def denial(table: Table) -> list[Player]:
+    player = table.seat(FalseChallenger, CHALLENGER)
+    player.choice = lambda parts: parts - 1
+    return table.with_server(player)
 
 
 CHEATS = (
@@ -52,5 +52,5 @@ CHEATS = (
           liar(exit_code_forged), scene=one_stage_off),
     Cheat("resurrection", "a run that has failed is said to be well again some stages later", resurrection, scene=one_stage_off),
     Cheat("denied-failure", "a request of arbitrary bytes fails, as it should, and that is challenged",
-          lambda table: table.with_server(table.seat(LastPart, CHALLENGER)), CHALLENGER, CHALLENGE_REJECTED, scene=arbitrary_bytes),
+          denial, CHALLENGER, CHALLENGE_REJECTED, scene=arbitrary_bytes),
 )  # fmt: skip
