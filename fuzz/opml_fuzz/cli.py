@@ -1,0 +1,109 @@
+"""The command `opml-fuzz`: all implementations against each other.
+
+Every subcommand takes `--json` (one object on standard output), exits 0 if all agree, 1 if not, 2 on bad input with one line.
+"""
+
+import argparse
+import secrets
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from opml_fuzz.adapters.external import External
+from opml_fuzz.difference import Difference, read
+from opml_fuzz.engines import engine_room
+from opml_fuzz.errors import FuzzError
+from opml_fuzz.fuzzing import fuzz_on_all
+from opml_fuzz.output import Progress, print_json
+
+
+class Parser(argparse.ArgumentParser):
+    """Bad arguments are one line, too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise ValueError
+    return value
+
+
+def run(options: argparse.Namespace) -> int:
+    """`opml-fuzz run`."""
+    if options.target is not None:
+        External(options.target).close()  # if it does not start, that is better said now
+    seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
+    progress = Progress()
+
+    def show(cases: int, time: float) -> None:
+        progress.show(f"{cases} cases, {time:.0f} s of {options.seconds:.0f}, seed {seed}")
+
+    report = fuzz_on_all(seed, options.seconds, options.target, show)
+    progress.end()
+    files = [difference.write(options.replays) for difference in report.differences]
+    if options.json:
+        differences = report.to_json()["differences"]
+        print_json({**report.to_json(), "differences": [{**d, "replay": str(f)} for d, f in zip(differences, files, strict=True)]})
+    else:
+        for difference, file in zip(report.differences, files, strict=True):
+            print_difference(difference)
+            print(f"# replay: opml-fuzz replay {file}\n")
+        print(f"{report.cases} cases in {report.seconds:.1f} s, seed {seed}: {len(report.differences) or 'no'} differences")
+    return 1 if report.differences else 0
+
+
+def print_difference(difference: Difference) -> None:
+    print(difference.program)
+    for name, answer in difference.answers.items():
+        print(f"# {name}: {', '.join(answer)}")
+
+
+def replay(options: argparse.Namespace) -> int:
+    """`opml-fuzz replay`."""
+    case = read(options.file)
+    answers = case.answers(engine_room(options.target).all)
+    agree = len(set(map(tuple, answers.values()))) == 1
+    if options.json:
+        print_json({"agree": agree, "answers": answers})
+    elif agree:
+        print(f"all agree: {', '.join(next(iter(answers.values())))}")
+    else:
+        print_difference(Difference(case, answers))
+    return 0 if agree else 1
+
+
+def parser() -> Parser:
+    top = Parser(prog="opml-fuzz", description="Differential fuzzing of the specification, opml_min and the EVM bytecode.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    one = commands.add_parser("run", help="random steps, wrong witnesses and programs on all implementations")
+    one.add_argument("--seconds", type=seconds, default=60.0, help="how long (default 60)")
+    one.add_argument("--seed", type=int, help="the cases of this seed (default: a fresh one)")
+    one.add_argument("--target", metavar="CMD", help="also this program: a witness in hex a line in, a hash or `error N` a line out")
+    one.add_argument("--replays", type=Path, default=Path(), metavar="DIR", help="where failing cases are written (default: here)")
+    one.set_defaults(execute=run)
+    one = commands.add_parser("replay", help="a case that was written down")
+    one.add_argument("file", type=Path, metavar="FILE")
+    one.add_argument("--target", metavar="CMD", help="as in run")
+    one.set_defaults(execute=replay)
+    for command in commands.choices.values():
+        command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; gives the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.execute(options))
+    except FuzzError as error:
+        print(f"opml-fuzz: {error}".replace("\n", " "), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Which engines are asked: all that there are, and the slow one for a sample only."""
+
+from attrs import frozen
+
+from opml_fuzz.adapters.bytecode import EmbeddedEvm, Revm
+from opml_fuzz.adapters.external import External
+from opml_fuzz.adapters.fast import OneStep, interpreted, translated
+from opml_fuzz.adapters.protocol import Engines, WitnessEngine
+from opml_fuzz.adapters.specification import SpecProgram, SpecState, SpecWitness
+
+EMBEDDED_EVERY = 50  # cases: about a quarter of the time
+
+
+@frozen
+class EngineRoom:
+    """All engines of one process."""
+
+    all: Engines
+    most: Engines
+
+    def for_case(self, number: int) -> Engines:
+        """Those that this case is put to."""
+        return self.all if number % EMBEDDED_EVERY == 0 else self.most
+
+
+def engine_room(target: str | None = None, embedded: EmbeddedEvm | None = None) -> EngineRoom:
+    """Engines are costly to make: one room serves thousands of cases."""
+    embedded = embedded or EmbeddedEvm()
+    every: list[WitnessEngine] = [SpecWitness()]
+    try:
+        every.append(Revm(embedded))
+    except ImportError:
+        every.append(embedded)  # then it is not a sample
+    if target is not None:
+        every.append(External(target))
+    states, programs = (SpecState(), OneStep()), (SpecProgram(), interpreted(), translated())
+    all_witness = every if embedded in every else [*every, embedded]
+    return EngineRoom(Engines(tuple(all_witness), states, programs), Engines(tuple(every), states, programs))

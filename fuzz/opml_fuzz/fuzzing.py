@@ -1,0 +1,101 @@
+"""The loop: batches of random cases, on as many processes as there are processors, until time is up or somebody disagrees.
+
+Batch n of seed s is the same cases on every machine. What a process needs (a chain with the deployed arbiter, native code) is made once.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import cache
+from itertools import count
+from multiprocessing import get_context
+from random import Random
+from typing import Any
+
+from attrs import field, frozen
+
+from opml_fuzz.case import Case
+from opml_fuzz.difference import Difference, compare, shrink
+from opml_fuzz.engines import EngineRoom, engine_room
+from opml_fuzz.programs import gallery, loop
+from opml_fuzz.strategies import random_step
+from opml_fuzz.wrong_witnesses import random_wrong_witness
+
+STEPS, WRONG_WITNESSES, LOOPS = 96, 32, 2  # cases of a batch; a gallery is as many again
+
+
+@frozen
+class Report:
+    """What came of it."""
+
+    seed: int
+    cases: int
+    seconds: float
+    differences: tuple[Difference, ...] = field(factory=tuple)
+
+    def to_json(self) -> dict[str, Any]:
+        differences = [{**difference.to_json(), "program": difference.program} for difference in self.differences]
+        return {"seed": self.seed, "cases": self.cases, "seconds": round(self.seconds, 2), "differences": differences}
+
+
+def batch(seed: int, number: int) -> Iterator[Case]:
+    """Some hundred cases of all kinds."""
+    rng = Random(f"{seed}/{number}")
+    for _ in range(STEPS):
+        yield random_step(rng)
+    for _ in range(WRONG_WITNESSES):
+        yield random_wrong_witness(rng, random_step(rng))
+    yield from gallery(rng)
+    for _ in range(LOOPS):
+        yield loop(rng)
+
+
+def run_batch(seed: int, number: int, room: EngineRoom) -> tuple[int, list[Difference]]:
+    """How many cases, and the first difference of each title, shrunk."""
+    cases, found = 0, dict[str, Difference]()
+    for cases, case in enumerate(batch(seed, number), 1):
+        if difference := compare(case, room.for_case(cases)):
+            found.setdefault(difference.title, difference)
+    smallest = {title: shrink(difference, room.all) for title, difference in list(found.items())[:3]}
+    return cases, list({difference.title: difference for difference in smallest.values()}.values())
+
+
+room_of_process = cache(engine_room)
+
+
+def run_batch_in_process(seed: int, number: int, target: str | None) -> tuple[int, list[Difference]]:
+    """For a worker."""
+    return run_batch(seed, number, room_of_process(target))
+
+
+def fuzz(seed: int, seconds: float, room: EngineRoom) -> Report:
+    """Batch after batch in this process; stops after the first batch with a difference."""
+    begin, cases = time.monotonic(), 0
+    for number in count():
+        more, differences = run_batch(seed, number, room)
+        cases += more
+        if differences or time.monotonic() - begin >= seconds:
+            break
+    return Report(seed, cases, time.monotonic() - begin, tuple(differences))
+
+
+def fuzz_on_all(seed: int, seconds: float, target: str | None, show: Callable[[int, float], None] | None = None) -> Report:
+    """The same on all processors."""
+    begin, cases, differences, number = time.monotonic(), 0, list[Difference](), count()
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running: set[Future[tuple[int, list[Difference]]]] = set()
+        while not differences and time.monotonic() - begin < seconds:
+            running |= {pool.submit(run_batch_in_process, seed, next(number), target) for _ in range(workers + 1 - len(running))}
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                more, found = future.result()
+                cases, differences = cases + more, differences + found
+            if show:
+                show(cases, time.monotonic() - begin)
+        for future in running:
+            if not future.cancel():
+                more, found = future.result()
+                cases, differences = cases + more, differences + found
+    return Report(seed, cases, time.monotonic() - begin, tuple({difference.title: difference for difference in differences}.values()))
