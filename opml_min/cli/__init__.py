@@ -11,7 +11,7 @@ from opml_min.cli.arguments import Parser
 from opml_min.cli.errors import InputError
 from opml_min.model.errors import ModelError
 
-COMMANDS = ("demo", "run", "verify", "eval", "model")  # modules of this package
+COMMANDS = ("demo", "run", "verify", "eval", "model", "bench")  # modules of this package
 
 
 def main(arguments: list[str] | None = None) -> int:

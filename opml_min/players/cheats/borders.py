@@ -23,11 +23,15 @@ from opml_min.players.cheats.values import liar, written
 from opml_min.players.computation import Computation
 
 STAGES = 40
-ZERO, T0, T1, T2, A0, A7 = 0, 5, 6, 7, 10, 17
+X0, T0, T1, T2, A0, A7 = 0, 5, 6, 7, 10, 17
 
 
 def addi(rd: int, rs1: int, imm: int) -> int:
     return (imm & 0xFFF) << 20 | rs1 << 15 | rd << 7 | 0x13
+
+
+def lui(rd: int, imm: int) -> int:
+    return imm << 12 | rd << 7 | 0x37
 
 
 def slli(rd: int, rs1: int, shift: int) -> int:
@@ -47,13 +51,13 @@ def sd(rs2: int, offset: int, rs1: int) -> int:
 
 
 ECALL = 0x73
-EXIT_WELL = [addi(A0, ZERO, 0), addi(A7, ZERO, 93), ECALL]
+EXIT_WELL = [addi(A0, X0, 0), addi(A7, X0, 93), ECALL]
 STAGE_TWICE = [addi(T1, A0, 1), slli(T2, T1, 32), add(T1, T1, T2)]  # t1 = stage + 1 in either half
 
 
 def adding_at(quarter: int, offset: int) -> list[int]:
     """Adds to the eight bytes at an offset from a quarter's first byte, so that what a stage gets wrong stays wrong."""
-    return [addi(T0, ZERO, quarter), slli(T0, T0, 38), *STAGE_TWICE, ld(T2, offset, T0), add(T1, T1, T2), sd(T1, offset, T0), *EXIT_WELL]
+    return [addi(T0, X0, quarter), slli(T0, T0, 38), *STAGE_TWICE, ld(T2, offset, T0), add(T1, T1, T2), sd(T1, offset, T0), *EXIT_WELL]
 
 
 OVER_LEAVES = adding_at(3, 28)

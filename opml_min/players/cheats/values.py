@@ -17,6 +17,9 @@ from opml_min.players.computation import Computation
 from opml_min.players.player import Player
 
 WEIGHT_BITS_KEPT = 0xF0  # of each byte of a weight: what a server saves that rounds them to four bits
+BEYOND = STATE + (1 << 37)
+"""No op writes there, so what is there stays there."""
+TRIES_BEFORE_ANYWHERE = 100
 
 
 def written(address: int, data: bytes) -> Callable[[Machine], None]:
@@ -47,7 +50,8 @@ def bit_flipped(honest: Computation, random: Random, stage: int, address: int, l
 
 
 def output_values(honest: Computation, random: Random, stage: int | None, *kinds: Opcode) -> Iterator[Tampering | None]:
-    while True:
+    """Also what nobody reads afterwards: then something that stays is changed in its place."""
+    for _ in range(TRIES_BEFORE_ANYWHERE):
         found = stage_and_op(honest, random, stage, *kinds)
         places = found and writes(found[1], found[2])
         if not found or not places:
@@ -56,6 +60,8 @@ def output_values(honest: Computation, random: Random, stage: int | None, *kinds
         address, length = random.choice(places)
         item = 1 if length % 2 else 2
         yield bit_flipped(honest, random, found[0], address + item * random.randrange(length // item), item)
+    if stage is not None and not kinds:
+        yield Tampering(stage, 1 + random.randrange(steps_of(honest, stage)), written(BEYOND, random.randbytes(4)))
 
 
 def cached_values(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:
@@ -118,8 +124,7 @@ def early_exit(honest: Computation, random: Random, stage: int | None) -> Iterat
 def final_states(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:
     while True:
         here = random.randrange(honest.stage_count) if stage is None else stage
-        beyond = STATE + (1 << 37) + 32 * random.randrange(1 << 10)  # no op writes there, so it is still there at the end
-        yield Tampering(here, steps_of(honest, here), written(beyond, random.randbytes(32)))
+        yield Tampering(here, steps_of(honest, here), written(BEYOND, random.randbytes(32)))
 
 
 def read_out(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:

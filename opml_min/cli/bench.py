@@ -1,0 +1,56 @@
+"""`opml bench`: the project's own measurements. Each is a module `bench_NAME` of this package with a function `rows`."""
+
+import argparse
+from importlib import import_module
+
+from attrs import frozen
+
+from opml_min.cli.arguments import Subparsers, add_json
+from opml_min.cli.output import print_json
+
+BENCHES = ("gas",)
+
+
+@frozen
+class Row:
+    """One measurement; a peer's where there is one on this machine, a limit where there is one to keep."""
+
+    name: str
+    value: float
+    unit: str
+    peer: str | None = None
+    peer_value: float | None = None
+    limit: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.value / self.peer_value if self.peer_value else None
+
+    def holds(self) -> bool:
+        return self.limit is None or self.value <= self.limit
+
+    def values(self) -> dict[str, str | float]:
+        every: dict[str, str | float | None] = {
+            "name": self.name, "value": self.value, "unit": self.unit,
+            "peer": self.peer, "peer_value": self.peer_value, "ratio": self.ratio, "limit": self.limit,
+        }  # fmt: skip
+        return {key: value for key, value in every.items() if value is not None}
+
+
+def register(subparsers: Subparsers) -> None:
+    parser: argparse.ArgumentParser = subparsers.add_parser("bench", help="measure")
+    parser.add_argument("what", choices=BENCHES)
+    add_json(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    rows: list[Row] = import_module(f"opml_min.cli.bench_{options.what}").rows()
+    if options.json:
+        print_json({"rows": [row.values() for row in rows]})
+    else:
+        for row in rows:
+            against = "" if row.ratio is None else f"  {row.ratio:.2f} × {row.peer} ({row.peer_value:,.6g})"
+            limit = "" if row.limit is None else f"  limit {row.limit:,.6g}{'' if row.holds() else ': EXCEEDED'}"
+            print(f"{row.name:<32} {row.value:>14,.6g} {row.unit}{against}{limit}")
+    return 0 if all(row.holds() for row in rows) else 1

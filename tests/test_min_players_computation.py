@@ -1,0 +1,79 @@
+"""What a player computes: natively or in the machine, in any order, the same; and a machine that has halted stays as it is."""
+
+from itertools import pairwise
+
+import pytest
+
+from opml_min.cli.demo import scene_of
+from opml_min.machine import HALTED
+from opml_min.model.layout import STAGE_STEP_LIMIT
+from opml_min.model.resolve import resolve
+from opml_min.model.run import FAILED, OK, RunState
+from opml_min.players.chain import INSTRUCTIONS, STAGES, Segment
+from opml_min.players.cheats.borders import INTO_THE_MODEL, OVER_QUARTERS, model_of
+from opml_min.players.computation import Computation
+
+STAGES_TRIED = (0, 2, 6, 64 * 3 + 7, 1152, 1214, 1215)
+
+
+@pytest.fixture(scope="module")
+def computation() -> Computation:
+    return Computation(*scene_of(resolve("embedded")))
+
+
+@pytest.mark.parametrize("stage", STAGES_TRIED)
+def test_opening_fits_between_the_run_states(stage: int, computation: Computation) -> None:
+    """The machine begins where native code arrived, and ends where native code arrives next."""
+    start, end, opening = computation.run_state(stage), computation.run_state(stage + 1), computation.opening(stage)
+    assert (opening.start_carry, opening.start_status) == start == (start.carry_root, OK)
+    assert RunState(opening.final_carry, OK) == end
+    assert opening.final_state[256] == HALTED
+    assert 1 <= opening.steps < STAGE_STEP_LIMIT
+
+
+def test_order_of_questions_does_not_matter(computation: Computation) -> None:
+    fresh = Computation(*scene_of(resolve("embedded")))
+    points = [(1215, 17), (3, 5_000), (3, 40), (1215, 5_000), (0, 0)]
+    backwards = [fresh.step_hash(stage, step) for stage, step in reversed(points)]
+    stages = [fresh.run_state(stage) for stage in reversed(STAGES_TRIED)]
+    assert [computation.step_hash(stage, step) for stage, step in points] == backwards[::-1]
+    assert [computation.run_state(stage) for stage in STAGES_TRIED] == stages[::-1]
+    assert len({*backwards}) == len(points)
+
+
+def test_after_the_end_nothing_changes(computation: Computation) -> None:
+    steps = computation.opening(7).steps
+    last, before = computation.step_hash(7, steps), computation.step_hash(7, steps - 1)
+    assert last != before
+    assert computation.step_hash(7, STAGE_STEP_LIMIT) == computation.step_hash(7, steps + 1) == last
+
+
+def test_every_part_of_a_segment_has_a_length() -> None:
+    for length in (1, 2, 3, 31, 32, 33, 1216, 1 << 32):
+        for k in (2, 3, 32, 64):
+            ends = Segment(STAGES, 5, 5 + length, b"", b"", 0).boundaries(k)
+            assert ends[0] == 5
+            assert ends[-1] == 5 + length
+            assert len(ends) == min(k, length) + 1
+            assert all(low < high for low, high in pairwise(ends))
+
+
+def test_own_program_runs_in_the_machine() -> None:
+    computation = Computation(model_of(OVER_QUARTERS), b"!", 5)
+    assert computation.run_state(5).status == OK
+    assert len({computation.run_state(stage).carry_root for stage in range(6)}) == 6
+    assert computation.opening(4).final_carry == computation.run_state(5).carry_root
+
+
+def test_failed_stage_leaves_the_run_as_it_was() -> None:
+    computation = Computation(model_of(INTO_THE_MODEL), b"!", 3)
+    start = computation.run_state(0)
+    assert [computation.run_state(stage) for stage in (1, 3)] == [RunState(start.carry_root, FAILED)] * 2
+    assert computation.opening(2) == (start.carry_root, FAILED, 0, b"", bytes(32), bytes(32))
+    assert computation.result() == (start.carry_root, FAILED, b"", b"")
+
+
+def test_hashes_of_a_round_are_those_of_the_points(computation: Computation) -> None:
+    assert computation.hashes(None, [3, 9]) == [computation.run_state(3).hash(), computation.run_state(9).hash()]
+    assert computation.hashes(3, [4, 90]) == [computation.step_hash(3, 4), computation.step_hash(3, 90)]
+    assert STAGES != INSTRUCTIONS

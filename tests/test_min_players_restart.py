@@ -1,0 +1,75 @@
+"""A player that is thrown away after every move, and made anew from the image and the chain, goes on as if nothing had happened."""
+
+from typing import Any
+
+import pytest
+
+from evm_arbiter.court import Court
+from opml_min.cli.demo import scene_of
+from opml_min.cli.play import Game, play, shared_computations
+from opml_min.model.image import Image
+from opml_min.model.resolve import resolve
+from opml_min.players.chain import Decision
+from opml_min.players.challenger import Challenger
+from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Liar, Scene, Table
+from opml_min.players.cheats.tampering import lie
+from opml_min.players.cheats.values import tokens
+from opml_min.players.player import Player
+from opml_min.players.server import Server
+
+
+class ShortLived(Player):
+    """Every decision is made by somebody new, who opens the image and computes everything again."""
+
+    kind: type[Player]
+
+    def next_move(self) -> Decision:
+        return self.kind(self.name, self.address, self.chain, Image(self._image.path)).next_move()
+
+
+def short_lived(table: Table, kind: type[Player], name: str) -> Player:
+    player = table.seat(ShortLived, name)
+    player.kind = kind
+    return player
+
+
+def lying_server(challenger: type[Player] | None) -> Cheat:
+    def seats(table: Table) -> list[Player]:
+        liar = table.seat(Liar, "server", lie(table, tokens))
+        return [liar, short_lived(table, challenger, "challenger") if challenger else table.seat(Challenger, "challenger")]
+
+    return Cheat("lying-server", "", seats)
+
+
+def false_challenger(server: type[Player] | None) -> Cheat:
+    def seats(table: Table) -> list[Player]:
+        accuser = table.seat(FalseChallenger, CHALLENGER)
+        return [*table.with_server(accuser)[:1], short_lived(table, server, "server") if server else table.seat(Server, "server")]
+
+    return Cheat("false-challenger", "", seats, CHALLENGER, CHALLENGE_REJECTED)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return scene_of(resolve("embedded"))
+
+
+def told(game: Game) -> list[Any]:
+    return [(each.player, each.move.name, each.move.arguments[1:], each.refusal, each.gas_used) for each in game.history]
+
+
+@pytest.mark.parametrize(
+    ("forgetful", "steady"),
+    [(lying_server(Challenger), lying_server(None)), (false_challenger(Server), false_challenger(None))],
+    ids=["challenger", "server"],
+)
+def test_nothing_is_lost(forgetful: Cheat, steady: Cheat, scene: Scene) -> None:
+    """The same moves, to the last byte of their hashes, and the same end."""
+    court, compute = Court(), shared_computations()
+    before = court.snapshot()
+    games = []
+    for cheat in (steady, forgetful):
+        court.restore(before)
+        games.append(told(play(scene, cheat, seed=9, court=court, compute=compute).run()))
+        assert len(games[-1]) > 12
+    assert games[0] == games[1]
