@@ -13,6 +13,7 @@ from enum import IntEnum
 from attrs import frozen
 
 from opml_spec.errors import NoSuchPart, WrongCount
+from opml_spec.hashing import HASH_BYTES
 
 
 class Phase(IntEnum):
@@ -48,8 +49,8 @@ def boundary(lo: int, length: int, parts: int, j: int) -> int:
 
 
 def check_posted(segment: Segment, posted: tuple[bytes, ...], k: int) -> None:
-    """The server must post all inner boundaries, no more and no fewer."""
-    if len(posted) != part_count(segment.length, k) - 1:
+    """The server must post the hashes at all inner boundaries, no more and no fewer."""
+    if [len(each) for each in posted] != [HASH_BYTES] * (part_count(segment.length, k) - 1):
         raise WrongCount(f"{len(posted)} hashes for {segment.length} and k = {k}")
 
 
