@@ -128,6 +128,13 @@ def test_no_output_at_all(base: Dispute) -> None:
     assert finalised(base, memory, *proof_of(memory, 1)).output == bytes(32)
 
 
+def test_an_output_alone_in_memory_needs_no_sibling(base: Dispute) -> None:
+    memory = Memory().write(OUTPUT, (3).to_bytes(8, "little") + bytes(24) + b"\1" * 12)
+    output, proof = proof_of(memory, 2)
+    assert proof == bytes(5)
+    assert finalised(base, memory, output, proof).output == output
+
+
 @pytest.mark.parametrize("length", [0, 31, 33, 32 * 1024 + 1])
 def test_output_is_one_to_1024_whole_leaves(base: Dispute, length: int) -> None:
     assert refusal(base, output_memory(9, 9), bytes(length), b"") == "WRONG_OUTPUT"
