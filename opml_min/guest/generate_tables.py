@@ -1,9 +1,9 @@
 """Writes `sigmoid_table.h`: T[k] = the integer nearest to 2^30 / (1 + e^(-k/256)), k = 0 … 4096.
 
-Sixty decimal digits are far more than it takes: no 2^30·σ(k/256) lies within 10^-6 of a half, which is checked.
+Eighty decimal digits are far more than it takes: no 2^30·σ(k/256) lies within 10^-6 of a half, which is checked.
 """
 
-from decimal import ROUND_HALF_EVEN, Decimal, getcontext
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from pathlib import Path
 
 ENTRIES = 4097
@@ -21,8 +21,8 @@ def sigmoid_q30(k: int) -> int:
 
 def sigmoid_header() -> str:
     """The text of the header."""
-    getcontext().prec = 60
-    table = [sigmoid_q30(k) for k in range(ENTRIES)]
+    with localcontext(prec=80):
+        table = [sigmoid_q30(k) for k in range(ENTRIES)]
     lines = [", ".join(map(str, table[i : i + ENTRIES_PER_LINE])) for i in range(0, ENTRIES, ENTRIES_PER_LINE)]
     body = ",\n    ".join(lines)
     return (
