@@ -13,6 +13,7 @@ from opml_min.model.errors import CheckpointError
 LANES = 8  # rows of a tile
 GROUP = 32  # columns of a block
 Q8_0, Q4_0, Q4_1 = 0, 1, 2
+F32 = 3  # float arithmetic: no groups, no scales
 BLOCK_BYTES = {Q8_0: 272, Q4_0: 144, Q4_1: 160}  # of 8 rows × 32 columns
 LARGEST_WEIGHT = {Q8_0: 128, Q4_0: 8, Q4_1: 15}
 SCALE_OFFSET = {Q8_0: 256, Q4_0: 128, Q4_1: 128}
@@ -30,6 +31,8 @@ class Groups(NamedTuple):
 
 
 def matrix_bytes(form: int, rows: int, columns: int) -> int:
+    if form == F32:
+        return -(-rows // LANES) * LANES * columns * 4
     return -(-rows // LANES) * (columns // GROUP) * BLOCK_BYTES[form]
 
 
@@ -124,3 +127,20 @@ def dequantise(form: int, groups: Groups) -> NDArray[np.float32]:
     if groups.minimums is not None:
         values += groups.minimums.view(np.float16).astype(np.float32)[:, :, None]
     return values.reshape(len(values), -1)
+
+
+def pack_f32(matrix: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The bytes of a float matrix (rows, columns): tiles of 8 rows (the last one padded with zero rows), the 8 rows of a column together."""
+    rows, columns = matrix.shape
+    tiles = np.zeros((-(-rows // LANES), columns, LANES), np.float32)
+    whole = rows // LANES
+    tiles[:whole] = matrix[: whole * LANES].reshape(whole, LANES, columns).transpose(0, 2, 1)
+    if whole * LANES < rows:
+        tiles[whole, :, : rows - whole * LANES] = matrix[whole * LANES :].T
+    return tiles.reshape(-1).view(np.uint8)
+
+
+def unpack_f32(data: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float32]:
+    """The float matrix in packed bytes."""
+    tiles = data.view(np.float32).reshape(-1, columns, LANES)
+    return tiles.transpose(0, 2, 1).reshape(-1, columns)[:rows]

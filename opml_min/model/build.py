@@ -1,8 +1,9 @@
-"""From a checkpoint to an image: quantise the weights, lay everything out, write one file. The same input gives the same bytes.
+"""From a checkpoint to an image: quantise the weights, or keep the floats, lay everything out, write one file. The same input gives the
+same bytes.
 
 The program is one segment. Header, tape, tokenizer, tables and weights follow one another in a second one.
 
-*Source*: spec/README.md §3.1.
+*Source*: spec/README.md §3.1 and §7.
 """
 
 import struct
@@ -12,13 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opml_min.model.blocks import GROUP, Q8_0, Groups, matrix_bytes, pack, quantise_q8_0
+from opml_min.model.blocks import F32, GROUP, Q8_0, Groups, matrix_bytes, pack, pack_f32, quantise_q8_0
 from opml_min.model.checkpoint import Checkpoint, Floats, Layer, Shape
 from opml_min.model.errors import CheckpointError
 from opml_min.model.image import Bytes, Image, write_image
 from opml_min.model.layout import (
     ENTRY,
     FIXED,
+    FLOAT,
     HEADER,
     HEADER_WORDS,
     NO_TOKEN,
@@ -67,17 +69,39 @@ class _Pieces:
             raise CheckpointError(f"a norm weight of {np.abs(weights).max():.6g} is too large; less than {WEIGHT_LIMIT} is possible")
         return self.add(np.rint(weights.astype(np.float64) * 2**24).astype("<i4").view(np.uint8))
 
+    def rotations(self, turns: NDArray[np.float64]) -> int:
+        return self.add(np.rint(turns * 2**30).astype("<i4").reshape(-1).view(np.uint8))
 
-def rope_table(shape: Shape) -> NDArray[np.int32]:
-    """cos and sin of position·theta^(−2j/head_size) in Q30: (context, head_size/2, 2)."""
+
+class _FloatPieces(_Pieces):
+    """For float arithmetic: every weight stays what it is."""
+
+    def matrix(self, matrix: Floats) -> Matrix:
+        return Matrix(self.add(pack_f32(matrix)), F32, *matrix.shape)
+
+    def norm(self, weights: Floats) -> int:
+        return self.add(weights.astype("<f4").view(np.uint8))
+
+    def rotations(self, turns: NDArray[np.float64]) -> int:
+        return self.add(turns.astype("<f4").reshape(-1).view(np.uint8))
+
+
+def rope_turns(shape: Shape) -> NDArray[np.float64]:
+    """cos and sin of position·theta^(−2j/head_size): (context, head_size/2, 2)."""
     frequencies = shape.theta ** (-np.arange(0, shape.head_size, 2) / shape.head_size)
     angles = np.arange(shape.context)[:, None] * frequencies[None, :]
-    table: NDArray[np.int32] = np.rint(np.stack([np.cos(angles), np.sin(angles)], axis=2) * 2**30).astype("<i4")
-    return table
+    return np.stack([np.cos(angles), np.sin(angles)], axis=2)
 
 
 def build_llama(
-    checkpoint: Checkpoint, tokenizer: bytes | None, path: Path, program: bytes, *, context: int | None = None, single_phase: bool = False
+    checkpoint: Checkpoint,
+    tokenizer: bytes | None,
+    path: Path,
+    program: bytes,
+    *,
+    context: int | None = None,
+    single_phase: bool = False,
+    arithmetic: int = FIXED,
 ) -> None:
     """Writes the image of a float checkpoint.
 
@@ -93,31 +117,32 @@ def build_llama(
         Llama2cTokenizer(tokenizer, shape.vocabulary)  # refuses what does not fit
         bos, kind, stops = BOS, TOKENIZER_LLAMA2C, (BOS, EOS)
 
-    op_count = _op_count(shape)
+    op_count = _op_count(shape, arithmetic)
     tape_address = align(HEADER + 8 * HEADER_WORDS)
-    pieces = _Pieces(align(tape_address + 128 * op_count))
+    pieces = (_FloatPieces if arithmetic == FLOAT else _Pieces)(align(tape_address + 128 * op_count))
     tokenizer_address = pieces.add(tokenizer) if tokenizer is not None else 0
     weights = _place_weights(checkpoint, shape, pieces)
-    ops = llama_tape(shape, weights)
+    ops = llama_tape(shape, weights, arithmetic)
     header = Header(
         flags=SINGLE_PHASE if single_phase else 0, request_kind=TEXT, op_count=len(ops), tape_address=tape_address, context=shape.context,
         vocabulary=shape.vocabulary, stop_tokens=stops, tokenizer_address=tokenizer_address, tokenizer_length=len(tokenizer or b""),
         tokenizer_kind=kind, bos_token=bos, dim=shape.dim, hidden_dim=shape.hidden_dim, layers=shape.layers, heads=shape.heads,
-        kv_heads=shape.kv_heads, head_size=shape.head_size, arithmetic=FIXED,
+        kv_heads=shape.kv_heads, head_size=shape.head_size, arithmetic=arithmetic,
     )  # fmt: skip
     write_model(path, program, header, ops, pieces.pieces)
 
 
-def _op_count(shape: Shape) -> int:
+def _op_count(shape: Shape, arithmetic: int) -> int:
     """How many ops the tape has: it does not depend on where the weights lie."""
     nowhere = Matrix(0, Q8_0, 1, GROUP)
     layer = LayerWeights(0, nowhere, nowhere, nowhere, nowhere, 0, nowhere, nowhere, nowhere)
-    classifier = Matrix(0, Q8_0, shape.vocabulary, align(shape.dim))
-    return len(llama_tape(shape, ModelWeights(nowhere, 0, [layer] * shape.layers, 0, classifier)))
+    columns = shape.dim if arithmetic == FLOAT else align(shape.dim)
+    classifier = Matrix(0, Q8_0, shape.vocabulary, columns)
+    return len(llama_tape(shape, ModelWeights(nowhere, 0, [layer] * shape.layers, 0, classifier), arithmetic))
 
 
 def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: _Pieces) -> ModelWeights:
-    table = pieces.add(rope_table(shape).reshape(-1).view(np.uint8))
+    table = pieces.rotations(rope_turns(shape))
     embedding = pieces.matrix(checkpoint.embedding)
     layers = [_place_layer(layer, pieces) for layer in checkpoint.layers]
     final_norm = pieces.norm(checkpoint.final_norm)

@@ -4,15 +4,15 @@
 layers, heads, kv_heads, ± vocabulary, context; a negative vocabulary: the classifier has weights of its own), then float32 tensors.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opml_min.model.errors import CheckpointError
+from opml_min.model.stored import Floats, Weights
 
-Floats = NDArray[np.float32]
 LLAMA2C_HEADER_BYTES = 28
 LLAMA2C_VERSIONED_MAGIC = b"24ka"  # "ak42", llama2.c's versioned formats
 LLAMA2C_EPSILON = 1e-5
@@ -33,30 +33,31 @@ class Shape(NamedTuple):
     head_size: int
     epsilon: float = LLAMA2C_EPSILON
     theta: float = LLAMA2C_THETA
+    frequency_divisors: tuple[float, ...] = ()  # of the rotary frequencies, head_size/2 of them; none: all 1
 
 
 class Layer(NamedTuple):
     """The weights of one layer; matrices are (outputs, inputs)."""
 
     attention_norm: Floats  # (dim)
-    wq: Floats  # (heads·head_size, dim)
-    wk: Floats  # (kv_heads·head_size, dim)
-    wv: Floats  # (kv_heads·head_size, dim)
-    wo: Floats  # (dim, heads·head_size)
+    wq: Weights  # (heads·head_size, dim)
+    wk: Weights  # (kv_heads·head_size, dim)
+    wv: Weights  # (kv_heads·head_size, dim)
+    wo: Weights  # (dim, heads·head_size)
     ffn_norm: Floats  # (dim)
-    gate: Floats  # (hidden_dim, dim)
-    up: Floats  # (hidden_dim, dim)
-    down: Floats  # (dim, hidden_dim)
+    gate: Weights  # (hidden_dim, dim)
+    up: Weights  # (hidden_dim, dim)
+    down: Weights  # (dim, hidden_dim)
 
 
 class Checkpoint(NamedTuple):
     """The weights of a LLaMA. Rotary pairs are neighbours."""
 
     shape: Shape
-    embedding: Floats  # (vocabulary, dim)
-    layers: list[Layer]
+    embedding: Weights  # (vocabulary, dim)
+    layers: Sequence[Layer]
     final_norm: Floats  # (dim)
-    classifier: Floats | None  # (vocabulary, dim); None: the embedding
+    classifier: Weights | None  # (vocabulary, dim); None: the embedding
 
 
 def check_shape(shape: Shape) -> None:

@@ -9,7 +9,7 @@ from opml_min.machine import Memory
 from opml_min.model.kernels.fixed_point import sigmoid_table
 from opml_min.model.kernels.sharing import CONTROL_WORDS, STOP, Workspace, is_worth_sharing
 from opml_min.model.kernels.stages import run_stages
-from opml_min.model.layout import Header, Op, Opcode, Tape
+from opml_min.model.layout import FLOAT, Header, Op, Opcode, Tape
 
 POLL_SECONDS = 0.01  # how often a long run is looked at
 STAGES_WITHOUT_WATCH = 1000
@@ -26,6 +26,7 @@ class Engine:
         ops = [Op.from_words(words) for words in tape.tolist()]
         self._threads = threads if any(_ever_shared(op, header.context) for op in ops) else 1
         self._workspace = _workspace(ops, header.context, self._threads)
+        self._floats = np.zeros((self._threads, header.context), np.float32) if header.arithmetic == FLOAT else None
         self._enter(0, 0, False, 0, 1)  # compiles, or loads what was compiled before
 
     def run(self, first: int, end: int, *, always_drawn: bool = False, watch: Callable[[], None] = lambda: None) -> None:
@@ -51,7 +52,8 @@ class Engine:
                 worker.join()
 
     def _enter(self, first: int, end: int, always_drawn: bool, thread: int, threads: int) -> None:
-        run_stages(self._base, self._kind, self._tape, self._stop_tokens, first, end, always_drawn, self._workspace, thread, threads)
+        where, scratch = (self._base, self._kind, self._tape, self._stop_tokens), (self._workspace, self._floats)
+        run_stages(*where, first, end, always_drawn, *scratch, thread, threads)
 
 
 def _ever_shared(op: Op, context: int) -> bool:

@@ -34,6 +34,7 @@ SINGLE_PHASE = 1  # bit of the header's flags
 TEXT, BYTES = 0, 1  # request kinds
 TOKENIZER_NONE, TOKENIZER_LLAMA2C, TOKENIZER_HUGGING_FACE = 0, 1, 2
 FIXED, FLOAT = 0, 1  # arithmetics
+FLOAT_OPCODES = 32  # what the opcodes of float arithmetic begin after
 ALWAYS, WHEN_DRAWN = 0, 1  # conditions of an op
 MAX_STOP_TOKENS = 4
 RECORD_WORDS = 16
@@ -88,6 +89,8 @@ class Header(NamedTuple):
 
 
 class Opcode(IntEnum):
+    """What an op does; the same op in float arithmetic has a number that is 32 higher."""
+
     EMBED = 1
     NORM = 2
     MATMUL = 3
@@ -99,6 +102,29 @@ class Opcode(IntEnum):
     SAMPLE = 9
     INPUT = 10
     RELU = 11
+    FLOAT_EMBED = 33
+    FLOAT_NORM = 34
+    FLOAT_MATMUL = 35
+    FLOAT_ROPE = 36
+    FLOAT_CACHE = 37
+    FLOAT_ATTENTION = 38
+    FLOAT_SWIGLU = 39
+    FLOAT_ADD = 40
+    FLOAT_SAMPLE = 41
+    FLOAT_INPUT = 42
+    FLOAT_RELU = 43
+
+    @property
+    def arithmetic(self) -> int:
+        return self // FLOAT_OPCODES
+
+    @property
+    def kind(self) -> "Opcode":
+        """The op whatever its arithmetic, named as the one in fixed point."""
+        return Opcode(self % FLOAT_OPCODES)
+
+    def in_arithmetic(self, arithmetic: int) -> "Opcode":
+        return Opcode(self.kind + FLOAT_OPCODES * arithmetic)
 
 
 OPERANDS: dict[Opcode, tuple[str, ...]] = {
@@ -115,6 +141,17 @@ OPERANDS: dict[Opcode, tuple[str, ...]] = {
     Opcode.SAMPLE: ("logits", "length"),
     Opcode.INPUT: ("out", "length"),
     Opcode.RELU: ("out", "x", "length", "frac"),
+    Opcode.FLOAT_EMBED: ("out", "matrix", "columns"),
+    Opcode.FLOAT_NORM: ("out", "x", "weights", "length", "eps_bits"),
+    Opcode.FLOAT_MATMUL: ("out", "x", "matrix", "rows", "columns"),
+    Opcode.FLOAT_ROPE: ("vector", "heads", "head_size", "table"),
+    Opcode.FLOAT_CACHE: ("k", "v", "keys", "values", "kv_heads", "head_size", "context"),
+    Opcode.FLOAT_ATTENTION: ("out", "q", "keys", "values", "heads", "kv_heads", "head_size", "context", "root_bits"),
+    Opcode.FLOAT_SWIGLU: ("out", "gate", "up", "length"),
+    Opcode.FLOAT_ADD: ("x", "y", "length"),
+    Opcode.FLOAT_SAMPLE: ("logits", "length"),
+    Opcode.FLOAT_INPUT: ("out", "length"),
+    Opcode.FLOAT_RELU: ("out", "x", "length"),
 }  # fmt: skip
 
 
@@ -139,9 +176,9 @@ def align(address: int, alignment: int = ALIGNMENT) -> int:
     return -(-address // alignment) * alignment
 
 
-def activation_bytes(columns: int) -> int:
-    """The bytes of an activation: a head of 32 with the exponent, and i16 padded to whole groups of 32 columns."""
-    return 32 + 2 * align(columns)
+def activation_bytes(columns: int, arithmetic: int = FIXED) -> int:
+    """The bytes of an activation: floats; or a head of 32 with the exponent, and i16 padded to whole groups of 32 columns."""
+    return 4 * columns if arithmetic == FLOAT else 32 + 2 * align(columns)
 
 
 # ------------------------------------------------------------------------------------------------------------------- requests

@@ -152,10 +152,10 @@ class Run:
         first_position, last_position = first // op_count, (end - 1) // op_count
         for op_index in {stage % op_count for stage in range(first, min(end, first + op_count))}:
             op = self._ops[op_index]
-            if op.opcode == Opcode.CACHE:
+            if op.opcode.kind == Opcode.CACHE:
                 for begin, finish in zip(writes(op, first_position), writes(op, last_position), strict=True):
                     self.memory.mark_written(begin[0], finish[0] + finish[1] - begin[0])
-            elif op.opcode == Opcode.SAMPLE:
+            elif op.opcode.kind == Opcode.SAMPLE:
                 self.memory.mark_written(OUTPUT, 32 + 4 * int(self.memory.view(OUTPUT, 1, np.uint64)[0]))
             else:
                 for address, length in writes(op):

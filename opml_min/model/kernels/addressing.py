@@ -46,3 +46,8 @@ def uint16s(base, address, count):
 @njit
 def uint8s(base, address, count):
     return carray(_pointer(base + address), (count,), np.uint8)
+
+
+@njit
+def float32s(base, address, count):
+    return carray(_pointer(base + address), (count,), np.float32)

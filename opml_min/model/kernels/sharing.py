@@ -3,6 +3,8 @@
 The leader, thread 0, walks the tape. Where an op is worth sharing it publishes its stage in one atomic word; taking a chunk is adding 1
 to that word, which tells the taker both the stage and the chunk, so nobody can mix up two ops. A helper that the operating system has put
 to sleep holds nobody up, unless it sleeps in the middle of a chunk. What a chunk writes does not depend on who does it.
+
+`floats` is scratch of float arithmetic, f32 (threads, context), or None in fixed point: the compiler then leaves out the other arithmetic's code.
 """
 
 from typing import Any, NamedTuple
@@ -11,11 +13,14 @@ from numba import njit
 
 from opml_min.model.kernels.atomic import atomic_add, atomic_load, atomic_store, wait_a_moment
 from opml_min.model.kernels.attention import attention_head
+from opml_min.model.kernels.floats.attention import float_attention_head
+from opml_min.model.kernels.floats.matmul import float_matmul_tiles
 from opml_min.model.kernels.matmul import matmul_tiles
 from opml_min.model.kernels.tile import LANES
 from opml_min.model.layout import Opcode
 
 MATMUL, ATTENTION = int(Opcode.MATMUL), int(Opcode.ATTENTION)
+FLOAT_MATMUL, FLOAT_ATTENTION = int(Opcode.FLOAT_MATMUL), int(Opcode.FLOAT_ATTENTION)
 SHARE_FROM_WEIGHTS = 1 << 16  # multiplications of an op, below which sharing costs more than it saves
 CHUNK_WEIGHTS = 1 << 14  # of a MATMUL, at least; about 1 µs
 TAKEN, DONE, STOP, CONTROL_WORDS = 0, 8, 16, 24  # words of the control array, in different cache lines
@@ -37,40 +42,57 @@ class Workspace(NamedTuple):
 
 
 @njit
+def matrix_size(opcode, operands):
+    """Rows and columns of a MATMUL."""
+    return (operands[4], operands[5]) if opcode == MATMUL else (operands[3], operands[4])
+
+
+@njit
 def is_worth_sharing(opcode, operands, position):
-    if opcode == MATMUL:
-        return operands[4] * operands[5] >= SHARE_FROM_WEIGHTS
+    if opcode in (MATMUL, FLOAT_MATMUL):
+        rows, columns = matrix_size(opcode, operands)
+        return rows * columns >= SHARE_FROM_WEIGHTS
     if opcode == ATTENTION:
         return operands[6] * operands[8] * 2 * (position + 1) >= SHARE_FROM_WEIGHTS
+    if opcode == FLOAT_ATTENTION:
+        return operands[4] * operands[6] * 2 * (position + 1) >= SHARE_FROM_WEIGHTS
     return False
 
 
 @njit
-def tiles_a_chunk(operands):
-    return max(1, CHUNK_WEIGHTS // (LANES * operands[5]))
+def tiles_a_chunk(columns):
+    return max(1, CHUNK_WEIGHTS // (LANES * columns))
 
 
 @njit
 def chunk_count(opcode, operands):
     """Of a MATMUL some tiles, of an ATTENTION a head."""
-    if opcode == MATMUL:
-        tiles = (operands[4] + LANES - 1) // LANES
-        return (tiles + tiles_a_chunk(operands) - 1) // tiles_a_chunk(operands)
-    return operands[6]
+    if opcode in (MATMUL, FLOAT_MATMUL):
+        rows, columns = matrix_size(opcode, operands)
+        tiles = (rows + LANES - 1) // LANES
+        return (tiles + tiles_a_chunk(columns) - 1) // tiles_a_chunk(columns)
+    return operands[6] if opcode == ATTENTION else operands[4]
 
 
 @njit
-def do_chunk(base, opcode, operands, position, chunk, workspace, thread):
-    if opcode == MATMUL:
-        size = tiles_a_chunk(operands)
-        matmul_tiles(base, operands, chunk * size, (chunk + 1) * size, workspace.group_sums, workspace.sums[thread])
+def do_chunk(base, opcode, operands, position, chunk, workspace, floats, thread):
+    if floats is None:
+        if opcode == MATMUL:
+            size = tiles_a_chunk(operands[5])
+            matmul_tiles(base, operands, chunk * size, (chunk + 1) * size, workspace.group_sums, workspace.sums[thread])
+        else:
+            scores, query = workspace.scores[thread], workspace.queries[thread]
+            attention_head(base, operands, position, chunk, workspace.z, workspace.fractions, scores, query)
     else:
-        scores, query = workspace.scores[thread], workspace.queries[thread]
-        attention_head(base, operands, position, chunk, workspace.z, workspace.fractions, scores, query)
+        if opcode == FLOAT_MATMUL:
+            size = tiles_a_chunk(operands[4])
+            float_matmul_tiles(base, operands, chunk * size, (chunk + 1) * size, workspace.sums[thread])
+        else:
+            float_attention_head(base, operands, position, chunk, floats[thread])
 
 
 @njit
-def take_chunks(base, tape, workspace, thread):
+def take_chunks(base, tape, workspace, floats, thread):
     """Does chunks of the published op until none is left."""
     control = workspace.control.ctypes.data
     while True:
@@ -82,18 +104,18 @@ def take_chunks(base, tape, workspace, thread):
         opcode, operands = tape[op, 0], tape[op, 2:]
         if chunk >= chunk_count(opcode, operands):
             return
-        do_chunk(base, opcode, operands, position, chunk, workspace, thread)
+        do_chunk(base, opcode, operands, position, chunk, workspace, floats, thread)
         atomic_add(control + 8 * DONE, 1)
 
 
 @njit
-def share(base, tape, stage, workspace):
+def share(base, tape, stage, workspace, floats):
     """The leader's part: publishes the op, helps, and returns when all of it is done."""
     control = workspace.control.ctypes.data
     op = stage % len(tape)
     atomic_store(control + 8 * DONE, 0)
     atomic_store(control + 8 * TAKEN, (stage + 1) << CHUNK_BITS)
-    take_chunks(base, tape, workspace, 0)
+    take_chunks(base, tape, workspace, floats, 0)
     chunks = chunk_count(tape[op, 0], tape[op, 2:])
     times = 0
     while atomic_load(control + 8 * DONE) < chunks:
@@ -102,14 +124,14 @@ def share(base, tape, stage, workspace):
 
 
 @njit
-def help_leader(base, tape, workspace, thread):
+def help_leader(base, tape, workspace, floats, thread):
     """A helper's part: takes chunks of whatever is published until the run is over."""
     control = workspace.control.ctypes.data
     last, times = 0, 0
     while last != OVER:
         published = atomic_load(control + 8 * TAKEN) >> CHUNK_BITS
         if published != last:
-            take_chunks(base, tape, workspace, thread)
+            take_chunks(base, tape, workspace, floats, thread)
             last, times = published, 0
         else:
             times += 1
