@@ -1,5 +1,7 @@
 """Narrowing: parts tile a segment, the two ends keep their meaning, and it ends as soon as it is said to."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ def test_parts_tile_the_segment_and_none_is_empty(lo: int, length: int, k: int) 
     parts = part_count(length, k)
     ends = [boundary(lo, length, parts, j) for j in range(parts + 1)]
     assert (ends[0], ends[-1]) == (lo, lo + length)
-    sizes = {high - low for low, high in zip(ends, ends[1:], strict=False)}
+    sizes = {high - low for low, high in itertools.pairwise(ends)}
     assert sizes <= {length // parts, -(-length // parts)}
     assert min(sizes) >= 1
     assert ends[1] - lo == length // parts  # rounded down: the first part is never the longer one
@@ -55,7 +57,8 @@ def test_the_longest_way_takes_exactly_the_stated_number_of_rounds(length: int, 
         whole = max((narrow(whole, hashes, part) for part in range(len(hashes) + 1)), key=lambda part: part.length)
         rounds += 1
     assert rounds == most_rounds(length, k)
-    assert k**rounds >= length and (rounds == 0 or k ** (rounds - 1) < length)
+    assert k**rounds >= length
+    assert (rounds == 0 or k ** (rounds - 1) < length)
 
 
 @given(lengths, ks, st.data())
