@@ -16,10 +16,6 @@ class Side(Enum):
     SERVER = "server"
     CHALLENGER = "challenger"
 
-    @property
-    def opponent(self) -> "Side":
-        return Side.CHALLENGER if self is Side.SERVER else Side.SERVER
-
 
 @frozen
 class Clock:

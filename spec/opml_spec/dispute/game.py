@@ -1,6 +1,6 @@
 """A game: one claim against one challenger, until one of them has lost.
 
-`apply(game, move, now)` is the game after a move, or the error that names why it is refused. A game is phase one (narrow the stages),
+`apply(game, move, …)` is the game after a move, or the error that names why it is refused. A game is phase one (narrow the stages),
 an opening (exchange two run states for two machine states), phase two (narrow the instructions), and one instruction.
 
 *Source*: spec/README.md 6.2 and 6.3.
