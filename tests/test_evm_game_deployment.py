@@ -47,6 +47,7 @@ def smallest() -> Parameters:
 
 def test_bounds_that_hold_with_equality() -> None:
     Court(parameters=smallest())
+    Court(parameters=evolve(smallest(), server_bond_wei=smallest().challenger_bond_wei))
 
 
 @pytest.mark.parametrize("change", [
