@@ -18,7 +18,14 @@ STAGES_TRIED = (0, 2, 6, 64 * 3 + 7, 1152, 1214, 1215)
 
 @pytest.fixture(scope="module")
 def computation() -> Computation:
-    return Computation(*scene_of(resolve("embedded")))
+    return Computation(*scene_of(resolve("embedded")), device="cpu")
+
+
+def test_native_code_and_the_machine_agree(computation: Computation) -> None:
+    in_machine = Computation(*scene_of(resolve("embedded")), device="vm")
+    assert [in_machine.run_state(stage) for stage in STAGES_TRIED] == [computation.run_state(stage) for stage in STAGES_TRIED]
+    assert in_machine.run_hash() == computation.run_hash()
+    assert in_machine.result() == computation.result()
 
 
 @pytest.mark.parametrize("stage", STAGES_TRIED)

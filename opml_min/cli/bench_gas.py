@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from random import Random
 from struct import pack
+from typing import Any
 
 from evm_arbiter.court import Court
 from opml_min.cli.bench import Row
@@ -20,9 +21,8 @@ from opml_min.machine.decode import IMMEDIATE, LOAD, REGISTER, STORE
 from opml_min.machine.memory import Memory
 from opml_min.machine.merkle import ZERO
 from opml_min.model.check import writes
-from opml_min.model.image import Bytes, Image, write_image
+from opml_min.model.image import Image, write_image
 from opml_min.model.layout import ENTRY, OPERANDS, STATE, Op
-from opml_min.model.program import shipped_program
 from opml_min.model.resolve import DEFAULT_MODEL, resolve
 from opml_min.model.run import Run
 from opml_min.players.chain import INSTRUCTIONS, STAGES
@@ -113,8 +113,8 @@ def worst_scene(scene: Scene) -> Scene:
     text = pack(f"<{len(program)}I", *program)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "worst.opml"
-        segments: list[tuple[int, list[bytes | Bytes]]] = [(segment.address, [segment.data]) for segment in scene.image.segments]
-        write_image(path, [(ENTRY, [text + shipped_program()[len(text) :]]), *segments[1:], (STATE, [state])])
+        others: list[tuple[int, Any]] = [(segment.address, [segment.data]) for segment in scene.image.segments[1:]]
+        write_image(path, [(ENTRY, [text + scene.image.program[len(text) :]]), *others, (STATE, [state])])
         return Scene(Image(path), scene.request, 1)
 
 

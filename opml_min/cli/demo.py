@@ -31,7 +31,7 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--stage", type=word, metavar="N", help="where to cheat, if the kind leaves a choice")
     parser.add_argument("--who", choices=("server", "challenger"), help="who cheats at random (default: either)")
     parser.add_argument("--seed", type=word, metavar="N", help="the same seed plays the same game")
-    parser.add_argument("--arithmetic", choices=("fixed", "float"), default="fixed", help="of an image that is built from a source file")
+    parser.add_argument("--arithmetic", choices=("fixed", "float"), help="default: an image's own, and fixed for a source file")
     add_json(parser)
     parser.set_defaults(execute=execute)
 
@@ -51,8 +51,10 @@ def execute(options: argparse.Namespace) -> int:
         print_json({"seed": seed, "seconds": seconds, **summary(game)})
     else:
         story.end(game, seconds)
-        stage = "" if options.stage is None else f" --stage {options.stage}"
-        print(f"The same again: opml demo --cheat {game.cheat.name}{stage} --seed {seed}")
+        chosen = f" --model {options.model}" * (options.model != DEFAULT_MODEL)
+        chosen += "" if options.arithmetic is None else f" --arithmetic {options.arithmetic}"
+        chosen += "" if options.stage is None else f" --stage {options.stage}"
+        print(f"The same again: opml demo{chosen} --cheat {game.cheat.name} --seed {seed}")
     return 0 if game.honest_side_won() and game.money_adds_up() else 1
 
 

@@ -29,13 +29,22 @@ def digest_of_sources(*paths: Path) -> bytes:
     return digest.digest()
 
 
+def kernel_folder() -> Path:
+    return cache_folder() / "kernels" / digest_of_sources(*KERNEL_SOURCES).hex()[:16]
+
+
+def are_kernels_compiled() -> bool:
+    """Whether native code can begin at once; compiling it takes a quarter of a minute."""
+    return any(kernel_folder().rglob("*.nbc"))
+
+
 def compiled(function: Callable[..., None]) -> Any:
     """The function as native code, compiled on the first call and kept in a folder named after the source of all kernels.
 
     (numba by itself looks only at the file of the function, not at those of the functions that it calls.)"""
     config: Any = numba.config  # its attributes come and go at run time
     before = config.CACHE_DIR
-    config.CACHE_DIR = str(cache_folder() / "kernels" / digest_of_sources(*KERNEL_SOURCES).hex()[:16])
+    config.CACHE_DIR = str(kernel_folder())
     try:
         return njit(cache=True, nogil=True)(function)
     except RuntimeError:  # there is no place that can be written

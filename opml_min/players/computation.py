@@ -3,7 +3,8 @@ after any number of steps.
 
 Everything follows from image and request, so nothing here is worth keeping when a player ends. While it lives, points of the run that a
 round asked about are checkpoints for the next one: all hashes of a round come from one pass that starts at the segment's lower end.
-Stages are computed natively if the image's program is the shipped one, and in the machine otherwise.
+Stages are computed natively if the image's program is the shipped one, and in the machine otherwise; so is a short run as long as the
+native code is not compiled, which would take longer.
 
 *Source*: spec/README.md, 1.5, 2, 6.3 and 6.6.
 """
@@ -17,15 +18,18 @@ from opml_min.machine import HALTED, MODEL, SCRATCH, STATE, Machine, Snapshot
 from opml_min.machine.keccak import keccak256
 from opml_min.machine.merkle import HEIGHT, ZERO
 from opml_min.machine.witness import encode_access
+from opml_min.model.cache import are_kernels_compiled
+from opml_min.model.check import steps_bound
 from opml_min.model.errors import CheckFailed
 from opml_min.model.image import Image
 from opml_min.model.layout import OUTPUT, STAGE_STEP_LIMIT
-from opml_min.model.run import FAILED, OK, Run, RunSnapshot, RunState
+from opml_min.model.run import FAILED, OK, Device, Run, RunSnapshot, RunState
 
 CARRY_HEIGHT = HEIGHT - 1
 MOST_READABLE = 4096  # a larger count reads out as UNREADABLE
 LEAF_TOKENS = 8
 NO_HASH = bytes(32)
+SHORT_RUN_STEPS = 1 << 34  # by the loader's bound, of which a run takes a tenth: half a second in the machine
 
 
 class Opening(NamedTuple):
@@ -51,10 +55,10 @@ class Result(NamedTuple):
 class Computation:
     """One request on one model."""
 
-    def __init__(self, image: Image, request: bytes, stage_count: int) -> None:
+    def __init__(self, image: Image, request: bytes, stage_count: int, device: Device | None = None) -> None:
         self.image, self.request, self.stage_count = image, request, stage_count
         try:
-            self._run = Run(image, request, stages=stage_count)
+            self._run = Run(image, request, stages=stage_count, device=device or quickest_device(image, stage_count))
         except CheckFailed:
             self._run = Run(image, request, stages=stage_count, device="vm")
         self.model_root, self.state_root = self._run.model_root, self._run.memory.quarter_root(STATE)
@@ -152,6 +156,15 @@ class Computation:
         """The output."""
         self._go_to(self.stage_count)
         return self._run.tokens()
+
+
+def quickest_device(image: Image, stage_count: int) -> Device:
+    """The machine, if it is done before native code is compiled."""
+    if are_kernels_compiled():
+        return "cpu"
+    header = image.header
+    positions = header.context if header.single_phase else -(-stage_count // header.op_count)
+    return "vm" if steps_bound(image) * positions < SHORT_RUN_STEPS else "cpu"
 
 
 def stage_result(start: RunState, machine: Machine, stages: int) -> RunSnapshot:

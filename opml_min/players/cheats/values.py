@@ -8,7 +8,7 @@ import numpy as np
 from opml_min.machine import HALTED, Machine
 from opml_min.machine.decode import BRANCH, IMMEDIATE, LOAD, REGISTER, Instruction
 from opml_min.machine.state import Status
-from opml_min.model.blocks import BLOCK_BYTES, SCALE_OFFSET, matrix_bytes
+from opml_min.model.blocks import BLOCK_BYTES, F32, SCALE_OFFSET, matrix_bytes
 from opml_min.model.check import writes
 from opml_min.model.layout import OPERANDS, OUTPUT, REQUEST, STATE, TEXT, Op, Opcode
 from opml_min.players.cheats.cheat import Cheat, Liar, Scene, Table
@@ -16,7 +16,7 @@ from opml_min.players.cheats.tampering import NoSuchLie, Plan, Tampering, lie, n
 from opml_min.players.computation import Computation
 from opml_min.players.player import Player
 
-WEIGHT_BITS_KEPT = 0xF0  # of each byte of a weight: what a server saves that rounds them to four bits
+WEIGHT_BITS_KEPT = 0xF0  # of each byte of integer weights, and of the lower two bytes of a float
 BEYOND = STATE + (1 << 37)
 """No op writes there, so what is there stays there."""
 TRIES_BEFORE_ANYWHERE = 100
@@ -30,12 +30,13 @@ def stage_and_op(honest: Computation, random: Random, stage: int | None, *kinds:
     """A stage, an op that it computes and the position; None if the stage does not compute an op of these kinds."""
     header, tape = honest.image.header, honest.image.tape.tolist()
     if header.single_phase:
-        computed = random.randrange(len(tape) * (header.context if header.request_kind == TEXT else 1))
+        prompt_length, new_tokens = (int.from_bytes(honest.request[at : at + 4], "little") for at in (0, 4))
+        computed = random.randrange(len(tape) * (prompt_length + new_tokens - 1 if header.request_kind == TEXT else 1))
         stage = 0
     else:
         stage = computed = random.randrange(honest.stage_count) if stage is None else stage
     words = tape[computed % len(tape)]
-    if words[0] not in OPERANDS or (kinds and words[0] not in kinds):
+    if words[0] not in OPERANDS or (kinds and Opcode(words[0]).kind not in kinds):
         return None
     return stage, Op.from_words(words), computed // len(tape)
 
@@ -146,10 +147,11 @@ class OtherWeights(Computation):
         super().__init__(*scene)
         self._first_stage = first_stage
         o = op.operands
-        self._address, length = o["matrix"], matrix_bytes(o["format"], o["rows"], o["columns"])
+        form = o.get("format", F32)
+        self._address, length = o["matrix"], matrix_bytes(form, o["rows"], o["columns"])
         self._true = self._run.memory.read(self._address, length)
-        blocks = np.frombuffer(self._true, np.uint8).reshape(-1, BLOCK_BYTES[o["format"]]).copy()
-        blocks[:, : SCALE_OFFSET[o["format"]]] &= WEIGHT_BITS_KEPT
+        blocks = np.frombuffer(self._true, np.uint8).reshape(-1, BLOCK_BYTES.get(form, 4)).copy()
+        blocks[:, : SCALE_OFFSET.get(form, 2)] &= WEIGHT_BITS_KEPT
         self._rounded = blocks.tobytes()
 
     def _use(self, weights: bytes) -> None:
