@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from min_guest import memory_with_elf
 
 from opml_min.guest import build
-from opml_min.machine import HALTED, Machine, Memory
+from opml_min.machine import HALTED, Machine
 
 Bits = npt.NDArray[np.uint32]
 
@@ -63,13 +64,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     source.write_text(PROGRAM)
     files: list[Path] = [build.FOLDER / "program.S", source, build.FOLDER / "binary32.c"]
     build.compile_elf(files, build.FOLDER / "program.ld", elf_file, [f"-I{build.FOLDER}"])
-    elf, memory = elf_file.read_bytes(), Memory()
-    table_offset, count = struct.unpack_from("<Q", elf, 32)[0], struct.unpack_from("<H", elf, 56)[0]
-    for k in range(count):
-        kind, _, offset, address, _, size, _, _ = struct.unpack_from("<IIQQQQQQ", elf, table_offset + 56 * k)
-        if kind == 1 and size:  # PT_LOAD
-            memory.write(address, elf[offset : offset + size])
-    return Machine(memory)
+    return Machine(memory_with_elf(elf_file.read_bytes()))
 
 
 def run(machine: Machine, operation: str, arguments: npt.NDArray[np.generic], count: int) -> npt.NDArray[np.int64]:

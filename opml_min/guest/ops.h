@@ -1,4 +1,4 @@
-/* The ops of the tape (spec/README.md 5): each takes its operands as they lie in the record, and the position. */
+/* The ops of the tape (spec/README.md 5 and 7): each takes its operands as they lie in the record, and the position. */
 #ifndef OPS_H
 #define OPS_H
 
@@ -15,5 +15,17 @@ void add(const void *operands, uint64_t position);
 void sample(const void *operands, uint64_t position);
 void input(const void *operands, uint64_t position);
 void relu(const void *operands, uint64_t position);
+
+void float_embed(const void *operands, uint64_t position);
+void float_norm(const void *operands, uint64_t position);
+void float_matmul(const void *operands, uint64_t position);
+void float_rope(const void *operands, uint64_t position);
+void float_cache(const void *operands, uint64_t position);
+void float_attention(const void *operands, uint64_t position);
+void float_swiglu(const void *operands, uint64_t position);
+void float_add(const void *operands, uint64_t position);
+void float_sample(const void *operands, uint64_t position);
+void float_input(const void *operands, uint64_t position);
+void float_relu(const void *operands, uint64_t position);
 
 #endif

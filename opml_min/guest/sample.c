@@ -1,7 +1,9 @@
-/* SAMPLE: the next token, the most likely one or one drawn with the request's temperature and seed. */
+/* SAMPLE in both arithmetics: the next token, the most likely one or one drawn with the request's temperature and seed. */
 #include "fixed.h"
+#include "float_elementary.h"
 #include "ops.h"
 #include "request.h"
+#include "work.h"
 
 struct sample_operands {
     const int32_t *logits_q12;
@@ -53,6 +55,9 @@ static uint64_t draw(const int32_t *logits, uint64_t length, uint64_t temperatur
     return j;
 }
 
+/* 0 for the most likely token. */
+static uint64_t temperature_q16(void) { return HEADER->request_kind == REQUEST_TEXT ? REQUEST->text.temperature_q16 : 0; }
+
 static int is_stop_token(uint64_t token)
 {
     for (uint64_t k = 0; k < HEADER->stop_token_count; k++)
@@ -61,16 +66,67 @@ static int is_stop_token(uint64_t token)
     return 0;
 }
 
-void sample(const void *operands, uint64_t position)
+static void put(uint64_t token, uint64_t position)
 {
-    const struct sample_operands *o = operands;
-    int is_text = HEADER->request_kind == REQUEST_TEXT;
-    uint64_t temperature = is_text ? REQUEST->text.temperature_q16 : 0;
-    uint64_t token = temperature ? draw(o->logits_q12, o->length, temperature, random_bits(REQUEST->text.seed, position))
-                                 : argmax(o->logits_q12, o->length);
     uint64_t index = position - (prompt_length() - 1);
 
     OUTPUT->tokens[index] = token;
     OUTPUT->count = index + 1;
-    OUTPUT->done = !is_text || is_stop_token(token);
+    OUTPUT->done = HEADER->request_kind != REQUEST_TEXT || is_stop_token(token);
+}
+
+void sample(const void *operands, uint64_t position)
+{
+    const struct sample_operands *o = operands;
+    uint64_t temperature = temperature_q16();
+
+    put(temperature ? draw(o->logits_q12, o->length, temperature, random_bits(REQUEST->text.seed, position))
+                    : argmax(o->logits_q12, o->length),
+        position);
+}
+
+struct float_sample_operands {
+    const f32 *logits;
+    uint64_t length;
+};
+
+/* The largest logit's index if all others are below it or NaNs; 0 if the first is a NaN. */
+static uint64_t float_argmax(const f32 *logits, uint64_t length)
+{
+    uint64_t best = 0;
+
+    for (uint64_t j = 1; j < length; j++)
+        if (f32_less(logits[best], logits[j]))
+            best = j;
+    return best;
+}
+
+/* As draw, with likelihoods e^((logit - largest) / temperature) in Q24; the most likely one if all are 0. */
+static uint64_t float_draw(const f32 *logits, uint64_t length, uint64_t temperature_q16, uint64_t random)
+{
+    uint64_t best = float_argmax(logits, length), whole = 0, sum = 0, j = 0;
+    f32 temperature = f32_mul(f32_from_i64(temperature_q16), f32_power_of_two(-16));
+    int64_t *likelihoods = WORK_VALUES;
+
+    for (uint64_t i = 0; i < length; i++) {
+        f32 likelihood = f32_exp(f32_div(f32_sub(logits[i], logits[best]), temperature));
+        likelihoods[i] = f32_to_i64(f32_mul(likelihood, f32_power_of_two(24)));
+        whole += likelihoods[i];
+    }
+    if (whole == 0)
+        return best;
+    uint64_t threshold = (unsigned __int128)random * whole >> 64;
+    while ((sum += likelihoods[j]) <= threshold)
+        j++;
+    return j;
+}
+
+void float_sample(const void *operands, uint64_t position)
+{
+    const struct float_sample_operands *o = operands;
+    uint64_t temperature = temperature_q16();
+
+    put(temperature ? float_draw(o->logits, o->length, temperature, random_bits(REQUEST->text.seed, position))
+                    : float_argmax(o->logits, o->length),
+        position);
 }

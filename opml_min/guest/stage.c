@@ -22,6 +22,17 @@ static int compute(const struct op_record *op, uint64_t position)
     case SAMPLE:    sample(op->operands, position); break;
     case INPUT:     input(op->operands, position); break;
     case RELU:      relu(op->operands, position); break;
+    case FLOAT_EMBED:     float_embed(op->operands, position); break;
+    case FLOAT_NORM:      float_norm(op->operands, position); break;
+    case FLOAT_MATMUL:    float_matmul(op->operands, position); break;
+    case FLOAT_ROPE:      float_rope(op->operands, position); break;
+    case FLOAT_CACHE:     float_cache(op->operands, position); break;
+    case FLOAT_ATTENTION: float_attention(op->operands, position); break;
+    case FLOAT_SWIGLU:    float_swiglu(op->operands, position); break;
+    case FLOAT_ADD:       float_add(op->operands, position); break;
+    case FLOAT_SAMPLE:    float_sample(op->operands, position); break;
+    case FLOAT_INPUT:     float_input(op->operands, position); break;
+    case FLOAT_RELU:      float_relu(op->operands, position); break;
     default:        return UNKNOWN_OPCODE;
     }
     return OK;

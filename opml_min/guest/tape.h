@@ -23,6 +23,8 @@ enum { ALWAYS = 0, WHERE_A_TOKEN_IS_DRAWN = 1 };
 
 enum opcode {
     EMBED = 1, NORM = 2, MATMUL = 3, ROPE = 4, CACHE = 5, ATTENTION = 6, SWIGLU = 7, ADD = 8, SAMPLE = 9, INPUT = 10, RELU = 11,
+    FLOAT_EMBED = 33, FLOAT_NORM = 34, FLOAT_MATMUL = 35, FLOAT_ROPE = 36, FLOAT_CACHE = 37, FLOAT_ATTENTION = 38, FLOAT_SWIGLU = 39,
+    FLOAT_ADD = 40, FLOAT_SAMPLE = 41, FLOAT_INPUT = 42, FLOAT_RELU = 43,
 };
 
 /* A block is 8 rows by 32 columns of a matrix. */

@@ -2,7 +2,7 @@
 #ifndef WORK_H
 #define WORK_H
 
-#include <stdint.h>
+#include "binary32.h"
 
 #define WORK_VALUES      ((int64_t *)0x100000000)
 #define WORK_SCORES      ((int64_t *)0x200000000)
@@ -10,5 +10,7 @@
 #define WORK_QUERY       ((int16_t *)0x400000000)
 #define WORK_HEAD        ((int64_t *)0x600000000)
 #define WORK_GROUP_SUMS  ((int64_t *)0x500000000)
+#define WORK_FACTORS     ((void *)0x700000000)  /* dot.c */
+#define WORK_FLOATS      ((f32 *)0x800000000)
 
 #endif
