@@ -4,7 +4,7 @@ The leader, thread 0, walks the tape. Where an op is worth sharing it publishes 
 to that word, which tells the taker both the stage and the chunk, so nobody can mix up two ops. A helper that the operating system has put
 to sleep holds nobody up, unless it sleeps in the middle of a chunk. What a chunk writes does not depend on who does it.
 
-`floats` is scratch of float arithmetic, f32 (threads, context), or None in fixed point: the compiler then leaves out the other arithmetic's code.
+`floats` is scratch of float arithmetic, f32 (threads, context), or None in fixed point: the other arithmetic's code is then left out.
 """
 
 from typing import Any, NamedTuple
@@ -42,16 +42,11 @@ class Workspace(NamedTuple):
 
 
 @njit
-def matrix_size(opcode, operands):
-    """Rows and columns of a MATMUL."""
-    return (operands[4], operands[5]) if opcode == MATMUL else (operands[3], operands[4])
-
-
-@njit
 def is_worth_sharing(opcode, operands, position):
-    if opcode in (MATMUL, FLOAT_MATMUL):
-        rows, columns = matrix_size(opcode, operands)
-        return rows * columns >= SHARE_FROM_WEIGHTS
+    if opcode == MATMUL:
+        return operands[4] * operands[5] >= SHARE_FROM_WEIGHTS
+    if opcode == FLOAT_MATMUL:
+        return operands[3] * operands[4] >= SHARE_FROM_WEIGHTS
     if opcode == ATTENTION:
         return operands[6] * operands[8] * 2 * (position + 1) >= SHARE_FROM_WEIGHTS
     if opcode == FLOAT_ATTENTION:
@@ -67,11 +62,11 @@ def tiles_a_chunk(columns):
 @njit
 def chunk_count(opcode, operands):
     """Of a MATMUL some tiles, of an ATTENTION a head."""
-    if opcode in (MATMUL, FLOAT_MATMUL):
-        rows, columns = matrix_size(opcode, operands)
-        tiles = (rows + LANES - 1) // LANES
-        return (tiles + tiles_a_chunk(columns) - 1) // tiles_a_chunk(columns)
-    return operands[6] if opcode == ATTENTION else operands[4]
+    if opcode in (ATTENTION, FLOAT_ATTENTION):
+        return operands[6] if opcode == ATTENTION else operands[4]
+    rows, columns = (operands[4], operands[5]) if opcode == MATMUL else (operands[3], operands[4])
+    tiles = (rows + LANES - 1) // LANES
+    return (tiles + tiles_a_chunk(columns) - 1) // tiles_a_chunk(columns)
 
 
 @njit

@@ -62,17 +62,15 @@ def heavy_op(base, tape, stage, position, workspace, floats, threads):
     """A MATMUL or an ATTENTION, shared if that pays."""
     op = stage % len(tape)
     opcode, operands = tape[op, 0], tape[op, 2:]
-    if floats is None:
-        if opcode == MATMUL:
-            sum_groups(base, operands, workspace.group_sums)
+    if floats is None and opcode == MATMUL:
+        sum_groups(base, operands, workspace.group_sums)
     if threads > 1 and is_worth_sharing(opcode, operands, position):
         share(base, tape, stage, workspace, floats)
     else:
         for chunk in range(chunk_count(opcode, operands)):
             do_chunk(base, opcode, operands, position, chunk, workspace, floats, 0)
-    if floats is None:
-        if opcode == ATTENTION:
-            attention_output(base, operands, workspace.z, workspace.fractions)
+    if floats is None and opcode == ATTENTION:
+        attention_output(base, operands, workspace.z, workspace.fractions)
 
 
 @njit
