@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
-from opml_min.model.resolve import DEFAULT_MODEL, Model, resolve
+from opml_min.model.resolve import ARITHMETICS, DEFAULT_MODEL, Model, resolve
 
 DEVICES = ("cpu", "vm")
 Subparsers = Any  # argparse's type for it is private
@@ -27,6 +27,10 @@ def add_model(parser: argparse.ArgumentParser, *, optional: bool = True) -> None
     else:
         parser.add_argument("model", metavar="MODEL", help=what)
     parser.add_argument("--tokenizer", type=Path, help="the tokenizer of a source file (default: tok*.bin beside it)")
+
+
+def add_arithmetic(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--arithmetic", choices=ARITHMETICS, help="default: an image's own, and fixed for a source file")
 
 
 def add_execution(parser: argparse.ArgumentParser) -> None:
@@ -60,4 +64,4 @@ def word(text: str) -> int:
 
 
 def chosen_model(options: argparse.Namespace) -> Model:
-    return resolve(options.model, options.tokenizer)
+    return resolve(options.model, options.tokenizer, getattr(options, "arithmetic", None))

@@ -13,7 +13,8 @@ from opml_min.cli.evidence import evidence
 from opml_min.cli.output import print_json
 from opml_min.cli.play import Game, Observer, play, silently
 from opml_min.cli.story import Story
-from opml_min.model.layout import NO_TOKEN, TEXT, TextRequest, stage_count
+from opml_min.model.chat import prompt_tokens
+from opml_min.model.layout import TEXT, TextRequest, stage_count
 from opml_min.model.resolve import DEFAULT_MODEL, Model
 from opml_min.players.cheats import CHEATS, NONE
 from opml_min.players.cheats.cheat import Cheat, Scene
@@ -106,8 +107,7 @@ def scene_of(model: Model) -> Scene:
     if header.request_kind != TEXT:
         request = Random(0).randbytes(header.context)
     else:
-        beginning = [header.bos_token] if header.bos_token != NO_TOKEN else []
-        prompt = beginning + (model.tokenizer.encode(PROMPT) if model.tokenizer is not None else [0] * (not beginning))
+        prompt = prompt_tokens(model.image, model.tokenizer, PROMPT, raw=True) if model.tokenizer is not None else [0]
         prompt = prompt[: max(header.context - 1, 1)]
         request = TextRequest(tuple(prompt), min(NEW_TOKENS, header.context - len(prompt))).pack()
     return Scene(model.image, request, stage_count(header, request))

@@ -4,10 +4,10 @@ import argparse
 import time
 from pathlib import Path
 
-from opml_min.cli.arguments import Subparsers, add_json, add_model, available_threads, chosen_model, positive
+from opml_min.cli.arguments import Subparsers, add_arithmetic, add_json, add_model, available_threads, chosen_model, positive
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, print_json
-from opml_min.model.layout import NO_TOKEN, TEXT
+from opml_min.model.layout import TEXT
 from opml_min.model.perplexity import evaluate
 
 DEFAULT_WINDOW = 512
@@ -22,6 +22,7 @@ def register(subparsers: Subparsers) -> None:
         "--window", type=positive, default=None, metavar="N", help=f"default: {DEFAULT_WINDOW}, or the context if that is less"
     )
     parser.add_argument("--threads", type=positive, default=available_threads())
+    add_arithmetic(parser)
     add_json(parser)
     parser.set_defaults(execute=execute)
 
@@ -38,7 +39,7 @@ def execute(options: argparse.Namespace) -> int:
         raise InputError(f"{options.model} has no tokenizer")
     if options.max_tokens:
         text = text[: options.max_tokens * model.tokenizer.longest_piece + 1000]  # more than enough
-    tokens = ([header.bos_token] if header.bos_token != NO_TOKEN else []) + model.tokenizer.encode(text)
+    tokens = model.tokenizer.prompt(text)
     tokens = tokens[: options.max_tokens]
     window = options.window or min(DEFAULT_WINDOW, header.context)
     progress = Progress("tokens", len(tokens))

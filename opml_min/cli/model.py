@@ -11,18 +11,19 @@ from opml_min.machine import MODEL, STATE, Memory
 from opml_min.model.errors import CheckpointError
 from opml_min.model.image import Image
 from opml_min.model.layout import OPERANDS, Opcode
-from opml_min.model.resolve import build_source, tokenizer_beside
+from opml_min.model.resolve import ARITHMETICS, build_source
+from opml_min.model.sources import tokenizer_beside
 
 
 def register(subparsers: Subparsers) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser("model", help="build or show an image")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     build: argparse.ArgumentParser = actions.add_parser("build", help="build an image from a source file")
-    build.add_argument("source", type=Path, metavar="SOURCE", help="a float32 checkpoint of llama2.c (.bin)")
+    build.add_argument("source", type=Path, metavar="SOURCE", help="a GGUF file, a Hugging Face folder, or a checkpoint of llama2.c")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="IMAGE")
     build.add_argument("--tokenizer", type=Path, help="default: tok*.bin beside the source")
     build.add_argument("--context", type=positive, metavar="N", help="fewer positions than the source has")
-    build.add_argument("--arithmetic", choices=("fixed", "float"), default="fixed")
+    build.add_argument("--arithmetic", choices=ARITHMETICS, default=ARITHMETICS[0])
     build.add_argument("--single-phase", action="store_true", help="the whole run is one stage")
     add_json(build)
     build.set_defaults(execute=execute_build)
@@ -34,12 +35,11 @@ def register(subparsers: Subparsers) -> None:
 
 
 def execute_build(options: argparse.Namespace) -> int:
-    if options.arithmetic == "float":
-        raise CheckpointError("float arithmetic is not supported yet")
-    if not options.source.is_file():
-        raise CheckpointError(f"there is no file {options.source}")
+    if not options.source.exists():
+        raise CheckpointError(f"there is no file or folder {options.source}")
     tokenizer = options.tokenizer or tokenizer_beside(options.source)
-    build_source(options.source, tokenizer, options.output, context=options.context, single_phase=options.single_phase)
+    how = {"context": options.context, "single_phase": options.single_phase, "arithmetic": options.arithmetic}
+    build_source(options.source, tokenizer, options.output, **how)
     _print_description(Image(options.output), options.json)
     return 0
 
@@ -63,7 +63,7 @@ def _print_description(image: Image, as_json: bool) -> None:
             for name in ("dim", "hidden_dim", "layers", "heads", "kv_heads", "head_size", "vocabulary", "context")
         },
         "single_phase": header.single_phase,
-        "arithmetic": ("fixed", "float")[header.arithmetic] if header.arithmetic < 2 else header.arithmetic,
+        "arithmetic": ARITHMETICS[header.arithmetic] if header.arithmetic < len(ARITHMETICS) else header.arithmetic,
         "tape": dict(ops),
         "segments": [{"address": hex(segment.address), "bytes": len(segment.data)} for segment in image.segments],
     }

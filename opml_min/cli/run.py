@@ -7,15 +7,16 @@ import sys
 import time
 from pathlib import Path
 
-from opml_min.cli.arguments import Subparsers, add_execution, add_json, add_model, chosen_model, positive, word
+from opml_min.cli.arguments import Subparsers, add_arithmetic, add_execution, add_json, add_model, chosen_model, positive, word
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
+from opml_min.model.chat import prompt_tokens
 from opml_min.model.image import check_writable
-from opml_min.model.layout import NO_TOKEN, TEXT, TextRequest
+from opml_min.model.layout import TEXT, TextRequest
 from opml_min.model.resolve import Model
 from opml_min.model.run import OK, Run
 from opml_min.model.saved import save
-from opml_min.model.tokenizer import Llama2cTokenizer
+from opml_min.model.source import Tokenizer
 
 DEFAULT_NEW_TOKENS = 128
 
@@ -29,7 +30,7 @@ def register(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 (the default) takes the most likely token")
     parser.add_argument("--seed", type=word, default=0, help="of the sampling")
-    parser.add_argument("--arithmetic", choices=("fixed", "float"), default="fixed", help="of an image that is built from a source file")
+    add_arithmetic(parser)
     parser.add_argument("--raw", action="store_true", help="no chat template")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write what `opml verify` needs")
     add_execution(parser)
@@ -41,8 +42,6 @@ def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     if options.save is not None:
         check_writable(options.save)
-    if options.arithmetic == "float":
-        raise InputError("float arithmetic is not supported yet")
     model = chosen_model(options)
     tokenizer = model.tokenizer
     if tokenizer is None or model.image.header.request_kind != TEXT:
@@ -58,7 +57,7 @@ def execute(options: argparse.Namespace) -> int:
     run_hash, model_root = run.run_hash(), run.model_root
     seconds = time.perf_counter() - start
     if options.save is not None:
-        save(options.save, run, options.model, model.tokenizer_path)
+        save(options.save, run, options.model, model)
     decoded = len(tokens) - 1
     speed = decoded / timing.decode_seconds if decoded else 1 / timing.prefill_seconds
     if options.json:
@@ -82,11 +81,10 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-def text_request(model: Model, tokenizer: Llama2cTokenizer, options: argparse.Namespace) -> TextRequest:
+def text_request(model: Model, tokenizer: Tokenizer, options: argparse.Namespace) -> TextRequest:
     """The request that the options ask for."""
     header = model.image.header
-    beginning = [header.bos_token] if header.bos_token != NO_TOKEN else []
-    prompt = tuple(beginning + tokenizer.encode(options.prompt))
+    prompt = tuple(prompt_tokens(model.image, tokenizer, options.prompt, raw=options.raw))
     new_tokens = options.max_tokens or max(1, min(DEFAULT_NEW_TOKENS, header.context - len(prompt)))
     if not math.isfinite(options.temperature) or not 0 <= options.temperature <= 64:
         raise InputError("the temperature must be 0 or from 1/64 to 64")
@@ -96,7 +94,7 @@ def text_request(model: Model, tokenizer: Llama2cTokenizer, options: argparse.Na
 class _Stream:
     """Shows the text while it comes out, or a progress bar if it is not shown."""
 
-    def __init__(self, run: Run, tokenizer: Llama2cTokenizer, request: TextRequest, *, shown: bool) -> None:
+    def __init__(self, run: Run, tokenizer: Tokenizer, request: TextRequest, *, shown: bool) -> None:
         self._run, self._tokenizer, self._shown = run, tokenizer, shown
         self._previous, self._done = request.prompt[-1], 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")

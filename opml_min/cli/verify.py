@@ -24,7 +24,7 @@ def register(subparsers: Subparsers) -> None:
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     saved = load(options.file)
-    model = resolve(options.model or saved.model, options.tokenizer or saved.tokenizer)
+    model = resolve(options.model or saved.model, options.tokenizer or saved.tokenizer, saved.arithmetic)
     run = Run(model.image, saved.request, stages=saved.stages, device=options.device, threads=options.threads)
     if run.model_root != saved.model_root:
         raise RunOfAnotherModel(f"{options.file} is a run of another model: its root is {hexadecimal(saved.model_root)}")

@@ -36,11 +36,11 @@ def matrix_bytes(form: int, rows: int, columns: int) -> int:
     return -(-rows // LANES) * (columns // GROUP) * BLOCK_BYTES[form]
 
 
-def quantise_q8_0(matrix: NDArray[np.float32]) -> Groups:
+def quantise_q8_0(matrix: NDArray[np.float32], *, restore: bool = True) -> Groups:
     """Q8_0 of a float matrix (rows, columns), columns padded with zeros to whole groups.
 
-    Weights that some Q8_0 group already represents come back exactly; the others are rounded as ggml does:
-    d = max|x|/127, q = round(x/d)."""
+    Weights are rounded as ggml does: d = max|x|/127, q = round(x/d). restore: those that some Q8_0 group already represents come
+    back exactly, which is slow where weights are short (bfloat16) for another reason."""
     rows, columns = matrix.shape
     x = np.zeros((rows, -(-columns // GROUP), GROUP), np.float32)
     x.reshape(rows, -1)[:, :columns] = matrix
@@ -55,8 +55,26 @@ def quantise_q8_0(matrix: NDArray[np.float32]) -> Groups:
         scaled = np.where(np.isfinite(scaled), scaled, 0)  # 1/d overflows where d is far below the smallest half
     weights = (np.sign(scaled) * np.floor(np.abs(scaled) + np.float32(0.5))).astype(np.int8)
     scales = d.astype(np.float16)
-    _restore_exact_groups(x, weights, scales)
+    if restore:
+        _restore_exact_groups(x, weights, scales)
     return Groups(weights, scales.view(np.uint16))
+
+
+def problem_of_scales(form: int, scales: Halfs, minimums: Halfs | None) -> str | None:
+    """Why the kernels could not multiply by a matrix of such halfs (rows, groups): a sum must fit 62 bits. None if they can."""
+    sizes = np.abs(scales.view(np.float16).astype(np.float64))
+    least = np.zeros_like(sizes) if minimums is None else np.abs(minimums.view(np.float16).astype(np.float64))
+    if not (sizes < 128).all() or not (least < 128).all():
+        return "a scale or minimum is not finite or not below 128"
+    largest = (32 * LARGEST_WEIGHT[form] * sizes + 32 * least).sum(axis=1).max(initial=0) * 2**24 * 32767
+    return None if largest < 2**62 else "a row of the matrix may overflow"
+
+
+def check_groups(form: int, groups: Groups) -> None:
+    """CheckpointError if a matrix of these groups would be refused."""
+    problem = problem_of_scales(form, groups.scales, groups.minimums)
+    if problem:
+        raise CheckpointError(problem)
 
 
 def _restore_exact_groups(x: NDArray[np.float32], weights: NDArray[np.int8], scales: NDArray[np.float16]) -> None:
@@ -130,7 +148,7 @@ def dequantise(form: int, groups: Groups) -> NDArray[np.float32]:
 
 
 def pack_f32(matrix: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The bytes of a float matrix (rows, columns): tiles of 8 rows (the last one padded with zero rows), the 8 rows of a column together."""
+    """The bytes of a float matrix (rows, columns): tiles of 8 rows (the last one padded with zero rows), the 8 of a column together."""
     rows, columns = matrix.shape
     tiles = np.zeros((-(-rows // LANES), columns, LANES), np.float32)
     whole = rows // LANES

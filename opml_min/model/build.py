@@ -7,33 +7,32 @@ The program is one segment. Header, tape, tokenizer, tables and weights follow o
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opml_min.model.blocks import F32, GROUP, Q8_0, Groups, matrix_bytes, pack, pack_f32, quantise_q8_0
-from opml_min.model.checkpoint import Checkpoint, Floats, Layer, Shape
+from opml_min.model.blocks import F32, GROUP, Q8_0, check_groups, matrix_bytes, pack, pack_f32, quantise_q8_0
+from opml_min.model.checkpoint import Checkpoint, Layer, Shape
 from opml_min.model.errors import CheckpointError
-from opml_min.model.image import Bytes, Image, write_image
+from opml_min.model.image import Bytes, Image, Piece, Streamed, write_image
 from opml_min.model.layout import (
     ENTRY,
     FIXED,
     FLOAT,
     HEADER,
     HEADER_WORDS,
-    NO_TOKEN,
     SINGLE_PHASE,
     TEXT,
-    TOKENIZER_LLAMA2C,
     TOKENIZER_NONE,
     Header,
     Op,
     align,
 )
+from opml_min.model.source import Text
+from opml_min.model.stored import Floats, StoredMatrix, Weights
 from opml_min.model.tape import LayerWeights, Matrix, ModelWeights, llama_tape
-from opml_min.model.tokenizer import BOS, EOS, Llama2cTokenizer
 
 WEIGHT_LIMIT = 128  # of a norm weight
 
@@ -43,9 +42,9 @@ class _Pieces:
 
     def __init__(self, start: int) -> None:
         self.address = start
-        self.pieces: list[bytes | Bytes] = []
+        self.pieces: list[Piece] = []
 
-    def add(self, data: bytes | Bytes) -> int:
+    def add(self, data: Piece) -> int:
         """Appends and returns the address."""
         address = self.address
         padding = align(address + len(data)) - address - len(data)
@@ -53,16 +52,19 @@ class _Pieces:
         self.address = address + len(data) + padding
         return address
 
-    def matrix(self, matrix: Floats) -> Matrix:
-        groups = quantise_q8_0(matrix)
-        return self.groups(Q8_0, groups)
+    def matrix(self, weights: Weights) -> Matrix:
+        rows, columns = weights.shape[0], align(weights.shape[1])
+        if not isinstance(weights, StoredMatrix):
+            return Matrix(self.add(pack(Q8_0, quantise_q8_0(weights))), Q8_0, rows, columns)
+        form = weights.form
 
-    def groups(self, form: int, groups: Groups) -> Matrix:
-        rows, group_count, _ = groups.weights.shape
-        data = pack(form, groups)
-        if len(data) != matrix_bytes(form, rows, group_count * GROUP):
-            raise CheckpointError("a packed matrix has the wrong size")
-        return Matrix(self.add(data), form, rows, group_count * GROUP)
+        def parts() -> Iterator[Bytes]:
+            for part in weights.slices():
+                groups = weights.groups(part)
+                check_groups(form, groups)
+                yield pack(form, groups)
+
+        return Matrix(self.add(Streamed(matrix_bytes(form, rows, columns), parts)), form, rows, columns)
 
     def norm(self, weights: Floats) -> int:
         if np.abs(weights).max() >= WEIGHT_LIMIT:
@@ -76,8 +78,12 @@ class _Pieces:
 class _FloatPieces(_Pieces):
     """For float arithmetic: every weight stays what it is."""
 
-    def matrix(self, matrix: Floats) -> Matrix:
-        return Matrix(self.add(pack_f32(matrix)), F32, *matrix.shape)
+    def matrix(self, weights: Weights) -> Matrix:
+        rows, columns = weights.shape
+        if not isinstance(weights, StoredMatrix):
+            return Matrix(self.add(pack_f32(weights)), F32, rows, columns)
+        parts = (pack_f32(weights.floats(part)) for part in weights.slices())
+        return Matrix(self.add(Streamed(matrix_bytes(F32, rows, columns), lambda: parts)), F32, rows, columns)
 
     def norm(self, weights: Floats) -> int:
         return self.add(weights.astype("<f4").view(np.uint8))
@@ -88,14 +94,14 @@ class _FloatPieces(_Pieces):
 
 def rope_turns(shape: Shape) -> NDArray[np.float64]:
     """cos and sin of position·theta^(−2j/head_size): (context, head_size/2, 2)."""
-    frequencies = shape.theta ** (-np.arange(0, shape.head_size, 2) / shape.head_size)
+    frequencies = shape.theta ** (-np.arange(0, shape.head_size, 2) / shape.head_size) / np.array(shape.frequency_divisors or 1.0)
     angles = np.arange(shape.context)[:, None] * frequencies[None, :]
     return np.stack([np.cos(angles), np.sin(angles)], axis=2)
 
 
 def build_llama(
     checkpoint: Checkpoint,
-    tokenizer: bytes | None,
+    text: Text | None,
     path: Path,
     program: bytes,
     *,
@@ -103,31 +109,31 @@ def build_llama(
     single_phase: bool = False,
     arithmetic: int = FIXED,
 ) -> None:
-    """Writes the image of a float checkpoint.
+    """Writes the image of a checkpoint.
 
-    tokenizer: the contents of llama2.c's file · context: fewer positions than the checkpoint's"""
+    context: fewer positions than the checkpoint's"""
     shape = checkpoint.shape
     if context is not None:
         if not 1 <= context <= shape.context:
             raise CheckpointError(f"a context of {context} is impossible; the checkpoint has {shape.context}")
         shape = shape._replace(context=context)
-    bos, kind = NO_TOKEN, TOKENIZER_NONE
-    stops: tuple[int, ...] = ()
-    if tokenizer is not None:
-        Llama2cTokenizer(tokenizer, shape.vocabulary)  # refuses what does not fit
-        bos, kind, stops = BOS, TOKENIZER_LLAMA2C, (BOS, EOS)
+    text = text or Text(b"", TOKENIZER_NONE)
+    text.check(shape.vocabulary)
+    template = text.template.encode()
 
     op_count = _op_count(shape, arithmetic)
     tape_address = align(HEADER + 8 * HEADER_WORDS)
     pieces = (_FloatPieces if arithmetic == FLOAT else _Pieces)(align(tape_address + 128 * op_count))
-    tokenizer_address = pieces.add(tokenizer) if tokenizer is not None else 0
+    tokenizer_address = pieces.add(text.tokenizer) if text.tokenizer else 0
+    template_address = pieces.add(template) if template else 0
     weights = _place_weights(checkpoint, shape, pieces)
     ops = llama_tape(shape, weights, arithmetic)
     header = Header(
         flags=SINGLE_PHASE if single_phase else 0, request_kind=TEXT, op_count=len(ops), tape_address=tape_address, context=shape.context,
-        vocabulary=shape.vocabulary, stop_tokens=stops, tokenizer_address=tokenizer_address, tokenizer_length=len(tokenizer or b""),
-        tokenizer_kind=kind, bos_token=bos, dim=shape.dim, hidden_dim=shape.hidden_dim, layers=shape.layers, heads=shape.heads,
-        kv_heads=shape.kv_heads, head_size=shape.head_size, arithmetic=arithmetic,
+        vocabulary=shape.vocabulary, stop_tokens=text.stops, tokenizer_address=tokenizer_address, tokenizer_length=len(text.tokenizer),
+        tokenizer_kind=text.kind, bos_token=text.bos, template_address=template_address, template_length=len(template),
+        dim=shape.dim, hidden_dim=shape.hidden_dim, layers=shape.layers, heads=shape.heads, kv_heads=shape.kv_heads,
+        head_size=shape.head_size, arithmetic=arithmetic,
     )  # fmt: skip
     write_model(path, program, header, ops, pieces.pieces)
 
@@ -152,10 +158,10 @@ def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: _Pieces) -> Mod
 
 def _place_layer(layer: Layer, pieces: _Pieces) -> LayerWeights:
     """The fields are placed in their order: norms are vectors, all else is a matrix."""
-    return LayerWeights(*(pieces.norm(tensor) if tensor.ndim == 1 else pieces.matrix(tensor) for tensor in layer))  # type: ignore[arg-type]
+    return LayerWeights(*(pieces.norm(tensor) if len(tensor.shape) == 1 else pieces.matrix(tensor) for tensor in layer))  # type: ignore[arg-type]
 
 
-def write_model(path: Path, program: bytes, header: Header, ops: Iterable[Op], rest: list[bytes | Bytes]) -> None:
+def write_model(path: Path, program: bytes, header: Header, ops: Iterable[Op], rest: Sequence[Piece]) -> None:
     """Writes the image of a program, a header, a tape and what follows the tape from the next multiple of 32 on."""
     head = header.pack()
     words = [word for op in ops for word in op.words()]
@@ -165,5 +171,5 @@ def write_model(path: Path, program: bytes, header: Header, ops: Iterable[Op], r
 
 def replace_program(image: Image, path: Path, program: bytes) -> None:
     """Writes the image with another program; everything else stays."""
-    kept: list[tuple[int, list[bytes | Bytes]]] = [(segment.address, [segment.data]) for segment in image.segments[1:]]
+    kept: list[tuple[int, list[Piece]]] = [(segment.address, [segment.data]) for segment in image.segments[1:]]
     write_image(path, [(ENTRY, [program]), *kept])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from opml_min.model.blocks import BLOCK_BYTES, F32, GROUP, LARGEST_WEIGHT, MINIMUM_OFFSET, Q4_1, SCALE_OFFSET, block_halfs, matrix_bytes
+from opml_min.model.blocks import BLOCK_BYTES, F32, GROUP, MINIMUM_OFFSET, Q4_1, SCALE_OFFSET, block_halfs, matrix_bytes, problem_of_scales
 from opml_min.model.errors import CheckFailed, ImageError
 from opml_min.model.image import Image
 from opml_min.model.layout import (
@@ -226,13 +226,9 @@ def _check_weights(matrix: tuple[int, int, int, int], image: Image) -> None:
     if form == F32:
         return  # every pattern is a number or a NaN, and float arithmetic is total
     data = image.view(address, matrix_bytes(form, rows, columns))
-    scales = np.abs(block_halfs(data, SCALE_OFFSET[form], form, columns).view(np.float16).astype(np.float64))
-    minimums = np.zeros_like(scales)
-    if form == Q4_1:
-        minimums = np.abs(block_halfs(data, MINIMUM_OFFSET, form, columns).view(np.float16).astype(np.float64))
-    _require(bool((scales < 128).all() and (minimums < 128).all()), "a scale or minimum is not finite or not below 128")
-    largest = (32 * LARGEST_WEIGHT[form] * scales + 32 * minimums).sum(axis=1).max() * 2**24 * 32767
-    _require(largest < 2**62, "a row of the matrix may overflow")
+    minimums = block_halfs(data, MINIMUM_OFFSET, form, columns) if form == Q4_1 else None
+    problem = problem_of_scales(form, block_halfs(data, SCALE_OFFSET[form], form, columns), minimums)
+    _require(problem is None, problem or "")
 
 
 def _require(holds: bool, problem: str) -> None:

@@ -17,7 +17,7 @@ from opml_min.model.checkpoint import Checkpoint, Layer, Shape, check_shape
 from opml_min.model.errors import CheckpointError
 from opml_min.model.gguf_tokenizer import text_of_metadata
 from opml_min.model.source import Source
-from opml_min.model.stored import Floats, StoredBlocks, StoredMatrix
+from opml_min.model.stored import Floats, Rows, StoredBlocks, StoredMatrix
 
 MAGIC = b"GGUF"
 KEPT = {GGMLQuantizationType.Q8_0: Q8_0, GGMLQuantizationType.Q4_0: Q4_0, GGMLQuantizationType.Q4_1: Q4_1}
@@ -25,8 +25,8 @@ LAYER_TENSORS = ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_
 """In the order of the fields of `Layer`."""
 
 
-def read_gguf(path: Path) -> Source:
-    """The LLaMA in a GGUF file; its matrices stay in the file."""
+def read_gguf(path: Path, tokenizer: bytes | None = None) -> Source:
+    """The LLaMA in a GGUF file; its matrices stay in the file. tokenizer: a tokenizer.json in place of its own"""
     try:
         reader = GGUFReader(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
@@ -35,7 +35,7 @@ def read_gguf(path: Path) -> Source:
     except Exception as error:  # the library raises many kinds, whatever it stumbles on
         raise CheckpointError(f"{path} is truncated or corrupted, or no GGUF file: {str(error)[:100]}") from error
     try:
-        return _Contents(metadata, {tensor.name: tensor for tensor in reader.tensors}).source()
+        return _Contents(metadata, {tensor.name: tensor for tensor in reader.tensors}).source(tokenizer)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -47,15 +47,15 @@ class _Contents:
         self._metadata, self._tensors = metadata, tensors
         self._used: set[str] = set()
 
-    def source(self) -> Source:
+    def source(self, tokenizer: bytes | None) -> Source:
         shape = self._shape()
         dim, hidden_dim = shape.dim, shape.hidden_dim
         width, kv_width = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
-        sizes = ((dim,), (width, dim), (kv_width, dim), (kv_width, dim), (dim, width))
-        sizes += ((dim,), (hidden_dim, dim), (hidden_dim, dim), (dim, hidden_dim))
+        attention = ((dim,), (width, dim), (kv_width, dim), (kv_width, dim), (dim, width))
+        feed_forward = ((dim,), (hidden_dim, dim), (hidden_dim, dim), (dim, hidden_dim))
+        sizes = dict(zip(LAYER_TENSORS, attention + feed_forward, strict=True))
         layers = [
-            Layer(*(self._weights(f"blk.{i}.{name}.weight", *size) for name, size in zip(LAYER_TENSORS, sizes, strict=True)))
-            for i in range(shape.layers)
+            Layer(*(self._weights(f"blk.{index}.{name}.weight", *size) for name, size in sizes.items())) for index in range(shape.layers)
         ]
         embedding = self._weights("token_embd.weight", shape.vocabulary, dim)
         final_norm = self._weights("output_norm.weight", dim)
@@ -65,7 +65,7 @@ class _Contents:
         if unknown:
             raise CheckpointError(f"it has tensors that no plain LLaMA has, {unknown[0]} for one")
         checkpoint = Checkpoint(shape, embedding, layers, final_norm, classifier)
-        return Source(checkpoint, text_of_metadata(self._metadata))
+        return Source(checkpoint, text_of_metadata(self._metadata, tokenizer))
 
     def _shape(self) -> Shape:
         architecture = self._metadata.get("general.architecture")
@@ -99,12 +99,14 @@ class _Contents:
     def _frequency_divisors(self, pairs: int) -> tuple[float, ...]:
         if "rope_freqs.weight" in self._tensors:
             divisors = self._weights("rope_freqs.weight", pairs)
+            if divisors.min() <= 0:
+                raise CheckpointError("the tensor rope_freqs.weight holds a number that is not positive")
             return tuple(divisors.tolist())
-        scaling = self._metadata.get("llama.rope.scaling.type", "none")
+        scaling = self._metadata.get("llama.rope.scaling.type", "linear")
         factor = self._number("llama.rope.scaling.factor", self._number("llama.rope.scale_linear", 1.0))
         if scaling not in ("none", "linear"):
             raise CheckpointError(f"its rotary embedding is scaled in an unknown way, {scaling}")
-        return (factor,) * pairs if factor not in (0, 1) and scaling == "linear" else ()
+        return (factor,) * pairs if scaling == "linear" and factor not in (0, 1) else ()
 
     def _number(self, key: str, default: float | None = None) -> float:
         value = self._metadata.get(key, default)
@@ -127,7 +129,7 @@ class _Contents:
         self._used.add(name)
         form, data = tensor.tensor_type, tensor.data
 
-        def floats(rows: slice = slice(None)) -> Floats:
+        def floats(rows: Rows = slice(None)) -> Floats:
             return np.asarray(dequantize(data[rows], form), np.float32)
 
         try:

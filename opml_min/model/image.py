@@ -8,7 +8,7 @@
 import os
 import struct
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -18,13 +18,38 @@ from numpy.typing import NDArray
 
 from opml_min.machine import Memory
 from opml_min.model.errors import ImageError, WriteFailed
-from opml_min.model.layout import ENTRY, HEADER, HEADER_WORDS, MODEL, PROGRAM_BYTES, QUARTER_BYTES, RECORD_WORDS, STATE, Header, Tape
+from opml_min.model.layout import (
+    ENTRY,
+    HEADER,
+    HEADER_WORDS,
+    MODEL,
+    PROGRAM_BYTES,
+    QUARTER_BYTES,
+    RECORD_WORDS,
+    STATE,
+    TOKENIZER_NONE,
+    Header,
+    Tape,
+)
 
 FILE_MAGIC = b"OPMLIMG1"
 PAGE_BYTES = 4096
 COPY_BYTES = 1 << 26  # a segment reaches the memory in pieces of this size
 
 Bytes = NDArray[np.uint8]
+
+
+class Streamed:
+    """A piece of an image that is made while it is written, part by part."""
+
+    def __init__(self, length: int, parts: Callable[[], Iterable[Bytes]]) -> None:
+        self.length, self.parts = length, parts
+
+    def __len__(self) -> int:
+        return self.length
+
+
+Piece = bytes | Bytes | Streamed
 
 
 class Segment(NamedTuple):
@@ -59,7 +84,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         raise WriteFailed(f"cannot write {path}: {error.strerror}") from error
 
 
-def write_image(path: Path, segments: Iterable[tuple[int, list[bytes | Bytes]]]) -> None:
+def write_image(path: Path, segments: Iterable[tuple[int, list[Piece]]]) -> None:
     """Writes segments of (address, pieces that follow one another); they must ascend."""
     layout = [(address, pieces, sum(len(piece) for piece in pieces)) for address, pieces in segments]
     table_bytes = 16 + 24 * len(layout)
@@ -75,7 +100,11 @@ def write_image(path: Path, segments: Iterable[tuple[int, list[bytes | Bytes]]])
         for start, (_, pieces, _) in zip(starts, layout, strict=True):
             file.write(bytes(start - file.tell()))
             for piece in pieces:
-                file.write(piece if isinstance(piece, bytes) else piece.data)
+                before = file.tell()
+                for part in piece.parts() if isinstance(piece, Streamed) else [piece]:
+                    file.write(part if isinstance(part, bytes) else part.data)
+                if file.tell() != before + len(piece):
+                    raise ImageError(f"a piece of {len(piece)} bytes was written as {file.tell() - before}")
 
 
 class Image:
@@ -143,7 +172,13 @@ class Image:
         return self.view(address, length).tobytes()
 
     def tokenizer_bytes(self) -> bytes:
-        return self.read(self.header.tokenizer_address, self.header.tokenizer_length)
+        header = self.header
+        return self.read(header.tokenizer_address, header.tokenizer_length) if header.tokenizer_kind != TOKENIZER_NONE else b""
+
+    def template(self) -> str:
+        """The chat template; empty if there is none."""
+        header = self.header
+        return self.read(header.template_address, header.template_length).decode("utf-8", "replace") if header.template_length else ""
 
     def load_into(self, memory: Memory) -> None:
         """Puts every segment into its place."""

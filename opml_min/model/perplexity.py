@@ -1,4 +1,4 @@
-"""How well the integer model predicts a text, beside the float reference on the checkpoint's own weights.
+"""How well the model predicts a text, in its own arithmetic, beside the float reference on the checkpoint's own weights.
 
 The text is cut into consecutive windows; every token of a window but its first is scored by both.
 """
@@ -15,8 +15,8 @@ from opml_min.model.checkpoint import Checkpoint
 from opml_min.model.engine import Engine
 from opml_min.model.errors import RequestError
 from opml_min.model.image import Image
-from opml_min.model.layout import REQUEST, Opcode, TextRequest
-from opml_min.model.reference import logits as reference_logits
+from opml_min.model.layout import FLOAT, REQUEST, Opcode, TextRequest
+from opml_min.model.reference import logits_of_windows
 from opml_min.model.tape import LOGIT_FRAC
 
 
@@ -30,16 +30,17 @@ class Evaluation(NamedTuple):
     nll_max_difference: float
 
 
-class IntegerLogits:
-    """The integer model's logits for given tokens."""
+class NativeLogits:
+    """The image's logits for given tokens."""
 
     def __init__(self, image: Image, threads: int) -> None:
         check(image)
         self._memory = Memory()
         image.load_into(self._memory)
-        sample = [words for words in image.tape.tolist() if words[0] == Opcode.SAMPLE][-1]
-        self._place, self._length = sample[2], sample[3]
-        tape = image.tape[image.tape[:, 0] != Opcode.SAMPLE]
+        self._floats = image.header.arithmetic == FLOAT
+        draws = image.tape[:, 0] == Opcode.SAMPLE.in_arithmetic(image.header.arithmetic)
+        self._place, self._length = image.tape[draws][-1, 2:4].tolist()
+        tape = image.tape[~draws]
         self._ops = len(tape)
         self._engine = Engine(self._memory, image.header, tape, threads)
 
@@ -49,7 +50,8 @@ class IntegerLogits:
         self._memory.write(REQUEST + 32, request)
         for position in range(len(tokens)):
             self._engine.run(position * self._ops, (position + 1) * self._ops, always_drawn=True)
-            yield self._memory.view(self._place, self._length, np.int32).astype(np.float64) / 2**LOGIT_FRAC
+            logits = self._memory.view(self._place, self._length, np.float32 if self._floats else np.int32).astype(np.float64)
+            yield logits if self._floats else logits / 2**LOGIT_FRAC
 
 
 def evaluate(
@@ -60,15 +62,15 @@ def evaluate(
         raise RequestError(f"a window of {window} tokens is impossible; from 2 to the context of {image.header.context}")
     if len(tokens) < 2:
         raise RequestError("the text has fewer than two tokens, so there is nothing to score")
-    integer_logits = IntegerLogits(image, threads)
+    native_logits = NativeLogits(image, threads)
     mine: list[float] = []
     reference: list[float] = []
-    for start in range(0, len(tokens) - 1, window):
-        part = tokens[start : start + window]
-        for position, logits in enumerate(integer_logits(part[:-1])):
+    windows = [tokens[start : start + window] for start in range(0, len(tokens) - 1, window)]
+    for part in windows:
+        for position, logits in enumerate(native_logits(part[:-1])):
             mine.append(_nll(logits, part[position + 1]))
             progress(len(mine))
-        expected = reference_logits(checkpoint, part[:-1])
+    for part, expected in zip(windows, logits_of_windows(checkpoint, [part[:-1] for part in windows]), strict=True):
         reference += [_nll(logits, token) for logits, token in zip(expected, part[1:], strict=True)]
     difference = np.array(mine) - np.array(reference)
     return Evaluation(

@@ -4,30 +4,44 @@
 (arXiv:2002.05202), grouped queries (arXiv:2305.13245).
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
-from opml_min.model.blocks import dequantise, matrix_bytes, unpack
-from opml_min.model.checkpoint import Checkpoint, Floats, Layer, Shape
+from opml_min.model.blocks import F32, dequantise, matrix_bytes, unpack, unpack_f32
+from opml_min.model.checkpoint import Checkpoint, Layer, Shape
 from opml_min.model.errors import ImageError
 from opml_min.model.image import Image
-from opml_min.model.layout import Op, Opcode
+from opml_min.model.layout import FLOAT, Op, Opcode
+from opml_min.model.stored import Floats, Weights, floats_of, rows_of
 
 Array = NDArray[np.float64]
 
 
 def logits(checkpoint: Checkpoint, tokens: list[int]) -> Array:
     """The logits after every token: (positions, vocabulary)."""
+    return next(logits_of_windows(checkpoint, [tokens]))
+
+
+def logits_of_windows(checkpoint: Checkpoint, windows: list[list[int]]) -> Iterator[Array]:
+    """The logits of each window, which knows nothing of the others; every weight is read once for all of them."""
     shape = checkpoint.shape
-    x = checkpoint.embedding[tokens].astype(np.float64)  # (positions, dim)
+    ends = np.cumsum([len(window) for window in windows])
+    x = rows_of(checkpoint.embedding, np.concatenate(windows)).astype(np.float64)  # (positions of all windows, dim)
     for layer in checkpoint.layers:
-        x = x + _attention(_rms_norm(x, layer.attention_norm, shape), layer, shape)
+        x = x + _attention(_rms_norm(x, layer.attention_norm, shape), layer, shape, ends)
         h = _rms_norm(x, layer.ffn_norm, shape)
-        gate = h @ layer.gate.T
-        x = x + (gate / (1 + np.exp(-gate)) * (h @ layer.up.T)) @ layer.down.T
-    classifier = checkpoint.embedding if checkpoint.classifier is None else checkpoint.classifier
-    output: Array = _rms_norm(x, checkpoint.final_norm, shape) @ classifier.T
-    return output
+        gate = h @ _doubles(layer.gate).T
+        x = x + (gate / (1 + np.exp(-gate)) * (h @ _doubles(layer.up).T)) @ _doubles(layer.down).T
+    x = _rms_norm(x, checkpoint.final_norm, shape)
+    classifier = _doubles(checkpoint.embedding if checkpoint.classifier is None else checkpoint.classifier)
+    for part in np.split(x, ends[:-1]):
+        yield part @ classifier.T
+
+
+def _doubles(matrix: Weights) -> Array:
+    return floats_of(matrix).astype(np.float64)
 
 
 def _rms_norm(x: Array, weights: Floats, shape: Shape) -> Array:
@@ -37,24 +51,30 @@ def _rms_norm(x: Array, weights: Floats, shape: Shape) -> Array:
 
 def _rotate(x: Array, shape: Shape) -> Array:
     """Turns the pairs of neighbours. x: (positions, heads, head_size)."""
-    angles = np.arange(len(x))[:, None] / shape.theta ** (np.arange(0, shape.head_size, 2) / shape.head_size)
-    turned = (x[..., 0::2] + 1j * x[..., 1::2]) * np.exp(1j * angles)[:, None, :]
+    frequencies = shape.theta ** (-np.arange(0, shape.head_size, 2) / shape.head_size) / np.array(shape.frequency_divisors or 1.0)
+    turned = (x[..., 0::2] + 1j * x[..., 1::2]) * np.exp(1j * np.arange(len(x))[:, None] * frequencies)[:, None, :]
     return np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
 
 
-def _attention(h: Array, layer: Layer, shape: Shape) -> Array:
-    """Causal attention of all positions at once. h: (positions, dim)."""
-    n = len(h)
-    q = _rotate((h @ layer.wq.T).reshape(n, shape.heads, shape.head_size), shape)
-    k = _rotate((h @ layer.wk.T).reshape(n, shape.kv_heads, shape.head_size), shape)
-    v = (h @ layer.wv.T).reshape(n, shape.kv_heads, shape.head_size)
-    group = shape.heads // shape.kv_heads
-    k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
-    scores = np.einsum("ihd,jhd->hij", q, k) / np.sqrt(shape.head_size)  # (heads, positions, positions)
+def _attention(h: Array, layer: Layer, shape: Shape, ends: NDArray[np.int64]) -> Array:
+    """Causal attention of all positions at once. h: (positions of all windows, dim) · ends: where each window ends."""
+    q, k, v = (np.split(h @ _doubles(matrix).T, ends[:-1]) for matrix in (layer.wq, layer.wk, layer.wv))
+    attended = [_attention_in_window(*window, shape) for window in zip(q, k, v, strict=True)]
+    output: Array = np.concatenate(attended) @ _doubles(layer.wo).T
+    return output
+
+
+def _attention_in_window(q: Array, k: Array, v: Array, shape: Shape) -> Array:
+    """(positions, heads · head_size), likewise the kv heads, to (positions, heads · head_size)."""
+    n, group = len(q), shape.heads // shape.kv_heads
+    q = _rotate(q.reshape(n, shape.heads, shape.head_size), shape).transpose(1, 0, 2)  # (heads, positions, head_size)
+    k = _rotate(k.reshape(n, shape.kv_heads, shape.head_size), shape).transpose(1, 0, 2)
+    k, v = (np.repeat(each, group, axis=0) for each in (k, v.reshape(n, shape.kv_heads, shape.head_size).transpose(1, 0, 2)))
+    scores = q @ k.transpose(0, 2, 1) / np.sqrt(shape.head_size)  # (heads, positions, positions)
     scores[:, np.triu(np.ones((n, n), bool), 1)] = -np.inf
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
-    output: Array = np.einsum("hij,jhd->ihd", weights, v).reshape(n, -1) @ layer.wo.T
+    output: Array = (weights @ v).transpose(1, 0, 2).reshape(n, -1)
     return output
 
 
@@ -62,18 +82,23 @@ def checkpoint_of_image(image: Image) -> Checkpoint:
     """The floats that an image's weights stand for, found by the order of the LLaMA tape."""
     header = image.header
     ops = [Op.from_words(words) for words in image.tape.tolist()]
-    matmuls = [op.operands for op in ops if op.opcode == Opcode.MATMUL]
-    norms = [op.operands for op in ops if op.opcode == Opcode.NORM]
-    ropes = [op.operands for op in ops if op.opcode == Opcode.ROPE]
-    if ops[0].opcode != Opcode.EMBED or len(norms) != 2 * header.layers + 1 or len(ropes) != header.layers:
+    matmuls, norms, ropes = (
+        [op.operands for op in ops if op.opcode.kind == kind] for kind in (Opcode.MATMUL, Opcode.NORM, Opcode.ROPE)
+    )
+    if ops[0].opcode.kind != Opcode.EMBED or len(norms) != 2 * header.layers + 1 or len(ropes) != header.layers:
         raise ImageError(f"{image.path} does not hold a LLaMA")
 
     def matrix(o: dict[str, int], rows: int, columns: int) -> Floats:
-        data = image.view(o["matrix"], matrix_bytes(o["format"], rows, o["columns"]))
+        data = image.view(o["matrix"], matrix_bytes(o.get("format", F32), rows, o["columns"]))
+        if header.arithmetic == FLOAT:
+            return unpack_f32(data, rows, columns)
         return dequantise(o["format"], unpack(data, o["format"], rows, o["columns"]))[:, :columns]
 
     def norm(o: dict[str, int]) -> Floats:
-        return (image.view(o["weights"], 4 * o["length"]).view(np.int32) / 2.0**24).astype(np.float32)
+        data = image.view(o["weights"], 4 * o["length"])
+        if header.arithmetic == FLOAT:
+            return data.view(np.float32)
+        return (data.view(np.int32) / 2.0**24).astype(np.float32)
 
     def layer(index: int) -> Layer:
         wq, wk, wv, wo, gate, up, down = matmuls[7 * index : 7 * index + 7]
@@ -98,8 +123,8 @@ def _shape(image: Image, norm: dict[str, int], rope: dict[str, int]) -> Shape:
     h = image.header
     theta = 1.0
     if h.head_size > 2 and h.context > 1:
-        cosine, sine = image.view(rope["table"] + 4 * h.head_size + 8, 8).view(np.int32) / 2.0**30  # position 1, j = 1
+        turn = image.view(rope["table"] + 4 * h.head_size + 8, 8)  # position 1, j = 1
+        cosine, sine = turn.view(np.float32) if h.arithmetic == FLOAT else turn.view(np.int32) / 2.0**30
         theta = float(np.arctan2(sine, cosine) ** (-h.head_size / 2))
-    return Shape(
-        h.dim, h.hidden_dim, h.layers, h.heads, h.kv_heads, h.vocabulary, h.context, h.head_size, norm["eps_q48"] / 2.0**48, theta
-    )  # fmt: skip
+    epsilon = float(np.uint32(norm["eps_bits"]).view(np.float32)) if h.arithmetic == FLOAT else norm["eps_q48"] / 2.0**48
+    return Shape(h.dim, h.hidden_dim, h.layers, h.heads, h.kv_heads, h.vocabulary, h.context, h.head_size, epsilon, theta)

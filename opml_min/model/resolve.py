@@ -4,89 +4,106 @@ An image in the cache is named after the contents that it was built from.
 """
 
 import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 from opml_min.model.build import build_llama
 from opml_min.model.cache import MODEL_SOURCES, cache_folder, digest_of_sources
-from opml_min.model.checkpoint import Checkpoint, read_llama2c
-from opml_min.model.errors import CheckpointError, TokenizerError, WriteFailed
+from opml_min.model.checkpoint import Checkpoint
+from opml_min.model.errors import CheckpointError, WriteFailed
 from opml_min.model.image import FILE_MAGIC, Image
-from opml_min.model.layout import TOKENIZER_LLAMA2C
+from opml_min.model.layout import FIXED, FLOAT
 from opml_min.model.program import shipped_program
 from opml_min.model.reference import checkpoint_of_image
-from opml_min.model.tokenizer import Llama2cTokenizer
+from opml_min.model.source import Text, Tokenizer, tokenizer_of
+from opml_min.model.sources import files_of_source, read_source, starts_with, tokenizer_beside
 
 BUILT_IN = {"embedded": ("opml_min.embedded", "embedded.opml")}
 DEFAULT_MODEL = "embedded"
-KNOWN_OTHER_FORMATS = {b"GGUF": "GGUF"}
+ARITHMETICS = ("fixed", "float")  # by the number in an image's header
 
 
 class Model(NamedTuple):
     """An image and, if it was built here, the files that it was built from."""
 
     image: Image
-    tokenizer: Llama2cTokenizer | None
+    tokenizer: Tokenizer | None
     source: Path | None = None
     tokenizer_path: Path | None = None
 
+    @property
+    def arithmetic(self) -> str:
+        return ARITHMETICS[self.image.header.arithmetic]
+
     def checkpoint(self) -> Checkpoint:
         """The float weights: the source's own, else those that the image stands for."""
-        return read_llama2c(self.source) if self.source is not None else checkpoint_of_image(self.image)
+        return read_source(self.source, self.tokenizer_path).checkpoint if self.source is not None else checkpoint_of_image(self.image)
 
 
-def resolve(name: str, tokenizer: Path | None = None) -> Model:
-    """The model of a name or path."""
+def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = None) -> Model:
+    """The model of a name or path.
+
+    arithmetic: fixed or float; left out, an image keeps its own, and a source file becomes an image in fixed point. An image in fixed point
+    has a sister in float arithmetic, with exactly the weights that its own stand for."""
+    model = _resolve(name, tokenizer, arithmetic or ARITHMETICS[FIXED])
+    if arithmetic in (None, model.arithmetic):
+        return model
+    if arithmetic == ARITHMETICS[FIXED]:
+        raise CheckpointError(f"{name} is an image in float arithmetic; build one in fixed point from its source")
+    build = partial(build_llama, checkpoint_of_image(model.image), _text_of(model.image))
+    return _open_image(_cached((model.image.path,), arithmetic, lambda path: build(path, shipped_program(), arithmetic=FLOAT)))
+
+
+def _text_of(image: Image) -> Text:
+    header = image.header
+    return Text(image.tokenizer_bytes(), header.tokenizer_kind, header.bos_token, header.stop_tokens, image.template())
+
+
+def _resolve(name: str, tokenizer: Path | None, arithmetic: str) -> Model:
     if name in BUILT_IN and not Path(name).is_file():
         package, resource = BUILT_IN[name]
         return _open_image(Path(str(files(package).joinpath(resource))))
     path = Path(name)
-    if path.is_dir():
-        raise CheckpointError(f"{name} is a folder, not a model")
     if not path.exists():
         raise CheckpointError(f"there is no file {name}, and no built-in model of that name ({', '.join(BUILT_IN)})")
-    if _starts_with(path, FILE_MAGIC):
+    if path.is_file() and starts_with(path, FILE_MAGIC):
         return _open_image(path)
     tokenizer = tokenizer_beside(path) if tokenizer is None else tokenizer
-    return _open_image(_built(path, tokenizer))._replace(source=path, tokenizer_path=tokenizer)
+    parts = [*files_of_source(path), *([] if tokenizer is None else [tokenizer])]
+    build = partial(build_source, path, tokenizer, arithmetic=arithmetic)
+    return _open_image(_cached(parts, arithmetic, build))._replace(source=path, tokenizer_path=tokenizer)
 
 
 def _open_image(path: Path) -> Model:
     image = Image(path)
-    tokenizer = None
-    if image.header.tokenizer_kind == TOKENIZER_LLAMA2C:
-        tokenizer = Llama2cTokenizer(image.tokenizer_bytes(), image.header.vocabulary)
-    return Model(image, tokenizer)
+    header = image.header
+    return Model(image, tokenizer_of(header.tokenizer_kind, image.tokenizer_bytes(), header.vocabulary, header.bos_token))
 
 
-def tokenizer_beside(path: Path) -> Path:
-    """The one `tok*.bin` in the source's folder."""
-    found = sorted(path.absolute().parent.glob("tok*.bin"))
-    if len(found) != 1:
-        raise TokenizerError(f"there are {len(found)} files tok*.bin beside {path}; name the tokenizer with --tokenizer")
-    return found[0]
+def build_source(
+    path: Path,
+    tokenizer: Path | None,
+    output: Path,
+    *,
+    context: int | None = None,
+    single_phase: bool = False,
+    arithmetic: str = ARITHMETICS[FIXED],
+) -> None:
+    """Builds the image of a source of any known kind."""
+    checkpoint, text = read_source(path, tokenizer)
+    build_llama(
+        checkpoint, text, output, shipped_program(),
+        context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
+    )  # fmt: skip
 
 
-def build_source(path: Path, tokenizer: Path, output: Path, *, context: int | None = None, single_phase: bool = False) -> None:
-    """Builds the image of a source file of any known format."""
-    for magic, format_name in KNOWN_OTHER_FORMATS.items():
-        if _starts_with(path, magic):
-            raise CheckpointError(f"{path} is a {format_name} file, which cannot be built yet")
-    build_llama(read_llama2c(path), read_tokenizer(tokenizer), output, shipped_program(), context=context, single_phase=single_phase)
-
-
-def read_tokenizer(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise TokenizerError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _built(path: Path, tokenizer: Path) -> Path:
-    """The image of a source file, from the cache if it is there."""
-    digest = hashlib.sha256(digest_of_sources(MODEL_SOURCES) + shipped_program())
-    for part in (path, tokenizer):
+def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], None]) -> Path:
+    """The image that is built from these files, from the cache if it is there."""
+    digest = hashlib.sha256(digest_of_sources(MODEL_SOURCES) + shipped_program() + arithmetic.encode())
+    for part in sources:
         try:
             with part.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -98,13 +115,5 @@ def _built(path: Path, tokenizer: Path) -> Path:
             image.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WriteFailed(f"cannot create {image.parent}: {error.strerror}") from error
-        build_source(path, tokenizer, image)
+        build(image)
     return image
-
-
-def _starts_with(path: Path, magic: bytes) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(magic)) == magic
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from opml_min.model.errors import ModelError
 from opml_min.model.image import written_whole
 from opml_min.model.layout import MAX_REQUEST_BYTES, MAX_STAGES
+from opml_min.model.resolve import ARITHMETICS, Model
 from opml_min.model.run import Run
 
 FORMAT = "opml run 1"
@@ -23,19 +24,21 @@ class RunOfAnotherModel(ModelError):
 class SavedRun(NamedTuple):
     model: str  # a name or path
     tokenizer: Path | None  # of a source file
+    arithmetic: str
     model_root: bytes
     request: bytes
     stages: int
     run_hash: bytes
 
 
-def save(path: Path, run: Run, model: str, tokenizer: Path | None) -> None:
-    """Writes a finished run. A model that is a path is kept as an absolute one."""
+def save(path: Path, run: Run, name: str, model: Model) -> None:
+    """Writes a finished run of the model that is called `name`. A name that is a path is kept as an absolute one."""
     text = json.dumps(
         {
             "format": FORMAT,
-            "model": str(Path(model).absolute()) if Path(model).is_file() else model,
-            "tokenizer": None if tokenizer is None else str(tokenizer.absolute()),
+            "model": str(Path(name).absolute()) if Path(name).is_file() else name,
+            "tokenizer": None if model.tokenizer_path is None else str(model.tokenizer_path.absolute()),
+            "arithmetic": model.arithmetic,
             "model_root": run.model_root.hex(),
             "request": run.request.hex(),
             "stages": run.stage_count,
@@ -56,6 +59,7 @@ def load(path: Path) -> SavedRun:
         saved = SavedRun(
             str(data["model"]),
             None if tokenizer is None else Path(tokenizer),
+            str(data["arithmetic"]),
             bytes.fromhex(data["model_root"]),
             bytes.fromhex(data["request"]),
             int(data["stages"]),
@@ -66,7 +70,8 @@ def load(path: Path) -> SavedRun:
     except (ValueError, KeyError, TypeError) as error:
         raise SavedRunError(f"{path} is not a saved run") from error
     if (
-        len(saved.model_root) != 32
+        saved.arithmetic not in ARITHMETICS
+        or len(saved.model_root) != 32
         or len(saved.run_hash) != 32
         or len(saved.request) > MAX_REQUEST_BYTES
         or not 1 <= saved.stages <= MAX_STAGES

@@ -1,11 +1,22 @@
 """What a source file gives: the weights, and how its model reads and writes text."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from opml_min.model.checkpoint import Checkpoint
 from opml_min.model.layout import MAX_STOP_TOKENS, NO_TOKEN, TOKENIZER_HUGGING_FACE, TOKENIZER_LLAMA2C
 from opml_min.model.tokenizer import BOS, EOS, Llama2cTokenizer
-from opml_min.model.tokenizer_json import JsonTokenizer
+
+
+class Tokenizer(Protocol):
+    """Text to tokens and back."""
+
+    longest_piece: int
+
+    def encode(self, text: str, *, markup: bool = False) -> list[int]: ...
+    def prompt(self, text: str) -> list[int]: ...
+    def name(self, token: int) -> str: ...
+    def piece(self, token: int, previous: int) -> bytes: ...
+    def decode(self, tokens: list[int], previous: int) -> str: ...
 
 
 class Text(NamedTuple):
@@ -36,10 +47,12 @@ def stop_tokens(*candidates: int | None) -> tuple[int, ...]:
     return tuple(dict.fromkeys(token for token in candidates if token is not None))[:MAX_STOP_TOKENS]
 
 
-def tokenizer_of(kind: int, data: bytes, vocabulary: int, bos: int) -> Llama2cTokenizer | JsonTokenizer | None:
+def tokenizer_of(kind: int, data: bytes, vocabulary: int, bos: int) -> Tokenizer | None:
     """The tokenizer that an image's bytes describe."""
     if kind == TOKENIZER_LLAMA2C:
         return Llama2cTokenizer(data, vocabulary)
     if kind == TOKENIZER_HUGGING_FACE:
+        from opml_min.model.tokenizer_json import JsonTokenizer  # a large library, which other models do without
+
         return JsonTokenizer(data, vocabulary, bos)
     return None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from opml_min.model.blocks import GROUP, LANES, Q4_0, Q4_1, Q8_0, Groups, dequantise, quantise_q8_0
 
 Floats = NDArray[np.float32]
+Rows = slice | NDArray[np.int64]
 SLICE_WEIGHTS = 1 << 22
 GGML_BLOCK_BYTES = {Q8_0: 34, Q4_0: 18, Q4_1: 20}  # of 32 weights: scale, minimum (Q4_1), weights
 
@@ -20,7 +21,7 @@ class StoredMatrix:
 
     form = Q8_0
 
-    def __init__(self, shape: tuple[int, int], read: Callable[[slice], Floats]) -> None:
+    def __init__(self, shape: tuple[int, int], read: Callable[[Rows], Floats]) -> None:
         """read: some of the rows as floats"""
         self.shape = shape
         self._read = read
@@ -31,11 +32,11 @@ class StoredMatrix:
         for first in range(0, self.shape[0], rows):
             yield slice(first, min(first + rows, self.shape[0]))
 
-    def floats(self, rows: slice = slice(None)) -> Floats:
+    def floats(self, rows: Rows = slice(None)) -> Floats:
         return self._read(rows)
 
-    def groups(self, rows: slice) -> Groups:
-        return quantise_q8_0(self._read(rows))
+    def groups(self, rows: Rows) -> Groups:
+        return quantise_q8_0(self._read(rows), restore=False)
 
 
 class StoredBlocks(StoredMatrix):
@@ -47,7 +48,7 @@ class StoredBlocks(StoredMatrix):
         self.form = form
         self._blocks = blocks.reshape(len(blocks), -1, GGML_BLOCK_BYTES[form])
 
-    def groups(self, rows: slice) -> Groups:
+    def groups(self, rows: Rows) -> Groups:
         blocks = self._blocks[rows]
         halfs = np.ascontiguousarray(blocks[:, :, :4]).view("<u2")  # scale, and minimum if there is one
         if self.form == Q8_0:
@@ -63,3 +64,7 @@ Weights = Floats | StoredMatrix
 def floats_of(matrix: Weights) -> Floats:
     """The whole matrix."""
     return matrix.floats() if isinstance(matrix, StoredMatrix) else matrix
+
+
+def rows_of(matrix: Weights, rows: NDArray[np.int64]) -> Floats:
+    return matrix.floats(rows) if isinstance(matrix, StoredMatrix) else matrix[rows]

@@ -42,11 +42,15 @@ class Llama2cTokenizer:
         self._ids = {piece: token for token, piece in reversed(list(enumerate(self.pieces)))}
         self._bytes = [self._ids.get(b"<0x%02X>" % byte) for byte in range(256)]
 
-    def encode(self, text: str) -> list[int]:
-        """The tokens, without BOS."""
+    def encode(self, text: str, *, markup: bool = False) -> list[int]:
+        """The tokens, without BOS. This kind of tokenizer knows no markup."""
         if not text:
             return []
         return self._merge([*self._character(" "), *(token for character in text for token in self._character(character))])
+
+    def prompt(self, text: str) -> list[int]:
+        """The tokens of a text that stands alone, with BOS."""
+        return [BOS, *self.encode(text)]
 
     def _character(self, character: str) -> list[int]:
         data = character.encode("utf-8", "surrogateescape")
@@ -86,6 +90,10 @@ class Llama2cTokenizer:
             if before[left] >= 0:
                 propose(before[left])
         return [token for token in alive if token >= 0]
+
+    def name(self, token: int) -> str:
+        """The token as the vocabulary writes it."""
+        return self.pieces[token].decode("utf-8", "replace")
 
     def piece(self, token: int, previous: int) -> bytes:
         """The bytes of a token; after BOS a leading space is dropped. BOS and EOS have none."""

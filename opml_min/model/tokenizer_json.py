@@ -59,6 +59,11 @@ class JsonTokenizer:
         """The token as the vocabulary writes it."""
         return self._tokenizer.id_to_token(token) or ""
 
+    def token(self, name: str) -> int | None:
+        """The token that the vocabulary writes so."""
+        token: int | None = self._tokenizer.token_to_id(name)
+        return token
+
     def piece(self, token: int, previous: int) -> bytes:
         """The bytes of a token. Special ones have none; a SentencePiece text drops its leading space."""
         piece = self.name(token)
