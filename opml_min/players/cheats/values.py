@@ -70,15 +70,16 @@ def cached_values(honest: Computation, random: Random, stage: int | None) -> Ite
 
 
 def tokens(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:
-    vocabulary, output = honest.image.header.vocabulary, honest.tokens()
+    count = len(honest.tokens())
+    positions_before = int.from_bytes(honest.request[:4], "little") - 1 if honest.image.header.request_kind == TEXT else 0
     while True:
         found = stage_and_op(honest, random, stage, Opcode.SAMPLE)
-        place = found and OUTPUT + 32 + 4 * (found[2] - int.from_bytes(honest.request[:4], "little") + 1)
-        if not found or not place or not OUTPUT + 32 <= place < OUTPUT + 32 + 4 * len(output):
+        if not found or not positions_before <= found[2] < positions_before + count:
             yield None
             continue
+        place = OUTPUT + 32 + 4 * (found[2] - positions_before)
         step = step_that_writes(honest, found[0], place, 4)
-        token = random.randrange(vocabulary).to_bytes(4, "little")
+        token = random.randrange(found[1].operands["length"]).to_bytes(4, "little")
         yield Tampering(found[0], step, written(place, token)) if step else None
 
 
