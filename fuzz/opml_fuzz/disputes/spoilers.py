@@ -1,0 +1,114 @@
+"""Spoilers: a call that is probably right, with one or two things wrong with it.
+
+Each argument is spoiled in the ways that its meaning suggests, so that every error comes up, and with it the order of the checks. No
+argument gets longer than the contract's interface takes.
+"""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from attrs import evolve
+from evm_arbiter.objects import Segment
+from opml_spec.dispute.run import STAGE_STEP_LIMIT
+from opml_spec.machine.merkle import ZERO
+
+from opml_fuzz.disputes.both_courts import Call
+from opml_fuzz.disputes.players import Players
+from opml_fuzz.wrong_witnesses import spoil as spoil_witness
+
+ARGUMENTS = {
+    "request": ("id", "stages", "data", "time", "address"),
+    "claim": ("id", "hash"),
+    "challenge": ("id",),
+    "post": ("id", "segment", "hashes"),
+    "choose": ("id", "segment", "hashes", "part"),
+    "open": ("id", "segment", "hash", "status", "steps", "state", "hash", "hash"),
+    "arbitrate": ("id", "segment", "witness"),
+    "timeout": ("id", "segment", "hashes"),
+    "finalise": ("id", "hash", "status", "output", "proof"),
+    "collect": ("id",),
+    "reclaim": ("id",),
+    "withdraw_to": ("address",),
+}
+PAYABLE = ("request", "claim", "challenge")
+MOST_BYTES = {"data": 16_385, "hashes": 32 * 64, "state": 298, "witness": 297 + 3 * (37 + 35 * 32) + 1, "output": 32_769, "proof": 5 + 34 * 32 + 1}
+LARGEST = (1 << 64) - 1
+
+
+def spoiled(players: Players, call: Call) -> Call:
+    """The call with one thing changed: its sender, its money, or an argument."""
+    rng = players.rng
+    names = ARGUMENTS[call.move]
+    which = rng.randrange(-1 - (call.move in PAYABLE), len(names))
+    if which == -1:
+        return evolve(call, sender=players.anybody())
+    if which == -2:
+        return evolve(call, value=max(0, call.value + rng.choice((-1, 1, -call.value))))
+    if names[which] == "id" and rng.random() < 0.5:
+        which = len(names) - 1  # a wrong id hides everything else
+    value = spoiled_argument(players, call, names[which], call.arguments[which])
+    return evolve(call, arguments=(*call.arguments[:which], value, *call.arguments[which + 1 :]))
+
+
+def spoiled_argument(players: Players, call: Call, name: str, value: Any) -> Any:
+    rng = players.rng
+    match name:
+        case "id":
+            spec = players.courts.spec
+            kinds = [kind for kind in (spec.models, spec.requests, spec.claims, spec.games) if value in kind or rng.random() < 0.2]
+            return rng.choice([bytes(32), *(identity for kind in kinds for identity in kind)])
+        case "address":
+            return players.anybody()
+        case "segment":
+            return spoiled_segment(rng, value, players.history.get(call.arguments[0], []))
+        case "part":
+            return rng.choice((min(value + 1, 255), rng.randrange(256), 255))
+        case "status":
+            return rng.choice((0, 1, 2, 255))
+        case "steps":
+            return rng.choice((0, 1, min(value + 1, LARGEST), STAGE_STEP_LIMIT - 1, STAGE_STEP_LIMIT, STAGE_STEP_LIMIT + 1, LARGEST))
+        case "stages":
+            return rng.choice((0, min(value + 1, LARGEST), 1 << 24, (1 << 24) + 1, LARGEST))
+        case "time":
+            return rng.choice((0, players.courts.now - 1, players.courts.now, LARGEST))
+        case "state":
+            kind, number = rng.choice((0, 1, 2, 3)), rng.choice((0, 0, 1, 4, 8, LARGEST))
+            other = value[:256] + bytes([kind]) + number.to_bytes(8, "big") + value[265:]
+            return rng.choice((other, other, spoiled_bytes(rng, value)))[: MOST_BYTES[name]]
+        case "witness":
+            return spoil_witness(rng, value)[: MOST_BYTES[name]]
+        case "proof":
+            sent = int.from_bytes(value[:5], "big") ^ 1 << rng.randrange(40)
+            zero = value[:5] + ZERO[rng.randrange(34)] + value[37:]
+            return rng.choice((sent.to_bytes(5, "big") + value[5:], zero, spoiled_bytes(rng, value)))[: MOST_BYTES[name]]
+        case "data":
+            return rng.choice((spoiled_bytes(rng, value), bytes(rng.choice((16_384, 16_385)))))[: MOST_BYTES[name]]
+        case "output":
+            count = rng.choice((0, 1, 9, 4_096, 4_097)).to_bytes(8, "little") + value[8:]
+            return rng.choice((count, bytes(32 * 1025)[: MOST_BYTES[name]], spoiled_bytes(rng, value)))[: MOST_BYTES[name]]
+        case "hashes":
+            return spoiled_bytes(rng, value)[: MOST_BYTES[name]]
+    return bytes([value[0] ^ 1]) + value[1:]  # a hash
+
+
+def spoiled_bytes(rng: Random, value: bytes) -> bytes:
+    """Longer, shorter, or with another bit."""
+    at = rng.randrange(len(value) + 1)
+    flipped = value[:at] + bytes(byte ^ 1 << rng.randrange(8) for byte in value[at : at + 1]) + value[at + 1 :]
+    return rng.choice((b"", value[:-1], value[:-32], value[:at], value + b"\0", value + bytes(32), value + b"\1" * 32, flipped))
+
+
+def spoiled_segment(rng: Random, segment: Segment, history: Sequence[Segment]) -> Segment:
+    """Another one, or an older one of the same game."""
+    changes: tuple[dict[str, Any], ...] = (
+        {"turn": segment.turn + 1},
+        {"phase": 3 - segment.phase},
+        {"lo": segment.lo + 1},
+        {"hi": segment.hi + 1},
+        {"agreed": segment.disputed},
+        {"disputed": segment.agreed},
+        {"hi": segment.lo},
+        {"lo": segment.hi, "hi": segment.lo},
+    )
+    return rng.choice([evolve(segment, **rng.choice(changes)), *history[-3:]])
