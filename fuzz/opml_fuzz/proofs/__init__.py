@@ -1,0 +1,1 @@
+"""The statements, proved by z3."""

@@ -1,0 +1,90 @@
+"""One statement, all inputs: z3 looks for a counterexample on every path through the predicate.
+
+`proved` means that it showed there is none. `unknown` is a failure, and so is a path on which the predicate raises.
+"""
+
+import time
+from typing import Any
+
+import z3
+from attrs import frozen
+
+from opml_fuzz.proofs.symbols import VECTOR_BITS, Number, Symbol, Vector, formula, paths
+from opml_fuzz.statements.statement import Statement, Variable, Word
+
+QUERY_SECONDS = 30.0
+
+
+@frozen
+class Verdict:
+    """What became of a statement."""
+
+    name: str
+    result: str  # proved, counterexample, unknown, error
+    seconds: float
+    detail: str = ""  # the counterexample
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "result": self.result, "seconds": round(self.seconds, 3), "detail": self.detail}
+
+
+Made = tuple[Symbol, Any, list[z3.BoolRef]]
+
+
+def symbol(name: str, variable: Variable) -> Made:
+    """A symbol, the z3 constant to read a counterexample from, and what is assumed of it."""
+    if isinstance(variable, Word):
+        constant = z3.BitVec(name, variable.bits)
+        extend = z3.SignExt if variable.is_signed else z3.ZeroExt
+        return Vector(extend(VECTOR_BITS - variable.bits, constant)), constant, []
+    constant = z3.Int(name)
+    bounds = [constant >= variable.low] + ([] if variable.high is None else [constant <= variable.high])
+    return Number(constant), constant, bounds
+
+
+def prove(statement: Statement, query_seconds: float = QUERY_SECONDS) -> Verdict:
+    """Tries all cases of a statement; the first that is not proved decides."""
+    begin = time.monotonic()
+    for case in statement.cases:
+        result, detail = prove_case(statement, case, query_seconds)
+        if result != "proved":
+            return Verdict(statement.name, result, time.monotonic() - begin, detail)
+    return Verdict(statement.name, "proved", time.monotonic() - begin)
+
+
+def prove_case(statement: Statement, case: tuple[Any, ...], query_seconds: float) -> tuple[str, str]:
+    """One case, without knowing what products are, and if that does not do, knowing it."""
+    made = {name: symbol(name, variable) for name, variable in statement.variables.items()}
+    for unknown in (True, False):
+        Vector.unknown_products = unknown
+        try:
+            result, detail = search(statement, case, made, query_seconds)
+        except Exception as error:  # a predicate that cannot be evaluated proves nothing
+            result, detail = "error", f"{type(error).__name__}: {error}"
+        if result == "proved":
+            break
+    return result, ", ".join([*map(str, case), *([detail] if detail else [])])
+
+
+def search(statement: Statement, case: tuple[Any, ...], made: dict[str, Made], query_seconds: float) -> tuple[str, str]:
+    """For a counterexample, on all paths."""
+    values = [value for value, _, _ in made.values()]
+    bounds = [bound for _, _, more in made.values() for bound in more]
+    solver, admitted = z3.Solver(), False
+    solver.set("timeout", int(1000 * query_seconds))
+
+    def holds_if_admitted() -> Any:
+        nonlocal admitted
+        if not statement.assuming(*case, *values):
+            return True
+        admitted = True
+        return statement.holds(*case, *values)
+
+    for conditions, result in paths(holds_if_admitted, bounds):
+        answer = solver.check(*conditions, z3.Not(formula(result)))
+        if answer == z3.sat:
+            model = solver.model()
+            return "counterexample", ", ".join(f"{name} = {model.eval(at, model_completion=True)}" for name, (_, at, _) in made.items())
+        if answer != z3.unsat:
+            return "unknown", solver.reason_unknown()
+    return ("proved", "") if admitted else ("error", "nothing is admitted")

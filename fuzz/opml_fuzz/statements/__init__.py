@@ -1,0 +1,1 @@
+"""What is stated, each equivalence and invariant once, as an executable predicate."""

@@ -1,0 +1,82 @@
+"""Clocks: at each instant exactly one of the move and the timeout is legal, and nobody's time is taken by somebody else.
+
+*Source*: spec/README.md 6.3; the defect it excludes is overtime of one side that was taken off the other.
+"""
+
+from typing import Any
+
+from opml_spec.dispute.bonds import Parameters
+from opml_spec.dispute.clocks import Clock
+from opml_spec.dispute.game import Choose, Game, GameStatus, Post, Timeout, apply
+from opml_spec.dispute.narrowing import Phase, Segment
+from opml_spec.errors import NotOutOfTime, OutOfTime
+
+from opml_fuzz.statements.statement import Integer, Statement
+
+SERVER, CHALLENGER = b"s" * 20, b"c" * 20
+PARTS = 4
+HASHES = tuple(bytes([i]) * 32 for i in range(PARTS + 1))
+RULES = Parameters(PARTS, 1, 2, *16 * (1,))  # only k is looked at
+TURNS = (("server",), ("challenger",))
+CLOCK = {"server_seconds": Integer(0), "challenger_seconds": Integer(0), "turn_start": Integer(0), "now": Integer(0)}
+
+
+def game(turn: str, clock: Clock) -> Game:
+    """In the middle of narrowing, with that side on turn."""
+    segment = Segment(Phase.STAGES, 0, 100, HASHES[0], HASHES[-1])
+    posted = HASHES[1:-1] if turn == "challenger" else ()
+    return Game(b"g" * 32, b"c" * 32, SERVER, CHALLENGER, b"m" * 32, RULES, segment, clock, posted)
+
+
+def after_move(turn: str, clock: Clock, now: Any) -> Game | None:
+    """The game after a good move of the side on turn; None if time is up."""
+    before = game(turn, clock)
+    move, sender = (Choose(0), CHALLENGER) if turn == "challenger" else (Post(HASHES[1:-1]), SERVER)
+    try:
+        return apply(before, move, sender, before.position, now)
+    except OutOfTime:
+        return None
+
+
+def after_timeout(turn: str, clock: Clock, now: Any) -> Game | None:
+    """The game after somebody called the timeout; None if it is too early."""
+    before = game(turn, clock)
+    try:
+        return apply(before, Timeout(), b"x" * 20, before.position, now)
+    except NotOutOfTime:
+        return None
+
+
+def exactly_one(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any) -> bool:
+    clock = Clock(server, challenger, turn_start)
+    return (after_move(turn, clock, now) is None) != (after_timeout(turn, clock, now) is None)
+
+
+def own_time(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any) -> Any:
+    """A move takes from the mover what it used, never more than it had, and from the other nothing; then the other's turn begins."""
+    after = after_move(turn, Clock(server, challenger, turn_start), now)
+    if after is None:
+        return True
+    clock = after.clock
+    own, other = (clock.server_seconds, clock.challenger_seconds)[:: 1 if turn == "server" else -1]
+    own_before, other_before = (server, challenger)[:: 1 if turn == "server" else -1]
+    return (other == other_before) & (own == own_before - (now - turn_start)) & (own >= 0) & (clock.turn_start == now)
+
+
+def timeout_decides(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any) -> bool:
+    """Against the side on turn, and it never becomes illegal again."""
+    clock = Clock(server, challenger, turn_start)
+    after = after_timeout(turn, clock, now)
+    lost = GameStatus.CHALLENGER_WON if turn == "server" else GameStatus.SERVER_WON
+    return after is None or (after.status is lost and after_timeout(turn, clock, now + 1) is not None)
+
+
+def time_goes_on(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any) -> Any:
+    return now >= turn_start
+
+
+STATEMENTS = (
+    Statement("clocks.exactly_one", "at each instant exactly one of move and timeout is legal", CLOCK, exactly_one, time_goes_on, TURNS),
+    Statement("clocks.own_time", "a move costs the mover its time, and the other none", CLOCK, own_time, time_goes_on, TURNS),
+    Statement("clocks.timeout", "a timeout is lost by the side on turn and does not expire", CLOCK, timeout_decides, time_goes_on, TURNS),
+)

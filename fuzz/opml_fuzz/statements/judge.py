@@ -1,0 +1,133 @@
+"""The judge's formulas, read from its source.
+
+An internal function of the arbiter is Vyper, and Vyper that only computes is Python on 256-bit words. So its text is executed here on
+`EvmWord`s, which do what the EVM's instructions do, over ints and over symbols alike. What is compared with the specification is therefore
+the contract's own text; what lies between the text and the bytecode, the compiler, is the fuzzer's.
+
+*Source*: Ethereum Yellow Paper, appendix H.2 (the instructions); Vyper's language reference (their names).
+"""
+
+import re
+from importlib.resources import files
+from types import SimpleNamespace
+from typing import Any
+
+WORD_BITS = 256
+SIGN = 1 << (WORD_BITS - 1)
+MASK = (1 << WORD_BITS) - 1
+
+Term = Any  # an int in [−2^255, 2^255), or a symbol, which wraps by itself
+
+
+class EvmWord:
+    """A 256-bit word. It holds the number that its two's complement means; whoever reads it unsigned does so by the operation."""
+
+    def __init__(self, value: Term) -> None:
+        self.value = ((value & MASK) ^ SIGN) - SIGN if isinstance(value, int) else value
+
+    def __add__(self, other: Any) -> "EvmWord":
+        return EvmWord(self.value + word(other).value)
+
+    def __sub__(self, other: Any) -> "EvmWord":
+        return EvmWord(self.value - word(other).value)
+
+    def __mul__(self, other: Any) -> "EvmWord":
+        return EvmWord(self.value * word(other).value)
+
+    def __and__(self, other: Any) -> "EvmWord":
+        return EvmWord(self.value & word(other).value)
+
+    def __or__(self, other: Any) -> "EvmWord":
+        return EvmWord(self.value | word(other).value)
+
+    def __xor__(self, other: Any) -> "EvmWord":
+        return EvmWord(self.value ^ word(other).value)
+
+    __radd__, __rmul__, __rand__, __ror__, __rxor__ = __add__, __mul__, __and__, __or__, __xor__
+
+    def __invert__(self) -> "EvmWord":
+        return EvmWord(~self.value)
+
+    def __lshift__(self, other: Any) -> "EvmWord":
+        """SHL, by less than 256."""
+        return EvmWord(self.value << word(other).value)
+
+    def __rshift__(self, other: Any) -> "EvmWord":
+        """SHR, by less than 256: the zeros that come in are put there by a mask."""
+        amount = word(other).value
+        return EvmWord((self.value >> amount) & ~((-1 << (WORD_BITS - 1 - amount)) << 1))
+
+    def __rlshift__(self, other: int) -> "EvmWord":
+        return word(other) << self
+
+    def __eq__(self, other: object) -> Any:
+        return self.value == word(other).value
+
+    def __ne__(self, other: object) -> Any:
+        return self.value != word(other).value
+
+    def __lt__(self, other: Any) -> Any:
+        """LT: the signed order with the halves exchanged."""
+        return (self ^ SIGN).value < (word(other) ^ SIGN).value
+
+    def __ge__(self, other: Any) -> Any:
+        return (self ^ SIGN).value >= (word(other) ^ SIGN).value
+
+    def __gt__(self, other: Any) -> Any:
+        return (self ^ SIGN).value > (word(other) ^ SIGN).value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __mod__(self, other: Any) -> "EvmWord":
+        """MOD, by what is not 0; both below 2^255."""
+        divisor = word(other).value
+        return EvmWord(self.value - divisor * (self.value // divisor))
+
+
+class SignedWord:
+    """The same as an int256."""
+
+    def __init__(self, value: Term) -> None:
+        self.value = value
+
+    def __floordiv__(self, other: "SignedWord") -> "SignedWord":
+        """SDIV, by what is not 0: toward zero."""
+        magnitude = abs(self.value) // abs(other.value)
+        return SignedWord(magnitude if bool(self.value < 0) == bool(other.value < 0) else -magnitude)
+
+    def __mod__(self, other: "SignedWord") -> "SignedWord":
+        """SMOD, by what is not 0: what SDIV leaves (`division.smod` states that this is sgn(a)·(|a| mod |b|))."""
+        return SignedWord(self.value - other.value * (self // other).value)
+
+
+def word(value: Any) -> EvmWord:
+    """An operand, which may be a literal."""
+    return value if isinstance(value, EvmWord) else EvmWord(value)
+
+
+def unsafe_div(a: Any, b: Any) -> Any:
+    """DIV or SDIV, by the type of the operands."""
+    return a // b if isinstance(a, SignedWord) else EvmWord(word(a).value // word(b).value)
+
+
+def read_judge(text: str) -> SimpleNamespace:
+    """The contract's internal functions that only compute, by name."""
+    scope: dict[str, Any] = {
+        "unsafe_add": lambda a, b: word(a) + b,
+        "unsafe_sub": lambda a, b: word(a) - b,
+        "unsafe_mul": lambda a, b: word(a) * b,
+        "unsafe_div": unsafe_div,
+    }
+    for name, value in re.findall(r"^(\w+): constant\(uint256\) = ([^#\n]+)", text, re.M):
+        scope[name] = eval(value, scope)  # made of literals and earlier constants
+    functions = re.findall(r"^@internal\n@pure\n(def (\w+).*?)(?=^@|\Z)", text, re.M | re.S)
+    for source, _ in functions:
+        exec("from __future__ import annotations\n" + source, scope)  # so that nobody evaluates its types
+    scope["self"] = contract = SimpleNamespace(**{name: scope[name] for _, name in functions})
+    contract._signed = lambda value: SignedWord(word(value).value)  # these two convert types, and leave the bits as they are
+    contract._word = lambda value: EvmWord(value.value)
+    return contract
+
+
+JUDGE = read_judge(files("evm_arbiter").joinpath("contracts/arbiter.vy").read_text())

@@ -1,0 +1,103 @@
+"""Narrowing: every part has an instruction in it, the right half of a disagreement survives, and it ends after ceil(log_k L) rounds.
+
+*Source*: spec/README.md 6.3.
+"""
+
+from typing import Any
+
+from opml_spec.dispute.narrowing import Phase, Segment, boundary, most_rounds, narrow, part_count
+
+from opml_fuzz.statements.statement import Integer, Statement
+
+LONGEST = 1 << 32  # STAGE_STEP_LIMIT; runs are shorter
+FLAGS = 7
+CUT = {"lo": Integer(0), "length": Integer(2), "j": Integer(0)}
+SOME_K = ((2,), (3,), (8,), (16,), (64,))
+TRUE, FALSE = 1, 0  # in place of a hash: whether it is that of the true run
+
+
+def is_part(k: Any, lo: Any, length: Any, j: Any) -> Any:
+    return j < part_count(length, k)
+
+
+def parts_cover(k: int, lo: Any, length: Any, j: Any) -> Any:
+    """Part 0 begins at lo, the last one ends at hi, and each, ending where the next begins, has a length ≥ 1."""
+    parts = part_count(length, k)
+    begin, end = boundary(lo, length, parts, j), boundary(lo, length, parts, j + 1)
+    return (boundary(lo, length, parts, 0) == lo) & (boundary(lo, length, parts, parts) == lo + length) & (end - begin >= 1)
+
+
+def shrinks(k: int, lo: Any, length: Any, j: Any, bound: Any) -> Any:
+    """What is at most k·bound long is afterwards at most `bound` long."""
+    parts = part_count(length, k)
+    return boundary(lo, length, parts, j + 1) - boundary(lo, length, parts, j) <= bound
+
+
+def fits(k: int, lo: Any, length: Any, j: Any, bound: Any) -> Any:
+    return (j < part_count(length, k)) & (length <= k * bound)
+
+
+def rounds_are_logarithm(k: int, length: Any) -> Any:
+    """The least r with k^r ≥ length."""
+    rounds = most_rounds(length, k)
+    enough = k**rounds >= length
+    return enough if rounds == 0 else enough & (k ** (rounds - 1) < length)
+
+
+def one_round_less(k: int, lo: Any, length: Any, j: Any) -> bool:
+    parts = part_count(length, k)
+    part = boundary(lo, length, parts, j + 1) - boundary(lo, length, parts, j)
+    return most_rounds(part, k) <= most_rounds(length, k) - 1
+
+
+def segment(lo: Any, length: Any, agreed: int, disputed: int) -> Any:
+    """A segment whose hashes are flags."""
+    ends: Any = (agreed, disputed)
+    return Segment(Phase.STAGES, lo, lo + length, *ends)
+
+
+def honest_challenger(parts: int, lo: Any, length: Any, *flags: Any) -> Any:
+    """It names the first part whose end is false: then the part's beginning is true, and it lies inside."""
+    posted = flags[: parts - 1]
+    part = next(j for j, flag in enumerate((*posted, FALSE)) if flag == FALSE)
+    after: Any = narrow(segment(lo, length, TRUE, FALSE), posted, part)
+    return (after.agreed == TRUE) & (after.disputed == FALSE) & (lo <= after.lo) & (after.lo < after.hi) & (after.hi <= lo + length)
+
+
+def honest_server(parts: int, lo: Any, length: Any, *flags: Any) -> bool:
+    """It posts what is true: whichever part is named, both ends are true."""
+    before = segment(lo, length, TRUE, TRUE)
+    named: Any = [narrow(before, (TRUE,) * (parts - 1), part) for part in range(parts)]  # type: ignore[arg-type]  # flags for hashes
+    return all(after.agreed == TRUE and after.disputed == TRUE for after in named)
+
+
+def long_enough(parts: int, lo: Any, length: Any, *_: Any) -> Any:
+    return length >= parts
+
+
+CUTS = {"lo": Integer(0), "length": Integer(2), **{f"true_{j}": Integer(0, 1) for j in range(1, FLAGS + 1)}}
+PARTS = tuple((parts,) for parts in range(2, FLAGS + 2))
+STATEMENTS = (
+    Statement(
+        "narrowing.parts", "the parts cover the segment, each of length ≥ 1", CUT, parts_cover, is_part, tuple((k,) for k in range(2, 65))
+    ),
+    Statement(
+        "narrowing.shrinks",
+        "a segment of at most k·b becomes one of at most b, so r rounds do for k^r",
+        {**CUT, "bound": Integer(1)},
+        shrinks,
+        fits,
+        tuple((k,) for k in range(2, 65)),
+    ),
+    Statement("narrowing.logarithm", "most_rounds is ceil(log_k L)", {"length": Integer(1, LONGEST)}, rounds_are_logarithm, cases=SOME_K),
+    Statement(
+        "narrowing.rounds",
+        "each round leaves at least one round less to go",
+        {"lo": Integer(0), "length": Integer(2, LONGEST), "j": Integer(0)},
+        one_round_less,
+        is_part,
+        SOME_K,
+    ),
+    Statement("narrowing.challenger", "honest challengers keep agreed true, disputed false", CUTS, honest_challenger, long_enough, PARTS),
+    Statement("narrowing.server", "an honest server keeps both ends true", CUTS, honest_server, long_enough, PARTS),
+)

@@ -1,0 +1,49 @@
+"""What a statement is: variables, what is assumed of them, and a predicate that holds for all of them.
+
+The predicate is plain Python on integers. Hypothesis samples it with ints; z3 proves it with symbols that behave like ints.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+
+@frozen
+class Word:
+    """A number of so many bits, for predicates that shift and mask."""
+
+    bits: int
+    is_signed: bool = False
+
+    @property
+    def range(self) -> tuple[int, int]:
+        half = 1 << (self.bits - 1)
+        return (-half, half - 1) if self.is_signed else (0, 2 * half - 1)
+
+
+@frozen
+class Integer:
+    """A number in `[low, high]`, for predicates that add, divide and compare; without `high` it has no bound."""
+
+    low: int
+    high: int | None = None
+
+
+Variable = Word | Integer
+
+
+def nothing(*_: Any) -> bool:
+    return True
+
+
+@frozen
+class Statement:
+    """For each case and all values of the variables that `assuming` admits, `holds(*case, *values)`."""
+
+    name: str
+    says: str
+    variables: Mapping[str, Variable]
+    holds: Callable[..., Any]
+    assuming: Callable[..., Any] = nothing
+    cases: Sequence[tuple[Any, ...]] = field(factory=lambda: ((),))  # what is not a variable: proved one by one
