@@ -121,6 +121,77 @@ def test_every_block_that_a_store_touches_is_recorded(after_steps: int) -> None:
         assert int(machine.registers[7]) == 0x1122334455667788
 
 
+def random_loop(rng: random.Random) -> tuple[list[int], dict[int, int]]:
+    """One block that jumps to itself, and by how much a round moves x8 and x9; x5 counts down, sometimes something else ends the loop."""
+    words, step = [], {8: 0, 9: 0}
+    for _ in range(rng.randrange(2, 8)):
+        base, other, kind = rng.choice([8, 8, 9]), rng.choice([6, 7, 7, 28]), rng.random()
+        if kind < 0.35:
+            by = rng.choice([1, 2, 4, 8, 8, -1, -4, -8, 24, -40, 400, -600])
+            words.append(i_type(0x13, 0, base, base, by))
+            step[base] += by
+        elif kind < 0.55:
+            words.append(i_type(0x03, rng.randrange(7), other, base, rng.randrange(-20, 20)))
+        elif kind < 0.85:
+            words.append(
+                s_type(rng.randrange(4), base, other, rng.choice([rng.randrange(-20, 20), rng.choice([-2000, -900, 0, 900, 2000])]))
+            )
+        elif kind < 0.88:
+            words.append(other << 20 | 7 << 15 | 7 << 7 | 0x33)  # add x7, x7, other
+        elif kind < 0.97:
+            words.append(i_type(0x13, 0, base, 29, rng.randrange(-8, 8)))  # a base that does not move by a constant
+        else:
+            words.append(i_type(0x03, 3, base, base, 0))
+    words.append(i_type(0x13, 0, 5, 5, -1))
+    words.append(b_type(rng.choice([1, 1, 1, 5, 6]), 5, rng.choice([0, 0, 0, 28]), -4 * len(words)))
+    return [*words, i_type(0x13, 0, 31, 31, 1), jal(0, 0)], step
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_loops_agree_with_single_steps(seed: int) -> None:
+    """Loops run without checks for as long as all is in order; borders, blocks and budgets must end that in time."""
+    rng = random.Random(seed)
+    words, step = random_loop(rng)
+    fast, slow = machine_with(words, 0), machine_with(words, NEVER)
+    borders = [2**39 + 2**20, 3 * 2**38 + 5 * 2**10, *BORDERS]
+    for _ in range(8):
+        values = [0] * 32
+        values[5], values[6], values[28] = rng.choice([1, 5, 30, 200]), rng.randrange(M64), rng.randrange(10)
+        values[29] = rng.choice(borders) % M64
+        for base in (8, 9):  # reaches a border after some rounds
+            values[base] = (rng.choice(borders) - step[base] * rng.randrange(60) + rng.randrange(-24, 24)) % M64
+        for machine in (fast, slow):
+            machine.begin_stage(0)
+            machine.registers[:] = values
+        for _ in range(2):
+            budget = rng.choice([10, 50, 150, 400])
+            assert fast.run(budget) == slow.run(budget)
+            same_state(fast, slow)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [i_type(0x03, 3, 7, 8, 0), 9 << 20 | 8 << 15 | 8 << 7 | 0x33],  # ld x7, (x8); add x8, x8, x9
+        [i_type(0x03, 3, 7, 8, 0), i_type(0x13, 0, 8, 29, 8), 29 << 20 | 29 << 15 | 29 << 7 | 0x33],  # …; addi x8, x29, 8; x29 doubles
+        [
+            s_type(3, 8, 6, -2000),
+            s_type(3, 8, 6, 2000),
+            s_type(3, 8, 6, 0),
+            i_type(0x13, 0, 8, 8, 8),
+        ],  # the middle one enters a new block first
+    ],
+)
+def test_loops_that_cannot_be_planned(body: list[int]) -> None:
+    words = [*body, i_type(0x13, 0, 5, 5, -1), b_type(1, 5, 0, -4 * (len(body) + 1)), jal(0, 0)]
+    fast, slow = machine_with(words, 0), machine_with(words, NEVER)
+    for machine in (fast, slow):
+        machine.registers[5], machine.registers[6], machine.registers[9], machine.registers[29] = 12, 1, 2**36, 2**30
+        machine.registers[8] = 2**39 + 4096 - 64
+        machine.run(1000)
+    same_state(fast, slow)
+
+
 @pytest.mark.parametrize("after_steps", [0, NEVER])
 def test_a_changed_base_is_a_new_address(after_steps: int) -> None:
     """`sd; add to the base; sd` records both places, and the same with loads traps at the second."""

@@ -4,9 +4,10 @@ A region is one function. It takes the registers from an array, jumps to the blo
 region after the other. Both exchange the machine with Python through that array.
 """
 
+from opml_min.machine.blocks import block_ir
 from opml_min.machine.keccak import BLOCK_BYTES
 from opml_min.machine.memory import ENTRY, MEMORY_BYTES, TEXT_WINDOW_BYTES
-from opml_min.machine.translate import Region, block_ir
+from opml_min.machine.translate import Region
 
 # Words of the array through which native code and Python exchange a machine: x0 … x31, then these.
 PC, BUDGET, RECORD_WRITE, CONTROL, STATE_WORDS = 32, 33, 34, 35, 36
@@ -26,6 +27,7 @@ def region_ir(region: Region) -> str:
     blocks = "\n".join(block_ir(region, first) for first in leaders)
     return f"""
 declare i64 @llvm.fshr.i64(i64, i64, i64)
+declare i64 @llvm.umin.i64(i64, i64)
 define i64 @region(ptr noalias %state, ptr noalias %memory, ptr noalias %flags) {{
 {variables}
 {homes}

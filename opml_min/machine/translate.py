@@ -2,8 +2,7 @@
 
 A *region* is a stretch of text, some hundred instructions, that becomes one LLVM function. Guest registers are its local
 variables, which LLVM keeps in host registers wherever it can; a guest load is a host load at `memory + address`. The region is cut into
-*blocks*: straight-line code that starts at a *leader*. A block first takes its length from the step budget, all at once; if the budget
-does not suffice, the function returns before the block. Some leaders are *entries*: the only places where the function can be
+*blocks*: straight-line code that starts at a *leader*. Some leaders are *entries*: the only places where the function can be
 entered, or re-entered by a jump to a computed address.
 
 The function knows no exceptions. Whatever is not plainly in order (an access out of range, a misaligned jump target, ECALL, an
@@ -14,6 +13,7 @@ takes that step. So this file holds only what instructions do when nothing is wr
 from dataclasses import dataclass
 
 from opml_min.machine import decode
+from opml_min.machine.checks import Window
 from opml_min.machine.decode import ACCESS_BYTES, LOAD_IS_SIGNED, Instruction, signed
 from opml_min.machine.keccak import BLOCK_BYTES
 from opml_min.machine.memory import MEMORY_BYTES
@@ -38,55 +38,22 @@ class Region:
         return self.start <= pc < self.pc(len(self.words)) and pc % 4 == 0
 
 
-@dataclass(frozen=True)
-class Window:
-    """Bytes `[x[base] + low, x[base] + low + size)`, which several accesses of a block share."""
-
-    base: int
-    low: int
-    size: int
-
-
-def windows(instructions: list[Instruction], first: int) -> dict[int, Window]:
-    """What to check before which instruction, so that all accesses of a block are checked before they are made.
-
-    Loads that use the same register with the same value in it are checked together, before the first of them; stores too. If the check
-    fails, the interpreter takes over there and finds the one that traps. So one check does for a whole stack frame.
-    """
-    result: dict[int, Window] = {}
-    checked_at: dict[tuple[str, int], int] = {}  # (form, base register): where the window that can still grow is checked
-    for index, instruction in enumerate(instructions, first):
-        if instruction.form in (decode.LOAD, decode.STORE):
-            low, high = instruction.imm, instruction.imm + ACCESS_BYTES[instruction.operation]
-            key = instruction.form, instruction.rs1
-            if key in checked_at:
-                window = result[checked_at[key]]
-                low, high = min(low, window.low), max(high, window.low + window.size)
-            if key not in checked_at or high - low > BLOCK_BYTES:  # a longer one could span blocks that are looked at from neither end
-                checked_at[key] = index
-                low, high = instruction.imm, instruction.imm + ACCESS_BYTES[instruction.operation]
-            result[checked_at[key]] = Window(instruction.rs1, low, high - low)
-        if instruction.rd:
-            checked_at.pop((decode.LOAD, instruction.rd), None)
-            checked_at.pop((decode.STORE, instruction.rd), None)
-    return result
-
-
-class _Block:
+class Block:
     """Writes one block. Register values live in `self.values` until the block ends; only then are the local variables set."""
 
-    def __init__(self, region: Region, first: int) -> None:
+    def __init__(self, region: Region, first: int, length: int, part: str = "b") -> None:
         self.region, self.index, self.first = region, first, first
+        self.length = length  # in instructions; what the block is charged for
         self.values: dict[int, str] = {0: "0"}
         self.written: dict[int, str] = {}
         self.lines: list[str] = []
-        self._names = 0
-        self.length = 0  # instructions that the block is charged for
         self.windows: dict[int, Window] = {}
+        self.loop_label: str | None = None  # where to go instead of to the block's own beginning
+        self._names, self._part = 0, part
 
     def name(self) -> str:
         self._names += 1
-        return f"%b{self.first}.{self._names}"
+        return f"%{self._part}{self.first}.{self._names}"
 
     def emit(self, line: str) -> None:
         self.lines.append("  " + line)
@@ -116,7 +83,9 @@ class _Block:
 
     def go_to(self, index: int) -> None:
         """To a place whose address is known now."""
-        if index in self.region.leaders and 0 <= index < len(self.region.words):
+        if index == self.first and self.loop_label:
+            self.emit(f"br label %{self.loop_label}")
+        elif index in self.region.leaders:
             self.emit(f"br label %block{index}")
         else:
             self.emit(f"store i64 {self.region.pc(index)}, ptr %pc")
@@ -161,27 +130,36 @@ class _Block:
         base = self.read(register)
         return self.value(f"add i64 {base}, {offset}") if offset else base
 
-    def check_loads(self, window: Window) -> None:
-        """Every address up to 2^40 − size is in order, misaligned ones too."""
-        lowest = self.address(window.base, window.low)
-        self.unless(self.value(f"icmp ugt i64 {lowest}, {MEMORY_BYTES - window.size}"))
+    def in_range(self, lowest: str, size: int) -> str:
+        """Whether `size` bytes from `lowest` are in the memory; aligned or not makes no difference."""
+        return self.value(f"icmp ule i64 {lowest}, {MEMORY_BYTES - size}")
 
-    def check_stores(self, window: Window) -> None:
-        """In order if the window is in the memory and both its ends lie in flagged blocks, which are writable and known as written.
+    def flagged(self, address: str) -> str:
+        """Whether the block of an address is writable and recorded as written; the address counts mod 2^40."""
+        block = self.value(f"and i64 {self.value(f'lshr i64 {address}, {BLOCK_SHIFT}')}, {(MEMORY_BYTES >> BLOCK_SHIFT) - 1}")
+        flag = self.value(f"load i8, ptr {self.value(f'getelementptr i8, ptr %flags, i64 {block}')}")
+        return self.value(f"trunc i8 {flag} to i1")
 
-        Otherwise `record_write` flags the blocks, unless a store there must trap. Flags are looked up at an address mod 2^40, so that
-        they can be looked up before the range is known to be right.
-        """
+    def storable(self, lowest: str, highest: str, size: int) -> str:
+        """Whether bytes `lowest` … `highest`, `size` of them, are in the memory and all in flagged blocks."""
+        good = self.in_range(lowest, size)
+        for address in dict.fromkeys((lowest, highest)):
+            good = self.value(f"and i1 {good}, {self.flagged(address)}")
+        return good
+
+    def check(self) -> None:
+        """If a window is to be checked before this instruction: goes on only if it is in order."""
+        window = self.windows.get(self.index)
+        if window is None:
+            return
         lowest = self.address(window.base, window.low)
-        good = self.value(f"icmp ule i64 {lowest}, {MEMORY_BYTES - window.size}")
-        for end in sorted({0, window.size - 1}):
-            address = self.value(f"add i64 {lowest}, {end}") if end else lowest
-            block = self.value(f"and i64 {self.value(f'lshr i64 {address}, {BLOCK_SHIFT}')}, {(MEMORY_BYTES >> BLOCK_SHIFT) - 1}")
-            flag = self.value(f"load i8, ptr {self.value(f'getelementptr i8, ptr %flags, i64 {block}')}")
-            good = self.value(f"and i1 {good}, {self.value(f'trunc i8 {flag} to i1')}")
+        if window.form == decode.LOAD:
+            self.unless(self.value(f"xor i1 {self.in_range(lowest, window.size)}, true"))
+            return
+        highest = self.value(f"add i64 {lowest}, {window.size - 1}") if window.size > 1 else lowest
         tag = f"b{self.first}.store{self._names}"
-        self.emit(f"br i1 {good}, label %{tag}, label %{tag}.record, !prof !1")
-        self.label(f"{tag}.record")
+        self.emit(f"br i1 {self.storable(lowest, highest, window.size)}, label %{tag}, label %{tag}.record, !prof !1")
+        self.label(f"{tag}.record")  # flags the blocks, unless a store there must trap
         fine = self.value(f"call preserve_mostcc i1 %record_write(ptr %control, ptr %flags, i64 {lowest}, i64 {window.size})")
         self.emit(f"br i1 {fine}, label %{tag}, label %{tag}.bad, !prof !1")
         self.label(f"{tag}.bad")
@@ -192,8 +170,7 @@ class _Block:
         return self.value(f"getelementptr i8, ptr %memory, i64 {self.address(instruction.rs1, instruction.imm)}")
 
     def load(self, instruction: Instruction) -> None:
-        if window := self.windows.get(self.index):
-            self.check_loads(window)
+        self.check()
         bits = 8 * ACCESS_BYTES[instruction.operation]
         value = self.value(f"load i{bits}, ptr {self.pointer(instruction)}, align 1")
         if bits < 64:
@@ -201,8 +178,7 @@ class _Block:
         self.write(instruction.rd, value)
 
     def store(self, instruction: Instruction) -> None:
-        if window := self.windows.get(self.index):
-            self.check_stores(window)
+        self.check()
         bits = 8 * ACCESS_BYTES[instruction.operation]
         value = self.read(instruction.rs2)
         narrow = value if bits == 64 else self.value(f"trunc i64 {value} to i{bits}")
@@ -224,7 +200,7 @@ class _Block:
         self.go_to(self.index + 1)
 
     def jump(self, instruction: Instruction) -> None:
-        """JAL; a misaligned target makes the block end before it (see `_ends_before`)."""
+        """JAL; a misaligned target makes the block end before it (see `blocks.ends_before`)."""
         self.write(instruction.rd, str(self.region.pc(self.index + 1)))
         self.store_registers()
         self.go_to(self.index + instruction.imm // 4)
@@ -238,7 +214,7 @@ class _Block:
         self.emit("br label %dispatch")
 
     def instruction(self, instruction: Instruction) -> None:
-        """Anything that does not end a block."""
+        """Anything but a FENCE, which does nothing."""
         form, operation, rd, rs1, rs2, imm = instruction
         if form == decode.REGISTER:
             self.arithmetic(operation, rd, self.read(rs1), self.read(rs2))
@@ -250,54 +226,9 @@ class _Block:
             self.load(instruction)
         elif form == decode.STORE:
             self.store(instruction)
-
-
-def _ends_before(instruction: Instruction) -> bool:
-    """The interpreter takes this one, always."""
-    misaligned_jump = instruction.form == decode.JAL and instruction.imm % 4 != 0
-    return misaligned_jump or instruction.form in (decode.ECALL, decode.EBREAK, decode.ILLEGAL)
-
-
-def block_ir(region: Region, first: int) -> str:
-    instructions = []
-    for index in range(first, len(region.words)):
-        if index > first and index in region.leaders:
-            break
-        instruction = decode.decode(region.words[index])
-        if _ends_before(instruction):
-            break
-        instructions.append(instruction)
-        if instruction.form in (decode.BRANCH, decode.JAL, decode.JALR):
-            break
-    block = _Block(region, first)
-    block.label(f"block{first}")
-    block.length = len(instructions)
-    block.windows = windows(instructions, first)
-    if not instructions:
-        block.interpret_from(first, 0)
-        return "\n".join(block.lines)
-    budget = block.value("load i64, ptr %budget")
-    short = block.value(f"icmp ult i64 {budget}, {block.length}")
-    block.emit(f"br i1 {short}, label %short{first}, label %paid{first}, !prof !0")
-    block.label(f"short{first}")
-    block.interpret_from(first, 0)
-    block.label(f"paid{first}")
-    block.emit(f"store i64 {block.value(f'sub i64 {budget}, {block.length}')}, ptr %budget")
-    for block.index, instruction in enumerate(instructions, first):
-        if instruction.form == decode.BRANCH:
-            block.branch(instruction)
-        elif instruction.form == decode.JAL:
-            block.jump(instruction)
-        elif instruction.form == decode.JALR:
-            block.jump_to_register(instruction)
-        else:
-            block.instruction(instruction)
-    end = first + block.length
-    if instructions[-1].form not in (decode.BRANCH, decode.JAL, decode.JALR):
-        block.index = end
-        if end in region.leaders or end == len(region.words):
-            block.store_registers()
-            block.go_to(end)
-        else:
-            block.interpret_from(end, 0)
-    return "\n".join(block.lines)
+        elif form == decode.BRANCH:
+            self.branch(instruction)
+        elif form == decode.JAL:
+            self.jump(instruction)
+        elif form == decode.JALR:
+            self.jump_to_register(instruction)
