@@ -35,6 +35,7 @@ from evm_arbiter.parameters import Parameters as ContractParameters
 from opml_fuzz.errors import FuzzError
 
 NOBODY = bytes(20)
+KINDS = ("games", "claims", "requests")
 PARAMETERS = Parameters(
     k=3,
     share_numerator=2,
@@ -134,7 +135,7 @@ class BothCourts:
         if answers[0] != answers[1]:
             raise CourtsDiffer(f"specification: {answers[0]}, contract: {answers[1]}, at {call}")
         self.compare_books()
-        for kind in ("games", "claims", "requests"):
+        for kind in KINDS:
             for identity, thing in getattr(self.spec, kind).items():
                 if getattr(before, kind).get(identity) is not thing or identity in call.arguments:
                     self.same(f"{kind} {identity.hex()}", *getattr(self, f"see_{kind}")(identity))
@@ -150,7 +151,7 @@ class BothCourts:
             return f"{error.number} {error.name}"
         if call.move == "register":
             return f"ok {keccak256(b''.join(call.arguments)).hex()}"
-        new = [*self.spec.requests.keys() - before.requests, *self.spec.claims.keys() - before.claims, *self.spec.games.keys() - before.games]
+        new = [identity for kind in KINDS for identity in getattr(self.spec, kind).keys() - getattr(before, kind)]
         return " ".join(["ok", *(identity.hex() for identity in new)])
 
     def ask_contract(self, call: Call) -> str:
@@ -180,7 +181,7 @@ class BothCourts:
             self.same("credit", ledger.credited.get(person, 0), self.contract.balance_of("0x" + person.hex()))
 
     def compare_everything(self) -> None:
-        for kind in ("games", "claims", "requests"):
+        for kind in KINDS:
             for identity in getattr(self.spec, kind):
                 self.same(f"{kind} {identity.hex()}", *getattr(self, f"see_{kind}")(identity))
 

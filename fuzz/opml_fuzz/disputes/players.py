@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from random import Random
 
 from attrs import define, field
-from evm_arbiter.objects import Segment
 from opml_spec.dispute.court import ClaimStatus
 from opml_spec.dispute.game import Game, GameStatus
 from opml_spec.dispute.narrowing import Phase, boundary, part_count
@@ -17,6 +16,7 @@ from opml_spec.machine.merkle import hash_of
 from opml_spec.machine.state import encode
 from opml_spec.machine.witness import make_witness
 
+from evm_arbiter.objects import Segment
 from opml_fuzz.disputes.both_courts import NOBODY, PARAMETERS, BothCourts, Call
 from opml_fuzz.disputes.stories import Story, random_model, shown_output, tell
 
@@ -111,9 +111,9 @@ class Players:
     # in a game
 
     def move(self, game: Game) -> Call:
-        """Of the side on turn; or the timeout, if that is due."""
+        """Of the side on turn; or mostly the timeout, if that is due."""
         segment, story, hashes = segment_of(game), self.stories[game.claim_id], b"".join(game.posted)
-        if not game.clock.in_time(game.on_turn, self.courts.now):
+        if not game.clock.in_time(game.on_turn, self.courts.now) and self.rng.random() < 0.7:
             return Call("timeout", (game.game_id, segment, hashes), self.anybody())
         length, stage = segment.hi - segment.lo, None if segment.phase == Phase.STAGES else self.opened[game.game_id]
         if game.posted:

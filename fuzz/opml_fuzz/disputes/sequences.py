@@ -19,9 +19,8 @@ ALIVE = 3  # games that go on at once, before others are opened
 
 @frozen
 class Report:
-    """What was played: how often each call was answered how, and where the two courts parted, if they did."""
+    """How often each call was answered how, and where the two courts parted, if they did."""
 
-    acts: int
     answers: Counter[tuple[str, str]] = field(factory=Counter)
     difference: str | None = None
 
@@ -34,7 +33,7 @@ def play_sequence(seed: int, acts: int) -> Report:
     try:
         for _ in range(MODELS):
             players.register()
-        for number in range(acts):
+        for _ in range(acts):
             if rng.random() < 0.06 and (borders := players.borders()):
                 players.courts.contract.set_time(rng.choice(borders[:4]))
             call, story = next_call(players)
@@ -47,8 +46,8 @@ def play_sequence(seed: int, acts: int) -> Report:
                 players.remember(call, story, answer)
         players.courts.compare_everything()
     except CourtsDiffer as difference:
-        return Report(number + 1, answers, f"seed {seed}, act {number}: {difference}")
-    return Report(acts, answers)
+        return Report(answers, f"seed {seed}, after {answers.total()} acts: {difference}")
+    return Report(answers)
 
 
 def next_call(players: Players) -> tuple[Call, Story | None]:

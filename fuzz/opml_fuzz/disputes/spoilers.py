@@ -9,10 +9,10 @@ from random import Random
 from typing import Any
 
 from attrs import evolve
-from evm_arbiter.objects import Segment
 from opml_spec.dispute.run import STAGE_STEP_LIMIT
 from opml_spec.machine.merkle import ZERO
 
+from evm_arbiter.objects import Segment
 from opml_fuzz.disputes.both_courts import Call
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.wrong_witnesses import spoil as spoil_witness
@@ -32,13 +32,22 @@ ARGUMENTS = {
     "withdraw_to": ("address",),
 }
 PAYABLE = ("request", "claim", "challenge")
-MOST_BYTES = {"data": 16_385, "hashes": 32 * 64, "state": 298, "witness": 297 + 3 * (37 + 35 * 32) + 1, "output": 32_769, "proof": 5 + 34 * 32 + 1}
+MOST_BYTES = {
+    "data": 16_385,
+    "hashes": 32 * 64,
+    "state": 298,
+    "witness": 297 + 3 * (37 + 35 * 32) + 1,
+    "output": 32_769,
+    "proof": 5 + 34 * 32 + 1,
+}
 LARGEST = (1 << 64) - 1
 
 
 def spoiled(players: Players, call: Call) -> Call:
-    """The call with one thing changed: its sender, its money, or an argument."""
+    """The call with one thing changed: its sender, its money, an argument, or in a game the kind of move."""
     rng = players.rng
+    if "segment" in ARGUMENTS[call.move] and rng.random() < 0.3:
+        return another_move(rng, call)
     names = ARGUMENTS[call.move]
     which = rng.randrange(-1 - (call.move in PAYABLE), len(names))
     if which == -1:
@@ -49,6 +58,20 @@ def spoiled(players: Players, call: Call) -> Call:
         which = len(names) - 1  # a wrong id hides everything else
     value = spoiled_argument(players, call, names[which], call.arguments[which])
     return evolve(call, arguments=(*call.arguments[:which], value, *call.arguments[which + 1 :]))
+
+
+def another_move(rng: Random, call: Call) -> Call:
+    """Another kind of move, or the timeout, in the same position."""
+    posted = call.arguments[2] if call.move in ("choose", "timeout") else b""
+    kinds: dict[str, tuple[Any, ...]] = {
+        "post": (b"",),
+        "choose": (posted, 0),
+        "open": (bytes(32), 0, 1, b"", bytes(32), bytes(32)),
+        "arbitrate": (b"",),
+        "timeout": (posted,),
+    }
+    move = rng.choice([*kinds, "timeout"])
+    return evolve(call, move=move, arguments=(*call.arguments[:2], *kinds[move]))
 
 
 def spoiled_argument(players: Players, call: Call, name: str, value: Any) -> Any:
