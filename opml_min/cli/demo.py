@@ -13,6 +13,7 @@ from opml_min.cli.evidence import evidence
 from opml_min.cli.output import print_json
 from opml_min.cli.play import Game, Observer, play, silently
 from opml_min.cli.story import Story
+from opml_min.mnist.pictures import SIDE, drawn_request
 from opml_min.model.chat import prompt_tokens
 from opml_min.model.layout import TEXT, TextRequest, stage_count
 from opml_min.model.resolve import DEFAULT_MODEL, Model
@@ -102,10 +103,10 @@ def _first_possible(scene: Scene, kinds: list[Cheat], seed: int, stage: int | No
 
 
 def scene_of(model: Model) -> Scene:
-    """A request that the model can answer: a short prompt, or a picture of noise."""
+    """A request that the model can answer: a short prompt, a drawn digit, or noise."""
     header = model.image.header
     if header.request_kind != TEXT:
-        request = Random(0).randbytes(header.context)
+        request = drawn_request() if header.context == SIDE * SIDE else Random(0).randbytes(header.context)
     else:
         prompt = prompt_tokens(model.image, model.tokenizer, PROMPT, raw=True) if model.tokenizer is not None else [0]
         prompt = prompt[: max(header.context - 1, 1)]

@@ -1,22 +1,25 @@
-"""`opml eval`: perplexity of the integer model, beside a float reference."""
+"""`opml eval`: perplexity of the model as it runs, beside a float reference; or the share of right answers of a model of digits."""
 
 import argparse
 import time
 from pathlib import Path
 
 from opml_min.cli.arguments import Subparsers, add_arithmetic, add_json, add_model, available_threads, chosen_model, positive
+from opml_min.cli.classify import eval_pictures
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, print_json
-from opml_min.model.layout import TEXT
+from opml_min.model.layout import BYTES
 from opml_min.model.perplexity import evaluate
 
 DEFAULT_WINDOW = 512
 
 
 def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("eval", help="measure what the integer arithmetic costs in perplexity")
+    parser: argparse.ArgumentParser = subparsers.add_parser("eval", help="measure how good a model is")
     add_model(parser, optional=False)
-    parser.add_argument("text", type=Path, metavar="TEXTFILE")
+    parser.add_argument("text", type=Path, metavar="TEXTFILE", help="a text; or pictures in the IDX format, for a model of digits")
+    parser.add_argument("labels", type=Path, nargs="?", metavar="LABELS", help="of the pictures, in the IDX format")
+    parser.add_argument("--last", type=positive, metavar="N", help="only the last N pictures (mnist has learned from the first 8,000)")
     parser.add_argument("--max-tokens", type=positive, metavar="N", help="of the text, from its beginning (default: all)")
     parser.add_argument(
         "--window", type=positive, default=None, metavar="N", help=f"default: {DEFAULT_WINDOW}, or the context if that is less"
@@ -29,13 +32,17 @@ def register(subparsers: Subparsers) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
+    model = chosen_model(options)
+    if model.image.header.request_kind == BYTES:
+        return eval_pictures(model, options)
+    if options.labels is not None:
+        raise InputError(f"{options.model} takes one text, and no labels")
     try:
         text = options.text.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InputError(f"cannot read {options.text}: {error.strerror}") from error
-    model = chosen_model(options)
     header = model.image.header
-    if model.tokenizer is None or header.request_kind != TEXT:
+    if model.tokenizer is None:
         raise InputError(f"{options.model} has no tokenizer")
     if options.max_tokens:
         text = text[: options.max_tokens * model.tokenizer.longest_piece + 1000]  # more than enough

@@ -1,4 +1,4 @@
-"""`opml run`: a text from a model."""
+"""`opml run`: a text from a model, or the digit in a picture."""
 
 import argparse
 import codecs
@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 
 from opml_min.cli.arguments import Subparsers, add_arithmetic, add_execution, add_json, add_model, chosen_model, positive, word
+from opml_min.cli.classify import run_picture
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.model.chat import prompt_tokens
 from opml_min.model.image import check_writable
-from opml_min.model.layout import TEXT, TextRequest
+from opml_min.model.layout import BYTES, TextRequest
 from opml_min.model.resolve import Model
 from opml_min.model.run import OK, Run
 from opml_min.model.saved import save
@@ -22,7 +23,7 @@ DEFAULT_NEW_TOKENS = 128
 
 
 def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("run", help="run a model on a prompt")
+    parser: argparse.ArgumentParser = subparsers.add_parser("run", help="run a model on a prompt or a picture")
     add_model(parser)
     parser.add_argument("--prompt", default="", metavar="TEXT", help="what the text begins with (default: nothing)")
     parser.add_argument(
@@ -30,6 +31,8 @@ def register(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 (the default) takes the most likely token")
     parser.add_argument("--seed", type=word, default=0, help="of the sampling")
+    parser.add_argument("--input", type=Path, metavar="FILE", help="pictures (IDX), for a model of digits (default: a drawn seven)")
+    parser.add_argument("--index", type=word, default=0, metavar="N", help="which picture of the file (default: 0)")
     add_arithmetic(parser)
     parser.add_argument("--raw", action="store_true", help="no chat template")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write what `opml verify` needs")
@@ -43,8 +46,12 @@ def execute(options: argparse.Namespace) -> int:
     if options.save is not None:
         check_writable(options.save)
     model = chosen_model(options)
+    if model.image.header.request_kind == BYTES:
+        return run_picture(model, options)
+    if options.input is not None:
+        raise InputError(f"{options.model} takes a text, not a picture")
     tokenizer = model.tokenizer
-    if tokenizer is None or model.image.header.request_kind != TEXT:
+    if tokenizer is None:
         raise InputError(f"{options.model} has no tokenizer")
     request = text_request(model, tokenizer, options)
     run = Run(model.image, request.pack(), device=options.device, threads=options.threads)

@@ -37,7 +37,7 @@ from opml_min.model.tape import LayerWeights, Matrix, ModelWeights, llama_tape
 WEIGHT_LIMIT = 128  # of a norm weight
 
 
-class _Pieces:
+class Pieces:
     """The second segment while it grows: pieces of bytes, each at a multiple of 32."""
 
     def __init__(self, start: int) -> None:
@@ -75,7 +75,7 @@ class _Pieces:
         return self.add(np.rint(turns * 2**30).astype("<i4").reshape(-1).view(np.uint8))
 
 
-class _FloatPieces(_Pieces):
+class FloatPieces(Pieces):
     """For float arithmetic: every weight stays what it is."""
 
     def matrix(self, weights: Weights) -> Matrix:
@@ -123,7 +123,7 @@ def build_llama(
 
     op_count = _op_count(shape, arithmetic)
     tape_address = align(HEADER + 8 * HEADER_WORDS)
-    pieces = (_FloatPieces if arithmetic == FLOAT else _Pieces)(align(tape_address + 128 * op_count))
+    pieces = (FloatPieces if arithmetic == FLOAT else Pieces)(align(tape_address + 128 * op_count))
     tokenizer_address = pieces.add(text.tokenizer) if text.tokenizer else 0
     template_address = pieces.add(template) if template else 0
     weights = _place_weights(checkpoint, shape, pieces)
@@ -147,7 +147,7 @@ def _op_count(shape: Shape, arithmetic: int) -> int:
     return len(llama_tape(shape, ModelWeights(nowhere, 0, [layer] * shape.layers, 0, classifier), arithmetic))
 
 
-def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: _Pieces) -> ModelWeights:
+def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: Pieces) -> ModelWeights:
     table = pieces.rotations(rope_turns(shape))
     embedding = pieces.matrix(checkpoint.embedding)
     layers = [_place_layer(layer, pieces) for layer in checkpoint.layers]
@@ -156,7 +156,7 @@ def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: _Pieces) -> Mod
     return ModelWeights(embedding, table, layers, final_norm, classifier)
 
 
-def _place_layer(layer: Layer, pieces: _Pieces) -> LayerWeights:
+def _place_layer(layer: Layer, pieces: Pieces) -> LayerWeights:
     """The fields are placed in their order: norms are vectors, all else is a matrix."""
     return LayerWeights(*(pieces.norm(tensor) if len(tensor.shape) == 1 else pieces.matrix(tensor) for tensor in layer))  # type: ignore[arg-type]
 

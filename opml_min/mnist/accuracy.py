@@ -1,0 +1,38 @@
+"""How often a classifier is right: the image's own integer arithmetic, on many pictures in a row."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opml_min.machine import Memory
+from opml_min.model.check import check
+from opml_min.model.engine import Engine
+from opml_min.model.image import Image
+from opml_min.model.layout import OUTPUT, REQUEST, stage_count
+
+OUTPUT_BYTES = 64  # the leaf with count and done, and that of the token
+
+
+def answers(image: Image, requests: NDArray[np.uint8]) -> Iterator[int]:
+    """The output token for each request of (requests, bytes)."""
+    check(image)
+    memory = Memory()
+    image.load_into(memory)
+    engine = Engine(memory, image.header, image.tape, threads=1)
+    for request in requests:
+        stage_count(image.header, request.tobytes())  # refuses what stage 0 would
+        memory.write(REQUEST + 32, request.tobytes())
+        memory.write(OUTPUT, bytes(OUTPUT_BYTES))
+        engine.run(0, image.header.op_count)
+        yield int(memory.view(OUTPUT + 32, 1, np.uint32)[0])
+
+
+def count_right(
+    image: Image, pictures: NDArray[np.uint8], labels: NDArray[np.uint8], progress: Callable[[int], None] = lambda _: None
+) -> int:
+    right = 0
+    for done, (answer, label) in enumerate(zip(answers(image, pictures), labels.tolist(), strict=True)):
+        right += answer == label
+        progress(done)
+    return right
