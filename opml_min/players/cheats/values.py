@@ -27,18 +27,20 @@ def written(address: int, data: bytes) -> Callable[[Machine], None]:
 
 
 def stage_and_op(honest: Computation, random: Random, stage: int | None, *kinds: Opcode) -> tuple[int, Op, int] | None:
-    """A stage, an op that it computes and the position; None if the stage does not compute an op of these kinds."""
+    """A stage, an op that it computes and the position; None if no such stage computes an op of these kinds."""
     header, tape = honest.image.header, honest.image.tape.tolist()
+    fitting = [index for index, words in enumerate(tape) if words[0] in OPERANDS and (not kinds or Opcode(words[0]).kind in kinds)]
+    if stage is not None and not header.single_phase:
+        fitting = [index for index in fitting if index == stage % len(tape)]
+    if not fitting:
+        return None
+    index = random.choice(fitting)
     if header.single_phase:
         prompt_length, new_tokens = (int.from_bytes(honest.request[at : at + 4], "little") for at in (0, 4))
-        computed = random.randrange(len(tape) * (prompt_length + new_tokens - 1 if header.request_kind == TEXT else 1))
-        stage = 0
-    else:
-        stage = computed = random.randrange(honest.stage_count) if stage is None else stage
-    words = tape[computed % len(tape)]
-    if words[0] not in OPERANDS or (kinds and Opcode(words[0]).kind not in kinds):
-        return None
-    return stage, Op.from_words(words), computed // len(tape)
+        position = random.randrange(prompt_length + new_tokens - 1 if header.request_kind == TEXT else 1)
+        return 0, Op.from_words(tape[index]), position
+    position = random.randrange(-(-honest.stage_count // len(tape))) if stage is None else stage // len(tape)
+    return position * len(tape) + index, Op.from_words(tape[index]), position
 
 
 def bit_flipped(honest: Computation, random: Random, stage: int, address: int, length: int) -> Tampering | None:
