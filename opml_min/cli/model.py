@@ -9,6 +9,7 @@ from opml_min.cli.arguments import Subparsers, add_json, chosen_model, positive
 from opml_min.cli.output import hexadecimal, print_json
 from opml_min.machine import MODEL, STATE, Memory
 from opml_min.model.errors import CheckpointError
+from opml_min.model.fetch import KNOWN
 from opml_min.model.image import Image
 from opml_min.model.layout import OPERANDS, Opcode
 from opml_min.model.resolve import ARITHMETICS, build_source
@@ -16,7 +17,7 @@ from opml_min.model.sources import tokenizer_beside
 
 
 def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("model", help="build or show an image")
+    parser: argparse.ArgumentParser = subparsers.add_parser("model", help="build, fetch or show an image")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     build: argparse.ArgumentParser = actions.add_parser("build", help="build an image from a source file")
     build.add_argument("source", type=Path, metavar="SOURCE", help="a GGUF file, a Hugging Face folder, or a checkpoint of llama2.c")
@@ -27,6 +28,10 @@ def register(subparsers: Subparsers) -> None:
     build.add_argument("--single-phase", action="store_true", help="the whole run is one stage")
     add_json(build)
     build.set_defaults(execute=execute_build)
+    fetch: argparse.ArgumentParser = actions.add_parser("fetch", help="download a known model and build its image")
+    fetch.add_argument("model", choices=sorted(KNOWN), metavar="NAME", help=f"one of: {', '.join(sorted(KNOWN))}")
+    add_json(fetch)
+    fetch.set_defaults(execute=execute_show, tokenizer=None)
     show: argparse.ArgumentParser = actions.add_parser("show", help="root, sizes and tape of an image")
     show.add_argument("model", metavar="MODEL", help="an image, a built-in model's name, or a source file")
     show.add_argument("--tokenizer", type=Path)

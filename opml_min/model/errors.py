@@ -29,5 +29,9 @@ class RequestError(ModelError):
     """A prompt or a limit that stage 0 would refuse."""
 
 
+class FetchFailed(ModelError):
+    """A known model could not be downloaded, or is not what it should be."""
+
+
 class WriteFailed(ModelError):
     """An output file could not be written; nothing is left of it."""

@@ -1,6 +1,6 @@
 """From what a person names to an image: an image file, a built-in model, or a source file, which is built once and kept in a cache.
 
-An image in the cache is named after the contents that it was built from.
+An image in the cache is named after the contents that it was built from. A known model is fetched on first use.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from opml_min.model.build import build_llama
 from opml_min.model.cache import MODEL_SOURCES, cache_folder, digest_of_sources
 from opml_min.model.checkpoint import Checkpoint
 from opml_min.model.errors import CheckpointError, WriteFailed
+from opml_min.model.fetch import KNOWN, fetched
 from opml_min.model.image import FILE_MAGIC, Image
 from opml_min.model.layout import FIXED, FLOAT
 from opml_min.model.program import shipped_program
@@ -21,7 +22,7 @@ from opml_min.model.reference import checkpoint_of_image
 from opml_min.model.source import Text, Tokenizer, tokenizer_of
 from opml_min.model.sources import files_of_source, read_source, starts_with, tokenizer_beside
 
-BUILT_IN = {"embedded": ("opml_min.embedded", "embedded.opml")}
+BUILT_IN = {"embedded": ("opml_min.embedded", "embedded.opml"), "mnist": ("opml_min.mnist", "mnist.opml")}
 DEFAULT_MODEL = "embedded"
 ARITHMETICS = ("fixed", "float")  # by the number in an image's header
 
@@ -66,9 +67,9 @@ def _resolve(name: str, tokenizer: Path | None, arithmetic: str) -> Model:
     if name in BUILT_IN and not Path(name).is_file():
         package, resource = BUILT_IN[name]
         return _open_image(Path(str(files(package).joinpath(resource))))
-    path = Path(name)
+    path = fetched(name) if name in KNOWN and not Path(name).exists() else Path(name)
     if not path.exists():
-        raise CheckpointError(f"there is no file {name}, and no built-in model of that name ({', '.join(BUILT_IN)})")
+        raise CheckpointError(f"there is no file {name}, and no model of that name ({', '.join([*BUILT_IN, *KNOWN])})")
     if path.is_file() and starts_with(path, FILE_MAGIC):
         return _open_image(path)
     tokenizer = tokenizer_beside(path) if tokenizer is None else tokenizer
