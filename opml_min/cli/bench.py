@@ -8,7 +8,7 @@ from attrs import frozen
 from opml_min.cli.arguments import Subparsers, add_json
 from opml_min.cli.output import print_json
 
-BENCHES = ("gas",)
+BENCHES = ("gas", "vm", "merkle")
 
 
 @frozen

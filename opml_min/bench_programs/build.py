@@ -1,0 +1,27 @@
+"""Compiles the benchmark programs: `python -m opml_min.bench_programs.build` writes an ELF beside each source.
+
+They are ordinary RV64IM programs that end through ECALL 93, so that any other RISC-V emulator runs the same files.
+"""
+
+from pathlib import Path
+
+from opml_min.guest.build import FOLDER as GUEST
+from opml_min.guest.build import compile_elf
+
+FOLDER = Path(__file__).parent
+NAMES = tuple(sorted(source.stem for source in FOLDER.glob("*.c")))
+
+
+def sources(name: str) -> list[Path]:
+    """The C files of a program, without the start code."""
+    library = [GUEST / "binary32.c"] if name == "softfloat" else []
+    return [FOLDER / f"{name}.c", *library]
+
+
+def build(name: str, output: Path) -> None:
+    compile_elf([GUEST / "program.S", *sources(name)], GUEST / "program.ld", output)
+
+
+if __name__ == "__main__":
+    for name in NAMES:
+        build(name, FOLDER / f"{name}.elf")
