@@ -12,9 +12,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C and assembly; raising one is a reviewed change
     "spec/opml_spec": 3_100,
-    "opml_min": 9_500,
+    "opml_min": 11_500,
     "evm_arbiter": 1_800,
-    "fuzz/opml_fuzz": 2_500,
+    "fuzz/opml_fuzz": 4_000,
 }
 SOURCES = {".py", ".vy", ".c", ".S"}
 GENERATED = {"sigmoid_table.h"}
