@@ -15,6 +15,7 @@ from opml_fuzz.engines import engine_room
 from opml_fuzz.errors import FuzzError
 from opml_fuzz.fuzzing import fuzz_on_all
 from opml_fuzz.output import Progress, print_json
+from opml_fuzz.vectors.tree import write_tree
 
 
 class Parser(argparse.ArgumentParser):
@@ -75,6 +76,16 @@ def replay(options: argparse.Namespace) -> int:
     return 0 if agree else 1
 
 
+def vectors(options: argparse.Namespace) -> int:
+    """`opml-fuzz vectors`."""
+    counts = write_tree(options.folder, options.seed)
+    if options.json:
+        print_json({"files": counts})
+    else:
+        print(f"{sum(counts.values())} cases in {len(counts)} files: {options.folder / 'README.md'} says what they are")
+    return 0
+
+
 def parser() -> Parser:
     top = Parser(prog="opml-fuzz", description="Differential fuzzing of the specification, opml_min and the EVM bytecode.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -88,6 +99,10 @@ def parser() -> Parser:
     one.add_argument("file", type=Path, metavar="FILE")
     one.add_argument("--target", metavar="CMD", help="as in run")
     one.set_defaults(execute=replay)
+    one = commands.add_parser("vectors", help="test vectors for any implementation, from the specification alone")
+    one.add_argument("folder", type=Path, metavar="DIR", help="where they are written")
+    one.add_argument("--seed", type=int, default=1, help="the cases of this seed (default 1)")
+    one.set_defaults(execute=vectors)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="one JSON object on standard output")
     return top

@@ -1,0 +1,111 @@
+"""Steps of the machine, each with its witness, wrong witnesses, and short programs.
+
+*Source*: spec/README.md 1.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from random import Random
+
+from opml_spec.hashing import keccak256
+from opml_spec.machine.decode import decode, disassemble
+from opml_spec.machine.merkle import LEAF_BYTES
+from opml_spec.machine.state import Cause, Kind, MachineState, encode, state_hash
+from opml_spec.machine.step import ENTRY, LAST_PC, step
+from opml_spec.machine.witness import execute_witness, make_witness
+
+from opml_fuzz.case import Start
+from opml_fuzz.programs import loop
+from opml_fuzz.strategies import random_step
+from opml_fuzz.vectors.case import Json, make_case, memory_text
+from opml_fuzz.wrong_witnesses import random_wrong_witness
+
+DRAWS, OF_A_SORT = 4_000, 2
+WRONG_DRAWS, OF_AN_ERROR = 400, 6
+PROGRAMS = 16
+
+
+def steps(rng: Random) -> Iterator[Json]:
+    """Every instruction with every way in which it ends, some times."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for _ in range(DRAWS):
+        start = random_step(rng).start
+        before = start.state()
+        after = step(before)
+        sort = instruction_name(before), how(after)
+        seen[sort] += 1
+        if seen[sort] <= OF_A_SORT:
+            yield one_step(f"{subject(before)}: {how(after)}", start, before, after)
+
+
+def one_step(name: str, start: Start, before: MachineState, after: MachineState) -> Json:
+    witness = make_witness(before)
+    pre = {"witness": witness.hex(), "memory": leaves_text(start)}
+    hashes = [each.hex() for each in execute_witness(witness)]
+    return make_case(name, pre, lambda: {"pre_hash": hashes[0], "post_hash": hashes[1], "state": encode(after).hex()})
+
+
+def wrong_witnesses(rng: Random) -> Iterator[Json]:
+    """Each error some times; some witnesses are wrong in two places, of which the first counts."""
+    seen: Counter[int] = Counter()
+    for _ in range(WRONG_DRAWS):
+        witness = random_wrong_witness(rng, random_step(rng)).witness
+        case = make_case("", {"witness": witness.hex()}, partial(accept, witness))
+        if "error" in case:
+            seen[case["error"]] += 1
+            if seen[case["error"]] <= OF_AN_ERROR:
+                yield {**case, "name": f"error {case['error']}, {seen[case['error']]}"}
+
+
+def accept(witness: bytes) -> Json:
+    execute_witness(witness)
+    return {}
+
+
+def programs(rng: Random) -> Iterator[Json]:
+    """Loops of random instructions, looked at after some numbers of steps."""
+    for number in range(PROGRAMS):
+        program = loop(rng)
+        start = state = program.start.state()
+        hashes: list[str] = []
+        for steps_so_far in range(program.stops[-1] + 1):
+            if steps_so_far in program.stops:
+                hashes.append(state_hash(state).hex())
+            last, state = state, step(state)
+        pre = {"state": encode(start).hex(), "memory": leaves_text(program.start), "stops": list(program.stops)}
+        post = {"hashes": hashes, "witness_hash": keccak256(make_witness(last)).hex()}
+        yield {"name": f"program {number}: {how(last)}", "pre": pre, "post": post}
+
+
+def leaves_text(start: Start) -> Json:
+    return memory_text({LEAF_BYTES * index: leaf for index, leaf in start.leaves.items()})
+
+
+def word_under(state: MachineState) -> int | None:
+    """The instruction word, if it can be fetched."""
+    if state.pc % 4 or not ENTRY <= state.pc <= LAST_PC:
+        return None
+    return state.memory.load(state.pc, 4)
+
+
+def instruction_name(state: MachineState) -> str:
+    word = word_under(state)
+    if word is None or state.status.kind != Kind.RUNNING:
+        return f"{state.status.kind}"
+    instruction = decode(word)
+    return instruction.name if instruction else "illegal"
+
+
+def subject(state: MachineState) -> str:
+    word = word_under(state)
+    if state.status.kind != Kind.RUNNING:
+        return "nothing runs"
+    return "no fetch" if word is None else disassemble(word)
+
+
+def how(state: MachineState) -> str:
+    """How a machine stands, in words."""
+    if state.status.kind == Kind.TRAPPED:
+        return Cause(state.status.value).name.lower().replace("_", " ")
+    return state.status.kind.name.lower()

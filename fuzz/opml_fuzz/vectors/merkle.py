@@ -1,0 +1,68 @@
+"""Merkle proofs: the root of a memory, a leaf's proof, and what that proof says of the root after the leaf was overwritten.
+
+*Source*: spec/README.md 1.2 and 1.5.
+"""
+
+from collections.abc import Iterator
+from random import Random
+
+from opml_spec.errors import WitnessTrailing
+from opml_spec.machine.memory import MEMORY_BYTES, QUARTER_BYTES, Memory
+from opml_spec.machine.merkle import LEAF_BYTES, graft, hash_of
+from opml_spec.machine.witness import WitnessReader, encode_access
+
+from opml_fuzz.vectors.case import Json, make_case, memory_text
+
+MEMORIES = 12
+
+
+def roots(rng: Random) -> Iterator[Json]:
+    """Memories of some segments."""
+    for number in range(MEMORIES):
+        segments = random_segments(rng, number)
+        memory = Memory.from_segments(segments)
+        quarters = [hash_of(memory.subtree(33, quarter)).hex() for quarter in range(4)]
+        post = {"root": memory.root.hex(), "carry_root": hash_of(memory.subtree(34, 1)).hex(), "quarter_roots": quarters}
+        yield {"name": f"{len(segments)} segments", "pre": {"memory": memory_text(segments)}, "post": post}
+
+
+def proofs(rng: Random) -> Iterator[Json]:
+    """Right ones, and each with something wrong."""
+    for number in range(MEMORIES):
+        segments = random_segments(rng, number)
+        memory = Memory.from_segments(segments)
+        index = rng.choice([address // LEAF_BYTES for address in segments] or [0]) ^ rng.choice((0, 0, 1, 1 << 20))
+        access = encode_access(memory.leaf(index), memory.siblings(index))
+        sent = int.from_bytes(access[32:37], "big")
+        zero_sent = (sent | 1 << 30).to_bytes(5, "big")
+        new_leaf = rng.randbytes(LEAF_BYTES)
+        bad = {
+            "cut": access[:-1],
+            "bit 37": access[:32] + bytes([access[32] | 0x20]) + access[33:],
+            "another leaf": bytes([access[0] ^ 1]) + access[1:],
+            "a byte more": access + b"\0",
+            "a zero subtree sent": access[:32] + zero_sent + access[37:] if sent == 0 else access[:31],
+        }
+        if sent == 0:
+            bad["a zero subtree sent"] += Memory().siblings(0)[30]
+        for name, data in {"right": access, **(bad if number < 4 else {})}.items():
+            yield proof_case(f"leaf {index:#x}, {name}", memory.root, index, data, new_leaf)
+
+
+def proof_case(name: str, root: bytes, index: int, access: bytes, new_leaf: bytes) -> Json:
+    def answer() -> Json:
+        reader = WitnessReader(access)
+        leaf = reader.access(index, root)
+        if reader.rest:
+            raise WitnessTrailing
+        after = graft(new_leaf, index, Memory(reader.opened).siblings(index))
+        return {"leaf": leaf.hex(), "root_after": hash_of(after).hex()}
+
+    return make_case(name, {"root": root.hex(), "index": hex(index), "access": access.hex(), "new_leaf": new_leaf.hex()}, answer)
+
+
+def random_segments(rng: Random, count: int) -> dict[int, bytes]:
+    """So many, apart from one another; the first ones at the ends of the memory and of a quarter."""
+    ends = [0, MEMORY_BYTES - 45, QUARTER_BYTES - 7][:count]
+    anywhere = [rng.randrange(1, 1 << 20) * (1 << 19) + rng.randrange(1 << 18) for _ in range(count - len(ends))]
+    return {address: rng.randbytes(rng.randrange(1, 45)) for address in sorted({*ends, *anywhere})}

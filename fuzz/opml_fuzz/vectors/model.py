@@ -1,0 +1,130 @@
+"""What a model computes: one operation on a small memory, and whole runs with the run hash after every stage.
+
+An operation is a tape of one, so a case says at once what the operation does and what the stage does that calls it.
+
+*Source*: spec/README.md 2, 3, 5 and 7.
+"""
+
+import struct
+from collections.abc import Iterator
+from random import Random
+
+from opml_spec.dispute.run import first_state, io_quarter, model_id, run_meaning, stage_memory
+from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT, Memory
+from opml_spec.machine.merkle import hash_of
+from opml_spec.model import fixed_operations as fixed
+from opml_spec.model.layout import BYTES, OUTPUT, REQUEST, REQUEST_BYTES, Header, Record
+from opml_spec.model.llama import attention_scale_q30
+from opml_spec.model.operation import Operation
+from opml_spec.model.operations import FIXED_OPERATIONS
+from opml_spec.model.stage import run_stage
+
+from opml_fuzz.vectors.case import Json, make_case, memory_text, written
+from opml_fuzz.vectors.models import SMALL, Layout, as_float, llama
+
+PROMPT, NEW_TOKENS, TEMPERATURE_Q16 = (3, 17), 3, 45_000
+POSITIONS = len(PROMPT) + NEW_TOKENS - 1
+
+
+def text_request(rng: Random, temperature_q16: int = 0) -> bytes:
+    return struct.pack(f"<IIIIQ{len(PROMPT)}I", len(PROMPT), NEW_TOKENS, temperature_q16, 0, rng.getrandbits(64), *PROMPT)
+
+
+def operation_of(at: Layout, kind: type[Operation], number: int) -> Operation:
+    """One of this kind, with its operands placed; `number` varies formats and magnitudes."""
+    size, bits = 40, (3, 14, 20, 31)[number]
+    vector, other, row = (at.reserve(at.numbers(96, bits)) for _ in range(3))
+    match kind:
+        case fixed.Embed:
+            matrix = at.matrix(SMALL.vocabulary, 64, number % 3)
+            return fixed.Embed(vector, matrix.address, matrix.format, 64, 64 if at.is_float else size, 4 + 3 * number)
+        case fixed.Norm:
+            return fixed.Norm(row, vector, at.place(at.numbers(96, 25)), size, 4 + 3 * number, 1 << 32)
+        case fixed.MatMul:
+            matrix, x = at.matrix(11, 64, number % 3), at.reserve(at.activation(64, 14 - 9 * number))
+            return fixed.MatMul(vector, x, matrix.address, matrix.format, 11, 64, 14)
+        case fixed.Rope:
+            return fixed.Rope(vector, SMALL.heads + SMALL.kv_heads, SMALL.head_size, at.rotations())
+        case fixed.Cache:
+            return fixed.Cache(vector, other, *at.cache(), SMALL.kv_heads, SMALL.head_size, SMALL.context)
+        case fixed.Attention:
+            sizes = SMALL.heads, SMALL.kv_heads, SMALL.head_size, SMALL.context
+            return fixed.Attention(row, vector, *at.cache(), *sizes, attention_scale_q30(SMALL.head_size))
+        case fixed.SwiGlu:
+            return fixed.SwiGlu(row, vector, other, size)
+        case fixed.Add:
+            return fixed.Add(vector, other, size)
+        case fixed.Sample:
+            return fixed.Sample(vector, SMALL.vocabulary)
+        case fixed.Input:
+            return fixed.Input(row, size)
+    return fixed.Relu(row, vector, size, 14)
+
+
+def fixed_operations(rng: Random) -> Iterator[Json]:
+    return operations(rng, is_float=False)
+
+
+def float_operations(rng: Random) -> Iterator[Json]:
+    return operations(rng, is_float=True)
+
+
+def operations(rng: Random, is_float: bool) -> Iterator[Json]:
+    """Each operation on numbers of four magnitudes, at the first position and at a later one; and what no stage may do."""
+    for kind in FIXED_OPERATIONS:
+        for number in range(4):
+            at = Layout(rng, is_float)
+            operation = operation_of(at, kind, number)
+            record = (as_float(operation) if is_float else operation).record()
+            data, changes = text_request(rng, TEMPERATURE_Q16 * (number % 2)), {}
+            if kind is fixed.Input:
+                data, changes = rng.randbytes(40), {"request_kind": BYTES, "context": 40}
+            stage = 0 if changes else (0, 2, 1, 3)[number] or int(kind is fixed.Sample)  # nothing is drawn before the prompt ends
+            yield stage_case(f"{kind.__name__}, {number}", at.segments([record], **changes), data, 1 if changes else POSITIONS, stage)
+    add = Record(40 if is_float else 8, 0, (at.reserve(at.numbers(8)), at.reserve(at.numbers(8)), 8))
+    for name, record, stages, stage in (
+        ("a record of no operation exits with 2", Record(99, 0, ()), POSITIONS, 0),
+        ("a wrong number of stages exits with 1", add, POSITIONS + 1, 0),
+        ("beyond the last position nothing happens", add, POSITIONS, POSITIONS),
+        ("on condition 1, nothing happens in the prompt", Record(add.opcode, 1, add.operands), POSITIONS, 0),
+        ("on condition 1, a later position", Record(add.opcode, 1, add.operands), POSITIONS, 1),
+    ):
+        yield stage_case(name, at.segments([record]), text_request(rng), stages, stage)
+
+
+def stage_case(name: str, segments: dict[int, bytes], data: bytes, stages: int, stage: int) -> Json:
+    io = {REQUEST: struct.pack("<QQ", stages, len(data)), REQUEST_BYTES: data}
+    before = Memory.from_segments(segments | io)
+
+    def answer() -> Json:
+        after, exit_code = run_stage(before, stage)
+        carry = hash_of(after.subtree(CARRY_HEIGHT, 1)).hex()
+        return {"exit_code": exit_code, "written": memory_text(written(before, after)), "carry_root": carry}
+
+    return make_case(name, {"memory": memory_text(segments | io), "stage": stage}, answer)
+
+
+def runs(rng: Random) -> Iterator[Json]:
+    """Of a LLaMA: greedy, at a temperature, and with a request that stage 0 refuses."""
+    for arithmetic in ("fixed", "float"):
+        segments = llama(rng, arithmetic == "float")
+        n = Header.read(Memory.from_segments(segments)).ops
+        greedy, sampled = text_request(rng), text_request(rng, TEMPERATURE_Q16)
+        yield run_case(f"{arithmetic}, greedy", segments, greedy, n * POSITIONS)
+        yield run_case(f"{arithmetic}, at a temperature", segments, sampled, n * POSITIONS)
+        yield run_case(f"{arithmetic}, refused", segments, greedy + b"\0", 3)
+
+
+def run_case(name: str, segments: dict[int, bytes], data: bytes, stages: int) -> Json:
+    def answer() -> Json:
+        memory = Memory.from_segments(segments)
+        model, state = (memory.subtree(QUARTER_HEIGHT, quarter) for quarter in (1, 3))
+        runs = [first_state(io_quarter(stages, data), state)]
+        for stage in range(stages):
+            runs.append(run_meaning(model, runs[-1], stage))
+        end = stage_memory(model, runs[-1].carry)
+        tokens = [end.load(OUTPUT + 32 + 4 * i, 4) for i in range(end.load(OUTPUT, 8))]
+        post = {"model_id": model_id(hash_of(model), hash_of(state)).hex(), "run_hashes": [run.run_hash.hex() for run in runs]}
+        return post | {"carry_root": hash_of(runs[-1].carry).hex(), "status": int(runs[-1].status), "tokens": tokens}
+
+    return make_case(name, {"memory": memory_text(segments), "stages": stages, "request": data.hex()}, answer)

@@ -1,0 +1,50 @@
+"""The tree of all vectors: a file for each source of cases, and the page that says what a consumer must check of each.
+
+The cases of a file depend on the seed and on the file's own name, so that one more file changes no other.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+from opml_fuzz.errors import InputError
+from opml_fuzz.vectors import arithmetic, court, machine, merkle, model, stages
+from opml_fuzz.vectors.case import Json
+
+PAGE = Path(__file__).with_name("README.md")
+FILES: dict[str, Callable[[Random], Iterator[Json]]] = {
+    "machine/steps.json": machine.steps,
+    "machine/wrong_witnesses.json": machine.wrong_witnesses,
+    "machine/programs.json": machine.programs,
+    "merkle/roots.json": merkle.roots,
+    "merkle/proofs.json": merkle.proofs,
+    "arithmetic/binary32.json": arithmetic.binary32_cases,
+    "arithmetic/fixed.json": arithmetic.fixed_cases,
+    "operations/fixed.json": model.fixed_operations,
+    "operations/float.json": model.float_operations,
+    "runs/stages.json": stages.machine_stages,
+    "runs/models.json": model.runs,
+    "court/parameters.json": court.refused_parameters,
+    "court/undisputed.json": court.undisputed,
+    "court/honest_server.json": court.honest_server,
+    "court/lying_server.json": court.lying_server,
+    "court/silent_server.json": court.silent_server,
+    "court/silent_challenger.json": court.silent_challenger,
+}
+
+
+def write_tree(folder: Path, seed: int) -> dict[str, int]:
+    """The number of cases in each file."""
+    counts: dict[str, int] = {}
+    try:
+        for name, cases in FILES.items():
+            lines = [json.dumps(case, separators=(",", ":")) for case in cases(Random(f"vectors/{seed}/{name}"))]
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+            counts[name] = len(lines)
+        (folder / PAGE.name).write_text(PAGE.read_text())
+    except OSError as error:
+        raise InputError(f"cannot write {error.filename}: {error.strerror}") from error
+    return counts
