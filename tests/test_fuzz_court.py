@@ -1,9 +1,11 @@
 """The specification's court and the contract answer every act alike, and the random acts reach all that there is to answer."""
 
 from collections import Counter
+from random import Random
 
 import pytest
 from opml_fuzz.disputes.both_courts import PARAMETERS, BothCourts, Call, CourtsDiffer
+from opml_fuzz.disputes.deployments import deploy_on_both, tight_parameters
 from opml_fuzz.disputes.sequences import Report, play_sequence
 from opml_fuzz.disputes.spoilers import ARGUMENTS
 from opml_spec.errors import SpecError
@@ -51,3 +53,9 @@ def test_a_difference_is_seen() -> None:
         courts.call(claim)
     with pytest.raises(CourtsDiffer, match="money"):
         courts.compare_books()
+
+
+def test_both_refuse_the_same_parameters() -> None:
+    rng = Random("deployments")
+    accepted = [deploy_on_both(tight_parameters(rng)) for _ in range(100)]
+    assert 20 < sum(accepted) < 80
