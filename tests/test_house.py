@@ -69,6 +69,7 @@ def test_wheel_holds_the_four_packages_and_their_data(tmp_path: Path) -> None:
         "opml_spec/py.typed",
         "opml_min/guest/guest.elf",
         "opml_min/embedded/embedded.opml",
+        "opml_min/mnist/mnist.opml",
         "evm_arbiter/artefacts/arbiter.json",
         "evm_arbiter/artefacts/game.json",
     ):

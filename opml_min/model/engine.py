@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from opml_min.machine import Memory
+from opml_min.model.errors import CheckFailed
 from opml_min.model.kernels.fixed_point import sigmoid_table
 from opml_min.model.kernels.sharing import CONTROL_WORDS, STOP, Workspace, is_worth_sharing
 from opml_min.model.kernels.stages import run_stages
@@ -27,6 +28,8 @@ class Engine:
         self._threads = threads if any(_ever_shared(op, header.context) for op in ops) else 1
         self._workspace = _workspace(ops, header.context, self._threads)
         self._floats = np.zeros((self._threads, header.context), np.float32) if header.arithmetic == FLOAT else None
+        if self._floats is not None and np.float32(2.0**-126) * np.float32(0.5) == 0:
+            raise CheckFailed("a library has made this process round subnormal floats to zero; --device vm does not need it")
         self._enter(0, 0, False, 0, 1)  # compiles, or loads what was compiled before
 
     def run(self, first: int, end: int, *, always_drawn: bool = False, watch: Callable[[], None] = lambda: None) -> None:
