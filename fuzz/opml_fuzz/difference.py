@@ -70,7 +70,7 @@ def compare(case: Case, engines: Engines) -> Difference | None:
     return None if all(answer == first for answer in answers.values()) else Difference(case, answers)
 
 
-def shrink(difference: Difference, engines: Engines, most_tries: int = 2_000) -> Difference:
+def shrink(difference: Difference, engines: Engines, most_tries: int = 300) -> Difference:
     """As long as something can be left out and somebody still disagrees, it is left out."""
     tries = 0
     while tries < most_tries:

@@ -22,7 +22,8 @@ from opml_fuzz.programs import gallery, loop
 from opml_fuzz.strategies import random_step
 from opml_fuzz.wrong_witnesses import random_wrong_witness
 
-STEPS, WRONG_WITNESSES, LOOPS = 96, 32, 2  # cases of a batch; a gallery is as many again
+MOST_DIFFERENCES = 3  # of a batch: what is broken shows in many cases
+STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases of a batch; a gallery is as many again
 
 
 @frozen
@@ -57,8 +58,9 @@ def run_batch(seed: int, number: int, room: EngineRoom) -> tuple[int, list[Diffe
     for cases, case in enumerate(batch(seed, number), 1):
         if difference := compare(case, room.for_case(cases)):
             found.setdefault(difference.title, difference)
-    smallest = {title: shrink(difference, room.all) for title, difference in list(found.items())[:3]}
-    return cases, list({difference.title: difference for difference in smallest.values()}.values())
+    in_full = [compare(difference.case, room.all) or difference for difference in list(found.values())[:MOST_DIFFERENCES]]
+    smallest = [shrink(difference, room.all) for difference in in_full]
+    return cases, list({difference.title: difference for difference in smallest}.values())
 
 
 room_of_process = cache(engine_room)

@@ -19,6 +19,9 @@ ENTRY, TEXT_BYTES = QUARTER, 1 << 28
 LEAF = 32
 NAMES = tuple(ENCODINGS)
 ACCESS_BYTES = {"b": 1, "h": 2, "w": 4, "d": 8}
+NEIGHBOURS = tuple((name, 1 << bit) for name, encoding in ENCODINGS.items() for bit in range(7, 32) if encoding.mask >> bit & 1)
+"""What is an instruction but for one bit beyond the opcode: most of these encodings are reserved."""
+
 OPCODES = sorted({encoding.match & 0x7F for encoding in ENCODINGS.values()})
 A0, A7, EXIT = 10, 17, 93
 CAUSES = (0, 1, 2, 3, 5, 7, 8)
@@ -104,8 +107,9 @@ def instruction(rng: Random) -> tuple[str, int]:
         return "", rng.choice((rng.getrandbits(32), rng.getrandbits(25) << 7 | rng.choice(OPCODES), ENCODINGS[rng.choice(NAMES)].match))
     name = rng.choice(NAMES)
     word = word_of(rng, name)
-    if rng.random() < 0.1:
-        return "", word ^ 1 << rng.choice((rng.randrange(32), rng.randrange(12, 15), rng.randrange(25, 32)))  # often a reserved encoding
+    if rng.random() < 0.15:
+        beside, bit = rng.choice(NEIGHBOURS)
+        return "", word_of(rng, beside) ^ bit
     return name, word
 
 

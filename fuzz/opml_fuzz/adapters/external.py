@@ -11,6 +11,7 @@ import subprocess
 from opml_fuzz.errors import InputError
 
 ANSWER_SECONDS = 20.0
+EXIT_SECONDS = 0.5  # for one that ends by itself to say how
 
 
 class External:
@@ -40,8 +41,11 @@ class External:
             line = ""
         if line:
             return line.removeprefix("0x").lower()
-        process.kill()
-        code = process.wait()
+        try:
+            code = process.wait(timeout=EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
         self._start()  # the next case finds a fresh one
         return f"no answer (exit code {code})"
 

@@ -1,0 +1,284 @@
+"""The fuzzer: all implementations agree; whoever is broken by hand is found, shrunk, written down and found again."""
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from opml_fuzz import cli
+from opml_fuzz.adapters.bytecode import EmbeddedEvm
+from opml_fuzz.adapters.external import External
+from opml_fuzz.case import Case, Program, Step, Witness, from_json
+from opml_fuzz.difference import Difference, compare, read
+from opml_fuzz.encodings import ENCODINGS
+from opml_fuzz.engines import EngineRoom, engine_room
+from opml_fuzz.errors import InputError
+from opml_fuzz.fuzzing import batch, run_batch
+from opml_fuzz.pasteable import program_text
+from opml_fuzz.programs import gallery, loop
+from opml_fuzz.strategies import random_step
+from opml_fuzz.wrong_witnesses import random_wrong_witness
+from opml_spec.machine import decode
+from opml_spec.machine.instructions import INSTRUCTIONS
+from opml_spec.machine.step import step
+
+from evm_arbiter.chain import Artefact
+from opml_min.machine import interpret, operations
+
+MOST_BATCHES = 30  # on one processor about fifteen seconds
+randoms = st.randoms(use_true_random=False)
+
+
+@pytest.fixture(scope="module")
+def room() -> EngineRoom:
+    return engine_room()
+
+
+def found(room: EngineRoom, seed: int = 1) -> Difference:
+    """The first difference; fails if there is none."""
+    for number in range(MOST_BATCHES):
+        _, differences = run_batch(seed, number, room)
+        if differences:
+            return differences[0]
+    pytest.fail("not found")
+
+
+# Nobody is broken ----------------------------------------------------------------------------------------------------------------
+
+
+@given(randoms)
+def test_a_step(room: EngineRoom, rng: Random) -> None:
+    assert compare(random_step(rng), room.most) is None
+
+
+@given(randoms)
+def test_a_wrong_witness(room: EngineRoom, rng: Random) -> None:
+    assert compare(random_wrong_witness(rng, random_step(rng)), room.most) is None
+
+
+def test_batches(room: EngineRoom) -> None:
+    cases = 0
+    for number in range(3):
+        more, differences = run_batch(20_241, number, room)
+        assert not differences, differences[0].program
+        cases += more
+    assert cases > 900
+
+
+# What is tried -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_is_its_cases() -> None:
+    first, again, other = (list(batch(seed, 0)) for seed in (5, 5, 6))
+    assert first == again != other
+
+
+def test_every_instruction_and_every_outcome_comes_up() -> None:
+    rng, names, outcomes = Random(3), set[str](), set[tuple[int, int]]()
+    for _ in range(1_500):
+        start = random_step(rng).start
+        after = step(start.state())
+        if start.kind == 0:
+            outcomes.add((after.status.kind, after.status.value if after.status.kind == 2 else 0))
+            if start.pc % 4 == 0 and 1 << 38 <= start.pc < (1 << 38) + (1 << 28):
+                row = decode.decode(start.state().memory.load(start.pc, 4))
+                names.add(row.name if row else "")
+    assert names == {*ENCODINGS, ""}
+    assert outcomes == {(0, 0), (1, 0), *((2, cause) for cause in (0, 1, 2, 3, 5, 7, 8))}
+
+
+def test_every_error_comes_up(room: EngineRoom) -> None:
+    rng, spec = Random(4), room.most.of_witnesses[0]
+    answers = {spec.execute(random_wrong_witness(rng, random_step(rng)).witness) for _ in range(300)}
+    assert {f"error {number}" for number in range(101, 107)} <= answers
+
+
+def test_programs_run_translated(room: EngineRoom) -> None:
+    """A gallery's instruction really is translated: the machine has an entry where the case begins."""
+    engine = room.most.of_programs[2]
+    for case in list(gallery(Random(8)))[:5]:
+        engine.run(case.start, case.stops)
+        assert case.start.pc in engine._machine._text.entries  # type: ignore[attr-defined]  # only to know that this tests what it says
+
+
+# Somebody is broken --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_row_of_the_specification(room: EngineRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {row.name: row for row in INSTRUCTIONS}
+    broken = evolve(rows["sraw"], execute=rows["sra"].execute)
+    monkeypatch.setattr(decode, "INSTRUCTIONS", tuple(broken if row.name == "sraw" else row for row in INSTRUCTIONS))
+    assert "sraw" in found(room).title
+
+
+def test_a_reserved_encoding_that_executes(room: EngineRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLLIW with bit 5 of the shift amount set is illegal."""
+    lax = tuple(evolve(row, mask=row.mask & ~(1 << 25)) if row.name == "slliw" else row for row in INSTRUCTIONS)
+    monkeypatch.setattr(decode, "INSTRUCTIONS", lax)
+    assert "slliw" in found(room, seed=16).title  # of which the first batch has such a word
+
+
+def test_a_wrong_opcode_of_the_interpreter(room: EngineRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(interpret.ARITHMETIC, "mulhsu", interpret.ARITHMETIC["mulhu"])
+    difference = found(room)
+    assert "mulhsu" in difference.title
+    assert "opml_min, one step" in difference.title or "opml_min, interpreted" in difference.title
+
+
+def test_a_wrong_opcode_of_the_translator(room: EngineRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(operations.ARITHMETIC, "divuw", operations.ARITHMETIC["divw"])
+    difference = found(room)
+    assert isinstance(difference.case, Program)
+    assert difference.title.endswith("opml_min, translated")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("(ua if funct7 == BASE else sa) >> amount", "ua >> amount"),
+        ("amount: uint256 = b & unsafe_sub(width, 1)", "amount: uint256 = b & 63"),
+        ("if sibling == zero:", "if sibling == zero and sent == 0:"),
+    ],
+)
+def test_a_wrong_contract(right: str, wrong: str) -> None:
+    import vyper
+
+    text = files("evm_arbiter").joinpath("contracts/arbiter.vy").read_text()
+    assert text.count(right) == 1
+    compiled = vyper.compile_code(text.replace(right, wrong), output_formats=["abi", "bytecode"])
+    artefact = Artefact("arbiter", compiled["abi"], bytes.fromhex(compiled["bytecode"][2:]))
+    difference = found(engine_room(embedded=EmbeddedEvm(artefact)))
+    answers = {name: answer for name, answer in difference.answers.items() if "EVM" in name}
+    assert len(answers) == 2
+    assert difference.answers["spec, from the witness"] not in answers.values()
+
+
+# Shrinking, writing down, finding again ------------------------------------------------------------------------------------------
+
+
+def printed(case: Case) -> str:
+    """What the pasteable program prints."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(program_text(case), {})
+    return output.getvalue()
+
+
+def test_a_pasteable_program_agrees_where_all_agree() -> None:
+    rng = Random(9)
+    case = random_step(rng)
+    spec, fast, evm = printed(case).splitlines()
+    assert spec.split()[1] == evm.split()[1]
+    assert fast.endswith("True")
+    spec, evm = printed(Witness(random_wrong_witness(rng, case).witness)).splitlines()
+    assert spec.split()[1] == evm.split()[-1]
+    assert "False" not in printed(loop(rng))
+
+
+def test_a_shrunk_case_is_written_down_and_found_again(room: EngineRoom, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(interpret.ARITHMETIC, "sub", interpret.ARITHMETIC["add"])
+        difference = found(room)
+        assert sum(map(bool, difference.case.start.x)) <= 2  # type: ignore[union-attr]  # a step or a program, not a witness
+        assert any(len(set(line.split()[-1:])) for line in printed(difference.case).splitlines())
+        path = difference.write(tmp_path)
+        assert cli.main(["replay", str(path)]) == 1
+    assert read(path) == difference.case
+    assert cli.main(["replay", str(path)]) == 0
+
+
+@given(randoms)
+def test_cases_survive_json(rng: Random) -> None:
+    for case in (random_step(rng), random_wrong_witness(rng, random_step(rng)), loop(rng)):
+        assert from_json(json.loads(json.dumps(case.to_json()))) == case
+
+
+NO_CASES = ("", "{}", "[]", '{"case": "step", "start": {}}', '{"case": "poem"}', '{"case": "witness", "witness": "xy"}')
+
+
+@pytest.mark.parametrize("text", NO_CASES)
+def test_a_file_that_is_no_case(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "case.json"
+    path.write_text(text)
+    with pytest.raises(InputError):
+        read(path)
+    assert cli.main(["replay", str(path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# Somebody else's program ---------------------------------------------------------------------------------------------------------
+
+HONEST = """
+import sys
+from opml_spec.errors import SpecError
+from opml_spec.machine.witness import execute_witness
+for line in sys.stdin:
+    witness = bytes.fromhex(line)
+    try:
+        answer = execute_witness(witness)[1].hex()
+    except SpecError as error:
+        answer = f"error {error.number}"
+    print(CHANGE, flush=True)
+"""
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Callable[[str], str]:
+    def command(change: str) -> str:
+        script = tmp_path / "target.py"
+        script.write_text(HONEST.replace("CHANGE", change))
+        return f"{sys.executable} {script}"
+
+    return command
+
+
+def test_a_target(target: Callable[[str], str]) -> None:
+    room = engine_room(target("answer"))
+    assert all(compare(random_step(rng), room.most) is None for rng in [Random(1)] * 30)
+    room.most.of_witnesses[-1].close()  # type: ignore[attr-defined]  # of External alone
+
+
+def test_a_target_that_is_wrong(target: Callable[[str], str]) -> None:
+    room = engine_room(target("answer if witness[256] != 1 else 'error 102'"))  # a halted machine
+    difference = found(room)
+    assert difference.answers["target"] == ["error 102"]
+    assert isinstance(difference.case, Step | Witness)
+    room.most.of_witnesses[-1].close()  # type: ignore[attr-defined]
+
+
+def test_a_target_that_dies_is_started_again(target: Callable[[str], str]) -> None:
+    engine = External(target("answer if len(witness) > 3 else sys.exit(3)"))
+    assert [engine.execute(bytes(length)) for length in (4, 3, 5)] == ["error 101", "no answer (exit code 3)", "error 101"]
+    engine.close()
+
+
+def test_a_target_that_does_not_start(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--target", "/nonexistent/program"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# The command ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["run", "--seconds", "3", "--seed", "11", "--json", "--replays", str(tmp_path)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["cases"] > 0
+    assert printed["seconds"] >= 3
+    assert printed["differences"] == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["run", "--seconds", "x"], ["run", "--seconds", "-1"], ["dance"]])
+def test_bad_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        cli.main(arguments)
+    assert exit.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1

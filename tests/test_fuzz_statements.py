@@ -1,0 +1,134 @@
+"""Each statement sampled by Hypothesis, a few proved by z3, and the prover itself: it must find what is false."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from opml_fuzz import prove as command
+from opml_fuzz.proofs.prove import prove
+from opml_fuzz.proofs.symbols import Number, paths
+from opml_fuzz.statements.catalogue import STATEMENTS
+from opml_fuzz.statements.judge import read_judge, word
+from opml_fuzz.statements.statement import Integer, Statement, Variable, Word
+from opml_spec.arithmetic.fixed import round_shift
+
+QUICK = ("decode.listing", "judge.sraw", "judge.rem", "access.traps", "rounding.fast", "narrowing.shrinks", "clocks.exactly_one")
+
+
+def numbers(variable: Variable) -> st.SearchStrategy[int]:
+    """Values with a liking for powers of two and small numbers."""
+    if isinstance(variable, Word):
+        low, high = variable.range
+        signs = (1, -1) if variable.is_signed else (1,)
+        near = st.builds(
+            lambda power, offset, sign: min(max(sign * (1 << power) + offset, low), high),
+            st.integers(0, variable.bits), st.integers(-2, 2), st.sampled_from(signs),
+        )  # fmt: skip
+        return near | st.integers(low, high)
+    high = (1 << 64) - 1 if variable.high is None else variable.high
+    return st.integers(variable.low, min(high, variable.low + 5)) | st.integers(variable.low, high)
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+@given(data=st.data())
+def test_a_statement_holds_on_samples(name: str, data: st.DataObject) -> None:
+    statement = STATEMENTS[name]
+    case = data.draw(st.sampled_from(list(statement.cases)))
+    values = [data.draw(numbers(variable), label=label) for label, variable in statement.variables.items()]
+    if name == "decode.disjoint":  # a random word is hardly ever of this row
+        (row,) = case
+        values = [values[0] & ~row.mask | row.match]
+    assume(statement.assuming(*case, *values))
+    assert statement.holds(*case, *values)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_statement_is_proved(name: str) -> None:
+    verdict = prove(STATEMENTS[name])
+    assert verdict.result == "proved", verdict
+
+
+def test_names_and_chapters() -> None:
+    assert len(STATEMENTS) >= 60
+    assert all(name == statement.name and statement.says for name, statement in STATEMENTS.items())
+
+
+# The prover ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_false_statement_gets_its_counterexample() -> None:
+    false = Statement("x", "", {"v": Word(64)}, lambda v: v != 0x123456789)
+    assert prove(false).detail == "v = 4886718345"
+    narrow = Statement("x", "", {"n": Integer(0, 100)}, lambda n: n * n < 10_000)
+    verdict = prove(narrow)
+    assert (verdict.result, verdict.detail) == ("counterexample", "n = 100")
+
+
+def test_a_wrong_rounding_is_found() -> None:
+    """Half down instead of half up differs on the ties alone."""
+
+    def half_down(v: Any) -> Any:
+        return (v + 7) >> 4 == round_shift(v, 4)
+
+    verdict = prove(Statement("x", "", {"v": Word(64, is_signed=True)}, half_down))
+    assert verdict.result == "counterexample"
+
+
+def test_what_admits_nothing_proves_nothing() -> None:
+    assert prove(Statement("x", "", {"v": Word(8)}, lambda v: v < 0, lambda v: v > 255)).result == "error"
+
+
+def test_what_raises_proves_nothing() -> None:
+    assert prove(Statement("x", "", {"v": Word(8)}, lambda v: [0][v])).result == "error"
+
+
+def test_a_judge_with_one_wrong_formula_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SRAW with a logical shift, SLT without the sign, SLLW with six bits of the shift amount."""
+    from importlib.resources import files
+
+    from opml_fuzz.statements import arithmetic
+
+    text = files("evm_arbiter").joinpath("contracts/arbiter.vy").read_text()
+    for right, wrong, name in (
+        ("(ua if funct7 == BASE else sa) >> amount", "ua >> amount", "judge.sraw"),
+        ("(ua ^ sign) < (ub ^ sign)", "ua < ub", "judge.slt"),
+        ("amount: uint256 = b & unsafe_sub(width, 1)", "amount: uint256 = b & 63", "judge.sllw"),
+    ):
+        assert right in text
+        monkeypatch.setattr(arithmetic, "JUDGE", read_judge(text.replace(right, wrong)))
+        assert prove(STATEMENTS[name]).result == "counterexample"
+
+
+@given(st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1), st.integers(0, 200))
+def test_words_of_the_judge_are_those_of_the_evm(a: int, b: int, amount: int) -> None:
+    top = 1 << 256
+    assert (word(a) - b).value % top == (a - b) % top
+    assert (word(-a) >> amount).value % top == (-a % top) >> amount
+    assert (word(a) << amount).value % top == (a << amount) % top
+    assert (word(-a) < word(b)) == (-a % top < b)
+
+
+def test_every_path_is_taken_once() -> None:
+    import z3
+
+    n = Number(z3.Int("n"))
+    found = [result for _, result in paths(lambda: (n > 0, bool(n > 0), bool(n > 10), bool(n > 5))[1:])]
+    assert sorted(found) == [(False, False, False), (True, False, False), (True, False, True), (True, True, True)]
+
+
+# The command ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["money", "clocks.timeout", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["proved"] == 5
+    assert printed["failed"] == []
+    assert all(one["result"] == "proved" and one["seconds"] >= 0 for one in printed["statements"])
+
+
+def test_command_with_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["nonsense"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
