@@ -33,7 +33,7 @@ from opml_min.players.cheats.tampering import next_instruction, steps_of
 from opml_min.players.computation import Computation
 from opml_min.players.player import Player
 
-LIMITS = {"arbitrate register": 90_000, "arbitrate load": 125_000, "arbitrate store": 125_000, "arbitrate worst": 130_000}  # gas
+LIMITS = {"arbitrate register": 90_000, "arbitrate load": 125_000, "arbitrate store": 130_000}  # gas
 CLASSES = {"register": (REGISTER, IMMEDIATE), "load": (LOAD,), "store": (STORE,)}
 SITES = 60  # instructions of a class that are looked at
 
@@ -67,7 +67,7 @@ def rows() -> list[Row]:
 
 
 def _arbitration(name: str, game: Game) -> Row:
-    return Row(name, game.gas()["arbitrate"], "gas", limit=LIMITS[name])
+    return Row(name, game.gas()["arbitrate"], "gas", limit=LIMITS.get(name))
 
 
 def aimed_at(stage: int, step: int) -> Cheat:
