@@ -56,8 +56,8 @@ def test_the_embedded_image_holds_the_shipped_program():
 
 def test_the_weights_of_an_image_are_those_of_its_source_rounded(image, tmp_path):
     source, stored = read_llama2c(tmp_path / "tiny.bin"), checkpoint_of_image(image)
-    assert stored.shape._replace(theta=1e4, epsilon=1e-5) == source.shape
-    assert stored.shape.theta == pytest.approx(1e4, rel=1e-6)
+    assert stored.shape._replace(theta=1e4, epsilon=1e-5, frequency_divisors=()) == source.shape
+    assert stored.shape.frequency_divisors == pytest.approx([1e4 ** (j / 3) for j in range(3)], rel=1e-6)
     for mine, other in zip(stored.layers[1], source.layers[1], strict=True):
         assert mine.shape == other.shape
         assert np.abs(mine - other).max() <= np.abs(other).max() / 254 * 1.01

@@ -119,12 +119,25 @@ def checkpoint_of_image(image: Image) -> Checkpoint:
 
 
 def _shape(image: Image, norm: dict[str, int], rope: dict[str, int]) -> Shape:
-    """The shape; epsilon and theta are read out of the tape and the rotary table."""
+    """The shape; epsilon and the rotary frequencies are read out of the tape and the rotary table."""
     h = image.header
-    theta = 1.0
-    if h.head_size > 2 and h.context > 1:
-        turn = image.view(rope["table"] + 4 * h.head_size + 8, 8)  # position 1, j = 1
-        cosine, sine = turn.view(np.float32) if h.arithmetic == FLOAT else turn.view(np.int32) / 2.0**30
-        theta = float(np.arctan2(sine, cosine) ** (-h.head_size / 2))
+    table = image.view(rope["table"], 4 * h.head_size * h.context)
+    turns = table.view(np.float32).astype(np.float64) if h.arithmetic == FLOAT else table.view(np.int32) / 2.0**30
+    divisors = tuple((1 / np.maximum(_frequencies(turns.reshape(h.context, -1, 2)), 1e-30)).tolist())
     epsilon = float(np.uint32(norm["eps_bits"]).view(np.float32)) if h.arithmetic == FLOAT else norm["eps_q48"] / 2.0**48
-    return Shape(h.dim, h.hidden_dim, h.layers, h.heads, h.kv_heads, h.vocabulary, h.context, h.head_size, epsilon, theta)
+    sizes = (h.dim, h.hidden_dim, h.layers, h.heads, h.kv_heads, h.vocabulary, h.context, h.head_size)
+    return Shape(*sizes, epsilon, theta=1.0, frequency_divisors=divisors)
+
+
+def _frequencies(turns: Array) -> Array:
+    """The angle that each pair turns by from a position to the next, refined at 1, 2, 4, …: (head_size/2).
+
+    turns: cos and sin, (context, head_size/2, 2)"""
+    frequencies = np.zeros(turns.shape[1])
+    position = 1
+    while position < len(turns):
+        measured = np.arctan2(turns[position, :, 1], turns[position, :, 0])
+        whole = np.rint((position * frequencies - measured) / (2 * np.pi))
+        frequencies = (measured + 2 * np.pi * whole) / position
+        position *= 2
+    return frequencies
