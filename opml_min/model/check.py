@@ -106,7 +106,7 @@ def _caches(op: Op) -> list[tuple[int, int]]:
     return [(o["keys"], 2 * o["head_size"]), (o["key_exps"], 1), (o["values"], 2 * o["head_size"]), (o["value_exps"], 1)]
 
 
-def _buffers(op: Op) -> tuple[list[Buffer], list[Buffer], list[Buffer]]:
+def buffers(op: Op) -> tuple[list[Buffer], list[Buffer], list[Buffer]]:
     """The state buffers that the op writes and those that it only reads, and the tensors that may lie in the model quarter."""
     o, arithmetic = op.operands, op.opcode.arithmetic
     match op.opcode.kind:
@@ -201,7 +201,7 @@ def _check_op(op: Op, image: Image) -> None:
 
 
 def _check_places(op: Op, image: Image) -> None:
-    written, read, tensors = _buffers(op)
+    written, read, tensors = buffers(op)
     o = op.operands
     for address, length in written + read:
         _require(address >= STATE and address + length <= STATE + QUARTER_BYTES, f"the buffer at {address:#x} is outside the state quarter")

@@ -4,29 +4,36 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opml_min.machine import Memory
 from opml_min.model.errors import CheckFailed
 from opml_min.model.kernels.fixed_point import sigmoid_table
-from opml_min.model.kernels.sharing import CONTROL_WORDS, STOP, Workspace, is_worth_sharing
+from opml_min.model.kernels.prefill import BLOCK_POSITIONS
+from opml_min.model.kernels.sharing import CONTROL_WORDS, OPERAND_WORDS, STOP, Workspace, is_worth_sharing
 from opml_min.model.kernels.stages import run_stages
-from opml_min.model.layout import FLOAT, Header, Op, Opcode, Tape
+from opml_min.model.kernels.tile import GROUP, LANES, TOGETHER
+from opml_min.model.layout import FLOAT, REQUEST, TEXT, Header, Op, Opcode, Tape
+from opml_min.model.prefill import Copied, copied_buffers
 
 POLL_SECONDS = 0.01  # how often a long run is looked at
 STAGES_WITHOUT_WATCH = 1000
 THREADS_PAY_FROM_STAGES = 8  # a thread takes 0.3 ms to start
+CACHE_LINE_BYTES = 64
 
 
 class Engine:
     """Computes stages in place on a memory whose tape has been checked. The result does not depend on `threads`."""
 
     def __init__(self, memory: Memory, header: Header, tape: Tape, threads: int) -> None:
-        self._base, self._kind = memory.base_address, header.request_kind
+        self._memory, self._base, self._kind = memory, memory.base_address, header.request_kind
         self._tape = np.array(tape, np.int64)
         self._stop_tokens = np.array(header.stop_tokens, np.int64)
         ops = [Op.from_words(words) for words in tape.tolist()]
         self._threads = threads if any(_ever_shared(op, header.context) for op in ops) else 1
-        self._workspace = _workspace(ops, header.context, self._threads)
+        copied = copied_buffers(ops) if self._kind == TEXT else None
+        self._in_blocks = copied is not None
+        self._workspace = _workspace(ops, header.context, self._threads, copied)
         self._floats = np.zeros((self._threads, header.context), np.float32) if header.arithmetic == FLOAT else None
         if self._floats is not None and np.float32(2.0**-126) * np.float32(0.5) == 0:
             raise CheckFailed("a library has made this process round subnormal floats to zero; --device vm does not need it")
@@ -37,6 +44,7 @@ class Engine:
         if first >= end:
             return
         self._workspace.control[:] = 0
+        self._workspace.prefill[:] = (0, 0) if always_drawn else self._prefill(first, end)
         if (self._threads == 1 and end - first < STAGES_WITHOUT_WATCH) or end - first < THREADS_PAY_FROM_STAGES:
             self._enter(first, end, always_drawn, 0, 1)
             return
@@ -54,6 +62,13 @@ class Engine:
             for worker in workers:
                 worker.join()
 
+    def _prefill(self, first: int, end: int) -> tuple[int, int]:
+        """The positions of these stages that are done in blocks: whole ones that draw no token."""
+        if not self._in_blocks:
+            return 0, 0
+        prompt_length = int(self._memory.view(REQUEST + 32, 1, np.uint32)[0])
+        return -(-first // len(self._tape)), min(end // len(self._tape), prompt_length - 1)
+
     def _enter(self, first: int, end: int, always_drawn: bool, thread: int, threads: int) -> None:
         where, scratch = (self._base, self._kind, self._tape, self._stop_tokens), (self._workspace, self._floats)
         run_stages(*where, first, end, always_drawn, *scratch, thread, threads)
@@ -63,7 +78,7 @@ def _ever_shared(op: Op, context: int) -> bool:
     return bool(is_worth_sharing.py_func(op.opcode, op.words()[2:], context - 1))
 
 
-def _workspace(ops: list[Op], context: int, threads: int) -> Workspace:
+def _workspace(ops: list[Op], context: int, threads: int, copied: Copied | None) -> Workspace:
     def largest(*names: str, opcode: Opcode | None = None) -> int:
         """The largest product of the operands of these names over all ops that have them."""
         sizes = [1]
@@ -73,13 +88,28 @@ def _workspace(ops: list[Op], context: int, threads: int) -> Workspace:
         return max(sizes)
 
     attends = any(op.opcode == Opcode.ATTENTION for op in ops)
+    copied = Copied(0, 0, np.zeros((len(ops), OPERAND_WORDS), np.int64)) if copied is None else copied
+    positions = BLOCK_POSITIONS if copied.length else 1
     return Workspace(
-        z=np.zeros(max(largest("length"), largest("heads", "head_size")), np.int64),
-        fractions=np.zeros(largest("heads"), np.int64),
+        z=np.zeros((threads, max(largest("length"), largest("heads", "head_size"))), np.int64),
+        fractions=np.zeros((threads, largest("heads")), np.int64),
         scores=np.zeros((threads, context if attends else 1), np.int64),
         queries=np.zeros((threads, largest("head_size")), np.int64),
-        group_sums=np.zeros(largest("columns"), np.int32),
-        sums=np.zeros((threads, 8), np.int64),
+        group_sums=np.zeros((positions, largest("columns") // GROUP + 1), np.int32),
+        sums=np.zeros((threads, TOGETHER * LANES), np.int64),
         sigmoid_table=sigmoid_table(),
         control=np.zeros(CONTROL_WORDS, np.int64),
+        prefill=np.zeros(2, np.int64),
+        copied=np.array([copied.address, copied.length], np.int64),
+        copies=_copies(positions, copied.length),
+        is_copied=copied.is_copied,
+        operands=np.zeros((threads, OPERAND_WORDS), np.int64),
     )
+
+
+def _copies(positions: int, length: int) -> NDArray[np.uint8]:
+    """Room for `length` bytes a position, an odd number of cache lines, so that positions do not compete for the same sets."""
+    step = -(-length // CACHE_LINE_BYTES) * CACHE_LINE_BYTES | CACHE_LINE_BYTES
+    room = np.zeros(positions * step + CACHE_LINE_BYTES, np.uint8)
+    start = -room.ctypes.data % CACHE_LINE_BYTES
+    return room[start : start + positions * step].reshape(positions, step)

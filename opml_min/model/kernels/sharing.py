@@ -16,8 +16,9 @@ from opml_min.model.kernels.attention import attention_head
 from opml_min.model.kernels.floats.attention import float_attention_head
 from opml_min.model.kernels.floats.matmul import float_matmul_tiles
 from opml_min.model.kernels.matmul import matmul_tiles
+from opml_min.model.kernels.prefill import block_length, chunks_of_block, do_chunk_of_block, do_tiles_of_block
 from opml_min.model.kernels.tile import LANES
-from opml_min.model.layout import Opcode
+from opml_min.model.layout import RECORD_WORDS, Opcode
 
 MATMUL, ATTENTION = int(Opcode.MATMUL), int(Opcode.ATTENTION)
 FLOAT_MATMUL, FLOAT_ATTENTION = int(Opcode.FLOAT_MATMUL), int(Opcode.FLOAT_ATTENTION)
@@ -26,19 +27,25 @@ CHUNK_WEIGHTS = 1 << 14  # of a MATMUL, at least; about 1 µs
 TAKEN, DONE, STOP, CONTROL_WORDS = 0, 8, 16, 24  # words of the control array, in different cache lines
 NOTHING, OVER = 0, (1 << 31) - 1  # instead of a stage + 1 in TAKEN
 CHUNK_BITS = 32
+OPERAND_WORDS = RECORD_WORDS - 2
 
 
 class Workspace(NamedTuple):
     """Scratch of the kernels, outside the machine's memory."""
 
-    z: Any  # i64 (longest vector)
-    fractions: Any  # i64 (heads)
+    z: Any  # i64 (threads, longest vector)
+    fractions: Any  # i64 (threads, heads)
     scores: Any  # i64 (threads, context)
     queries: Any  # i64 (threads, head_size)
-    sums: Any  # i64 (threads, 8)
-    group_sums: Any  # i32 (groups)
+    sums: Any  # i64 (threads, TOGETHER · 8)
+    group_sums: Any  # i32 (positions of a block, groups)
     sigmoid_table: Any  # i32 (4097)
     control: Any  # i64 (CONTROL_WORDS): stage + 1 and the next chunk; chunks done; the wish to stop
+    prefill: Any  # i64 (2): the positions [first, end) that are done in blocks
+    copied: Any  # i64 (2): address and length of the memory that holds the buffers of a position
+    copies: Any  # u8 (positions of a block, at least that length): such buffers, one set for each position of a block
+    is_copied: Any  # i64 (ops, OPERAND_WORDS): 1 for the operands that are addresses in them, else 0
+    operands: Any  # i64 (threads, OPERAND_WORDS): scratch
 
 
 @njit
@@ -60,30 +67,48 @@ def tiles_a_chunk(columns):
 
 
 @njit
-def chunk_count(opcode, operands):
-    """Of a MATMUL some tiles, of an ATTENTION a head."""
-    if opcode in (ATTENTION, FLOAT_ATTENTION):
-        return operands[6] if opcode == ATTENTION else operands[4]
-    rows, columns = (operands[4], operands[5]) if opcode == MATMUL else (operands[3], operands[4])
-    tiles = (rows + LANES - 1) // LANES
-    return (tiles + tiles_a_chunk(columns) - 1) // tiles_a_chunk(columns)
+def chunk_count(opcode, operands, positions):
+    """Of a MATMUL some tiles; of an ATTENTION a head. positions: of a block, of which other ops cut out some; 0 for a single one."""
+    if opcode in (MATMUL, FLOAT_MATMUL):
+        rows, columns = (operands[4], operands[5]) if opcode == MATMUL else (operands[3], operands[4])
+        tiles = (rows + LANES - 1) // LANES
+        return (tiles + tiles_a_chunk(columns) - 1) // tiles_a_chunk(columns)
+    if positions > 0:
+        return chunks_of_block(opcode, positions)
+    return operands[6] if opcode == ATTENTION else operands[4]
 
 
 @njit
-def do_chunk(base, opcode, operands, position, chunk, workspace, floats, thread):
+def do_chunk(base, tape, stage, chunk, workspace, floats, thread):
+    """A chunk of the stage, or of its op in the block of positions that begins there."""
+    position, op = stage // len(tape), stage % len(tape)
+    opcode, operands = tape[op, 0], tape[op, 2:]
     if floats is None:
+        positions = block_length(workspace, position)
         if opcode == MATMUL:
             size = tiles_a_chunk(operands[5])
-            matmul_tiles(base, operands, chunk * size, (chunk + 1) * size, workspace.group_sums, workspace.sums[thread])
+            first, end = chunk * size, (chunk + 1) * size
+            if positions > 0:
+                do_tiles_of_block(base, tape, op, first, end, positions, workspace, thread)
+            else:
+                matmul_tiles(base, operands, first, end, workspace.group_sums[0], workspace.sums[thread])
+        elif positions > 0:
+            do_chunk_of_block(base, tape, op, position, chunk, positions, workspace, thread)
         else:
             scores, query = workspace.scores[thread], workspace.queries[thread]
-            attention_head(base, operands, position, chunk, workspace.z, workspace.fractions, scores, query)
+            attention_head(base, operands, position, chunk, workspace.z[0], workspace.fractions[0], scores, query)
     else:
         if opcode == FLOAT_MATMUL:
             size = tiles_a_chunk(operands[4])
             float_matmul_tiles(base, operands, chunk * size, (chunk + 1) * size, workspace.sums[thread])
         else:
             float_attention_head(base, operands, position, chunk, floats[thread])
+
+
+@njit
+def chunks_of_stage(tape, stage, workspace):
+    op = stage % len(tape)
+    return chunk_count(tape[op, 0], tape[op, 2:], block_length(workspace, stage // len(tape)))
 
 
 @njit
@@ -95,23 +120,20 @@ def take_chunks(base, tape, workspace, floats, thread):
         published, chunk = taken >> CHUNK_BITS, taken & ((1 << CHUNK_BITS) - 1)
         if published in (NOTHING, OVER):
             return
-        position, op = (published - 1) // len(tape), (published - 1) % len(tape)
-        opcode, operands = tape[op, 0], tape[op, 2:]
-        if chunk >= chunk_count(opcode, operands):
+        if chunk >= chunks_of_stage(tape, published - 1, workspace):
             return
-        do_chunk(base, opcode, operands, position, chunk, workspace, floats, thread)
+        do_chunk(base, tape, published - 1, chunk, workspace, floats, thread)
         atomic_add(control + 8 * DONE, 1)
 
 
 @njit
 def share(base, tape, stage, workspace, floats):
-    """The leader's part: publishes the op, helps, and returns when all of it is done."""
+    """The leader's part: publishes the stage, helps, and returns when all of it is done."""
     control = workspace.control.ctypes.data
-    op = stage % len(tape)
     atomic_store(control + 8 * DONE, 0)
     atomic_store(control + 8 * TAKEN, (stage + 1) << CHUNK_BITS)
     take_chunks(base, tape, workspace, floats, 0)
-    chunks = chunk_count(tape[op, 0], tape[op, 2:])
+    chunks = chunks_of_stage(tape, stage, workspace)
     times = 0
     while atomic_load(control + 8 * DONE) < chunks:
         times += 1

@@ -11,28 +11,14 @@ from numba import njit
 from opml_min.model.cache import compiled
 from opml_min.model.kernels.addressing import int32s, int64s
 from opml_min.model.kernels.attention import attention_output
-from opml_min.model.kernels.elementwise import add, input_bytes, relu, swiglu
-from opml_min.model.kernels.embed import embed
-from opml_min.model.kernels.floats.elementwise import (
-    float_add,
-    float_embed,
-    float_input,
-    float_kv_cache,
-    float_norm,
-    float_relu,
-    float_rope,
-    float_swiglu,
-)
 from opml_min.model.kernels.floats.sample import float_sample
-from opml_min.model.kernels.kv_cache import kv_cache
+from opml_min.model.kernels.light import ATTENTION, MATMUL, SAMPLE, light_float_op, light_op
 from opml_min.model.kernels.matmul import sum_groups
-from opml_min.model.kernels.norm import norm
-from opml_min.model.kernels.rope import rope
+from opml_min.model.kernels.prefill import begin_block, begin_op_of_block, block_length, end_block
 from opml_min.model.kernels.sample import sample
-from opml_min.model.kernels.sharing import STOP, chunk_count, do_chunk, end_sharing, help_leader, is_worth_sharing, share
-from opml_min.model.layout import BYTES, FIXED, FLOAT_OPCODES, OUTPUT, REQUEST, TEXT, WHEN_DRAWN, Opcode
+from opml_min.model.kernels.sharing import STOP, chunks_of_stage, do_chunk, end_sharing, help_leader, is_worth_sharing, share
+from opml_min.model.layout import BYTES, FLOAT_OPCODES, OUTPUT, REQUEST, TEXT, WHEN_DRAWN
 
-EMBED, NORM, MATMUL, ROPE, CACHE, ATTENTION, SWIGLU, ADD, SAMPLE, INPUT, RELU = (int(op) for op in Opcode if op.arithmetic == FIXED)
 HEAVY = (MATMUL, ATTENTION, MATMUL + FLOAT_OPCODES, ATTENTION + FLOAT_OPCODES)
 DRAWING = (SAMPLE, SAMPLE + FLOAT_OPCODES)
 
@@ -51,68 +37,38 @@ def write_token(base, token, index, done, stop_tokens):
 
 
 @njit
-def token_at(base, position, prompt_length):
-    """prompt[position], or the output behind it."""
-    place = REQUEST + 56 + 4 * position if position < prompt_length else OUTPUT + 32 + 4 * (position - prompt_length)
-    return np.int64(int32s(base, place, 1)[0])
-
-
-@njit
 def heavy_op(base, tape, stage, position, workspace, floats, threads):
     """A MATMUL or an ATTENTION, shared if that pays."""
     op = stage % len(tape)
     opcode, operands = tape[op, 0], tape[op, 2:]
     if floats is None and opcode == MATMUL:
-        sum_groups(base, operands, workspace.group_sums)
+        sum_groups(base, operands, workspace.group_sums[0])
     if threads > 1 and is_worth_sharing(opcode, operands, position):
         share(base, tape, stage, workspace, floats)
     else:
-        for chunk in range(chunk_count(opcode, operands)):
-            do_chunk(base, opcode, operands, position, chunk, workspace, floats, 0)
+        for chunk in range(chunks_of_stage(tape, stage, workspace)):
+            do_chunk(base, tape, stage, chunk, workspace, floats, 0)
     if floats is None and opcode == ATTENTION:
-        attention_output(base, operands, workspace.z, workspace.fractions)
+        attention_output(base, operands, workspace.z[0], workspace.fractions[0])
 
 
 @njit
-def light_op(base, opcode, operands, position, prompt_length, workspace):
-    """One of fixed point that is neither heavy nor draws a token."""
-    if opcode == EMBED:
-        embed(base, operands, token_at(base, position, prompt_length))
-    elif opcode == NORM:
-        norm(base, operands, workspace.z)
-    elif opcode == ROPE:
-        rope(base, operands, position)
-    elif opcode == CACHE:
-        kv_cache(base, operands, position)
-    elif opcode == SWIGLU:
-        swiglu(base, operands, workspace.sigmoid_table, workspace.z)
-    elif opcode == ADD:
-        add(base, operands)
-    elif opcode == INPUT:
-        input_bytes(base, operands, REQUEST + 32)
-    elif opcode == RELU:
-        relu(base, operands, workspace.z)
-
-
-@njit
-def light_float_op(base, opcode, operands, position, prompt_length):
-    kind = opcode - FLOAT_OPCODES
-    if kind == EMBED:
-        float_embed(base, operands, token_at(base, position, prompt_length))
-    elif kind == NORM:
-        float_norm(base, operands)
-    elif kind == ROPE:
-        float_rope(base, operands, position)
-    elif kind == CACHE:
-        float_kv_cache(base, operands, position)
-    elif kind == SWIGLU:
-        float_swiglu(base, operands)
-    elif kind == ADD:
-        float_add(base, operands)
-    elif kind == INPUT:
-        float_input(base, operands, REQUEST + 32)
-    elif kind == RELU:
-        float_relu(base, operands)
+def run_block(base, tape, position, positions, workspace, threads):
+    """The positions [position, position + positions), which draw no token, op by op."""
+    begin_block(base, positions, workspace)
+    for op in range(len(tape)):
+        if tape[op, 1] == WHEN_DRAWN:
+            continue
+        if workspace.control[STOP] != 0:
+            return
+        stage = position * len(tape) + op
+        begin_op_of_block(base, tape, op, positions, workspace)
+        if threads > 1:
+            share(base, tape, stage, workspace, None)
+        else:
+            for chunk in range(chunks_of_stage(tape, stage, workspace)):
+                do_chunk(base, tape, stage, chunk, workspace, None, 0)
+    end_block(base, positions, workspace)
 
 
 @compiled
@@ -130,10 +86,18 @@ def run_stages(base, kind, tape, stop_tokens, first, end, always_drawn, workspac
     seed = np.uint64(int64s(base, REQUEST + 48, 1)[0])
     output = int64s(base, OUTPUT, 2)
 
-    for stage in range(first, end):
+    stage = first - 1
+    while stage + 1 < end:
+        stage += 1
         position, op = stage // len(tape), stage % len(tape)
         if output[1] != 0 or (op == 0 and workspace.control[STOP] != 0):
             break
+        if floats is None and op == 0:
+            positions = block_length(workspace, position)
+            if positions > 0:
+                run_block(base, tape, position, positions, workspace, threads)
+                stage += positions * len(tape) - 1
+                continue
         if tape[op, 1] == WHEN_DRAWN and position < prompt_length - 1 and not always_drawn:
             continue
         opcode, operands = tape[op, 0], tape[op, 2:]
@@ -148,7 +112,7 @@ def run_stages(base, kind, tape, stop_tokens, first, end, always_drawn, workspac
                 write_token(base, token, position - (prompt_length - 1), kind == BYTES, stop_tokens)
         else:
             if floats is None:
-                light_op(base, opcode, operands, position, prompt_length, workspace)
+                light_op(base, opcode, operands, position, prompt_length, workspace.z[0], workspace.sigmoid_table)
             else:
                 light_float_op(base, opcode, operands, position, prompt_length)
     end_sharing(workspace)

@@ -1,0 +1,137 @@
+"""Prefill in blocks leaves, byte for byte, what position by position leaves."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from opml_min.model.blocks import Q4_0, Q4_1, Q8_0
+from opml_min.model.build import build_llama
+from opml_min.model.check import writes
+from opml_min.model.checkpoint import Checkpoint, Layer, Shape
+from opml_min.model.image import Image
+from opml_min.model.kernels.prefill import BLOCK_POSITIONS
+from opml_min.model.layout import WHEN_DRAWN, Op, Opcode, TextRequest
+from opml_min.model.prefill import copied_buffers
+from opml_min.model.program import shipped_program
+from opml_min.model.run import Run
+from opml_min.model.stored import GGML_BLOCK_BYTES, StoredBlocks
+
+CONTEXT = 2 * BLOCK_POSITIONS + 20
+LENGTHS = (1, 2, 3, 9, BLOCK_POSITIONS, BLOCK_POSITIONS + 1, BLOCK_POSITIONS + 2, 2 * BLOCK_POSITIONS + 1, 2 * BLOCK_POSITIONS + 6)
+
+
+def random_matrix(rng, form, rows, columns):
+    groups = rng.integers(0, 256, (rows, columns // 32, GGML_BLOCK_BYTES[form]), np.uint8)
+    size = 2.0 if form == Q8_0 else 20.0
+    halfs = np.stack([np.full((rows, columns // 32), size / columns), np.full((rows, columns // 32), -7.5 * size / columns)], axis=2)
+    width = 4 if form == Q4_1 else 2
+    groups[:, :, :width] = halfs.astype("<f2").view(np.uint8)[:, :, :width]
+    return StoredBlocks(form, groups.reshape(rows, -1))
+
+
+def write_model(path, form, shape=None):
+    rng = np.random.default_rng(form)
+    shape = shape or Shape(128, 192, 2, 2, 1, 203, CONTEXT, 64)
+    dim, hidden, attention, kv = shape.dim, shape.hidden_dim, shape.heads * shape.head_size, shape.kv_heads * shape.head_size
+    sizes = (None, (attention, dim), (kv, dim), (kv, dim), (dim, attention), None, (hidden, dim), (hidden, dim), (dim, hidden))
+    ones = np.ones(dim, np.float32)
+    layers = [Layer(*(ones if size is None else random_matrix(rng, form, *size) for size in sizes)) for _ in range(shape.layers)]
+    checkpoint = Checkpoint(shape, random_matrix(rng, form, shape.vocabulary, dim), layers, ones, None)
+    build_llama(checkpoint, None, path, shipped_program())
+    return Image(path)
+
+
+def request_of(length):
+    return TextRequest(tuple((37 * i + 5) % 203 for i in range(length)), 2).pack()
+
+
+def carry_roots(image, length):
+    """Position by position: the carry root after every position."""
+    run = Run(image, request_of(length))
+    roots = []
+    while run.stage < run.stage_count:
+        for _ in image.tape:
+            run.run_stage()
+        roots.append(run.memory.carry_root())
+    return roots
+
+
+@pytest.mark.parametrize("form", [Q8_0, Q4_0, Q4_1])
+def test_blocks_leave_what_single_positions_leave(form, tmp_path):
+    image = write_model(tmp_path / "model.opml", form)
+    ops = len(image.tape)
+    for length in LENGTHS:
+        expected = carry_roots(image, length)
+        assert len(set(expected)) == len(expected)
+        for threads in (1, 2):
+            run = Run(image, request_of(length), threads=threads)
+            run.run_all()
+            assert run.memory.carry_root() == expected[-1], (length, threads)
+    for stop in (2 * ops, BLOCK_POSITIONS * ops, (BLOCK_POSITIONS + 7) * ops):  # within a prompt, after blocks
+        run = Run(image, request_of(LENGTHS[-1]), threads=2)
+        run.run_to(3)  # one that begins in the middle of a position
+        run.run_to(stop)
+        assert run.memory.carry_root() == expected[stop // ops - 1]
+        run.run_all()
+        assert run.memory.carry_root() == expected[-1]
+
+
+MATMULS = """if True:
+    import sys, hashlib
+    import numpy as np
+    from opml_min.model.kernels.matmul import matmul_tiles, matmul_tiles_of_block, sum_groups
+    rng = np.random.default_rng(4)
+    digest = hashlib.sha256()
+    for form, block_bytes in ((0, 272), (1, 144), (2, 160)):
+        weights = rng.integers(0, 255, (3, 2, block_bytes), np.uint8)
+        weights[:, :, -32:] = (rng.integers(0, 22528, (3, 2, 16)) | rng.integers(0, 2, (3, 2, 16)) << 15).astype(np.uint16).view(np.uint8)
+        x, out = np.zeros((8, 160), np.uint8), np.zeros((2, 8, 40), np.int32)  # the block: both lie 160 bytes apart
+        x[:, 32:], x[:, 0] = rng.integers(0, 256, (8, 128), np.uint8), 14
+        sums, scratch = np.zeros((8, 2), np.int32), np.zeros(64, np.int64)
+        for i in range(8):
+            operands = np.array([out[0, i].ctypes.data, x[i].ctypes.data, weights.ctypes.data, form, 20, 64, 14])
+            sum_groups(0, operands, sums[i])
+            matmul_tiles(0, operands, 0, 3, sums[i], scratch)
+        operands = np.array([out[1].ctypes.data, x.ctypes.data, weights.ctypes.data, form, 20, 64, 14])
+        matmul_tiles_of_block(0, operands, 0, 3, 7, 160, sums, scratch)
+        digest.update(out[0].tobytes())
+        assert out[0].any() and (out[0, :7] == out[1, :7]).all()
+    print(digest.hexdigest())
+"""
+
+
+def test_the_same_products_without_the_vector_instructions_of_this_processor():
+    generic = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    found = set()
+    for environment in ({}, generic):
+        done = subprocess.run([sys.executable, "-c", MATMULS], env=os.environ | environment, capture_output=True, text=True, check=True)
+        found.add(done.stdout)
+    assert len(found) == 1
+
+
+def tape_ops(image):
+    return [Op.from_words(words) for words in image.tape.tolist()]
+
+
+def test_only_tapes_that_carry_nothing_but_the_cache_are_done_in_blocks(tmp_path):
+    ops = tape_ops(write_model(tmp_path / "model.opml", Q8_0))
+    copied = copied_buffers(ops)
+    assert copied is not None
+    for op in ops:
+        if op.condition != WHEN_DRAWN and op.opcode != Opcode.CACHE:
+            assert all(copied.address <= at and at + length <= copied.address + copied.length for at, length in writes(op))
+    kinds = [op.opcode for op in ops]
+    swapped = list(ops)  # attention before this position's key and value are there
+    cache, attention = kinds.index(Opcode.CACHE), kinds.index(Opcode.ATTENTION)
+    swapped[cache], swapped[attention] = ops[attention], ops[cache]
+    assert copied_buffers(swapped) is None
+    assert copied_buffers(ops[1:]) is None  # without EMBED the residual stream goes on from position to position
+    layers = [i for i, kind in enumerate(kinds) if kind == Opcode.CACHE]
+    shared = list(ops)  # two layers with one cache
+    shared[layers[1]] = ops[layers[0]]
+    assert copied_buffers(shared) is None
+    always = [op._replace(condition=0) for op in ops]  # draws at every position
+    assert copied_buffers(always) is None
