@@ -116,6 +116,8 @@ class Table:
                 self.do("choose", CHALLENGER, given | {"hashes": b"".join(game.posted), "part": (wrong or [parts - 1])[0]})
             elif length > 1:
                 hashes = b"".join(hash_at(self.claimed, segment.phase, stage, end) for end in ends[:-1])
+                nothing = {"start_carry": bytes(32), "start_status": 0, "steps": 1, "final_state": bytes(297)}
+                self.attempt("open", SERVER, 0, given | nothing | {"left_root": bytes(32), "final_carry": bytes(32)}, must_fail=True)
                 self.do("post", SERVER, given | {"hashes": hashes})
             elif segment.phase == Phase.STAGES:
                 start, machines = self.claimed.runs[stage], self.claimed.machines[stage]

@@ -1,0 +1,409 @@
+"""Every implementation in the repository passes the frozen test vectors, and the specification writes the same ones again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from attrs import astuple
+from opml_fuzz.adapters.bytecode import EmbeddedEvm, Revm
+from opml_fuzz.cli import main
+from opml_fuzz.vectors.court import act_of
+from opml_fuzz.vectors.tree import FILES, PAGE
+from opml_spec.arithmetic import binary32, elementary, fixed, float_functions
+from opml_spec.dispute import court
+from opml_spec.dispute.bonds import Parameters
+from opml_spec.dispute.run import RunState, RunStatus, first_state, io_quarter, model_id, run_machine, run_meaning
+from opml_spec.errors import SpecError, WitnessTrailing
+from opml_spec.hashing import keccak256
+from opml_spec.machine.memory import CARRY_HEIGHT, Memory
+from opml_spec.machine.merkle import graft, hash_of
+from opml_spec.machine.state import decode_state, encode, state_hash
+from opml_spec.machine.step import step
+from opml_spec.machine.witness import WitnessReader, execute_witness, make_witness
+from opml_spec.model.stage import run_stage
+
+from evm_arbiter.chain import Chain
+from evm_arbiter.court import Court as Contract
+from evm_arbiter.court import Refused
+from evm_arbiter.embedded import EmbeddedNode
+from evm_arbiter.objects import Segment
+from evm_arbiter.parameters import Parameters as ContractParameters
+from opml_min import machine as fast
+from opml_min.machine.witness import encode_access
+from opml_min.model.engine import Engine
+from opml_min.model.image import Image, write_image
+from opml_min.model.layout import HEADER, HEADER_WORDS, RECORD_WORDS, REQUEST, Header
+from opml_min.model.program import shipped_program
+from opml_min.model.run import Run
+
+VECTORS = Path(__file__).with_name("vectors")
+MOST_BYTES = 5_000_000
+STEPS = ("machine/steps.json", "machine/wrong_witnesses.json")
+OPERATIONS = ("operations/fixed.json", "operations/float.json")
+DISPUTES = tuple(name for name in FILES if name.startswith("court/") and "parameters" not in name)
+Case = dict[str, Any]
+
+
+def cases(*names: str) -> list[Case]:
+    return [case for name in names for case in json.loads((VECTORS / name).read_text())]
+
+
+def segments(text: dict[str, str]) -> dict[int, bytes]:
+    return {int(address, 0): bytes.fromhex(data) for address, data in text.items()}
+
+
+def bytes_of(case: Case, *names: str) -> list[bytes]:
+    return [bytes.fromhex(case["pre"][name]) for name in names]
+
+
+def leaves(text: dict[str, str]) -> dict[int, bytes]:
+    return {address // 32: leaf for address, leaf in segments(text).items()}
+
+
+# The tree ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_frozen_tree_is_what_the_specification_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vectors", str(tmp_path), "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["files"]
+    written, frozen = ({path.relative_to(root): path.read_bytes() for path in root.rglob("*.*")} for root in (tmp_path, VECTORS))
+    assert written == frozen
+    assert counts == {name: len(cases(name)) for name in FILES}
+    assert sum(map(len, frozen.values())) < MOST_BYTES
+    assert main(["vectors", str(tmp_path / "README.md"), "--json"]) == 2, "not a folder"
+
+
+def test_the_page_names_every_file() -> None:
+    page = PAGE.read_text()
+    for name in FILES:
+        assert f"`{name}`" in page or name in DISPUTES
+
+
+def test_all_cases_have_one_form() -> None:
+    for case in cases(*FILES):
+        assert case["name"]
+        assert ("post" in case) != ("error" in case)
+
+
+def test_every_instruction_cause_and_error_comes_up() -> None:
+    names = [case["name"] for case in cases("machine/steps.json")]
+    instructions = {name.split()[0].rstrip(":") for name in names}
+    assert len(instructions & {"add", "sraiw", "mulhsu", "remuw", "ld", "sb", "jalr", "bgeu", "ecall", "ebreak", "fence", "lui"}) == 12
+    assert {name.split(": ")[-1] for name in names} >= {
+        *("running", "halted", "instruction address misaligned", "instruction access fault", "illegal instruction", "breakpoint"),
+        *("load access fault", "store access fault", "environment call"),
+    }
+    assert {case["error"] for case in cases("machine/wrong_witnesses.json")} == {101, 102, 103, 104, 105, 106}
+    refused = {case["error"] for case in cases(*DISPUTES) if "error" in case}
+    assert refused >= {*range(201, 232)}
+
+
+# The specification ------------------------------------------------------------------------------------------------------------------
+
+
+def result(compute: Callable[..., Any], *given: Any, **named: Any) -> tuple[Any, int | None]:
+    """What it gives, or the number of the error that it raises."""
+    try:
+        return compute(*given, **named), None
+    except (SpecError, Refused) as error:
+        return None, error.number
+
+
+def specified_proof(case: Case) -> Case:
+    access, root, new_leaf = bytes_of(case, "access", "root", "new_leaf")
+    reader, index = WitnessReader(access), int(case["pre"]["index"], 0)
+    leaf = reader.access(index, root)
+    if reader.rest:
+        raise WitnessTrailing
+    return {"leaf": leaf.hex(), "root_after": hash_of(graft(new_leaf, index, Memory(reader.opened).siblings(index))).hex()}
+
+
+def specified_operation(case: Case) -> Case:
+    memory = Memory.from_segments(segments(case["pre"]["memory"]))
+    after, exit_code = run_stage(memory, case["pre"]["stage"])
+    expected = memory
+    for address, data in segments(case["post"]["written"]).items():
+        expected = expected.store_bytes(address, data)
+    assert after == expected, case["name"]
+    return {"exit_code": exit_code, "written": case["post"]["written"], "carry_root": hash_of(after.subtree(CARRY_HEIGHT, 1)).hex()}
+
+
+def specified_stage(case: Case) -> Case:
+    memory, status = Memory.from_segments(segments(case["pre"]["memory"])), RunStatus(case["pre"]["status"])
+    after = run_machine(memory.subtree(33, 1), RunState(memory.subtree(CARRY_HEIGHT, 1), status), case["pre"]["stage"], limit=1_000)
+    return {**case["post"], "run_hash": after.run_hash.hex(), "carry_root": hash_of(after.carry).hex(), "status": after.status}
+
+
+def specified_run(case: Case) -> Case:
+    memory, (request,), stages = Memory.from_segments(segments(case["pre"]["memory"])), bytes_of(case, "request"), case["pre"]["stages"]
+    model, state = memory.subtree(33, 1), memory.subtree(33, 3)
+    runs = [first_state(io_quarter(stages, request), state)]
+    for stage in range(stages):
+        runs.append(run_meaning(model, runs[-1], stage))
+    ends = {"carry_root": hash_of(runs[-1].carry).hex(), "status": runs[-1].status, "tokens": case["post"]["tokens"]}
+    return {"model_id": model_id(hash_of(model), hash_of(state)).hex(), "run_hashes": [run.run_hash.hex() for run in runs], **ends}
+
+
+def specified_arithmetic(case: Case) -> Any:
+    pre = case["pre"]
+    if "operation" in pre:
+        operation = getattr(binary32, pre["operation"], None) or getattr(float_functions, pre["operation"])
+        mode = [binary32.Rounding[pre["rounding"]]] if "rounding" in pre else []
+        return f"{int(operation(*(int(bits, 16) for bits in pre['operands']), *mode)):08x}"
+    if pre["function"] == "normalise":
+        values, fractions = ([int(number, 0) for number in pre[name]] for name in ("values", "fraction_bits"))
+        q, e = fixed.normalise(values, fractions, int(pre["width"], 0))
+        return {"q": list(map(hex, q)), "e": hex(e)}
+    function = getattr(fixed, pre["function"], None) or getattr(elementary, pre["function"])
+    return hex(function(*(int(number, 0) for number in pre["arguments"])))
+
+
+def specified_step(case: Case) -> Case:
+    (witness,) = bytes_of(case, "witness")
+    hashes = [each.hex() for each in execute_witness(witness)]
+    before = decode_state(witness[:297])
+    memory = Memory.from_segments(segments(case["pre"]["memory"]))
+    assert memory.root == before.memory.root
+    full = type(before)(before.pc, before.x, before.status, memory)
+    assert make_witness(full) == witness, case["name"]
+    return {"pre_hash": hashes[0], "post_hash": hashes[1], "state": encode(step(full)).hex()}
+
+
+SPECIFIED = {
+    "machine/steps.json": specified_step,
+    "machine/wrong_witnesses.json": specified_step,
+    "merkle/proofs.json": specified_proof,
+    "arithmetic/binary32.json": specified_arithmetic,
+    "arithmetic/fixed.json": specified_arithmetic,
+    "operations/fixed.json": specified_operation,
+    "operations/float.json": specified_operation,
+    "runs/stages.json": specified_stage,
+    "runs/models.json": specified_run,
+}
+
+
+@pytest.mark.parametrize("name", SPECIFIED)
+def test_specification(name: str) -> None:
+    for case in cases(name):
+        assert result(SPECIFIED[name], case) == (case.get("post"), case.get("error")), case["name"]
+
+
+def test_specification_programs() -> None:
+    for case in cases("machine/programs.json"):
+        start = decode_state(*bytes_of(case, "state"))
+        state = type(start)(start.pc, start.x, start.status, Memory.from_segments(segments(case["pre"]["memory"])))
+        hashes, steps = [], 0
+        for stop in case["pre"]["stops"]:
+            for _ in range(stop - steps):
+                state = step(state)
+            steps = stop
+            hashes.append(state_hash(state).hex())
+        assert {"hashes": hashes, "witness_hash": keccak256(make_witness(state)).hex()} == case["post"]
+
+
+@pytest.mark.parametrize("name", DISPUTES)
+def test_specification_court(name: str) -> None:
+    deployment, *acts = cases(name)
+    table = court.deploy(Parameters(**deployment["pre"]["parameters"]))
+    for case in acts:
+        pre = case["pre"]
+        act = act_of(pre["move"], arguments(case))
+        after, error = result(court.act, table, act, bytes.fromhex(pre["sender"]), pre["now"], int(pre["value"], 0))
+        assert error == case.get("error"), case["name"]
+        if error is None:
+            table = after
+            ledger, post = table.ledger, case["post"]
+            assert (ledger.deposits, ledger.locked, ledger.burned, ledger.paid_out) == books(post)
+            assert {address.hex(): wei for address, wei in ledger.credited.items() if wei} == post["credited"]
+
+
+def arguments(case: Case) -> dict[str, Any]:
+    """With bytes as bytes and segments as tuples."""
+
+    def value(argument: Any) -> Any:
+        if isinstance(argument, str):
+            return bytes.fromhex(argument)
+        return tuple(map(value, argument)) if isinstance(argument, list) else argument
+
+    return {name: value(argument) for name, argument in case["pre"]["arguments"].items()}
+
+
+def books(post: Case) -> tuple[int, int, int, int]:
+    return post["deposits"], post["locked"], post["burned"], post["paid_out"]
+
+
+# The hardware -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_hardware_binary32() -> None:
+    """This computer's floating-point unit, where it is asked for the same thing."""
+    operations = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "sqrt": np.sqrt}
+    operations |= {"eq": np.equal, "lt": np.less, "le": np.less_equal}
+    compared = 0
+    for case in cases("arithmetic/binary32.json"):
+        if case["pre"]["operation"] in operations and case["pre"].get("rounding", "RNE") == "RNE":
+            operands = [np.uint32(int(bits, 16)).view(np.float32) for bits in case["pre"]["operands"]]
+            with np.errstate(all="ignore"):
+                result = operations[case["pre"]["operation"]](*operands)
+            bits = int(result) if result.dtype == bool else 0x7FC00000 if np.isnan(result) else int(result.view(np.uint32))
+            assert f"{bits:08x}" == case["post"], case
+            compared += 1
+    assert compared > 1_000
+
+
+# opml_min ---------------------------------------------------------------------------------------------------------------------------
+
+
+def state_parts(preimage: bytes) -> tuple[int, list[int], tuple[int, int]]:
+    words = [int.from_bytes(preimage[i : i + 8], "big") for i in range(0, 256, 8)]
+    return words[0], [0, *words[1:]], (preimage[256], int.from_bytes(preimage[257:265], "big"))
+
+
+def fast_memory(text: dict[str, str]) -> fast.Memory:
+    memory = fast.Memory()
+    for address, data in segments(text).items():
+        memory.write(address, data)
+    return memory
+
+
+def test_opml_min_steps() -> None:
+    for case in cases("machine/steps.json"):
+        after = fast.execute_single(*state_parts(bytes_of(case, "witness")[0]), leaves(case["pre"]["memory"]))
+        assert after.hex() == case["post"]["state"], case["name"]
+
+
+@pytest.mark.parametrize("translate_after_steps", [0, 1 << 62], ids=["translated", "interpreted"])
+def test_opml_min_programs(translate_after_steps: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # nobody runs these programs again
+    for case in cases("machine/programs.json"):
+        machine = fast.Machine(fast_memory(case["pre"]["memory"]), translate_after_steps)
+        machine.pc, machine.registers[:], status = state_parts(bytes_of(case, "state")[0])
+        machine.status = fast.Status(*status)
+        hashes, steps = [], 0
+        for stop in case["pre"]["stops"]:
+            machine.run(stop - steps)
+            steps = stop
+            hashes.append(machine.state_hash().hex())
+        assert {"hashes": hashes, "witness_hash": keccak256(machine.witness()).hex()} == case["post"], case["name"]
+
+
+def test_opml_min_merkle() -> None:
+    for case in cases("merkle/roots.json"):
+        memory = fast_memory(case["pre"]["memory"])
+        quarters = [memory.quarter_root(quarter).hex() for quarter in range(4)]
+        assert {"root": memory.root().hex(), "carry_root": memory.carry_root().hex(), "quarter_roots": quarters} == case["post"]
+    for case in cases("machine/steps.json")[::9]:  # the proof of the fetch
+        pc, _, (kind, _) = state_parts(bytes_of(case, "witness")[0])
+        if kind == 0 and "no fetch" not in case["name"]:
+            memory = fast_memory(case["pre"]["memory"])
+            access = encode_access(memory.leaf(pc // 32), memory.proof(pc // 32))
+            assert bytes_of(case, "witness")[0][297 : 297 + len(access)] == access, case["name"]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_opml_min_operations(name: str) -> None:
+    """The native kernels, where a loader lets them run, and the guest program in the machine."""
+    native = 0
+    for case in cases(name):
+        stage, post = case["pre"]["stage"], case["post"]
+        guest = fast_memory(case["pre"]["memory"])
+        guest.write(fast.ENTRY, shipped_program())
+        machine = fast.Machine(guest)
+        machine.begin_stage(stage)
+        machine.run(1 << 32)
+        assert tuple(machine.status) == (fast.HALTED, post["exit_code"]), case["name"]
+        if post["exit_code"] == 0:
+            assert guest.carry_root().hex() == post["carry_root"], case["name"]
+        if post["exit_code"] == 0 and stage < guest.load(REQUEST, 8):  # no run has further stages, and the kernels do not ask
+            memory = fast_memory(case["pre"]["memory"])
+            header = Header.unpack(memory.read(HEADER, 8 * HEADER_WORDS))
+            tape = np.frombuffer(memory.read(header.tape_address, 8 * RECORD_WORDS), np.int64).reshape(1, RECORD_WORDS)
+            Engine(memory, header, tape, 1).run(stage, stage + 1)
+            for address, data in segments(post["written"]).items():
+                memory.mark_written(address, len(data))
+                assert memory.read(address, len(data)) == data, case["name"]
+            assert memory.carry_root().hex() == post["carry_root"], case["name"]
+            native += 1
+    assert native > 40
+
+
+def test_opml_min_stages() -> None:
+    for case in cases("runs/stages.json"):
+        if case["pre"]["status"] == 0:
+            memory = fast_memory(case["pre"]["memory"])
+            carry = memory.carry_root()
+            machine = fast.Machine(memory)
+            machine.begin_stage(case["pre"]["stage"])
+            assert machine.run(1 << 32) == case["post"]["steps"], case["name"]
+            assert machine.state_hash().hex() == case["post"]["final_state_hash"], case["name"]
+            ok = tuple(machine.status) == (fast.HALTED, 0)
+            assert (memory.carry_root() if ok else carry).hex() == case["post"]["carry_root"], case["name"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "vm"])
+def test_opml_min_runs(device: Any, tmp_path: Path) -> None:
+    for number, case in enumerate(cases("runs/models.json")):
+        path = tmp_path / f"{number}.opml"
+        placed = {fast.ENTRY: shipped_program(), **segments(case["pre"]["memory"])}
+        write_image(path, [(address, [data]) for address, data in placed.items()])
+        run = Run(Image(path), *bytes_of(case, "request"), stages=case["pre"]["stages"], device=device)
+        hashes = [run.run_hash().hex()]
+        for _ in range(case["pre"]["stages"]):
+            run.run_stage()
+            hashes.append(run.run_hash().hex())
+        assert hashes == case["post"]["run_hashes"], case["name"]
+        assert run.state() == (bytes.fromhex(case["post"]["carry_root"]), case["post"]["status"])
+        assert run.tokens() == case["post"]["tokens"]
+
+
+# The EVM ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_evm_arbiter() -> None:
+    embedded = EmbeddedEvm()
+    every = cases(*STEPS)
+    for engine, some in ((embedded, every[::16]), (Revm(embedded), every)):
+        for case in some:
+            expected = case["post"]["post_hash"] if "post" in case else f"error {case['error']}"
+            assert engine.execute(*bytes_of(case, "witness")) == expected, case["name"]
+
+
+@pytest.mark.parametrize("name", DISPUTES)
+def test_evm_court(name: str) -> None:
+    deployment, *acts = cases(name)
+    chain = Chain()
+    senders = {bytes.fromhex(case["pre"]["sender"]) for case in acts}
+    accounts = [bytes.fromhex(account[2:]) for account in chain.accounts]
+    chain.node = EmbeddedNode([(address, 10**24) for address in (*accounts, *sorted(senders))], chain.now)
+    contract = Contract(chain, ContractParameters(**deployment["pre"]["parameters"]))
+    for case in acts:
+        pre, values = case["pre"], list(arguments(case).values())
+        contract.set_time(pre["now"])
+        given = [Segment(*value) if isinstance(value, tuple) else value for value in values]
+        if pre["move"] in ("request", "withdraw_to"):
+            given[-1] = "0x" + given[-1].hex()
+        wei = {"value": int(pre["value"], 0)} if pre["move"] in ("request", "claim", "challenge") else {}
+        new, error = result(getattr(contract, pre["move"]), *given, sender="0x" + pre["sender"], **wei)
+        assert error == case.get("error"), case["name"]
+        if error is not None:
+            continue
+        post = case["post"]
+        assert (None if new is None else new.hex()) == post.get("id")
+        totals = contract.totals()
+        assert astuple(totals) == books(post), case["name"]
+        for address in senders:
+            assert contract.balance_of("0x" + address.hex()) == post["credited"].get(address.hex(), 0)
+        if "game" in post:
+            game = contract.game_of(bytes.fromhex(post.get("id", pre["arguments"].get("game_id"))))
+            for field, value in post["game"].items():
+                found = getattr(game, field.replace("_seconds", "_left"))
+                assert (found.hex() if isinstance(found, bytes) else int(found)) == value, (case["name"], field)
+
+
+def test_evm_parameters() -> None:
+    for case in cases("court/parameters.json"):
+        _, error = result(Contract, Chain(), ContractParameters(**case["pre"]["parameters"]))
+        assert error == case.get("error"), case["name"]
