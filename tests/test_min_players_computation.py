@@ -84,3 +84,30 @@ def test_hashes_of_a_round_are_those_of_the_points(computation: Computation) -> 
     assert computation.hashes(None, [3, 9]) == [computation.run_state(3).hash(), computation.run_state(9).hash()]
     assert computation.hashes(3, [4, 90]) == [computation.step_hash(3, 4), computation.step_hash(3, 90)]
     assert STAGES != INSTRUCTIONS
+
+
+@pytest.mark.parametrize("checkpoint_bytes", [0, 3 << 10, 1 << 20])
+def test_room_for_checkpoints_does_not_matter(checkpoint_bytes: int, computation: Computation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dispute about stage 2, narrowed down to one step in the middle."""
+    monkeypatch.setattr("opml_min.players.computation.CHECKPOINT_BYTES", checkpoint_bytes)
+    fresh = Computation(*scene_of(resolve("embedded")), device="vm")
+    low, high = 0, fresh.opening(2).steps
+    target = high * 2 // 3
+    while high - low > 1:
+        ends = Segment(INSTRUCTIONS, low, high, b"", b"", 0).boundaries(8)
+        assert fresh.hashes(2, ends[:-1]) == [computation.step_hash(2, end) for end in ends[:-1]]
+        low, high = next((begin, end) for begin, end in pairwise(ends) if begin <= target < end)
+    assert fresh.witness(2, low) == computation.witness(2, low)
+    assert fresh.run_hash() == computation.run_hash()
+
+
+def test_the_only_stage_is_run_once_for_all_that_its_end_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    once, again = (Computation(model_of(OVER_QUARTERS), b"!", 1) for _ in range(2))
+    once.run_hash()
+    monkeypatch.setattr(once, "_advance_steps", None)
+    assert once.opening(0).final_carry == once.run_state(1).carry_root == once.result().carry
+    again._only_stage_in_machine = False
+    assert (again.result(), again.opening(0), again.run_hash()) == (once.result(), once.opening(0), once.run_hash())
+    failed = Computation(model_of(INTO_THE_MODEL), b"!", 1)
+    assert failed.run_state(1) == RunState(failed.run_state(0).carry_root, FAILED)
+    assert failed.result() == (failed.run_state(0).carry_root, FAILED, b"", b"")

@@ -24,6 +24,7 @@ TEXT_WINDOW_BYTES = 1 << 28
 """Only `[ENTRY, ENTRY + 2^28)` can be fetched."""
 BLOCKS = MEMORY_BYTES // BLOCK_BYTES
 QUARTER_BLOCKS = QUARTER_BYTES // BLOCK_BYTES
+RESTORED_AT_ONCE = 1 << 14  # blocks (= 16 MiB)
 NO_BLOCKS: Indices = np.empty(0, dtype=np.int64)
 
 
@@ -167,11 +168,26 @@ class Memory:
         self._latest = MemorySnapshot(self._latest, blocks, self._blocks[blocks])
         return self._latest
 
+    def snapshot_bytes(self) -> int:
+        """What a snapshot at this point would hold."""
+        self._drain()
+        return BLOCK_BYTES * len(self._not_in_snapshot.blocks())
+
+    def forget_snapshots_after(self, snapshot: MemorySnapshot) -> None:
+        """What the memory came through since an earlier snapshot is no longer kept apart: to the next snapshot it is one difference."""
+        while self._latest is not snapshot:
+            if self._latest is None:
+                raise ValueError("the memory did not come through this snapshot")
+            self._not_in_snapshot.add(self._latest.blocks)
+            self._latest = self._latest.before
+
     def restore(self, snapshot: MemorySnapshot) -> None:
         """Makes scratch, io and state what they were at a snapshot of this memory, earlier or later."""
         self._drain()
         blocks = np.union1d(changed_between(self._latest, snapshot), self._not_in_snapshot.take())
-        self._blocks[blocks] = contents_at(snapshot, blocks)
+        for first in range(0, len(blocks), RESTORED_AT_ONCE):
+            piece = blocks[first : first + RESTORED_AT_ONCE]
+            self._blocks[piece] = contents_at(snapshot, piece)
         self._count_as_written(blocks)
         self._latest = snapshot
 

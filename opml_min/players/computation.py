@@ -3,6 +3,9 @@ after any number of steps.
 
 Everything follows from image and request, so nothing here is worth keeping when a player ends. While it lives, points of the run that a
 round asked about are checkpoints for the next one: all hashes of a round come from one pass that starts at the segment's lower end.
+Within a stage checkpoints may take `CHECKPOINT_BYTES`, and one at the lower end whatever it takes. So a player of a stage of n steps that
+are all made in the machine makes n to learn what comes out, n for the first round, n/k for the second, and so on; if what the stage
+writes is large, the second round goes up to n steps to its lower end.
 Stages are computed natively if the image's program is the shipped one, and in the machine otherwise; so is a short run as long as the
 native code is not compiled, which would take longer.
 
@@ -29,6 +32,7 @@ CARRY_HEIGHT = HEIGHT - 1
 MOST_READABLE = 4096  # a larger count reads out as UNREADABLE
 LEAF_TOKENS = 8
 NO_HASH = bytes(32)
+CHECKPOINT_BYTES = 256 << 20
 SHORT_RUN_STEPS = 1 << 34  # by the loader's bound, of which a run takes a tenth: half a second in the machine
 
 
@@ -62,9 +66,17 @@ class Computation:
         except CheckFailed:
             self._run = Run(image, request, stages=stage_count, device="vm")
         self.model_root, self.state_root = self._run.model_root, self._run.memory.quarter_root(STATE)
-        self._states: dict[int, RunState] = {}  # by stages done
+        self._only_stage_in_machine = stage_count == 1 and self._run.device == "vm"
         self._checkpoints = {0: self._run.snapshot()}
-        self._entered: int | None = None  # the stage that the machine is in
+        self.forget()
+
+    def forget(self) -> None:
+        """All but how the run begins."""
+        self._checkpoints = {0: self._checkpoints[0]}
+        self._states: dict[int, RunState] = {}  # by stages done
+        self._openings: dict[int, Opening] = {}
+        self._result: Result | None = None
+        self._entered: int | None = None  # the stage that the step checkpoints are of
         self._step_checkpoints: dict[int, Snapshot] = {}
 
     # Stages ------------------------------------------------------------------------------------------------------------------
@@ -72,16 +84,26 @@ class Computation:
     def run_state(self, stages: int) -> RunState:
         """After so many stages."""
         if stages not in self._states:
-            self._go_to(stages)
-            self._states[stages] = self._run.state()
+            if stages == 1 and self._only_stage_in_machine:
+                self._states[stages] = self._end_of_only_stage()
+            else:
+                self._go_to(stages)
+                self._states[stages] = self._run.state()
         return self._states[stages]
+
+    def _end_of_only_stage(self) -> RunState:
+        """One pass finds everything that a player needs of the end; the memory there is not kept."""
+        opening = self._openings[0] = self._opened(0)
+        if tuple(self._run.machine.status) != (HALTED, 0):
+            return RunState(opening.start_carry, FAILED)
+        self._result = self._result_here(opening.final_carry)
+        return RunState(opening.final_carry, OK)
 
     def run_hash(self) -> bytes:
         """Of the whole run."""
         return self.run_state(self.stage_count).hash()
 
     def _go_to(self, stages: int) -> None:
-        self._entered = None
         self._run.restore(self._checkpoints[max(done for done in self._checkpoints if done <= stages)])
         self._advance_stages(stages)
         if stages not in self._checkpoints:
@@ -111,24 +133,48 @@ class Computation:
         self._run.machine.run(step - self._run.machine.steps)
 
     def step_hash(self, stage: int, step: int) -> bytes:
-        machine = self.machine_at(stage, step)
-        self._step_checkpoints.setdefault(machine.steps, machine.snapshot())
-        return machine.state_hash()
+        return self.machine_at(stage, step).state_hash()
 
     def witness(self, stage: int, step: int) -> bytes:
         """Of the instruction that comes after so many steps."""
         return self.machine_at(stage, step).witness()
 
     def hashes(self, phase_stage: int | None, points: Sequence[int]) -> list[bytes]:
-        """At points (ascending) of the run, or of the stage that is named."""
+        """At points (ascending) of the run, or of the stage that is named: where a segment begins, and at its inner boundaries."""
         if phase_stage is None:
             return [self.run_state(point).hash() for point in points]
-        return [self.step_hash(phase_stage, point) for point in points]
+        machine = self._segment_begun(phase_stage, points[0])
+        found = [machine.state_hash()]
+        bytes_left, passed = CHECKPOINT_BYTES, 0
+        for done, point in enumerate(points[1:], 1):
+            self._advance_steps(point)
+            found.append(machine.state_hash())
+            passed += 1
+            needed, left = machine.memory.snapshot_bytes(), len(points) - done
+            if needed <= bytes_left and passed * bytes_left >= left * needed:  # all points, or as evenly as there is room for
+                self._step_checkpoints[point] = machine.snapshot()
+                bytes_left, passed = bytes_left - needed, 0
+        return found
+
+    def _segment_begun(self, stage: int, step: int) -> Machine:
+        """The machine at a segment's lower end, with a checkpoint there and at the stage's begin, and nowhere else."""
+        machine = self.machine_at(stage, step)
+        if step:
+            begin = self._step_checkpoints[0]
+            self._step_checkpoints = {0: begin}
+            machine.memory.forget_snapshots_after(begin.memory)
+            self._step_checkpoints[step] = machine.snapshot()
+        return machine
 
     # What the contract wants to see --------------------------------------------------------------------------------------------
 
     def opening(self, stage: int) -> Opening:
         """How the stage begins, how many steps it takes, and how it ends."""
+        if stage not in self._openings:
+            self._openings[stage] = self._opened(stage)
+        return self._openings[stage]
+
+    def _opened(self, stage: int) -> Opening:
         start = self.run_state(stage)
         if start.status == FAILED:
             return Opening(start.carry_root, FAILED)
@@ -142,14 +188,19 @@ class Computation:
         state = self.run_state(self.stage_count)
         if state.status == FAILED:
             return Result(state.carry_root, FAILED)
-        self._go_to(self.stage_count)
+        if self._result is None:
+            self._go_to(self.stage_count)
+            self._result = self._result_here(state.carry_root)
+        return self._result
+
+    def _result_here(self, carry_root: bytes) -> Result:
         memory = self._run.memory
         count = int(memory.view(OUTPUT, 1, np.uint64)[0])
         leaves = 1 + -(-count // LEAF_TOKENS) if count <= MOST_READABLE else 1
         height = (leaves - 1).bit_length()
         siblings = memory.proof(OUTPUT // 32)[:CARRY_HEIGHT]
         return Result(
-            state.carry_root, OK, memory.read(OUTPUT, 32 * leaves), encode_access(b"", ZERO[:height] + siblings[height:])
+            carry_root, OK, memory.read(OUTPUT, 32 * leaves), encode_access(b"", ZERO[:height] + siblings[height:])
         )
 
     def tokens(self) -> list[int]:

@@ -43,9 +43,7 @@ class TamperedComputation(Computation):
 
     def tamper(self, tampering: Tampering) -> None:
         self.tampering = tampering
-        self._entered = None
-        self._states.clear()
-        self._checkpoints = {0: self._checkpoints[0]}
+        self.forget()
 
     def _advance_stages(self, stages: int) -> None:
         if self.tampering is not None and self._run.stage <= self.tampering.stage < stages:
