@@ -32,6 +32,7 @@ from evm_arbiter.embedded import EmbeddedNode
 from evm_arbiter.objects import Segment
 from evm_arbiter.parameters import Parameters as ContractParameters
 from opml_min import machine as fast
+from opml_min.binary32 import OPERATIONS as FAST_BINARY32
 from opml_min.machine.witness import encode_access
 from opml_min.model.engine import Engine
 from opml_min.model.image import Image, write_image
@@ -255,6 +256,18 @@ def test_hardware_binary32() -> None:
 
 
 # opml_min ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_opml_min_binary32() -> None:
+    names = {"add": "f32_add", "sub": "f32_sub", "mul": "f32_mul", "div": "f32_div", "sqrt": "f32_sqrt", "fma": "f32_mulAdd"}
+    names |= {"minimum": "f32_min", "maximum": "f32_max", "eq": "f32_eq", "lt": "f32_lt", "le": "f32_le"}
+    compared = 0
+    for case in cases("arithmetic/binary32.json"):
+        if case["pre"]["operation"] in names and case["pre"].get("rounding", "RNE") == "RNE":
+            found = FAST_BINARY32[names[case["pre"]["operation"]]](*(int(bits, 16) for bits in case["pre"]["operands"]))
+            assert f"{found:08x}" == case["post"], case
+            compared += 1
+    assert compared > 2_000
 
 
 def state_parts(preimage: bytes) -> tuple[int, list[int], tuple[int, int]]:
