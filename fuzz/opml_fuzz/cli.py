@@ -11,6 +11,8 @@ from typing import NoReturn
 
 from opml_fuzz.adapters.external import External
 from opml_fuzz.difference import Difference, read
+from opml_fuzz.elf import load, run_fast
+from opml_fuzz.elf import run as run_elf
 from opml_fuzz.engines import engine_room
 from opml_fuzz.errors import FuzzError
 from opml_fuzz.fuzzing import fuzz_on_all
@@ -86,6 +88,34 @@ def vectors(options: argparse.Namespace) -> int:
     return 0
 
 
+def engines(text: str) -> set[str]:
+    names = set(text.split(","))
+    if not names <= {"spec", "min", "evm"}:
+        raise ValueError
+    return names
+
+
+def elf(options: argparse.Namespace) -> int:
+    """`opml-fuzz elf`."""
+    for file in options.files:
+        load(file)  # all of them can be run, or none is
+    judge = engine_room().most.of_witnesses[1] if "evm" in options.on else None
+    outcomes, progress = [], Progress()
+    for file in options.files:
+        progress.show(str(file))
+        if options.on == {"min"}:
+            outcomes.append(run_fast(file, options.steps))
+        else:
+            outcomes.append(run_elf(file, options.on, judge, options.steps))
+        progress.end()
+        if not options.json:
+            last = outcomes[-1]
+            print(f"{'passed' if last.passed else 'FAILED'}  {last.file}  {last.steps} steps, {last.detail}", flush=True)
+    if options.json:
+        print_json({"files": [outcome.to_json() for outcome in outcomes]})
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
 def parser() -> Parser:
     top = Parser(prog="opml-fuzz", description="Differential fuzzing of the specification, opml_min and the EVM bytecode.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -103,6 +133,11 @@ def parser() -> Parser:
     one.add_argument("folder", type=Path, metavar="DIR", help="where they are written")
     one.add_argument("--seed", type=int, default=1, help="the cases of this seed (default 1)")
     one.set_defaults(execute=vectors)
+    one = commands.add_parser("elf", help="programs for RV64IM in lockstep; each must end with exit code 0")
+    one.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    one.add_argument("--on", type=engines, default={"spec", "min", "evm"}, metavar="NAMES", help="some of spec,min,evm (default: all)")
+    one.add_argument("--steps", type=int, default=1_000_000, help="that a program may take (default 1000000)")
+    one.set_defaults(execute=elf)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="one JSON object on standard output")
     return top

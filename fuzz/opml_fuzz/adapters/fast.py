@@ -42,7 +42,7 @@ class FullMachine:
 
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         try:
-            machine = self._machine_at(start)
+            machine = self.machine_at(start)
             hashes, steps = [], 0
             with no_code_on_disk():
                 for stop in stops:
@@ -53,7 +53,7 @@ class FullMachine:
         except Exception as error:
             return [describe(error)]
 
-    def _machine_at(self, start: Start) -> Machine:
+    def machine_at(self, start: Start) -> Machine:
         if self._leaves is not start.leaves:
             memory = Memory()
             for index, leaf in start.leaves.items():
