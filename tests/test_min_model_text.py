@@ -209,3 +209,11 @@ def test_smollm2_answers(capsys, monkeypatch):
     result = run_json(capsys, "smollm2", "--prompt", "What is the capital of France?", "--max-tokens", 20)
     assert result["text"] == SMOLLM2_TEXT
     assert result["tokens"][-1] == 2
+
+
+def test_a_run_of_a_folder_is_verified_from_elsewhere(tmp_path, monkeypatch, capsys):
+    write_hugging_face(tmp_path / "model", random_weights())
+    monkeypatch.chdir(tmp_path)
+    run_json(capsys, "model", "--prompt", "the", "--max-tokens", 2, "--save", tmp_path / "run.json")
+    monkeypatch.chdir("/")
+    assert main(["verify", str(tmp_path / "run.json")]) == 0

@@ -21,12 +21,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser, *, optional: bool = True) -> None:
-    what = "an image, a built-in model's name, or a source file"
+    what = "an image, the name of a built-in or known model, or a source file"
     if optional:
         parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL", help=f"{what} (default: {DEFAULT_MODEL})")
     else:
         parser.add_argument("model", metavar="MODEL", help=what)
-    parser.add_argument("--tokenizer", type=Path, help="the tokenizer of a source file (default: tok*.bin beside it)")
+    parser.add_argument("--tokenizer", type=Path, help="of a source file (default: its own, or tok*.bin beside it)")
 
 
 def add_arithmetic(parser: argparse.ArgumentParser) -> None:

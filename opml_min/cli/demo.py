@@ -28,7 +28,7 @@ NEW_TOKENS = 8
 def register(subparsers: Subparsers) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser("demo", help="see a cheat and how it is found out")
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="MODEL", help="an image, a built-in model's name, or a source file")
-    parser.add_argument("--tokenizer", type=Path, help="the tokenizer of a source file (default: tok*.bin beside it)")
+    parser.add_argument("--tokenizer", type=Path, help="of a source file (default: its own, or tok*.bin beside it)")
     parser.add_argument("--cheat", default="random", metavar="KIND", help="random (the default), none, or a name from `--cheat list`")
     parser.add_argument("--stage", type=word, metavar="N", help="where to cheat, if the kind leaves a choice")
     parser.add_argument("--who", choices=("server", "challenger"), help="who cheats at random (default: either)")

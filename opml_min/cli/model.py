@@ -22,7 +22,7 @@ def register(subparsers: Subparsers) -> None:
     build: argparse.ArgumentParser = actions.add_parser("build", help="build an image from a source file")
     build.add_argument("source", type=Path, metavar="SOURCE", help="a GGUF file, a Hugging Face folder, or a checkpoint of llama2.c")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="IMAGE")
-    build.add_argument("--tokenizer", type=Path, help="default: tok*.bin beside the source")
+    build.add_argument("--tokenizer", type=Path, help="default: the source's own, or tok*.bin beside it")
     build.add_argument("--context", type=positive, metavar="N", help="fewer positions than the source has")
     build.add_argument("--arithmetic", choices=ARITHMETICS, default=ARITHMETICS[0])
     build.add_argument("--single-phase", action="store_true", help="the whole run is one stage")

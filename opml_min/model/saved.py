@@ -36,7 +36,7 @@ def save(path: Path, run: Run, name: str, model: Model) -> None:
     text = json.dumps(
         {
             "format": FORMAT,
-            "model": str(Path(name).absolute()) if Path(name).is_file() else name,
+            "model": str(Path(name).absolute()) if Path(name).is_file() or model.source == Path(name) else name,
             "tokenizer": None if model.tokenizer_path is None else str(model.tokenizer_path.absolute()),
             "arithmetic": model.arithmetic,
             "model_root": run.model_root.hex(),
