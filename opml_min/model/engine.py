@@ -94,7 +94,7 @@ def _workspace(ops: list[Op], context: int, threads: int, copied: Copied | None)
         z=np.zeros((threads, max(largest("length"), largest("heads", "head_size"))), np.int64),
         fractions=np.zeros((threads, largest("heads")), np.int64),
         scores=np.zeros((threads, context if attends else 1), np.int64),
-        queries=np.zeros((threads, largest("head_size")), np.int64),
+        queries=np.zeros((threads, largest("head_size")), np.int16),
         group_sums=np.zeros((positions, largest("columns") // GROUP + 1), np.int32),
         sums=np.zeros((threads, TOGETHER * LANES), np.int64),
         sigmoid_table=sigmoid_table(),

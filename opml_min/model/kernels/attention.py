@@ -23,6 +23,7 @@ from opml_min.model.kernels.fixed_point import (
     round_shift_sat32,
 )
 from opml_min.model.kernels.kv_cache import VECTOR_FRACTION_BITS
+from opml_min.model.kernels.vectors import LANES, PIECE, dot_of_pieces, weighted_sum_of_8
 
 QUERY_WIDTH = 13
 
@@ -32,7 +33,7 @@ def attention_head(base, operands, position, head, o, fractions, weights, query)
     """One head.
 
     o: i64 (heads, head_size), its row is written · fractions: i64 (heads), its element is written: the fraction bits of its row of o
-    weights: i64 (context), query: i64 (head_size): scratch"""
+    weights: i64 (context), query: i16 (head_size): scratch"""
     q_address, key_address, key_exp_address, value_address, value_exp_address = operands[1:6]
     heads, kv_heads, head_size, context, scale_q30 = operands[6:11]
     length = position + 1
@@ -46,9 +47,9 @@ def attention_head(base, operands, position, head, o, fractions, weights, query)
 
     largest = np.int64(INT32_MIN)
     for t in range(length):
-        dot = np.int64(0)
-        for i in range(head_size):
-            dot += np.int64(query[i] * np.int64(keys[t * head_size + i]))
+        dot = dot_of_pieces(query.ctypes.data, keys.ctypes.data + 2 * t * head_size, head_size // PIECE)
+        for i in range(head_size // PIECE * PIECE, head_size):
+            dot += np.int64(query[i]) * np.int64(keys[t * head_size + i])
         weights[t] = round_shift_sat32(dot * scale_q30, query_exponent + key_exponents[t] + 14)
         largest = max(largest, weights[t])
     total = np.int64(0)
@@ -59,12 +60,14 @@ def attention_head(base, operands, position, head, o, fractions, weights, query)
         smallest = min(smallest, np.int64(value_exponents[t]))
 
     acc = o[head * head_size : (head + 1) * head_size]
-    acc[:] = 0
     for t in range(length):
-        w = round_shift(weights[t], np.int64(value_exponents[t]) - smallest)
-        if w != 0:
-            for i in range(head_size):
-                acc[i] += w * np.int64(values[t * head_size + i])
+        weights[t] = round_shift(weights[t], np.int64(value_exponents[t]) - smallest)
+    for i in range(0, head_size // LANES * LANES, LANES):
+        weighted_sum_of_8(weights.ctypes.data, values.ctypes.data + 2 * i, 2 * head_size, length, acc[i:].ctypes.data)
+    for i in range(head_size // LANES * LANES, head_size):
+        acc[i] = 0
+        for t in range(length):
+            acc[i] += weights[t] * np.int64(values[t * head_size + i])
     c = max(0, largest_bits(acc) - 31)
     inverse = reciprocal(total)
     for i in range(head_size):

@@ -130,14 +130,12 @@ def reciprocal(v):
 @njit
 def exp2(z):
     """2^z in Q24 for z ≤ 0 in Q16."""
-    i = z >> 16
-    if i < -32:
-        return np.int64(0)
+    i = max(z >> 16, -57)  # below −32 the result is 0, and a shift by up to 63 places gives it without a branch
     f = (z & 0xFFFF) << 14
     p = np.int64(EXP2_Q30[0])
     for coefficient in EXP2_Q30[1:]:
         p = ((p * f + (1 << 29)) >> 30) + coefficient
-    return round_shift(p, 6 - i)
+    return (p >> (6 - i)) + ((p >> (5 - i)) & 1)
 
 
 @njit

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 from opml_min.model.kernels.addressing import int16s, int32s
-from opml_min.model.kernels.fixed_point import round_shift_sat32, sat32
+from opml_min.model.kernels.fixed_point import round_shift_sat32
 from opml_min.model.kernels.tile import (
     BLOCK_BYTES,
     GROUP,
@@ -15,6 +15,7 @@ from opml_min.model.kernels.tile import (
     Q4_0,
     Q8_0,
     TOGETHER,
+    round_whole_tile,
     tile_sums_of_block_q4_0,
     tile_sums_of_block_q4_1,
     tile_sums_of_block_q8_0,
@@ -41,13 +42,13 @@ def sum_groups(base, operands, group_sums):
 def finish_tile(base, out_address, rows, tile, sums, shift):
     """Rounds a tile's sums, i64 (8), into the vector."""
     count = min(LANES, rows - LANES * tile)
-    out = int32s(base, out_address + 4 * LANES * tile, count)
-    if 0 < shift <= 63 and count == LANES:  # as good as always, and a loop without branches
-        for lane in range(LANES):
-            out[lane] = sat32((sums[lane] >> shift) + ((sums[lane] >> (shift - 1)) & 1))
-    else:
-        for lane in range(count):
-            out[lane] = round_shift_sat32(sums[lane], shift)
+    place = out_address + 4 * LANES * tile
+    if 0 < shift <= 63 and count == LANES:  # as good as always
+        round_whole_tile(sums.ctypes.data, shift, base + place)
+        return
+    out = int32s(base, place, count)
+    for lane in range(count):
+        out[lane] = round_shift_sat32(sums[lane], shift)
 
 
 @njit
@@ -81,11 +82,11 @@ def matmul_tiles_of_block(base, operands, first, end, positions, step, group_sum
     groups = columns // GROUP
     tile_bytes = groups * BLOCK_BYTES[form]
     sums_step = group_sums.strides[0]
-    for tile in range(first, min(end, (rows + LANES - 1) // LANES)):
-        block = base + matrix_address + tile * tile_bytes
-        for together in range(0, positions, TOGETHER):
-            q = base + x_address + together * step + 32
-            sums_of_groups = group_sums.ctypes.data + together * sums_step
+    for together in range(0, positions, TOGETHER):  # outermost, so that these activations stay in the nearest cache
+        q = base + x_address + together * step + 32
+        sums_of_groups = group_sums.ctypes.data + together * sums_step
+        for tile in range(first, min(end, (rows + LANES - 1) // LANES)):
+            block = base + matrix_address + tile * tile_bytes
             if form == Q8_0:
                 tile_sums_of_block_q8_0(block, q, step, sums_of_groups, sums_step, groups, sums.ctypes.data)
             elif form == Q4_0:

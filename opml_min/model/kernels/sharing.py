@@ -36,7 +36,7 @@ class Workspace(NamedTuple):
     z: Any  # i64 (threads, longest vector)
     fractions: Any  # i64 (threads, heads)
     scores: Any  # i64 (threads, context)
-    queries: Any  # i64 (threads, head_size)
+    queries: Any  # i16 (threads, head_size)
     sums: Any  # i64 (threads, TOGETHER · 8)
     group_sums: Any  # i32 (positions of a block, groups)
     sigmoid_table: Any  # i32 (4097)

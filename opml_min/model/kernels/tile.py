@@ -147,3 +147,22 @@ def _tile_sums(form: int, activations: int) -> Any:
 tile_sums_q8_0, tile_sums_of_block_q8_0 = _tile_sums(Q8_0, 1), _tile_sums(Q8_0, TOGETHER)
 tile_sums_q4_0, tile_sums_of_block_q4_0 = _tile_sums(Q4_0, 1), _tile_sums(Q4_0, TOGETHER)
 tile_sums_q4_1, tile_sums_of_block_q4_1 = _tile_sums(Q4_1, 1), _tile_sums(Q4_1, TOGETHER)
+
+
+@intrinsic
+def round_whole_tile(typing: Any, sums: Any, shift: Any, out: Any) -> Any:
+    """out_i = sat32(round_shift(sums_i, shift)), 1 ≤ shift ≤ 63, for all lanes. sums: i64 (8), out: i32 (8): process addresses"""
+
+    def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        sum_address, places, out_address = arguments
+        one = builder.insert_element(ir.Constant(_lanes(I64), ir.Undefined), places, ir.Constant(I32, 0))
+        shifts = builder.shuffle_vector(one, one, _splat(I32, 0))
+        values = builder.load(builder.inttoptr(sum_address, _lanes(I64).as_pointer()), align=8)
+        half = builder.and_(builder.ashr(values, builder.sub(shifts, _splat(I64, 1))), _splat(I64, 1))
+        rounded = builder.add(builder.ashr(values, shifts), half)
+        for limit, beyond in ((_splat(I64, (1 << 31) - 1), ">"), (_splat(I64, -(1 << 31)), "<")):
+            rounded = builder.select(builder.icmp_signed(beyond, rounded, limit), limit, rounded)
+        builder.store(builder.trunc(rounded, _lanes(I32)), builder.inttoptr(out_address, _lanes(I32).as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), code
