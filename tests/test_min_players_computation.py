@@ -81,8 +81,8 @@ def test_failed_stage_leaves_the_run_as_it_was() -> None:
 
 
 def test_hashes_of_a_round_are_those_of_the_points(computation: Computation) -> None:
-    assert computation.hashes(None, [3, 9]) == [computation.run_state(3).hash(), computation.run_state(9).hash()]
-    assert computation.hashes(3, [4, 90]) == [computation.step_hash(3, 4), computation.step_hash(3, 90)]
+    assert computation.hashes(None, 0, [3, 9]) == [computation.run_state(3).hash(), computation.run_state(9).hash()]
+    assert computation.hashes(3, 0, [4, 90]) == [computation.step_hash(3, 4), computation.step_hash(3, 90)]
     assert STAGES != INSTRUCTIONS
 
 
@@ -95,7 +95,7 @@ def test_room_for_checkpoints_does_not_matter(checkpoint_bytes: int, computation
     target = high * 2 // 3
     while high - low > 1:
         ends = Segment(INSTRUCTIONS, low, high, b"", b"", 0).boundaries(8)
-        assert fresh.hashes(2, ends[:-1]) == [computation.step_hash(2, end) for end in ends[:-1]]
+        assert fresh.hashes(2, low, ends[1:-1]) == [computation.step_hash(2, end) for end in ends[1:-1]]
         low, high = next((begin, end) for begin, end in pairwise(ends) if begin <= target < end)
     assert fresh.witness(2, low) == computation.witness(2, low)
     assert fresh.run_hash() == computation.run_hash()

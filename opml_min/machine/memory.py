@@ -13,7 +13,7 @@ import numpy.typing as npt
 from opml_min.machine.keccak import BLOCK_BYTES, BLOCK_HEIGHT, Indices, keccak256
 from opml_min.machine.merkle import Tree
 from opml_min.machine.reserve import reserve, reserve_table
-from opml_min.machine.snapshot import MemorySnapshot, changed_between, contents_at
+from opml_min.machine.snapshot import MemorySnapshot, changed_between, contents_at, union
 
 MEMORY_BYTES = 1 << 40
 QUARTER_BYTES = 1 << 38
@@ -25,7 +25,6 @@ TEXT_WINDOW_BYTES = 1 << 28
 BLOCKS = MEMORY_BYTES // BLOCK_BYTES
 QUARTER_BLOCKS = QUARTER_BYTES // BLOCK_BYTES
 RESTORED_AT_ONCE = 1 << 14  # blocks (= 16 MiB)
-NO_BLOCKS: Indices = np.empty(0, dtype=np.int64)
 
 
 class BlockSet:
@@ -45,7 +44,7 @@ class BlockSet:
     def blocks(self) -> Indices:
         """The members, ascending."""
         if len(self._pieces) != 1:
-            self._pieces = [np.unique(np.concatenate([NO_BLOCKS, *self._pieces]))]
+            self._pieces = [union(self._pieces)]
         return self._pieces[0]
 
     def take(self) -> Indices:
@@ -69,7 +68,7 @@ class Memory:
         self.control[1] = self._list.ctypes.data
         self.base_address = int(self._bytes.ctypes.data)
         self.flags_address = int(self._flags.ctypes.data)
-        self.tree = Tree(self.base_address)
+        self.tree = Tree(self._blocks)
         self.text_version = 0
         """Changes whenever bytes of the text window may have changed."""
         self._not_hashed = [BlockSet() for _ in range(4)]  # by quarter
@@ -184,7 +183,7 @@ class Memory:
     def restore(self, snapshot: MemorySnapshot) -> None:
         """Makes scratch, io and state what they were at a snapshot of this memory, earlier or later."""
         self._drain()
-        blocks = np.union1d(changed_between(self._latest, snapshot), self._not_in_snapshot.take())
+        blocks = union([changed_between(self._latest, snapshot), self._not_in_snapshot.take()])
         for first in range(0, len(blocks), RESTORED_AT_ONCE):
             piece = blocks[first : first + RESTORED_AT_ONCE]
             self._blocks[piece] = contents_at(snapshot, piece)

@@ -13,6 +13,7 @@ from opml_min.machine.reserve import reserve_table
 
 HEIGHT = 35
 QUARTER_HEIGHT = 33
+LOOKED_AT_AT_ONCE = 1 << 11  # blocks (= 2 MiB), which stay in the cache
 
 
 def zero_subtrees() -> list[bytes]:
@@ -36,10 +37,12 @@ def parents_of(indices: Indices) -> Indices:
 
 
 class Tree:
-    """Heights 5 to 33 over the memory at a host address."""
+    """Heights 5 to 33 over a memory."""
 
-    def __init__(self, memory_address: int) -> None:
-        self._memory_address = memory_address
+    def __init__(self, blocks: npt.NDArray[np.uint8]) -> None:
+        """blocks: (blocks, 1024), the memory itself."""
+        self._words = blocks.view(np.uint64)
+        self._memory_address = int(blocks.ctypes.data)
         self._nodes: list[npt.NDArray[np.uint8]] = []  # [height - 5]: (nodes, 32)
         for height in range(BLOCK_HEIGHT, QUARTER_HEIGHT + 1):
             count = 1 << (HEIGHT - height)
@@ -51,10 +54,21 @@ class Tree:
         if len(blocks) == 0:
             return
         indices = np.ascontiguousarray(blocks)
-        hash_blocks(self._memory_address, self._addresses[0], indices)
+        zero = self._zero_among(indices)
+        self._nodes[0][indices[zero]] = 0
+        hash_blocks(self._memory_address, self._addresses[0], indices[~zero])
         for level in range(1, len(self._nodes)):
             indices = parents_of(indices)
             hash_nodes(self._addresses[level - 1], self._addresses[level], ZERO[BLOCK_HEIGHT + level - 1], indices)
+
+    def _zero_among(self, blocks: Indices) -> npt.NDArray[np.bool_]:
+        """Which of the blocks are all zero, as after going back to a time before they were written."""
+        zero: npt.NDArray[np.bool_] = self._words[blocks, 0] == 0
+        maybe = np.flatnonzero(zero)
+        for first in range(0, len(maybe), LOOKED_AT_AT_ONCE):
+            piece = maybe[first : first + LOOKED_AT_AT_ONCE]
+            zero[piece] = ~self._words[blocks[piece]].any(axis=1)
+        return zero
 
     def forget(self, blocks: Indices) -> None:
         """These blocks, which are all that was written in a quarter, count as never written."""

@@ -139,14 +139,13 @@ class Computation:
         """Of the instruction that comes after so many steps."""
         return self.machine_at(stage, step).witness()
 
-    def hashes(self, phase_stage: int | None, points: Sequence[int]) -> list[bytes]:
-        """At points (ascending) of the run, or of the stage that is named: where a segment begins, and at its inner boundaries."""
+    def hashes(self, phase_stage: int | None, begin: int, points: Sequence[int]) -> list[bytes]:
+        """At points (ascending) of a segment that begins at `begin`, of the run or of the stage that is named."""
         if phase_stage is None:
             return [self.run_state(point).hash() for point in points]
-        machine = self._segment_begun(phase_stage, points[0])
-        found = [machine.state_hash()]
+        machine, found = self._segment_begun(phase_stage, begin), []
         bytes_left, passed = CHECKPOINT_BYTES, 0
-        for done, point in enumerate(points[1:], 1):
+        for done, point in enumerate(points):
             self._advance_steps(point)
             found.append(machine.state_hash())
             passed += 1
@@ -199,9 +198,7 @@ class Computation:
         leaves = 1 + -(-count // LEAF_TOKENS) if count <= MOST_READABLE else 1
         height = (leaves - 1).bit_length()
         siblings = memory.proof(OUTPUT // 32)[:CARRY_HEIGHT]
-        return Result(
-            carry_root, OK, memory.read(OUTPUT, 32 * leaves), encode_access(b"", ZERO[:height] + siblings[height:])
-        )
+        return Result(carry_root, OK, memory.read(OUTPUT, 32 * leaves), encode_access(b"", ZERO[:height] + siblings[height:]))
 
     def tokens(self) -> list[int]:
         """The output."""

@@ -54,7 +54,7 @@ class Player:
     def dispute_hashes(self, dispute: Dispute, request_id: bytes, points: list[int]) -> list[bytes]:
         """What this player thinks the hashes are at points of the dispute's segment."""
         stage = dispute.stage if dispute.segment.phase == INSTRUCTIONS else None
-        return self.computation(request_id).hashes(stage, [dispute.segment.lo, *points])[1:]
+        return self.computation(request_id).hashes(stage, dispute.segment.lo, points)
 
     def arbitrate(self, dispute: Dispute, request_id: bytes) -> Decision:
         witness = self.computation(request_id).witness(dispute.stage, dispute.segment.lo)
