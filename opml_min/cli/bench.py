@@ -5,10 +5,10 @@ from importlib import import_module
 
 from attrs import frozen
 
-from opml_min.cli.arguments import Subparsers, add_json
+from opml_min.cli.arguments import Subparsers, add_json, add_model, available_threads, chosen_model, positive
 from opml_min.cli.output import print_json
 
-BENCHES = ("gas", "vm", "merkle")
+BENCHES = ("gas", "vm", "merkle", "dispute", "llama")
 
 
 @frozen
@@ -40,12 +40,16 @@ class Row:
 def register(subparsers: Subparsers) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser("bench", help="measure")
     parser.add_argument("what", choices=BENCHES)
+    add_model(parser)
+    parser.add_argument("--threads", type=positive, default=available_threads(), help="of llama (default: %(default)s)")
+    parser.add_argument("--peer-python", metavar="PATH", help="of llama: an interpreter that has llama_cpp, to measure against")
     add_json(parser)
     parser.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:
-    rows: list[Row] = import_module(f"opml_min.cli.bench_{options.what}").rows()
+    module = import_module(f"opml_min.cli.bench_{options.what}")
+    rows: list[Row] = module.rows(chosen_model(options), options.threads, options.peer_python) if options.what == "llama" else module.rows()
     if options.json:
         print_json({"rows": [row.values() for row in rows]})
     else:

@@ -54,11 +54,11 @@ def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = N
         return model
     if arithmetic == ARITHMETICS[FIXED]:
         raise CheckpointError(f"{name} is an image in float arithmetic; build one in fixed point from its source")
-    build = partial(build_llama, checkpoint_of_image(model.image), _text_of(model.image))
+    build = partial(build_llama, checkpoint_of_image(model.image), text_of(model.image))
     return _open_image(_cached((model.image.path,), arithmetic, lambda path: build(path, shipped_program(), arithmetic=FLOAT)))
 
 
-def _text_of(image: Image) -> Text:
+def text_of(image: Image) -> Text:
     header = image.header
     return Text(image.tokenizer_bytes(), header.tokenizer_kind, header.bos_token, header.stop_tokens, image.template())
 
