@@ -14,9 +14,11 @@ from opml_fuzz.difference import Difference, read
 from opml_fuzz.elf import load, run_fast
 from opml_fuzz.elf import run as run_elf
 from opml_fuzz.engines import engine_room
-from opml_fuzz.errors import FuzzError
+from opml_fuzz.errors import FuzzError, InputError
 from opml_fuzz.fuzzing import fuzz_on_all
+from opml_fuzz.mutants import is_killed, mutants
 from opml_fuzz.output import Progress, print_json
+from opml_fuzz.testfloat import check
 from opml_fuzz.vectors.tree import write_tree
 
 
@@ -116,6 +118,39 @@ def elf(options: argparse.Namespace) -> int:
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
+def testfloat(options: argparse.Namespace) -> int:
+    """`opml-fuzz float`."""
+    try:
+        with sys.stdin if str(options.file) == "-" else options.file.open() as lines:
+            report = check(options.operation, lines)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {options.file}: {error}") from error
+    if options.json:
+        print_json(report.to_json())
+    else:
+        for difference in report.differences:
+            print(", ".join(f"{name} {value}" for name, value in difference.items()))
+        print(f"{report.operation}: {report.lines} lines on {', '.join(report.on)}: {report.different or 'no'} differences")
+    return 1 if report.different else 0
+
+
+def mutate(options: argparse.Namespace) -> int:
+    """`opml-fuzz mutants`."""
+    room, progress = engine_room(), Progress()
+    chosen = [mutant for mutant in mutants() if options.only in mutant.name]
+    survivors: list[str] = []
+    for number, mutant in enumerate(chosen):
+        progress.show(f"{number} of {len(chosen)}, {len(survivors)} alive: {mutant.name}")
+        if not is_killed(mutant, room, options.seed, options.seconds):
+            survivors.append(mutant.name)
+    progress.end()
+    if options.json:
+        print_json({"total": len(chosen), "killed": len(chosen) - len(survivors), "survivors": survivors})
+    else:
+        print(f"{len(chosen) - len(survivors)} of {len(chosen)} killed", *(f"survives: {name}" for name in survivors), sep="\n")
+    return 1 if survivors else 0
+
+
 def parser() -> Parser:
     top = Parser(prog="opml-fuzz", description="Differential fuzzing of the specification, opml_min and the EVM bytecode.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -138,6 +173,15 @@ def parser() -> Parser:
     one.add_argument("--on", type=engines, default={"spec", "min", "evm"}, metavar="NAMES", help="some of spec,min,evm (default: all)")
     one.add_argument("--steps", type=int, default=1_000_000, help="that a program may take (default 1000000)")
     one.set_defaults(execute=elf)
+    one = commands.add_parser("float", help="lines of TestFloat against binary32")
+    one.add_argument("operation", metavar="OP", help="f32_add, f32_mulAdd, f32_to_i32, …")
+    one.add_argument("file", type=Path, metavar="FILE", help="operands, result and flags in hex; - for standard input")
+    one.set_defaults(execute=testfloat)
+    one = commands.add_parser("mutants", help="break each implementation in turn: is it found?")
+    one.add_argument("--seconds", type=seconds, default=20.0, help="that a mutant may live (default 20)")
+    one.add_argument("--seed", type=int, default=1, help="the cases of this seed (default 1)")
+    one.add_argument("--only", default="", metavar="TEXT", help="mutants that have this in their name")
+    one.set_defaults(execute=mutate)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="one JSON object on standard output")
     return top

@@ -1,0 +1,136 @@
+"""Mutants: one implementation is broken in one place, and the fuzzer must notice. What survives is what it does not test.
+
+A mutant of the specification takes another row's effect; one of opml_min takes another operation, in the interpreter or in translated code;
+one of the contract is its source with one expression replaced, compiled anew.
+
+*Source*: DeMillo, Lipton, Sayward, "Hints on Test Data Selection" (1978).
+"""
+
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from importlib.resources import files
+from itertools import count
+from typing import Any
+
+from attrs import evolve, frozen
+from opml_spec.machine import decode
+from opml_spec.machine.instructions import INSTRUCTIONS
+
+from evm_arbiter.chain import Artefact
+from opml_fuzz.adapters.bytecode import EmbeddedEvm
+from opml_fuzz.difference import compare
+from opml_fuzz.encodings import ENCODINGS
+from opml_fuzz.engines import EngineRoom, engine_room
+from opml_fuzz.fuzzing import batch
+from opml_min.machine import interpret, operations
+
+CONTRACT = (
+    ("(pc & 31) << 3)", "(pc & 28) << 2)"),
+    ("unsafe_sub(pc, ENTRY) > LAST_TEXT", "unsafe_sub(pc, ENTRY) > LAST_TEXT + 4"),
+    ("if pc & 3 != 0:", "if pc & 1 != 0:"),
+    ("kind > TRAPPED or ", ""),
+    (" or (kind == RUNNING and status_value != 0)", ""),
+    (" or (kind == TRAPPED and (CAUSES >> status_value) & 1 == 0)", ""),
+    ("funct7 &= 126", "funct7 &= 62"),
+    ("MULDIV_32 if narrow else MULDIV_64", "MULDIV_64"),
+    ("BASE_32 if narrow else BASE_64", "BASE_64"),
+    ("funct3 > 6 or ", ""),
+    ("(writes and funct3 > 3)", "(writes and funct3 > 4)"),
+    ("high >= ENTRY and low < MODEL_END", "low >= ENTRY and low < MODEL_END"),
+    ("high >= ENTRY and low < MODEL_END", "high >= ENTRY and high < MODEL_END"),
+    ("elif high >= MEMORY_BYTES:", "elif low >= MEMORY_BYTES:"),
+    ("if funct3 < 4:\n                    result", "if funct3 < 2:\n                    result"),
+    ("(instruction >> 7) & 1) << 11", "(instruction >> 7) & 1) << 10"),
+    ("(instruction >> 20) & 1) << 11", "(instruction >> 20) & 1) << 10"),
+    ("unsafe_add(a, immediate) & ~1", "unsafe_add(a, immediate)"),
+    ("== EXIT", "& 127 == EXIT"),
+    ("if sent >> DEPTH != 0:", "if sent >> 36 != 0:"),
+    ("if sibling == zero:", "if sibling == zero and bit > 1:"),
+    ("amount: uint256 = b & unsafe_sub(width, 1)", "amount: uint256 = b & 63"),
+    ("result = mask if funct3 < 6 else ua", "result = mask"),
+    ("(ua if funct7 == BASE else sa) >> amount", "ua >> amount"),
+    ("unsafe_mul(sa, ub) >> 64", "unsafe_mul(ua, ub) >> 64"),
+    ("(ua ^ sign) < (ub ^ sign)", "ua < ub"),
+    ("(a ^ SIGN64) < (b ^ SIGN64)", "a < b"),
+    ("if at != length:", "if at > length:"),
+    ("if old != root:", "if old != root and sent == 0:"),
+)
+"""What stands in the arbiter's source, once each, and what takes its place."""
+
+
+@frozen
+class Mutant:
+    """`broken(room)` gives, for as long as it is entered, the engines of which one is broken."""
+
+    name: str
+    broken: Callable[[EngineRoom], AbstractContextManager[EngineRoom]]
+
+
+def mutants() -> Iterator[Mutant]:
+    """All of them."""
+    by_format: dict[str, list[str]] = {}
+    for name, encoding in ENCODINGS.items():
+        by_format.setdefault(encoding.format, []).append(name)
+    for names in by_format.values():
+        for name, other in zip(names, names[1:] + names[:1], strict=True):
+            if name != other:
+                yield Mutant(f"spec: {name} does what {other} does", partial(wrong_row, name, other))
+    tables: tuple[tuple[str, MutableMapping[str, Any]], ...] = (
+        ("interpreter", interpret.ARITHMETIC),
+        ("interpreter", interpret.COMPARISONS),
+        ("translator", operations.ARITHMETIC),
+        ("translator", operations.CONDITIONS),
+    )
+    for engine, table in tables:
+        names = list(table)
+        for name, other in zip(names, names[1:] + names[:1], strict=True):
+            yield Mutant(f"opml_min, {engine}: {name} does what {other} does", partial(wrong_entry, table, name, other))
+    for right, wrong in CONTRACT:
+        yield Mutant(f"contract: {' '.join(right.split())} → {' '.join(wrong.split())}", partial(wrong_contract, right, wrong))
+
+
+@contextmanager
+def wrong_row(name: str, other: str, room: EngineRoom) -> Iterator[EngineRoom]:
+    execute = next(row.execute for row in INSTRUCTIONS if row.name == other)
+    table: Any = decode
+    table.INSTRUCTIONS = tuple(evolve(row, execute=execute) if row.name == name else row for row in INSTRUCTIONS)
+    try:
+        yield room
+    finally:
+        table.INSTRUCTIONS = INSTRUCTIONS
+
+
+@contextmanager
+def wrong_entry(table: MutableMapping[str, Any], name: str, other: str, room: EngineRoom) -> Iterator[EngineRoom]:
+    right = table[name]
+    table[name] = table[other]
+    try:
+        yield room
+    finally:
+        table[name] = right
+
+
+@contextmanager
+def wrong_contract(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]:
+    import vyper  # a developer extra, so imported only where it is used
+
+    text = files("evm_arbiter").joinpath("contracts/arbiter.vy").read_text()
+    if text.count(right) != 1:
+        raise ValueError(f"the contract has {right!r} {text.count(right)} times")
+    compiled = vyper.compile_code(text.replace(right, wrong), output_formats=["abi", "bytecode"])
+    yield engine_room(embedded=EmbeddedEvm(Artefact("arbiter", compiled["abi"], bytes.fromhex(compiled["bytecode"][2:]))))
+
+
+def is_killed(mutant: Mutant, room: EngineRoom, seed: int, seconds: float) -> bool:
+    """Somebody disagrees within that time."""
+    begin = time.monotonic()
+    with mutant.broken(room) as broken:
+        for number in count():
+            for case in batch(seed, number):
+                if compare(case, broken.most):
+                    return True
+                if time.monotonic() - begin > seconds:
+                    return False
+    return False

@@ -1,0 +1,59 @@
+"""Mutants: each is broken while it is entered and whole afterwards; one of each implementation is killed, and one that changes nothing lives."""
+
+from contextlib import AbstractContextManager, nullcontext
+from importlib.resources import files
+
+import pytest
+from opml_fuzz.engines import EngineRoom, engine_room
+from opml_fuzz.mutants import CONTRACT, Mutant, is_killed, mutants
+from opml_spec.machine import decode
+
+from opml_min.machine import interpret, operations
+
+SECONDS = 60.0  # far more than it takes
+MUTANTS = {mutant.name: mutant for mutant in mutants()}
+KILLED = (
+    "spec: sraw does what mul does",
+    "opml_min, interpreter: sltu does what xor does",
+    "opml_min, translator: remuw does what add does",
+    "contract: funct7 &= 126 → funct7 &= 62",
+)
+
+
+@pytest.fixture(scope="module")
+def room() -> EngineRoom:
+    return engine_room()
+
+
+def whole() -> tuple[object, ...]:
+    tables = (interpret.ARITHMETIC, interpret.COMPARISONS, operations.ARITHMETIC, operations.CONDITIONS)
+    return decode.INSTRUCTIONS, *map(dict, tables)  # type: ignore[attr-defined]  # the name is looked up there at each step
+
+
+def test_there_are_enough_of_each() -> None:
+    kinds = [name.partition(":")[0] for name in MUTANTS]
+    counts = {kind: kinds.count(kind) for kind in kinds}
+    assert counts["spec"] >= 60
+    assert counts["opml_min, interpreter"] == counts["opml_min, translator"] >= 34
+    assert counts["contract"] == len(CONTRACT) >= 25
+
+
+@pytest.mark.parametrize("prefix", KILLED)
+def test_killed(prefix: str, room: EngineRoom) -> None:
+    before = whole()
+    kind, _, name = prefix.partition(": ")
+    (mutant,) = [one for one in MUTANTS.values() if one.name.startswith(f"{kind}: {name.split()[0]} ") and (kind != "contract" or name in one.name)]
+    assert is_killed(mutant, room, 1, SECONDS), mutant.name
+    assert whole() == before
+
+
+def test_what_changes_nothing_survives(room: EngineRoom) -> None:
+    def unbroken(room: EngineRoom) -> AbstractContextManager[EngineRoom]:
+        return nullcontext(room)
+
+    assert not is_killed(Mutant("nothing", unbroken), room, 1, 1.0)
+
+
+def test_the_contract_has_what_is_replaced() -> None:
+    text = files("evm_arbiter").joinpath("contracts/arbiter.vy").read_text()
+    assert [right for right, wrong in CONTRACT if text.count(right) != 1 or right == wrong] == []
