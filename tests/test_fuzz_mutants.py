@@ -1,4 +1,4 @@
-"""Mutants: each is broken while it is entered and whole afterwards; one of each implementation is killed, and one that changes nothing lives."""
+"""Mutants: each is broken while it is entered and whole afterwards; one of each kind is killed, and one that changes nothing lives."""
 
 from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
@@ -12,12 +12,7 @@ from opml_min.machine import interpret, operations
 
 SECONDS = 60.0  # far more than it takes
 MUTANTS = {mutant.name: mutant for mutant in mutants()}
-KILLED = (
-    "spec: sraw does what mul does",
-    "opml_min, interpreter: sltu does what xor does",
-    "opml_min, translator: remuw does what add does",
-    "contract: funct7 &= 126 → funct7 &= 62",
-)
+KILLED = ("spec: sraw does", "opml_min, interpreter: sltu does", "opml_min, translator: remuw does", "contract: funct7 &= 126")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +36,7 @@ def test_there_are_enough_of_each() -> None:
 @pytest.mark.parametrize("prefix", KILLED)
 def test_killed(prefix: str, room: EngineRoom) -> None:
     before = whole()
-    kind, _, name = prefix.partition(": ")
-    (mutant,) = [one for one in MUTANTS.values() if one.name.startswith(f"{kind}: {name.split()[0]} ") and (kind != "contract" or name in one.name)]
+    (mutant,) = [one for name, one in MUTANTS.items() if name.startswith(prefix)]
     assert is_killed(mutant, room, 1, SECONDS), mutant.name
     assert whole() == before
 
