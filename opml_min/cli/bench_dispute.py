@@ -3,7 +3,8 @@
 The stage is a program that makes over 3 · 10^9 steps and touches 64 MiB. An honest player of either side learns the result, and then is
 asked for hashes at the boundaries of segments that shrink to one step, late in the stage, at which the other side lies. Which
 segments those are depends on nothing but that step, so the other side need not be computed. Players run in processes of their own, for
-the sake of their peak memory. Contracts are not included: `opml bench gas` measures them.
+the sake of their peak memory; of three rounds the fastest counts, as it does for the plain run. Contracts are not included: `opml bench
+gas` measures them.
 """
 
 import multiprocessing
@@ -38,6 +39,7 @@ REQUEST = b"!"
 TOUCHED_BYTES = (1 << 26) + (1 << 12)  # by the program: two regions of the state quarter
 MOST_RUNS = 4  # a player, in plain runs of the stage
 MOST_NATIVE_RUNS = 10  # a run in the machine, in native ones
+ROUNDS = 3
 MEBI = 1 << 20
 
 
@@ -45,7 +47,7 @@ class Played(NamedTuple):
     """What one player's part took."""
 
     seconds: float
-    peak_bytes: int | None
+    peak_bytes: int | None  # None where the system does not tell it
 
 
 def rows() -> list[Row]:
@@ -55,8 +57,7 @@ def rows() -> list[Row]:
     target = Random(1).randrange(steps * 9 // 10, steps)
     found = [Row("plain run of the stage", plain_seconds, "s"), Row("its steps", steps, "steps")]
     for number, (side, part) in enumerate((("server", server), ("challenger", challenger))):
-        with multiprocessing.get_context("spawn").Pool(1) as process:
-            played = process.apply(part, (target, steps))
+        played = min(in_own_process(part, target, steps) for _ in range(ROUNDS))
         found.append(Row(f"honest {side}", played.seconds, "s", "plain run", plain_seconds, MOST_RUNS * plain_seconds))
         if played.peak_bytes is not None:
             limit = 2.5 * TOUCHED_BYTES / MEBI + 512
@@ -65,6 +66,11 @@ def rows() -> list[Row]:
     machine, native = model_in_one_stage()
     progress.show(4)
     return [*found, Row("embedded model in one stage", machine, "s", "native, one thread", native, MOST_NATIVE_RUNS * native)]
+
+
+def in_own_process(part: Callable[[int, int], Played], target: int, steps: int) -> Played:
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        return process.apply(part, (target, steps))
 
 
 # One stage of 10^9 steps -----------------------------------------------------------------------------------------------------------
@@ -81,7 +87,7 @@ def plain_run() -> tuple[int, float]:
     machine = Run(stage_image(), REQUEST, stages=1, device="vm").machine
     begin = machine.snapshot()
     seconds = []
-    for _ in range(3):
+    for _ in range(ROUNDS):
         machine.restore(begin)
         machine.begin_stage(0)
         start = time.perf_counter()
@@ -89,7 +95,7 @@ def plain_run() -> tuple[int, float]:
         seconds.append(time.perf_counter() - start)
     if tuple(machine.status) != (HALTED, 0):
         raise CheckFailed(f"the stage ended with {machine.status}")
-    return machine.steps, sorted(seconds)[1]
+    return machine.steps, min(seconds)
 
 
 def server(target: int, steps: int) -> Played:
