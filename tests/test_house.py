@@ -14,7 +14,7 @@ LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C and assembly; raising on
     "spec/opml_spec": 3_100,
     "opml_min": 11_500,
     "evm_arbiter": 1_800,
-    "fuzz/opml_fuzz": 4_000,
+    "fuzz/opml_fuzz": 5_000,
 }
 SOURCES = {".py", ".vy", ".c", ".S"}
 GENERATED = {"sigmoid_table.h"}
@@ -32,8 +32,8 @@ def test_import_rules() -> None:
 
 
 def test_only_one_file_imports_py_evm() -> None:
-    importers = [p for p in tracked() if p.suffix == ".py" and "tests" not in p.parts and re.search(r"^\s*(from|import) eth\b", p.read_text(), re.M)]
-    assert [p.name for p in importers] == ["embedded.py"]
+    sources = [path for path in tracked() if path.suffix == ".py" and "tests" not in path.parts]
+    assert [path.name for path in sources if re.search(r"^\s*(from|import) eth\b", path.read_text(), re.M)] == ["embedded.py"]
 
 
 @pytest.mark.parametrize(("part", "budget"), LINE_BUDGETS.items())
@@ -58,9 +58,8 @@ def test_no_path_of_this_machine() -> None:
 
 
 def test_wheel_holds_the_four_packages_and_their_data(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, REPOSITORY], check=True, capture_output=True
-    )
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, REPOSITORY]
+    subprocess.run(command, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}

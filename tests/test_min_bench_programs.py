@@ -8,7 +8,7 @@ from opml_min.bench_programs.build import FOLDER, NAMES, STAGE, build
 from opml_min.cli.bench_vm import loaded, run_to_the_end
 
 
-@pytest.mark.parametrize("name", (*NAMES, STAGE))
+@pytest.mark.parametrize("name", [*NAMES, STAGE])
 def test_committed_elf_is_reproducible(name: str, tmp_path: Path) -> None:
     build(name, tmp_path / "program.elf")
     assert (tmp_path / "program.elf").read_bytes() == (FOLDER / f"{name}.elf").read_bytes()
