@@ -7,7 +7,6 @@ import argparse
 import secrets
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from opml_fuzz.adapters.external import External
 from opml_fuzz.difference import Difference, read
@@ -17,16 +16,9 @@ from opml_fuzz.engines import engine_room
 from opml_fuzz.errors import FuzzError, InputError
 from opml_fuzz.fuzzing import fuzz_on_all
 from opml_fuzz.mutants import is_killed, mutants
-from opml_fuzz.output import Progress, print_json
+from opml_fuzz.output import Parser, Progress, print_json
 from opml_fuzz.testfloat import check
 from opml_fuzz.vectors.tree import write_tree
-
-
-class Parser(argparse.ArgumentParser):
-    """Bad arguments are one line, too."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def seconds(text: str) -> float:

@@ -71,19 +71,8 @@ def run_batch_in_process(seed: int, number: int, target: str | None) -> tuple[in
     return run_batch(seed, number, room_of_process(target))
 
 
-def fuzz(seed: int, seconds: float, room: EngineRoom) -> Report:
-    """Batch after batch in this process; stops after the first batch with a difference."""
-    begin, cases = time.monotonic(), 0
-    for number in count():
-        more, differences = run_batch(seed, number, room)
-        cases += more
-        if differences or time.monotonic() - begin >= seconds:
-            break
-    return Report(seed, cases, time.monotonic() - begin, tuple(differences))
-
-
 def fuzz_on_all(seed: int, seconds: float, target: str | None, show: Callable[[int, float], None] | None = None) -> Report:
-    """The same on all processors."""
+    """Batch after batch on all processors; stops after the first difference."""
     begin, cases, differences, number = time.monotonic(), 0, list[Difference](), count()
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:

@@ -1,8 +1,16 @@
-"""How the commands talk: results on standard output, everything else on standard error."""
+"""How the commands talk: bad arguments in one line, results on standard output, everything else on standard error."""
 
+import argparse
 import json
 import sys
-from typing import Any
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Bad arguments are one line, too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def print_json(value: Any) -> None:

@@ -5,19 +5,11 @@ Exits 0 if all that was asked for is proved, 1 if not, 2 on a name that does not
 
 import argparse
 import sys
-from typing import NoReturn
 
 from opml_fuzz.errors import InputError
-from opml_fuzz.output import Progress, print_json
+from opml_fuzz.output import Parser, Progress, print_json
 from opml_fuzz.statements.catalogue import GAPS, STATEMENTS
 from opml_fuzz.statements.statement import Statement
-
-
-class Parser(argparse.ArgumentParser):
-    """Bad arguments are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def chosen(names: list[str]) -> list[Statement]:
