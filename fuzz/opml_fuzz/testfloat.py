@@ -1,4 +1,4 @@
-"""TestFloat: lines of operands, result and flags, against the specification's binary32 and the guest's.
+"""TestFloat: lines of operands, result and flags, against the specification's binary32, opml_min's, and the C of its guest.
 
 A line is hexadecimal: the operands, the result, the exception flags. The flags do not exist here; any NaN stands for the canonical one;
 a conversion that cannot be done gives what RISC-V gives.
@@ -16,6 +16,7 @@ from opml_spec.words import signed, wrap
 
 from opml_fuzz.adapters.guest_float import GuestFloat, is_there
 from opml_fuzz.errors import InputError
+from opml_min.binary32 import OPERATIONS as INTEGER_ALGORITHMS
 
 CHUNK_LINES = 50_000
 MOST_SHOWN = 20  # differences
@@ -87,22 +88,23 @@ def canonical(operation: str, result: int) -> int:
 
 
 def check(operation: str, lines: Iterable[str]) -> Report:
-    """Every line on the specification, and on the guest's float where it has the operation."""
+    """Every line on the specification and on opml_min, and on the guest's C where it has the operation."""
     if operation not in OPERATIONS:
         raise InputError(f"no operation {operation!r}; there are {', '.join(OPERATIONS)}")
     arity, spec = OPERATIONS[operation]
+    fast = INTEGER_ALGORITHMS[operation]
     guest = GuestFloat(operation) if is_there(operation) else None
     count, different, shown = 0, 0, list[dict[str, Any]]()
     cases = parse(operation, lines)
     while chunk := list(islice(cases, CHUNK_LINES)):
         guests = guest([case[:arity] for case in chunk]) if guest else [None] * len(chunk)
-        for case, fast in zip(chunk, guests, strict=True):
+        for case, compiled in zip(chunk, guests, strict=True):
             count += 1
-            expected = canonical(operation, case[arity])
-            answers = {"spec": int(spec(*case[:arity]))} | ({} if fast is None else {"opml_min": fast})
+            operands, expected = case[:arity], canonical(operation, case[arity])
+            answers = {"spec": int(spec(*operands)), "opml_min": int(fast(*operands))} | ({} if compiled is None else {"guest": compiled})
             if any(answer != expected for answer in answers.values()):
                 different += 1
                 if len(shown) < MOST_SHOWN:
                     found = {name: f"{answer:x}" for name, answer in answers.items()}
-                    shown.append({"operands": [f"{word:x}" for word in case[:arity]], "expected": f"{expected:x}", **found})
-    return Report(operation, ("spec", "opml_min") if guest else ("spec",), count, different, shown)
+                    shown.append({"operands": [f"{word:x}" for word in operands], "expected": f"{expected:x}", **found})
+    return Report(operation, ("spec", "opml_min", "guest") if guest else ("spec", "opml_min"), count, different, shown)
