@@ -18,6 +18,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from opml_min.machine import processor
+
 KEEP_FROM_SECONDS = 0.03
 CACHE_BYTES = 256 << 20
 
@@ -38,24 +40,24 @@ class Code:
 
 @cache
 def target_machine() -> Any:
-    """The code generator for this very processor."""
+    """The code generator for the processor that code is made for."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
     return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2, reloc="pic", codemodel="jitdefault", jit=True
+        cpu=processor.name(), features=processor.features(), opt=2, reloc="pic", codemodel="jitdefault", jit=True
     )
 
 
 @cache
 def host() -> str:
     """What compiled code depends on beside its IR."""
-    return f"{llvm.llvm_version_info} {llvm.get_default_triple()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    return f"{llvm.llvm_version_info} {llvm.get_default_triple()} {processor.name()} {processor.features()}"
 
 
 def vector_lanes() -> int:
     """How many 64-bit lanes the widest vector register of this processor has (at least 4)."""
-    return 8 if llvm.get_host_cpu_features().get("avx512f") else 4
+    return 8 if processor.has("avx512f") else 4
 
 
 def cache_folder() -> Path:

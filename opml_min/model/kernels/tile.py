@@ -13,10 +13,11 @@ with the power of two are exact. Elsewhere it is decoded by integers.
 from typing import Any
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
-from numba import config, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from opml_min.machine import processor
 
 LANES = 8
 GROUP = 32  # columns
@@ -25,7 +26,7 @@ Q8_0, Q4_0, Q4_1 = 0, 1, 2
 BLOCK_BYTES = (272, 144, 160)  # of 8 rows × 32 columns, by format
 
 HALF, FLOAT = ir.HalfType(), ir.FloatType()
-HARDWARE_READS_HALFS = bool(get_host_cpu_features().get("f16c", False)) and config.CPU_NAME is None
+HARDWARE_READS_HALFS = processor.has("f16c")
 I8, I16, I32, I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 
