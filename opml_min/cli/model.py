@@ -5,15 +5,20 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from opml_min.cli.arguments import Subparsers, add_json, chosen_model, positive
+from opml_min.cli.arguments import Subparsers, add_json, chosen_model, positive, word
 from opml_min.cli.output import hexadecimal, print_json
-from opml_min.machine import MODEL, STATE, Memory
+from opml_min.machine import STATE, Memory
+from opml_min.model.blocks import Q4_0, Q8_0
+from opml_min.model.checkpoint import SHAPES
 from opml_min.model.errors import CheckpointError
 from opml_min.model.fetch import KNOWN
 from opml_min.model.image import Image
 from opml_min.model.layout import OPERANDS, Opcode
 from opml_min.model.resolve import ARITHMETICS, build_source
 from opml_min.model.sources import tokenizer_beside
+from opml_min.model.written import check_writable
+
+FORMATS = {"q8_0": Q8_0, "q4_0": Q4_0}
 
 
 def register(subparsers: Subparsers) -> None:
@@ -28,6 +33,13 @@ def register(subparsers: Subparsers) -> None:
     build.add_argument("--single-phase", action="store_true", help="the whole run is one stage")
     add_json(build)
     build.set_defaults(execute=execute_build)
+    random: argparse.ArgumentParser = actions.add_parser("random", help="write a GGUF file of a known shape with random weights")
+    random.add_argument("--shape", choices=SHAPES, default=next(iter(SHAPES)), help="default: %(default)s")
+    random.add_argument("--format", choices=FORMATS, default=next(iter(FORMATS)), help="of the matrices (default: %(default)s)")
+    random.add_argument("--seed", type=word, default=0, help="the same seed gives the same file (default: 0)")
+    random.add_argument("-o", "--output", type=Path, required=True, metavar="GGUF")
+    add_json(random)
+    random.set_defaults(execute=execute_random)
     fetch: argparse.ArgumentParser = actions.add_parser("fetch", help="download a known model and build its image")
     fetch.add_argument("model", choices=sorted(KNOWN), metavar="NAME", help=f"one of: {', '.join(sorted(KNOWN))}")
     add_json(fetch)
@@ -49,6 +61,19 @@ def execute_build(options: argparse.Namespace) -> int:
     return 0
 
 
+def execute_random(options: argparse.Namespace) -> int:
+    from opml_min.model.random_source import write_random_gguf  # a large library, which other commands do without
+
+    check_writable(options.output)
+    write_random_gguf(options.output, SHAPES[options.shape], FORMATS[options.format], options.seed)
+    size = options.output.stat().st_size
+    if options.json:
+        print_json({"path": str(options.output), "bytes": size})
+    else:
+        print(f"{options.output}: {size:,} bytes")
+    return 0
+
+
 def execute_show(options: argparse.Namespace) -> int:
     _print_description(chosen_model(options).image, options.json)
     return 0
@@ -59,7 +84,7 @@ def _print_description(image: Image, as_json: bool) -> None:
     image.load_into(memory)
     ops = Counter(Opcode(code).name if code in OPERANDS else f"unknown {code}" for code in image.tape[:, 0].tolist())
     values = {
-        "model_root": hexadecimal(memory.quarter_root(MODEL)),
+        "model_root": hexadecimal(image.model_root(memory)),
         "state_root": hexadecimal(memory.quarter_root(STATE)),
         "bytes": sum(len(segment.data) for segment in image.segments),
         "stages_per_position": header.op_count,

@@ -7,12 +7,15 @@ of 1 KiB: one flag byte a block, and a list of the blocks whose flag was set sin
 at a flag. Flags of the model quarter are never set: to translated code "flag set" means "a store here is legal and recorded".
 """
 
+import os
+from mmap import PAGESIZE
+
 import numpy as np
 import numpy.typing as npt
 
 from opml_min.machine.keccak import BLOCK_BYTES, BLOCK_HEIGHT, Indices, keccak256
 from opml_min.machine.merkle import Tree
-from opml_min.machine.reserve import reserve, reserve_table
+from opml_min.machine.reserve import make_writable, map_file, reserve, reserve_table
 from opml_min.machine.snapshot import MemorySnapshot, changed_between, contents_at, union
 
 MEMORY_BYTES = 1 << 40
@@ -25,6 +28,7 @@ TEXT_WINDOW_BYTES = 1 << 28
 BLOCKS = MEMORY_BYTES // BLOCK_BYTES
 QUARTER_BLOCKS = QUARTER_BYTES // BLOCK_BYTES
 RESTORED_AT_ONCE = 1 << 14  # blocks (= 16 MiB)
+COPIED_AT_ONCE = 1 << 26  # bytes of a file
 
 
 class BlockSet:
@@ -71,6 +75,8 @@ class Memory:
         self.tree = Tree(self._blocks)
         self.text_version = 0
         """Changes whenever bytes of the text window may have changed."""
+        self.model_version = 0
+        """Changes whenever bytes of the model quarter may have changed."""
         self._not_hashed = [BlockSet() for _ in range(4)]  # by quarter
         self._not_in_snapshot = BlockSet()
         self._scratch_used = BlockSet()
@@ -92,8 +98,21 @@ class Memory:
 
     def write(self, address: int, data: bytes) -> None:
         """Any quarter: this is the loader's and the host's way to write, not the program's."""
+        if data and address < ENTRY + QUARTER_BYTES and address + len(data) > ENTRY:
+            make_writable(self.base_address + address, len(data))
         self.view(address, len(data), np.uint8)[:] = np.frombuffer(data, dtype=np.uint8)
         self.mark_written(address, len(data))
+
+    def map_file(self, address: int, file: int, offset: int, length: int) -> None:
+        """Bytes of an open file appear at an address of the model quarter, and are read when they are touched. Whoever changes the file
+        changes what is here. Of the host's code only `write` may write there."""
+        aligned = (self.base_address + address) % PAGESIZE == offset % PAGESIZE == 0
+        whole = length // PAGESIZE * PAGESIZE if aligned else 0
+        if whole:
+            map_file(self.base_address + address, file, offset, whole)
+            self.mark_written(address, whole)
+        for done in range(whole, length, COPIED_AT_ONCE):
+            self.write(address + done, os.pread(file, min(COPIED_AT_ONCE, length - done), offset + done))
 
     # One access of the interpreter, which has checked the range -------------------------------------------------------
 
@@ -114,6 +133,7 @@ class Memory:
         first, end = address // BLOCK_BYTES, (address + length - 1) // BLOCK_BYTES + 1
         if first < (MODEL + 1) * QUARTER_BLOCKS and end > MODEL * QUARTER_BLOCKS:  # meets the model quarter: no flags there
             self._assumed_model_root = None
+            self.model_version += 1
             self._not_hashed[MODEL].add(np.arange(max(first, MODEL * QUARTER_BLOCKS), min(end, (MODEL + 1) * QUARTER_BLOCKS)))
             if address < ENTRY + TEXT_WINDOW_BYTES:
                 self.text_version += 1

@@ -1,10 +1,15 @@
-"""Address space without memory behind it: what the memory, the written-flags and the tree's nodes live in."""
+"""Address space without memory behind it, which the memory, the written-flags and the tree's nodes live in; and files in parts of it."""
 
+import ctypes
 import mmap
+import os
 import sys
+from functools import cache
 
 MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0
 """Linux: do not count the mapping against the memory that is left. Python names the flag from 3.13 on. Source: mmap(2)."""
+MAP_FIXED = 0x10
+"""Linux, macOS and the BSDs: exactly there, whatever is mapped there now. Python does not name it."""
 
 
 def reserve(length: int) -> mmap.mmap:
@@ -18,3 +23,30 @@ def reserve_table(length: int) -> mmap.mmap:
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
         table.madvise(mmap.MADV_NOHUGEPAGE)
     return table
+
+
+def map_file(address: int, file: int, offset: int, length: int) -> None:
+    """Puts bytes of an open file in the place of what is mapped at an address of this process. They come from the disk when they are
+    touched, processes share them, and a write to them ends this one.
+
+    address, offset, length: whole pages"""
+    found = _libc().mmap(address, length, mmap.PROT_READ, mmap.MAP_PRIVATE | MAP_FIXED, file, offset)
+    if found != address:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def make_writable(address: int, length: int) -> None:
+    """Lets this process write to the pages that hold these bytes; the file that they may come from stays as it is."""
+    first = address // mmap.PAGESIZE * mmap.PAGESIZE
+    if _libc().mprotect(first, address + length - first, mmap.PROT_READ | mmap.PROT_WRITE):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    """Python's own mmap cannot choose the address."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return libc

@@ -36,6 +36,13 @@ class Shape(NamedTuple):
     frequency_divisors: tuple[float, ...] = ()  # of the rotary frequencies, head_size/2 of them; none: all 1
 
 
+SHAPES = {
+    "llama2-7b": Shape(4096, 11008, 32, 32, 32, 32000, 4096, 128),
+    "tiny": Shape(64, 160, 2, 4, 2, 320, 64, 16),
+}
+"""By name, for models with random weights. *Source*: for LLaMA 2, its published configuration."""
+
+
 class Layer(NamedTuple):
     """The weights of one layer; matrices are (outputs, inputs)."""
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from opml_min.model.cache import cache_folder
 from opml_min.model.errors import FetchFailed
-from opml_min.model.image import written_whole
+from opml_min.model.written import written_whole
 
 
 class KnownModel(NamedTuple):

@@ -25,6 +25,15 @@ LAYER_TENSORS = ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_
 """In the order of the fields of `Layer`."""
 
 
+def layer_sizes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Of the tensors of a layer, by name."""
+    dim, hidden_dim = shape.dim, shape.hidden_dim
+    width, kv_width = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
+    attention = ((dim,), (width, dim), (kv_width, dim), (kv_width, dim), (dim, width))
+    feed_forward = ((dim,), (hidden_dim, dim), (hidden_dim, dim), (dim, hidden_dim))
+    return dict(zip(LAYER_TENSORS, attention + feed_forward, strict=True))
+
+
 def read_gguf(path: Path, tokenizer: bytes | None = None) -> Source:
     """The LLaMA in a GGUF file; its matrices stay in the file. tokenizer: a tokenizer.json in place of its own"""
     try:
@@ -49,11 +58,7 @@ class _Contents:
 
     def source(self, tokenizer: bytes | None) -> Source:
         shape = self._shape()
-        dim, hidden_dim = shape.dim, shape.hidden_dim
-        width, kv_width = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
-        attention = ((dim,), (width, dim), (kv_width, dim), (kv_width, dim), (dim, width))
-        feed_forward = ((dim,), (hidden_dim, dim), (hidden_dim, dim), (dim, hidden_dim))
-        sizes = dict(zip(LAYER_TENSORS, attention + feed_forward, strict=True))
+        dim, sizes = shape.dim, layer_sizes(shape)
         layers = [
             Layer(*(self._weights(f"blk.{index}.{name}.weight", *size) for name, size in sizes.items())) for index in range(shape.layers)
         ]

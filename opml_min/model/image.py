@@ -5,19 +5,18 @@
 *Source*: spec/README.md §3.1.
 """
 
-import os
 import struct
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opml_min.machine import MODEL as MODEL_QUARTER
 from opml_min.machine import Memory
-from opml_min.model.errors import ImageError, WriteFailed
+from opml_min.model.errors import ImageError
+from opml_min.model.identity import Identity, recalled, remembered
 from opml_min.model.layout import (
     ENTRY,
     HEADER,
@@ -31,10 +30,11 @@ from opml_min.model.layout import (
     Header,
     Tape,
 )
+from opml_min.model.written import written_whole
 
 FILE_MAGIC = b"OPMLIMG1"
 PAGE_BYTES = 4096
-COPY_BYTES = 1 << 26  # a segment reaches the memory in pieces of this size
+MODEL_ROOT = "model root"  # what is remembered of an image
 
 Bytes = NDArray[np.uint8]
 
@@ -54,34 +54,8 @@ Piece = bytes | Bytes | Streamed
 
 class Segment(NamedTuple):
     address: int
+    offset: int  # in the file
     data: Bytes
-
-
-def check_writable(path: Path) -> None:
-    """WriteFailed if a file can surely not be written there; for commands that work long before they write."""
-    if path.is_dir():
-        raise WriteFailed(f"cannot write {path}: it is a folder")
-    if not os.access(path.parent, os.W_OK):
-        raise WriteFailed(f"cannot write {path}: its folder does not exist or is not writable")
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at `path` complete or not at all (a temporary file beside it, renamed at the end)."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                yield file.file
-                file.flush()
-                os.fsync(file.fileno())
-                temporary.chmod(0o644)
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink()
-                raise
-    except OSError as error:
-        raise WriteFailed(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_image(path: Path, segments: Iterable[tuple[int, list[Piece]]]) -> None:
@@ -108,12 +82,14 @@ def write_image(path: Path, segments: Iterable[tuple[int, list[Piece]]]) -> None
 
 
 class Image:
-    """An image file, mapped into memory (its bytes are read when they are touched)."""
+    """An image file, mapped into memory (its bytes are read when they are touched). It must not change while it is in use."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file: Bytes = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.zeros(0, np.uint8)
+            with path.open("rb") as file:
+                self.identity = Identity.of(file.fileno())
+                self._file: Bytes = np.memmap(file, dtype=np.uint8, mode="r") if self.identity.size else np.zeros(0, np.uint8)
         except OSError as error:
             raise ImageError(f"cannot read {path}: {error.strerror}") from error
         self.segments = self._read_segments()
@@ -142,7 +118,7 @@ class Image:
             end = offset + length
             if end > size:
                 raise ImageError(f"{self.path} is truncated: segment {len(segments)} ends at byte {end} of {size}")
-            segments.append(Segment(address, file[offset:end]))
+            segments.append(Segment(address, offset, file[offset:end]))
             free_address, free_offset = address + length, end
         if end != size:
             raise ImageError(f"{self.path} has {size - end} bytes after its last segment")
@@ -181,18 +157,28 @@ class Image:
         return self.read(header.template_address, header.template_length).decode("utf-8", "replace") if header.template_length else ""
 
     def load_into(self, memory: Memory) -> None:
-        """Puts every segment into its place."""
-        for segment in self.segments:
-            self._load(segment, memory)
+        """Puts every segment into its place. The model stays in the file, and processes share it."""
+        try:
+            with self.path.open("rb") as file:
+                if Identity.of(file.fileno()) != self.identity:
+                    raise ImageError(f"{self.path} has changed since it was opened")
+                for segment in self.segments:
+                    if segment.address < STATE:
+                        memory.map_file(segment.address, file.fileno(), segment.offset, len(segment.data))
+        except OSError as error:
+            raise ImageError(f"cannot map {self.path}: {error.strerror}") from error
+        self.load_state_into(memory)
 
     def load_state_into(self, memory: Memory) -> None:
         """Puts only the state's first contents into their place."""
         for segment in self.segments:
             if segment.address >= STATE:
-                self._load(segment, memory)
+                memory.write(segment.address, segment.data.tobytes())
 
-    def _load(self, segment: Segment, memory: Memory) -> None:
-        for start in range(0, len(segment.data), COPY_BYTES):
-            piece = segment.data[start : start + COPY_BYTES]
-            memory.view(segment.address + start, len(piece), np.uint8)[:] = piece
-        memory.mark_written(segment.address, len(segment.data))
+    def known_model_root(self) -> bytes | None:
+        """If this file's was computed before."""
+        return recalled(MODEL_ROOT, self.identity)
+
+    def model_root(self, memory: Memory) -> bytes:
+        """Of a memory whose model quarter holds this image and nothing else; it is computed once for a file."""
+        return remembered(MODEL_ROOT, self.path, self.identity, lambda: memory.quarter_root(MODEL_QUARTER))

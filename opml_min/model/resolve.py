@@ -15,6 +15,7 @@ from opml_min.model.cache import MODEL_SOURCES, cache_folder, digest_of_sources
 from opml_min.model.checkpoint import Checkpoint
 from opml_min.model.errors import CheckpointError, WriteFailed
 from opml_min.model.fetch import KNOWN, fetched
+from opml_min.model.identity import Identity, remembered
 from opml_min.model.image import FILE_MAGIC, Image
 from opml_min.model.layout import FIXED, FLOAT
 from opml_min.model.program import shipped_program
@@ -106,8 +107,7 @@ def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], No
     digest = hashlib.sha256(digest_of_sources(MODEL_SOURCES) + shipped_program() + arithmetic.encode())
     for part in sources:
         try:
-            with part.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(remembered("SHA-256", part, Identity.of(part), partial(_sha256, part)))
         except OSError as error:
             raise CheckpointError(f"cannot read {part}: {error.strerror}") from error
     image = cache_folder() / f"{digest.hexdigest()[:32]}.opml"
@@ -118,3 +118,8 @@ def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], No
             raise WriteFailed(f"cannot create {image.parent}: {error.strerror}") from error
         build(image)
     return image
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -57,6 +57,10 @@ class Run:
         self.stage_count = stage_count(image.header, request) if stages is None else stages
         self.memory = Memory()
         image.load_into(self.memory)
+        self._model_version = self.memory.model_version
+        known_root = image.known_model_root()
+        if known_root is not None:
+            self.memory.assume_model_root(known_root)
         self.memory.write(REQUEST, self.stage_count.to_bytes(8, "little") + len(request).to_bytes(8, "little") + bytes(16) + request)
         self.stage = 0
         self.machine_steps = 0
@@ -81,7 +85,9 @@ class Run:
 
     @property
     def model_root(self) -> bytes:
-        return self.memory.quarter_root(MODEL)
+        if self.memory.model_version != self._model_version:  # it is no longer the image's
+            return self.memory.quarter_root(MODEL)
+        return self.image.model_root(self.memory)
 
     def state(self) -> RunState:
         """The run state after the stages done so far."""

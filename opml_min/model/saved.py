@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from opml_min.model.errors import ModelError
-from opml_min.model.image import written_whole
 from opml_min.model.layout import MAX_REQUEST_BYTES, MAX_STAGES
 from opml_min.model.resolve import ARITHMETICS, Model
 from opml_min.model.run import Run
+from opml_min.model.written import written_whole
 
 FORMAT = "opml run 1"
 
