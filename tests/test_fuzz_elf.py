@@ -1,7 +1,11 @@
 """ELF conformance: what passes, what fails, what is refused and how."""
 
 import json
+import os
+import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from opml_min.machine import interpret
 
 ENTRY, IO = 1 << 38, 2 << 38
 A0, A7 = 10, 17
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def elf(path: Path, words: list[int], at: int = ENTRY, data: tuple[int, bytes] | None = None, kind: int = 2, machine: int = 243) -> str:
@@ -71,7 +76,7 @@ def test_exit_code_trap_and_endless_loop_fail(tmp_path: Path, capsys: pytest.Cap
     assert code == 1
     assert [(outcome["passed"], outcome["steps"], outcome["detail"]) for outcome in outcomes] == [
         (False, 40, "exit code 1"),
-        (False, 1, "trapped with cause 2"),
+        (False, 1, f"trapped with cause 2 at {ENTRY:#x}"),
         (False, 100, "still running"),
     ]
 
@@ -109,3 +114,42 @@ def test_what_is_no_elf(content: bytes, tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.main(["elf", str(path)]) == 2
     assert cli.main(["elf", str(tmp_path / "absent")]) == 2
     assert capsys.readouterr().err.count("\n") == 2
+
+
+CASE = """
+#define CASE(n, wanted, code...) li TESTNUM, n; code; li x7, wanted; bne x14, x7, fail;
+#define END bne x0, TESTNUM, pass; fail: RVTEST_FAIL; pass: RVTEST_PASS
+"""
+TESTS = {
+    "rv64ui/passes": "la x1, word; lwu x2, 0(x1); sh x2, 5(x1)\n CASE(2, 0x2100edbeef, ld x14, 2(x1))\n END",
+    "rv64ui/fence_i": "fence.i",
+    "rv64um/fails": "CASE(2, 6, li x1, 3; slli x14, x1, 1)\n CASE(7, 8, li x1, -4; mul x14, x1, x1)\n END",
+    "rv64um/runs_no_case": "END",
+}
+
+
+def test_the_environment_of_the_page_for_riscv_tests(tmp_path: Path) -> None:
+    """Its header, build and command as they stand there, on four programs of the same form."""
+    pytest.importorskip("ziglang")
+    page = (REPOSITORY / "fuzz" / "README.md").read_text()
+    (header,) = re.findall(r"^```c\n(.*?)^```$", page, re.M | re.S)
+    (commands,) = re.findall(r"^```sh\n(for .*?)^```$", page, re.M | re.S)
+    macros = tmp_path / "riscv-tests" / "isa" / "macros" / "scalar" / "test_macros.h"
+    files = {tmp_path / "rv" / "riscv_test.h": header, macros: CASE}
+    for name, body in TESTS.items():
+        text = '#include "riscv_test.h"\n#include "test_macros.h"\nRVTEST_RV64U\nRVTEST_CODE_BEGIN\n' + body
+        data = "\nRVTEST_CODE_END\n.data\nRVTEST_DATA_BEGIN\n.word 1\nword: .dword 0xfeedbeef2100\nRVTEST_DATA_END\n"
+        files[tmp_path / "riscv-tests" / "isa" / f"{name}.S"] = text + data
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (tmp_path / "opml_min").symlink_to(REPOSITORY / "opml_min")
+    path_first = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(["sh", "-c", commands], cwd=tmp_path, env={**os.environ, "PATH": path_first}, capture_output=True, text=True)
+    outcomes = [re.sub(r" +[0-9]+ steps,", "", line) for line in done.stdout.splitlines()]
+    assert outcomes == [
+        "FAILED  rv/fails.elf exit code 7",
+        "passed  rv/passes.elf exit code 0",
+        "FAILED  rv/runs_no_case.elf exit code 1",
+    ], done.stderr
+    assert done.returncode == 1

@@ -125,17 +125,17 @@ def run(path: Path, engines: set[str], judge: WitnessEngine | None, most_steps: 
             detail = f"step {steps} at {pc:#x}: " + ", ".join(f"{name} {answer}" for name, answer in answers.items())
     if not detail and fast and translated().run(start, (steps,))[0] != state_hash(state).hex():
         detail = f"after {steps} steps opml_min, translated, has another state"
-    return ended(path, state.status.kind, state.status.value, steps, detail)
+    return ended(path, state.status.kind, state.status.value, state.pc, steps, detail)
 
 
 def run_fast(path: Path, most_steps: int) -> Outcome:
     """On opml_min alone, at its own speed."""
     machine = FullMachine("opml_min", HOT_STEPS).machine_at(load(path).start)
     steps = machine.run(most_steps)
-    return ended(path, machine.status.kind, machine.status.value, steps, "")
+    return ended(path, machine.status.kind, machine.status.value, machine.pc, steps, "")
 
 
-def ended(path: Path, kind: int, value: int, steps: int, detail: str) -> Outcome:
+def ended(path: Path, kind: int, value: int, pc: int, steps: int, detail: str) -> Outcome:
     """Passed if nobody differed and the exit code is 0."""
-    how = ("still running", f"exit code {value}", f"trapped with cause {value}")
+    how = ("still running", f"exit code {value}", f"trapped with cause {value} at {pc:#x}")
     return Outcome(str(path), not detail and (kind, value) == (Kind.HALTED, 0), steps, detail or how[kind])
