@@ -47,6 +47,13 @@ def test_same_seed_plays_the_same_game(capsys: pytest.CaptureFixture[str]) -> No
     assert first == second
 
 
+@pytest.mark.parametrize("stage", [0, 5 * 64 + 7, 75 * 64 - 1])
+def test_a_stage_of_a_longer_run(stage: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """64 new tokens after a prompt of 12, 64 ops a position: the first stage, one of the prompt, and the last one, which draws a token."""
+    code, told = demo(capsys, "--max-tokens", "64", "--cheat", "output-value", "--stage", str(stage), "--seed", "1")
+    assert (code, told["verdict"], told["stage"], told["position"]) == (0, "claim_rejected", stage, stage // 64)
+
+
 def test_nobody_cheats(capsys: pytest.CaptureFixture[str]) -> None:
     code, told = demo(capsys, "--cheat", "none")
     assert (code, told["verdict"], told["stage"], told["instruction"]) == (0, "claim_final", None, None)
@@ -83,6 +90,8 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         ["--cheat", "token", "--stage", "1"],
         ["--cheat", "token", "--stage", "99999999"],
         ["--model", "no-such-file"],
+        ["--max-tokens", "100000"],
+        ["--model", "mnist", "--max-tokens", "8"],
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

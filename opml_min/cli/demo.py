@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from opml_min.cli.arguments import Subparsers, add_json, chosen_model, word
+from opml_min.cli.arguments import Subparsers, add_json, chosen_model, positive, word
 from opml_min.cli.errors import InputError
 from opml_min.cli.evidence import evidence
 from opml_min.cli.output import print_json
@@ -29,6 +29,7 @@ def register(subparsers: Subparsers) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser("demo", help="see a cheat and how it is found out")
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="MODEL", help="an image, a built-in model's name, or a source file")
     parser.add_argument("--tokenizer", type=Path, help="of a source file (default: its own, or tok*.bin beside it)")
+    parser.add_argument("--max-tokens", type=positive, metavar="N", help=f"new tokens that are asked for (default: {NEW_TOKENS})")
     parser.add_argument("--cheat", default="random", metavar="KIND", help="random (the default), none, or a name from `--cheat list`")
     parser.add_argument("--stage", type=word, metavar="N", help="where to cheat, if the kind leaves a choice")
     parser.add_argument("--who", choices=("server", "challenger"), help="who cheats at random (default: either)")
@@ -45,7 +46,7 @@ def execute(options: argparse.Namespace) -> int:
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     kinds = chosen_kinds(options.cheat, options.who, seed)
     model = chosen_model(options)
-    scene = scene_of(model)
+    scene = scene_of(model, options.max_tokens)
     story = None if options.json else Story(lambda line: print(line, flush=True), _decoder(model, scene))
     game = _first_possible(scene, kinds, seed, options.stage, story)
     seconds = time.perf_counter() - start
@@ -55,6 +56,7 @@ def execute(options: argparse.Namespace) -> int:
         story.end(game, seconds)
         chosen = f" --model {options.model}" * (options.model != DEFAULT_MODEL)
         chosen += "" if options.arithmetic is None else f" --arithmetic {options.arithmetic}"
+        chosen += "" if options.max_tokens is None else f" --max-tokens {options.max_tokens}"
         chosen += "" if options.stage is None else f" --stage {options.stage}"
         print(f"The same again: opml demo{chosen} --cheat {game.cheat.name} --seed {seed}")
     return 0 if game.honest_side_won() and game.money_adds_up() else 1
@@ -102,15 +104,17 @@ def _first_possible(scene: Scene, kinds: list[Cheat], seed: int, stage: int | No
     raise NoSuchLie("there is no kind of cheat to choose from")
 
 
-def scene_of(model: Model) -> Scene:
+def scene_of(model: Model, new_tokens: int | None = None) -> Scene:
     """A request that the model can answer: a short prompt, a drawn digit, or noise."""
     header = model.image.header
     if header.request_kind != TEXT:
+        if new_tokens is not None:
+            raise InputError("the model writes no text, so --max-tokens means nothing")
         request = drawn_request() if header.context == SIDE * SIDE else Random(0).randbytes(header.context)
     else:
         prompt = prompt_tokens(model.image, model.tokenizer, PROMPT, raw=True) if model.tokenizer is not None else [0]
         prompt = prompt[: max(header.context - 1, 1)]
-        request = TextRequest(tuple(prompt), min(NEW_TOKENS, header.context - len(prompt))).pack()
+        request = TextRequest(tuple(prompt), new_tokens or min(NEW_TOKENS, header.context - len(prompt))).pack()
     return Scene(model.image, request, stage_count(header, request))
 
 
