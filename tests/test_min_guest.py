@@ -349,6 +349,12 @@ def test_attention(case: int) -> None:
     Attention(q, cached(), exponents(), cached(), exponents(), heads, kv_heads, head_size, context).check(rng.randrange(context))
 
 
+def test_attention_at_the_largest_product_of_a_head_of_128() -> None:
+    for sign in (-1, 1):
+        keys = [32767] * 256 + [-32767] * 128
+        Attention([sign * (2**31 - 1)] * 128, keys, [127, 9, 30], [5] * 128 + [-3] * 256, [12] * 3, 1, 1, 128, 3).check(2)
+
+
 def test_attention_where_only_a_small_weight_counts() -> None:
     """The position of weight 1 has no value, so what is seen is 2^z of the other one, down to where it rounds to 0."""
     for key in range(0, 32768, 257):

@@ -278,9 +278,9 @@ def test_cache(rng):
     assert not any(bench.get(o["keys"], 12, np.int16)), "the rows of other positions stay"
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_attention(rng, threads):
-    heads, kv_heads, head_size, context, position = 4, 2, 6, 8, 6
+@pytest.mark.parametrize(("threads", "head_size"), [(1, 6), (2, 6), (2, 128)])
+def test_attention(rng, threads, head_size):
+    heads, kv_heads, context, position = 4, 2, 8, 6
     o = cache_operands(kv_heads, head_size, context)
     scale = round(2**30 * 1.4426950408889634 / head_size**0.5)
     bench = Bench()
@@ -289,6 +289,8 @@ def test_attention(rng, threads):
         key_exps, value_exps = rng.integers(-3, 29, (2, kv_heads, context)).tolist()
         if index % 4 == 0:  # everything of one size, so that many weights count
             key_exps, value_exps = [[14] * context] * kv_heads, [[12] * context] * kv_heads
+        if index == 1:  # all that a score's product can reach: with q = −2^31, 2^62.03 for a head of 128
+            keys = np.full((kv_heads, context, head_size), -32767).tolist()
         if index % 4 == 1:  # one head attends to zeros
             values[0], value_exps[0] = [[0] * head_size] * context, [127] * context
         for name, value in (("keys", keys), ("values", values)):

@@ -191,7 +191,7 @@ def _check_op(op: Op, image: Image) -> None:
     if op.opcode.kind == Opcode.ATTENTION:
         _require(o["heads"] % o["kv_heads"] == 0, "heads cannot be shared evenly")
     if op.opcode == Opcode.ATTENTION:
-        _require(o["head_size"] * 8191 * 32767 * o["scale_q30"] < 1 << 62, "its scale is too large")
+        _require(o["head_size"] * 8191 * 32767 * o["scale_q30"] < 1 << 63, "its scale is too large")
     if op.opcode.kind == Opcode.SAMPLE and header.request_kind == TEXT:
         _require(o["length"] <= header.vocabulary, "more logits than tokens")
     if op.opcode.kind == Opcode.INPUT:

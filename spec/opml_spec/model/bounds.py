@@ -75,7 +75,7 @@ def bounds(memory: Memory, operation: Operation) -> Iterator[Bound]:
             yield Bound("cos, sin", max(map(abs, entries)), UNIT_Q30 + 1)
             yield Bound("a·cos ∓ b·sin", 2 * I32 * UNIT_Q30)
         case Attention():
-            yield Bound("Σ q·K·scale", operation.head_size * QUERY * I16 * operation.scale_q30, 1 << 62)
+            yield Bound("Σ q·K·scale", operation.head_size * QUERY * I16 * operation.scale_q30)
             yield Bound("Σ w·V", operation.context * UNIT_Q24 * I16)
             yield Bound("o·R", NARROWED * ROOT)
         case SwiGlu():
