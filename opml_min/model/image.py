@@ -5,7 +5,9 @@
 *Source*: spec/README.md §3.1.
 """
 
+import os
 import struct
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -82,13 +84,15 @@ def write_image(path: Path, segments: Iterable[tuple[int, list[Piece]]]) -> None
 
 
 class Image:
-    """An image file, mapped into memory (its bytes are read when they are touched). It must not change while it is in use."""
+    """An image file, mapped into memory: its bytes are read when they are touched. While in use it may be replaced, but not written to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with path.open("rb") as file:
-                self.identity = Identity.of(file.fileno())
+            self._descriptor = os.open(path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._descriptor)
+            self.identity = Identity.of(self._descriptor)
+            with os.fdopen(self._descriptor, "rb", closefd=False) as file:
                 self._file: Bytes = np.memmap(file, dtype=np.uint8, mode="r") if self.identity.size else np.zeros(0, np.uint8)
         except OSError as error:
             raise ImageError(f"cannot read {path}: {error.strerror}") from error
@@ -158,15 +162,12 @@ class Image:
 
     def load_into(self, memory: Memory) -> None:
         """Puts every segment into its place. The model stays in the file, and processes share it."""
-        try:
-            with self.path.open("rb") as file:
-                if Identity.of(file.fileno()) != self.identity:
-                    raise ImageError(f"{self.path} has changed since it was opened")
-                for segment in self.segments:
-                    if segment.address < STATE:
-                        memory.map_file(segment.address, file.fileno(), segment.offset, len(segment.data))
-        except OSError as error:
-            raise ImageError(f"cannot map {self.path}: {error.strerror}") from error
+        now = Identity.of(self._descriptor)
+        if (now.size, now.modified_ns) != (self.identity.size, self.identity.modified_ns):
+            raise ImageError(f"{self.path} was written to while it was in use")
+        for segment in self.segments:
+            if segment.address < STATE:
+                memory.map_file(segment.address, self._descriptor, segment.offset, len(segment.data))
         self.load_state_into(memory)
 
     def load_state_into(self, memory: Memory) -> None:

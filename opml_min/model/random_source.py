@@ -1,7 +1,7 @@
 """GGUF files of a known shape with random weights, to measure what does not depend on the weights: speed, memory, disputes.
 
-The same shape, format and seed give the same bytes. Weights are uniform, and scaled so that a product is about as large as its input; scales
-differ by up to 3 from block to block. The vocabulary holds all bytes and as many short words as there is room for.
+The same shape, format and seed give the same bytes. Weights are uniform, and scaled so that a product is about as large as its input;
+scales differ by up to 3 from block to block. The vocabulary holds all bytes and as many short words as there is room for.
 
 *Source*: ggml's `docs/gguf.md`, and `ggml-common.h` for the blocks.
 """

@@ -20,7 +20,7 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Another path in the same folder to write a file to, which at the end takes the place of `path`; nothing is left of it after an error."""
+    """Another path in the same folder to write to. At the end that file takes the place of `path`; after an error nothing is left of it."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
