@@ -53,25 +53,30 @@ def windows(instructions: list[Instruction], first: int) -> dict[int, Window]:
     return result
 
 
+def moves(instructions: list[Instruction], operation: str = "add") -> dict[int, int | None]:
+    """By how much each written register has moved after a round; None if not by a constant, added with this operation."""
+    moved: dict[int, int | None] = {}
+    for form, name, rd, rs1, _, imm in instructions:
+        if rd:
+            so_far = moved.get(rd, 0)
+            moved[rd] = so_far + imm if form == IMMEDIATE and name == operation and rs1 == rd and so_far is not None else None
+    return moved
+
+
 def loop_windows(instructions: list[Instruction]) -> list[Window] | None:
     """All accesses of a loop's round, relative to the bases when it begins; None if a base does not move by a constant.
 
     None, too, if the accesses through one base are too far apart.
     """
-    moved: dict[int, int | None] = {}  # None: not by a constant
     found: dict[tuple[str, int], Window] = {}
-    for instruction in instructions:
-        form, operation, rd, rs1, _, imm = instruction
-        if form in (LOAD, STORE):
-            so_far = moved.get(rs1, 0)
+    for index, instruction in enumerate(instructions):
+        if instruction.form in (LOAD, STORE):
+            so_far = moves(instructions[:index]).get(instruction.rs1, 0)
             if so_far is None:
                 return None
-            window = window_of(instruction, so_far)
-            found[form, rs1] = joined(found.get((form, rs1), window), window)
-        if rd:
-            so_far = moved.get(rd, 0)
-            by_constant = form == IMMEDIATE and operation == "add" and rs1 == rd and so_far is not None
-            moved[rd] = so_far + imm if by_constant and so_far is not None else None
+            window, place = window_of(instruction, so_far), (instruction.form, instruction.rs1)
+            found[place] = joined(found.get(place, window), window)
+    moved = moves(instructions)
     if any(moved.get(window.base, 0) is None or window.size > BLOCK_BYTES for window in found.values()):
         return None
     return [Window(w.form, w.base, w.low, w.size, moved.get(w.base) or 0) for w in found.values()]

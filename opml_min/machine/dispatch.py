@@ -4,8 +4,9 @@ A region is one function. It takes the registers from an array, jumps to the blo
 region after the other. Both exchange the machine with Python through that array.
 """
 
-from opml_min.machine.blocks import block_ir
+from opml_min.machine.blocks import block_ir, loops_of
 from opml_min.machine.keccak import BLOCK_BYTES
+from opml_min.machine.loops import declaration_ir, function_ir
 from opml_min.machine.memory import ENTRY, MEMORY_BYTES, TEXT_WINDOW_BYTES
 from opml_min.machine.translate import Region
 
@@ -25,10 +26,12 @@ def region_ir(region: Region) -> str:
     spill = "\n".join(f"  %{name}.out = load i64, ptr %{name}\n  store i64 %{name}.out, ptr %{name}.home" for name in LOCALS)
     cases = " ".join(f"i64 {index}, label %block{index}" for index in sorted(region.entries))
     blocks = "\n".join(block_ir(region, first) for first in leaders)
+    loops = "\n".join(function_ir(loop) if loop.counter is None else declaration_ir(loop) for loop in loops_of(region))
     return f"""
+{loops}
 declare i64 @llvm.fshr.i64(i64, i64, i64)
 declare i64 @llvm.umin.i64(i64, i64)
-define i64 @region(ptr noalias %state, ptr noalias %memory, ptr noalias %flags) {{
+define i64 @region(ptr noalias %state, ptr noalias %memory, ptr noalias %flags) "no-builtins" {{
 {variables}
 {homes}
   %record_write.home = getelementptr i64, ptr %state, i64 {RECORD_WRITE}
@@ -55,6 +58,11 @@ out:
 !0 = !{{!"branch_weights", i32 1, i32 100000}}
 !1 = !{{!"branch_weights", i32 100000, i32 1}}
 """
+
+
+def loops_ir(region: Region) -> str:
+    """The module of those functions of the region's loops that are worth all that LLVM can do."""
+    return "\n".join(function_ir(loop) for loop in loops_of(region) if loop.counter is not None)
 
 
 def run_ir() -> str:

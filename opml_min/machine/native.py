@@ -64,14 +64,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opml" / "code"
 
 
-def compile_object(ir: str) -> bytes:
-    """Optimise lightly and generate object code."""
-    module = llvm.parse_assembly(ir)
-    module.triple = llvm.get_default_triple()
-    module.verify()
+def compile_object(ir: str, loops_ir: str) -> bytes:
+    """Optimise lightly, except for the functions of `loops_ir`, which are optimised with all there is and put in where they are called."""
+    module = _parsed(ir)
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     builder = llvm.create_pass_builder(target_machine(), options)
     passes = llvm.create_new_module_pass_manager()
+    if loops_ir:
+        loops = optimised(loops_ir)
+        names = [function.name for function in loops.functions if not function.is_declaration]
+        module.link_in(loops)
+        for name in names:
+            module.get_function(name).linkage = "internal"  # not kept once they are put in
+    passes.add_always_inliner_pass()
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
     passes.add_simplify_cfg_pass()
@@ -79,12 +84,29 @@ def compile_object(ir: str) -> bytes:
     return bytes(target_machine().emit_object(module))
 
 
-def load(key: str, write_ir: Callable[[], str]) -> Code:
-    """The code for `key`: from the cache, else from compiling `write_ir()`, which the key must determine."""
+def _parsed(ir: str) -> Any:
+    module = llvm.parse_assembly(ir)
+    module.triple = llvm.get_default_triple()
+    module.verify()
+    return module
+
+
+def optimised(ir: str) -> Any:
+    """The module after LLVM's whole pipeline, with its vectorisers."""
+    module = _parsed(ir)
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.loop_interleaving = options.slp_vectorization = options.loop_unrolling = True
+    builder = llvm.create_pass_builder(target_machine(), options)
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+def load(key: str, write_ir: Callable[[], str], write_loops_ir: Callable[[], str] = lambda: "") -> Code:
+    """The code for `key`: from the cache, else from compiling what the two functions write, which the key must determine."""
     code = load_cached(key)
     if code is None:
         start = time.monotonic()
-        object_code = compile_object(write_ir())
+        object_code = compile_object(write_ir(), write_loops_ir())
         if time.monotonic() - start > KEEP_FROM_SECONDS:
             _keep(_path(key), object_code)
         code = _link(object_code)

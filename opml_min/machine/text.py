@@ -138,8 +138,7 @@ class TranslatedText:
         is_hot = progress.interpreted_steps >= self._translate_after_steps
         if is_hot or not progress.is_looked_up:
             progress.is_looked_up = True
-            key = _key(progress.region)
-            code = native.load(key, lambda: dispatch.region_ir(progress.region)) if is_hot else native.load_cached(key)
+            code = _load(progress.region) if is_hot else native.load_cached(_key(progress.region))
             if code is not None:
                 self._enter(progress, code)
         return pc in self.entries
@@ -156,7 +155,7 @@ class TranslatedText:
             if progress.interpreted_steps > MISSES_BEFORE_RETRANSLATION << progress.retranslations:
                 region = Region(region.start, region.words, region.leaders | progress.missed, region.entries | progress.missed)
                 progress.region, progress.retranslations = region, progress.retranslations + 1
-                self._enter(progress, native.load(_key(region), lambda: dispatch.region_ir(region)))
+                self._enter(progress, _load(region))
 
     def _enter(self, progress: _Progress, code: native.Code) -> None:
         pcs = [progress.region.pc(index) for index in progress.region.entries]
@@ -202,6 +201,10 @@ class TranslatedText:
 def _source() -> str:
     """What translates: other rules, other code."""
     return "".join(path.read_text() for path in sorted(Path(__file__).parent.glob("*.py")))
+
+
+def _load(region: Region) -> native.Code:
+    return native.load(_key(region), lambda: dispatch.region_ir(region), lambda: dispatch.loops_ir(region))
 
 
 def _key(region: Region) -> str:

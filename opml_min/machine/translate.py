@@ -41,15 +41,15 @@ class Region:
 class Block:
     """Writes one block. Register values live in `self.values` until the block ends; only then are the local variables set."""
 
-    def __init__(self, region: Region, first: int, length: int, part: str = "b") -> None:
+    def __init__(self, region: Region, first: int, length: int, part: str = "b", *, in_memory: bool = False) -> None:
         self.region, self.index, self.first = region, first, first
         self.length = length  # in instructions; what the block is charged for
         self.values: dict[int, str] = {0: "0"}
         self.written: dict[int, str] = {}
         self.lines: list[str] = []
         self.windows: dict[int, Window] = {}
-        self.loop_label: str | None = None  # where to go instead of to the block's own beginning
         self._names, self._part = 0, part
+        self._in_memory = in_memory  # whether all accesses are known to be
 
     def name(self) -> str:
         self._names += 1
@@ -83,9 +83,7 @@ class Block:
 
     def go_to(self, index: int) -> None:
         """To a place whose address is known now."""
-        if index == self.first and self.loop_label:
-            self.emit(f"br label %{self.loop_label}")
-        elif index in self.region.leaders:
+        if index in self.region.leaders:
             self.emit(f"br label %block{index}")
         else:
             self.emit(f"store i64 {self.region.pc(index)}, ptr %pc")
@@ -167,7 +165,8 @@ class Block:
         self.label(tag)
 
     def pointer(self, instruction: Instruction) -> str:
-        return self.value(f"getelementptr i8, ptr %memory, i64 {self.address(instruction.rs1, instruction.imm)}")
+        known = "inbounds nuw " if self._in_memory else ""
+        return self.value(f"getelementptr {known}i8, ptr %memory, i64 {self.address(instruction.rs1, instruction.imm)}")
 
     def load(self, instruction: Instruction) -> None:
         self.check()
