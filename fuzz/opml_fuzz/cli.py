@@ -17,7 +17,7 @@ from opml_fuzz.errors import FuzzError, InputError
 from opml_fuzz.fuzzing import fuzz_on_all
 from opml_fuzz.mutants import is_killed, mutants
 from opml_fuzz.output import Parser, Progress, print_json
-from opml_fuzz.testfloat import check
+from opml_fuzz.testfloat import ROUNDINGS, check
 from opml_fuzz.vectors.tree import write_tree
 
 
@@ -112,11 +112,14 @@ def elf(options: argparse.Namespace) -> int:
 
 def testfloat(options: argparse.Namespace) -> int:
     """`opml-fuzz float`."""
+    progress = Progress()
     try:
         with sys.stdin if str(options.file) == "-" else options.file.open() as lines:
-            report = check(options.operation, lines)
+            report = check(options.operation, lines, options.rounding, lambda count: progress.show(f"{count} lines"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {options.file}: {error}") from error
+    finally:
+        progress.end()
     if options.json:
         print_json(report.to_json())
     else:
@@ -168,6 +171,7 @@ def parser() -> Parser:
     one = commands.add_parser("float", help="lines of TestFloat against binary32")
     one.add_argument("operation", metavar="OP", help="f32_add, f32_mulAdd, f32_to_i32, …")
     one.add_argument("file", type=Path, metavar="FILE", help="operands, result and flags in hex; - for standard input")
+    one.add_argument("--rounding", choices=ROUNDINGS, default="near_even", help="the direction of the results (default near_even)")
     one.set_defaults(execute=testfloat)
     one = commands.add_parser("mutants", help="break each implementation in turn: is it found?")
     one.add_argument("--seconds", type=seconds, default=20.0, help="that a mutant may live (default 20)")

@@ -30,8 +30,9 @@ OPERATIONS = {
     "i32_to_f32": "f32_from_i64((int32_t)a)",
     "ui32_to_f32": "f32_from_i64((uint32_t)a)",
     "i64_to_f32": "f32_from_i64((int64_t)a)",
+    "f32_to_i64": "f32_equal(a, a) ? f32_to_i64(a) : INT64_MAX",  # the guest makes a NaN 0, RISC-V the largest: here only numbers are asked
 }
-"""What the guest has, by TestFloat's names. (It has a conversion to i64, but with another value for NaN than RISC-V.)"""
+"""What the guest has, by TestFloat's names."""
 
 SOURCE = """
 #include "binary32.h"
@@ -42,7 +43,7 @@ int main(void)
         const uint64_t *operand = (const uint64_t *){operands} + {words} * i;
         const uint64_t a = operand[0], b = operand[1], c = operand[2];
         (void)a, (void)b, (void)c;
-        ((uint64_t *){results})[i] = (uint64_t){expression};
+        ((uint64_t *){results})[i] = (uint64_t)({expression});
     }}
     return 0;
 }}

@@ -10,24 +10,15 @@ from random import Random
 from opml_spec.arithmetic import binary32, elementary, fixed, float_functions
 from opml_spec.arithmetic.binary32 import RNE, Rounding
 
+from opml_fuzz.binary32_operations import COMPARISONS, ROUNDED, Operations
 from opml_fuzz.vectors.case import Json
 
 EDGES = (
     *(0x00000000, 0x00000001, 0x007FFFFF, 0x00800000, 0x3F7FFFFF, 0x3F800000, 0x3F800001, 0x40490FDB, 0x4B7FFFFF, 0x7F7FFFFF, 0x7F800000),
     *(0x7FC00000, 0x7F800001, 0x80000000, 0x80000001, 0xBF800000, 0xC0000000, 0xFF7FFFFF, 0xFF800000),
 )
-ROUNDED: dict[str, tuple[int, Callable[..., int]]] = {
-    "add": (2, binary32.add),
-    "sub": (2, binary32.sub),
-    "mul": (2, binary32.mul),
-    "div": (2, binary32.div),
-    "sqrt": (1, binary32.sqrt),
-    "fma": (3, binary32.fma),
-}
-UNROUNDED: dict[str, tuple[int, Callable[..., int]]] = {
-    "eq": (2, binary32.eq),
-    "lt": (2, binary32.lt),
-    "le": (2, binary32.le),
+UNROUNDED: Operations = {
+    **COMPARISONS,
     "minimum": (2, binary32.minimum),
     "maximum": (2, binary32.maximum),
     "exp": (1, float_functions.exp),
