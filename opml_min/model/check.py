@@ -6,11 +6,15 @@ An image that fails may still be a valid model: the machine defines what it comp
 """
 
 from collections.abc import Iterator
+from functools import cache
+from hashlib import sha256
 
 import numpy as np
 
 from opml_min.model.blocks import BLOCK_BYTES, F32, GROUP, MINIMUM_OFFSET, Q4_1, SCALE_OFFSET, block_halfs, matrix_bytes, problem_of_scales
+from opml_min.model.cache import MODEL_SOURCES, digest_of_sources
 from opml_min.model.errors import CheckFailed, ImageError
+from opml_min.model.identity import remembered
 from opml_min.model.image import Image
 from opml_min.model.layout import (
     ALIGNMENT,
@@ -38,7 +42,17 @@ Buffer = tuple[int, int]  # address, bytes
 
 
 def check(image: Image) -> None:
-    """CheckFailed unless native code may run the image."""
+    """CheckFailed unless native code may run the image. Of a large file that has passed, this is remembered."""
+    remembered(f"checked {_rules()}", image.path, image.identity, lambda: _checked(image))
+
+
+@cache
+def _rules() -> str:
+    """Names what is checked, and for which code."""
+    return sha256(digest_of_sources(MODEL_SOURCES) + shipped_program()).hexdigest()
+
+
+def _checked(image: Image) -> bytes:
     if image.program != shipped_program():
         raise CheckFailed(f"{image.path}: its program is not the shipped one, so only the machine can run it (--device vm)")
     header = image.header
@@ -59,6 +73,8 @@ def check(image: Image) -> None:
                     checked_matrices.add(matrix)
         except (CheckFailed, ImageError) as error:
             raise CheckFailed(f"{image.path}: op {index} of the tape: {error}") from error
+    image.release()
+    return b""
 
 
 def steps_bound(image: Image) -> int:

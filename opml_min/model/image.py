@@ -5,6 +5,7 @@
 *Source*: spec/README.md §3.1.
 """
 
+import mmap
 import os
 import struct
 import weakref
@@ -92,10 +93,12 @@ class Image:
             self._descriptor = os.open(path, os.O_RDONLY)
             weakref.finalize(self, os.close, self._descriptor)
             self.identity = Identity.of(self._descriptor)
-            with os.fdopen(self._descriptor, "rb", closefd=False) as file:
-                self._file: Bytes = np.memmap(file, dtype=np.uint8, mode="r") if self.identity.size else np.zeros(0, np.uint8)
+            self._map = mmap.mmap(self._descriptor, self.identity.size or 1, access=mmap.ACCESS_READ)
         except OSError as error:
             raise ImageError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:  # it is empty
+            raise ImageError(f"{path} is not an image") from error
+        self._file: Bytes = np.frombuffer(self._map, np.uint8)
         self.segments = self._read_segments()
         if not self.segments or self.segments[0].address != ENTRY:
             raise ImageError(f"{path}: the first segment of an image must be the program")
@@ -183,3 +186,8 @@ class Image:
     def model_root(self, memory: Memory) -> bytes:
         """Of a memory whose model quarter holds this image and nothing else; it is computed once for a file."""
         return remembered(MODEL_ROOT, self.path, self.identity, lambda: memory.quarter_root(MODEL_QUARTER))
+
+    def release(self) -> None:
+        """What was read no longer counts as memory of this process; it is read anew when it is needed."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
