@@ -10,10 +10,11 @@ from opml_min.machine import Memory
 from opml_min.model.errors import CheckFailed
 from opml_min.model.kernels.fixed_point import sigmoid_table
 from opml_min.model.kernels.prefill import BLOCK_POSITIONS
-from opml_min.model.kernels.sharing import CONTROL_WORDS, OPERAND_WORDS, STOP, Workspace, is_worth_sharing
+from opml_min.model.kernels.sharing import OPERAND_WORDS, STOP, Workspace, control_words, is_worth_sharing
 from opml_min.model.kernels.stages import run_stages
 from opml_min.model.kernels.tile import GROUP, LANES, TOGETHER
 from opml_min.model.layout import FLOAT, REQUEST, TEXT, Header, Op, Opcode, Tape
+from opml_min.model.phases import phase_lengths
 from opml_min.model.prefill import Copied, copied_buffers
 
 POLL_SECONDS = 0.01  # how often a long run is looked at
@@ -98,7 +99,8 @@ def _workspace(ops: list[Op], context: int, threads: int, copied: Copied | None)
         group_sums=np.zeros((positions, largest("columns") // GROUP + 1), np.int32),
         sums=np.zeros((threads, TOGETHER * LANES), np.int64),
         sigmoid_table=sigmoid_table(),
-        control=np.zeros(CONTROL_WORDS, np.int64),
+        control=np.zeros(control_words(threads), np.int64),
+        phase_lengths=phase_lengths(ops),
         prefill=np.zeros(2, np.int64),
         copied=np.array([copied.address, copied.length], np.int64),
         copies=_copies(positions, copied.length),

@@ -26,11 +26,16 @@ from opml_min.model.kernels.tile import (
 
 
 @njit
+def needs_group_sums(operands):
+    return operands[3] != Q8_0
+
+
+@njit
 def sum_groups(base, operands, group_sums):
     """Σ_c q of every group, for the formats that need it. group_sums: i32 (columns/32) or longer, written."""
-    x_address, form, columns = operands[1], operands[3], operands[5]
+    x_address, columns = operands[1], operands[5]
     q = int16s(base, x_address + 32, columns)  # (groups, 32)
-    if form != Q8_0:
+    if needs_group_sums(operands):
         for group in range(columns // GROUP):
             total = np.int32(0)
             for c in range(GROUP):

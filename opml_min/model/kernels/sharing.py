@@ -1,8 +1,9 @@
-"""How threads share an op: the leader cuts it into chunks, and whoever is free takes the next one.
+"""How threads share a phase, that is one op or some that may be done at once: in chunks, of which each thread has a queue.
 
-The leader, thread 0, walks the tape. Where an op is worth sharing it publishes its stage in one atomic word; taking a chunk is adding 1
-to that word, which tells the taker both the stage and the chunk, so nobody can mix up two ops. A helper that the operating system has put
-to sleep holds nobody up, unless it sleeps in the middle of a chunk. What a chunk writes does not depend on who does it.
+The leader, thread 0, walks the tape. Where a phase is worth sharing it writes its first stage into the queues, one atomic word each. Taking
+a chunk is adding 1 to such a word, which tells the taker both the stage and the chunk, so nobody can mix up two phases. A thread takes from
+its own queue, which is a stretch of the weights without gaps, and then from the others': a helper that the operating system has put to
+sleep holds nobody up, unless it sleeps in the middle of a chunk. What a chunk writes does not depend on who does it.
 
 `floats` is scratch of float arithmetic, f32 (threads, context), or None in fixed point: the other arithmetic's code is then left out.
 """
@@ -23,8 +24,9 @@ from opml_min.model.layout import RECORD_WORDS, Opcode
 MATMUL, ATTENTION = int(Opcode.MATMUL), int(Opcode.ATTENTION)
 FLOAT_MATMUL, FLOAT_ATTENTION = int(Opcode.FLOAT_MATMUL), int(Opcode.FLOAT_ATTENTION)
 SHARE_FROM_WEIGHTS = 1 << 16  # multiplications of an op, below which sharing costs more than it saves
+SHARE_FROM_PRODUCTS = 1 << 13  # the same of an ATTENTION, where each takes longer
 CHUNK_WEIGHTS = 1 << 14  # of a MATMUL, at least; about 1 µs
-TAKEN, DONE, STOP, CONTROL_WORDS = 0, 8, 16, 24  # words of the control array, in different cache lines
+DONE, STOP, QUEUES, QUEUE_WORDS = 0, 16, 32, 16  # places in the control array, far enough apart for caches that fetch lines in pairs
 NOTHING, OVER = 0, (1 << 31) - 1  # instead of a stage + 1 in TAKEN
 CHUNK_BITS = 32
 OPERAND_WORDS = RECORD_WORDS - 2
@@ -40,12 +42,17 @@ class Workspace(NamedTuple):
     sums: Any  # i64 (threads, TOGETHER · 8)
     group_sums: Any  # i32 (positions of a block, groups)
     sigmoid_table: Any  # i32 (4097)
-    control: Any  # i64 (CONTROL_WORDS): stage + 1 and the next chunk; chunks done; the wish to stop
+    control: Any  # i64 (control_words): chunks done; the wish to stop; the queues: stage + 1 and the next chunk
+    phase_lengths: Any  # i64 (ops): how many ops, from each one on, are a phase
     prefill: Any  # i64 (2): the positions [first, end) that are done in blocks
     copied: Any  # i64 (2): address and length of the memory that holds the buffers of a position
     copies: Any  # u8 (positions of a block, at least that length): such buffers, one set for each position of a block
     is_copied: Any  # i64 (ops, OPERAND_WORDS): 1 for the operands that are addresses in them, else 0
     operands: Any  # i64 (threads, OPERAND_WORDS): scratch
+
+
+def control_words(threads: int) -> int:
+    return QUEUES + QUEUE_WORDS * threads
 
 
 @njit
@@ -55,9 +62,9 @@ def is_worth_sharing(opcode, operands, position):
     if opcode == FLOAT_MATMUL:
         return operands[3] * operands[4] >= SHARE_FROM_WEIGHTS
     if opcode == ATTENTION:
-        return operands[6] * operands[8] * 2 * (position + 1) >= SHARE_FROM_WEIGHTS
+        return operands[6] * operands[8] * 2 * (position + 1) >= SHARE_FROM_PRODUCTS
     if opcode == FLOAT_ATTENTION:
-        return operands[4] * operands[6] * 2 * (position + 1) >= SHARE_FROM_WEIGHTS
+        return operands[4] * operands[6] * 2 * (position + 1) >= SHARE_FROM_PRODUCTS
     return False
 
 
@@ -79,19 +86,42 @@ def chunk_count(opcode, operands, positions):
 
 
 @njit
-def do_chunk(base, tape, stage, chunk, workspace, floats, thread):
-    """A chunk of the stage, or of its op in the block of positions that begins there."""
+def phase_at(tape, stage, end, workspace):
+    """The phase that begins with the stage: this stage, how many stages before `end` it has, its positions if it is a block, its chunks."""
+    positions, op = block_length(workspace, stage // len(tape)), stage % len(tape)
+    length = 1 if positions > 0 else min(workspace.phase_lengths[op], end - stage)
+    chunks = 0
+    for each in range(op, op + length):
+        chunks += chunk_count(tape[each, 0], tape[each, 2:], positions)
+    return stage, length, positions, chunks
+
+
+@njit(inline="always")  # handing over the workspace costs as much as a chunk
+def do_chunk(base, tape, phase, chunk, workspace, floats, thread):
+    """A chunk of the phase. Its stages' chunks follow one another."""
+    stage, length, positions, _ = phase
     position, op = stage // len(tape), stage % len(tape)
+    if length > 1:
+        chunks = chunk_count(tape[op, 0], tape[op, 2:], positions)
+        while chunk >= chunks:
+            chunk -= chunks
+            op += 1
+            chunks = chunk_count(tape[op, 0], tape[op, 2:], positions)
+    if floats is None and positions == 0 and tape[op, 0] == MATMUL:
+        size = tiles_a_chunk(tape[op, 7])
+        matmul_tiles(base, tape[op, 2:], chunk * size, (chunk + 1) * size, workspace.group_sums[0], workspace.sums[thread])
+    else:
+        do_other_chunk(base, tape, op, position, positions, chunk, workspace, floats, thread)
+
+
+@njit
+def do_other_chunk(base, tape, op, position, positions, chunk, workspace, floats, thread):
+    """A chunk of an op, or of an op in a block of positions, that is not a MATMUL of fixed point at one position."""
     opcode, operands = tape[op, 0], tape[op, 2:]
     if floats is None:
-        positions = block_length(workspace, position)
         if opcode == MATMUL:
             size = tiles_a_chunk(operands[5])
-            first, end = chunk * size, (chunk + 1) * size
-            if positions > 0:
-                do_tiles_of_block(base, tape, op, first, end, positions, workspace, thread)
-            else:
-                matmul_tiles(base, operands, first, end, workspace.group_sums[0], workspace.sums[thread])
+            do_tiles_of_block(base, tape, op, chunk * size, (chunk + 1) * size, positions, workspace, thread)
         elif positions > 0:
             do_chunk_of_block(base, tape, op, position, chunk, positions, workspace, thread)
         else:
@@ -106,49 +136,60 @@ def do_chunk(base, tape, stage, chunk, workspace, floats, thread):
 
 
 @njit
-def chunks_of_stage(tape, stage, workspace):
-    op = stage % len(tape)
-    return chunk_count(tape[op, 0], tape[op, 2:], block_length(workspace, stage // len(tape)))
+def queue_address(workspace, thread):
+    return workspace.control.ctypes.data + 8 * (QUEUES + QUEUE_WORDS * thread)
 
 
 @njit
-def take_chunks(base, tape, workspace, floats, thread):
-    """Does chunks of the published op until none is left."""
-    control = workspace.control.ctypes.data
-    while True:
-        taken = atomic_add(control + 8 * TAKEN, 1)
-        published, chunk = taken >> CHUNK_BITS, taken & ((1 << CHUNK_BITS) - 1)
-        if published in (NOTHING, OVER):
-            return
-        if chunk >= chunks_of_stage(tape, published - 1, workspace):
-            return
-        do_chunk(base, tape, published - 1, chunk, workspace, floats, thread)
-        atomic_add(control + 8 * DONE, 1)
+def take_chunks(base, tape, end, workspace, floats, thread, threads):
+    """Does chunks of the published phase until none is left."""
+    done = workspace.control.ctypes.data + 8 * DONE
+    phase = 0, 0, 0, 0
+    known = NOTHING
+    for distance in range(threads):
+        owner = (thread + distance) % threads
+        queue = queue_address(workspace, owner)
+        while True:
+            taken = atomic_add(queue, 1)
+            published, chunk = taken >> CHUNK_BITS, taken & ((1 << CHUNK_BITS) - 1)
+            if published in (NOTHING, OVER):
+                return
+            if published != known:
+                phase, known = phase_at(tape, published - 1, end, workspace), published
+            if chunk >= (owner + 1) * phase[3] // threads:
+                break
+            do_chunk(base, tape, phase, chunk, workspace, floats, thread)
+            atomic_add(done, 1)
 
 
 @njit
-def share(base, tape, stage, workspace, floats):
-    """The leader's part: publishes the stage, helps, and returns when all of it is done."""
-    control = workspace.control.ctypes.data
-    atomic_store(control + 8 * DONE, 0)
-    atomic_store(control + 8 * TAKEN, (stage + 1) << CHUNK_BITS)
-    take_chunks(base, tape, workspace, floats, 0)
-    chunks = chunks_of_stage(tape, stage, workspace)
+def do_phase(base, tape, stage, end, workspace, floats, threads):
+    """The leader's part: publishes the phase that begins with the stage, helps, and returns when all of it is done."""
+    phase = phase_at(tape, stage, end, workspace)
+    if threads == 1:
+        for chunk in range(phase[3]):
+            do_chunk(base, tape, phase, chunk, workspace, floats, 0)
+        return
+    done = workspace.control.ctypes.data + 8 * DONE
+    atomic_store(done, 0)
+    for thread in range(threads):
+        atomic_store(queue_address(workspace, thread), (stage + 1) << CHUNK_BITS | thread * phase[3] // threads)
+    take_chunks(base, tape, end, workspace, floats, 0, threads)
     times = 0
-    while atomic_load(control + 8 * DONE) < chunks:
+    while atomic_load(done) < phase[3]:
         times += 1
         wait_a_moment(times)
 
 
 @njit
-def help_leader(base, tape, workspace, floats, thread):
+def help_leader(base, tape, end, workspace, floats, thread, threads):
     """A helper's part: takes chunks of whatever is published until the run is over."""
-    control = workspace.control.ctypes.data
+    queue = queue_address(workspace, thread)
     last, times = 0, 0
     while last != OVER:
-        published = atomic_load(control + 8 * TAKEN) >> CHUNK_BITS
+        published = atomic_load(queue) >> CHUNK_BITS
         if published != last:
-            take_chunks(base, tape, workspace, floats, thread)
+            take_chunks(base, tape, end, workspace, floats, thread, threads)
             last, times = published, 0
         else:
             times += 1
@@ -156,5 +197,6 @@ def help_leader(base, tape, workspace, floats, thread):
 
 
 @njit
-def end_sharing(workspace):
-    atomic_store(workspace.control.ctypes.data + 8 * TAKEN, OVER << CHUNK_BITS)
+def end_sharing(workspace, threads):
+    for thread in range(threads):
+        atomic_store(queue_address(workspace, thread), OVER << CHUNK_BITS)

@@ -13,10 +13,10 @@ from opml_min.model.kernels.addressing import int32s, int64s
 from opml_min.model.kernels.attention import attention_output
 from opml_min.model.kernels.floats.sample import float_sample
 from opml_min.model.kernels.light import ATTENTION, MATMUL, SAMPLE, light_float_op, light_op
-from opml_min.model.kernels.matmul import sum_groups
+from opml_min.model.kernels.matmul import needs_group_sums, sum_groups
 from opml_min.model.kernels.prefill import begin_block, begin_op_of_block, block_length, end_block
 from opml_min.model.kernels.sample import sample
-from opml_min.model.kernels.sharing import STOP, chunks_of_stage, do_chunk, end_sharing, help_leader, is_worth_sharing, share
+from opml_min.model.kernels.sharing import STOP, do_phase, end_sharing, help_leader, is_worth_sharing, phase_at
 from opml_min.model.layout import BYTES, FLOAT_OPCODES, OUTPUT, REQUEST, TEXT, WHEN_DRAWN
 
 HEAVY = (MATMUL, ATTENTION, MATMUL + FLOAT_OPCODES, ATTENTION + FLOAT_OPCODES)
@@ -37,19 +37,22 @@ def write_token(base, token, index, done, stop_tokens):
 
 
 @njit
-def heavy_op(base, tape, stage, position, workspace, floats, threads):
-    """A MATMUL or an ATTENTION, shared if that pays."""
-    op = stage % len(tape)
-    opcode, operands = tape[op, 0], tape[op, 2:]
+def heavy_phase(base, tape, stage, end, position, workspace, floats, threads):
+    """MATMULs of one activation, or an ATTENTION, shared if that pays; the number of stages."""
+    first = stage % len(tape)
+    opcode, length = tape[first, 0], phase_at(tape, stage, end, workspace)[1]
+    pays = False
+    for op in range(first, first + length):
+        pays |= is_worth_sharing(opcode, tape[op, 2:], position)
     if floats is None and opcode == MATMUL:
-        sum_groups(base, operands, workspace.group_sums[0])
-    if threads > 1 and is_worth_sharing(opcode, operands, position):
-        share(base, tape, stage, workspace, floats)
-    else:
-        for chunk in range(chunks_of_stage(tape, stage, workspace)):
-            do_chunk(base, tape, stage, chunk, workspace, floats, 0)
+        for op in range(first, first + length):
+            if needs_group_sums(tape[op, 2:]):
+                sum_groups(base, tape[op, 2:], workspace.group_sums[0])
+                break
+    do_phase(base, tape, stage, end, workspace, floats, threads if pays else 1)
     if floats is None and opcode == ATTENTION:
-        attention_output(base, operands, workspace.z[0], workspace.fractions[0])
+        attention_output(base, tape[first, 2:], workspace.z[0], workspace.fractions[0])
+    return length
 
 
 @njit
@@ -63,11 +66,7 @@ def run_block(base, tape, position, positions, workspace, threads):
             return
         stage = position * len(tape) + op
         begin_op_of_block(base, tape, op, positions, workspace)
-        if threads > 1:
-            share(base, tape, stage, workspace, None)
-        else:
-            for chunk in range(chunks_of_stage(tape, stage, workspace)):
-                do_chunk(base, tape, stage, chunk, workspace, None, 0)
+        do_phase(base, tape, stage, stage + 1, workspace, None, threads)
     end_block(base, positions, workspace)
 
 
@@ -78,7 +77,7 @@ def run_stages(base, kind, tape, stop_tokens, first, end, always_drawn, workspac
     tape: i64 (ops, 16), all of one arithmetic · stop_tokens: i64 (count) · always_drawn: run the ops of condition 1 at every position
     floats: see `sharing`"""
     if thread > 0:
-        help_leader(base, tape, workspace, floats, thread)
+        help_leader(base, tape, end, workspace, floats, thread, threads)
         return
     request = int32s(base, REQUEST + 32, 6)
     prompt_length = np.int64(request[0]) if kind == TEXT else np.int64(1)
@@ -102,7 +101,7 @@ def run_stages(base, kind, tape, stop_tokens, first, end, always_drawn, workspac
             continue
         opcode, operands = tape[op, 0], tape[op, 2:]
         if opcode in HEAVY:
-            heavy_op(base, tape, stage, position, workspace, floats, threads)
+            stage += heavy_phase(base, tape, stage, end, position, workspace, floats, threads) - 1
         elif opcode in DRAWING:
             if position >= prompt_length - 1:
                 if floats is None:
@@ -115,4 +114,4 @@ def run_stages(base, kind, tape, stop_tokens, first, end, always_drawn, workspac
                 light_op(base, opcode, operands, position, prompt_length, workspace.z[0], workspace.sigmoid_table)
             else:
                 light_float_op(base, opcode, operands, position, prompt_length)
-    end_sharing(workspace)
+    end_sharing(workspace, threads)

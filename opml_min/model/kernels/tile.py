@@ -1,8 +1,8 @@
 """The inner products of a tile: 8 rows of weights times one activation, or times several, as vector code.
 
 A pair of columns of 8 rows lies in 16 bytes, so the 8 lanes of a vector are the 8 rows: widen, multiply with the pair of the
-activation in every lane, add the two products (x86 does that in one instruction, `vpmaddwd`). The i32 sums of a group of 32 columns are
-multiplied by the groups' scales and added to i64 sums.
+activation in every lane, add the two products (x86 does that in one instruction, `vpmaddwd`, and newer processors add to the total in the
+same one, `vpdpwssd`). The i32 sums of a group of 32 columns are multiplied by the groups' scales and added to i64 sums.
 
 A half times 2^24 is an integer below 2^31. Where the processor converts halfs to floats it is read so: both the conversion and the product
 with the power of two are exact. Elsewhere it is decoded by integers.
@@ -27,6 +27,7 @@ BLOCK_BYTES = (272, 144, 160)  # of 8 rows × 32 columns, by format
 
 HALF, FLOAT = ir.HalfType(), ir.FloatType()
 HARDWARE_READS_HALFS = processor.has("f16c")
+HARDWARE_ADDS_TO_TOTALS = processor.has("avx512vnni") and processor.has("avx512vl")
 I8, I16, I32, I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 
@@ -50,10 +51,10 @@ class _Tile:
         return self.builder.load(self.builder.inttoptr(place, _lanes(element, count).as_pointer()), align=align)
 
     def pair(self, q: ir.Value, column: int) -> ir.Value:
-        """(q[column], q[column + 1]) in all 8 lanes: i32[16]."""
+        """(q[column], q[column + 1]) in all 8 lanes: i16[16]."""
         b = self.builder
         place = b.inttoptr(b.add(q, ir.Constant(I64, 2 * column)), I32.as_pointer())
-        return b.sext(b.bitcast(self.everywhere(b.load(place, align=4)), _lanes(I16, 16)), _lanes(I32, 16))
+        return b.bitcast(self.everywhere(b.load(place, align=4)), _lanes(I16, 16))
 
     def everywhere(self, value: ir.Value) -> ir.Value:
         """An i32 in all 8 lanes."""
@@ -61,9 +62,13 @@ class _Tile:
         return self.builder.shuffle_vector(self.builder.insert_element(nothing, value, ir.Constant(I32, 0)), nothing, _splat(I32, 0))
 
     def multiply_add(self, weights: ir.Value, pair: ir.Value, total: ir.Value) -> ir.Value:
-        """total + the products of neighbours, added in pairs. weights: i16[16]; pair: i32[16]; total: i32[8]."""
+        """total + the products of neighbours, added in pairs. weights: i16[16]; pair: i16[16]; total: i32[8]."""
         b = self.builder
-        products = b.mul(b.sext(weights, _lanes(I32, 16)), pair)
+        if HARDWARE_ADDS_TO_TOTALS:  # by name: LLVM would find it, but make one total of several, and each addition wait for the last one
+            kind = ir.FunctionType(_lanes(I32), [_lanes(I32)] * 3)
+            add_products = cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.vpdpwssd.256")
+            return b.call(add_products, [total, b.bitcast(weights, _lanes(I32)), b.bitcast(pair, _lanes(I32))])
+        products = b.mul(b.sext(weights, _lanes(I32, 16)), b.sext(pair, _lanes(I32, 16)))
         even = b.shuffle_vector(products, products, ir.Constant(_lanes(I32), list(range(0, 16, 2))))
         odd = b.shuffle_vector(products, products, ir.Constant(_lanes(I32), list(range(1, 16, 2))))
         return b.add(b.add(even, odd), total)
