@@ -1,4 +1,4 @@
-"""Large models: mapped from their file and shared, what is known of a file is forgotten when it changes, and random weights of any shape."""
+"""Large models: mapped from their file and shared; what is known of a file is forgotten when it changes; random weights of any shape."""
 
 import os
 import subprocess
