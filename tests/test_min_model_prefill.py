@@ -82,7 +82,8 @@ def test_blocks_leave_what_single_positions_leave(form, tmp_path):
 MATMULS = """if True:
     import sys, hashlib
     import numpy as np
-    from opml_min.model.kernels.matmul import matmul_tiles, matmul_tiles_of_block, sum_groups
+    from opml_min.model.kernels.matmul import matmul_tiles, sum_groups
+    from opml_min.model.kernels.panel import matmul_panel, panel_scratch_bytes
     rng = np.random.default_rng(4)
     digest = hashlib.sha256()
     for form, block_bytes in ((0, 272), (1, 144), (2, 160)):
@@ -96,18 +97,62 @@ MATMULS = """if True:
             sum_groups(0, operands, sums[i])
             matmul_tiles(0, operands, 0, 3, sums[i], scratch)
         operands = np.array([out[1].ctypes.data, x.ctypes.data, weights.ctypes.data, form, 20, 64, 14])
-        matmul_tiles_of_block(0, operands, 0, 3, 7, 160, sums, scratch)
+        room = np.zeros(panel_scratch_bytes(2), np.uint8)
+        matmul_panel(0, operands, 0, 7, 160, sums, room.ctypes.data)
         digest.update(out[0].tobytes())
         assert out[0].any() and (out[0, :7] == out[1, :7]).all()
     print(digest.hexdigest())
 """
 
 
-def test_the_same_products_without_the_vector_instructions_of_this_processor():
+ATTENTION = """if True:
+    import hashlib
+    import numpy as np
+    from opml_min.model.kernels.attention import attention_head, attention_output
+    from opml_min.model.kernels.block_attention import attend, attention_scratch_bytes
+    from opml_min.model.layout import Op, Opcode
+    rng = np.random.default_rng(5)
+    digest = hashlib.sha256()
+    for case, (head_size, heads, kv_heads, context, first, count) in enumerate(
+        [(64, 6, 2, 61, 40, 16), (64, 2, 2, 33, 0, 16), (6, 4, 2, 9, 3, 5), (80, 2, 1, 40, 15, 3), (512, 1, 1, 20, 3, 16)] * 3
+    ):
+        keys, values = rng.integers(-32767, 32768, (2, kv_heads, context, head_size)).astype(np.int16)
+        key_exps, value_exps = rng.integers(-3, 29, (2, kv_heads, context)).astype(np.int8)
+        if case % 3 == 1:  # products as large as they can be, and exponents that CACHE never writes
+            keys[:], key_exps[:, ::2], value_exps[0] = rng.choice([-32767, 32767], keys.shape), 127, 127
+            key_exps[:, 1] = -60
+        if case % 3 == 2:  # everything of one size, so that many weights count
+            key_exps[:], value_exps[:] = 16, 12
+        q = rng.integers(-(2**31), 2**31, (count, heads * head_size)) >> rng.integers(0, 31, (count, 1))
+        q[-1], q[0] = 0, rng.choice([-(2**31), 2**31 - 1], heads * head_size)
+        step = 32 + 2 * heads * head_size
+        q, out = q.astype(np.int32), np.zeros((2, count, max(step, 4 * heads * head_size)), np.uint8)
+        names = dict(keys=keys, key_exps=key_exps, values=values, value_exps=value_exps)
+        operands = {name: array.ctypes.data for name, array in names.items()} | dict(out=0, q=0, heads=heads, kv_heads=kv_heads)
+        operands |= dict(head_size=head_size, context=context, scale_q30=round(2**30 * 1.4426950408889634 / head_size**0.5))
+        op = Op(Opcode.ATTENTION, 0, operands)
+        words = np.array(op.words()[2:])
+        o, fractions, weights = np.zeros(heads * head_size, np.int64), np.zeros(heads, np.int64), np.zeros(context, np.int64)
+        for i in range(count):
+            words[:2] = out[0, i].ctypes.data, q[i].ctypes.data
+            for head in range(heads):
+                attention_head(0, words, first + i, head, o, fractions, weights, np.zeros(head_size, np.int16))
+            attention_output(0, words, o, fractions)
+        words[:2] = out[1].ctypes.data, q.ctypes.data
+        scratch = np.zeros(attention_scratch_bytes(heads, head_size, context), np.uint8)
+        attend(0, words, out.shape[2], first, count, scratch.ctypes.data)
+        digest.update(out[0].tobytes())
+        assert out[0].any() and (out[0] == out[1]).all(), case
+    print(digest.hexdigest())
+"""
+
+
+@pytest.mark.parametrize("script", [MATMULS, ATTENTION], ids=["MATMUL", "ATTENTION"])
+def test_the_same_without_the_vector_instructions_of_this_processor(script):
     generic = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     found = set()
     for environment in ({}, generic):
-        done = subprocess.run([sys.executable, "-c", MATMULS], env=os.environ | environment, capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", script], env=os.environ | environment, capture_output=True, text=True, check=True)
         found.add(done.stdout)
     assert len(found) == 1
 

@@ -4,23 +4,20 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opml_min.machine import Memory
 from opml_min.model.errors import CheckFailed
 from opml_min.model.kernels.fixed_point import sigmoid_table
-from opml_min.model.kernels.prefill import BLOCK_POSITIONS
-from opml_min.model.kernels.sharing import OPERAND_WORDS, STOP, Workspace, control_words, is_worth_sharing
+from opml_min.model.kernels.sharing import STOP, Workspace, control_words, is_worth_sharing
 from opml_min.model.kernels.stages import run_stages
-from opml_min.model.kernels.tile import GROUP, LANES, TOGETHER
+from opml_min.model.kernels.tile import GROUP, LANES
 from opml_min.model.layout import FLOAT, REQUEST, TEXT, Header, Op, Opcode, Tape
 from opml_min.model.phases import phase_lengths
-from opml_min.model.prefill import Copied, copied_buffers
+from opml_min.model.prefill import Copied, block_scratch, copied_buffers
 
 POLL_SECONDS = 0.01  # how often a long run is looked at
 STAGES_WITHOUT_WATCH = 1000
 THREADS_PAY_FROM_STAGES = 8  # a thread takes 0.3 ms to start
-CACHE_LINE_BYTES = 64
 
 
 class Engine:
@@ -45,7 +42,7 @@ class Engine:
         if first >= end:
             return
         self._workspace.control[:] = 0
-        self._workspace.prefill[:] = (0, 0) if always_drawn else self._prefill(first, end)
+        self._workspace.block.prefill[:] = (0, 0) if always_drawn else self._prefill(first, end)
         if (self._threads == 1 and end - first < STAGES_WITHOUT_WATCH) or end - first < THREADS_PAY_FROM_STAGES:
             self._enter(first, end, always_drawn, 0, 1)
             return
@@ -89,29 +86,15 @@ def _workspace(ops: list[Op], context: int, threads: int, copied: Copied | None)
         return max(sizes)
 
     attends = any(op.opcode == Opcode.ATTENTION for op in ops)
-    copied = Copied(0, 0, np.zeros((len(ops), OPERAND_WORDS), np.int64)) if copied is None else copied
-    positions = BLOCK_POSITIONS if copied.length else 1
     return Workspace(
         z=np.zeros((threads, max(largest("length"), largest("heads", "head_size"))), np.int64),
         fractions=np.zeros((threads, largest("heads")), np.int64),
         scores=np.zeros((threads, context if attends else 1), np.int64),
         queries=np.zeros((threads, largest("head_size")), np.int16),
-        group_sums=np.zeros((positions, largest("columns") // GROUP + 1), np.int32),
-        sums=np.zeros((threads, TOGETHER * LANES), np.int64),
+        group_sums=np.zeros(largest("columns") // GROUP + 1, np.int32),
+        sums=np.zeros((threads, LANES), np.int64),
         sigmoid_table=sigmoid_table(),
         control=np.zeros(control_words(threads), np.int64),
         phase_lengths=phase_lengths(ops),
-        prefill=np.zeros(2, np.int64),
-        copied=np.array([copied.address, copied.length], np.int64),
-        copies=_copies(positions, copied.length),
-        is_copied=copied.is_copied,
-        operands=np.zeros((threads, OPERAND_WORDS), np.int64),
+        block=block_scratch(ops, threads, copied),
     )
-
-
-def _copies(positions: int, length: int) -> NDArray[np.uint8]:
-    """Room for `length` bytes a position, an odd number of cache lines, so that positions do not compete for the same sets."""
-    step = -(-length // CACHE_LINE_BYTES) * CACHE_LINE_BYTES | CACHE_LINE_BYTES
-    room = np.zeros(positions * step + CACHE_LINE_BYTES, np.uint8)
-    start = -room.ctypes.data % CACHE_LINE_BYTES
-    return room[start : start + positions * step].reshape(positions, step)

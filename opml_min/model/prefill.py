@@ -12,9 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opml_min.model.check import Buffer, buffers, writes
-from opml_min.model.kernels.sharing import OPERAND_WORDS
-from opml_min.model.layout import FIXED, OPERANDS, WHEN_DRAWN, Op, Opcode
+from opml_min.model.kernels.block_attention import attention_scratch_bytes
+from opml_min.model.kernels.packed import MAX_HEAD_SIZE
+from opml_min.model.kernels.panel import panel_scratch_bytes
+from opml_min.model.kernels.prefill import BLOCK_POSITIONS, Block
+from opml_min.model.kernels.tile import GROUP
+from opml_min.model.layout import FIXED, OPERANDS, RECORD_WORDS, WHEN_DRAWN, Op, Opcode
 
+OPERAND_WORDS = RECORD_WORDS - 2
+CACHE_LINE_BYTES = 64
 MAX_COPY_BYTES = 1 << 23  # of one position
 MOVED = {"out", "x", "y", "vector", "k", "v", "q", "gate", "up"}  # operands that may be addresses of buffers
 CACHE_OPERANDS = ("keys", "key_exps", "values", "value_exps", "kv_heads", "head_size", "context")
@@ -32,6 +38,8 @@ def copied_buffers(ops: list[Op]) -> Copied | None:
     """None if the positions must come one after the other."""
     always = [op for op in ops if op.condition != WHEN_DRAWN]
     if any(op.opcode.arithmetic != FIXED or op.opcode in (Opcode.SAMPLE, Opcode.INPUT) for op in always):
+        return None
+    if any(op.operands.get("head_size", 0) > MAX_HEAD_SIZE for op in always):
         return None
     caches = [buffer for op in always if op.opcode == Opcode.CACHE for buffer in buffers(op)[0]]
     flows = [_flow(op) for op in always]
@@ -93,3 +101,36 @@ def _is_written_before_read(flows: list[tuple[list[Buffer], list[Buffer]]], firs
         for address, length in written:
             now[address - first : address - first + length] = True
     return True
+
+
+def block_scratch(ops: list[Op], threads: int, copied: Copied | None) -> Block:
+    """As good as nothing if no positions are done in blocks."""
+    positions, groups, scratch_bytes = 1, 1, 1
+    if copied is None:
+        copied = Copied(0, 0, np.zeros((len(ops), OPERAND_WORDS), np.int64))
+    else:
+        positions = BLOCK_POSITIONS
+        for op in ops:
+            o = op.operands
+            if op.opcode == Opcode.MATMUL:
+                groups = max(groups, o["columns"] // GROUP)
+            elif op.opcode == Opcode.ATTENTION:
+                scratch_bytes = max(scratch_bytes, attention_scratch_bytes(o["heads"], o["head_size"], o["context"]))
+        scratch_bytes = max(scratch_bytes, panel_scratch_bytes(groups))
+    return Block(
+        prefill=np.zeros(2, np.int64),
+        copied=np.array([copied.address, copied.length], np.int64),
+        copies=_rows_of_lines(positions, copied.length),
+        is_copied=copied.is_copied,
+        operands=np.zeros((threads, OPERAND_WORDS), np.int64),
+        group_sums=np.zeros((positions, groups), np.int32),
+        scratch=_rows_of_lines(threads, scratch_bytes),
+    )
+
+
+def _rows_of_lines(rows: int, length: int) -> NDArray[np.uint8]:
+    """Zeros, `length` or more a row: an odd number of whole cache lines, so that rows do not compete for the same sets."""
+    step = -(-length // CACHE_LINE_BYTES) * CACHE_LINE_BYTES | CACHE_LINE_BYTES
+    room = np.zeros(rows * step + CACHE_LINE_BYTES, np.uint8)
+    start = -room.ctypes.data % CACHE_LINE_BYTES
+    return room[start : start + rows * step].reshape(rows, step)

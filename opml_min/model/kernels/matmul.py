@@ -14,11 +14,7 @@ from opml_min.model.kernels.tile import (
     LANES,
     Q4_0,
     Q8_0,
-    TOGETHER,
     round_whole_tile,
-    tile_sums_of_block_q4_0,
-    tile_sums_of_block_q4_1,
-    tile_sums_of_block_q8_0,
     tile_sums_q4_0,
     tile_sums_q4_1,
     tile_sums_q8_0,
@@ -69,36 +65,9 @@ def matmul_tiles(base, operands, first, end, group_sums, sums):
     for tile in range(first, min(end, (rows + LANES - 1) // LANES)):
         block = base + matrix_address + tile * tile_bytes
         if form == Q8_0:
-            tile_sums_q8_0(block, q, 0, group_sums.ctypes.data, 0, groups, sums.ctypes.data)
+            tile_sums_q8_0(block, q, group_sums.ctypes.data, groups, sums.ctypes.data)
         elif form == Q4_0:
-            tile_sums_q4_0(block, q, 0, group_sums.ctypes.data, 0, groups, sums.ctypes.data)
+            tile_sums_q4_0(block, q, group_sums.ctypes.data, groups, sums.ctypes.data)
         else:
-            tile_sums_q4_1(block, q, 0, group_sums.ctypes.data, 0, groups, sums.ctypes.data)
+            tile_sums_q4_1(block, q, group_sums.ctypes.data, groups, sums.ctypes.data)
         finish_tile(base, out_address, rows, tile, sums, shift)
-
-
-@njit
-def matmul_tiles_of_block(base, operands, first, end, positions, step, group_sums, sums):
-    """The tiles [first, end), as far as there are any, for activations and outputs that lie `step` bytes apart.
-
-    There is memory for a multiple of TOGETHER positions; what is computed beyond `positions` means nothing.
-    group_sums: i32 (positions, columns/32 or more), from sum_groups · sums: i64 (TOGETHER·8) or longer, scratch"""
-    out_address, x_address, matrix_address, form, rows, columns, out_frac = operands[:7]
-    groups = columns // GROUP
-    tile_bytes = groups * BLOCK_BYTES[form]
-    sums_step = group_sums.strides[0]
-    for together in range(0, positions, TOGETHER):  # outermost, so that these activations stay in the nearest cache
-        q = base + x_address + together * step + 32
-        sums_of_groups = group_sums.ctypes.data + together * sums_step
-        for tile in range(first, min(end, (rows + LANES - 1) // LANES)):
-            block = base + matrix_address + tile * tile_bytes
-            if form == Q8_0:
-                tile_sums_of_block_q8_0(block, q, step, sums_of_groups, sums_step, groups, sums.ctypes.data)
-            elif form == Q4_0:
-                tile_sums_of_block_q4_0(block, q, step, sums_of_groups, sums_step, groups, sums.ctypes.data)
-            else:
-                tile_sums_of_block_q4_1(block, q, step, sums_of_groups, sums_step, groups, sums.ctypes.data)
-            for i in range(min(TOGETHER, positions - together)):
-                moved = (together + i) * step
-                shift = np.int64(int32s(base, x_address + moved, 1)[0]) + 24 - out_frac
-                finish_tile(base, out_address + moved, rows, tile, sums[LANES * i : LANES * (i + 1)], shift)

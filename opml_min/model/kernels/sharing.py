@@ -10,6 +10,7 @@ sleep holds nobody up, unless it sleeps in the middle of a chunk. What a chunk w
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import njit
 
 from opml_min.model.kernels.atomic import atomic_add, atomic_load, atomic_store, wait_a_moment
@@ -17,9 +18,9 @@ from opml_min.model.kernels.attention import attention_head
 from opml_min.model.kernels.floats.attention import float_attention_head
 from opml_min.model.kernels.floats.matmul import float_matmul_tiles
 from opml_min.model.kernels.matmul import matmul_tiles
-from opml_min.model.kernels.prefill import block_length, chunks_of_block, do_chunk_of_block, do_tiles_of_block
+from opml_min.model.kernels.prefill import block_length, chunks_of_block, do_chunk_of_block
 from opml_min.model.kernels.tile import LANES
-from opml_min.model.layout import RECORD_WORDS, Opcode
+from opml_min.model.layout import Opcode
 
 MATMUL, ATTENTION = int(Opcode.MATMUL), int(Opcode.ATTENTION)
 FLOAT_MATMUL, FLOAT_ATTENTION = int(Opcode.FLOAT_MATMUL), int(Opcode.FLOAT_ATTENTION)
@@ -29,7 +30,6 @@ CHUNK_WEIGHTS = 1 << 14  # of a MATMUL, at least; about 1 µs
 DONE, STOP, QUEUES, QUEUE_WORDS = 0, 16, 32, 16  # places in the control array, far enough apart for caches that fetch lines in pairs
 NOTHING, OVER = 0, (1 << 31) - 1  # instead of a stage + 1 in TAKEN
 CHUNK_BITS = 32
-OPERAND_WORDS = RECORD_WORDS - 2
 
 
 class Workspace(NamedTuple):
@@ -39,16 +39,12 @@ class Workspace(NamedTuple):
     fractions: Any  # i64 (threads, heads)
     scores: Any  # i64 (threads, context)
     queries: Any  # i16 (threads, head_size)
-    sums: Any  # i64 (threads, TOGETHER · 8)
-    group_sums: Any  # i32 (positions of a block, groups)
+    sums: Any  # i64 (threads, 8)
+    group_sums: Any  # i32 (groups)
     sigmoid_table: Any  # i32 (4097)
     control: Any  # i64 (control_words): chunks done; the wish to stop; the queues: stage + 1 and the next chunk
     phase_lengths: Any  # i64 (ops): how many ops, from each one on, are a phase
-    prefill: Any  # i64 (2): the positions [first, end) that are done in blocks
-    copied: Any  # i64 (2): address and length of the memory that holds the buffers of a position
-    copies: Any  # u8 (positions of a block, at least that length): such buffers, one set for each position of a block
-    is_copied: Any  # i64 (ops, OPERAND_WORDS): 1 for the operands that are addresses in them, else 0
-    operands: Any  # i64 (threads, OPERAND_WORDS): scratch
+    block: Any  # a prefill.Block
 
 
 def control_words(threads: int) -> int:
@@ -75,20 +71,20 @@ def tiles_a_chunk(columns):
 
 @njit
 def chunk_count(opcode, operands, positions):
-    """Of a MATMUL some tiles; of an ATTENTION a head. positions: of a block, of which other ops cut out some; 0 for a single one."""
+    """Of a MATMUL some tiles; of an ATTENTION a head. positions: of a block; 0 for a single one."""
+    if positions > 0:
+        return chunks_of_block(opcode, operands, positions)
     if opcode in (MATMUL, FLOAT_MATMUL):
         rows, columns = (operands[4], operands[5]) if opcode == MATMUL else (operands[3], operands[4])
         tiles = (rows + LANES - 1) // LANES
         return (tiles + tiles_a_chunk(columns) - 1) // tiles_a_chunk(columns)
-    if positions > 0:
-        return chunks_of_block(opcode, positions)
     return operands[6] if opcode == ATTENTION else operands[4]
 
 
 @njit
 def phase_at(tape, stage, end, workspace):
     """The phase that begins with the stage: this stage, how many stages before `end` it has, its positions if it is a block, its chunks."""
-    positions, op = block_length(workspace, stage // len(tape)), stage % len(tape)
+    positions, op = block_length(workspace.block, stage // len(tape)), stage % len(tape)
     length = 1 if positions > 0 else min(workspace.phase_lengths[op], end - stage)
     chunks = 0
     for each in range(op, op + length):
@@ -109,7 +105,7 @@ def do_chunk(base, tape, phase, chunk, workspace, floats, thread):
             chunks = chunk_count(tape[op, 0], tape[op, 2:], positions)
     if floats is None and positions == 0 and tape[op, 0] == MATMUL:
         size = tiles_a_chunk(tape[op, 7])
-        matmul_tiles(base, tape[op, 2:], chunk * size, (chunk + 1) * size, workspace.group_sums[0], workspace.sums[thread])
+        matmul_tiles(base, tape[op, 2:], chunk * size, (chunk + 1) * size, workspace.group_sums, workspace.sums[thread])
     else:
         do_other_chunk(base, tape, op, position, positions, chunk, workspace, floats, thread)
 
@@ -119,10 +115,7 @@ def do_other_chunk(base, tape, op, position, positions, chunk, workspace, floats
     """A chunk of an op, or of an op in a block of positions, that is not a MATMUL of fixed point at one position."""
     opcode, operands = tape[op, 0], tape[op, 2:]
     if floats is None:
-        if opcode == MATMUL:
-            size = tiles_a_chunk(operands[5])
-            do_tiles_of_block(base, tape, op, chunk * size, (chunk + 1) * size, positions, workspace, thread)
-        elif positions > 0:
+        if positions > 0:
             do_chunk_of_block(base, tape, op, position, chunk, positions, workspace, thread)
         else:
             scores, query = workspace.scores[thread], workspace.queries[thread]
@@ -168,13 +161,13 @@ def do_phase(base, tape, stage, end, workspace, floats, threads):
     phase = phase_at(tape, stage, end, workspace)
     if threads == 1:
         for chunk in range(phase[3]):
-            do_chunk(base, tape, phase, chunk, workspace, floats, 0)
+            do_chunk(base, tape, phase, chunk, workspace, floats, np.int64(0))
         return
     done = workspace.control.ctypes.data + 8 * DONE
     atomic_store(done, 0)
     for thread in range(threads):
         atomic_store(queue_address(workspace, thread), (stage + 1) << CHUNK_BITS | thread * phase[3] // threads)
-    take_chunks(base, tape, end, workspace, floats, 0, threads)
+    take_chunks(base, tape, end, workspace, floats, np.int64(0), threads)  # a literal 0 would be compiled for separately
     times = 0
     while atomic_load(done) < phase[3]:
         times += 1

@@ -47,7 +47,7 @@ def heavy_phase(base, tape, stage, end, position, workspace, floats, threads):
     if floats is None and opcode == MATMUL:
         for op in range(first, first + length):
             if needs_group_sums(tape[op, 2:]):
-                sum_groups(base, tape[op, 2:], workspace.group_sums[0])
+                sum_groups(base, tape[op, 2:], workspace.group_sums)
                 break
     do_phase(base, tape, stage, end, workspace, floats, threads if pays else 1)
     if floats is None and opcode == ATTENTION:
@@ -58,16 +58,16 @@ def heavy_phase(base, tape, stage, end, position, workspace, floats, threads):
 @njit
 def run_block(base, tape, position, positions, workspace, threads):
     """The positions [position, position + positions), which draw no token, op by op."""
-    begin_block(base, positions, workspace)
+    begin_block(base, positions, workspace.block)
     for op in range(len(tape)):
         if tape[op, 1] == WHEN_DRAWN:
             continue
         if workspace.control[STOP] != 0:
             return
         stage = position * len(tape) + op
-        begin_op_of_block(base, tape, op, positions, workspace)
+        begin_op_of_block(base, tape, op, positions, workspace.block)
         do_phase(base, tape, stage, stage + 1, workspace, None, threads)
-    end_block(base, positions, workspace)
+    end_block(base, positions, workspace.block)
 
 
 @compiled
@@ -92,7 +92,7 @@ def run_stages(base, kind, tape, stop_tokens, first, end, always_drawn, workspac
         if output[1] != 0 or (op == 0 and workspace.control[STOP] != 0):
             break
         if floats is None and op == 0:
-            positions = block_length(workspace, position)
+            positions = block_length(workspace.block, position)
             if positions > 0:
                 run_block(base, tape, position, positions, workspace, threads)
                 stage += positions * len(tape) - 1

@@ -1,4 +1,4 @@
-"""The inner products of a tile: 8 rows of weights times one activation, or times several, as vector code.
+"""The inner products of a tile: 8 rows of weights times one activation, as vector code.
 
 A pair of columns of 8 rows lies in 16 bytes, so the 8 lanes of a vector are the 8 rows: widen, multiply with the pair of the
 activation in every lane, add the two products (x86 does that in one instruction, `vpmaddwd`, and newer processors add to the total in the
@@ -21,7 +21,6 @@ from opml_min.machine import processor
 
 LANES = 8
 GROUP = 32  # columns
-TOGETHER = 8  # activations that share one reading of a tile
 Q8_0, Q4_0, Q4_1 = 0, 1, 2
 BLOCK_BYTES = (272, 144, 160)  # of 8 rows × 32 columns, by format
 
@@ -39,7 +38,7 @@ def _splat(element: ir.Type, value: float, count: int = LANES) -> ir.Constant:
     return ir.Constant(_lanes(element, count), [value] * count)
 
 
-class _Tile:
+class Tile:
     """Emits the code for one format."""
 
     def __init__(self, builder: ir.IRBuilder) -> None:
@@ -91,68 +90,51 @@ class _Tile:
     def widening_product(self, a: ir.Value, b: ir.Value) -> ir.Value:
         return self.builder.mul(self.builder.sext(a, _lanes(I64)), self.builder.sext(b, _lanes(I64)))
 
-    def group(self, form: int, block: ir.Value, activations: list[ir.Value], group_sums: list[ir.Value]) -> list[ir.Value]:
-        """What one block adds to the sums of each activation: i64[8]. group_sums: Σ q of the group, of each activation."""
+    def group(self, form: int, block: ir.Value, q: ir.Value, group_sum: ir.Value) -> ir.Value:
+        """What one block adds to the sums: i64[8]. group_sum: Σ q of the group."""
         b = self.builder
-        every = range(len(activations))
-        totals = [[_splat(I32, 0), _splat(I32, 0)] for _ in every]  # two, so that one addition need not wait for the other
+        totals = [_splat(I32, 0), _splat(I32, 0)]  # two, so that one addition need not wait for the other
         if form == Q8_0:
             for column in range(0, GROUP, 2):
                 weights = b.sext(self.load(block, 8 * column, I8, 16, 16), _lanes(I16, 16))
-                for i in every:
-                    which = column // 2 % 2 if len(activations) == 1 else 0
-                    totals[i][which] = self.multiply_add(weights, self.pair(activations[i], column), totals[i][which])
-            scales = self.halfs(block, 256)
-            return [self.widening_product(b.add(*totals[i]), scales) for i in every]
+                which = column // 2 % 2
+                totals[which] = self.multiply_add(weights, self.pair(q, column), totals[which])
+            return self.widening_product(b.add(*totals), self.halfs(block, 256))
         for column in range(0, GROUP // 2, 2):
             both = b.zext(self.load(block, 8 * column, I8, 16, 16), _lanes(I16, 16))
             low, high = b.and_(both, _splat(I16, 15, 16)), b.lshr(both, _splat(I16, 4, 16))
-            for i in every:
-                totals[i][0] = self.multiply_add(low, self.pair(activations[i], column), totals[i][0])
-                totals[i][1] = self.multiply_add(high, self.pair(activations[i], column + GROUP // 2), totals[i][1])
-        scales, sums = self.halfs(block, 128), [self.everywhere(group_sum) for group_sum in group_sums]
+            totals[0] = self.multiply_add(low, self.pair(q, column), totals[0])
+            totals[1] = self.multiply_add(high, self.pair(q, column + GROUP // 2), totals[1])
+        scales, sums = self.halfs(block, 128), self.everywhere(group_sum)
         if form == Q4_0:
-            return [self.widening_product(b.sub(b.add(*totals[i]), b.shl(sums[i], _splat(I32, 3))), scales) for i in every]
-        minimums = self.halfs(block, 144)
-        return [b.add(self.widening_product(b.add(*totals[i]), scales), self.widening_product(sums[i], minimums)) for i in every]
+            return self.widening_product(b.sub(b.add(*totals), b.shl(sums, _splat(I32, 3))), scales)
+        return b.add(self.widening_product(b.add(*totals), scales), self.widening_product(sums, self.halfs(block, 144)))
 
 
-def _tile_sums(form: int, activations: int) -> Any:
+def _tile_sums(form: int) -> Any:
     @intrinsic
-    def tile_sums(typing: Any, block: Any, q: Any, q_step: Any, group_sums: Any, group_sums_step: Any, groups: Any, sums: Any) -> Any:
+    def tile_sums(typing: Any, block: Any, q: Any, group_sums: Any, groups: Any, sums: Any) -> Any:
         def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            block_address, q_address, q_step_bytes, group_sum_address, group_sum_step_bytes, group_count, sum_address = arguments
-            tile = _Tile(builder)
-
-            def at(start: ir.Value, step: ir.Value, i: int) -> ir.Value:
-                return builder.add(start, builder.mul(step, ir.Constant(I64, i)))
-
-            accumulators = [cgutils.alloca_once_value(builder, _splat(I64, 0)) for _ in range(activations)]
+            block_address, q_address, group_sum_address, group_count, sum_address = arguments
+            total = cgutils.alloca_once_value(builder, _splat(I64, 0))
             with cgutils.for_range(builder, group_count, intp=I64) as loop:
-                block_now = builder.add(block_address, builder.mul(loop.index, ir.Constant(I64, BLOCK_BYTES[form])))
-                q_now = builder.add(q_address, builder.mul(loop.index, ir.Constant(I64, 2 * GROUP)))
-                sum_place = builder.add(group_sum_address, builder.mul(loop.index, ir.Constant(I64, 4)))
-                sum_places = [at(sum_place, group_sum_step_bytes, i) for i in range(activations)]
-                group_sums_now = [builder.load(builder.inttoptr(place, I32.as_pointer()), align=4) for place in sum_places]
-                added = tile.group(form, block_now, [at(q_now, q_step_bytes, i) for i in range(activations)], group_sums_now)
-                for accumulator, more in zip(accumulators, added, strict=True):
-                    builder.store(builder.add(builder.load(accumulator), more), accumulator)
-            for i, accumulator in enumerate(accumulators):
-                place = builder.add(sum_address, ir.Constant(I64, 8 * LANES * i))
-                builder.store(builder.load(accumulator), builder.inttoptr(place, _lanes(I64).as_pointer()), align=8)
+                block_now, q_now, sum_place = (
+                    builder.add(start, builder.mul(loop.index, ir.Constant(I64, each)))
+                    for start, each in ((block_address, BLOCK_BYTES[form]), (q_address, 2 * GROUP), (group_sum_address, 4))
+                )
+                group_sum = builder.load(builder.inttoptr(sum_place, I32.as_pointer()), align=4)
+                builder.store(builder.add(builder.load(total), Tile(builder).group(form, block_now, q_now, group_sum)), total)
+            builder.store(builder.load(total), builder.inttoptr(sum_address, _lanes(I64).as_pointer()), align=8)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 7), code
+        return types.void(*[types.int64] * 5), code
 
     return tile_sums
 
 
-# Each is f(block, q, q_step, group_sums, group_sums_step, groups, sums), all process addresses but `groups` and the steps, which are bytes:
-# block: (groups, BLOCK_BYTES) bytes of one tile · q: i16 (groups, 32), the next activation's q_step bytes on
-# group_sums: i32 (groups), Σ q, likewise · sums: i64 (activations, 8), written
-tile_sums_q8_0, tile_sums_of_block_q8_0 = _tile_sums(Q8_0, 1), _tile_sums(Q8_0, TOGETHER)
-tile_sums_q4_0, tile_sums_of_block_q4_0 = _tile_sums(Q4_0, 1), _tile_sums(Q4_0, TOGETHER)
-tile_sums_q4_1, tile_sums_of_block_q4_1 = _tile_sums(Q4_1, 1), _tile_sums(Q4_1, TOGETHER)
+# Each is f(block, q, group_sums, groups, sums), all process addresses but `groups`:
+# block: (groups, BLOCK_BYTES) bytes of one tile · q: i16 (groups, 32) · group_sums: i32 (groups), Σ q · sums: i64 (8), written
+tile_sums_q8_0, tile_sums_q4_0, tile_sums_q4_1 = _tile_sums(Q8_0), _tile_sums(Q4_0), _tile_sums(Q4_1)
 
 
 @intrinsic
