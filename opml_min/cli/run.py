@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from opml_min.cli import INTERRUPTED
 from opml_min.cli.arguments import Subparsers, add_arithmetic, add_execution, add_json, add_model, chosen_model, positive, word
 from opml_min.cli.classify import run_picture
 from opml_min.cli.errors import InputError
@@ -56,7 +57,12 @@ def execute(options: argparse.Namespace) -> int:
     request = text_request(model, tokenizer, options)
     run = Run(model.image, request.pack(), device=options.device, threads=options.threads)
     stream = _Stream(run, tokenizer, request, shown=not options.json)
-    timing = run.run_all(stream.watch)
+    try:
+        timing = run.run_all(stream.watch)
+    except KeyboardInterrupt:
+        stream.watch()
+        stream.end()
+        return _end_early(options, run, tokenizer.decode(run.tokens(), request.prompt[-1]), request)
     stream.end()
     if run.state().status != OK:
         raise InputError("the run failed: a stage of this model does not end well")
@@ -86,6 +92,15 @@ def execute(options: argparse.Namespace) -> int:
     else:
         print(f"\n{len(tokens)} tokens, {speed:.1f} tokens/s\nrun hash {hexadecimal(run_hash)}")
     return 0
+
+
+def _end_early(options: argparse.Namespace, run: Run, text: str, request: TextRequest) -> int:
+    """What can be said of a run that was interrupted: it has no hash."""
+    tokens = run.tokens()
+    if options.json:
+        print_json({"interrupted": True, "text": text, "tokens": tokens, "prompt_tokens": list(request.prompt), "device": options.device})
+    print(f"opml: interrupted after {len(tokens)} tokens", file=sys.stderr)
+    return INTERRUPTED
 
 
 def text_request(model: Model, tokenizer: Tokenizer, options: argparse.Namespace) -> TextRequest:
