@@ -33,6 +33,7 @@ declare i64 @llvm.fshr.i64(i64, i64, i64)
 declare i64 @llvm.umin.i64(i64, i64)
 define i64 @region(ptr noalias %state, ptr noalias %memory, ptr noalias %flags) "no-builtins" {{
 {variables}
+  %results = alloca [{len(LOCALS)} x i64]
 {homes}
   %record_write.home = getelementptr i64, ptr %state, i64 {RECORD_WRITE}
   %record_write = load ptr, ptr %record_write.home

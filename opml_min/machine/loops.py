@@ -44,7 +44,10 @@ class Loop:
         return self.instructions[-1]
 
     def written(self) -> list[int]:
-        return sorted({instruction.rd for instruction in self.instructions} - {0})
+        """First those that the next round goes on with, in the order of their last writes."""
+        last = {instruction.rd: index for index, instruction in enumerate(self.instructions) if instruction.rd}
+        carried = set(self.read_first())
+        return sorted(last, key=lambda register: (register not in carried, last[register]))
 
     def read_first(self) -> list[int]:
         """The registers whose values at the beginning of a round matter."""
@@ -97,11 +100,10 @@ def call_ir(loop: Loop) -> list[str]:
     block.emit(f"br i1 {block.value(f'icmp eq i64 {rounds}, 0')}, label %checked{first}, label %certain{first}")
     block.label(f"certain{first}")
     values = "".join(f", i64 {block.read(register)}" for register in loop.read_first())
-    kind = _results(loop)
-    result = block.value(f"call {kind} @rounds{first}(ptr %memory, i64 {rounds}{values})")
+    made = block.value(f"call i64 @rounds{first}(ptr %memory, ptr %results, i64 {rounds}{values})")
     for place, register in enumerate(loop.written()):
-        block.write(register, block.value(f"extractvalue {kind} {result}, {place + 1}"))
-    steps = block.value(f"mul i64 {block.value(f'extractvalue {kind} {result}, 0')}, {block.length}")
+        block.write(register, block.value(f"load i64, ptr {_result(block, place)}"))
+    steps = block.value(f"mul i64 {made}, {block.length}")
     budget = block.value("load i64, ptr %budget")
     block.emit(f"store i64 {block.value(f'sub i64 {budget}, {steps}')}, ptr %budget")
     block.store_registers()
@@ -166,9 +168,9 @@ def _rounds_until_not_taken(block: Block, loop: Loop, counter: Counter) -> str:
 # The function ----------------------------------------------------------------------------------------------------------------------
 
 
-def _results(loop: Loop) -> str:
-    """The rounds made, and every register that is written."""
-    return "{ " + ", ".join(["i64"] * (1 + len(loop.written()))) + " }"
+def _result(block: Block, place: int) -> str:
+    """Where the function leaves what a register is in the end. Sums that lie side by side may become one vector."""
+    return block.value(f"getelementptr i64, ptr %results, i64 {place}")
 
 
 def function_ir(loop: Loop) -> str:
@@ -198,17 +200,14 @@ def function_ir(loop: Loop) -> str:
         end = body.value(f"or i1 {end}, {body.value(f'xor i1 {_taken(body, loop.branch)}, true')}")
     body.emit(f"br i1 {end}, label %out, label %round")
     body.label("out")
-    result = body.value(f"insertvalue {_results(loop)} poison, i64 %next, 0")
-    for place, register in enumerate(loop.written(), 1):
-        result = body.value(f"insertvalue {_results(loop)} {result}, i64 {body.written[register]}, {place}")
-    body.emit(f"ret {_results(loop)} {result}")
+    for place, register in enumerate(loop.written()):
+        body.emit(f"store i64 {body.written[register]}, ptr {_result(body, place)}")
+    body.emit("ret i64 %next")
     parameters = "".join(f", i64 %x{register}.in" for register in read_first)
     kind = "internal " if loop.counter is None else ""
-    head = (
-        f'define {kind}{_results(loop)} @rounds{first}(ptr noalias %memory, i64 %rounds{parameters}) alwaysinline "no-builtins" {{\nentry:'
-    )
-    return "\n".join([head, *body.lines, "}"])
+    head = f"define {kind}i64 @rounds{first}(ptr noalias %memory, ptr noalias %results, i64 %rounds{parameters})"
+    return "\n".join([f'{head} alwaysinline "no-builtins" {{', "entry:", *body.lines, "}"])
 
 
 def declaration_ir(loop: Loop) -> str:
-    return f"declare {_results(loop)} @rounds{loop.first}(ptr, i64{', i64' * len(loop.read_first())})"
+    return f"declare i64 @rounds{loop.first}(ptr, ptr, i64{', i64' * len(loop.read_first())})"
