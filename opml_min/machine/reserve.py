@@ -27,8 +27,8 @@ def reserve_table(length: int) -> mmap.mmap:
 
 def map_file(address: int, file: int, offset: int, length: int) -> None:
     """Puts bytes of an open file in the place of what is mapped at an address of this process. They come from the disk when they are
-    touched, processes share them, and a write to them ends this one. Where address and offset agree within 2 MiB, some file systems give pages
-    of that size (Linux 6.16's ext4, for one).
+    touched, processes share them, and a write to them ends this one. Where address and offset agree within 2 MiB, some file systems give
+    pages of that size (ext4 since Linux 6.16, for one).
 
     address, offset, length: whole pages"""
     found = _libc().mmap(address, length, mmap.PROT_READ, mmap.MAP_PRIVATE | MAP_FIXED, file, offset)

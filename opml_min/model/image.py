@@ -37,6 +37,7 @@ from opml_min.model.written import written_whole
 
 FILE_MAGIC = b"OPMLIMG1"
 PAGE_BYTES = 4096
+HUGE_PAGE_BYTES = 1 << 21  # where a segment can have such pages, its place in the file allows them
 MODEL_ROOT = "model root"  # what is remembered of an image
 
 Bytes = NDArray[np.uint8]
@@ -65,13 +66,14 @@ def write_image(path: Path, segments: Iterable[tuple[int, list[Piece]]]) -> None
     """Writes segments of (address, pieces that follow one another); they must ascend."""
     layout = [(address, pieces, sum(len(piece) for piece in pieces)) for address, pieces in segments]
     table_bytes = 16 + 24 * len(layout)
-    offset = -(-table_bytes // PAGE_BYTES) * PAGE_BYTES
+    offset = table_bytes
     table = [struct.pack("<8sII", FILE_MAGIC, len(layout), 0)]
     starts = []
     for address, _, length in layout:
+        offset += (address - offset) % (HUGE_PAGE_BYTES if length >= HUGE_PAGE_BYTES else PAGE_BYTES)
         table.append(struct.pack("<3Q", address, offset, length))
         starts.append(offset)
-        offset += -(-length // PAGE_BYTES) * PAGE_BYTES
+        offset += length
     with written_whole(path) as file:
         file.write(b"".join(table))
         for start, (_, pieces, _) in zip(starts, layout, strict=True):
@@ -98,6 +100,8 @@ class Image:
             raise ImageError(f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:  # it is empty
             raise ImageError(f"{path} is not an image") from error
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            self._map.madvise(mmap.MADV_HUGEPAGE)  # the file is read in such pages
         self._file: Bytes = np.frombuffer(self._map, np.uint8)
         self.segments = self._read_segments()
         if not self.segments or self.segments[0].address != ENTRY:
