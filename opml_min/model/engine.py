@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from opml_min.machine import Memory
 from opml_min.model.errors import CheckFailed
@@ -15,9 +17,10 @@ from opml_min.model.layout import FLOAT, REQUEST, TEXT, Header, Op, Opcode, Tape
 from opml_min.model.phases import phase_lengths
 from opml_min.model.prefill import Copied, block_scratch, copied_buffers
 
-POLL_SECONDS = 0.01  # how often a long run is looked at
+POLL_SECONDS = 0.02  # how often a long run is looked at
 STAGES_WITHOUT_WATCH = 1000
 THREADS_PAY_FROM_STAGES = 8  # a thread takes 0.3 ms to start
+CACHE_LINES_BYTES = 128  # two, which processors fetch together
 
 
 class Engine:
@@ -87,14 +90,19 @@ def _workspace(ops: list[Op], context: int, threads: int, copied: Copied | None)
 
     attends = any(op.opcode == Opcode.ATTENTION for op in ops)
     return Workspace(
-        z=np.zeros((threads, max(largest("length"), largest("heads", "head_size"))), np.int64),
-        fractions=np.zeros((threads, largest("heads")), np.int64),
-        scores=np.zeros((threads, context if attends else 1), np.int64),
-        queries=np.zeros((threads, largest("head_size")), np.int16),
+        z=_rows(threads, max(largest("length"), largest("heads", "head_size")), np.int64),
+        fractions=_rows(threads, largest("heads"), np.int64),
+        scores=_rows(threads, context if attends else 1, np.int64),
+        queries=_rows(threads, largest("head_size"), np.int16),
         group_sums=np.zeros(largest("columns") // GROUP + 1, np.int32),
-        sums=np.zeros((threads, LANES), np.int64),
+        sums=_rows(threads, LANES, np.int64),
         sigmoid_table=sigmoid_table(),
         control=np.zeros(control_words(threads), np.int64),
         phase_lengths=phase_lengths(ops),
         block=block_scratch(ops, threads, copied),
     )
+
+
+def _rows(threads: int, length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """(threads, at least length) zeros, no two rows in one pair of cache lines."""
+    return np.zeros((threads, length + CACHE_LINES_BYTES // np.dtype(dtype).itemsize), dtype)
