@@ -14,10 +14,12 @@ from opml_min.model.checkpoint import Checkpoint, Layer, Shape
 from opml_min.model.image import Image
 from opml_min.model.kernels.prefill import BLOCK_POSITIONS
 from opml_min.model.layout import WHEN_DRAWN, Op, Opcode, TextRequest
+from opml_min.model.perplexity import NativeLogits
 from opml_min.model.prefill import copied_buffers
 from opml_min.model.program import shipped_program
 from opml_min.model.run import Run
 from opml_min.model.stored import GGML_BLOCK_BYTES, StoredBlocks
+from opml_min.model.tape import LOGIT_FRAC
 
 CONTEXT = 2 * BLOCK_POSITIONS + 20
 LENGTHS = (1, 2, 3, 9, BLOCK_POSITIONS, BLOCK_POSITIONS + 1, BLOCK_POSITIONS + 2, 2 * BLOCK_POSITIONS + 1, 2 * BLOCK_POSITIONS + 6)
@@ -77,6 +79,19 @@ def test_blocks_leave_what_single_positions_leave(form, tmp_path):
         assert run.memory.carry_root() == expected[stop // ops - 1]
         run.run_all()
         assert run.memory.carry_root() == expected[-1]
+
+
+def test_the_logits_of_every_position(tmp_path):
+    image = write_model(tmp_path / "model.opml", Q8_0)
+    tokens = TextRequest.unpack(request_of(LENGTHS[-1])).prompt
+    place = next(op.operands["logits"] for op in tape_ops(image) if op.opcode == Opcode.SAMPLE)
+    for threads in (1, 2):
+        logits = list(NativeLogits(image, threads)(list(tokens)))
+        assert len(logits) == len(tokens)
+        for position in (0, 1, 7, BLOCK_POSITIONS - 1, BLOCK_POSITIONS, len(tokens) - 1):
+            run = Run(image, TextRequest(tokens[: position + 1], 1).pack())
+            run.run_all()
+            assert (run.memory.view(place, 203, np.int32) / 2**LOGIT_FRAC == logits[position]).all(), position
 
 
 MATMULS = """if True:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from opml_min.machine import Memory
 from opml_min.model.errors import CheckFailed
 from opml_min.model.kernels.fixed_point import sigmoid_table
+from opml_min.model.kernels.prefill import BLOCK_POSITIONS
 from opml_min.model.kernels.sharing import STOP, Workspace, control_words, is_worth_sharing
 from opml_min.model.kernels.stages import run_stages
 from opml_min.model.kernels.tile import GROUP, LANES
@@ -34,23 +35,24 @@ class Engine:
         self._threads = threads if any(_ever_shared(op, header.context) for op in ops) else 1
         copied = copied_buffers(ops) if self._kind == TEXT else None
         self._in_blocks = copied is not None
+        self._draws = any(op.opcode.kind == Opcode.SAMPLE for op in ops)
         self._workspace = _workspace(ops, header.context, self._threads, copied)
         self._floats = np.zeros((self._threads, header.context), np.float32) if header.arithmetic == FLOAT else None
         if self._floats is not None and np.float32(2.0**-126) * np.float32(0.5) == 0:
             raise CheckFailed("a library has made this process round subnormal floats to zero; --device vm does not need it")
-        self._enter(0, 0, False, 0, 1)  # compiles, or loads what was compiled before
+        self._enter(0, 0, 0, 1)  # compiles, or loads what was compiled before
 
-    def run(self, first: int, end: int, *, always_drawn: bool = False, watch: Callable[[], None] = lambda: None) -> None:
-        """Computes the stages [first, end), calling `watch` now and then. always_drawn: ops of condition 1 run at every position."""
+    def run(self, first: int, end: int, *, watch: Callable[[], None] = lambda: None) -> None:
+        """Computes the stages [first, end), calling `watch` now and then."""
         if first >= end:
             return
         self._workspace.control[:] = 0
-        self._workspace.block.prefill[:] = (0, 0) if always_drawn else self._prefill(first, end)
+        self._workspace.block.prefill[:] = self._prefill(first, end)
         if (self._threads == 1 and end - first < STAGES_WITHOUT_WATCH) or end - first < THREADS_PAY_FROM_STAGES:
-            self._enter(first, end, always_drawn, 0, 1)
+            self._enter(first, end, 0, 1)
             return
         workers = [
-            threading.Thread(target=self._enter, args=(first, end, always_drawn, thread, self._threads)) for thread in range(self._threads)
+            threading.Thread(target=self._enter, args=(first, end, thread, self._threads)) for thread in range(self._threads)
         ]
         for worker in workers:
             worker.start()
@@ -63,16 +65,32 @@ class Engine:
             for worker in workers:
                 worker.join()
 
+    @property
+    def positions_together(self) -> int:
+        """How many positions `buffers` can still tell apart after a run."""
+        return BLOCK_POSITIONS if self._in_blocks else 1
+
+    def buffers(self, address: int, length: int, positions: int) -> npt.NDArray[np.uint8]:
+        """What the last `positions` positions left in the bytes of a buffer: (positions, length).
+
+        They were the only ones of the last run, began with it, drew nothing, and are at most `positions_together`."""
+        if not self._in_blocks:
+            left: npt.NDArray[Any] = self._memory.view(address, length, np.uint8)[None]
+        else:
+            start = address - int(self._workspace.block.copied[0])
+            left = self._workspace.block.copies[:positions, start : start + length]
+        return left
+
     def _prefill(self, first: int, end: int) -> tuple[int, int]:
         """The positions of these stages that are done in blocks: whole ones that draw no token."""
         if not self._in_blocks:
             return 0, 0
         prompt_length = int(self._memory.view(REQUEST + 32, 1, np.uint32)[0])
-        return -(-first // len(self._tape)), min(end // len(self._tape), prompt_length - 1)
+        return -(-first // len(self._tape)), min(end // len(self._tape), prompt_length - self._draws)
 
-    def _enter(self, first: int, end: int, always_drawn: bool, thread: int, threads: int) -> None:
+    def _enter(self, first: int, end: int, thread: int, threads: int) -> None:
         where, scratch = (self._base, self._kind, self._tape, self._stop_tokens), (self._workspace, self._floats)
-        run_stages(*where, first, end, always_drawn, *scratch, thread, threads)
+        run_stages(*where, first, end, *scratch, thread, threads)
 
 
 def _ever_shared(op: Op, context: int) -> bool:

@@ -15,7 +15,7 @@ from opml_min.model.checkpoint import Checkpoint
 from opml_min.model.engine import Engine
 from opml_min.model.errors import RequestError
 from opml_min.model.image import Image
-from opml_min.model.layout import FLOAT, REQUEST, Opcode, TextRequest
+from opml_min.model.layout import ALWAYS, FLOAT, REQUEST, Opcode, TextRequest
 from opml_min.model.reference import logits_of_windows
 from opml_min.model.tape import LOGIT_FRAC
 
@@ -40,7 +40,8 @@ class NativeLogits:
         self._floats = image.header.arithmetic == FLOAT
         draws = image.tape[:, 0] == Opcode.SAMPLE.in_arithmetic(image.header.arithmetic)
         self._place, self._length = image.tape[draws][-1, 2:4].tolist()
-        tape = image.tape[~draws]
+        tape = image.tape[~draws].copy()
+        tape[:, 1] = ALWAYS
         self._ops = len(tape)
         self._engine = Engine(self._memory, image.header, tape, threads)
 
@@ -48,10 +49,12 @@ class NativeLogits:
         """The logits after each token: (vocabulary), one after the other."""
         request = TextRequest(tuple(tokens), 1).pack()
         self._memory.write(REQUEST + 32, request)
-        for position in range(len(tokens)):
-            self._engine.run(position * self._ops, (position + 1) * self._ops, always_drawn=True)
-            logits = self._memory.view(self._place, self._length, np.float32 if self._floats else np.int32).astype(np.float64)
-            yield logits if self._floats else logits / 2**LOGIT_FRAC
+        together = self._engine.positions_together
+        for first in range(0, len(tokens), together):
+            end = min(first + together, len(tokens))
+            self._engine.run(first * self._ops, end * self._ops)
+            for logits in self._engine.buffers(self._place, 4 * self._length, end - first):
+                yield logits.view(np.float32).astype(np.float64) if self._floats else logits.view(np.int32) / 2**LOGIT_FRAC
 
 
 def evaluate(

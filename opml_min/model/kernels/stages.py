@@ -71,10 +71,10 @@ def run_block(base, tape, position, positions, workspace, threads):
 
 
 @compiled
-def run_stages(base, kind, tape, stop_tokens, first, end, always_drawn, workspace, floats, thread, threads):
+def run_stages(base, kind, tape, stop_tokens, first, end, workspace, floats, thread, threads):
     """Computes the stages [first, end) until done or told to stop; a helper (thread > 0) returns when the leader does.
 
-    tape: i64 (ops, 16), all of one arithmetic · stop_tokens: i64 (count) · always_drawn: run the ops of condition 1 at every position
+    tape: i64 (ops, 16), all of one arithmetic · stop_tokens: i64 (count)
     floats: see `sharing`"""
     if thread > 0:
         help_leader(base, tape, end, workspace, floats, thread, threads)
@@ -97,7 +97,7 @@ def run_stages(base, kind, tape, stop_tokens, first, end, always_drawn, workspac
                 run_block(base, tape, position, positions, workspace, threads)
                 stage += positions * len(tape) - 1
                 continue
-        if tape[op, 1] == WHEN_DRAWN and position < prompt_length - 1 and not always_drawn:
+        if tape[op, 1] == WHEN_DRAWN and position < prompt_length - 1:
             continue
         opcode, operands = tape[op, 0], tape[op, 2:]
         if opcode in HEAVY:
