@@ -50,7 +50,8 @@ class Transaction:
 class Court:
     """Arbiter and game on a chain; deploys them."""
 
-    def __init__(self, chain: Chain | None = None, parameters: Parameters | None = None) -> None:
+    def __init__(self, chain: Chain | None = None, parameters: Parameters | None = None, game: Artefact | None = None) -> None:
+        """game: other bytecode than the committed"""
         self.chain = chain or Chain()
         self.parameters = parameters or Parameters()
         self.transactions: list[Transaction] = []
@@ -59,7 +60,7 @@ class Court:
         self.arbiter: Contract = self.chain.deploy(Artefact.load("arbiter"), sender=deployer)
         try:
             arguments = (self.arbiter.address, astuple(self.parameters))
-            self.game: Contract = self.chain.deploy(Artefact.load("game"), *arguments, sender=deployer)
+            self.game: Contract = self.chain.deploy(game or Artefact.load("game"), *arguments, sender=deployer)
         except Reverted as refusal:
             raise _named(refusal) from refusal
 

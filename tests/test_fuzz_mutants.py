@@ -5,14 +5,20 @@ from importlib.resources import files
 
 import pytest
 from opml_fuzz.engines import EngineRoom, engine_room
-from opml_fuzz.mutants import CONTRACT, Mutant, is_killed, mutants
+from opml_fuzz.mutants import CONTRACT, GAME, Mutant, is_killed, mutants
 from opml_spec.machine import decode
 
 from opml_min.machine import interpret, operations
 
 SECONDS = 60.0  # far more than it takes
 MUTANTS = {mutant.name: mutant for mutant in mutants()}
-KILLED = ("spec: sraw does", "opml_min, interpreter: sltu does", "opml_min, translator: remuw does", "contract: funct7 &= 126")
+KILLED = (
+    "spec: sraw does",
+    "opml_min, interpreter: sltu does",
+    "opml_min, translator: remuw does",
+    "contract: funct7 &= 126",
+    "game: if chosen > 0",
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +37,7 @@ def test_there_are_enough_of_each() -> None:
     assert counts["spec"] >= 60
     assert counts["opml_min, interpreter"] == counts["opml_min, translator"] >= 34
     assert counts["contract"] == len(CONTRACT) >= 25
+    assert counts["game"] == len(GAME) >= 15
 
 
 @pytest.mark.parametrize("prefix", KILLED)
@@ -48,6 +55,7 @@ def test_what_changes_nothing_survives(room: EngineRoom) -> None:
     assert not is_killed(Mutant("nothing", unbroken), room, 1, 1.0)
 
 
-def test_the_contract_has_what_is_replaced() -> None:
-    text = files("evm_arbiter").joinpath("contracts/arbiter.vy").read_text()
-    assert [right for right, wrong in CONTRACT if text.count(right) != 1 or right == wrong] == []
+def test_the_contracts_have_what_is_replaced() -> None:
+    for name, changes in (("arbiter", CONTRACT), ("game", GAME)):
+        text = files("evm_arbiter").joinpath(f"contracts/{name}.vy").read_text()
+        assert [right for right, wrong in changes if text.count(right) != 1 or right == wrong] == []

@@ -1,8 +1,8 @@
 """Questions to put to several implementations at once, and how they are written down.
 
-A *case* is one of three: a step from a machine state, a witness by itself (most often a wrong one), or a program run to several stop
-points. Each knows which engines it can ask. An answer is a list of strings: state hashes in hex, or `error N`; so answers compare, print
-and travel as they are.
+A *case* is one of four: a step from a machine state, a witness by itself (most often a wrong one), a program run to several stop points,
+or random acts at court. Each knows which engines it can ask. An answer is a list of strings: state hashes in hex, or `error N`; so answers
+compare, print and travel as they are.
 
 *Source*: spec/README.md 1.
 """
@@ -120,7 +120,28 @@ class Program:
         return {"case": "program", "start": self.start.to_json(), "stops": list(self.stops)}
 
 
-Case = Step | Witness | Program
+@frozen
+class Disputes:
+    """The first so many acts that a seed gives: requests, claims, challenges, moves of games, right ones and wrong ones."""
+
+    seed: str
+    acts: int
+
+    def answers(self, engines: Engines) -> Answers:
+        return engines.courts.play(self.seed, self.acts)
+
+    def simpler(self) -> Iterable["Disputes"]:
+        """The beginning: half, three quarters, …, all but one."""
+        left_out = self.acts // 2
+        while left_out:
+            yield evolve(self, acts=self.acts - left_out)
+            left_out //= 2
+
+    def to_json(self) -> dict[str, Any]:
+        return {"case": "disputes", "seed": self.seed, "acts": self.acts}
+
+
+Case = Step | Witness | Program | Disputes
 
 
 def from_json(text: Any) -> Case:
@@ -133,6 +154,8 @@ def from_json(text: Any) -> Case:
                 return Witness(bytes.fromhex(text["witness"]))
             case "program":
                 return Program(Start.from_json(text["start"]), tuple(map(int, text["stops"])))
+            case "disputes":
+                return Disputes(str(text["seed"]), int(text["acts"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"this is no replay file: {type(error).__name__} {error}") from error
     raise InputError(f"this is no replay file: no case {text['case']!r}")

@@ -48,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
         for difference, file in zip(report.differences, files, strict=True):
             print_difference(difference)
             print(f"# replay: opml-fuzz replay {file}\n")
-        print(f"{report.cases} cases in {report.seconds:.1f} s, seed {seed}: {len(report.differences) or 'no'} differences")
+        what = f"{report.cases} cases and {report.games} games at court in {report.seconds:.1f} s"
+        print(f"{what}, seed {seed}: {len(report.differences) or 'no'} differences")
     return 1 if report.differences else 0
 
 
@@ -149,7 +150,7 @@ def mutate(options: argparse.Namespace) -> int:
 def parser() -> Parser:
     top = Parser(prog="opml-fuzz", description="Differential fuzzing of the specification, opml_min and the EVM bytecode.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    one = commands.add_parser("run", help="random steps, wrong witnesses and programs on all implementations")
+    one = commands.add_parser("run", help="random steps, wrong witnesses, programs and disputes on all implementations")
     one.add_argument("--seconds", type=seconds, default=60.0, help="how long (default 60)")
     one.add_argument("--seed", type=int, help="the cases of this seed (default: a fresh one)")
     one.add_argument("--target", metavar="CMD", help="also this program: a witness in hex a line in, a hash or `error N` a line out")
@@ -174,7 +175,7 @@ def parser() -> Parser:
     one.add_argument("--rounding", choices=ROUNDINGS, default="near_even", help="the direction of the results (default near_even)")
     one.set_defaults(execute=testfloat)
     one = commands.add_parser("mutants", help="break each implementation in turn: is it found?")
-    one.add_argument("--seconds", type=seconds, default=20.0, help="that a mutant may live (default 20)")
+    one.add_argument("--seconds", type=seconds, default=30.0, help="that a mutant may live (default 30)")
     one.add_argument("--seed", type=int, default=1, help="the cases of this seed (default 1)")
     one.add_argument("--only", default="", metavar="TEXT", help="mutants that have this in their name")
     one.set_defaults(execute=mutate)
@@ -192,6 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"opml-fuzz: {error}".replace("\n", " "), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("opml-fuzz: interrupted", file=sys.stderr)
         return 130
 
 

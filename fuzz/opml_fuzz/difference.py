@@ -9,7 +9,7 @@ from attrs import frozen
 from opml_spec.machine.decode import disassemble
 
 from opml_fuzz.adapters.protocol import Engines
-from opml_fuzz.case import Answers, Case, Program, Witness, from_json
+from opml_fuzz.case import Answers, Case, Disputes, Program, Witness, from_json
 from opml_fuzz.errors import InputError
 from opml_fuzz.memories import memory_of
 from opml_fuzz.pasteable import program_text
@@ -55,6 +55,8 @@ def subject(case: Case) -> str:
     """The instruction under the pc, where there is one."""
     if isinstance(case, Witness):
         return "witness"
+    if isinstance(case, Disputes):
+        return f"{case.acts} acts at court"
     start = case.start
     if isinstance(case, Program) and case.stops[-1] > GALLERY_STEPS:
         return f"program from {start.pc:#x}, {case.stops[-1]} steps"

@@ -3,9 +3,10 @@
 from attrs import frozen
 
 from opml_fuzz.adapters.bytecode import EmbeddedEvm, Revm
+from opml_fuzz.adapters.courts import BothCourts
 from opml_fuzz.adapters.external import External
 from opml_fuzz.adapters.fast import OneStep, interpreted, translated
-from opml_fuzz.adapters.protocol import Engines, WitnessEngine
+from opml_fuzz.adapters.protocol import Courts, Engines, WitnessEngine
 from opml_fuzz.adapters.specification import SpecProgram, SpecState, SpecWitness
 
 EMBEDDED_EVERY = 50  # cases: about a quarter of the time
@@ -23,9 +24,9 @@ class EngineRoom:
         return self.all if number % EMBEDDED_EVERY == 0 else self.most
 
 
-def engine_room(target: str | None = None, embedded: EmbeddedEvm | None = None) -> EngineRoom:
+def engine_room(target: str | None = None, embedded: EmbeddedEvm | None = None, courts: Courts | None = None) -> EngineRoom:
     """Engines are costly to make: one room serves thousands of cases."""
-    embedded = embedded or EmbeddedEvm()
+    embedded, courts = embedded or EmbeddedEvm(), courts or BothCourts()
     every: list[WitnessEngine] = [SpecWitness()]
     try:
         every.append(Revm(embedded))
@@ -35,4 +36,4 @@ def engine_room(target: str | None = None, embedded: EmbeddedEvm | None = None) 
         every.append(External(target))
     states, programs = (SpecState(), OneStep()), (SpecProgram(), interpreted(), translated())
     all_witness = every if embedded in every else [*every, embedded]
-    return EngineRoom(Engines(tuple(all_witness), states, programs), Engines(tuple(every), states, programs))
+    return EngineRoom(Engines(tuple(all_witness), states, programs, courts), Engines(tuple(every), states, programs, courts))

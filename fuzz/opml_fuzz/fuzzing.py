@@ -11,11 +11,12 @@ from functools import cache
 from itertools import count
 from multiprocessing import get_context
 from random import Random
+from signal import SIG_IGN, SIGINT, signal
 from typing import Any
 
 from attrs import field, frozen
 
-from opml_fuzz.case import Case
+from opml_fuzz.case import Case, Disputes
 from opml_fuzz.difference import Difference, compare, shrink
 from opml_fuzz.engines import EngineRoom, engine_room
 from opml_fuzz.programs import gallery, loop
@@ -24,6 +25,7 @@ from opml_fuzz.wrong_witnesses import random_wrong_witness
 
 MOST_DIFFERENCES = 3  # of a batch: what is broken shows in many cases
 STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases of a batch; a gallery is as many again
+COURT_EVERY, ACTS = 8, 200  # batches, one of which goes to court: a quarter of the time
 
 
 @frozen
@@ -32,16 +34,20 @@ class Report:
 
     seed: int
     cases: int
+    games: int
     seconds: float
     differences: tuple[Difference, ...] = field(factory=tuple)
 
     def to_json(self) -> dict[str, Any]:
         differences = [{**difference.to_json(), "program": difference.program} for difference in self.differences]
-        return {"seed": self.seed, "cases": self.cases, "seconds": round(self.seconds, 2), "differences": differences}
+        return {"seed": self.seed, "cases": self.cases, "games": self.games, "seconds": round(self.seconds, 2), "differences": differences}
 
 
 def batch(seed: int, number: int) -> Iterator[Case]:
-    """Some hundred cases of all kinds."""
+    """Some hundred cases about the machine, or some hundred acts at court."""
+    if goes_to_court(number):
+        yield Disputes(f"{seed}/{number}", ACTS)
+        return
     rng = Random(f"{seed}/{number}")
     for _ in range(STEPS):
         yield random_step(rng)
@@ -50,6 +56,11 @@ def batch(seed: int, number: int) -> Iterator[Case]:
     yield from gallery(rng)
     for _ in range(LOOPS):
         yield loop(rng)
+
+
+def goes_to_court(number: int) -> bool:
+    """Whether the batch of this number does."""
+    return number % COURT_EVERY == 1
 
 
 def run_batch(seed: int, number: int, room: EngineRoom) -> tuple[int, list[Difference]]:
@@ -63,30 +74,44 @@ def run_batch(seed: int, number: int, room: EngineRoom) -> tuple[int, list[Diffe
     return cases, list({difference.title: difference for difference in smallest}.values())
 
 
+@frozen
+class Done:
+    """What a worker did."""
+
+    cases: int
+    games: int
+    differences: tuple[Difference, ...]
+
+
 room_of_process = cache(engine_room)
 
 
-def run_batch_in_process(seed: int, number: int, target: str | None) -> tuple[int, list[Difference]]:
+def run_batch_in_process(seed: int, number: int, target: str | None) -> Done:
     """For a worker."""
-    return run_batch(seed, number, room_of_process(target))
+    room = room_of_process(target)
+    games_before = room.all.courts.games
+    cases, differences = run_batch(seed, number, room)
+    return Done(cases, room.all.courts.games - games_before, tuple(differences))
+
+
+def leave_interruptions_to_the_first_process() -> None:
+    """Which ends this one when its batch is done."""
+    signal(SIGINT, SIG_IGN)
 
 
 def fuzz_on_all(seed: int, seconds: float, target: str | None, show: Callable[[int, float], None] | None = None) -> Report:
     """Batch after batch on all processors; stops after the first difference."""
-    begin, cases, differences, number = time.monotonic(), 0, list[Difference](), count()
+    begin, done, number = time.monotonic(), list[Done](), count()
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running: set[Future[tuple[int, list[Difference]]]] = set()
-        while not differences and time.monotonic() - begin < seconds:
+    with ProcessPoolExecutor(workers, get_context("spawn"), leave_interruptions_to_the_first_process) as pool:
+        running: set[Future[Done]] = set()
+        while not any(one.differences for one in done) and time.monotonic() - begin < seconds:
             running |= {pool.submit(run_batch_in_process, seed, next(number), target) for _ in range(workers + 1 - len(running))}
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                more, found = future.result()
-                cases, differences = cases + more, differences + found
+            ready, running = wait(running, return_when=FIRST_COMPLETED)
+            done += [future.result() for future in ready]
             if show:
-                show(cases, time.monotonic() - begin)
-        for future in running:
-            if not future.cancel():
-                more, found = future.result()
-                cases, differences = cases + more, differences + found
-    return Report(seed, cases, time.monotonic() - begin, tuple({difference.title: difference for difference in differences}.values()))
+                show(sum(one.cases for one in done), time.monotonic() - begin)
+        done += [future.result() for future in running if not future.cancel()]
+    differences = {difference.title: difference for one in done for difference in one.differences}
+    cases, games = sum(one.cases for one in done), sum(one.games for one in done)
+    return Report(seed, cases, games, time.monotonic() - begin, tuple(differences.values()))

@@ -1,7 +1,7 @@
 """Mutants: one implementation is broken in one place, and the fuzzer must notice. What survives is what it does not test.
 
 A mutant of the specification takes another row's effect; one of opml_min takes another operation, in the interpreter or in translated code;
-one of the contract is its source with one expression replaced, compiled anew.
+one of a contract, arbiter or game, is its source with one expression replaced, compiled anew.
 
 *Source*: DeMillo, Lipton, Sayward, "Hints on Test Data Selection" (1978).
 """
@@ -20,10 +20,11 @@ from opml_spec.machine.instructions import INSTRUCTIONS
 
 from evm_arbiter.chain import Artefact
 from opml_fuzz.adapters.bytecode import EmbeddedEvm
+from opml_fuzz.adapters.courts import BothCourts
 from opml_fuzz.difference import compare
 from opml_fuzz.encodings import ENCODINGS
 from opml_fuzz.engines import EngineRoom, engine_room
-from opml_fuzz.fuzzing import batch
+from opml_fuzz.fuzzing import batch, goes_to_court
 from opml_min.machine import interpret, operations
 
 CONTRACT = (
@@ -59,6 +60,28 @@ CONTRACT = (
 )
 """What stands in the arbiter's source, once each, and what takes its place."""
 
+GAME = (
+    ("if length < 2:", "if length < 1:"),
+    ("if chosen >= parts:", "if chosen > parts:"),
+    ("if chosen > 0:", "if chosen > 1:"),
+    ("convert(chosen * length // parts, uint64)", "convert(chosen * (length // parts), uint64)"),
+    ("if steps < 1 or ", "if "),
+    ("kind == HALTED and status_value == 0", "kind == HALTED"),
+    ("after == segment.disputed)", "after != segment.disputed)"),
+    ("turn, not servers_turn)", "turn, servers_turn)"),
+    ("<= self._left(turn.clock, servers_turn)", "< self._left(turn.clock, servers_turn)"),
+    ("if used > self._left", "if used >= self._left"),
+    ("if block.timestamp >= self.claims[claim_id].claimed_at + WINDOW:", "if block.timestamp > self.claims[claim_id].claimed_at + WINDOW:"),
+    ("if block.timestamp < self.claims[claim_id].claimed_at + WINDOW:", "if block.timestamp <= self.claims[claim_id].claimed_at + WINDOW:"),
+    ("!= OPEN or self._claim_status(standing) != PENDING:", "!= OPEN:"),
+    (" - (moves << WEIGHT_BIT)", ""),
+    ("SERVER_BOND - self._unit(turn.standing) * (turn.standing >> WEIGHT_BIT)", "SERVER_BOND - SERVER_SHARE"),
+    (" or status == COLLECTED", ""),
+    ("block.timestamp <= (asked >> 160) & MASK64", "block.timestamp < (asked >> 160) & MASK64"),
+    ("if server != 0 and server != convert(msg.sender, uint256):", "if server >> 160 != 0:"),
+)
+"""The same of the game's source."""
+
 
 @frozen
 class Mutant:
@@ -66,6 +89,7 @@ class Mutant:
 
     name: str
     broken: Callable[[EngineRoom], AbstractContextManager[EngineRoom]]
+    at_court: bool = False  # it shows nowhere else
 
 
 def mutants() -> Iterator[Mutant]:
@@ -89,6 +113,8 @@ def mutants() -> Iterator[Mutant]:
             yield Mutant(f"opml_min, {engine}: {name} does what {other} does", partial(wrong_entry, table, name, other))
     for right, wrong in CONTRACT:
         yield Mutant(f"contract: {' '.join(right.split())} → {' '.join(wrong.split())}", partial(wrong_contract, right, wrong))
+    for right, wrong in GAME:
+        yield Mutant(f"game: {right} → {wrong}", partial(wrong_game, right, wrong), at_court=True)
 
 
 @contextmanager
@@ -114,20 +140,30 @@ def wrong_entry(table: MutableMapping[str, Any], name: str, other: str, room: En
 
 @contextmanager
 def wrong_contract(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]:
+    yield engine_room(embedded=EmbeddedEvm(compiled("arbiter", right, wrong)))
+
+
+@contextmanager
+def wrong_game(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]:
+    yield EngineRoom(*(evolve(engines, courts=BothCourts(compiled("game", right, wrong))) for engines in (room.all, room.most)))
+
+
+def compiled(name: str, right: str, wrong: str) -> Artefact:
+    """The contract of this name with one expression replaced."""
     import vyper  # a developer extra, so imported only where it is used
 
-    text = files("evm_arbiter").joinpath("contracts/arbiter.vy").read_text()
+    text = files("evm_arbiter").joinpath(f"contracts/{name}.vy").read_text()
     if text.count(right) != 1:
         raise ValueError(f"the contract has {right!r} {text.count(right)} times")
-    compiled = vyper.compile_code(text.replace(right, wrong), output_formats=["abi", "bytecode"])
-    yield engine_room(embedded=EmbeddedEvm(Artefact("arbiter", compiled["abi"], bytes.fromhex(compiled["bytecode"][2:]))))
+    code = vyper.compile_code(text.replace(right, wrong), output_formats=["abi", "bytecode"])
+    return Artefact(name, code["abi"], bytes.fromhex(code["bytecode"][2:]))
 
 
 def is_killed(mutant: Mutant, room: EngineRoom, seed: int, seconds: float) -> bool:
     """Somebody disagrees within that time."""
     begin = time.monotonic()
     with mutant.broken(room) as broken:
-        for number in count():
+        for number in filter(goes_to_court, count()) if mutant.at_court else count():
             for case in batch(seed, number):
                 if compare(case, broken.most):
                     return True

@@ -1,8 +1,8 @@
-"""A failing case as a Python program that uses the public interfaces alone."""
+"""A failing case as a Python program that uses the public interfaces alone; acts at court need what makes them, too."""
 
 from opml_spec.machine.merkle import LEAF_BYTES
 
-from opml_fuzz.case import Case, Start, Step, Witness
+from opml_fuzz.case import Case, Disputes, Start, Step, Witness
 
 STEP = """\
 from attrs import evolve
@@ -72,10 +72,20 @@ except Reverted as error:
 """
 
 
+DISPUTES = """\
+from opml_fuzz.disputes.sequences import play_sequence
+
+for said in play_sequence({seed!r}, {acts}).difference or ("all alike",):
+    print(said)
+"""
+
+
 def program_text(case: Case) -> str:
     """The program."""
     if isinstance(case, Witness):
         return WITNESS.format(witness=case.witness.hex())
+    if isinstance(case, Disputes):
+        return DISPUTES.format(seed=case.seed, acts=case.acts)
     state, start = state_text(case.start), case.start
     if isinstance(case, Step):
         return STEP.format(state=state, kind=start.kind, value=start.value)

@@ -1,7 +1,7 @@
 """What is asked of an implementation.
 
-There are two ways to ask: with a witness, which all can answer that judge, and with a whole state, which all can answer that run. An
-answer is the hash of the state after it in hex, or `error N` with the number of spec/README.md 1.5.
+There are two ways to ask about a step: with a witness, which all can answer that judge, and with a whole state, which all can answer that
+run. An answer is the hash of the state after it in hex, or `error N` with the number of spec/README.md 1.5. Courts are asked together.
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,16 @@ class StateEngine(Protocol):
         """The state hash after each of these numbers of steps (ascending); engines of programs append `witness HASH` of the next step."""
 
 
+class Courts(Protocol):
+    """Courts that are played on side by side."""
+
+    games: int
+    """Begun so far."""
+
+    def play(self, seed: str, acts: int) -> dict[str, list[str]]:
+        """What each says to the first act that they do not answer alike; the same of all if there is none."""
+
+
 @frozen
 class Engines:
     """Those that are asked."""
@@ -38,6 +48,7 @@ class Engines:
     of_witnesses: tuple[WitnessEngine, ...]
     of_states: tuple[StateEngine, ...]
     of_programs: tuple[StateEngine, ...]
+    courts: Courts
 
 
 def describe(error: Exception) -> str:

@@ -27,7 +27,7 @@ from opml_spec.dispute.game import Arbitrate, Choose, GameStatus, Open, Post, Ti
 from opml_spec.errors import SpecError
 from opml_spec.hashing import HASH_BYTES, keccak256
 
-from evm_arbiter.chain import Chain, Reverted
+from evm_arbiter.chain import Artefact, Chain, Reverted
 from evm_arbiter.court import Court as Contract
 from evm_arbiter.court import Refused
 from evm_arbiter.objects import Decided, Finalised, Moved, Segment
@@ -60,7 +60,11 @@ PARAMETERS = Parameters(
 
 
 class CourtsDiffer(FuzzError):
-    """The two courts, or what they show, are not the same after a call."""
+    """The two courts, or what they show, are not the same after a call. `said`: what is seen of either"""
+
+    def __init__(self, what: str, spec: Any, contract: Any) -> None:
+        self.said = f"{what}: {spec}", f"{what}: {contract}"
+        super().__init__(f"{what}: specification {spec}, contract {contract}")
 
 
 @frozen
@@ -113,15 +117,15 @@ def act_of(call: Call) -> Act:
             return Reclaim(request_id)
         case _, (to,):
             return Withdraw(to)
-    raise CourtsDiffer(f"no such call: {call.move}")
+    raise FuzzError(f"no such call: {call.move}")
 
 
 class BothCourts:
     """The specification's court (a value, `spec`) and the contract on its chain."""
 
-    def __init__(self) -> None:
+    def __init__(self, game: Artefact | None = None) -> None:
         self.spec: Court = deploy(PARAMETERS)
-        self.contract = Contract(Chain(), ContractParameters(*astuple(PARAMETERS)))
+        self.contract = Contract(Chain(), ContractParameters(*astuple(PARAMETERS)), game)
         self.people = tuple(bytes.fromhex(account[2:]) for account in self.contract.accounts[:6])
 
     @property
@@ -133,7 +137,7 @@ class BothCourts:
         before, events = self.spec, len(self.contract.events())
         answers = self.ask_specification(call), self.ask_contract(call)
         if answers[0] != answers[1]:
-            raise CourtsDiffer(f"specification: {answers[0]}, contract: {answers[1]}, at {call}")
+            raise CourtsDiffer(f"answer to {call}", *answers)
         self.compare_books()
         for kind in KINDS:
             for identity, thing in getattr(self.spec, kind).items():
@@ -171,7 +175,7 @@ class BothCourts:
 
     def same(self, what: str, spec: Any, contract: Any) -> None:
         if spec != contract:
-            raise CourtsDiffer(f"{what}: specification {spec}, contract {contract}")
+            raise CourtsDiffer(what, spec, contract)
 
     def compare_books(self) -> None:
         ledger, totals = self.spec.ledger, self.contract.totals()

@@ -61,5 +61,5 @@ def deploy_on_both(parameters: Parameters) -> bool:
     except Refused as refused:
         answers.append(f"{refused.number} {refused.name}")
     if answers[0] != answers[1]:
-        raise CourtsDiffer(f"specification: {answers[0]}, contract: {answers[1]}, for {parameters}")
+        raise CourtsDiffer(f"answer to {parameters}", *answers)
     return answers[0] == "ok"

@@ -111,9 +111,10 @@ class Players:
     # in a game
 
     def move(self, game: Game) -> Call:
-        """Of the side on turn; or mostly the timeout, if that is due."""
+        """Of the side on turn; or mostly the timeout, if that is due, and sometimes a second before."""
         segment, story, hashes = segment_of(game), self.stories[game.claim_id], b"".join(game.posted)
-        if not game.clock.in_time(game.on_turn, self.courts.now) and self.rng.random() < 0.7:
+        left_seconds = game.clock.turn_start + game.clock.left(game.on_turn) - self.courts.now
+        if left_seconds <= 0 and self.rng.random() < (0.7 if left_seconds < 0 else 0.4):
             return Call("timeout", (game.game_id, segment, hashes), self.anybody())
         length, stage = segment.hi - segment.lo, None if segment.phase == Phase.STAGES else self.opened[game.game_id]
         if game.posted:

@@ -8,6 +8,7 @@ from random import Random
 
 from attrs import field, frozen
 
+from evm_arbiter.chain import Artefact
 from opml_fuzz.disputes.both_courts import BothCourts, Call, CourtsDiffer
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.spoilers import spoiled
@@ -22,13 +23,18 @@ class Report:
     """How often each call was answered how, and where the two courts parted, if they did."""
 
     answers: Counter[tuple[str, str]] = field(factory=Counter)
-    difference: str | None = None
+    difference: tuple[str, str] | None = None  # what is seen of either
+
+    @property
+    def games(self) -> int:
+        """How many were begun."""
+        return self.answers["challenge", "ok"]
 
 
-def play_sequence(seed: int, acts: int) -> Report:
-    """So many acts on two fresh courts; stops at the first difference."""
+def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> Report:
+    """So many acts on two fresh courts; stops at the first difference. game: other bytecode than the contract's"""
     rng = Random(f"disputes/{seed}")
-    players = Players(BothCourts(), rng)
+    players = Players(BothCourts(game), rng)
     answers: Counter[tuple[str, str]] = Counter()
     try:
         for _ in range(MODELS):
@@ -46,7 +52,8 @@ def play_sequence(seed: int, acts: int) -> Report:
                 players.remember(call, story, answer)
         players.courts.compare_everything()
     except CourtsDiffer as difference:
-        return Report(answers, f"seed {seed}, after {answers.total()} acts: {difference}")
+        spec, contract = (f"act {answers.total() + 1}, {said}" for said in difference.said)
+        return Report(answers, (spec, contract))
     return Report(answers)
 
 

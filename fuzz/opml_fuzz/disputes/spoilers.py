@@ -90,7 +90,7 @@ def spoiled_argument(players: Players, call: Call, name: str, value: Any) -> Any
         case "status":
             return rng.choice((0, 1, 2, 255))
         case "steps":
-            return rng.choice((0, 1, min(value + 1, LARGEST), STAGE_STEP_LIMIT - 1, STAGE_STEP_LIMIT, STAGE_STEP_LIMIT + 1, LARGEST))
+            return rng.choice((0, 0, 0, 1, min(value + 1, LARGEST), STAGE_STEP_LIMIT - 1, STAGE_STEP_LIMIT, STAGE_STEP_LIMIT + 1, LARGEST))
         case "stages":
             return rng.choice((0, min(value + 1, LARGEST), 1 << 24, (1 << 24) + 1, LARGEST))
         case "time":
