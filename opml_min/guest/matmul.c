@@ -28,12 +28,13 @@ static inline void split(int64_t both, int64_t *sums)
     sums[2] = (both - sums[0]) >> 32;
 }
 
-/* Q8_0: w + 128 is an unsigned byte u, so sum w q = sum u q - 128 sum q. |sum u q| <= 32 * 255 * 32768 < 2^28. */
-static inline void dot_bytes(int64_t sums[LANES], const struct q8_0_block *block, const int16_t *q)
+/* Q8_0: w + 128 is an unsigned byte u, so sum w q = sum u q - 128 sum q, for both rows at once. |sum w q| <= 32 * 128 * 32768 = 2^27. */
+static inline void dot_bytes(int64_t sums[LANES], const struct q8_0_block *block, const int16_t *q, int64_t sum_q)
 {
-    uint64_t even[2] = {0, 0}, odd[2] = {0, 0};  /* rows 0 and 2, rows 1 and 3 of each half tile */
+    uint64_t start = -128 * sum_q * 0x100000001;
+    uint64_t even[2] = {start, start}, odd[2] = {start, start};  /* rows 0 and 2, rows 1 and 3 of each half tile */
 
-#pragma clang loop unroll_count(4)
+#pragma clang loop unroll_count(2)  /* not more: 8 rounds are what a translator can make in one vector */
     for (int pair = 0; pair < GROUP / 2; pair++) {
         int64_t q0 = q[2 * pair], q1 = q[2 * pair + 1];
         for (int half = 0; half < 2; half++) {
@@ -88,10 +89,10 @@ static void tile_q8_0(int64_t acc[LANES], const struct q8_0_block *block, const 
 {
     for (uint64_t g = 0; g < groups; g++, block++, q += GROUP) {
         int64_t sums[LANES];
-        dot_bytes(sums, block, q);
+        dot_bytes(sums, block, q, group_sums[g]);
 #pragma clang loop unroll(full)
         for (int lane = 0; lane < LANES; lane++)
-            acc[lane] += half_q24(block->scales[lane]) * (sums[lane] - 128 * group_sums[g]);
+            acc[lane] += half_q24(block->scales[lane]) * sums[lane];
     }
 }
 

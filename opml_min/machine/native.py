@@ -95,7 +95,8 @@ def optimised(ir: str) -> Any:
     """The module after LLVM's whole pipeline, with its vectorisers."""
     module = _parsed(ir)
     options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = options.loop_interleaving = options.slp_vectorization = options.loop_unrolling = True
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
+    options.loop_interleaving = False  # so that a few rounds are enough for a vector
     builder = llvm.create_pass_builder(target_machine(), options)
     builder.getModulePassManager().run(module, builder)
     return module
