@@ -242,8 +242,9 @@ def test_norm_of_the_longest_saturated_vector():
     assert bench.activation(OUT, length) == norm_formula(x, weights, 14, 1)
 
 
-def test_rope(rng):
-    bench, heads, head_size, position = Bench(), 3, 8, 5
+@pytest.mark.parametrize("head_size", [8, 40])
+def test_rope(rng, head_size):
+    bench, heads, position = Bench(), 3, 5
     table = rng.integers(-(2**30), 2**30 + 1, (6, head_size // 2, 2))
     table[position, 0] = (2**30, -(2**30))
     bench.put(WEIGHTS, table, np.int32)

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 from opml_min.model.kernels.addressing import int16s, int32s, uint8s
-from opml_min.model.kernels.fixed_point import largest_bits, normalise, round_shift, sat32, sigmoid
+from opml_min.model.kernels.fixed_point import bits, largest_bits, normalise, normalise_sized, round_shift, sat32, sigmoid
 
 
 @njit
@@ -21,9 +21,12 @@ def swiglu(base, operands, table, z):
     for i in range(length):
         z[i] = np.int64(gate[i]) * sigmoid(gate[i], table)
     c = max(0, largest_bits(z[:length]) - 31)
+    union = np.int64(0)
     for i in range(length):
-        z[i] = round_shift(z[i], c) * np.int64(up[i])
-    int32s(base, out_address, 1)[0] = normalise(z[:length], 58 - c, 15, int16s(base, out_address + 32, length))
+        product = round_shift(z[i], c) * np.int64(up[i])
+        union |= abs(product)
+        z[i] = product
+    int32s(base, out_address, 1)[0] = normalise_sized(z[:length], bits(union), 58 - c, 15, int16s(base, out_address + 32, length))
 
 
 @njit

@@ -92,7 +92,12 @@ def quantise(values, shift, limit, out):
 @njit
 def normalise(values, fraction_bits, width, out):
     """Writes out_i, |out_i| < 2^width, and returns the exponent e: values_i·2^-fraction_bits ≈ out_i·2^-e."""
-    size = largest_bits(values)
+    return normalise_sized(values, largest_bits(values), fraction_bits, width, out)
+
+
+@njit
+def normalise_sized(values, size, fraction_bits, width, out):
+    """The same where max bits(values_i) is known: size."""
     if size == 0:
         out[:] = 0
         return np.int64(ZERO_EXPONENT)

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from opml_min.model.kernels.addressing import int16s, int32s
-from opml_min.model.kernels.fixed_point import ZERO_EXPONENT, bits, largest_bits, normalise, round_shift, rsqrt
+from opml_min.model.kernels.fixed_point import ZERO_EXPONENT, bits, largest_bits, normalise_sized, round_shift, rsqrt
 
 
 @njit
@@ -28,17 +28,21 @@ def norm(base, operands, z):
         exponent[0] = ZERO_EXPONENT
         q[:] = 0
         return
-    squares = np.uint64(0)  # up to 2^15 squares of up to 2^48
-    for value in x:
-        scaled = round_shift(np.int64(value), size - 24)
+    squares, union = np.uint64(0), np.int64(0)  # up to 2^15 squares of up to 2^48
+    for i in range(length):
+        value = np.int64(x[i])
+        scaled = round_shift(value, size - 24)
         squares += np.uint64(scaled * scaled)
+        product = value * np.int64(weights[i])
+        union |= abs(product)
+        z[i] = product
     mean = np.int64(squares // np.uint64(length)) + round_shift(eps_q48, 48 - 2 * (r - (size - 24)))
     t = (64 - bits(mean)) // 2 * 2
     inverse = rsqrt(np.uint64(mean) << np.uint64(t))
 
+    c, union = max(0, bits(union) - 31), np.int64(0)
     for i in range(length):
-        z[i] = np.int64(x[i]) * np.int64(weights[i])
-    c = max(0, largest_bits(z[:length]) - 31)
-    for i in range(length):
-        z[i] = round_shift(z[i], c) * inverse
-    exponent[0] = normalise(z[:length], r + 24 - c + 62 - (r - (size - 24)) - t // 2, 15, q)
+        product = round_shift(z[i], c) * inverse
+        union |= abs(product)
+        z[i] = product
+    exponent[0] = normalise_sized(z[:length], bits(union), r + 24 - c + 62 - (r - (size - 24)) - t // 2, 15, q)
