@@ -10,6 +10,7 @@ unconditional jump, which is where calls return to and where most cases of jump 
 by the interpreter, and if that happens a lot, the region is translated again with these places as entries.
 """
 
+import hashlib
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cache
@@ -198,9 +199,9 @@ class TranslatedText:
 
 
 @cache
-def _source() -> str:
-    """What translates: other rules, other code."""
-    return "".join(path.read_text() for path in sorted(Path(__file__).parent.glob("*.py")))
+def _source_hash() -> str:
+    """The hash of what translates: other rules, other code."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 
 
 def _load(region: Region) -> native.Code:
@@ -209,4 +210,4 @@ def _load(region: Region) -> native.Code:
 
 def _key(region: Region) -> str:
     """Determines the region's code."""
-    return repr((_source(), region.start, region.words, sorted(region.leaders), sorted(region.entries)))
+    return repr((_source_hash(), region.start, region.words, sorted(region.leaders), sorted(region.entries)))
