@@ -276,8 +276,11 @@ def test_a_target_that_dies_is_started_again(target: Callable[[str], str]) -> No
     engine.close()
 
 
-def test_a_target_that_does_not_start(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", "--target", "/nonexistent/program"]) == 2
+@pytest.mark.parametrize(
+    "arguments", [["run", "--target", "/nonexistent/program"], ["run", "--replays", "/nonexistent"], ["mutants", "--only", "no such"]]
+)
+def test_what_is_not_there(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

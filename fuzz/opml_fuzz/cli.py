@@ -30,6 +30,8 @@ def seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """`opml-fuzz run`."""
+    if not options.replays.is_dir():
+        raise InputError(f"there is no folder {options.replays}")
     if options.target is not None:
         External(options.target).close()  # if it does not start, that is better said now
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
@@ -134,6 +136,8 @@ def mutate(options: argparse.Namespace) -> int:
     """`opml-fuzz mutants`."""
     room, progress = engine_room(), Progress()
     chosen = [mutant for mutant in mutants() if options.only in mutant.name]
+    if not chosen:
+        raise InputError(f"no mutant has {options.only!r} in its name")
     survivors: list[str] = []
     for number, mutant in enumerate(chosen):
         progress.show(f"{number} of {len(chosen)}, {len(survivors)} alive: {mutant.name}")

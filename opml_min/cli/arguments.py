@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
+from opml_min.cli.errors import InputError
 from opml_min.model.resolve import ARITHMETICS, DEFAULT_MODEL, Model, resolve
 
 DEVICES = ("cpu", "vm")
+MOST_THREADS = 256
 Subparsers = Any  # argparse's type for it is private
 
 
@@ -35,11 +37,18 @@ def add_arithmetic(parser: argparse.ArgumentParser) -> None:
 
 def add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="native code, or every stage in the machine")
-    parser.add_argument("--threads", type=positive, default=available_threads(), help="of native code (default: %(default)s)")
+    parser.add_argument("--threads", type=thread_count, default=available_threads(), help="of native code (default: %(default)s)")
 
 
 def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_count(text: str) -> int:
+    value = positive(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_THREADS}")
+    return value
 
 
 def positive(text: str) -> int:
@@ -64,4 +73,7 @@ def word(text: str) -> int:
 
 
 def chosen_model(options: argparse.Namespace) -> Model:
-    return resolve(options.model, options.tokenizer, getattr(options, "arithmetic", None))
+    model = resolve(options.model, options.tokenizer, getattr(options, "arithmetic", None))
+    if options.tokenizer is not None and model.source is None:
+        raise InputError(f"{options.model} is an image, which has its own tokenizer; --tokenizer is for source files")
+    return model

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from attrs import frozen
 
-from opml_min.cli.arguments import Subparsers, add_json, add_model, available_threads, chosen_model, positive
+from opml_min.cli.arguments import Subparsers, add_json, add_model, available_threads, chosen_model, thread_count
 from opml_min.cli.output import print_json
 
 BENCHES = ("gas", "vm", "merkle", "dispute", "llama")
@@ -41,7 +41,7 @@ def register(subparsers: Subparsers) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser("bench", help="measure")
     parser.add_argument("what", choices=BENCHES)
     add_model(parser)
-    parser.add_argument("--threads", type=positive, default=available_threads(), help="of llama (default: %(default)s)")
+    parser.add_argument("--threads", type=thread_count, default=available_threads(), help="of llama (default: %(default)s)")
     parser.add_argument("--peer-python", metavar="PATH", help="of llama: an interpreter that has llama_cpp, to measure against")
     add_json(parser)
     parser.set_defaults(execute=execute)

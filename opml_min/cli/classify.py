@@ -15,6 +15,10 @@ from opml_min.model.saved import save
 def run_picture(model: Model, options: argparse.Namespace) -> int:
     """One picture of a file, or the drawn one if no file is named."""
     start = time.perf_counter()
+    if options.prompt:
+        raise InputError(f"{options.model} takes a picture, not a text")
+    if options.index and options.input is None:
+        raise InputError("--index is the number of a picture in a file, and no file is named with --input")
     request = drawn_request() if options.input is None else picture_request(options.input, options.index)
     run = Run(model.image, request, device=options.device, threads=options.threads)
     timing = run.run_all()

@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from opml_min.cli.arguments import Subparsers, add_arithmetic, add_json, add_model, available_threads, chosen_model, positive
+from opml_min.cli.arguments import Subparsers, add_arithmetic, add_json, add_model, available_threads, chosen_model, positive, thread_count
 from opml_min.cli.classify import eval_pictures
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, print_json
@@ -24,7 +24,7 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--window", type=positive, default=None, metavar="N", help=f"default: {DEFAULT_WINDOW}, or the context if that is less"
     )
-    parser.add_argument("--threads", type=positive, default=available_threads())
+    parser.add_argument("--threads", type=thread_count, default=available_threads())
     add_arithmetic(parser)
     add_json(parser)
     parser.set_defaults(execute=execute)

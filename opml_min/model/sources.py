@@ -26,7 +26,10 @@ def tokenizer_beside(path: Path) -> Path | None:
         return None
     found = sorted(path.absolute().parent.glob("tok*.bin"))
     if len(found) != 1:
-        raise TokenizerError(f"there are {len(found)} files tok*.bin beside {path}; name the tokenizer with --tokenizer")
+        kind = f"{path} is no image, no GGUF file and no folder"
+        raise TokenizerError(
+            f"{kind}; if it is a checkpoint of llama2.c, name its tokenizer with --tokenizer ({len(found)} tok*.bin are beside it)"
+        )
     return found[0]
 
 
