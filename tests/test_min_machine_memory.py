@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import sha3
 from opml_min.machine import ENTRY, IO, MODEL, SCRATCH, STATE, Machine, Memory, Snapshot, execute_single
 from opml_min.machine.keccak import hash_blocks, hash_nodes
 from opml_min.machine.single import sparse_root
+from opml_min.machine.snapshot import MemorySnapshot
 
 
 def keccak(data: bytes) -> bytes:
@@ -189,6 +191,67 @@ def test_snapshots_form_a_tree() -> None:
         assert {place: memory.read(place, 300) for place in places} == state
     leaves = leaves_of({**state, ENTRY: b"text"})
     assert memory.root() == naive_node(leaves, 35, 0)
+
+
+@pytest.fixture
+def everything_is_hashed_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opml_min.machine.memory.LEAST_HASHED_LATER", 0)
+
+
+@pytest.mark.usefixtures("everything_is_hashed_later")
+def test_what_is_hashed_later_is_hashed_as_it_was() -> None:
+    """Roots asked for while writing goes on, with and without snapshots, against a memory that is hashed at once."""
+    rng = random.Random(12)
+    memory, plain = Memory(), Memory()
+    places = [0, 5000, 2**38 - 3000, 2**39, 2**39 + 1020, 3 * 2**38 + 2**30]
+    taken: list[tuple[MemorySnapshot, dict[int, bytes], bytes]] = []
+    asked: list[tuple[Future[bytes], bytes]] = []
+    for turn in range(150):
+        for place in rng.sample(places, 3):
+            data = rng.choice([rng.randbytes(rng.randrange(1, 3000)), bytes(2000)])
+            memory.write(place, data)
+            plain.write(place, data)
+        action = rng.randrange(6)
+        if action == 0:
+            memory.hash_ahead()
+        elif action == 1 and taken:
+            snapshot, contents, root = rng.choice(taken)
+            memory.restore(snapshot)
+            for place, data in contents.items():
+                plain.write(place, data)
+            assert plain.root() == root
+        elif action == 2:
+            taken.append((memory.snapshot(), {place: plain.read(place, 3000) for place in places}, plain.root()))
+        elif turn == 100:
+            memory.forget_scratch()
+            plain.forget_scratch()
+        asked.append((memory.root_later(), plain.root()))
+        if action == 4:
+            assert memory.root() == plain.root()
+            assert memory.proof(2**39 // 32) == plain.proof(2**39 // 32)
+    assert [later.result() for later, _ in asked] == [root for _, root in asked]
+
+
+def test_blocks_that_are_hashed_ahead_may_be_written_meanwhile() -> None:
+    memory = Memory()
+    words = memory.view(3 * 2**38, 1 << 20, np.uint64)
+    for turn in range(4):
+        words[:] = np.arange(turn, turn + len(words), dtype=np.uint64)
+        memory.mark_written(3 * 2**38, words.nbytes)
+        memory.hash_ahead()
+        memory.hash_ahead()
+        for address in range(3 * 2**38, 3 * 2**38 + words.nbytes, 1 << 16):
+            memory.write(address, bytes([turn + 1]))
+    hashed_at_once = Memory()
+    hashed_at_once.write(3 * 2**38, memory.read(3 * 2**38, words.nbytes))
+    assert memory.root() == hashed_at_once.root()
+    memory.write(3 * 2**38, bytes(2048))
+    assert memory.hash_ahead()  # there was nothing to do
+    memory.root()
+    memory.write(3 * 2**38, bytes(2048))
+    memory.hash_ahead()
+    memory.write(3 * 2**38, bytes(2048))
+    assert not memory.hash_ahead()  # nothing was left alone
 
 
 class Reader:

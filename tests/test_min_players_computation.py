@@ -1,6 +1,7 @@
 """What a player computes: natively or in the machine, in any order, the same; and a machine that has halted stays as it is."""
 
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -99,6 +100,27 @@ def test_room_for_checkpoints_does_not_matter(checkpoint_bytes: int, computation
         low, high = next((begin, end) for begin, end in pairwise(ends) if begin <= target < end)
     assert fresh.witness(2, low) == computation.witness(2, low)
     assert fresh.run_hash() == computation.run_hash()
+
+
+@pytest.mark.parametrize("checkpoint_bytes", [0, 3 << 10, 1 << 20])
+@pytest.mark.parametrize("stage", [None, 2])
+def test_a_disputed_part_begins_right_and_ends_wrong(
+    stage: int | None, checkpoint_bytes: int, computation: Computation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashes that are true up to a point, and wrong, or now and then true again, after it."""
+    monkeypatch.setattr("opml_min.players.computation.CHECKPOINT_BYTES", checkpoint_bytes)
+    fresh, rng = Computation(*scene_of(resolve("embedded")), device="cpu" if stage is None else "vm"), Random(4)
+    for first_lie in range(0, 9, 2):
+        low, high = (0, 32) if stage is None else (0, fresh.opening(stage).steps)
+        inner = Segment(STAGES, low, high, b"", b"", 0).boundaries(8)[1:-1]
+        true = computation.hashes(stage, low, inner)
+        posted = [hash_ if done < first_lie or rng.random() < 0.2 else rng.randbytes(32) for done, hash_ in enumerate(true)]
+        part = fresh.disputed_part(stage, low, inner, posted)
+        assert part >= min(first_lie, len(inner))
+        assert part == 0 or posted[part - 1] == true[part - 1]
+        assert part == len(inner) or posted[part] != true[part]
+        begin = [low, *inner][part]
+        assert fresh.hashes(stage, begin, [begin + 1]) == computation.hashes(stage, begin, [begin + 1])
 
 
 def test_the_only_stage_is_run_once_for_all_that_its_end_tells(monkeypatch: pytest.MonkeyPatch) -> None:

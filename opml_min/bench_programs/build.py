@@ -10,7 +10,7 @@ from opml_min.guest.build import FOLDER as GUEST
 from opml_min.guest.build import compile_elf
 
 FOLDER = Path(__file__).parent
-STAGE = "sweep"
+STAGE = "stage"
 NAMES = tuple(sorted(source.stem for source in FOLDER.glob("*.c") if source.stem != STAGE))
 
 

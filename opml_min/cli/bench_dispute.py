@@ -1,10 +1,9 @@
 """`opml bench dispute`: what a dispute over one long stage costs an honest player, measured against running the stage once.
 
-The stage is a program that makes over 3 · 10^9 steps and touches 64 MiB. An honest player of either side learns the result, and then is
-asked for hashes at the boundaries of segments that shrink to one step, late in the stage, at which the other side lies. Which
-segments those are depends on nothing but that step, so the other side need not be computed. Players run in processes of their own, for
-the sake of their peak memory; of three rounds the fastest counts, as it does for the plain run. Contracts are not included: `opml bench
-gas` measures them.
+The stages make 1.0 to 1.5 · 10^9 steps and differ in how much they write, and how. An honest player of either side learns the result;
+then the server posts the hashes at the boundaries of segments that shrink to one step, late in the stage, and the challenger finds these
+segments in hashes that are true up to that step and wrong after it. Players run in processes of their own, for the sake of their peak
+memory; of three rounds the fastest counts, as it does for the plain run. Contracts are not included: `opml bench gas` measures them.
 """
 
 import multiprocessing
@@ -14,8 +13,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from struct import unpack
-from typing import NamedTuple
+from struct import pack, unpack
+
+from attrs import frozen
 
 from opml_min.bench_programs.build import FOLDER, STAGE
 from opml_min.cli.bench import Row
@@ -35,45 +35,79 @@ from opml_min.players.computation import Computation
 
 K = 32  # parts of a segment
 NEW_TOKENS = 100
-REQUEST = b"!"
-TOUCHED_BYTES = (1 << 26) + (1 << 12)  # by the program: two regions of the state quarter
 MOST_RUNS = 4  # a player, in plain runs of the stage
 MOST_NATIVE_RUNS = 10  # a run in the machine, in native ones
 ROUNDS = 3
 MEBI = 1 << 20
+READ, STREAM, SCATTER = range(3)  # order: bench_programs/stage.c
 
 
-class Played(NamedTuple):
-    """What one player's part took."""
+@frozen
+class Stage:
+    """What the program of `bench_programs/stage.c` is asked to do."""
+
+    name: str
+    pattern: int
+    touched_bytes: int  # a power of two, beside the page with the result
+    rounds: int
+    limits_server: bool = True
+
+    def request(self) -> bytes:
+        return pack("<QQQ", self.pattern, self.touched_bytes // 8, self.rounds)
+
+
+STAGES = (
+    Stage("1 MiB", READ, 1 * MEBI, 1_550),
+    Stage("64 MiB", READ, 64 * MEBI, 22),
+    Stage("128 MiB streamed", STREAM, 128 * MEBI, 8),
+    # 31 hashes of nearly all that is touched are more work than four runs; only more cores make them quicker
+    Stage("128 MiB scattered", SCATTER, 128 * MEBI, 110_000_000, limits_server=False),
+)
+
+
+@frozen
+class Played:
+    """What one player's part took, and the hashes that it posted, by steps."""
 
     seconds: float
     peak_bytes: int | None  # None where the system does not tell it
+    posted: dict[int, bytes]
 
 
 def rows() -> list[Row]:
-    progress = Progress("runs", 4)
-    steps, plain_seconds = plain_run()
-    progress.show(1)
-    target = Random(1).randrange(steps * 9 // 10, steps)
-    found = [Row("plain run of the stage", plain_seconds, "s"), Row("its steps", steps, "steps")]
-    for number, (side, part) in enumerate((("server", server), ("challenger", challenger))):
-        played = min(in_own_process(part, target, steps) for _ in range(ROUNDS))
-        found.append(Row(f"honest {side}", played.seconds, "s", "plain run", plain_seconds, MOST_RUNS * plain_seconds))
-        if played.peak_bytes is not None:
-            limit = 2.5 * TOUCHED_BYTES / MEBI + 512
-            found.append(Row(f"honest {side}: peak memory", played.peak_bytes / MEBI, "MiB", "touched", TOUCHED_BYTES / MEBI, limit))
-        progress.show(2 + number)
+    found, progress = [], Progress("stages", len(STAGES) + 1)
+    for number, stage in enumerate(STAGES):
+        found += rows_of(stage)
+        progress.show(number + 1)
     machine, native = model_in_one_stage()
-    progress.show(4)
+    progress.show(len(STAGES) + 1)
     return [*found, Row("embedded model in one stage", machine, "s", "native, one thread", native, MOST_NATIVE_RUNS * native)]
 
 
-def in_own_process(part: Callable[[int, int], Played], target: int, steps: int) -> Played:
-    with multiprocessing.get_context("spawn").Pool(1) as process:
-        return process.apply(part, (target, steps))
+def rows_of(stage: Stage) -> list[Row]:
+    steps, plain_seconds = plain_run(stage)
+    target = Random(1).randrange(steps * 9 // 10, steps)
+    server_played = fastest(server, stage, target)
+    challenger_played = fastest(challenger, stage, target, server_played.posted)
+    found = [Row(f"{stage.name}: plain run", plain_seconds, "s"), Row(f"{stage.name}: steps", steps, "steps")]
+    for side, played, limited in (("server", server_played, stage.limits_server), ("challenger", challenger_played, True)):
+        limit = MOST_RUNS * plain_seconds if limited else None
+        found.append(Row(f"{stage.name}: {side}", played.seconds, "s", "plain run", plain_seconds, limit))
+        if played.peak_bytes is not None:
+            touched = stage.touched_bytes / MEBI
+            found.append(Row(f"{stage.name}: {side}'s memory", played.peak_bytes / MEBI, "MiB", "touched", touched, 2.5 * touched + 512))
+    return found
 
 
-# One stage of 10^9 steps -----------------------------------------------------------------------------------------------------------
+def fastest(part: Callable[..., Played], *arguments: object) -> Played:
+    def in_own_process() -> Played:
+        with multiprocessing.get_context("spawn").Pool(1) as process:
+            return process.apply(part, arguments)
+
+    return min((in_own_process() for _ in range(ROUNDS)), key=lambda played: played.seconds)
+
+
+# One long stage --------------------------------------------------------------------------------------------------------------------
 
 
 def stage_image() -> Image:
@@ -82,12 +116,12 @@ def stage_image() -> Image:
     return model_of(list(unpack(f"<{len(program) // 4}I", program)))
 
 
-def plain_run() -> tuple[int, float]:
+def plain_run(stage: Stage) -> tuple[int, float]:
     """Steps and seconds, with translated code at hand and the memory given by the system, as a player has them at its second pass."""
-    machine = Run(stage_image(), REQUEST, stages=1, device="vm").machine
+    machine = Run(stage_image(), stage.request(), stages=1, device="vm").machine
     begin = machine.snapshot()
     seconds = []
-    for _ in range(ROUNDS):
+    for _ in range(1 + ROUNDS):
         machine.restore(begin)
         machine.begin_stage(0)
         start = time.perf_counter()
@@ -98,28 +132,39 @@ def plain_run() -> tuple[int, float]:
     return machine.steps, min(seconds)
 
 
-def server(target: int, steps: int) -> Played:
+def server(stage: Stage, target: int) -> Played:
     """Claims, opens the stage, posts hashes, has the step executed."""
-    return measured(lambda computation: (computation.run_hash(), computation.opening(0)), target, steps)
-
-
-def challenger(target: int, steps: int) -> Played:
-    """Learns what should have been claimed, compares hashes, has the step executed."""
-    return measured(lambda computation: computation.run_hash(), target, steps)
-
-
-def measured(begin: Callable[[Computation], object], target: int, steps: int) -> Played:
-    start = time.perf_counter()
-    computation = Computation(stage_image(), REQUEST, 1, device="vm")
-    begin(computation)
-    segment = Segment(INSTRUCTIONS, 0, steps, b"", b"", 0)
-    while segment.length > 1:
-        ends = segment.boundaries(K)
-        computation.hashes(0, ends[0], ends[1:-1])
+    start, posted = time.perf_counter(), dict[int, bytes]()
+    computation = Computation(stage_image(), stage.request(), 1, device="vm")
+    computation.run_hash()
+    low, high = 0, computation.opening(0).steps
+    while high - low > 1:
+        ends = boundaries(low, high)
+        posted |= zip(ends[1:-1], computation.hashes(0, low, ends[1:-1]), strict=True)
         low, high = next((low, high) for low, high in pairwise(ends) if low <= target < high)
-        segment = Segment(INSTRUCTIONS, low, high, b"", b"", 0)
-    computation.witness(0, segment.lo)
-    return Played(time.perf_counter() - start, peak_bytes())
+    computation.witness(0, low)
+    return Played(time.perf_counter() - start, peak_bytes(), posted)
+
+
+def challenger(stage: Stage, target: int, true: dict[int, bytes]) -> Played:
+    """Learns what should have been claimed, finds out where posted hashes begin to be wrong, has the step executed."""
+    start = time.perf_counter()
+    computation = Computation(stage_image(), stage.request(), 1, device="vm")
+    computation.run_hash()
+    low, high = 0, computation.opening(0).steps
+    while high - low > 1:
+        ends = boundaries(low, high)
+        posted = [true[end] if end <= target else bytes(32) for end in ends[1:-1]]
+        part = computation.disputed_part(0, low, ends[1:-1], posted)
+        low, high = ends[part], ends[part + 1]
+    if low != target:
+        raise CheckFailed(f"the challenger found step {low} where step {target} is wrong")
+    computation.witness(0, low)
+    return Played(time.perf_counter() - start, peak_bytes(), {})
+
+
+def boundaries(low: int, high: int) -> list[int]:
+    return Segment(INSTRUCTIONS, low, high, b"", b"", 0).boundaries(K)
 
 
 def peak_bytes() -> int | None:

@@ -67,6 +67,10 @@ class _Writer:
         self.lines.append(f"  %v{self._names} = {expression}")
         return f"%v{self._names}"
 
+    def splat(self, word: int) -> str:
+        """The word in every lane."""
+        return f"splat (i64 {word - 2**64 if word >= 2**63 else word})"
+
     def element(self, kind: str, pointer: str, index: int | str) -> str:
         return self.value(f"getelementptr {kind}, ptr {pointer}, i64 {index}")
 
@@ -80,58 +84,44 @@ class _Writer:
         if amount == 0:
             return term
         name = f"@llvm.fshl.v{self.lanes}i64"
-        return self.value(f"call {self.vector} {name}({self.vector} {term}, {self.vector} {term}, {self.vector} splat (i64 {amount}))")
+        return self.value(f"call {self.vector} {name}({self.vector} {term}, {self.vector} {term}, {self.vector} {self.splat(amount)})")
 
     def and_not(self, inverted: str, term: str) -> str:
-        complement = self.value(f"xor {self.vector} {inverted}, splat (i64 -1)")
+        complement = self.value(f"xor {self.vector} {inverted}, {self.splat(2**64 - 1)}")
         return self.value(f"and {self.vector} {complement}, {term}")
 
 
-def _round(w: _Writer, a: list[str], constant: str) -> list[str]:
-    """theta, rho and pi, chi, iota; `a[x + 5y]` as in the reference."""
+def _round(w: _Writer, a: list[str], constant: int) -> list[str]:
+    """theta, rho and pi, chi, iota; `a[x + 5y]` as in the reference. Row by row, so that few values are alive at a time."""
     columns = [w.xor(*(a[x + 5 * y] for y in range(5))) for x in range(5)]
     parity = [w.xor(columns[(x - 1) % 5], w.rotate(columns[(x + 1) % 5], 1)) for x in range(5)]
-    b = [""] * 25
-    for x in range(5):
-        for y in range(5):
-            b[y + 5 * ((2 * x + 3 * y) % 5)] = w.rotate(w.xor(a[x + 5 * y], parity[x]), rotations()[x + 5 * y])
-    a = [w.xor(b[i], w.and_not(b[i // 5 * 5 + (i + 1) % 5], b[i // 5 * 5 + (i + 2) % 5])) for i in range(25)]
-    a[0] = w.xor(a[0], constant)
-    return a
+    result = []
+    for row in range(5):
+        sources = [((row - 3 * y) * 3 % 5, y) for y in range(5)]  # pi takes (x, y) to (y, 2x + 3y)
+        b = [w.rotate(w.xor(a[x + 5 * y], parity[x]), rotations()[x + 5 * y]) for x, y in sources]
+        result += [w.xor(b[x], w.and_not(b[(x + 1) % 5], b[(x + 2) % 5])) for x in range(5)]
+    result[0] = w.xor(result[0], w.splat(constant))
+    return result
 
 
 def _permute_ir(lanes: int) -> str:
-    """`permute(in, out)`: 8 vectors of message words to 4 vectors of hash words; `in` and `out` may overlap."""
+    """`permute(in, out)`: 8 vectors of message words to 4 vectors of hash words; `in` and `out` may overlap.
+
+    All rounds are written out: so the compiler leaves out what the first need not do, as most words are constants, and the last, of
+    which four words are asked.
+    """
     w = _Writer(lanes)
     loaded = [w.value(f"load {w.vector}, ptr {w.element(w.vector, '%in', i)}") for i in range(8)]
-    start = [*loaded, "splat (i64 1)", *["zeroinitializer"] * 7, f"splat (i64 {-(2**63)})", *["zeroinitializer"] * 8]
-    head = "\n".join(w.lines)
-    w.lines = []
-    constant = w.value(f"load {w.vector}, ptr {w.element(w.vector, '@round_constants', '%round')}")
-    end = _round(w, [f"%s{i}" for i in range(25)], constant)
-    phis = "\n".join(f"  %s{i} = phi {w.vector} [ {start[i]}, %head ], [ {end[i]}, %loop ]" for i in range(25))
-    body = "\n".join(w.lines)
-    w.lines = []
+    a = [*loaded, w.splat(1), *["zeroinitializer"] * 7, w.splat(1 << 63), *["zeroinitializer"] * 8]
+    for constant in round_constants():
+        a = _round(w, a, constant)
     for i in range(4):
-        w.lines.append(f"  store {w.vector} {end[i]}, ptr {w.element(w.vector, '%out', i)}")
-    tail = "\n".join(w.lines)
-    table = ", ".join(f"{w.vector} splat (i64 {c - 2**64 if c >= 2**63 else c})" for c in round_constants())
+        w.lines.append(f"  store {w.vector} {a[i]}, ptr {w.element(w.vector, '%out', i)}")
+    body = "\n".join(w.lines)
     return f"""
 declare {w.vector} @llvm.fshl.v{lanes}i64({w.vector}, {w.vector}, {w.vector})
-@round_constants = internal constant [24 x {w.vector}] [{table}]
 define internal void @permute(ptr %in, ptr %out) noinline {{
-head:
-{head}
-  br label %loop
-loop:
-  %round = phi i64 [ 0, %head ], [ %next, %loop ]
-{phis}
 {body}
-  %next = add i64 %round, 1
-  %more = icmp ult i64 %next, 24
-  br i1 %more, label %loop, label %done
-done:
-{tail}
   ret void
 }}"""
 

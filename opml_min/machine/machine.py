@@ -18,7 +18,7 @@ from opml_min.machine.dispatch import BUDGET, CONTROL, PC, RECORD_WRITE, STATE_W
 from opml_min.machine.keccak import keccak256
 from opml_min.machine.memory import ENTRY, Memory
 from opml_min.machine.snapshot import MemorySnapshot
-from opml_min.machine.state import RUNNING, STATUS_RUNNING, Status, encode_state
+from opml_min.machine.state import RUNNING, STATUS_RUNNING, Status, encode_state, state_hash
 from opml_min.machine.text import TranslatedText
 from opml_min.machine.witness import witness
 
@@ -125,6 +125,11 @@ class Machine:
 
     def state_hash(self) -> bytes:
         return keccak256(self.state_bytes())
+
+    def state_hash_later(self) -> Callable[[], bytes]:
+        """The state's hash as of now, being computed while the machine goes on; calling it waits."""
+        pc, registers, status, root = self.pc, self._state[:32].tolist(), self.status, self.memory.root_later()
+        return lambda: state_hash(pc, registers, status, root.result())
 
     def witness(self) -> bytes:
         """The witness of the next step."""

@@ -8,54 +8,40 @@ at a flag. Flags of the model quarter are never set: to translated code "flag se
 """
 
 import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from mmap import PAGESIZE
 
 import numpy as np
 import numpy.typing as npt
 
+from opml_min.machine.block_set import BlockSet, union
 from opml_min.machine.keccak import BLOCK_BYTES, BLOCK_HEIGHT, Indices, keccak256
-from opml_min.machine.merkle import Tree
+from opml_min.machine.merkle import Tree, roots_of
 from opml_min.machine.reserve import make_writable, map_file, reserve, reserve_table
-from opml_min.machine.snapshot import MemorySnapshot, changed_between, contents_at, union
+from opml_min.machine.snapshot import MemorySnapshot, changed_between, holders
 
 MEMORY_BYTES = 1 << 40
 QUARTER_BYTES = 1 << 38
 SCRATCH, MODEL, IO, STATE = range(4)  # the quarters, lowest address first
+WRITABLE = (SCRATCH, IO, STATE)
 ENTRY = MODEL << 38
 """First byte of the model quarter, where every stage begins."""
 TEXT_WINDOW_BYTES = 1 << 28
 """Only `[ENTRY, ENTRY + 2^28)` can be fetched."""
 BLOCKS = MEMORY_BYTES // BLOCK_BYTES
 QUARTER_BLOCKS = QUARTER_BYTES // BLOCK_BYTES
-RESTORED_AT_ONCE = 1 << 14  # blocks (= 16 MiB)
+RESTORED_AT_ONCE = 1 << 10  # blocks (= 1 MiB, which stays in the cache)
+LEAST_HASHED_LATER = 1 << 8  # blocks: hashing fewer takes less time than handing them over
+MOST_HASHED_LATER = 3 << 16  # blocks (= 192 MiB): more are not copied to be hashed
 COPIED_AT_ONCE = 1 << 26  # bytes of a file
 
 
-class BlockSet:
-    """A growing set of block numbers that is cheap to add to."""
-
-    def __init__(self) -> None:
-        self._pieces: list[Indices] = []
-        self._compact_at = 1 << 16
-
-    def add(self, blocks: Indices) -> None:
-        """`blocks` are ascending and distinct."""
-        if len(blocks):
-            self._pieces.append(blocks)
-        if sum(map(len, self._pieces)) > self._compact_at or len(self._pieces) > 64:
-            self._compact_at = 2 * len(self.blocks()) + (1 << 16)
-
-    def blocks(self) -> Indices:
-        """The members, ascending."""
-        if len(self._pieces) != 1:
-            self._pieces = [union(self._pieces)]
-        return self._pieces[0]
-
-    def take(self) -> Indices:
-        """The members, ascending; the set is empty afterwards."""
-        blocks = self.blocks()
-        self._pieces = []
-        return blocks
+@cache
+def _background() -> ThreadPoolExecutor:
+    """Does one job after the other."""
+    return ThreadPoolExecutor(1)
 
 
 class Memory:
@@ -78,6 +64,10 @@ class Memory:
         self.model_version = 0
         """Changes whenever bytes of the model quarter may have changed."""
         self._not_hashed = [BlockSet() for _ in range(4)]  # by quarter
+        self._not_joined = [BlockSet() for _ in range(4)]  # hashed, but what lies above them is not
+        self._hashing: Future[bytes] | Future[None] | None = None  # in the background, on the tree
+        self._hashing_copies: Future[bytes] | None = None  # the last job that hashes what is in `_copied`
+        self._copied: npt.NDArray[np.uint8] | None = None
         self._not_in_snapshot = BlockSet()
         self._scratch_used = BlockSet()
         self._scratch_hashed = BlockSet()
@@ -161,18 +151,21 @@ class Memory:
         self._flags[blocks] = 0
         self.control[0] = 0
         self._not_in_snapshot.add(blocks)
-        self._count_as_written(blocks)
+        self._put_down(blocks, self._not_hashed)
 
-    def _count_as_written(self, blocks: Indices) -> None:
+    def _put_down(self, blocks: Indices, what_to_do: list[BlockSet]) -> None:
+        """These blocks have changed, and this is what is left to do with them."""
         edges = np.searchsorted(blocks, np.arange(5) * QUARTER_BLOCKS)
-        for quarter in (SCRATCH, IO, STATE):
-            self._not_hashed[quarter].add(blocks[edges[quarter] : edges[quarter + 1]])
+        for quarter in WRITABLE:
+            what_to_do[quarter].add(blocks[edges[quarter] : edges[quarter + 1]])
         self._scratch_used.add(blocks[: edges[1]])
 
     def forget_scratch(self) -> None:
         """The scratch quarter is all zero again."""
+        self._finish_hashing()
         self._drain()
         self._not_hashed[SCRATCH].take()
+        self._scratch_hashed.add(self._not_joined[SCRATCH].take())
         used = self._scratch_used.take()
         self._blocks[used] = 0
         self.tree.forget(self._scratch_hashed.take())
@@ -185,6 +178,8 @@ class Memory:
         self._drain()
         blocks = self._not_in_snapshot.take()
         self._latest = MemorySnapshot(self._latest, blocks, self._blocks[blocks])
+        if not self._is_hashing() and not any(len(self._not_hashed[quarter].blocks()) for quarter in WRITABLE):
+            self._latest.roots = self.tree.block_roots(blocks)
         return self._latest
 
     def snapshot_bytes(self) -> int:
@@ -202,24 +197,38 @@ class Memory:
 
     def restore(self, snapshot: MemorySnapshot) -> None:
         """Makes scratch, io and state what they were at a snapshot of this memory, earlier or later."""
+        self._finish_hashing()
         self._drain()
-        blocks = union([changed_between(self._latest, snapshot), self._not_in_snapshot.take()])
-        for first in range(0, len(blocks), RESTORED_AT_ONCE):
-            piece = blocks[first : first + RESTORED_AT_ONCE]
-            self._blocks[piece] = contents_at(snapshot, piece)
-        self._count_as_written(blocks)
+        changed = union([changed_between(self._latest, snapshot), self._not_in_snapshot.take()])
+        for holder, blocks, places in holders(snapshot, changed):
+            if holder is None:
+                self._blocks[blocks] = 0
+                self.tree.put_block_roots(blocks, np.zeros((len(blocks), 32), dtype=np.uint8))
+            else:
+                for first in range(0, len(blocks), RESTORED_AT_ONCE):
+                    piece = slice(first, first + RESTORED_AT_ONCE)
+                    self._blocks[blocks[piece]] = holder.contents[places[piece]]
+                if holder.roots is not None:
+                    self.tree.put_block_roots(blocks, holder.roots[places])
+            self._put_down(blocks, self._not_hashed if holder and holder.roots is None else self._not_joined)
         self._latest = snapshot
 
     # The Merkle tree -----------------------------------------------------------------------------------------------------
 
+    def _take_not_hashed(self, quarters: Sequence[int]) -> tuple[Indices, Indices]:
+        """Which blocks of the quarters (ascending) to hash, and which ones to join, for the tree's `update`."""
+        hashed = np.concatenate([self._not_hashed[quarter].take() for quarter in quarters])
+        joined = np.concatenate([self._not_joined[quarter].take() for quarter in quarters])
+        for blocks in (hashed, joined):
+            self._scratch_hashed.add(blocks[: np.searchsorted(blocks, QUARTER_BLOCKS)])
+        return hashed, joined
+
     def quarter_root(self, quarter: int) -> bytes:
         if quarter == MODEL and self._assumed_model_root is not None:
             return self._assumed_model_root
+        self._finish_hashing()
         self._drain()
-        blocks = self._not_hashed[quarter].take()
-        self.tree.update(blocks)
-        if quarter == SCRATCH:
-            self._scratch_hashed.add(blocks)
+        self.tree.update(*self._take_not_hashed([quarter]))
         return self.tree.node(33, quarter)
 
     def assume_model_root(self, root: bytes) -> None:
@@ -237,7 +246,82 @@ class Memory:
         return keccak256(self.quarter_root(IO) + self.quarter_root(STATE))
 
     def root(self) -> bytes:
-        return keccak256(keccak256(self.quarter_root(SCRATCH) + self.quarter_root(MODEL)) + self.carry_root())
+        model_root = self.quarter_root(MODEL)
+        self._finish_hashing()
+        self._drain()
+        self.tree.update(*self._take_not_hashed(WRITABLE))
+        return self._root_found(model_root, None if len(self._not_in_snapshot.blocks()) else self._latest)
+
+    def _root_found(self, model_root: bytes, here: MemorySnapshot | None) -> bytes:
+        """The root, all below being hashed. here: a snapshot of this very point, which can have its blocks' roots now."""
+        if here is not None and here.roots is None:
+            here.roots = self.tree.block_roots(here.blocks)
+        scratch, io, state = (self.tree.node(33, quarter) for quarter in WRITABLE)
+        return keccak256(keccak256(scratch + model_root) + keccak256(io + state))
+
+    # Hashing while the machine goes on -----------------------------------------------------------------------------------
+
+    def _is_hashing(self) -> bool:
+        return self._hashing is not None and not self._hashing.done()
+
+    def _finish_hashing(self) -> None:
+        """Call before looking at the writable quarters' tree."""
+        for job in (self._hashing_copies, self._hashing):
+            if job is not None:
+                job.result()
+        self._hashing_copies = self._hashing = None
+
+    def root_later(self) -> Future[bytes]:
+        """What `root` gives now; costs a copy of what was written since the last hashing, unless a snapshot was just taken of the same."""
+        self._drain()
+        count = sum(len(self._not_hashed[quarter].blocks()) for quarter in WRITABLE)
+        if count > MOST_HASHED_LATER or (count < LEAST_HASHED_LATER and not self._is_hashing()):
+            now: Future[bytes] = Future()
+            now.set_result(self.root())
+            return now
+        unknown = self._assumed_model_root is None and len(self._not_hashed[MODEL].blocks())
+        model_root = self.quarter_root(MODEL) if unknown else self._assumed_model_root or self.tree.node(33, MODEL)
+        hashed, joined = self._take_not_hashed(WRITABLE)
+        here = None if len(self._not_in_snapshot.blocks()) else self._latest
+        shared = here is not None and np.array_equal(here.blocks, hashed)
+        contents = here.contents if here is not None and shared else self._copies(hashed)
+
+        def hash_copies() -> bytes:
+            self.tree.put_block_roots(hashed, roots_of(contents))
+            self.tree.join(union([hashed, joined]))
+            return self._root_found(model_root, here)
+
+        self._hashing = later = _background().submit(hash_copies)
+        if not shared:
+            self._hashing_copies = later
+        return later
+
+    def _copies(self, blocks: Indices) -> npt.NDArray[np.uint8]:
+        """(blocks, 1024), at the same place each time, as new memory is slow."""
+        if self._hashing_copies is not None:
+            self._hashing_copies.result()
+        if self._copied is None:
+            self._copied = np.frombuffer(reserve(BLOCK_BYTES * MOST_HASHED_LATER), dtype=np.uint8).reshape(-1, BLOCK_BYTES)
+        return np.take(self._blocks, blocks, axis=0, out=self._copied[: len(blocks)], mode="clip")  # the default mode makes one more copy
+
+    def begin_hashing(self) -> None:
+        """Begins what `root` will do; best called when nothing will be written before that."""
+        self._finish_hashing()
+        self._drain()
+        self._hashing = _background().submit(self.tree.update, *self._take_not_hashed(WRITABLE))
+
+    def hash_ahead(self) -> bool:
+        """Begins to hash what was written before the last call and not since then: it may well stay as it is. False if little was so.
+
+        What is written while it is hashed is on the list of written blocks, and will be hashed again.
+        """
+        if self._is_hashing():
+            return True
+        hashed, joined = self._take_not_hashed(WRITABLE)
+        left_alone = hashed[self._flags[hashed] == 0]  # the others are on the list of written blocks
+        self._drain()
+        self._hashing = _background().submit(self.tree.update, left_alone, joined)
+        return 2 * len(left_alone) >= len(hashed)
 
     def leaf(self, index: int) -> bytes:
         return self.read(32 * index, 32)

@@ -8,12 +8,15 @@ of height h sits at place i. The arrays are reserved address space, so they take
 import numpy as np
 import numpy.typing as npt
 
+from opml_min.machine.block_set import union
 from opml_min.machine.keccak import BLOCK_HEIGHT, Indices, hash_blocks, hash_nodes, keccak256
 from opml_min.machine.reserve import reserve_table
 
 HEIGHT = 35
 QUARTER_HEIGHT = 33
 LOOKED_AT_AT_ONCE = 1 << 11  # blocks (= 2 MiB), which stay in the cache
+
+Nodes = npt.NDArray[np.uint8]  # (nodes, 32)
 
 
 def zero_subtrees() -> list[bytes]:
@@ -36,6 +39,25 @@ def parents_of(indices: Indices) -> Indices:
     return parents[keep]
 
 
+def roots_of(contents: npt.NDArray[np.uint8]) -> Nodes:
+    """(blocks, 32): the roots of blocks that are not in the memory; zeros for a block of zeros. contents: (blocks, 1024)."""
+    roots = np.zeros((len(contents), 32), dtype=np.uint8)
+    places = np.arange(len(contents))
+    written = places[~_zero_among(contents.view(np.uint64), places)]
+    hash_blocks(int(contents.ctypes.data), int(roots.ctypes.data), written)
+    return roots
+
+
+def _zero_among(words: npt.NDArray[np.uint64], blocks: Indices) -> npt.NDArray[np.bool_]:
+    """Which of the blocks are all zero, as after going back to a time before they were written. words: (blocks, 128)."""
+    zero: npt.NDArray[np.bool_] = words[blocks, 0] == 0
+    maybe = np.flatnonzero(zero)
+    for first in range(0, len(maybe), LOOKED_AT_AT_ONCE):
+        piece = maybe[first : first + LOOKED_AT_AT_ONCE]
+        zero[piece] = ~words[blocks[piece]].any(axis=1)
+    return zero
+
+
 class Tree:
     """Heights 5 to 33 over a memory."""
 
@@ -43,32 +65,34 @@ class Tree:
         """blocks: (blocks, 1024), the memory itself."""
         self._words = blocks.view(np.uint64)
         self._memory_address = int(blocks.ctypes.data)
-        self._nodes: list[npt.NDArray[np.uint8]] = []  # [height - 5]: (nodes, 32)
+        self._nodes: list[Nodes] = []  # [height - 5]
         for height in range(BLOCK_HEIGHT, QUARTER_HEIGHT + 1):
             count = 1 << (HEIGHT - height)
             self._nodes.append(np.frombuffer(reserve_table(32 * count), dtype=np.uint8).reshape(count, 32))
         self._addresses = [int(nodes.ctypes.data) for nodes in self._nodes]
 
-    def update(self, blocks: Indices) -> None:
-        """Hashes anew what depends on these blocks (ascending, distinct)."""
-        if len(blocks) == 0:
-            return
+    def update(self, blocks: Indices, joined: Indices) -> None:
+        """Hashes anew what depends on these blocks, and on those that have their roots already (each ascending, distinct)."""
         indices = np.ascontiguousarray(blocks)
-        zero = self._zero_among(indices)
+        zero = _zero_among(self._words, indices)
         self._nodes[0][indices[zero]] = 0
         hash_blocks(self._memory_address, self._addresses[0], indices[~zero])
-        for level in range(1, len(self._nodes)):
+        self.join(union([indices, joined]))
+
+    def block_roots(self, blocks: Indices) -> Nodes:
+        """(blocks, 32): as of the last `update`; zeros where nobody wrote."""
+        return self._nodes[0][blocks]
+
+    def put_block_roots(self, blocks: Indices, roots: Nodes) -> None:
+        """What `update` would find out about these blocks, which are to be joined."""
+        self._nodes[0][blocks] = roots
+
+    def join(self, blocks: Indices) -> None:
+        """Hashes anew what lies above these blocks (ascending, distinct)."""
+        indices = np.ascontiguousarray(blocks)
+        for level in range(1, len(self._nodes) if len(blocks) else 0):
             indices = parents_of(indices)
             hash_nodes(self._addresses[level - 1], self._addresses[level], ZERO[BLOCK_HEIGHT + level - 1], indices)
-
-    def _zero_among(self, blocks: Indices) -> npt.NDArray[np.bool_]:
-        """Which of the blocks are all zero, as after going back to a time before they were written."""
-        zero: npt.NDArray[np.bool_] = self._words[blocks, 0] == 0
-        maybe = np.flatnonzero(zero)
-        for first in range(0, len(maybe), LOOKED_AT_AT_ONCE):
-            piece = maybe[first : first + LOOKED_AT_AT_ONCE]
-            zero[piece] = ~self._words[blocks[piece]].any(axis=1)
-        return zero
 
     def forget(self, blocks: Indices) -> None:
         """These blocks, which are all that was written in a quarter, count as never written."""

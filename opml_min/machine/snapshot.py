@@ -1,25 +1,28 @@
 """Going back to any earlier contents of the memory.
 
 A snapshot holds what was written since the one before it, so taking one costs what was touched in between. The contents of a block at a
-snapshot are in the nearest snapshot, going back, that holds the block; if none does, nobody had written the block yet: zeros.
+snapshot are in the nearest snapshot, going back, that holds the block; if none does, nobody had written the block yet: zeros. What was
+hashed at the time need not be hashed again: the snapshot holds the blocks' roots, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from opml_min.machine.keccak import BLOCK_BYTES, Indices
+from opml_min.machine.block_set import union
+from opml_min.machine.keccak import Indices
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class MemorySnapshot:
     """The writable quarters at one point of a run, as a difference to `before`."""
 
     before: "MemorySnapshot | None"
     blocks: Indices  # ascending
     contents: npt.NDArray[np.uint8]  # (blocks, 1024)
+    roots: npt.NDArray[np.uint8] | None = None  # (blocks, 32), once they are known
 
 
 def line(snapshot: MemorySnapshot | None) -> list[MemorySnapshot]:
@@ -31,27 +34,20 @@ def line(snapshot: MemorySnapshot | None) -> list[MemorySnapshot]:
     return result
 
 
-def union(pieces: Sequence[Indices]) -> Indices:
-    """All members of ascending pieces, ascending and distinct."""
-    together = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *pieces]), kind="stable")  # which is quick on ascending pieces
-    keep = np.ones(len(together), dtype=np.bool_)
-    np.not_equal(together[1:], together[:-1], out=keep[1:])
-    return together[keep]
-
-
 def changed_between(a: MemorySnapshot | None, b: MemorySnapshot) -> Indices:
     """All blocks that can differ between two snapshots: those of the snapshots that lie before one of them but not before both."""
     return union([snapshot.blocks for snapshot in set(line(a)) ^ set(line(b))])
 
 
-def contents_at(snapshot: MemorySnapshot, blocks: Indices) -> npt.NDArray[np.uint8]:
-    """(blocks, 1024): what the blocks held at the snapshot."""
-    contents = np.zeros((len(blocks), BLOCK_BYTES), dtype=np.uint8)
-    missing = np.arange(len(blocks))
-    for earlier in line(snapshot):
-        if len(missing) and len(earlier.blocks):
-            place = np.minimum(np.searchsorted(earlier.blocks, blocks[missing]), len(earlier.blocks) - 1)
-            found = earlier.blocks[place] == blocks[missing]
-            contents[missing[found]] = earlier.contents[place[found]]
-            missing = missing[~found]
-    return contents
+def holders(snapshot: MemorySnapshot, blocks: Indices) -> Iterator[tuple[MemorySnapshot | None, Indices, Indices]]:
+    """Where the contents of the blocks at the snapshot are: who holds them, which of them, at which places.
+
+    None holds those that nobody had written.
+    """
+    for holder in line(snapshot):
+        if len(blocks) and len(holder.blocks):
+            places = np.minimum(np.searchsorted(holder.blocks, blocks), len(holder.blocks) - 1)
+            found = holder.blocks[places] == blocks
+            yield holder, blocks[found], places[found]
+            blocks = blocks[~found]
+    yield None, blocks, np.zeros_like(blocks)

@@ -37,11 +37,11 @@ class Challenger(Player):
         return self.unless_refused(Move("choose", (dispute.game_id, dispute.segment, dispute.hashes, part)))
 
     def part(self, dispute: Dispute, request_id: bytes) -> int:
-        """The first part whose end differs from what came out here."""
+        """One that begins with a hash that came out here, too, and ends with another one."""
         inner = dispute.segment.boundaries(self.chain.parameters.k)[1:-1]
-        own = self.dispute_hashes(dispute, request_id, inner)
         posted = [dispute.hashes[32 * part : 32 * part + 32] for part in range(len(inner))]
-        return next((part for part in range(len(inner)) if posted[part] != own[part]), len(inner))
+        stage = dispute.stage if dispute.segment.phase == INSTRUCTIONS else None
+        return self.computation(request_id).disputed_part(stage, dispute.segment.lo, inner, posted)
 
     def watch(self, dispute: Dispute, request_id: bytes, server_left_seconds: int) -> Decision:
         """While it is the server's turn: if one instruction is left, anybody can have it executed."""

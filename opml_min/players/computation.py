@@ -2,10 +2,11 @@
 after any number of steps.
 
 Everything follows from image and request, so nothing here is worth keeping when a player ends. While it lives, points of the run that a
-round asked about are checkpoints for the next one: all hashes of a round come from one pass that starts at the segment's lower end.
-Within a stage checkpoints may take `CHECKPOINT_BYTES`, and one at the lower end whatever it takes. So a player of a stage of n steps that
-are all made in the machine makes n to learn what comes out, n for the first round, n/k for the second, and so on; if what the stage
-writes is large, the second round goes up to n steps to its lower end.
+round asked about are checkpoints for the next one: all hashes of a round come from one pass that starts at the segment's lower end, and
+are computed while it goes on. Who only compares hashes needs five of 31. Within a stage checkpoints may take `CHECKPOINT_BYTES`, and one at
+the lower end whatever it takes. So a player of a stage of n steps that are all made in the machine makes n to learn what comes out, up
+to n for the first round, n/k for the second, and so on; if what the stage writes is large, the second round goes up to n steps to its
+lower end.
 Stages are computed natively if the image's program is the shipped one, and in the machine otherwise; so is a short run as long as the
 native code is not compiled, which would take longer.
 
@@ -33,6 +34,7 @@ MOST_READABLE = 4096  # a larger count reads out as UNREADABLE
 LEAF_TOKENS = 8
 NO_HASH = bytes(32)
 CHECKPOINT_BYTES = 256 << 20
+AHEAD_STEPS = 1 << 25  # of a long run: how often it begins to hash what it has left alone, at first
 SHORT_RUN_STEPS = 1 << 34  # by the loader's bound, of which a run takes a tenth: half a second in the machine
 
 
@@ -130,7 +132,11 @@ class Computation:
         self._entered = stage
 
     def _advance_steps(self, step: int) -> None:
-        self._run.machine.run(step - self._run.machine.steps)
+        machine, ahead = self._run.machine, AHEAD_STEPS
+        while step - machine.steps > ahead and machine.run(ahead) == ahead:
+            if not machine.memory.hash_ahead():
+                ahead *= 2
+        machine.run(step - machine.steps)
 
     def step_hash(self, stage: int, step: int) -> bytes:
         return self.machine_at(stage, step).state_hash()
@@ -144,26 +150,71 @@ class Computation:
         if phase_stage is None:
             return [self.run_state(point).hash() for point in points]
         machine, found = self._segment_begun(phase_stage, begin), []
-        bytes_left, passed = CHECKPOINT_BYTES, 0
+        bytes_left, passed = CHECKPOINT_BYTES - self._checkpoint_bytes(), 0
         for done, point in enumerate(points):
             self._advance_steps(point)
-            found.append(machine.state_hash())
             passed += 1
             needed, left = machine.memory.snapshot_bytes(), len(points) - done
-            if needed <= bytes_left and passed * bytes_left >= left * needed:  # all points, or as evenly as there is room for
+            if needed <= max(bytes_left // 8, min(bytes_left, passed * bytes_left // left)):  # or evenly
                 self._step_checkpoints[point] = machine.snapshot()
                 bytes_left, passed = bytes_left - needed, 0
-        return found
+            found.append(machine.state_hash_later())
+        return [state_hash() for state_hash in found]
+
+    def disputed_part(self, phase_stage: int | None, begin: int, points: Sequence[int], posted: Sequence[bytes]) -> int:
+        """A part of the segment that begins with a hash that came out here, too, and ends with one that did not.
+
+        points, posted: the inner boundaries (ascending), and what somebody says the hashes are there. They agree where the segment begins,
+        and not where it ends, so that halving finds such a part; only few of the hashes are needed.
+        """
+        if phase_stage is not None:
+            self._segment_begun(phase_stage, begin)
+        low, high = 0, len(points)
+        while low < high:
+            middle = (low + high) // 2
+            if self._agrees(phase_stage, points[middle], posted[middle]):
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _agrees(self, phase_stage: int | None, point: int, posted: bytes) -> bool:
+        """Whether the hash is right; if so, nobody has to come back to what was before."""
+        if phase_stage is None:
+            return self.run_state(point).hash() == posted
+        machine = self.machine_at(phase_stage, point)
+        machine.memory.begin_hashing()
+        if self._has_room():  # meanwhile
+            self._checkpoint_here(point)
+        agrees = machine.state_hash() == posted
+        if agrees:
+            self._checkpoint_here(point)
+        else:
+            self._step_checkpoints.pop(point, None)
+        return agrees
 
     def _segment_begun(self, stage: int, step: int) -> Machine:
-        """The machine at a segment's lower end, with a checkpoint there and at the stage's begin, and nowhere else."""
+        """The machine at a segment's lower end, with a checkpoint there, and none after it."""
         machine = self.machine_at(stage, step)
-        if step:
-            begin = self._step_checkpoints[0]
-            self._step_checkpoints = {0: begin}
-            machine.memory.forget_snapshots_after(begin.memory)
-            self._step_checkpoints[step] = machine.snapshot()
+        self._step_checkpoints = {done: snapshot for done, snapshot in self._step_checkpoints.items() if done <= step}
+        self._checkpoint_here(step)
         return machine
+
+    def _checkpoint_here(self, step: int) -> None:
+        """The latest checkpoint, whatever it takes; if there is no room for all, only the one at the stage's begin remains beside it."""
+        if step not in self._step_checkpoints:
+            if not self._has_room():
+                self._step_checkpoints = {0: self._step_checkpoints[0]}
+                self._run.memory.forget_snapshots_after(self._step_checkpoints[0].memory)
+            self._step_checkpoints[step] = self._run.machine.snapshot()
+
+    def _has_room(self) -> bool:
+        """For a checkpoint here beside those that there are."""
+        return self._checkpoint_bytes() + self._run.memory.snapshot_bytes() <= CHECKPOINT_BYTES
+
+    def _checkpoint_bytes(self) -> int:
+        """What the checkpoints hold that were taken in the stage."""
+        return sum(snapshot.memory.contents.nbytes for step, snapshot in self._step_checkpoints.items() if step)
 
     # What the contract wants to see --------------------------------------------------------------------------------------------
 
