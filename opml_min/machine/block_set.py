@@ -32,6 +32,9 @@ class BlockSet:
         if sum(map(len, self._pieces)) > self._compact_at or len(self._pieces) > 64:
             self._compact_at = 2 * len(self.blocks()) + (1 << 16)
 
+    def __bool__(self) -> bool:
+        return any(len(piece) for piece in self._pieces)
+
     def blocks(self) -> Indices:
         """The members, ascending."""
         if len(self._pieces) != 1:

@@ -178,7 +178,7 @@ class Memory:
         self._drain()
         blocks = self._not_in_snapshot.take()
         self._latest = MemorySnapshot(self._latest, blocks, self._blocks[blocks])
-        if not self._is_hashing() and not any(len(self._not_hashed[quarter].blocks()) for quarter in WRITABLE):
+        if not self._is_hashing() and not any(self._not_hashed[quarter] for quarter in WRITABLE):
             self._latest.roots = self.tree.block_roots(blocks)
         return self._latest
 
@@ -250,7 +250,7 @@ class Memory:
         self._finish_hashing()
         self._drain()
         self.tree.update(*self._take_not_hashed(WRITABLE))
-        return self._root_found(model_root, None if len(self._not_in_snapshot.blocks()) else self._latest)
+        return self._root_found(model_root, None if self._not_in_snapshot else self._latest)
 
     def _root_found(self, model_root: bytes, here: MemorySnapshot | None) -> bytes:
         """The root, all below being hashed. here: a snapshot of this very point, which can have its blocks' roots now."""
@@ -279,10 +279,10 @@ class Memory:
             now: Future[bytes] = Future()
             now.set_result(self.root())
             return now
-        unknown = self._assumed_model_root is None and len(self._not_hashed[MODEL].blocks())
+        unknown = self._assumed_model_root is None and self._not_hashed[MODEL]
         model_root = self.quarter_root(MODEL) if unknown else self._assumed_model_root or self.tree.node(33, MODEL)
         hashed, joined = self._take_not_hashed(WRITABLE)
-        here = None if len(self._not_in_snapshot.blocks()) else self._latest
+        here = None if self._not_in_snapshot else self._latest
         shared = here is not None and np.array_equal(here.blocks, hashed)
         contents = here.contents if here is not None and shared else self._copies(hashed)
 
