@@ -24,6 +24,7 @@ from opml_fuzz.adapters.courts import BothCourts
 from opml_fuzz.difference import compare
 from opml_fuzz.encodings import ENCODINGS
 from opml_fuzz.engines import EngineRoom, engine_room
+from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing import batch, goes_to_court
 from opml_min.machine import interpret, operations
 
@@ -150,7 +151,10 @@ def wrong_game(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]
 
 def compiled(name: str, right: str, wrong: str) -> Artefact:
     """The contract of this name with one expression replaced."""
-    import vyper  # a developer extra, so imported only where it is used
+    try:
+        import vyper  # a developer extra, so imported only where it is used
+    except ImportError as error:
+        raise InputError(f"vyper is not installed ({error}): pip install 'opml[dev]'") from error
 
     text = files("evm_arbiter").joinpath(f"contracts/{name}.vy").read_text()
     if text.count(right) != 1:
