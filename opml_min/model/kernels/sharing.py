@@ -27,6 +27,7 @@ FLOAT_MATMUL, FLOAT_ATTENTION = int(Opcode.FLOAT_MATMUL), int(Opcode.FLOAT_ATTEN
 SHARE_FROM_WEIGHTS = 1 << 16  # multiplications of an op, below which sharing costs more than it saves
 SHARE_FROM_PRODUCTS = 1 << 13  # the same of an ATTENTION, where each takes longer
 CHUNK_WEIGHTS = 1 << 14  # of a MATMUL, at least; about 1 µs
+CHUNKS_AT_MOST = 64  # about, of a MATMUL: taking one waits for all memory that is being read
 DONE, STOP, QUEUES, QUEUE_WORDS = 0, 16, 32, 16  # places in the control array, far enough apart for caches that fetch lines in pairs
 NOTHING, OVER = 0, (1 << 31) - 1  # instead of a stage + 1 in TAKEN
 CHUNK_BITS = 32
@@ -65,8 +66,8 @@ def is_worth_sharing(opcode, operands, position):
 
 
 @njit
-def tiles_a_chunk(columns):
-    return max(1, CHUNK_WEIGHTS // (LANES * columns))
+def tiles_a_chunk(rows, columns):
+    return max(1, CHUNK_WEIGHTS // (LANES * columns), rows // (LANES * CHUNKS_AT_MOST))
 
 
 @njit
@@ -77,7 +78,7 @@ def chunk_count(opcode, operands, positions):
     if opcode in (MATMUL, FLOAT_MATMUL):
         rows, columns = (operands[4], operands[5]) if opcode == MATMUL else (operands[3], operands[4])
         tiles = (rows + LANES - 1) // LANES
-        return (tiles + tiles_a_chunk(columns) - 1) // tiles_a_chunk(columns)
+        return (tiles + tiles_a_chunk(rows, columns) - 1) // tiles_a_chunk(rows, columns)
     return operands[6] if opcode == ATTENTION else operands[4]
 
 
@@ -104,7 +105,7 @@ def do_chunk(base, tape, phase, chunk, workspace, floats, thread):
             op += 1
             chunks = chunk_count(tape[op, 0], tape[op, 2:], positions)
     if floats is None and positions == 0 and tape[op, 0] == MATMUL:
-        size = tiles_a_chunk(tape[op, 7])
+        size = tiles_a_chunk(tape[op, 6], tape[op, 7])
         matmul_tiles(base, tape[op, 2:], chunk * size, (chunk + 1) * size, workspace.group_sums, workspace.sums[thread])
     else:
         do_other_chunk(base, tape, op, position, positions, chunk, workspace, floats, thread)
@@ -122,7 +123,7 @@ def do_other_chunk(base, tape, op, position, positions, chunk, workspace, floats
             attention_head(base, operands, position, chunk, workspace.z[0], workspace.fractions[0], scores, query)
     else:
         if opcode == FLOAT_MATMUL:
-            size = tiles_a_chunk(operands[4])
+            size = tiles_a_chunk(operands[3], operands[4])
             float_matmul_tiles(base, operands, chunk * size, (chunk + 1) * size, workspace.sums[thread])
         else:
             float_attention_head(base, operands, position, chunk, floats[thread])
