@@ -139,7 +139,7 @@ def take_chunks(base, tape, end, workspace, floats, thread, threads):
     """Does chunks of the published phase until none is left."""
     done = workspace.control.ctypes.data + 8 * DONE
     phase = 0, 0, 0, 0
-    known = NOTHING
+    known, finished = NOTHING, 0
     for distance in range(threads):
         owner = (thread + distance) % threads
         queue = queue_address(workspace, owner)
@@ -153,7 +153,10 @@ def take_chunks(base, tape, end, workspace, floats, thread, threads):
             if chunk >= (owner + 1) * phase[3] // threads:
                 break
             do_chunk(base, tape, phase, chunk, workspace, floats, thread)
-            atomic_add(done, 1)
+            finished += 1
+        if finished > 0:  # not told chunk by chunk, which would make both threads' caches exchange a line each time
+            atomic_add(done, finished)
+            finished = 0
 
 
 @njit
