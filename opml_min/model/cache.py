@@ -34,7 +34,7 @@ def kernel_folder() -> Path:
 
 
 def are_kernels_compiled() -> bool:
-    """Whether native code can begin at once; compiling it takes a quarter of a minute."""
+    """Whether native code can begin at once; compiling it takes the better part of a minute."""
     return any(kernel_folder().rglob("*.nbc"))
 
 

@@ -2,8 +2,9 @@
 
 The leader, thread 0, walks the tape. Where a phase is worth sharing it writes its first stage into the queues, one atomic word each. Taking
 a chunk is adding 1 to such a word, which tells the taker both the stage and the chunk, so nobody can mix up two phases. A thread takes from
-its own queue, which is a stretch of the weights without gaps, and then from the others': a helper that the operating system has put to
-sleep holds nobody up, unless it sleeps in the middle of a chunk. What a chunk writes does not depend on who does it.
+its own queue, which is a stretch of the weights without gaps, and then from the others', and tells what it has finished whenever a queue
+is empty: what a helper has not yet taken when the operating system puts it to sleep is done by the others. What a chunk writes does not
+depend on who does it.
 
 `floats` is scratch of float arithmetic, f32 (threads, context), or None in fixed point: the other arithmetic's code is then left out.
 """

@@ -18,6 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from opml_min.machine import processor
+from opml_min.model.kernels.vector_code import I8, I16, I32, I64, add_products, at, everywhere, load, pair_everywhere, splat, vector
 
 LANES = 8
 GROUP = 32  # columns
@@ -27,15 +28,14 @@ BLOCK_BYTES = (272, 144, 160)  # of 8 rows × 32 columns, by format
 HALF, FLOAT = ir.HalfType(), ir.FloatType()
 HARDWARE_READS_HALFS = processor.has("f16c")
 HARDWARE_ADDS_TO_TOTALS = processor.has("avx512vnni") and processor.has("avx512vl")
-I8, I16, I32, I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 
 def _lanes(element: ir.Type, count: int = LANES) -> ir.VectorType:
-    return ir.VectorType(element, count)
+    return vector(element, count)
 
 
 def _splat(element: ir.Type, value: float, count: int = LANES) -> ir.Constant:
-    return ir.Constant(_lanes(element, count), [value] * count)
+    return splat(element, value, count)
 
 
 class Tile:
@@ -46,31 +46,20 @@ class Tile:
 
     def load(self, address: ir.Value, offset: int, element: ir.Type, count: int, align: int) -> ir.Value:
         """A vector at a process address."""
-        place = self.builder.add(address, ir.Constant(I64, offset))
-        return self.builder.load(self.builder.inttoptr(place, _lanes(element, count).as_pointer()), align=align)
+        return load(self.builder, element, count, at(self.builder, address, offset), align)
 
     def pair(self, q: ir.Value, column: int) -> ir.Value:
         """(q[column], q[column + 1]) in all 8 lanes: i16[16]."""
-        b = self.builder
-        place = b.inttoptr(b.add(q, ir.Constant(I64, 2 * column)), I32.as_pointer())
-        return b.bitcast(self.everywhere(b.load(place, align=4)), _lanes(I16, 16))
-
-    def everywhere(self, value: ir.Value) -> ir.Value:
-        """An i32 in all 8 lanes."""
-        nothing = ir.Constant(_lanes(I32), ir.Undefined)
-        return self.builder.shuffle_vector(self.builder.insert_element(nothing, value, ir.Constant(I32, 0)), nothing, _splat(I32, 0))
+        return pair_everywhere(self.builder, at(self.builder, q, column, 2), 2 * LANES)
 
     def multiply_add(self, weights: ir.Value, pair: ir.Value, total: ir.Value) -> ir.Value:
         """total + the products of neighbours, added in pairs. weights: i16[16]; pair: i16[16]; total: i32[8]."""
         b = self.builder
         if HARDWARE_ADDS_TO_TOTALS:  # by name: LLVM would find it, but make one total of several, and each addition wait for the last one
             kind = ir.FunctionType(_lanes(I32), [_lanes(I32)] * 3)
-            add_products = cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.vpdpwssd.256")
-            return b.call(add_products, [total, b.bitcast(weights, _lanes(I32)), b.bitcast(pair, _lanes(I32))])
-        products = b.mul(b.sext(weights, _lanes(I32, 16)), b.sext(pair, _lanes(I32, 16)))
-        even = b.shuffle_vector(products, products, ir.Constant(_lanes(I32), list(range(0, 16, 2))))
-        odd = b.shuffle_vector(products, products, ir.Constant(_lanes(I32), list(range(1, 16, 2))))
-        return b.add(b.add(even, odd), total)
+            by_name = cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.vpdpwssd.256")
+            return b.call(by_name, [total, b.bitcast(weights, _lanes(I32)), b.bitcast(pair, _lanes(I32))])
+        return add_products(b, weights, pair, total)
 
     def halfs(self, block: ir.Value, offset: int) -> ir.Value:
         """The 8 halfs there, times 2^24: i32[8]. |half| < 128."""
@@ -105,7 +94,7 @@ class Tile:
             low, high = b.and_(both, _splat(I16, 15, 16)), b.lshr(both, _splat(I16, 4, 16))
             totals[0] = self.multiply_add(low, self.pair(q, column), totals[0])
             totals[1] = self.multiply_add(high, self.pair(q, column + GROUP // 2), totals[1])
-        scales, sums = self.halfs(block, 128), self.everywhere(group_sum)
+        scales, sums = self.halfs(block, 128), everywhere(b, group_sum, LANES)
         if form == Q4_0:
             return self.widening_product(b.sub(b.add(*totals), b.shl(sums, _splat(I32, 3))), scales)
         return b.add(self.widening_product(b.add(*totals), scales), self.widening_product(sums, self.halfs(block, 144)))
