@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from opml_min.cli import main
-from opml_min.cli.bench_gas import rows
+from opml_min.cli.bench.gas import rows
 from opml_min.cli.demo import chosen_kinds
 from opml_min.players.cheats import CHEATS
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from opml_fuzz import cli
-from opml_fuzz.encodings import assemble
+from opml_fuzz.commands import fuzz as cli
+from opml_fuzz.machine.encodings import assemble
 
 from opml_min.machine import interpret
 

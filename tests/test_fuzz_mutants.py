@@ -4,11 +4,12 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 
 import pytest
-from opml_fuzz.engines import EngineRoom, engine_room
-from opml_fuzz.mutants import CONTRACT, GAME, Mutant, is_killed, mutants
+from opml_fuzz.engines.engines import EngineRoom, engine_room
+from opml_fuzz.fuzzing.mutants import CONTRACT, GAME, Mutant, is_killed, mutants
 from opml_spec.machine import decode
 
-from opml_min.machine import interpret, operations
+from opml_min.machine import interpret
+from opml_min.machine.translator import operations
 
 SECONDS = 60.0  # far more than it takes
 MUTANTS = {mutant.name: mutant for mutant in mutants()}

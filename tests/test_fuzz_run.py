@@ -13,27 +13,28 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
-from opml_fuzz import cli
-from opml_fuzz.adapters.bytecode import EmbeddedEvm
-from opml_fuzz.adapters.courts import BothCourts
-from opml_fuzz.adapters.external import External
-from opml_fuzz.case import Case, Disputes, Program, Step, Witness, from_json
-from opml_fuzz.difference import Difference, compare, read
-from opml_fuzz.encodings import ENCODINGS
-from opml_fuzz.engines import EngineRoom, engine_room
+from opml_fuzz.commands import fuzz as cli
+from opml_fuzz.engines.bytecode import EmbeddedEvm
+from opml_fuzz.engines.courts import BothCourts
+from opml_fuzz.engines.engines import EngineRoom, engine_room
+from opml_fuzz.engines.external import External
 from opml_fuzz.errors import InputError
-from opml_fuzz.fuzzing import ACTS, batch, run_batch
-from opml_fuzz.mutants import compiled
-from opml_fuzz.pasteable import program_text
-from opml_fuzz.programs import gallery, loop
-from opml_fuzz.strategies import random_step
-from opml_fuzz.wrong_witnesses import random_wrong_witness
+from opml_fuzz.fuzzing.difference import Difference, compare, read
+from opml_fuzz.fuzzing.loop import ACTS, batch, run_batch
+from opml_fuzz.fuzzing.mutants import compiled
+from opml_fuzz.fuzzing.reproducer import program_text
+from opml_fuzz.machine.case import Case, Disputes, Program, Step, Witness, from_json
+from opml_fuzz.machine.encodings import ENCODINGS
+from opml_fuzz.machine.programs import gallery, loop
+from opml_fuzz.machine.states import random_step
+from opml_fuzz.machine.wrong_witnesses import random_wrong_witness
 from opml_spec.machine import decode
 from opml_spec.machine.instructions import INSTRUCTIONS
 from opml_spec.machine.step import step
 
 from evm_arbiter.chain import Artefact
-from opml_min.machine import interpret, operations
+from opml_min.machine import interpret
+from opml_min.machine.translator import operations
 
 MOST_BATCHES = 30  # on one processor about fifteen seconds
 randoms = st.randoms(use_true_random=False)

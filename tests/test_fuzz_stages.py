@@ -8,12 +8,12 @@ import struct
 from pathlib import Path
 
 import pytest
-from opml_spec.dispute.run import RunState, RunStatus, first_state, io_quarter, run_meaning
 from opml_spec.machine.memory import QUARTER_HEIGHT, Memory
 from opml_spec.model.image import decode_image
+from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter, run_meaning
 
 import opml_min.embedded
-from opml_min.model.image import Image
+from opml_min.model.image.image import Image
 from opml_min.model.run import Run
 
 EMBEDDED = Path(opml_min.embedded.__file__).with_name("embedded.opml")

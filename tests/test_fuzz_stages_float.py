@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from min_model import checkpoint_bytes, tokenizer_bytes
-from opml_spec.dispute.run import RunState, RunStatus, first_state, io_quarter, run_meaning
 from opml_spec.machine.memory import QUARTER_HEIGHT, Memory
 from opml_spec.model.image import decode_image
+from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter, run_meaning
 
-from opml_min.model.image import Image
+from opml_min.model.image.image import Image
 from opml_min.model.resolve import build_source
 from opml_min.model.run import Run
 

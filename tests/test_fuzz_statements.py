@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from opml_fuzz import prove as command
+from opml_fuzz.commands import prove as command
 from opml_fuzz.proofs.prove import prove
 from opml_fuzz.proofs.symbols import Number, paths
 from opml_fuzz.statements.catalogue import STATEMENTS

@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 from attrs import evolve
-from opml_fuzz.adapters.fast import interpreted, translated
-from opml_fuzz.adapters.specification import SpecProgram
-from opml_fuzz.case import Program
-from opml_fuzz.programs import COUNTER, loop
+from opml_fuzz.engines.opml_min import interpreted, translated
+from opml_fuzz.engines.specification import SpecProgram
+from opml_fuzz.machine.case import Program
+from opml_fuzz.machine.programs import COUNTER, loop
 
 PROGRAMS = 20
 STOPS = 100  # a program

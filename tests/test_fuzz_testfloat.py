@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from opml_fuzz import cli
+from opml_fuzz.commands import fuzz as cli
+from opml_fuzz.conformance.testfloat import OPERATIONS, check
 from opml_fuzz.errors import InputError
-from opml_fuzz.testfloat import OPERATIONS, check
 
 EDGES = (0, 1, 0x7FFFFF, 0x800000, 0x3F800000, 0x3FFFFFFF, 0x4B800001, 0x4F000000, 0x5F000000, 0x7F7FFFFF, 0x7F800000, 0x7FC00001)
 NUMPY = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from min_model import write_source
 
-from opml_min.cli.bench_llama import NEW_TOKENS, SHORT_PROMPT, _Peer, _talkative_prompt, rows
+from opml_min.cli.bench.llama import NEW_TOKENS, SHORT_PROMPT, _Peer, _talkative_prompt, rows
 from opml_min.cli.errors import InputError
-from opml_min.model.layout import TextRequest
+from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
 
@@ -21,7 +21,7 @@ def model(tmp_path, monkeypatch):
 
 
 def test_without_a_peer(model, monkeypatch):
-    monkeypatch.setattr("opml_min.cli.bench_llama.ROUNDS", 1)
+    monkeypatch.setattr("opml_min.cli.bench.llama.ROUNDS", 1)
     measured = {row.name: row for row in rows(model, 2, None)}
     assert list(measured) == [
         "decode of 64 tokens", "prefill of 256 tokens", "decode of 64 tokens, 1 thread", "prefill of 256 tokens, 1 thread",

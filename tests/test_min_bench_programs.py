@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from opml_min.bench_programs.build import FOLDER, NAMES, STAGE, build
-from opml_min.cli.bench_vm import loaded, run_to_the_end
+from opml_min.cli.bench.vm import loaded, run_to_the_end
 
 
 @pytest.mark.parametrize("name", [*NAMES, STAGE])

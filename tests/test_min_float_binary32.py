@@ -5,9 +5,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-
-from opml_min.binary32 import OPERATIONS
-from opml_min.binary32.hardware import HARDWARE
+from opml_fuzz.conformance.hardware_float import HARDWARE
+from opml_fuzz.conformance.integer_float import OPERATIONS
 
 CORNERS = [
     0x00000000, 0x00000001, 0x00000002, 0x00000003, 0x003FFFFF, 0x00400000, 0x007FFFFF, 0x00800000, 0x00800001, 0x00FFFFFF, 0x01000000,

@@ -5,12 +5,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from opml_fuzz.conformance.integer_float import OPERATIONS
 
-from opml_min.binary32 import OPERATIONS
 from opml_min.machine import Memory
-from opml_min.model.blocks import pack_f32, unpack_f32
-from opml_min.model.engine import Engine
-from opml_min.model.layout import BYTES, FLOAT, OUTPUT, REQUEST, STATE, TEXT, Header, Op, Opcode, TextRequest
+from opml_min.memory_map import OUTPUT, REQUEST, STATE
+from opml_min.model.image.header import BYTES, FLOAT, TEXT, Header
+from opml_min.model.image.ops import Op, Opcode
+from opml_min.model.image.request import TextRequest
+from opml_min.model.image.weights import pack_f32, unpack_f32
+from opml_min.model.native.engine import Engine
 
 IN, OTHER, OUT, CACHE = STATE, STATE + (1 << 20), STATE + (2 << 20), STATE + (3 << 20)
 WEIGHTS = (1 << 38) + (1 << 30)

@@ -7,14 +7,17 @@ import pytest
 from min_model import write_source
 
 from opml_min.cli import main
-from opml_min.model.build import write_model
-from opml_min.model.check import CheckFailed, check
-from opml_min.model.checkpoint import read_llama2c
-from opml_min.model.image import Image
-from opml_min.model.layout import FLOAT, HEADER, Op, Opcode, TextRequest
-from opml_min.model.reference import checkpoint_of_image, logits
+from opml_min.memory_map import HEADER
+from opml_min.model.build.build import write_model
+from opml_min.model.image.header import FLOAT
+from opml_min.model.image.image import Image
+from opml_min.model.image.ops import Op, Opcode
+from opml_min.model.image.request import TextRequest
+from opml_min.model.native.check import CheckFailed, check
+from opml_min.model.quality.reference import checkpoint_of_image, logits
 from opml_min.model.resolve import build_source, resolve
 from opml_min.model.run import Run
+from opml_min.model.sources.checkpoint import read_llama2c
 
 PUBLISHED = (  # what llama2.c's own test expects of 200 greedy steps (github.com/karpathy/llama2.c, test_all.py)
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. "

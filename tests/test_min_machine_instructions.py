@@ -5,7 +5,8 @@ from itertools import product
 
 import pytest
 
-from opml_min.machine import ENTRY, RUNNING, TRAPPED, Machine, Memory, execute_single
+from opml_min.machine import RUNNING, TRAPPED, Machine, Memory, execute_single
+from opml_min.memory_map import ENTRY
 
 M64 = 2**64
 EDGE = [0, 1, 2, 31, 32, 63, 64, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, M64 - 2**31, M64 - 2, M64 - 1, 0x0123456789ABCDEF]

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from opml_min.machine import ENTRY, TRAPPED, Machine, Memory, dispatch, native
-from opml_min.machine.text import scan
+from opml_min.machine import TRAPPED, Machine, Memory, native
+from opml_min.machine.translator import region as dispatch
+from opml_min.machine.translator.hot_regions import scan
+from opml_min.memory_map import ENTRY
 
 NEVER = 10**12
 M64 = 2**64

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import sha3
 
-from opml_min.machine import ENTRY, IO, MODEL, SCRATCH, STATE, Machine, Memory, Snapshot, execute_single
-from opml_min.machine.keccak import hash_blocks, hash_nodes
-from opml_min.machine.single import sparse_root
-from opml_min.machine.snapshot import MemorySnapshot
+from opml_min.machine import Machine, Memory, Snapshot, execute_single
+from opml_min.machine.memory.keccak import hash_blocks, hash_nodes
+from opml_min.machine.memory.snapshot import MemorySnapshot
+from opml_min.machine.sparse import sparse_root
+from opml_min.memory_map import ENTRY, Quarter
 
 
 def keccak(data: bytes) -> bytes:
@@ -94,8 +95,8 @@ def test_root_and_proofs_against_the_definition() -> None:
         contents = {address: memory.read(address, 60) for address in contents}
         leaves = leaves_of(contents)
         assert memory.root() == naive_node(leaves, 35, 0) == sparse_root(leaves)
-        assert [memory.quarter_root(q) for q in (SCRATCH, MODEL, IO, STATE)] == [naive_node(leaves, 33, q) for q in range(4)]
-        assert memory.carry_root() == keccak(memory.quarter_root(IO) + memory.quarter_root(STATE))
+        assert [memory.quarter_root(q) for q in Quarter] == [naive_node(leaves, 33, q) for q in range(4)]
+        assert memory.carry_root() == keccak(memory.quarter_root(Quarter.IO) + memory.quarter_root(Quarter.STATE))
         for index in [*rng.sample(sorted(leaves), 4), 5, 2**35 - 1, ENTRY // 32 + 999]:
             expected = [naive_node(leaves, height, (index >> height) ^ 1) for height in range(35)]
             assert memory.proof(index) == expected
@@ -129,7 +130,7 @@ def test_an_assumed_model_root_is_held_against_the_model_before_it_proves_anythi
     memory.write(ENTRY, b"model")
     memory.write(2**39, b"io")
     leaves = leaves_of({ENTRY: b"model", 2**39: b"io"})
-    memory.assume_model_root(naive_node(leaves, 33, MODEL))
+    memory.assume_model_root(naive_node(leaves, 33, Quarter.MODEL))
     assert memory.root() == naive_node(leaves, 35, 0)
     assert memory.proof(2**39 // 32)[34] == naive_node(leaves, 34, 0)
     assert memory.proof(ENTRY // 32)[5:33] == ZERO[5:33]
@@ -138,7 +139,7 @@ def test_an_assumed_model_root_is_held_against_the_model_before_it_proves_anythi
         memory.proof(ENTRY // 32)
     memory.assume_model_root(ZERO[33])
     memory.write(ENTRY + 1, b"changes")
-    assert memory.quarter_root(MODEL) == naive_node(leaves_of({ENTRY: b"mchanges"}), 33, MODEL)
+    assert memory.quarter_root(Quarter.MODEL) == naive_node(leaves_of({ENTRY: b"mchanges"}), 33, Quarter.MODEL)
 
 
 def test_scratch_is_forgotten_between_stages() -> None:
@@ -195,7 +196,7 @@ def test_snapshots_form_a_tree() -> None:
 
 @pytest.fixture
 def everything_is_hashed_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("opml_min.machine.memory.LEAST_HASHED_LATER", 0)
+    monkeypatch.setattr("opml_min.machine.memory.memory.LEAST_HASHED_LATER", 0)
 
 
 @pytest.mark.usefixtures("everything_is_hashed_later")

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opml_min.machine import ENTRY, HALTED, RUNNING, TRAPPED, Machine, Memory
-from opml_min.machine import text as machine_text
-from opml_min.machine.text import scan
+from opml_min.machine import HALTED, RUNNING, TRAPPED, Machine, Memory
+from opml_min.machine.translator import hot_regions as machine_text
+from opml_min.machine.translator.hot_regions import scan
+from opml_min.memory_map import ENTRY
 
 NEVER = 10**12
 M64 = 2**64

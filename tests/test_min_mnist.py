@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from opml_spec.dispute.run import RunStatus, first_state, io_quarter, run_meaning
 from opml_spec.machine.memory import QUARTER_HEIGHT, Memory
 from opml_spec.model.image import decode_image
+from opml_spec.runs.run import RunStatus, first_state, io_quarter, run_meaning
 
 import opml_min.mnist
 from opml_min.cli import main
 from opml_min.mnist.accuracy import answers, count_right
 from opml_min.mnist.build import Parameters, build_classifier
 from opml_min.mnist.pictures import PictureError, drawn_request, picture_request, read_idx, read_pictures
-from opml_min.model.blocks import Q8_0, dequantise, quantise_q8_0
-from opml_min.model.image import Image
-from opml_min.model.program import shipped_program
+from opml_min.model.image.image import Image
+from opml_min.model.image.program import shipped_program
+from opml_min.model.image.weights import Q8_0, dequantise, quantise_q8_0
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
 

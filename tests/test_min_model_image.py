@@ -10,17 +10,18 @@ import pytest
 from min_model import SHAPE, checkpoint_bytes, tokenizer_bytes, write_source
 
 from opml_min.machine import Memory
-from opml_min.model.blocks import Q4_0, Q4_1, Q8_0, Groups, dequantise, pack, quantise_q8_0, unpack
-from opml_min.model.build import replace_program, write_model
-from opml_min.model.check import check
-from opml_min.model.checkpoint import read_llama2c
+from opml_min.memory_map import HEADER, STATE
+from opml_min.model.build.build import replace_program, write_model
+from opml_min.model.build.replace_program import retext
 from opml_min.model.errors import CheckFailed, CheckpointError, ImageError, TokenizerError
-from opml_min.model.image import Image
-from opml_min.model.layout import HEADER, STATE, Op, Opcode
-from opml_min.model.program import shipped_program
-from opml_min.model.reference import checkpoint_of_image, logits
+from opml_min.model.image.image import Image
+from opml_min.model.image.ops import Op, Opcode
+from opml_min.model.image.program import shipped_program
+from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0, Groups, dequantise, pack, quantise_q8_0, unpack
+from opml_min.model.native.check import check
+from opml_min.model.quality.reference import checkpoint_of_image, logits
 from opml_min.model.resolve import build_source
-from opml_min.model.retext import retext
+from opml_min.model.sources.checkpoint import read_llama2c
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_an_image_loads_where_it_says(image):
 
 
 def test_the_embedded_image_holds_the_shipped_program():
-    """After a change of the guest: python -m opml_min.model.retext opml_min/embedded/embedded.opml"""
+    """After a change of the guest: python -m opml_min.model.build.replace_program opml_min/embedded/embedded.opml"""
     path = Path(str(files("opml_min.embedded").joinpath("embedded.opml")))
     check(Image(path))
     assert path.stat().st_size <= 1 << 20

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from opml_min.machine import Memory
-from opml_min.model.blocks import Q4_0, Q4_1, Q8_0, Groups, pack
-from opml_min.model.engine import Engine
-from opml_min.model.kernels.fixed_point import exp2, reciprocal, rsqrt, sigmoid_table
-from opml_min.model.layout import BYTES, OUTPUT, REQUEST, STATE, TEXT, Header, Op, Opcode, TextRequest
+from opml_min.memory_map import OUTPUT, REQUEST, STATE
+from opml_min.model.image.header import BYTES, TEXT, Header
+from opml_min.model.image.ops import Op, Opcode
+from opml_min.model.image.request import TextRequest
+from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0, Groups, pack
+from opml_min.model.native.engine import Engine
+from opml_min.model.native.kernels.fixed.fixed_point import exp2, reciprocal, rsqrt, sigmoid_table
 
 IN, OTHER, OUT, CACHE = STATE, STATE + (1 << 20), STATE + (2 << 20), STATE + (3 << 20)
 WEIGHTS = (1 << 38) + (1 << 30)

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from opml_min.cli import main
-from opml_min.machine import ENTRY, MODEL, Machine, Memory
-from opml_min.model import identity as identities
-from opml_min.model.blocks import Q4_0, Q8_0
-from opml_min.model.checkpoint import SHAPES
+from opml_min.machine import Machine, Memory
+from opml_min.memory_map import ENTRY, Quarter
 from opml_min.model.errors import ImageError
-from opml_min.model.identity import Identity, recalled, remembered
-from opml_min.model.image import Image
-from opml_min.model.layout import TextRequest
-from opml_min.model.random_source import write_random_gguf
+from opml_min.model.files import file_memo as identities
+from opml_min.model.files.file_memo import Identity, recalled, remembered
+from opml_min.model.image.image import Image
+from opml_min.model.image.request import TextRequest
+from opml_min.model.image.weights import Q4_0, Q8_0
 from opml_min.model.resolve import build_source
 from opml_min.model.run import Run
+from opml_min.model.sources.checkpoint import SHAPES
+from opml_min.model.sources.random_gguf import write_random_gguf
 
 REQUEST = TextRequest((1, 260, 270), 5).pack()
 
@@ -60,12 +61,12 @@ def test_the_host_may_write_where_a_file_is_mapped_and_the_file_stays(tmp_path):
     memory = Memory()
     with (tmp_path / "file").open("rb") as file:
         memory.map_file(ENTRY, file.fileno(), 0, 16384)
-    before = memory.quarter_root(MODEL)
+    before = memory.quarter_root(Quarter.MODEL)
     memory.write(ENTRY + 4090, b"0123456789")
     assert memory.read(ENTRY + 4089, 12) == b"\xf90123456789\x04"
-    assert memory.quarter_root(MODEL) != before
+    assert memory.quarter_root(Quarter.MODEL) != before
     memory.write(ENTRY + 4090, bytes([*range(250, 256), *range(4)]))
-    assert memory.quarter_root(MODEL) == before
+    assert memory.quarter_root(Quarter.MODEL) == before
     assert (tmp_path / "file").read_bytes() == bytes(range(256)) * 64
 
 

@@ -7,19 +7,20 @@ import sys
 import numpy as np
 import pytest
 
-from opml_min.model.blocks import Q4_0, Q4_1, Q8_0
-from opml_min.model.build import build_llama
-from opml_min.model.check import writes
-from opml_min.model.checkpoint import Checkpoint, Layer, Shape
-from opml_min.model.image import Image
-from opml_min.model.kernels.prefill import BLOCK_POSITIONS
-from opml_min.model.layout import WHEN_DRAWN, Op, Opcode, TextRequest
-from opml_min.model.perplexity import NativeLogits
-from opml_min.model.prefill import copied_buffers
-from opml_min.model.program import shipped_program
+from opml_min.model.build.build import build_llama
+from opml_min.model.build.tape import LOGIT_FRAC
+from opml_min.model.image.image import Image
+from opml_min.model.image.ops import WHEN_DRAWN, Op, Opcode
+from opml_min.model.image.program import shipped_program
+from opml_min.model.image.request import TextRequest
+from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0
+from opml_min.model.native.batching import copied_buffers
+from opml_min.model.native.check import writes
+from opml_min.model.native.kernels.batch import BLOCK_POSITIONS
+from opml_min.model.quality.perplexity import NativeLogits
 from opml_min.model.run import Run
-from opml_min.model.stored import GGML_BLOCK_BYTES, StoredBlocks
-from opml_min.model.tape import LOGIT_FRAC
+from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
+from opml_min.model.sources.matrices import GGML_BLOCK_BYTES, StoredBlocks
 
 CONTEXT = 2 * BLOCK_POSITIONS + 20
 LENGTHS = (1, 2, 3, 9, BLOCK_POSITIONS, BLOCK_POSITIONS + 1, BLOCK_POSITIONS + 2, 2 * BLOCK_POSITIONS + 1, 2 * BLOCK_POSITIONS + 6)
@@ -125,7 +126,7 @@ ATTENTION = """if True:
     import numpy as np
     from opml_min.model.kernels.attention import attention_head, attention_output
     from opml_min.model.kernels.block_attention import attend, attention_scratch_bytes
-    from opml_min.model.layout import Op, Opcode
+    from opml_min.model.image.ops import Op, Opcode
     rng = np.random.default_rng(5)
     digest = hashlib.sha256()
     for case, (head_size, heads, kv_heads, context, first, count) in enumerate(

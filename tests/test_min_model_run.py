@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 from min_model import write_source
 
-from opml_min.machine import IO, STATE
-from opml_min.model.blocks import Q8_0, pack, quantise_q8_0
-from opml_min.model.build import replace_program, write_model
-from opml_min.model.checkpoint import read_llama2c
+from opml_min.memory_map import HEADER, Quarter
+from opml_min.model.build.build import replace_program, write_model
 from opml_min.model.errors import RequestError
-from opml_min.model.image import Image
-from opml_min.model.layout import BYTES, HEADER, Header, Op, Opcode, TextRequest, align
-from opml_min.model.program import shipped_program
-from opml_min.model.reference import logits
+from opml_min.model.image.header import BYTES, Header
+from opml_min.model.image.image import Image
+from opml_min.model.image.ops import Op, Opcode, align
+from opml_min.model.image.program import shipped_program
+from opml_min.model.image.request import TextRequest
+from opml_min.model.image.weights import Q8_0, pack, quantise_q8_0
+from opml_min.model.quality.reference import logits
 from opml_min.model.resolve import build_source
 from opml_min.model.run import FAILED, OK, Run
+from opml_min.model.sources.checkpoint import read_llama2c
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def test_threads_and_single_stages_change_nothing(image, temperature):
         stepwise.run_stage()
     assert one.run_hash() == two.run_hash() == stepwise.run_hash()
     assert one.tokens() == two.tokens()
-    assert one.memory.quarter_root(IO) == two.memory.quarter_root(IO)
+    assert one.memory.quarter_root(Quarter.IO) == two.memory.quarter_root(Quarter.IO)
 
 
 def test_threads_that_share_ops_change_nothing(tmp_path):
@@ -70,9 +72,9 @@ def test_the_incremental_root_sees_all_that_native_code_wrote(image):
         before = run.memory.carry_root()
     run.run_all()
     before = run.memory.carry_root()
-    run.memory.mark_written(STATE << 38, 1 << 20)
-    run.memory.mark_written(IO << 38, 1 << 16)
-    run.memory.mark_written((IO << 38) + (1 << 28), 1 << 16)
+    run.memory.mark_written(Quarter.STATE << 38, 1 << 20)
+    run.memory.mark_written(Quarter.IO << 38, 1 << 16)
+    run.memory.mark_written((Quarter.IO << 38) + (1 << 28), 1 << 16)
     assert run.memory.carry_root() == before
 
 

@@ -20,16 +20,17 @@ from min_sources import (
 )
 
 from opml_min.cli import main
-from opml_min.model.check import check
+from opml_min.memory_map import MODEL
 from opml_min.model.errors import CheckpointError, ModelError
-from opml_min.model.image import Image
-from opml_min.model.layout import MODEL, TextRequest
-from opml_min.model.perplexity import evaluate
-from opml_min.model.reference import checkpoint_of_image, logits, logits_of_windows
+from opml_min.model.image.image import Image
+from opml_min.model.image.request import TextRequest
+from opml_min.model.native.check import check
+from opml_min.model.quality.perplexity import evaluate
+from opml_min.model.quality.reference import checkpoint_of_image, logits, logits_of_windows
 from opml_min.model.resolve import build_source, resolve
 from opml_min.model.run import Run
-from opml_min.model.sources import read_source
-from opml_min.model.stored import floats_of
+from opml_min.model.sources.matrices import floats_of
+from opml_min.model.sources.read import read_source
 
 PROMPT = [1, 70, 90, 5, 200, 261, 3, 44]
 
@@ -236,7 +237,7 @@ def test_weights_are_streamed(tmp_path, monkeypatch):
     """Parts of 8 rows give the same file."""
     source = write_gguf(tmp_path / "a.gguf", random_weights(), MIXED)
     build_source(source, None, tmp_path / "whole.opml")
-    monkeypatch.setattr("opml_min.model.stored.SLICE_WEIGHTS", 1)
+    monkeypatch.setattr("opml_min.model.sources.matrices.SLICE_WEIGHTS", 1)
     build_source(source, None, tmp_path / "parts.opml")
     assert (tmp_path / "whole.opml").read_bytes() == (tmp_path / "parts.opml").read_bytes()
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from min_sources import TEMPLATE, TOKENS, VOCABULARY, byte_level_metadata, random_weights, write_gguf, write_hugging_face
 
 from opml_min.cli import main
-from opml_min.model import fetch
-from opml_min.model.chat import TemplateFailed, prompt_tokens, render_question
-from opml_min.model.fetch import KnownModel
-from opml_min.model.gguf_tokenizer import text_of_metadata
-from opml_min.model.layout import NO_TOKEN
+from opml_min.model.files import fetch
+from opml_min.model.files.fetch import KnownModel
+from opml_min.model.image.header import NO_TOKEN
 from opml_min.model.resolve import resolve
-from opml_min.model.source import tokenizer_of
-from opml_min.model.tokenizer import Llama2cTokenizer
+from opml_min.model.sources.source import tokenizer_of
+from opml_min.model.sources.tokenizers.chat import TemplateFailed, prompt_tokens, render_question
+from opml_min.model.sources.tokenizers.gguf import text_of_metadata
+from opml_min.model.sources.tokenizers.llama2c import Llama2cTokenizer
 
 SMOLLM2_TEXT = "The capital of France is Paris."
 

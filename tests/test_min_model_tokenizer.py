@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from min_model import PIECES, tokenizer_bytes
 
 from opml_min.model.errors import TextNotEncodable
-from opml_min.model.tokenizer import BOS, EOS, Llama2cTokenizer
+from opml_min.model.sources.tokenizers.llama2c import BOS, EOS, Llama2cTokenizer
 
 TINY = Llama2cTokenizer(tokenizer_bytes(), len(PIECES))
 

@@ -7,13 +7,14 @@ import pytest
 
 from evm_arbiter.court import Court
 from opml_min.cli.demo import scene_of
-from opml_min.cli.evidence import evidence
-from opml_min.cli.play import Game, play, shared_computations
-from opml_min.model.layout import Opcode
+from opml_min.cli.demo.evidence import evidence
+from opml_min.cli.demo.play import Game, play, shared_computations
+from opml_min.model.image.ops import Opcode
 from opml_min.model.resolve import resolve
 from opml_min.players.chain import INSTRUCTIONS, REJECTED, Dispute, Record
 from opml_min.players.challenger import Challenger
-from opml_min.players.cheats import CHEATS, NONE, borders, values
+from opml_min.players.cheats import CHEATS, NONE, values
+from opml_min.players.cheats import own_programs as borders
 from opml_min.players.cheats.cheat import CLAIM_REJECTED, Cheat, Liar, Scene, Table
 from opml_min.players.cheats.tampering import NoSuchLie, lie
 from opml_min.players.cheats.values import output_values

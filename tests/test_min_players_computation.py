@@ -7,11 +7,11 @@ import pytest
 
 from opml_min.cli.demo import scene_of
 from opml_min.machine import HALTED
-from opml_min.model.layout import STAGE_STEP_LIMIT
+from opml_min.memory_map import STAGE_STEP_LIMIT
 from opml_min.model.resolve import resolve
 from opml_min.model.run import FAILED, OK, RunState
 from opml_min.players.chain import INSTRUCTIONS, STAGES, Segment
-from opml_min.players.cheats.borders import INTO_THE_MODEL, OVER_QUARTERS, model_of
+from opml_min.players.cheats.own_programs import INTO_THE_MODEL, OVER_QUARTERS, model_of
 from opml_min.players.computation import Computation
 
 STAGES_TRIED = (0, 2, 6, 64 * 3 + 7, 1152, 1214, 1215)

@@ -6,8 +6,8 @@ import pytest
 
 from evm_arbiter.court import Court
 from opml_min.cli.demo import scene_of
-from opml_min.cli.play import Game, play, shared_computations
-from opml_min.model.image import Image
+from opml_min.cli.demo.play import Game, play, shared_computations
+from opml_min.model.image.image import Image
 from opml_min.model.resolve import resolve
 from opml_min.players.chain import Decision
 from opml_min.players.challenger import Challenger

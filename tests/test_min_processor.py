@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from opml_min.machine import native, processor
-from opml_min.model.layout import TextRequest
+from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
 

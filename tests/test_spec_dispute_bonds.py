@@ -4,9 +4,9 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
-from opml_spec.dispute.bonds import Ledger, Parameters, ceil_divide
-from opml_spec.dispute.court import Collect, deploy
+from opml_spec.dispute.acts import Collect, deploy
 from opml_spec.dispute.game import Choose, Post
+from opml_spec.dispute.money import Ledger, Parameters, ceil_divide
 from opml_spec.errors import BadParameters, NothingToWithdraw
 from spec_dispute import CHALLENGER, PARAMETERS, PUPPET, SERVER, TEXT, Table, account, call_timeout, memory_of
 

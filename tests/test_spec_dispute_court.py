@@ -5,22 +5,9 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opml_spec.dispute.court import (
-    Act,
-    Ask,
-    Challenge,
-    ClaimStatus,
-    Collect,
-    Finalise,
-    MakeClaim,
-    Play,
-    Reclaim,
-    Register,
-    Withdraw,
-)
+from opml_spec.dispute.acts import Act, Ask, Challenge, ClaimStatus, Collect, Finalise, MakeClaim, Play, Reclaim, Register, Withdraw
 from opml_spec.dispute.game import Arbitrate, Choose, GameStatus, Open, Post, Timeout
 from opml_spec.dispute.result import Outcome
-from opml_spec.dispute.run import RunState, RunStatus, first_state, io_quarter, model_id
 from opml_spec.errors import (
     ClaimNotPending,
     Deadline,
@@ -44,6 +31,7 @@ from opml_spec.errors import (
     WrongValue,
 )
 from opml_spec.hashing import hash_pair, keccak256
+from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter, model_id
 from spec_dispute import (
     CHALLENGER,
     FEE,

@@ -6,10 +6,9 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
-from opml_spec.dispute.court import Play
+from opml_spec.dispute.acts import Play
 from opml_spec.dispute.game import Arbitrate, Choose, GameStatus, Move, Open, Post, Timeout
 from opml_spec.dispute.narrowing import Phase, Segment
-from opml_spec.dispute.run import STAGE_STEP_LIMIT, RunState, RunStatus, first_state, io_quarter, stage_start
 from opml_spec.errors import (
     GameOver,
     NoSuchPart,
@@ -35,6 +34,7 @@ from opml_spec.hashing import hash_pair, keccak256
 from opml_spec.machine.merkle import ZERO, hash_of
 from opml_spec.machine.state import RUNNING, Cause, Kind, MachineState, Status, encode, state_hash
 from opml_spec.machine.witness import make_witness
+from opml_spec.runs.run import STAGE_STEP_LIMIT, RunState, RunStatus, first_state, io_quarter, stage_start
 from spec_dispute import (
     CHALLENGER,
     DATA,

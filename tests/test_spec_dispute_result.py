@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opml_spec.dispute.result import MOST_LEAVES, MOST_TOKENS, Outcome, check_result
-from opml_spec.dispute.run import RunState, RunStatus
 from opml_spec.errors import SpecError, WitnessBitmap, WitnessRoot, WitnessTrailing, WitnessTruncated, WitnessZeroSibling, WrongOutput
 from opml_spec.hashing import keccak256
 from opml_spec.machine import merkle
 from opml_spec.machine.memory import CARRY_HEIGHT, STATE, Memory
 from opml_spec.machine.merkle import ZERO
 from opml_spec.model.layout import OUTPUT, REQUEST
+from opml_spec.runs.run import RunState, RunStatus
 
 
 def run_of(count: int, tokens: int, state: bool = True, behind: bytes = b"") -> Memory:

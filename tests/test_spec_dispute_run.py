@@ -1,7 +1,13 @@
 """Runs: the first state of a request, what a stage hands over, and that the program and its meaning may be exchanged."""
 
 import pytest
-from opml_spec.dispute.run import (
+from opml_spec.hashing import hash_pair, keccak256
+from opml_spec.machine.memory import IO, STATE, Memory
+from opml_spec.machine.merkle import ZERO, Node, hash_of
+from opml_spec.machine.state import Kind, MachineState, Status, state_hash
+from opml_spec.machine.step import ENTRY
+from opml_spec.model.layout import OUTPUT
+from opml_spec.runs.run import (
     RunState,
     RunStatus,
     first_state,
@@ -13,12 +19,6 @@ from opml_spec.dispute.run import (
     stage_memory,
     stage_start,
 )
-from opml_spec.hashing import hash_pair, keccak256
-from opml_spec.machine.memory import IO, STATE, Memory
-from opml_spec.machine.merkle import ZERO, Node, hash_of
-from opml_spec.machine.state import Kind, MachineState, Status, state_hash
-from opml_spec.machine.step import ENTRY
-from opml_spec.model.layout import OUTPUT
 from spec_llama import Llama, make_llama, output, text_request
 
 ECALL = 0x00000073

@@ -4,14 +4,14 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from opml_spec.dispute.acts import ClaimStatus
 from opml_spec.dispute.clocks import Side
-from opml_spec.dispute.court import ClaimStatus
 from opml_spec.dispute.game import Choose, GameStatus, Post
 from opml_spec.dispute.narrowing import Phase, most_rounds, part_count
-from opml_spec.dispute.run import STAGE_STEP_LIMIT, RunStatus, stage_memory, stage_start
 from opml_spec.machine.memory import STATE
 from opml_spec.machine.state import Cause
 from opml_spec.model.layout import OUTPUT
+from opml_spec.runs.run import STAGE_STEP_LIMIT, RunStatus, stage_memory, stage_start
 from spec_dispute import (
     LOOP,
     PARAMETERS,

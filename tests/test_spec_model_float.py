@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from opml_spec.arithmetic.binary32 import INFINITY, NAN, ONE, SIGN, lt
 from opml_spec.arithmetic.float_functions import EXP_OVERFLOWS, EXP_VANISHES, dot, exp, sigmoid, total
 from opml_spec.machine.memory import MODEL, STATE, Memory
-from opml_spec.model.float_operations import (
+from opml_spec.model.layout import FLOAT, HEADER, Header, encode_words
+from opml_spec.model.operations.float import (
     FloatAdd,
     FloatAttention,
     FloatCache,
@@ -24,7 +25,6 @@ from opml_spec.model.float_operations import (
     first_largest,
     weight_q24,
 )
-from opml_spec.model.layout import FLOAT, HEADER, Header, encode_words
 from opml_spec.model.stage import run_stage
 from opml_spec.model.tensors import load_floats
 from spec_llama import output, text_request, with_request

@@ -10,10 +10,10 @@ from opml_spec.errors import ImageBound, ImageFile, ImageHeader
 from opml_spec.machine.memory import IO, MODEL, STATE, Memory
 from opml_spec.machine.step import ENTRY, TEXT_BYTES
 from opml_spec.model.bounds import bounds, check_bounds, row_bound
-from opml_spec.model.fixed_operations import Attention, Embed, MatMul, Norm, Rope, Sample
 from opml_spec.model.image import decode_image, encode_image
 from opml_spec.model.layout import FLOAT, HEADER, SINGLE_PHASE, Header, encode_tape, encode_words
-from opml_spec.model.operation import Operation
+from opml_spec.model.operations.fixed import Attention, Embed, MatMul, Norm, Rope, Sample
+from opml_spec.model.operations.operation import Operation
 from opml_spec.model.tensors import Matrix
 from spec_llama import Q4_1, Q8_0, block_matrix, make_llama
 

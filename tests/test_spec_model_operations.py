@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opml_spec.machine.memory import MODEL, STATE, Memory
-from opml_spec.model.fixed_operations import Add, Attention, Cache, Embed, Input, MatMul, Norm, Relu, Rope, Sample, SwiGlu, draw, splitmix64
 from opml_spec.model.layout import BYTES, HEADER, Header, encode_words
 from opml_spec.model.llama import attention_scale_q30
+from opml_spec.model.operations.fixed import Add, Attention, Cache, Embed, Input, MatMul, Norm, Relu, Rope, Sample, SwiGlu, draw, splitmix64
 from opml_spec.model.tensors import half, load_activation, load_ints, load_vector, store_activation, store_ints, store_vector
 from spec_llama import Q4_0, Q4_1, Q8_0, block_matrix, output, text_request, with_request
 

@@ -8,11 +8,11 @@ from attrs import evolve
 from opml_spec.errors import ImageOp, MatrixFormat
 from opml_spec.machine.memory import STATE, Memory
 from opml_spec.machine.merkle import hash_of
-from opml_spec.model.fixed_operations import MatMul, Sample
 from opml_spec.model.layout import BYTES, HEADER, OUTPUT_DONE, SINGLE_PHASE, TEXT, Header, Record, encode_tape, encode_words
 from opml_spec.model.llama import llama_tape
 from opml_spec.model.llama import output as output_ops
-from opml_spec.model.operations import decode_operation
+from opml_spec.model.operations.fixed import MatMul, Sample
+from opml_spec.model.operations.table import decode_operation
 from opml_spec.model.stage import run_stage
 from opml_spec.model.tensors import load_vector
 from spec_llama import SMALL, Llama, float_logits, make_llama, output, random_tokens, text_request, with_request

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from attrs import astuple
-from opml_fuzz.adapters.bytecode import EmbeddedEvm, Revm
-from opml_fuzz.cli import main
+from opml_fuzz.commands.fuzz import main
+from opml_fuzz.conformance.integer_float import OPERATIONS as FAST_BINARY32
+from opml_fuzz.engines.bytecode import EmbeddedEvm, Revm
 from opml_fuzz.vectors.court import act_of
 from opml_fuzz.vectors.tree import FILES, PAGE
 from opml_spec.arithmetic import binary32, elementary, fixed, float_functions
-from opml_spec.dispute import court
-from opml_spec.dispute.bonds import Parameters
-from opml_spec.dispute.run import RunState, RunStatus, first_state, io_quarter, model_id, run_machine, run_meaning
+from opml_spec.dispute import acts as court
+from opml_spec.dispute.money import Parameters
 from opml_spec.errors import SpecError, WitnessTrailing
 from opml_spec.hashing import keccak256
 from opml_spec.machine.memory import CARRY_HEIGHT, Memory
@@ -24,6 +24,7 @@ from opml_spec.machine.state import decode_state, encode, state_hash
 from opml_spec.machine.step import step
 from opml_spec.machine.witness import WitnessReader, execute_witness, make_witness
 from opml_spec.model.stage import run_stage
+from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter, model_id, run_machine, run_meaning
 
 from evm_arbiter.chain import Chain
 from evm_arbiter.court import Court as Contract
@@ -32,12 +33,13 @@ from evm_arbiter.embedded import EmbeddedNode
 from evm_arbiter.objects import Segment
 from evm_arbiter.parameters import Parameters as ContractParameters
 from opml_min import machine as fast
-from opml_min.binary32 import OPERATIONS as FAST_BINARY32
 from opml_min.machine.witness import encode_access
-from opml_min.model.engine import Engine
-from opml_min.model.image import Image, write_image
-from opml_min.model.layout import HEADER, HEADER_WORDS, RECORD_WORDS, REQUEST, Header
-from opml_min.model.program import shipped_program
+from opml_min.memory_map import HEADER, REQUEST
+from opml_min.model.image.header import HEADER_WORDS, Header
+from opml_min.model.image.image import Image, write_image
+from opml_min.model.image.ops import RECORD_WORDS
+from opml_min.model.image.program import shipped_program
+from opml_min.model.native.engine import Engine
 from opml_min.model.run import Run
 
 VECTORS = Path(__file__).with_name("vectors")

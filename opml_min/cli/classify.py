@@ -9,7 +9,7 @@ from opml_min.mnist.accuracy import count_right
 from opml_min.mnist.pictures import SIDE, drawn_request, picture_request, read_idx, read_pictures, shown
 from opml_min.model.resolve import Model
 from opml_min.model.run import OK, Run
-from opml_min.model.saved import save
+from opml_min.model.run_file import save
 
 
 def run_picture(model: Model, options: argparse.Namespace) -> int:

@@ -8,8 +8,8 @@ from opml_min.cli.arguments import Subparsers, add_arithmetic, add_json, add_mod
 from opml_min.cli.classify import eval_pictures
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, print_json
-from opml_min.model.layout import BYTES
-from opml_min.model.perplexity import evaluate
+from opml_min.model.image.header import BYTES
+from opml_min.model.quality.perplexity import evaluate
 
 DEFAULT_WINDOW = 512
 

@@ -7,16 +7,17 @@ from pathlib import Path
 
 from opml_min.cli.arguments import Subparsers, add_json, chosen_model, positive, word
 from opml_min.cli.output import hexadecimal, print_json
-from opml_min.machine import STATE, Memory
-from opml_min.model.blocks import Q4_0, Q8_0
-from opml_min.model.checkpoint import SHAPES
+from opml_min.machine import Memory
+from opml_min.memory_map import Quarter
 from opml_min.model.errors import CheckpointError
-from opml_min.model.fetch import KNOWN
-from opml_min.model.image import Image
-from opml_min.model.layout import OPERANDS, Opcode
+from opml_min.model.files.atomic import check_writable
+from opml_min.model.files.fetch import KNOWN
+from opml_min.model.image.image import Image
+from opml_min.model.image.ops import OPERANDS, Opcode
+from opml_min.model.image.weights import Q4_0, Q8_0
 from opml_min.model.resolve import ARITHMETICS, build_source
-from opml_min.model.sources import tokenizer_beside
-from opml_min.model.written import check_writable
+from opml_min.model.sources.checkpoint import SHAPES
+from opml_min.model.sources.read import tokenizer_beside
 
 FORMATS = {"q8_0": Q8_0, "q4_0": Q4_0}
 
@@ -62,7 +63,7 @@ def execute_build(options: argparse.Namespace) -> int:
 
 
 def execute_random(options: argparse.Namespace) -> int:
-    from opml_min.model.random_source import write_random_gguf  # a large library, which other commands do without
+    from opml_min.model.sources.random_gguf import write_random_gguf
 
     check_writable(options.output)
     write_random_gguf(options.output, SHAPES[options.shape], FORMATS[options.format], options.seed)
@@ -85,7 +86,7 @@ def _print_description(image: Image, as_json: bool) -> None:
     ops = Counter(Opcode(code).name if code in OPERANDS else f"unknown {code}" for code in image.tape[:, 0].tolist())
     values = {
         "model_root": hexadecimal(image.model_root(memory)),
-        "state_root": hexadecimal(memory.quarter_root(STATE)),
+        "state_root": hexadecimal(memory.quarter_root(Quarter.STATE)),
         "bytes": sum(len(segment.data) for segment in image.segments),
         "stages_per_position": header.op_count,
         "shape": {

@@ -12,13 +12,14 @@ from opml_min.cli.arguments import Subparsers, add_arithmetic, add_execution, ad
 from opml_min.cli.classify import run_picture
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
-from opml_min.model.chat import prompt_tokens
-from opml_min.model.layout import BYTES, TextRequest
+from opml_min.model.files.atomic import check_writable
+from opml_min.model.image.header import BYTES
+from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import Model
 from opml_min.model.run import OK, Run
-from opml_min.model.saved import save
-from opml_min.model.source import Tokenizer
-from opml_min.model.written import check_writable
+from opml_min.model.run_file import save
+from opml_min.model.sources.source import Tokenizer
+from opml_min.model.sources.tokenizers.chat import prompt_tokens
 
 DEFAULT_NEW_TOKENS = 128
 

@@ -8,7 +8,7 @@ from opml_min.cli.arguments import Subparsers, add_execution, add_json
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
-from opml_min.model.saved import RunOfAnotherModel, load
+from opml_min.model.run_file import RunOfAnotherModel, load
 
 
 def register(subparsers: Subparsers) -> None:

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from opml_min.machine import decode
 from opml_min.machine.decode import ACCESS_BYTES, LOAD_IS_SIGNED, signed
-from opml_min.machine.memory import ENTRY, MEMORY_BYTES, QUARTER_BYTES, TEXT_WINDOW_BYTES
 from opml_min.machine.state import HALTED, STATUS_RUNNING, TRAPPED, Status
+from opml_min.memory_map import ENTRY, MEMORY_BYTES, PROGRAM_BYTES, QUARTER_BYTES
 
 MASK = (1 << 64) - 1
 MIN_64, MIN_32 = -(1 << 63), -(1 << 31)
@@ -102,7 +102,7 @@ def fetch_fault(pc: int) -> Status | None:
     """Why nothing can be fetched at `pc`; None if it can."""
     if pc % 4:
         return MISALIGNED_FETCH
-    return None if ENTRY <= pc <= ENTRY + TEXT_WINDOW_BYTES - 4 else FETCH_FAULT
+    return None if ENTRY <= pc <= ENTRY + PROGRAM_BYTES - 4 else FETCH_FAULT
 
 
 def access_fault(address: int, size: int, is_store: bool) -> Status | None:

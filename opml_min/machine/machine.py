@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from opml_min.machine import dispatch, interpret, native
-from opml_min.machine.dispatch import BUDGET, CONTROL, PC, RECORD_WRITE, STATE_WORDS
-from opml_min.machine.keccak import keccak256
-from opml_min.machine.memory import ENTRY, Memory
-from opml_min.machine.snapshot import MemorySnapshot
+from opml_min.machine import interpret, native
+from opml_min.machine.memory.keccak import keccak256
+from opml_min.machine.memory.memory import Memory
+from opml_min.machine.memory.snapshot import MemorySnapshot
 from opml_min.machine.state import RUNNING, STATUS_RUNNING, Status, encode_state, state_hash
-from opml_min.machine.text import TranslatedText
+from opml_min.machine.translator import region as dispatch
+from opml_min.machine.translator.hot_regions import TranslatedText
+from opml_min.machine.translator.region import BUDGET, CONTROL, PC, RECORD_WRITE, STATE_WORDS
 from opml_min.machine.witness import witness
+from opml_min.memory_map import ENTRY
 
 TRANSLATE_AFTER_STEPS = 5_000  # interpreting these takes some milliseconds, translating their region some hundred
 INTERPRET_STEPS = 256  # between two looks at what is worth translating

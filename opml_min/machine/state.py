@@ -5,7 +5,7 @@ Source: the specification, 1.1.
 
 from typing import NamedTuple
 
-from opml_min.machine.keccak import keccak256
+from opml_min.machine.memory.keccak import keccak256
 
 RUNNING, HALTED, TRAPPED = range(3)
 

@@ -5,9 +5,9 @@ Source: the specification, 1.5.
 
 from opml_min.machine import decode
 from opml_min.machine.interpret import MASK, access_fault, fetch_fault
-from opml_min.machine.keccak import keccak256
-from opml_min.machine.memory import Memory
-from opml_min.machine.merkle import ZERO
+from opml_min.machine.memory.keccak import keccak256
+from opml_min.machine.memory.memory import Memory
+from opml_min.machine.memory.merkle import ZERO
 from opml_min.machine.state import RUNNING, encode_state
 
 

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opml_min.machine import Memory
-from opml_min.model.check import check
-from opml_min.model.engine import Engine
-from opml_min.model.image import Image
-from opml_min.model.layout import OUTPUT, REQUEST, stage_count
+from opml_min.memory_map import OUTPUT, REQUEST
+from opml_min.model.image.image import Image
+from opml_min.model.image.request import stage_count
+from opml_min.model.native.check import check
+from opml_min.model.native.engine import Engine
 
 OUTPUT_BYTES = 64  # the leaf with count and done, and that of the token
 

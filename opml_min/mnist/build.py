@@ -15,24 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from opml_min.model.build import Pieces, write_model
-from opml_min.model.layout import (
-    ALWAYS,
-    BYTES,
-    HEADER,
-    HEADER_WORDS,
-    NO_TOKEN,
-    SINGLE_PHASE,
-    STATE,
-    TOKENIZER_NONE,
-    Header,
-    Op,
-    Opcode,
-    activation_bytes,
-    align,
-)
-from opml_min.model.program import shipped_program
-from opml_min.model.tape import LOGIT_FRAC, VECTOR_FRAC, Matrix
+from opml_min.memory_map import HEADER, STATE
+from opml_min.model.build.build import Pieces, write_model
+from opml_min.model.build.tape import LOGIT_FRAC, VECTOR_FRAC, Matrix
+from opml_min.model.image.header import BYTES, HEADER_WORDS, NO_TOKEN, SINGLE_PHASE, TOKENIZER_NONE, Header
+from opml_min.model.image.ops import ALWAYS, Op, Opcode, activation_bytes, align
+from opml_min.model.image.program import shipped_program
 
 Floats = NDArray[np.float32]
 OP_COUNT = 7

@@ -10,18 +10,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from opml_min.model.build import build_llama
-from opml_min.model.cache import MODEL_SOURCES, cache_folder, digest_of_sources
-from opml_min.model.checkpoint import Checkpoint
+from opml_min.model.build.build import build_llama
 from opml_min.model.errors import CheckpointError, WriteFailed
-from opml_min.model.fetch import KNOWN, fetched
-from opml_min.model.identity import Identity, remembered
-from opml_min.model.image import FILE_MAGIC, Image
-from opml_min.model.layout import FIXED, FLOAT
-from opml_min.model.program import shipped_program
-from opml_min.model.reference import checkpoint_of_image
-from opml_min.model.source import Text, Tokenizer, tokenizer_of
-from opml_min.model.sources import files_of_source, read_source, starts_with, tokenizer_beside
+from opml_min.model.files.cache import MODEL_SOURCES, cache_folder, digest_of_sources
+from opml_min.model.files.fetch import KNOWN, fetched
+from opml_min.model.files.file_memo import Identity, remembered
+from opml_min.model.image.header import FIXED, FLOAT
+from opml_min.model.image.image import FILE_MAGIC, Image
+from opml_min.model.image.program import shipped_program
+from opml_min.model.quality.reference import checkpoint_of_image
+from opml_min.model.sources.checkpoint import Checkpoint
+from opml_min.model.sources.read import files_of_source, read_source, starts_with, tokenizer_beside
+from opml_min.model.sources.source import Text, Tokenizer, tokenizer_of
 
 BUILT_IN = {"embedded": ("opml_min.embedded", "embedded.opml"), "mnist": ("opml_min.mnist", "mnist.opml")}
 DEFAULT_MODEL = "embedded"
@@ -104,7 +104,7 @@ def build_source(
 
 def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], None]) -> Path:
     """The image that is built from these files, from the cache if it is there."""
-    digest = hashlib.sha256(digest_of_sources(MODEL_SOURCES) + shipped_program() + arithmetic.encode())
+    digest = hashlib.sha256(digest_of_sources(*MODEL_SOURCES) + shipped_program() + arithmetic.encode())
     for part in sources:
         try:
             digest.update(remembered("SHA-256", part, Identity.of(part), partial(_sha256, part)))

@@ -11,13 +11,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from opml_min.machine import HALTED, MODEL, Machine, Memory, Snapshot
-from opml_min.machine.keccak import keccak256
-from opml_min.model.check import check, steps_bound, writes
-from opml_min.model.engine import Engine
+from opml_min.machine import HALTED, Machine, Memory, Snapshot
+from opml_min.machine.memory.keccak import keccak256
+from opml_min.memory_map import OUTPUT, REQUEST, STAGE_STEP_LIMIT, Quarter
 from opml_min.model.errors import CheckFailed, RequestError
-from opml_min.model.image import Image
-from opml_min.model.layout import MAX_STAGES, OUTPUT, REQUEST, STAGE_STEP_LIMIT, TEXT, Op, Opcode, stage_count
+from opml_min.model.image.header import TEXT
+from opml_min.model.image.image import Image
+from opml_min.model.image.ops import Op, Opcode
+from opml_min.model.image.request import MAX_STAGES, stage_count
+from opml_min.model.native.check import check, steps_bound, writes
+from opml_min.model.native.engine import Engine
 
 Device = Literal["cpu", "vm"]
 OK, FAILED = 0, 1
@@ -86,7 +89,7 @@ class Run:
     @property
     def model_root(self) -> bytes:
         if self.memory.model_version != self._model_version:  # it is no longer the image's
-            return self.memory.quarter_root(MODEL)
+            return self.memory.quarter_root(Quarter.MODEL)
         return self.image.model_root(self.memory)
 
     def state(self) -> RunState:

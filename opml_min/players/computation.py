@@ -18,15 +18,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from opml_min.machine import HALTED, MODEL, SCRATCH, STATE, Machine, Snapshot
-from opml_min.machine.keccak import keccak256
-from opml_min.machine.merkle import HEIGHT, ZERO
+from opml_min.machine import HALTED, Machine, Snapshot
+from opml_min.machine.memory.keccak import keccak256
+from opml_min.machine.memory.merkle import HEIGHT, ZERO
 from opml_min.machine.witness import encode_access
-from opml_min.model.cache import are_kernels_compiled
-from opml_min.model.check import steps_bound
+from opml_min.memory_map import OUTPUT, STAGE_STEP_LIMIT, Quarter
 from opml_min.model.errors import CheckFailed
-from opml_min.model.image import Image
-from opml_min.model.layout import OUTPUT, STAGE_STEP_LIMIT
+from opml_min.model.image.image import Image
+from opml_min.model.native.check import steps_bound
+from opml_min.model.native.kernel_cache import are_kernels_compiled
 from opml_min.model.run import FAILED, OK, Device, Run, RunSnapshot, RunState
 
 CARRY_HEIGHT = HEIGHT - 1
@@ -67,7 +67,7 @@ class Computation:
             self._run = Run(image, request, stages=stage_count, device=device or quickest_device(image, stage_count))
         except CheckFailed:
             self._run = Run(image, request, stages=stage_count, device="vm")
-        self.model_root, self.state_root = self._run.model_root, self._run.memory.quarter_root(STATE)
+        self.model_root, self.state_root = self._run.model_root, self._run.memory.quarter_root(Quarter.STATE)
         self._only_stage_in_machine = stage_count == 1 and self._run.device == "vm"
         self._checkpoints = {0: self._run.snapshot()}
         self.forget()
@@ -230,7 +230,7 @@ class Computation:
             return Opening(start.carry_root, FAILED)
         machine = self.machine_at(stage, STAGE_STEP_LIMIT)
         memory = machine.memory
-        left_root = keccak256(memory.quarter_root(SCRATCH) + memory.quarter_root(MODEL))
+        left_root = keccak256(memory.quarter_root(Quarter.SCRATCH) + memory.quarter_root(Quarter.MODEL))
         return Opening(start.carry_root, OK, machine.steps, machine.state_bytes(), left_root, memory.carry_root())
 
     def result(self) -> Result:

@@ -5,7 +5,7 @@ A player decides; whoever drives it delivers the move. It decides anew from what
 
 from collections.abc import Callable, Iterable
 
-from opml_min.model.image import Image
+from opml_min.model.image.image import Image
 from opml_min.players.chain import INSTRUCTIONS, Chain, Decision, Dispute, Move, Record, Wait
 from opml_min.players.computation import Computation
 

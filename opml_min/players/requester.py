@@ -1,6 +1,6 @@
 """The requester: it registers the model, asks, and takes the fee back if nobody came up with an answer in time."""
 
-from opml_min.model.image import Image
+from opml_min.model.image.image import Image
 from opml_min.players.chain import ANYONE, Chain, Decision, Move, Record, Wait
 from opml_min.players.player import Compute, Player
 

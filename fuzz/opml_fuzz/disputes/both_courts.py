@@ -6,8 +6,7 @@
 from typing import Any
 
 from attrs import astuple, evolve, frozen
-from opml_spec.dispute.bonds import Parameters
-from opml_spec.dispute.court import (
+from opml_spec.dispute.acts import (
     Act,
     Ask,
     Challenge,
@@ -24,6 +23,7 @@ from opml_spec.dispute.court import (
     deploy,
 )
 from opml_spec.dispute.game import Arbitrate, Choose, GameStatus, Open, Post, Timeout
+from opml_spec.dispute.money import Parameters
 from opml_spec.errors import SpecError
 from opml_spec.hashing import HASH_BYTES, keccak256
 

@@ -6,8 +6,8 @@
 from random import Random
 
 from attrs import asdict, astuple, evolve
-from opml_spec.dispute.bonds import Parameters
-from opml_spec.dispute.court import deploy
+from opml_spec.dispute.acts import deploy
+from opml_spec.dispute.money import Parameters
 from opml_spec.errors import SpecError
 
 from evm_arbiter.chain import Chain

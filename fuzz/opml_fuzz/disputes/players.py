@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from random import Random
 
 from attrs import define, field
-from opml_spec.dispute.court import ClaimStatus
+from opml_spec.dispute.acts import ClaimStatus
 from opml_spec.dispute.game import Game, GameStatus
 from opml_spec.dispute.narrowing import Phase, boundary, part_count
-from opml_spec.dispute.run import RunStatus
 from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT, Memory
 from opml_spec.machine.merkle import hash_of
 from opml_spec.machine.state import encode
 from opml_spec.machine.witness import make_witness
+from opml_spec.runs.run import RunStatus
 
 from evm_arbiter.objects import Segment
 from opml_fuzz.disputes.both_courts import NOBODY, PARAMETERS, BothCourts, Call

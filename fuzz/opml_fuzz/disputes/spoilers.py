@@ -9,13 +9,13 @@ from random import Random
 from typing import Any
 
 from attrs import evolve
-from opml_spec.dispute.run import STAGE_STEP_LIMIT
 from opml_spec.machine.merkle import ZERO
+from opml_spec.runs.run import STAGE_STEP_LIMIT
 
 from evm_arbiter.objects import Segment
 from opml_fuzz.disputes.both_courts import Call
 from opml_fuzz.disputes.players import Players
-from opml_fuzz.wrong_witnesses import spoil as spoil_witness
+from opml_fuzz.machine.wrong_witnesses import spoil as spoil_witness
 
 ARGUMENTS = {
     "request": ("id", "stages", "data", "time", "address"),

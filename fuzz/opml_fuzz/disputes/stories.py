@@ -8,16 +8,16 @@ The programs are a few random instructions and a little output, so that a disput
 from random import Random
 
 from attrs import evolve, frozen
-from opml_spec.dispute.run import RunState, RunStatus, first_state, hand_over, io_quarter, stage_start
 from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT, STATE, Memory
 from opml_spec.machine.merkle import ZERO, Pair, siblings
 from opml_spec.machine.state import RUNNING, MachineState, state_hash
 from opml_spec.machine.step import ENTRY, step
 from opml_spec.model.layout import OUTPUT
+from opml_spec.runs.run import RunState, RunStatus, first_state, hand_over, io_quarter, stage_start
 
-from opml_fuzz.encodings import assemble
-from opml_fuzz.programs import FIRST_POINTER, computing
-from opml_fuzz.strategies import A0, A7, EXIT
+from opml_fuzz.machine.encodings import assemble
+from opml_fuzz.machine.programs import FIRST_POINTER, computing
+from opml_fuzz.machine.states import A0, A7, EXIT
 
 POINTERS = ((3, 38), (2, 38), (0x801, 28), (1, 12))  # state, io, output, scratch: a number and how far it is shifted
 COUNT = 30  # a register

@@ -9,7 +9,7 @@ from typing import Any
 from opml_spec.machine.instructions import INSTRUCTIONS
 from opml_spec.words import quotient, remainder, signed, wrap
 
-from opml_fuzz.encodings import ENCODINGS
+from opml_fuzz.machine.encodings import ENCODINGS
 from opml_fuzz.statements.judge import JUDGE, word
 from opml_fuzz.statements.statement import Integer, Statement, Word
 

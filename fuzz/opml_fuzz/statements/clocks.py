@@ -5,9 +5,9 @@
 
 from typing import Any
 
-from opml_spec.dispute.bonds import Parameters
 from opml_spec.dispute.clocks import Clock
 from opml_spec.dispute.game import Choose, Game, GameStatus, Post, Timeout, apply
+from opml_spec.dispute.money import Parameters
 from opml_spec.dispute.narrowing import Phase, Segment
 from opml_spec.errors import NotOutOfTime, OutOfTime
 

@@ -11,7 +11,7 @@ from opml_spec.machine.instructions import INSTRUCTIONS
 from opml_spec.machine.table import Instruction
 from opml_spec.words import signed
 
-from opml_fuzz.encodings import ENCODINGS, assemble
+from opml_fuzz.machine.encodings import ENCODINGS, assemble
 from opml_fuzz.statements.statement import Statement, Word
 
 ROWS = tuple((row,) for row in INSTRUCTIONS)

@@ -6,9 +6,9 @@
 from typing import Any
 
 from attrs import evolve
-from opml_spec.dispute.bonds import Ledger, Parameters
-from opml_spec.dispute.court import Claim, Collect, Court, Request, settle
+from opml_spec.dispute.acts import Claim, Collect, Court, Request, settle
 from opml_spec.dispute.game import Game, GameStatus
+from opml_spec.dispute.money import Ledger, Parameters
 
 from opml_fuzz.statements.clocks import RULES, game
 from opml_fuzz.statements.statement import Integer, Statement

@@ -9,7 +9,7 @@ from typing import Any
 from opml_spec.arithmetic.fixed import INT32_MAX, INT32_MIN, round_shift, sat32
 
 from opml_fuzz.statements.statement import Statement, Word
-from opml_min.model.kernels import fixed_point
+from opml_min.model.native.kernels.fixed import fixed_point
 
 I64 = {"v": Word(64, is_signed=True)}
 SHIFTS = tuple((shift,) for shift in range(1, 66))

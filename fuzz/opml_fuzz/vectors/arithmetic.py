@@ -10,7 +10,7 @@ from random import Random
 from opml_spec.arithmetic import binary32, elementary, fixed, float_functions
 from opml_spec.arithmetic.binary32 import RNE, Rounding
 
-from opml_fuzz.binary32_operations import COMPARISONS, ROUNDED, Operations
+from opml_fuzz.conformance.binary32_operations import COMPARISONS, ROUNDED, Operations
 from opml_fuzz.vectors.case import Json
 
 EDGES = (

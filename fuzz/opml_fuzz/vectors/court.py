@@ -12,12 +12,11 @@ from random import Random
 from typing import Any
 
 from attrs import asdict, define, evolve, field
-from opml_spec.dispute.bonds import Parameters
+from opml_spec.dispute.acts import Act, Ask, Challenge, Collect, Court, Finalise, MakeClaim, Play, Reclaim, Register, Withdraw, act, deploy
 from opml_spec.dispute.clocks import Side
-from opml_spec.dispute.court import Act, Ask, Challenge, Collect, Court, Finalise, MakeClaim, Play, Reclaim, Register, Withdraw, act, deploy
 from opml_spec.dispute.game import Arbitrate, Choose, Game, GameStatus, Move, Open, Post, Timeout
+from opml_spec.dispute.money import Parameters
 from opml_spec.dispute.narrowing import Phase, boundary, part_count
-from opml_spec.dispute.run import RunStatus, model_id
 from opml_spec.errors import SpecError
 from opml_spec.hashing import HASH_BYTES, keccak256
 from opml_spec.machine.memory import CARRY_HEIGHT, Memory
@@ -25,6 +24,7 @@ from opml_spec.machine.merkle import ZERO, Pair, hash_of, siblings
 from opml_spec.machine.state import encode
 from opml_spec.machine.witness import SENT_BYTES, make_witness
 from opml_spec.model.layout import MAX_REQUEST_BYTES, OUTPUT
+from opml_spec.runs.run import RunStatus, model_id
 
 from opml_fuzz.vectors.case import Json, make_case
 from opml_fuzz.vectors.stages import Account, account, model_memory, quarters

@@ -15,11 +15,11 @@ from opml_spec.machine.state import Cause, Kind, MachineState, encode, state_has
 from opml_spec.machine.step import ENTRY, LAST_PC, step
 from opml_spec.machine.witness import execute_witness, make_witness
 
-from opml_fuzz.case import Start
-from opml_fuzz.programs import loop
-from opml_fuzz.strategies import random_step
+from opml_fuzz.machine.case import Start
+from opml_fuzz.machine.programs import loop
+from opml_fuzz.machine.states import random_step
+from opml_fuzz.machine.wrong_witnesses import random_wrong_witness
 from opml_fuzz.vectors.case import Json, make_case, memory_text
-from opml_fuzz.wrong_witnesses import random_wrong_witness
 
 DRAWS, OF_A_SORT = 4_000, 2
 WRONG_DRAWS, OF_AN_ERROR = 400, 6

@@ -9,18 +9,18 @@ import struct
 from collections.abc import Iterator
 from random import Random
 
-from opml_spec.dispute.run import first_state, io_quarter, model_id, run_meaning, stage_memory
 from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT, Memory
 from opml_spec.machine.merkle import hash_of
-from opml_spec.model import fixed_operations as fixed
 from opml_spec.model.layout import BYTES, OUTPUT, REQUEST, REQUEST_BYTES, Header, Record
 from opml_spec.model.llama import attention_scale_q30
-from opml_spec.model.operation import Operation
-from opml_spec.model.operations import FIXED_OPERATIONS
+from opml_spec.model.operations import fixed
+from opml_spec.model.operations.operation import Operation
+from opml_spec.model.operations.table import FIXED_OPERATIONS
 from opml_spec.model.stage import run_stage
+from opml_spec.runs.run import first_state, io_quarter, model_id, run_meaning, stage_memory
 
 from opml_fuzz.vectors.case import Json, make_case, memory_text, written
-from opml_fuzz.vectors.models import SMALL, Layout, as_float, llama
+from opml_fuzz.vectors.tiny_models import SMALL, Layout, as_float, llama
 
 PROMPT, NEW_TOKENS, TEMPERATURE_Q16 = (3, 17), 3, 45_000
 POSITIONS = len(PROMPT) + NEW_TOKENS - 1

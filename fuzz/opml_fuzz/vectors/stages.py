@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from attrs import evolve, frozen
-from opml_spec.dispute.run import RunState, RunStatus, first_state, hand_over, io_quarter, run_machine, stage_start
 from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT, STATE, Memory
 from opml_spec.machine.merkle import Node, Pair, hash_of
 from opml_spec.machine.state import RUNNING, MachineState, state_hash
 from opml_spec.machine.step import ENTRY, step
 from opml_spec.model.layout import OUTPUT, REQUEST, REQUEST_BYTES
+from opml_spec.runs.run import RunState, RunStatus, first_state, hand_over, io_quarter, run_machine, stage_start
 
-from opml_fuzz.encodings import assemble
+from opml_fuzz.machine.encodings import assemble
 from opml_fuzz.vectors.case import Json, memory_text
 
 ZERO_REG, T0, T1, T2, A0, A3, A7 = 0, 5, 6, 7, 10, 13, 17

@@ -1,7 +1,9 @@
 """All ways to cheat that the game has an answer to, one family a file."""
 
 from opml_min.players.challenger import Challenger
-from opml_min.players.cheats import accusations, borders, company, forgeries, requests, silence, values
+from opml_min.players.cheats import accusations, forgeries, requests, silence, values
+from opml_min.players.cheats import collusion as company
+from opml_min.players.cheats import own_programs as borders
 from opml_min.players.cheats.cheat import CLAIM_FINAL, Cheat, Table
 from opml_min.players.player import Player
 from opml_min.players.server import Server

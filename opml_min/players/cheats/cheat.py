@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from attrs import field, frozen
 
-from opml_min.model.image import Image
+from opml_min.model.image.image import Image
 from opml_min.players.chain import STAGES, Chain, Dispute
 from opml_min.players.challenger import Challenger
 from opml_min.players.computation import Computation

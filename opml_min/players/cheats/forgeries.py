@@ -6,7 +6,7 @@ from typing import Any
 
 from opml_min.machine import Machine
 from opml_min.machine.state import STATUS_RUNNING
-from opml_min.model.layout import STAGE_STEP_LIMIT
+from opml_min.memory_map import STAGE_STEP_LIMIT
 from opml_min.players.chain import FINAL, INSTRUCTIONS, REJECTED, Decision, Move, Record, Segment
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, CLAIM_FINAL, Cheat, FalseChallenger, Liar, Table
 from opml_min.players.cheats.tampering import Plan, TamperedComputation, Tampering, lie, steps_of

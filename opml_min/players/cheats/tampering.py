@@ -13,8 +13,8 @@ from attrs import frozen
 from opml_min.machine import RUNNING, Machine
 from opml_min.machine.decode import Instruction, decode
 from opml_min.machine.interpret import fetch_fault
+from opml_min.memory_map import STAGE_STEP_LIMIT
 from opml_min.model.errors import ModelError
-from opml_min.model.layout import STAGE_STEP_LIMIT
 from opml_min.players.cheats.cheat import Table
 from opml_min.players.computation import Computation, stage_result
 

@@ -8,9 +8,11 @@ import numpy as np
 from opml_min.machine import HALTED, Machine
 from opml_min.machine.decode import BRANCH, IMMEDIATE, LOAD, REGISTER, Instruction
 from opml_min.machine.state import Status
-from opml_min.model.blocks import BLOCK_BYTES, F32, SCALE_OFFSET, matrix_bytes
-from opml_min.model.check import writes
-from opml_min.model.layout import OPERANDS, OUTPUT, REQUEST, STATE, TEXT, Op, Opcode
+from opml_min.memory_map import OUTPUT, REQUEST, STATE
+from opml_min.model.image.header import TEXT
+from opml_min.model.image.ops import OPERANDS, Op, Opcode
+from opml_min.model.image.weights import BLOCK_BYTES, F32, SCALE_OFFSET, matrix_bytes
+from opml_min.model.native.check import writes
 from opml_min.players.cheats.cheat import Cheat, Liar, Scene, Table
 from opml_min.players.cheats.tampering import NoSuchLie, Plan, Tampering, lie, next_instruction, step_that_writes, steps_of
 from opml_min.players.computation import Computation

@@ -10,10 +10,9 @@ from enum import Enum
 
 from attrs import evolve, frozen
 
-from opml_spec.dispute.bonds import Parameters
 from opml_spec.dispute.clocks import Clock, Side
+from opml_spec.dispute.money import Parameters
 from opml_spec.dispute.narrowing import Phase, Segment, check_posted, narrow
-from opml_spec.dispute.run import STAGE_STEP_LIMIT, RunState, RunStatus, hand_over, stage_start
 from opml_spec.errors import (
     GameOver,
     NotOutOfTime,
@@ -32,6 +31,7 @@ from opml_spec.machine.memory import Memory
 from opml_spec.machine.merkle import Pair
 from opml_spec.machine.state import Kind, decode_state, state_hash
 from opml_spec.machine.witness import execute_witness
+from opml_spec.runs.run import STAGE_STEP_LIMIT, RunState, RunStatus, hand_over, stage_start
 
 
 class GameStatus(Enum):

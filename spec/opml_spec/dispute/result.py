@@ -7,13 +7,13 @@ Whoever finalises shows the output's leaves and the siblings that lead from thei
 
 from enum import IntEnum
 
-from opml_spec.dispute.run import RunState, RunStatus
 from opml_spec.errors import WitnessBitmap, WitnessRoot, WitnessTrailing, WrongOutput
 from opml_spec.hashing import keccak256
 from opml_spec.machine.memory import CARRY_HEIGHT, IO, Memory
 from opml_spec.machine.merkle import LEAF_BYTES, graft, hash_of
 from opml_spec.machine.witness import SENT_BYTES, WitnessReader
 from opml_spec.model.layout import OUTPUT, TOKEN_BYTES, WORD_BYTES
+from opml_spec.runs.run import RunState, RunStatus
 
 MOST_LEAVES = 1024
 MOST_TOKENS = 4096

@@ -14,10 +14,10 @@ from opml_spec.arithmetic.elementary import LOG2_E_Q32
 from opml_spec.arithmetic.fixed import round_shift
 from opml_spec.errors import ImageBound
 from opml_spec.machine.memory import Memory
-from opml_spec.model.fixed_operations import QUERY_BITS, Attention, Embed, MatMul, Norm, Rope, Sample, SwiGlu
 from opml_spec.model.layout import MIN_TEMPERATURE_Q16, RECORD_BYTES, Header, Record
-from opml_spec.model.operation import Operation
-from opml_spec.model.operations import decode_operation
+from opml_spec.model.operations.fixed import QUERY_BITS, Attention, Embed, MatMul, Norm, Rope, Sample, SwiGlu
+from opml_spec.model.operations.operation import Operation
+from opml_spec.model.operations.table import decode_operation
 from opml_spec.model.tensors import FORMATS, GROUP, Group, Matrix, load_ints
 
 I32 = 1 << 31

@@ -9,21 +9,9 @@ from math import isqrt
 from attrs import frozen
 
 from opml_spec.arithmetic.elementary import LN_2, SERIES_BITS
-from opml_spec.model.fixed_operations import (
-    LOGIT_BITS,
-    VECTOR_BITS,
-    Add,
-    Attention,
-    Cache,
-    Embed,
-    MatMul,
-    Norm,
-    Rope,
-    Sample,
-    SwiGlu,
-)
 from opml_spec.model.layout import ALWAYS, WHEN_DRAWING, Record
-from opml_spec.model.operation import Operation
+from opml_spec.model.operations.fixed import LOGIT_BITS, VECTOR_BITS, Add, Attention, Cache, Embed, MatMul, Norm, Rope, Sample, SwiGlu
+from opml_spec.model.operations.operation import Operation
 from opml_spec.model.tensors import GROUP, TILE_ROWS, Matrix
 
 LOGITS_WEIGHTS = 1 << 24

@@ -8,7 +8,7 @@ decides; this is what it has to agree with.
 
 from opml_spec.machine.memory import Memory
 from opml_spec.model.layout import RECORD_BYTES, WHEN_DRAWING, Header, Record
-from opml_spec.model.operations import OPERATIONS, decode_operation
+from opml_spec.model.operations.table import OPERATIONS, decode_operation
 from opml_spec.model.request import Request, is_done
 
 DONE, REFUSED, UNKNOWN_OP = 0, 1, 2  # exit codes

@@ -1,0 +1,1 @@
+"""The commands `opml-fuzz` and `opml-prove`."""

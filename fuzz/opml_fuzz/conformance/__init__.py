@@ -1,0 +1,1 @@
+"""Suites that others have written: RISC-V programs as ELF files, and TestFloat."""

@@ -1,0 +1,43 @@
+"""Comparisons, minimum and maximum, by the order of patterns.
+
+Read as sign and magnitude, patterns are ordered as their values are; `_place` is that number. A NaN compares false with everything.
+
+*Source*: IEEE 754-2019, 5.11; the RISC-V manual, chapter F: FMIN and FMAX prefer a number to a NaN, and −0 is less than +0 for them.
+"""
+
+from opml_fuzz.conformance.integer_float.encoding import NAN, SIGN, is_nan
+
+
+def _place(a: int) -> int:
+    return SIGN - a if a & SIGN else a
+
+
+def equal(a: int, b: int) -> int:
+    return int(not is_nan(a) and not is_nan(b) and _place(a) == _place(b))
+
+
+def less(a: int, b: int) -> int:
+    return int(not is_nan(a) and not is_nan(b) and _place(a) < _place(b))
+
+
+def less_or_equal(a: int, b: int) -> int:
+    return int(not is_nan(a) and not is_nan(b) and _place(a) <= _place(b))
+
+
+def minimum(a: int, b: int) -> int:
+    if is_nan(a) or is_nan(b):
+        return _number_of(a, b)
+    return a if (_place(a), b & SIGN) < (_place(b), a & SIGN) else b
+
+
+def maximum(a: int, b: int) -> int:
+    if is_nan(a) or is_nan(b):
+        return _number_of(a, b)
+    return b if (_place(a), b & SIGN) < (_place(b), a & SIGN) else a
+
+
+def _number_of(a: int, b: int) -> int:
+    """The one that is a number, if any."""
+    if not is_nan(a):
+        return a
+    return NAN if is_nan(b) else b

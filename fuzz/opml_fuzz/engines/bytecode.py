@@ -1,0 +1,54 @@
+"""The arbiter's bytecode as an engine, in the embedded EVM and, where it is installed, in revm.
+
+revm is a hundred times as fast as the embedded EVM, so it takes every case and the embedded one a sample.
+"""
+
+import re
+from typing import Any
+
+from evm_arbiter.chain import Artefact, Chain, Contract, Reverted, error_number
+from opml_fuzz.engines.protocol import describe
+
+SENDER = "0x" + "11" * 20
+WITNESS_BYTES = 3_769  # of a longer witness the arbiter is given so many; evm_arbiter/README.md
+
+
+class EmbeddedEvm:
+    """py-evm."""
+
+    name = "EVM bytecode, py-evm"
+
+    def __init__(self, artefact: Artefact | None = None) -> None:
+        chain = Chain()
+        self.arbiter: Contract = chain.deploy(artefact or Artefact.load("arbiter"), sender=chain.accounts[0])
+
+    def execute(self, witness: bytes) -> str:
+        try:
+            after: bytes = self.arbiter.call("step", witness[:WITNESS_BYTES])[1]
+            return after.hex()
+        except Reverted as error:
+            return f"error {error.number}"
+        except Exception as error:
+            return describe(error)
+
+
+class Revm:
+    """The same bytecode, the same calldata."""
+
+    name = "EVM bytecode, revm"
+
+    def __init__(self, embedded: EmbeddedEvm) -> None:
+        import pyrevm  # a developer extra, so imported only where it is used
+
+        self._embedded = embedded
+        self._evm: Any = pyrevm.EVM(spec_id="PRAGUE")
+        self._address = self._evm.deploy(SENDER, embedded.arbiter.artefact.creation_bytecode)
+
+    def execute(self, witness: bytes) -> str:
+        data = self._embedded.arbiter.calldata("step", witness[:WITNESS_BYTES])
+        try:
+            output: bytes = self._evm.message_call(SENDER, self._address, calldata=data)
+            return bytes(output[32:]).hex()
+        except RuntimeError as revert:  # the only sign of a revert; its data is in the text
+            found = re.search("output: 0x([0-9a-f]*) ", str(revert))
+            return f"error {error_number(bytes.fromhex(found[1]))}" if found else describe(revert)

@@ -1,0 +1,92 @@
+"""opml_min as engines: its one-step path, its interpreter, and its translated code.
+
+The machine is made once a text and restored to a snapshot for each case, as a player would. Translated code is never kept on disk: nobody
+runs the same random program again.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from opml_fuzz.engines.protocol import describe
+from opml_fuzz.machine.case import Start
+from opml_min.machine import Machine, Memory, Snapshot, Status, execute_single
+from opml_min.machine.memory.keccak import keccak256
+
+LEAF_BYTES = 32
+NEVER = 1 << 62  # steps
+
+
+class OneStep:
+    """One step on a few leaves, by the interpreter."""
+
+    name = "opml_min, one step"
+
+    def run(self, start: Start, stops: Sequence[int]) -> list[str]:
+        try:
+            after = execute_single(start.pc, list(start.x), (start.kind, start.value), dict(start.leaves))
+            return [keccak256(after).hex()]
+        except Exception as error:
+            return [describe(error)]
+
+
+class FullMachine:
+    """The machine of the players."""
+
+    def __init__(self, name: str, translate_after_steps: int) -> None:
+        self.name = name
+        self._translate_after_steps = translate_after_steps
+        self._leaves: Mapping[int, bytes] | None = None
+        self._machine: Machine
+        self._loaded: Snapshot
+
+    def run(self, start: Start, stops: Sequence[int]) -> list[str]:
+        try:
+            machine = self.machine_at(start)
+            hashes, steps = [], 0
+            with no_code_on_disk():
+                for stop in stops:
+                    machine.run(stop - steps)
+                    steps = stop
+                    hashes.append(machine.state_hash().hex())
+            return [*hashes, "witness " + keccak256(machine.witness()).hex()]
+        except Exception as error:
+            return [describe(error)]
+
+    def machine_at(self, start: Start) -> Machine:
+        if self._leaves is not start.leaves:
+            memory = Memory()
+            for index, leaf in start.leaves.items():
+                memory.write(index * LEAF_BYTES, leaf)
+            self._machine = Machine(memory, self._translate_after_steps)
+            self._leaves, self._loaded = start.leaves, self._machine.snapshot()
+        machine = self._machine
+        machine.restore(self._loaded)
+        machine.registers[:] = start.x
+        machine.pc, machine.status = start.pc, Status(start.kind, start.value)
+        return machine
+
+
+def interpreted() -> FullMachine:
+    """Nothing is ever worth translating."""
+    return FullMachine("opml_min, interpreted", NEVER)
+
+
+def translated() -> FullMachine:
+    """Everything is translated before its first step."""
+    return FullMachine("opml_min, translated", 0)
+
+
+@contextmanager
+def no_code_on_disk() -> Iterator[None]:
+    """The translator's cache is where it neither finds nor can keep anything."""
+    name = "XDG_CACHE_HOME"
+    before = os.environ.get(name)
+    os.environ[name] = os.devnull
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,56 @@
+"""The specification as an engine: from a state by its step, from a witness by its witness chapter."""
+
+from collections.abc import Sequence
+
+from opml_spec.errors import SpecError
+from opml_spec.hashing import keccak256
+from opml_spec.machine.state import state_hash
+from opml_spec.machine.step import step
+from opml_spec.machine.witness import execute_witness, make_witness
+
+from opml_fuzz.engines.protocol import describe
+from opml_fuzz.machine.case import Start
+
+
+class SpecWitness:
+    """One step from a witness."""
+
+    name = "spec, from the witness"
+
+    def execute(self, witness: bytes) -> str:
+        try:
+            return execute_witness(witness)[1].hex()
+        except SpecError as error:
+            return f"error {error.number}"
+        except Exception as error:  # whatever it is, it is a finding
+            return describe(error)
+
+
+class SpecState:
+    """One step from a state."""
+
+    name = "spec"
+
+    def run(self, start: Start, stops: Sequence[int]) -> list[str]:
+        try:
+            return [state_hash(step(start.state())).hex()]
+        except Exception as error:
+            return [describe(error)]
+
+
+class SpecProgram:
+    """Any number of steps."""
+
+    name = "spec"
+
+    def run(self, start: Start, stops: Sequence[int]) -> list[str]:
+        try:
+            state, steps, hashes = start.state(), 0, []
+            for stop in stops:
+                for _ in range(stop - steps):
+                    state = step(state)
+                steps = stop
+                hashes.append(state_hash(state).hex())
+            return [*hashes, "witness " + keccak256(make_witness(state)).hex()]
+        except Exception as error:
+            return [describe(error)]

@@ -1,0 +1,1 @@
+"""The fuzzing loop, what it says of a difference, and the mutants that measure it."""

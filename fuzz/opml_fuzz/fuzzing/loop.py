@@ -1,0 +1,117 @@
+"""The loop: batches of random cases, on as many processes as there are processors, until time is up or somebody disagrees.
+
+Batch n of seed s is the same cases on every machine. What a process needs (a chain with the deployed arbiter, native code) is made once.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import cache
+from itertools import count
+from multiprocessing import get_context
+from random import Random
+from signal import SIG_IGN, SIGINT, signal
+from typing import Any
+
+from attrs import field, frozen
+
+from opml_fuzz.engines.engines import EngineRoom, engine_room
+from opml_fuzz.fuzzing.difference import Difference, compare, shrink
+from opml_fuzz.machine.case import Case, Disputes
+from opml_fuzz.machine.programs import gallery, loop
+from opml_fuzz.machine.states import random_step
+from opml_fuzz.machine.wrong_witnesses import random_wrong_witness
+
+MOST_DIFFERENCES = 3  # of a batch: what is broken shows in many cases
+STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases of a batch; a gallery is as many again
+COURT_EVERY, ACTS = 8, 200  # batches, one of which goes to court: a quarter of the time
+
+
+@frozen
+class Report:
+    """What came of it."""
+
+    seed: int
+    cases: int
+    games: int
+    seconds: float
+    differences: tuple[Difference, ...] = field(factory=tuple)
+
+    def to_json(self) -> dict[str, Any]:
+        differences = [{**difference.to_json(), "program": difference.program} for difference in self.differences]
+        return {"seed": self.seed, "cases": self.cases, "games": self.games, "seconds": round(self.seconds, 2), "differences": differences}
+
+
+def batch(seed: int, number: int) -> Iterator[Case]:
+    """Some hundred cases about the machine, or some hundred acts at court."""
+    if goes_to_court(number):
+        yield Disputes(f"{seed}/{number}", ACTS)
+        return
+    rng = Random(f"{seed}/{number}")
+    for _ in range(STEPS):
+        yield random_step(rng)
+    for _ in range(WRONG_WITNESSES):
+        yield random_wrong_witness(rng, random_step(rng))
+    yield from gallery(rng)
+    for _ in range(LOOPS):
+        yield loop(rng)
+
+
+def goes_to_court(number: int) -> bool:
+    """Whether the batch of this number does."""
+    return number % COURT_EVERY == 1
+
+
+def run_batch(seed: int, number: int, room: EngineRoom) -> tuple[int, list[Difference]]:
+    """How many cases, and the first difference of each title, shrunk."""
+    cases, found = 0, dict[str, Difference]()
+    for cases, case in enumerate(batch(seed, number), 1):
+        if difference := compare(case, room.for_case(cases)):
+            found.setdefault(difference.title, difference)
+    in_full = [compare(difference.case, room.all) or difference for difference in list(found.values())[:MOST_DIFFERENCES]]
+    smallest = [shrink(difference, room.all) for difference in in_full]
+    return cases, list({difference.title: difference for difference in smallest}.values())
+
+
+@frozen
+class Done:
+    """What a worker did."""
+
+    cases: int
+    games: int
+    differences: tuple[Difference, ...]
+
+
+room_of_process = cache(engine_room)
+
+
+def run_batch_in_process(seed: int, number: int, target: str | None) -> Done:
+    """For a worker."""
+    room = room_of_process(target)
+    games_before = room.all.courts.games
+    cases, differences = run_batch(seed, number, room)
+    return Done(cases, room.all.courts.games - games_before, tuple(differences))
+
+
+def leave_interruptions_to_the_first_process() -> None:
+    """Which ends this one when its batch is done."""
+    signal(SIGINT, SIG_IGN)
+
+
+def fuzz_on_all(seed: int, seconds: float, target: str | None, show: Callable[[int, float], None] | None = None) -> Report:
+    """Batch after batch on all processors; stops after the first difference."""
+    begin, done, number = time.monotonic(), list[Done](), count()
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ProcessPoolExecutor(workers, get_context("spawn"), leave_interruptions_to_the_first_process) as pool:
+        running: set[Future[Done]] = set()
+        while not any(one.differences for one in done) and time.monotonic() - begin < seconds:
+            running |= {pool.submit(run_batch_in_process, seed, next(number), target) for _ in range(workers + 1 - len(running))}
+            ready, running = wait(running, return_when=FIRST_COMPLETED)
+            done += [future.result() for future in ready]
+            if show:
+                show(sum(one.cases for one in done), time.monotonic() - begin)
+        done += [future.result() for future in running if not future.cancel()]
+    differences = {difference.title: difference for one in done for difference in one.differences}
+    cases, games = sum(one.cases for one in done), sum(one.games for one in done)
+    return Report(seed, cases, games, time.monotonic() - begin, tuple(differences.values()))

@@ -1,0 +1,177 @@
+"""Mutants: one implementation is broken in one place, and the fuzzer must notice. What survives is what it does not test.
+
+A mutant of the specification takes another row's effect; one of opml_min takes another operation, in the interpreter or in translated code;
+one of a contract, arbiter or game, is its source with one expression replaced, compiled anew.
+
+*Source*: DeMillo, Lipton, Sayward, "Hints on Test Data Selection" (1978).
+"""
+
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from importlib.resources import files
+from itertools import count
+from typing import Any
+
+from attrs import evolve, frozen
+from opml_spec.machine import decode
+from opml_spec.machine.instructions import INSTRUCTIONS
+
+from evm_arbiter.chain import Artefact
+from opml_fuzz.engines.bytecode import EmbeddedEvm
+from opml_fuzz.engines.courts import BothCourts
+from opml_fuzz.engines.engines import EngineRoom, engine_room
+from opml_fuzz.errors import InputError
+from opml_fuzz.fuzzing.difference import compare
+from opml_fuzz.fuzzing.loop import batch, goes_to_court
+from opml_fuzz.machine.encodings import ENCODINGS
+from opml_min.machine import interpret
+from opml_min.machine.translator import operations
+
+CONTRACT = (
+    ("(pc & 31) << 3)", "(pc & 28) << 2)"),
+    ("unsafe_sub(pc, ENTRY) > LAST_TEXT", "unsafe_sub(pc, ENTRY) > LAST_TEXT + 4"),
+    ("if pc & 3 != 0:", "if pc & 1 != 0:"),
+    ("kind > TRAPPED or ", ""),
+    (" or (kind == RUNNING and status_value != 0)", ""),
+    (" or (kind == TRAPPED and (CAUSES >> status_value) & 1 == 0)", ""),
+    ("funct7 &= 126", "funct7 &= 62"),
+    ("MULDIV_32 if narrow else MULDIV_64", "MULDIV_64"),
+    ("BASE_32 if narrow else BASE_64", "BASE_64"),
+    ("funct3 > 6 or ", ""),
+    ("(writes and funct3 > 3)", "(writes and funct3 > 4)"),
+    ("high >= ENTRY and low < MODEL_END", "low >= ENTRY and low < MODEL_END"),
+    ("high >= ENTRY and low < MODEL_END", "high >= ENTRY and high < MODEL_END"),
+    ("elif high >= MEMORY_BYTES:", "elif low >= MEMORY_BYTES:"),
+    ("if funct3 < 4:\n                    result", "if funct3 < 2:\n                    result"),
+    ("(instruction >> 7) & 1) << 11", "(instruction >> 7) & 1) << 10"),
+    ("(instruction >> 20) & 1) << 11", "(instruction >> 20) & 1) << 10"),
+    ("unsafe_add(a, immediate) & ~1", "unsafe_add(a, immediate)"),
+    ("== EXIT", "& 127 == EXIT"),
+    ("if sent >> DEPTH != 0:", "if sent >> 36 != 0:"),
+    ("if sibling == zero:", "if sibling == zero and bit > 1:"),
+    ("amount: uint256 = b & unsafe_sub(width, 1)", "amount: uint256 = b & 63"),
+    ("result = mask if funct3 < 6 else ua", "result = mask"),
+    ("(ua if funct7 == BASE else sa) >> amount", "ua >> amount"),
+    ("unsafe_mul(sa, ub) >> 64", "unsafe_mul(ua, ub) >> 64"),
+    ("(ua ^ sign) < (ub ^ sign)", "ua < ub"),
+    ("(a ^ SIGN64) < (b ^ SIGN64)", "a < b"),
+    ("if at != length:", "if at > length:"),
+    ("if old != root:", "if old != root and sent == 0:"),
+)
+"""What stands in the arbiter's source, once each, and what takes its place."""
+
+GAME = (
+    ("if length < 2:", "if length < 1:"),
+    ("if chosen >= parts:", "if chosen > parts:"),
+    ("if chosen > 0:", "if chosen > 1:"),
+    ("convert(chosen * length // parts, uint64)", "convert(chosen * (length // parts), uint64)"),
+    ("if steps < 1 or ", "if "),
+    ("kind == HALTED and status_value == 0", "kind == HALTED"),
+    ("after == segment.disputed)", "after != segment.disputed)"),
+    ("turn, not servers_turn)", "turn, servers_turn)"),
+    ("<= self._left(turn.clock, servers_turn)", "< self._left(turn.clock, servers_turn)"),
+    ("if used > self._left", "if used >= self._left"),
+    ("if block.timestamp >= self.claims[claim_id].claimed_at + WINDOW:", "if block.timestamp > self.claims[claim_id].claimed_at + WINDOW:"),
+    ("if block.timestamp < self.claims[claim_id].claimed_at + WINDOW:", "if block.timestamp <= self.claims[claim_id].claimed_at + WINDOW:"),
+    ("!= OPEN or self._claim_status(standing) != PENDING:", "!= OPEN:"),
+    (" - (moves << WEIGHT_BIT)", ""),
+    ("SERVER_BOND - self._unit(turn.standing) * (turn.standing >> WEIGHT_BIT)", "SERVER_BOND - SERVER_SHARE"),
+    (" or status == COLLECTED", ""),
+    ("block.timestamp <= (asked >> 160) & MASK64", "block.timestamp < (asked >> 160) & MASK64"),
+    ("if server != 0 and server != convert(msg.sender, uint256):", "if server >> 160 != 0:"),
+)
+"""The same of the game's source."""
+
+
+@frozen
+class Mutant:
+    """`broken(room)` gives, for as long as it is entered, the engines of which one is broken."""
+
+    name: str
+    broken: Callable[[EngineRoom], AbstractContextManager[EngineRoom]]
+    at_court: bool = False  # it shows nowhere else
+
+
+def mutants() -> Iterator[Mutant]:
+    """All of them."""
+    by_format: dict[str, list[str]] = {}
+    for name, encoding in ENCODINGS.items():
+        by_format.setdefault(encoding.format, []).append(name)
+    for names in by_format.values():
+        for name, other in zip(names, names[1:] + names[:1], strict=True):
+            if name != other:
+                yield Mutant(f"spec: {name} does what {other} does", partial(wrong_row, name, other))
+    tables: tuple[tuple[str, MutableMapping[str, Any]], ...] = (
+        ("interpreter", interpret.ARITHMETIC),
+        ("interpreter", interpret.COMPARISONS),
+        ("translator", operations.ARITHMETIC),
+        ("translator", operations.CONDITIONS),
+    )
+    for engine, table in tables:
+        names = list(table)
+        for name, other in zip(names, names[1:] + names[:1], strict=True):
+            yield Mutant(f"opml_min, {engine}: {name} does what {other} does", partial(wrong_entry, table, name, other))
+    for right, wrong in CONTRACT:
+        yield Mutant(f"contract: {' '.join(right.split())} → {' '.join(wrong.split())}", partial(wrong_contract, right, wrong))
+    for right, wrong in GAME:
+        yield Mutant(f"game: {right} → {wrong}", partial(wrong_game, right, wrong), at_court=True)
+
+
+@contextmanager
+def wrong_row(name: str, other: str, room: EngineRoom) -> Iterator[EngineRoom]:
+    execute = next(row.execute for row in INSTRUCTIONS if row.name == other)
+    table: Any = decode
+    table.INSTRUCTIONS = tuple(evolve(row, execute=execute) if row.name == name else row for row in INSTRUCTIONS)
+    try:
+        yield room
+    finally:
+        table.INSTRUCTIONS = INSTRUCTIONS
+
+
+@contextmanager
+def wrong_entry(table: MutableMapping[str, Any], name: str, other: str, room: EngineRoom) -> Iterator[EngineRoom]:
+    right = table[name]
+    table[name] = table[other]
+    try:
+        yield room
+    finally:
+        table[name] = right
+
+
+@contextmanager
+def wrong_contract(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]:
+    yield engine_room(embedded=EmbeddedEvm(compiled("arbiter", right, wrong)))
+
+
+@contextmanager
+def wrong_game(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]:
+    yield EngineRoom(*(evolve(engines, courts=BothCourts(compiled("game", right, wrong))) for engines in (room.all, room.most)))
+
+
+def compiled(name: str, right: str, wrong: str) -> Artefact:
+    """The contract of this name with one expression replaced."""
+    try:
+        import vyper  # a developer extra, so imported only where it is used
+    except ImportError as error:
+        raise InputError(f"vyper is not installed ({error}): pip install 'opml[dev]'") from error
+
+    text = files("evm_arbiter").joinpath(f"contracts/{name}.vy").read_text()
+    if text.count(right) != 1:
+        raise ValueError(f"the contract has {right!r} {text.count(right)} times")
+    code = vyper.compile_code(text.replace(right, wrong), output_formats=["abi", "bytecode"])
+    return Artefact(name, code["abi"], bytes.fromhex(code["bytecode"][2:]))
+
+
+def is_killed(mutant: Mutant, room: EngineRoom, seed: int, seconds: float) -> bool:
+    """Somebody disagrees within that time."""
+    begin = time.monotonic()
+    with mutant.broken(room) as broken:
+        for number in filter(goes_to_court, count()) if mutant.at_court else count():
+            for case in batch(seed, number):
+                if compare(case, broken.most):
+                    return True
+                if time.monotonic() - begin > seconds:
+                    return False
+    return False

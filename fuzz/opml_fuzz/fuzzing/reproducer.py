@@ -1,0 +1,106 @@
+"""A failing case as a Python program that uses the public interfaces alone; acts at court need what makes them, too."""
+
+from opml_spec.machine.merkle import LEAF_BYTES
+
+from opml_fuzz.machine.case import Case, Disputes, Start, Step, Witness
+
+STEP = """\
+from attrs import evolve
+from evm_arbiter.chain import Artefact, Chain, Reverted
+from opml_min.machine import execute_single
+from opml_spec.machine.memory import Memory
+from opml_spec.machine.start import start_state
+from opml_spec.machine.state import decode_status, encode, state_hash
+from opml_spec.machine.step import step
+from opml_spec.machine.witness import make_witness
+
+{state}
+state = evolve(start_state(memory, pc, registers), status=decode_status({kind}, {value:#x}))
+after = step(state)
+print("spec", state_hash(after).hex(), after.pc, after.x, after.status)
+leaves = {{address // 32 + i: memory.leaf(address // 32 + i) for address, data in segments.items() for i in range(len(data) // 32)}}
+print("opml_min agrees:", execute_single(pc, list(state.x), ({kind}, {value:#x}), leaves) == encode(after))
+chain = Chain()
+arbiter = chain.deploy(Artefact.load("arbiter"), sender=chain.accounts[0])
+try:
+    print("EVM", arbiter.call("step", make_witness(state))[1].hex())
+except Reverted as error:
+    print("EVM error", error.number)
+"""
+
+PROGRAM = """\
+from opml_min.machine import Machine, Memory as FastMemory, Status
+from opml_spec.machine.memory import Memory
+from opml_spec.machine.start import start_state
+from opml_spec.machine.state import state_hash
+from opml_spec.machine.step import step
+
+{state}
+for name, translate_after_steps in (("interpreted", 1 << 62), ("translated", 0)):
+    fast_memory = FastMemory()
+    for address, data in segments.items():
+        fast_memory.write(address, data)
+    machine = Machine(fast_memory, translate_after_steps)
+    machine.pc, state, steps = pc, start_state(memory, pc, registers), 0
+    for number, value in registers.items():
+        machine.registers[number] = value
+    for stop in {stops}:
+        machine.run(stop - steps)
+        for steps in range(steps, stop):
+            state = step(state)
+        steps = stop
+        print(name, stop, state_hash(state) == machine.state_hash(), hex(state.pc), hex(machine.pc))
+        print([(i, hex(x), hex(y)) for i, (x, y) in enumerate(zip(state.x, machine.registers.tolist())) if x != y])
+"""
+
+WITNESS = """\
+from evm_arbiter.chain import Artefact, Chain, Reverted
+from opml_spec.errors import SpecError
+from opml_spec.machine.witness import execute_witness
+
+witness = bytes.fromhex("{witness}")
+try:
+    print("spec", execute_witness(witness)[1].hex())
+except SpecError as error:
+    print("spec", error)
+chain = Chain()
+arbiter = chain.deploy(Artefact.load("arbiter"), sender=chain.accounts[0])
+try:
+    print("EVM", arbiter.call("step", witness[:3769])[1].hex())
+except Reverted as error:
+    print("EVM error", error.number)
+"""
+
+
+DISPUTES = """\
+from opml_fuzz.disputes.sequences import play_sequence
+
+for said in play_sequence({seed!r}, {acts}).difference or ("all alike",):
+    print(said)
+"""
+
+
+def program_text(case: Case) -> str:
+    """The program."""
+    if isinstance(case, Witness):
+        return WITNESS.format(witness=case.witness.hex())
+    if isinstance(case, Disputes):
+        return DISPUTES.format(seed=case.seed, acts=case.acts)
+    state, start = state_text(case.start), case.start
+    if isinstance(case, Step):
+        return STEP.format(state=state, kind=start.kind, value=start.value)
+    return PROGRAM.format(state=state, stops=list(case.stops))
+
+
+def state_text(start: Start) -> str:
+    """Memory, registers and pc as assignments; leaves that follow one another make one segment."""
+    segments: dict[int, bytes] = {}
+    for index, leaf in sorted(start.leaves.items()):
+        latest = max(segments, default=-1)
+        if latest >= 0 and latest + len(segments[latest]) == index * LEAF_BYTES:
+            segments[latest] += leaf
+        else:
+            segments[index * LEAF_BYTES] = leaf
+    lines = ["segments = {", *(f"    {address:#x}: bytes.fromhex({data.hex()!r})," for address, data in segments.items()), "}"]
+    registers = ", ".join(f"{i}: {value:#x}" for i, value in enumerate(start.x) if value)
+    return "\n".join([*lines, "memory = Memory.from_segments(segments)", f"pc, registers = {start.pc:#x}, {{{registers}}}"])

@@ -1,0 +1,1 @@
+"""Questions about the machine: random states, programs and wrong witnesses."""

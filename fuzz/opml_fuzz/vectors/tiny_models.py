@@ -1,0 +1,156 @@
+"""Small random models, as segments of memory: a tape of one operation, or a whole LLaMA in either arithmetic.
+
+Weights, tables and state are drawn at random, inside the bounds that a loader checks; nothing here depends on a mathematical library.
+
+*Source*: spec/README.md 3, 5 and 7.
+"""
+
+import struct
+from random import Random
+
+from attrs import define, evolve, field
+from opml_spec.arithmetic.binary32 import from_fixed, sqrt
+from opml_spec.machine.memory import MODEL, STATE
+from opml_spec.model.layout import FLOAT, HEADER, Header, Record, encode_tape, encode_words
+from opml_spec.model.llama import Addresses, Layer, Shape, Weights, llama_tape
+from opml_spec.model.operations import fixed
+from opml_spec.model.operations import float as floating
+from opml_spec.model.operations.operation import Operation
+from opml_spec.model.operations.table import OPERATIONS, decode_operation
+from opml_spec.model.tensors import ALIGNMENT, FORMATS, GROUP, TILE_ROWS
+
+TAPE = HEADER + 4096
+WEIGHTS = MODEL + (1 << 29)
+SMALL = Shape(dim=32, hidden_dim=32, layers=1, heads=2, kv_heads=1, head_size=16, context=8, vocabulary=24, r=12, eps_q48=1 << 32)
+EPS = 0x3727C5AC  # 1e-5
+FLOAT_OPCODES = 32  # they follow those of fixed point at this distance
+CACHE_BYTES = 4 * SMALL.kv_heads * SMALL.context * SMALL.head_size  # for either arithmetic
+
+
+@define
+class Layout:
+    """Segments that grow: weights in the model quarter, buffers with their first content in the state quarter."""
+
+    rng: Random
+    is_float: bool = False
+    weights: bytes = b""
+    state: bytes = b""
+    header: Header = field(factory=lambda: Header(context=SMALL.context, vocabulary=SMALL.vocabulary))
+
+    def place(self, data: bytes) -> int:
+        """In the model."""
+        address = WEIGHTS + len(self.weights)
+        self.weights += data + bytes(-len(data) % ALIGNMENT)
+        return address
+
+    def reserve(self, data: bytes) -> int:
+        """In the state."""
+        address = STATE + len(self.state)
+        self.state += data + bytes(-len(data) % ALIGNMENT)
+        return address
+
+    def numbers(self, count: int, bits: int = 20) -> bytes:
+        """i32[count] of so many bits, or as many floats of about `2^(bits - 20)`."""
+        if self.is_float:
+            return struct.pack(f"<{count}f", *(self.rng.uniform(-2, 2) * 2.0 ** (bits - 20) for _ in range(count)))
+        return struct.pack(f"<{count}i", *(self.rng.randrange(-1 << bits, 1 << bits) for _ in range(count)))
+
+    def activation(self, length: int, exponent: int = 14) -> bytes:
+        if self.is_float:
+            return self.numbers(length)
+        return struct.pack(f"<i28x{length}h", exponent, *(self.rng.randrange(-32767, 32768) for _ in range(length)))
+
+    def matrix(self, rows: int, columns: int, number: int = 0) -> Weights:
+        """Random weights with small scales, of either sign."""
+        tiles = -(-rows // TILE_ROWS)
+        if self.is_float:
+            values = [self.rng.uniform(-0.4, 0.4) for _ in range(tiles * TILE_ROWS * columns)]
+            return Weights(self.place(struct.pack(f"<{len(values)}f", *values)), 0)
+        form, blocks = FORMATS[number], b""
+        for _ in range(tiles * columns // GROUP):
+            count = (form.block_bytes - form.scales) // 2
+            halfs = [self.rng.getrandbits(1) << 15 | self.rng.randrange(0x1000, 0x1C00) for _ in range(count)]
+            blocks += self.rng.randbytes(form.scales) + struct.pack(f"<{count}H", *halfs)
+        return Weights(self.place(blocks), number)
+
+    def norm_weights(self) -> int:
+        return self.place(self.numbers(SMALL.dim, 24))
+
+    def rotations(self) -> int:
+        """Any numbers up to 1: a table need not come from angles."""
+        count = SMALL.context * SMALL.head_size
+        if self.is_float:
+            return self.place(struct.pack(f"<{count}f", *(self.rng.uniform(-1, 1) for _ in range(count))))
+        return self.place(self.numbers(count, 30))
+
+    def cache(self) -> tuple[int, int, int, int]:
+        """Keys, their exponents, values, their exponents; floats have no exponents."""
+        if self.is_float:
+            keys, values = (self.reserve(self.numbers(CACHE_BYTES // 4)) for _ in range(2))
+            return keys, 0, values, 0
+        rng, rows = self.rng, SMALL.kv_heads * SMALL.context
+        content = [(rng.randbytes(CACHE_BYTES // 2), bytes(rng.randrange(8, 20) for _ in range(rows))) for _ in range(2)]
+        (keys, key_exponents), (values, value_exponents) = [(self.reserve(a), self.reserve(b)) for a, b in content]
+        return keys, key_exponents, values, value_exponents
+
+    def segments(self, tape: list[Record], **changes: int) -> dict[int, bytes]:
+        """The model with this tape."""
+        header = evolve(self.header, ops=len(tape), tape=TAPE, arithmetic=FLOAT if self.is_float else 0, **changes)
+        given = {HEADER: encode_words(header.words), TAPE: encode_tape(tape), WEIGHTS: self.weights, STATE: self.state}
+        return {address: data for address, data in given.items() if data}
+
+
+def llama(rng: Random, is_float: bool) -> dict[int, bytes]:
+    """A LLaMA of one layer."""
+    at, shape = Layout(rng, is_float), SMALL
+    q_rows, kv_rows = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
+    m, wide = at.matrix, shape.dim
+
+    def vector(length: int) -> int:
+        return at.reserve(bytes(4 * length))
+
+    layer = Layer(
+        at.norm_weights(),
+        *(m(q_rows, wide), m(kv_rows, wide, 1), m(kv_rows, wide, 2), m(shape.dim, wide)),
+        at.norm_weights(),
+        *(m(shape.hidden_dim, wide, 1), m(shape.hidden_dim, wide, 2), m(shape.dim, wide)),
+        *at.cache(),
+    )
+    embedding, classifier = (at.matrix(shape.vocabulary, shape.dim) for _ in range(2))
+    addresses = Addresses(
+        embedding=embedding,
+        rope=at.rotations(),
+        layers=(layer,),
+        final_norm=at.norm_weights(),
+        classifier=classifier,
+        activation=at.reserve(bytes(32 + 4 * shape.dim)),
+        logits=vector(shape.vocabulary),
+        residual=vector(shape.dim),
+        q=vector(q_rows + kv_rows),
+        v=vector(kv_rows),
+        branch=vector(shape.dim),
+        gate=vector(shape.hidden_dim),
+        up=vector(shape.hidden_dim),
+    )
+    tape = llama_tape(shape, addresses)
+    if is_float:
+        tape = [as_float(decode_operation(record)).record(record.condition) for record in tape]
+    return at.segments(tape)
+
+
+def as_float(operation: Operation) -> Operation:
+    """The same operation in the other arithmetic."""
+    match operation:
+        case fixed.Embed(out, matrix, _, columns):
+            return floating.FloatEmbed(out, matrix, columns)
+        case fixed.Norm(out, x, weights, length):
+            return floating.FloatNorm(out, x, weights, length, EPS)
+        case fixed.MatMul(out, x, matrix, _, rows, columns):
+            return floating.FloatMatMul(out, x, matrix, rows, columns)
+        case fixed.Cache(k, v, keys, _, values, _, kv_heads, size, context):
+            return floating.FloatCache(k, v, keys, values, kv_heads, size, context)
+        case fixed.Attention(out, q, keys, _, values, _, heads, kv_heads, size, context):
+            return floating.FloatAttention(out, q, keys, values, heads, kv_heads, size, context, sqrt(from_fixed(size)))
+        case fixed.Relu(out, x, length):
+            return floating.FloatRelu(out, x, length)
+    return OPERATIONS[FLOAT_OPCODES + operation.opcode](*operation.record().operands)

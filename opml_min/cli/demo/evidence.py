@@ -1,0 +1,106 @@
+"""What a dispute was about: the stage and its op, the instruction, and what it read and wrote, as it is and as the server said."""
+
+from attrs import frozen
+
+from opml_min.cli.demo.play import Game
+from opml_min.machine import RUNNING, Machine
+from opml_min.machine.decode import ACCESS_BYTES, BRANCH, LOAD, STORE, Instruction, decode
+from opml_min.machine.disassemble import REGISTERS, disassemble
+from opml_min.machine.interpret import MASK, access_fault, fetch_fault
+from opml_min.model.image.image import Image
+from opml_min.model.image.ops import Opcode
+from opml_min.players.chain import INSTRUCTIONS, Record
+
+STATUS_NAMES = ("running", "halted", "trapped")
+Values = dict[str, str]
+
+
+@frozen
+class OpAt:
+    """An op of the tape, and at what position of the text it is done."""
+
+    name: str
+    layer: int | None
+    position: int | None
+
+    def __str__(self) -> str:
+        layer = "" if self.layer is None else f", layer {self.layer}"
+        return self.name + layer + ("" if self.position is None else f", position {self.position}")
+
+
+def op_at(image: Image, stage: int, is_own_program: bool) -> OpAt:
+    """What the stage computes."""
+    header, tape = image.header, image.tape.tolist()
+    if is_own_program:
+        return OpAt("PROGRAM", None, None)
+    if header.single_phase:
+        return OpAt("ALL", None, None)
+    index = stage % len(tape)
+    try:
+        name = Opcode(tape[index][0]).name
+    except ValueError:
+        name = f"OP {tape[index][0]}"
+    in_layers = len(tape) - 1 - sum(words[1] for words in tape)  # all but the first and those that only drawing a token needs
+    layer = (index - 1) * header.layers // in_layers if header.layers and 0 < index <= in_layers else None
+    return OpAt(name, layer, stage // len(tape))
+
+
+@frozen
+class Evidence:
+    """The first instruction in dispute when the game was decided."""
+
+    stage: int
+    op: OpAt
+    step: int
+    pc: int
+    word: int
+    instruction: str
+    before: Values
+    after: Values
+    claimed: Values | None  # what the server says is true afterwards; None if it never came to that
+
+
+def evidence(game: Game) -> Evidence | None:
+    """None if no stage was opened."""
+    dispute = game.dispute
+    if dispute is None or dispute.segment.phase != INSTRUCTIONS:
+        return None
+    stage, step, honest = dispute.stage, dispute.segment.lo, game.table.honest
+    machine = honest.machine_at(stage, step)
+    pc = machine.pc
+    word = 0 if fetch_fault(pc) else machine.memory.load(pc, 4)
+    instruction = decode(word)
+    address = _address(machine, instruction)
+    before = _values(machine, instruction, address, reads=True)
+    after = _values(honest.machine_at(stage, step + 1), instruction, address)
+    claimed = None
+    claim = Record.of(game.court).claims[dispute.claim_id]
+    server = next(player for player in game.players if player.address == claim.server)
+    if not server.honest and dispute.segment.length == 1:
+        claimed = _values(server.computation(claim.request_id).machine_at(stage, step + 1), instruction, address)
+    op = op_at(game.table.scene.image, stage, game.table.scene.image is not game.model)
+    return Evidence(stage, op, step, pc, word, disassemble(instruction), before, after, claimed)
+
+
+def _address(machine: Machine, instruction: Instruction) -> int | None:
+    """Of the access that the instruction makes, if it may."""
+    if instruction.form not in (LOAD, STORE):
+        return None
+    address = (int(machine.registers[instruction.rs1]) + instruction.imm) & MASK
+    size = ACCESS_BYTES[instruction.operation]
+    return None if access_fault(address, size, instruction.form == STORE) else address
+
+
+def _values(machine: Machine, instruction: Instruction, address: int | None, *, reads: bool = False) -> Values:
+    """What the instruction touches: registers it reads (before it) or writes, memory, pc; and the root that stands for everything."""
+    numbers = {instruction.rd} | ({instruction.rs1, instruction.rs2} if reads else set())
+    if instruction.form == BRANCH:
+        numbers |= {instruction.rs1, instruction.rs2}
+    values = {REGISTERS[number]: f"{int(machine.registers[number]):#x}" for number in sorted(numbers) if number}
+    if address is not None:
+        values[f"memory[{address:#x}]"] = "0x" + machine.memory.read(address, ACCESS_BYTES[instruction.operation])[::-1].hex()
+    values["pc"] = f"{machine.pc:#x}"
+    kind, value = machine.status
+    values["status"] = STATUS_NAMES[kind] + ("" if kind == RUNNING else f" ({value})")
+    values["memory root"] = "0x" + machine.memory.root().hex()
+    return values

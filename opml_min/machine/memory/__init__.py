@@ -1,0 +1,1 @@
+"""The machine's memory: reserved addresses, changed pages, hashes, Merkle roots, snapshots."""

@@ -1,0 +1,165 @@
+"""From a checkpoint to an image: quantise the weights, or keep the floats, lay everything out, write one file. The same input gives the
+same bytes.
+
+The program is one segment. Header, tape, tokenizer, tables and weights follow one another in a second one.
+
+*Source*: spec/README.md §3.1 and §7.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opml_min.model.image.weights import F32, GROUP, Q8_0, check_groups, matrix_bytes, pack, pack_f32, quantise_q8_0
+from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
+from opml_min.model.errors import CheckpointError
+from opml_min.model.image.image import Bytes, Image, Piece, Streamed, write_image
+from opml_min.memory_map import ENTRY, HEADER
+from opml_min.model.image.header import FIXED, FLOAT, HEADER_WORDS, SINGLE_PHASE, TEXT, TOKENIZER_NONE, Header
+from opml_min.model.image.ops import Op, align
+from opml_min.model.sources.source import Text
+from opml_min.model.sources.matrices import Floats, StoredMatrix, Weights
+from opml_min.model.build.tape import LayerWeights, Matrix, ModelWeights, llama_tape
+
+WEIGHT_LIMIT = 128  # of a norm weight
+
+
+class Pieces:
+    """The second segment while it grows: pieces of bytes, each at a multiple of 32."""
+
+    def __init__(self, start: int) -> None:
+        self.address = start
+        self.pieces: list[Piece] = []
+
+    def add(self, data: Piece) -> int:
+        """Appends and returns the address."""
+        address = self.address
+        padding = align(address + len(data)) - address - len(data)
+        self.pieces += [data, bytes(padding)]
+        self.address = address + len(data) + padding
+        return address
+
+    def matrix(self, weights: Weights) -> Matrix:
+        rows, columns = weights.shape[0], align(weights.shape[1])
+        if not isinstance(weights, StoredMatrix):
+            return Matrix(self.add(pack(Q8_0, quantise_q8_0(weights))), Q8_0, rows, columns)
+        form = weights.form
+
+        def parts() -> Iterator[Bytes]:
+            for part in weights.slices():
+                groups = weights.groups(part)
+                check_groups(form, groups)
+                yield pack(form, groups)
+
+        return Matrix(self.add(Streamed(matrix_bytes(form, rows, columns), parts)), form, rows, columns)
+
+    def norm(self, weights: Floats) -> int:
+        if np.abs(weights).max() >= WEIGHT_LIMIT:
+            raise CheckpointError(f"a norm weight of {np.abs(weights).max():.6g} is too large; less than {WEIGHT_LIMIT} is possible")
+        return self.add(np.rint(weights.astype(np.float64) * 2**24).astype("<i4").view(np.uint8))
+
+    def rotations(self, turns: NDArray[np.float64]) -> int:
+        return self.add(np.rint(turns * 2**30).astype("<i4").reshape(-1).view(np.uint8))
+
+
+class FloatPieces(Pieces):
+    """For float arithmetic: every weight stays what it is."""
+
+    def matrix(self, weights: Weights) -> Matrix:
+        rows, columns = weights.shape
+        if not isinstance(weights, StoredMatrix):
+            return Matrix(self.add(pack_f32(weights)), F32, rows, columns)
+        parts = (pack_f32(weights.floats(part)) for part in weights.slices())
+        return Matrix(self.add(Streamed(matrix_bytes(F32, rows, columns), lambda: parts)), F32, rows, columns)
+
+    def norm(self, weights: Floats) -> int:
+        return self.add(weights.astype("<f4").view(np.uint8))
+
+    def rotations(self, turns: NDArray[np.float64]) -> int:
+        return self.add(turns.astype("<f4").reshape(-1).view(np.uint8))
+
+
+def rope_turns(shape: Shape) -> NDArray[np.float64]:
+    """cos and sin of position·theta^(−2j/head_size): (context, head_size/2, 2)."""
+    frequencies = shape.theta ** (-np.arange(0, shape.head_size, 2) / shape.head_size) / np.array(shape.frequency_divisors or 1.0)
+    angles = np.arange(shape.context)[:, None] * frequencies[None, :]
+    return np.stack([np.cos(angles), np.sin(angles)], axis=2)
+
+
+def build_llama(
+    checkpoint: Checkpoint,
+    text: Text | None,
+    path: Path,
+    program: bytes,
+    *,
+    context: int | None = None,
+    single_phase: bool = False,
+    arithmetic: int = FIXED,
+) -> None:
+    """Writes the image of a checkpoint.
+
+    context: fewer positions than the checkpoint's"""
+    shape = checkpoint.shape
+    if context is not None:
+        if not 1 <= context <= shape.context:
+            raise CheckpointError(f"a context of {context} is impossible; the checkpoint has {shape.context}")
+        shape = shape._replace(context=context)
+    text = text or Text(b"", TOKENIZER_NONE)
+    text.check(shape.vocabulary)
+    template = text.template.encode()
+
+    op_count = _op_count(shape, arithmetic)
+    tape_address = align(HEADER + 8 * HEADER_WORDS)
+    pieces = (FloatPieces if arithmetic == FLOAT else Pieces)(align(tape_address + 128 * op_count))
+    tokenizer_address = pieces.add(text.tokenizer) if text.tokenizer else 0
+    template_address = pieces.add(template) if template else 0
+    weights = _place_weights(checkpoint, shape, pieces)
+    ops = llama_tape(shape, weights, arithmetic)
+    header = Header(
+        flags=SINGLE_PHASE if single_phase else 0, request_kind=TEXT, op_count=len(ops), tape_address=tape_address, context=shape.context,
+        vocabulary=shape.vocabulary, stop_tokens=text.stops, tokenizer_address=tokenizer_address, tokenizer_length=len(text.tokenizer),
+        tokenizer_kind=text.kind, bos_token=text.bos, template_address=template_address, template_length=len(template),
+        dim=shape.dim, hidden_dim=shape.hidden_dim, layers=shape.layers, heads=shape.heads, kv_heads=shape.kv_heads,
+        head_size=shape.head_size, arithmetic=arithmetic,
+    )  # fmt: skip
+    write_model(path, program, header, ops, pieces.pieces)
+
+
+def _op_count(shape: Shape, arithmetic: int) -> int:
+    """How many ops the tape has: it does not depend on where the weights lie."""
+    nowhere = Matrix(0, Q8_0, 1, GROUP)
+    layer = LayerWeights(0, nowhere, nowhere, nowhere, nowhere, 0, nowhere, nowhere, nowhere)
+    columns = shape.dim if arithmetic == FLOAT else align(shape.dim)
+    classifier = Matrix(0, Q8_0, shape.vocabulary, columns)
+    return len(llama_tape(shape, ModelWeights(nowhere, 0, [layer] * shape.layers, 0, classifier), arithmetic))
+
+
+def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: Pieces) -> ModelWeights:
+    table = pieces.rotations(rope_turns(shape))
+    embedding = pieces.matrix(checkpoint.embedding)
+    layers = [_place_layer(layer, pieces) for layer in checkpoint.layers]
+    final_norm = pieces.norm(checkpoint.final_norm)
+    classifier = embedding if checkpoint.classifier is None else pieces.matrix(checkpoint.classifier)
+    return ModelWeights(embedding, table, layers, final_norm, classifier)
+
+
+def _place_layer(layer: Layer, pieces: Pieces) -> LayerWeights:
+    """The fields are placed in their order: norms are vectors, all else is a matrix."""
+    return LayerWeights(*(pieces.norm(tensor) if len(tensor.shape) == 1 else pieces.matrix(tensor) for tensor in layer))  # type: ignore[arg-type]
+
+
+def write_model(path: Path, program: bytes, header: Header, ops: Iterable[Op], rest: Sequence[Piece]) -> None:
+    """Writes the image of a program, a header, a tape and what follows the tape from the next multiple of 32 on."""
+    head = header.pack()
+    words = [word for op in ops for word in op.words()]
+    head += bytes(header.tape_address - HEADER - len(head)) + struct.pack(f"<{len(words)}Q", *words)
+    write_image(path, [(ENTRY, [program]), (HEADER, [head, *rest])])
+
+
+def replace_program(image: Image, path: Path, program: bytes) -> None:
+    """Writes the image with another program; everything else stays."""
+    kept: list[tuple[int, list[Piece]]] = [(segment.address, [segment.data]) for segment in image.segments[1:]]
+    write_image(path, [(ENTRY, [program]), *kept])

@@ -1,0 +1,135 @@
+"""The LLaMA tape: the ops of one position, and where their buffers lie in the state quarter.
+
+*Source*: spec/README.md §3.4, §5 (The LLaMA tape) and §7.
+"""
+
+import struct
+from math import e, log2, sqrt
+from typing import NamedTuple
+
+from opml_min.model.image.weights import LANES, matrix_bytes
+from opml_min.model.sources.checkpoint import Shape
+from opml_min.model.image.ops import ALWAYS, OPERANDS, WHEN_DRAWN, Op, Opcode, activation_bytes, align
+from opml_min.model.image.header import FIXED, FLOAT
+from opml_min.memory_map import STATE
+
+VECTOR_FRAC = 14  # fraction bits of q, k, v, gate and up
+LOGIT_FRAC = 12
+LOGIT_WEIGHTS_AN_OP = 1 << 24
+RESIDUAL_FRAC = 14  # the residual stream then reaches ±2^17
+
+
+class Matrix(NamedTuple):
+    """A weight matrix in the model quarter. columns: padded to whole groups, unless it is of floats."""
+
+    address: int
+    format: int
+    rows: int
+    columns: int
+
+
+class LayerWeights(NamedTuple):
+    """Addresses of the norm weights, and the matrices, of one layer."""
+
+    attention_norm: int
+    wq: Matrix
+    wk: Matrix
+    wv: Matrix
+    wo: Matrix
+    ffn_norm: int
+    gate: Matrix
+    up: Matrix
+    down: Matrix
+
+
+class ModelWeights(NamedTuple):
+    """Where the weights of a LLaMA lie in the model quarter."""
+
+    embedding: Matrix
+    rope_table: int
+    layers: list[LayerWeights]
+    final_norm: int
+    classifier: Matrix
+
+
+class _Allocator:
+    """Hands out aligned addresses, one after the other."""
+
+    def __init__(self, start: int) -> None:
+        self.next = start
+
+    def take(self, length: int) -> int:
+        address = self.next
+        self.next = align(address + length)
+        return address
+
+
+def float_bits(value: float) -> int:
+    """The pattern of the nearest binary32."""
+    return int.from_bytes(struct.pack("<f", value), "little")
+
+
+def llama_tape(shape: Shape, weights: ModelWeights, arithmetic: int = FIXED) -> list[Op]:
+    """The ops of one position. Buffers that live only within a layer are shared by all layers.
+
+    An op is told what it needs in either arithmetic, and takes the operands that its record has."""
+    dim, heads, kv_heads, head_size, context = shape.dim, shape.heads, shape.kv_heads, shape.head_size, shape.context
+    attention_dim, kv_dim = heads * head_size, kv_heads * head_size
+    state = _Allocator(STATE)
+    x = state.take(4 * dim)  # the residual stream
+    normed = state.take(activation_bytes(dim, arithmetic))
+    q = state.take(4 * (attention_dim + kv_dim))  # q ‖ k
+    k = q + 4 * attention_dim
+    v = state.take(4 * kv_dim)
+    attended = state.take(activation_bytes(attention_dim, arithmetic))
+    y = state.take(4 * dim)  # what a block adds to the stream
+    gate, up = state.take(4 * shape.hidden_dim), state.take(4 * shape.hidden_dim)
+    hidden = state.take(activation_bytes(shape.hidden_dim, arithmetic))
+    logits = state.take(4 * shape.vocabulary)
+    ops: list[Op] = []
+
+    def emit(kind: Opcode, *, condition: int = ALWAYS, **operands: int) -> None:
+        opcode = kind.in_arithmetic(arithmetic)
+        ops.append(Op(opcode, condition, {name: operands[name] for name in OPERANDS[opcode]}))
+
+    def norm(norm_weights: int, condition: int = ALWAYS) -> None:
+        epsilon = {"eps_q48": round(shape.epsilon * 2**48), "eps_bits": float_bits(shape.epsilon)}
+        emit(Opcode.NORM, condition=condition, out=normed, x=x, weights=norm_weights, length=dim, r=RESIDUAL_FRAC, **epsilon)
+
+    def matmul(out: int, act: int, matrix: Matrix, out_frac: int = VECTOR_FRAC, condition: int = ALWAYS) -> None:
+        _, form, rows, columns = matrix
+        shape_of_matrix = {"format": form, "rows": rows, "columns": columns}
+        emit(Opcode.MATMUL, condition=condition, out=out, x=act, matrix=matrix.address, **shape_of_matrix, out_frac=out_frac)
+
+    embedding = weights.embedding
+    emit(Opcode.EMBED, out=x, matrix=embedding.address, format=embedding.format, columns=embedding.columns, length=dim, r=RESIDUAL_FRAC)
+    for layer in weights.layers:
+        width = 4 if arithmetic == FLOAT else 2
+        keys, values = state.take(width * kv_dim * context), state.take(width * kv_dim * context)
+        key_exps, value_exps = (0, 0) if arithmetic == FLOAT else (state.take(kv_heads * context), state.take(kv_heads * context))
+        cache = {"keys": keys, "key_exps": key_exps, "values": values, "value_exps": value_exps}
+        heads_of_cache = {"kv_heads": kv_heads, "head_size": head_size, "context": context}
+        norm(layer.attention_norm)
+        matmul(q, normed, layer.wq)
+        matmul(k, normed, layer.wk)
+        matmul(v, normed, layer.wv)
+        emit(Opcode.ROPE, vector=q, heads=heads + kv_heads, head_size=head_size, table=weights.rope_table)
+        emit(Opcode.CACHE, k=k, v=v, **cache, **heads_of_cache)
+        scale = {"scale_q30": round(2**30 * log2(e) / sqrt(head_size)), "root_bits": float_bits(sqrt(head_size))}
+        emit(Opcode.ATTENTION, out=attended, q=q, **cache, heads=heads, **heads_of_cache, **scale)
+        matmul(y, attended, layer.wo, out_frac=RESIDUAL_FRAC)
+        emit(Opcode.ADD, x=x, y=y, length=dim)
+        norm(layer.ffn_norm)
+        matmul(gate, normed, layer.gate)
+        matmul(up, normed, layer.up)
+        emit(Opcode.SWIGLU, out=hidden, gate=gate, up=up, length=shape.hidden_dim)
+        matmul(y, hidden, layer.down, out_frac=RESIDUAL_FRAC)
+        emit(Opcode.ADD, x=x, y=y, length=dim)
+    norm(weights.final_norm, WHEN_DRAWN)
+    _, form, rows, columns = weights.classifier
+    rows_an_op = max(LOGIT_WEIGHTS_AN_OP // columns // LANES * LANES, LANES)
+    for first in range(0, rows, rows_an_op):
+        part = Matrix(weights.classifier.address + matrix_bytes(form, first, columns), form, min(rows_an_op, rows - first), columns)
+        matmul(logits + 4 * first, normed, part, LOGIT_FRAC, WHEN_DRAWN)
+    emit(Opcode.SAMPLE, condition=WHEN_DRAWN, logits=logits, length=shape.vocabulary)
+    return ops

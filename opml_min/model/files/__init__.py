@@ -1,0 +1,1 @@
+"""Files outside the image: the cache, what is remembered of large files, atomic writes, fetching by name."""

@@ -1,0 +1,1 @@
+"""The ops of fixed-point arithmetic, one file per op."""

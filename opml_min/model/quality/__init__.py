@@ -1,0 +1,1 @@
+"""How good the integer model is: an independent float reference, and perplexity beside it."""

@@ -1,0 +1,94 @@
+"""How well the model predicts a text, in its own arithmetic, beside the float reference on the checkpoint's own weights.
+
+The text is cut into consecutive windows; every token of a window but its first is scored by both.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opml_min.machine import Memory
+from opml_min.memory_map import REQUEST
+from opml_min.model.build.tape import LOGIT_FRAC
+from opml_min.model.errors import RequestError
+from opml_min.model.image.header import FLOAT
+from opml_min.model.image.image import Image
+from opml_min.model.image.ops import ALWAYS, Opcode
+from opml_min.model.image.request import TextRequest
+from opml_min.model.native.check import check
+from opml_min.model.native.engine import Engine
+from opml_min.model.quality.reference import logits_of_windows
+from opml_min.model.sources.checkpoint import Checkpoint
+
+
+class Evaluation(NamedTuple):
+    """Negative log-likelihoods in nats."""
+
+    tokens: int  # scored
+    perplexity: float
+    reference_perplexity: float
+    nll_rms_difference: float
+    nll_max_difference: float
+
+
+class NativeLogits:
+    """The image's logits for given tokens."""
+
+    def __init__(self, image: Image, threads: int) -> None:
+        check(image)
+        self._memory = Memory()
+        image.load_into(self._memory)
+        self._floats = image.header.arithmetic == FLOAT
+        draws = image.tape[:, 0] == Opcode.SAMPLE.in_arithmetic(image.header.arithmetic)
+        self._place, self._length = image.tape[draws][-1, 2:4].tolist()
+        tape = image.tape[~draws].copy()
+        tape[:, 1] = ALWAYS
+        self._ops = len(tape)
+        self._engine = Engine(self._memory, image.header, tape, threads)
+
+    def __call__(self, tokens: list[int]) -> Iterator[NDArray[np.float64]]:
+        """The logits after each token: (vocabulary), one after the other."""
+        request = TextRequest(tuple(tokens), 1).pack()
+        self._memory.write(REQUEST + 32, request)
+        together = self._engine.positions_together
+        for first in range(0, len(tokens), together):
+            end = min(first + together, len(tokens))
+            self._engine.run(first * self._ops, end * self._ops)
+            for logits in self._engine.buffers(self._place, 4 * self._length, end - first):
+                yield logits.view(np.float32).astype(np.float64) if self._floats else logits.view(np.int32) / 2**LOGIT_FRAC
+
+
+def evaluate(
+    image: Image, checkpoint: Checkpoint, tokens: list[int], window: int, threads: int, progress: Callable[[int], None] = lambda _: None
+) -> Evaluation:
+    """Scores the tokens; `progress` is told how many are done."""
+    if not 2 <= window <= image.header.context:
+        raise RequestError(f"a window of {window} tokens is impossible; from 2 to the context of {image.header.context}")
+    if len(tokens) < 2:
+        raise RequestError("the text has fewer than two tokens, so there is nothing to score")
+    native_logits = NativeLogits(image, threads)
+    mine: list[float] = []
+    reference: list[float] = []
+    windows = [tokens[start : start + window] for start in range(0, len(tokens) - 1, window)]
+    for part in windows:
+        for position, logits in enumerate(native_logits(part[:-1])):
+            mine.append(_nll(logits, part[position + 1]))
+            progress(len(mine))
+    for part, expected in zip(windows, logits_of_windows(checkpoint, [part[:-1] for part in windows]), strict=True):
+        reference += [_nll(logits, token) for logits, token in zip(expected, part[1:], strict=True)]
+    difference = np.array(mine) - np.array(reference)
+    return Evaluation(
+        len(mine),
+        float(np.exp(np.mean(mine))),
+        float(np.exp(np.mean(reference))),
+        float(np.sqrt(np.mean(difference**2))),
+        float(np.abs(difference).max()),
+    )
+
+
+def _nll(logits: NDArray[np.float64], token: int) -> float:
+    """−log of the token's probability."""
+    largest = logits.max()
+    return float(np.log(np.exp(logits - largest).sum()) + largest - logits[token])

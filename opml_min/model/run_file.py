@@ -1,0 +1,80 @@
+"""A run in a file: what a validator needs to recompute it, and the hash that it claims."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from opml_min.model.errors import ModelError
+from opml_min.model.files.atomic import written_whole
+from opml_min.model.image.request import MAX_REQUEST_BYTES, MAX_STAGES
+from opml_min.model.resolve import ARITHMETICS, Model
+from opml_min.model.run import Run
+
+FORMAT = "opml run 1"
+
+
+class SavedRunError(ModelError):
+    """The file is not a saved run."""
+
+
+class RunOfAnotherModel(ModelError):
+    """The saved run's model is not the one at hand."""
+
+
+class SavedRun(NamedTuple):
+    model: str  # a name or path
+    tokenizer: Path | None  # of a source file
+    arithmetic: str
+    model_root: bytes
+    request: bytes
+    stages: int
+    run_hash: bytes
+
+
+def save(path: Path, run: Run, name: str, model: Model) -> None:
+    """Writes a finished run of the model that is called `name`. A name that is a path is kept as an absolute one."""
+    text = json.dumps(
+        {
+            "format": FORMAT,
+            "model": str(Path(name).absolute()) if Path(name).is_file() or model.source == Path(name) else name,
+            "tokenizer": None if model.tokenizer_path is None else str(model.tokenizer_path.absolute()),
+            "arithmetic": model.arithmetic,
+            "model_root": run.model_root.hex(),
+            "request": run.request.hex(),
+            "stages": run.stage_count,
+            "run_hash": run.run_hash().hex(),
+        },
+        indent=2,
+    )
+    with written_whole(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+def load(path: Path) -> SavedRun:
+    try:
+        data = json.loads(path.read_bytes())
+        if data["format"] != FORMAT:
+            raise SavedRunError(f"{path} has the format {data['format']!r}, not {FORMAT!r}")
+        tokenizer = data["tokenizer"]
+        saved = SavedRun(
+            str(data["model"]),
+            None if tokenizer is None else Path(tokenizer),
+            str(data["arithmetic"]),
+            bytes.fromhex(data["model_root"]),
+            bytes.fromhex(data["request"]),
+            int(data["stages"]),
+            bytes.fromhex(data["run_hash"]),
+        )
+    except OSError as error:
+        raise SavedRunError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SavedRunError(f"{path} is not a saved run") from error
+    if (
+        saved.arithmetic not in ARITHMETICS
+        or len(saved.model_root) != 32
+        or len(saved.run_hash) != 32
+        or len(saved.request) > MAX_REQUEST_BYTES
+        or not 1 <= saved.stages <= MAX_STAGES
+    ):
+        raise SavedRunError(f"{path} is damaged")
+    return saved

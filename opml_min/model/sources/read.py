@@ -1,0 +1,65 @@
+"""The kinds of source files, told apart by what they begin with: a GGUF file, a folder of Hugging Face's, a llama2.c checkpoint.
+
+What reads the first two is imported when it is needed: a model that is an image does without these libraries.
+"""
+
+from pathlib import Path
+
+from opml_min.model.errors import CheckpointError, TokenizerError
+from opml_min.model.sources.checkpoint import read_llama2c
+from opml_min.model.sources.source import Source, llama2c_text
+
+GGUF_MAGIC = b"GGUF"
+
+
+def starts_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+
+
+def tokenizer_beside(path: Path) -> Path | None:
+    """The one `tok*.bin` in the folder of a checkpoint of llama2.c; None for the other kinds, which have a tokenizer of their own."""
+    if path.is_dir() or starts_with(path, GGUF_MAGIC):
+        return None
+    found = sorted(path.absolute().parent.glob("tok*.bin"))
+    if len(found) != 1:
+        kind = f"{path} is no image, no GGUF file and no folder"
+        raise TokenizerError(
+            f"{kind}; if it is a checkpoint of llama2.c, name its tokenizer with --tokenizer ({len(found)} tok*.bin are beside it)"
+        )
+    return found[0]
+
+
+def files_of_source(path: Path) -> list[Path]:
+    """All that an image built from this source depends on, but the tokenizer of another place."""
+    if not path.is_dir():
+        return [path]
+    from opml_min.model.sources.hugging_face import CONFIG, TEXT_FILES, weight_files
+
+    if not (path / CONFIG).is_file():
+        raise CheckpointError(f"{path} is a folder without {CONFIG}, not a model")
+    return [path / CONFIG, *weight_files(path), *(path / name for name in TEXT_FILES if (path / name).is_file())]
+
+
+def read_source(path: Path, tokenizer: Path | None) -> Source:
+    """The model in a source. tokenizer: a file that takes the place of its own"""
+    if path.is_dir():
+        from opml_min.model.sources.hugging_face import read_hugging_face
+
+        return read_hugging_face(path, tokenizer)
+    if starts_with(path, GGUF_MAGIC):
+        from opml_min.model.sources.gguf import read_gguf
+
+        return read_gguf(path, None if tokenizer is None else read_tokenizer(tokenizer))
+    tokenizer = tokenizer or tokenizer_beside(path)
+    return Source(read_llama2c(path), None if tokenizer is None else llama2c_text(read_tokenizer(tokenizer)))
+
+
+def read_tokenizer(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TokenizerError(f"cannot read {path}: {error.strerror}") from error

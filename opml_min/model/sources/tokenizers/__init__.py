@@ -1,0 +1,1 @@
+"""How a model reads and writes text: one module per kind of tokenizer, and chat templates."""

@@ -1,0 +1,82 @@
+"""Hugging Face's `tokenizer.json`, run by the library that defines it.
+
+*Source*: github.com/huggingface/tokenizers. The pieces of a byte-level vocabulary write each byte as one printable character
+(GPT-2's `encoder.py`, `bytes_to_unicode`); those of a SentencePiece vocabulary write a space as ▁ and single bytes as <0xNN>.
+"""
+
+import json
+import re
+
+from tokenizers import Tokenizer
+
+from opml_min.model.errors import TokenizerError
+from opml_min.model.image.header import NO_TOKEN
+
+BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+def byte_characters() -> dict[str, int]:
+    """GPT-2's character for each byte: itself where it is printable, else the next one from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+class JsonTokenizer:
+    """Text to tokens and back."""
+
+    def __init__(self, data: bytes, vocabulary: int, bos: int = NO_TOKEN) -> None:
+        """data: the file · vocabulary: the model's, which may have more tokens · bos: an empty text is this token alone"""
+        try:
+            self._tokenizer = Tokenizer.from_str(data.decode())
+            self._byte_level = '"ByteLevel"' in json.dumps(json.loads(data)["decoder"])
+        except Exception as error:  # the library raises nothing narrower
+            raise TokenizerError(f"the tokenizer.json cannot be used: {str(error)[:100]}") from error
+        vocabulary_of_tokenizer = self._tokenizer.get_vocab(with_added_tokens=True)
+        if not vocabulary_of_tokenizer or max(vocabulary_of_tokenizer.values()) >= vocabulary:
+            raise TokenizerError(f"the tokenizer has more tokens than the model's {vocabulary}, or none")
+        self._special = {token: added.special for token, added in self._tokenizer.get_added_tokens_decoder().items()}
+        self._byte_of = byte_characters()
+        self._bos = bos
+        self.longest_piece = max(map(len, vocabulary_of_tokenizer))
+
+    def encode(self, text: str, *, markup: bool = False) -> list[int]:
+        """The tokens, without BOS. markup: the names of special tokens in the text stand for these tokens."""
+        return self._encode(text, markup, False)
+
+    def prompt(self, text: str) -> list[int]:
+        """The tokens of a text that stands alone, with BOS where the model's texts begin with it."""
+        if not text and self._bos != NO_TOKEN:
+            return [self._bos]
+        return self._encode(text, False, True)
+
+    def _encode(self, text: str, markup: bool, with_bos: bool) -> list[int]:
+        self._tokenizer.encode_special_tokens = not markup
+        clean = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return list(self._tokenizer.encode(clean, add_special_tokens=with_bos).ids)
+
+    def name(self, token: int) -> str:
+        """The token as the vocabulary writes it."""
+        return self._tokenizer.id_to_token(token) or ""
+
+    def token(self, name: str) -> int | None:
+        """The token that the vocabulary writes so."""
+        token: int | None = self._tokenizer.token_to_id(name)
+        return token
+
+    def piece(self, token: int, previous: int) -> bytes:
+        """The bytes of a token. Special ones have none; a SentencePiece text drops its leading space."""
+        piece = self.name(token)
+        if token in self._special:
+            return b"" if self._special[token] else piece.encode()
+        if self._byte_level:
+            return b"".join(bytes([self._byte_of[c]]) if c in self._byte_of else c.encode() for c in piece)
+        byte = BYTE_PIECE.fullmatch(piece)
+        if byte:
+            return bytes([int(byte[1], 16)])
+        return piece.replace("▁", " ").removeprefix(" " if previous == self._bos else "").encode()
+
+    def decode(self, tokens: list[int], previous: int) -> str:
+        """The text of tokens that follow the token `previous`."""
+        data = b"".join(self.piece(token, before) for before, token in zip([previous, *tokens], tokens, strict=False))
+        return data.decode("utf-8", "replace")

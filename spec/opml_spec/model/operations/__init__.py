@@ -1,0 +1,1 @@
+"""The operations of the tape, in both arithmetics."""

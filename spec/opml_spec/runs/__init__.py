@@ -1,0 +1,1 @@
+"""Runs: a fixed number of stages, each one call of the program."""
