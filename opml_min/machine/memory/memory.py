@@ -262,7 +262,7 @@ class Memory:
         self._background.start(self._tree.update, *self._take_work(WRITABLE))
 
     def hash_ahead(self) -> bool:
-        """Start hashing, in the background, pages not written since the last call; they are probably final. Return False if there were few.
+        """Starts hashing, in the background, pages not written since the last call: they are probably final. Returns False if they are few.
 
         A page that is written while it is hashed is on the record of written pages, so it will be hashed again.
         """

@@ -33,7 +33,7 @@ def instructions_of(region: Region, first: int) -> list[Instruction]:
 
 
 def block_ir(region: Region, first: int, instructions: list[Instruction], label: str) -> list[str]:
-    """The lines of the basic block that begins at `first`, under a label."""
+    """Writes the basic block that begins at `first`, under a label."""
     block = BasicBlock(region, first, len(instructions))
     block.label(label)
     if not instructions:

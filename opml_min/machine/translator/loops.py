@@ -92,7 +92,7 @@ def _counter(instructions: list[Instruction]) -> Counter | None:
 
 
 def call_ir(loop: Loop) -> list[str]:
-    """The lines of `block<first>`: executes the iterations that need no check, or goes to `checked<first>` if there is none."""
+    """Writes `block<first>`, which executes the iterations that need no check, or goes to `checked<first>` if there are none."""
     first = loop.first
     block = BasicBlock(loop.region, first, len(loop.instructions), "c")
     block.label(f"block{first}")
@@ -174,9 +174,9 @@ def _result(block: BasicBlock, place: int) -> str:
 
 
 def function_ir(loop: Loop) -> str:
-    """`iterations<first>(memory, results, iterations, registers…)`, which executes at least 1 iteration and gives how many it executed.
+    """Writes `iterations<first>(memory, results, iterations, registers…)`, which returns how many iterations it executed.
 
-    It executes `iterations` of them, or fewer if the branch is not taken before.
+    They are `iterations`, which is at least 1, or fewer if the branch is not taken before.
     """
     first, read_first, words = loop.first, loop.read_first(), loop.words()
     carried = {r: "i32" if r in words else "i64" for r in {*read_first, *loop.written()}}
