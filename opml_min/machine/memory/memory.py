@@ -16,7 +16,6 @@ import numpy.typing as npt
 from opml_min.machine.hashing import keccak256
 from opml_min.machine.memory.address_space import make_writable, map_file, reserve
 from opml_min.machine.memory.background_hashing import BackgroundHashing
-from opml_min.machine.memory.keccak import PAGE_HEIGHT
 from opml_min.machine.memory.merkle import QUARTER_HEIGHT, Tree, roots_of
 from opml_min.machine.memory.page_set import QUARTER_PAGES, Indices, PagesByQuarter, PageSet, union
 from opml_min.machine.memory.snapshot import MemorySnapshot, changed_between, holders
@@ -241,8 +240,10 @@ class Memory:
             known: Future[bytes] = Future()
             known.set_result(self.root())
             return known
-        unknown = self._assumed_model_root is None and self._not_hashed[Quarter.MODEL]
-        model_root = self.quarter_root(Quarter.MODEL) if unknown else self._assumed_model_root or self._tree.node(33, Quarter.MODEL)
+        if self._assumed_model_root is None and self._not_hashed[Quarter.MODEL]:
+            model_root = self.quarter_root(Quarter.MODEL)
+        else:  # without waiting for jobs
+            model_root = self._assumed_model_root or self._tree.node(QUARTER_HEIGHT, Quarter.MODEL)
         hashed, joined = self._take_work(WRITABLE)
         now = self._snapshot_of_now()
         is_held = now is not None and np.array_equal(now.pages, hashed)
@@ -283,13 +284,5 @@ class Memory:
         if quarter == Quarter.MODEL:
             self._check_model_root()
         roots = [self.quarter_root(each) for each in Quarter]
-        first = leaf_index >> PAGE_HEIGHT << PAGE_HEIGHT
-        siblings, nodes = [], [self.leaf(first + i) for i in range(1 << PAGE_HEIGHT)]
-        index = leaf_index - first
-        while len(nodes) > 1:
-            siblings.append(nodes[index ^ 1])
-            nodes = [keccak256(nodes[i] + nodes[i + 1]) for i in range(0, len(nodes), 2)]
-            index //= 2
-        siblings += [self._tree.node(height, (leaf_index >> height) ^ 1) for height in range(PAGE_HEIGHT, QUARTER_HEIGHT)]
         other_half = roots[2:] if quarter < 2 else roots[:2]
-        return [*siblings, roots[quarter ^ 1], keccak256(b"".join(other_half))]
+        return [*self._tree.siblings(leaf_index), roots[quarter ^ 1], keccak256(b"".join(other_half))]

@@ -8,10 +8,11 @@ mean "nobody wrote below": the node is `zero[h]`. Below height 5 nothing is kept
 import numpy as np
 import numpy.typing as npt
 
-from opml_min.machine.hashing import HEIGHT, ZERO
+from opml_min.machine.hashing import HEIGHT, ZERO, keccak256
 from opml_min.machine.memory.address_space import reserve_table
 from opml_min.machine.memory.keccak import PAGE_HEIGHT, hash_nodes, hash_pages
 from opml_min.machine.memory.page_set import Indices, union
+from opml_min.memory_map import LEAF_BYTES, PAGE_BYTES
 
 QUARTER_HEIGHT = 33
 LOOKED_AT_AT_ONCE = 1 << 11  # pages (= 2 MiB), which stay in the cache
@@ -94,3 +95,14 @@ class Tree:
         """A node of height 5 to 33, as of the last `update`."""
         stored = self._nodes[height - PAGE_HEIGHT][index].tobytes()
         return ZERO[height] if stored == ZERO[0] else stored
+
+    def siblings(self, leaf_index: int) -> list[bytes]:
+        """The siblings on the way from a leaf to its quarter's root, lowest first, as of the last `update`."""
+        page, index = divmod(leaf_index, 1 << PAGE_HEIGHT)
+        data = self._words[page].tobytes()
+        siblings, nodes = [], [data[i : i + LEAF_BYTES] for i in range(0, PAGE_BYTES, LEAF_BYTES)]
+        while len(nodes) > 1:
+            siblings.append(nodes[index ^ 1])
+            nodes = [keccak256(nodes[i] + nodes[i + 1]) for i in range(0, len(nodes), 2)]
+            index //= 2
+        return siblings + [self.node(height, (leaf_index >> height) ^ 1) for height in range(PAGE_HEIGHT, QUARTER_HEIGHT)]
