@@ -1,4 +1,4 @@
-"""Where everything lies in the 2^40-byte memory: four quarters, and the places in them that are fixed for every program.
+"""The map of the 2^40-byte memory: four quarters, and the addresses in them that are the same for every program.
 
 *Source*: spec/README.md §1.2 for the quarters, §3 for what lies in them.
 """
@@ -7,6 +7,9 @@ from enum import IntEnum
 
 MEMORY_BYTES = 1 << 40
 QUARTER_BYTES = 1 << 38
+LEAF_BYTES = 32
+PAGE_BYTES = 1024
+"""The unit in which this implementation records, hashes and copies what was written: 32 leaves. No rule of the machine depends on it."""
 
 
 class Quarter(IntEnum):
@@ -29,9 +32,9 @@ STATE = Quarter.STATE.address  # (= 0xC0_0000_0000)
 ENTRY = MODEL
 """The first byte of the program, where every stage begins."""
 PROGRAM_BYTES = 1 << 28
-"""Only `[ENTRY, ENTRY + 2^28)` can be fetched."""
+"""The program's text is `[ENTRY, ENTRY + 2^28)`; nothing else can be fetched."""
 HEADER = ENTRY + PROGRAM_BYTES  # (= 0x40_1000_0000)
 REQUEST = IO
 OUTPUT = IO + (1 << 28)  # (= 0x80_1000_0000)
 STAGE_STEP_LIMIT = 1 << 32
-"""Steps after which a stage has failed."""
+"""A stage that has not halted after this many steps has failed."""

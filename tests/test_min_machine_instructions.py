@@ -115,7 +115,7 @@ def test_interpreted_arithmetic() -> None:
 
 
 def test_translated_arithmetic() -> None:
-    """The instruction and a jump to the next word are one block, so a budget of two runs exactly that block."""
+    """The instruction and a jump to the next word are one basic block, so a budget of two runs exactly that block."""
     words = list(dict.fromkeys(code for _, code, *_ in cases()))
     place = {code: ENTRY + 8 * index for index, code in enumerate(words)}
     memory = Memory()
@@ -166,7 +166,7 @@ def test_branches(name: str, funct3: int, after_steps: int) -> None:
 @pytest.mark.parametrize("after_steps", [0, 10**9])
 def test_loads_and_stores_extend_and_truncate(after_steps: int) -> None:
     data = bytes(range(0x79, 0x99))
-    base = 0x8000000400 - 16  # so that accesses cross a leaf and a block
+    base = 0x8000000400 - 16  # so that accesses cross a leaf and a page
     for funct3, size, is_signed in [(0, 1, True), (1, 2, True), (2, 4, True), (3, 8, True), (4, 1, False), (5, 2, False), (6, 4, False)]:
         memory = Memory()
         memory.write(base, data)

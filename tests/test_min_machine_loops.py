@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from opml_min.machine import TRAPPED, Machine, Memory, native
-from opml_min.machine.translator import region as dispatch
-from opml_min.machine.translator.hot_regions import scan
+from opml_min.machine.translator.control_flow import scan
+from opml_min.machine.translator.region import loops_ir
 from opml_min.memory_map import ENTRY
 
 NEVER = 10**12
@@ -68,9 +68,9 @@ DOT = loop(  # a0 += x[FROM] * x[TO], bytes, in 32 bits: the inner loop of an in
 SUM = loop(load(3, 5, FROM), r_type(0x33, 0, 0, 10, 10, 5), addi(FROM, FROM, 8))  # of 64-bit words
 
 
-def copy(size_log: int, step: int = 1) -> list[int]:
+def copy(size_log: int, stride: int = 1) -> list[int]:
     """Adds 1 to every element on its way."""
-    by = step << size_log
+    by = stride << size_log
     return loop(load(size_log, 5, FROM), addi(5, 5, 1), store(size_log, TO, 5), addi(FROM, FROM, by), addi(TO, TO, by))
 
 
@@ -108,26 +108,26 @@ def noise(length: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(length)
 
 
-@pytest.mark.parametrize(("words", "rounds", "step"), [(DOT, 130, 1), (SUM, 70, 8), (copy(0), 70, 1), (copy(2), 70, 4)])
-def test_stops_at_every_step(words: list[int], rounds: int, step: int) -> None:
+@pytest.mark.parametrize(("words", "iterations", "stride"), [(DOT, 130, 1), (SUM, 70, 8), (copy(0), 70, 1), (copy(2), 70, 4)])
+def test_stops_at_every_step(words: list[int], iterations: int, stride: int) -> None:
     pair = Pair(words)
     length = len(words) - 2
-    start = {FROM: IO + 3, TO: IO + 2048 + 5, END: IO + 3 + rounds * step}
+    start = {FROM: IO + 3, TO: IO + 2048 + 5, END: IO + 3 + iterations * stride}
     pair.begin(start, {IO: noise(4096)})
     before, slow = pair.fast.snapshot(), pair.slow
-    for steps in range(rounds * length + 3):
+    for steps in range(iterations * length + 3):
         pair.fast.restore(before)
-        assert pair.fast.run(steps) == min(steps, rounds * length + 2)
+        assert pair.fast.run(steps) == min(steps, iterations * length + 2)
         pair.same()
         slow.run(1)
     assert slow.status[0] != 0
 
 
-@pytest.mark.parametrize("rounds", [1, 2, 3, 7, 8, 9, 15, 16, 17, 63, 64, 65, 127, 128, 129, 1000, 2500])
-def test_every_number_of_rounds(rounds: int) -> None:
-    for words, step in ((DOT, 1), (SUM, 8), (copy(0), 1), (copy(1), 2), (copy(3), 8)):
+@pytest.mark.parametrize("iterations", [1, 2, 3, 7, 8, 9, 15, 16, 17, 63, 64, 65, 127, 128, 129, 1000, 2500])
+def test_every_number_of_iterations(iterations: int) -> None:
+    for words, stride in ((DOT, 1), (SUM, 8), (copy(0), 1), (copy(1), 2), (copy(3), 8)):
         pair = Pair(words)
-        pair.begin({FROM: IO, TO: IO + 2**16, END: IO + rounds * step, 10: -5}, {IO: noise(rounds * step)})
+        pair.begin({FROM: IO, TO: IO + 2**16, END: IO + iterations * stride, 10: -5}, {IO: noise(iterations * stride)})
         pair.run(NEVER)
 
 
@@ -135,9 +135,9 @@ def test_every_number_of_rounds(rounds: int) -> None:
 def test_overlapping_source_and_destination(distance: int) -> None:
     """A copy of n elements over itself is what one element after the other makes of it: a distance of 1 repeats the first."""
     for size_log in range(4):
-        for step in (1, -1):
-            by = step << size_log
-            pair = Pair(copy(size_log, step))
+        for stride in (1, -1):
+            by = stride << size_log
+            pair = Pair(copy(size_log, stride))
             start = IO + 4096
             pair.begin({FROM: start, TO: start + (distance << size_log), END: start + 200 * by}, {IO: noise(8192)})
             pair.run(NEVER)
@@ -152,15 +152,15 @@ def test_overlap_by_bytes() -> None:
             pair.run(NEVER)
 
 
-@pytest.mark.parametrize("border", [0, 2**38, 2**39, 3 * 2**38, 2**40, M64])
-def test_traps_in_the_middle(border: int) -> None:
-    """Both pointers come to a border of the memory, or of the model quarter, after some rounds, upwards and downwards."""
+@pytest.mark.parametrize("edge", [0, 2**38, 2**39, 3 * 2**38, 2**40, M64])
+def test_traps_in_the_middle(edge: int) -> None:
+    """Both pointers come to an edge of the memory, or of the model quarter, after some iterations, upwards and downwards."""
     for size_log in (0, 3):
-        for step in (1, -1):
-            by = step << size_log
-            pair = Pair(copy(size_log, step))
+        for stride in (1, -1):
+            by = stride << size_log
+            pair = Pair(copy(size_log, stride))
             for away in (0, 1, 37, 64, 100):
-                for first, second in ((border, IO + 2**20), (IO + 2**20, border), (border, border - 16 * by)):
+                for first, second in ((edge, IO + 2**20), (IO + 2**20, edge), (edge, edge - 16 * by)):
                     registers = {FROM: first - away * by - 1, TO: second - away * by + 1, END: 12345}
                     pair.begin(registers)
                     pair.run(140 * 6)
@@ -185,28 +185,29 @@ PLACES = [0, 1, 5, 2**31 - 2, 2**31, 2**32 - 3, 2**32 + 1, 2**63 - 4, 2**63, M64
 @pytest.mark.parametrize("condition", [0, BNE, BLT, BGE, BLTU, BGEU])
 @pytest.mark.parametrize("narrow", [False, True])
 def test_counters(condition: int, narrow: bool) -> None:
-    """64-bit and 32-bit counters with every comparison, up and down, from and to everywhere: none, one, many, endlessly many rounds,
+    """64-bit and 32-bit counters with every comparison, up and down, from and to everywhere: none, one, many, endlessly many iterations,
     and such as become so only by wrapping around. The counter is also summed, as 32 and as 64 bits."""
     rng = random.Random(condition + 100 * narrow)
     count = addiw if narrow else addi
-    for step in (1, -1, 3, -7, 2047):
+    for stride in (1, -1, 3, -7, 2047):
         for left, right in ((5, END), (END, 5)):
             sums = (r_type(0x3B, 0, 0, 10, 10, 5), r_type(0x33, 0, 0, 11, 11, 5))
-            pair = Pair(loop(load(0, 6, FROM), *sums, count(5, 5, step), addi(FROM, FROM, 1), condition=condition, left=left, right=right))
+            body = (load(0, 6, FROM), *sums, count(5, 5, stride), addi(FROM, FROM, 1))
+            pair = Pair(loop(*body, condition=condition, left=left, right=right))
             for _ in range(25):
                 limit = rng.choice(PLACES) + rng.randrange(-2, 3)
-                start = limit - step * rng.choice([-40, -2, -1, 0, 1, 2, 3, 9, 50, 90]) + rng.choice([0, 0, 0, 1, -1, 2**32, 2**31])
+                start = limit - stride * rng.choice([-40, -2, -1, 0, 1, 2, 3, 9, 50, 90]) + rng.choice([0, 0, 0, 1, -1, 2**32, 2**31])
                 start = rng.choice([start, start, start, rng.choice(PLACES)])
                 pair.begin({5: start, END: limit, FROM: IO, 10: rng.choice([0, 1, -1, 2**31, 2**40 + 7])}, {IO: noise(256)})
                 pair.run(rng.choice([5, 61, 400, 700]))
 
 
 def test_a_sum_that_does_not_begin_as_a_word() -> None:
-    """addw drops what a register holds above 32 bits, but only if a round is made."""
+    """addw drops what a register holds above 32 bits, but only if an iteration is executed."""
     pair = Pair(DOT)
-    for rounds in (1, 2, 100):
+    for iterations in (1, 2, 100):
         for steps in (3, 4, NEVER):
-            pair.begin({FROM: IO, TO: IO + 500, END: IO + rounds, 10: 2**40 + 2**31}, {IO: noise(1000)})
+            pair.begin({FROM: IO, TO: IO + 500, END: IO + iterations, 10: 2**40 + 2**31}, {IO: noise(1000)})
             pair.run(steps)
 
 
@@ -220,4 +221,4 @@ def test_sums_wrap_around() -> None:
 @pytest.mark.parametrize("words", [DOT, SUM, copy(0), copy(2)])
 def test_loops_are_vectorised(words: list[int]) -> None:
     (region,) = scan(ENTRY, np.array(words))
-    assert re.search(r"load <\d+ x i", str(native.optimised(dispatch.loops_ir(region))))
+    assert re.search(r"load <\d+ x i", str(native.optimised(loops_ir(region))))

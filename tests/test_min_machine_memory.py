@@ -9,7 +9,7 @@ import pytest
 import sha3
 
 from opml_min.machine import Machine, Memory, Snapshot, execute_single
-from opml_min.machine.memory.keccak import hash_blocks, hash_nodes
+from opml_min.machine.memory.keccak import hash_nodes, hash_pages
 from opml_min.machine.memory.snapshot import MemorySnapshot
 from opml_min.machine.sparse import sparse_root
 from opml_min.memory_map import ENTRY, Quarter
@@ -47,12 +47,12 @@ def leaves_of(contents: dict[int, bytes]) -> dict[int, bytes]:
 @pytest.mark.parametrize("count", [1, 3, 8, 9, 100])
 def test_vector_hashes_are_keccak(count: int) -> None:
     rng = np.random.default_rng(count)
-    blocks = rng.integers(0, 256, (count, 1024), dtype=np.uint8)
+    pages = rng.integers(0, 256, (count, 1024), dtype=np.uint8)
     roots = np.zeros((count, 32), dtype=np.uint8)
     order = np.flip(np.arange(count)).copy()
-    hash_blocks(blocks.ctypes.data, roots.ctypes.data, order)
-    for block, root in zip(blocks, roots, strict=True):
-        nodes = [block[i : i + 32].tobytes() for i in range(0, 1024, 32)]
+    hash_pages(pages.ctypes.data, roots.ctypes.data, order)
+    for page, root in zip(pages, roots, strict=True):
+        nodes = [page[i : i + 32].tobytes() for i in range(0, 1024, 32)]
         while len(nodes) > 1:
             nodes = [keccak(nodes[i] + nodes[i + 1]) for i in range(0, len(nodes), 2)]
         assert root.tobytes() == nodes[0]
@@ -78,7 +78,7 @@ def test_many_hashes_on_all_cores() -> None:
 
 
 def scattered(rng: random.Random) -> dict[int, bytes]:
-    """A few writes in every quarter, some across leaves and blocks."""
+    """A few writes in every quarter, some across leaves and pages."""
     bases = [0, 2**38 - 4096, ENTRY, ENTRY + 2**30, 2**39, 2**39 + 1000, 3 * 2**38 + 12345, 2**40 - 2048]
     return {base + 64 * rng.randrange(10): rng.randbytes(rng.randrange(1, 60)) for base in bases}
 
@@ -119,9 +119,9 @@ def test_native_code_must_say_what_it_wrote() -> None:
 
 def test_marks_across_the_model_quarter() -> None:
     memory = Memory()
-    for border in (ENTRY, 2 * ENTRY):
-        memory.write(border - 40, bytes(range(1, 81)))
-    leaves = leaves_of({border - 40: bytes(range(1, 81)) for border in (ENTRY, 2 * ENTRY)})
+    for edge in (ENTRY, 2 * ENTRY):
+        memory.write(edge - 40, bytes(range(1, 81)))
+    leaves = leaves_of({edge - 40: bytes(range(1, 81)) for edge in (ENTRY, 2 * ENTRY)})
     assert memory.root() == naive_node(leaves, 35, 0)
 
 
@@ -196,7 +196,7 @@ def test_snapshots_form_a_tree() -> None:
 
 @pytest.fixture
 def everything_is_hashed_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("opml_min.machine.memory.memory.LEAST_HASHED_LATER", 0)
+    monkeypatch.setattr("opml_min.machine.memory.background_hashing.LEAST_PAGES", 0)
 
 
 @pytest.mark.usefixtures("everything_is_hashed_later")
@@ -233,7 +233,7 @@ def test_what_is_hashed_later_is_hashed_as_it_was() -> None:
     assert [later.result() for later, _ in asked] == [root for _, root in asked]
 
 
-def test_blocks_that_are_hashed_ahead_may_be_written_meanwhile() -> None:
+def test_pages_that_are_hashed_ahead_may_be_written_meanwhile() -> None:
     memory = Memory()
     words = memory.view(3 * 2**38, 1 << 20, np.uint64)
     for turn in range(4):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from opml_min.machine import HALTED, RUNNING, TRAPPED, Machine, Memory
-from opml_min.machine.translator import hot_regions as machine_text
-from opml_min.machine.translator.hot_regions import scan
+from opml_min.machine.translator import hot_regions
+from opml_min.machine.translator.control_flow import scan
 from opml_min.memory_map import ENTRY
 
 NEVER = 10**12
 M64 = 2**64
-BORDERS = [0, 2**38, 2**39, 3 * 2**38, 2**40, 2**63, M64]
+EDGES = [0, 2**38, 2**39, 3 * 2**38, 2**40, 2**63, M64]
 
 
 def i_type(opcode: int, funct3: int, rd: int, rs1: int, immediate: int) -> int:
@@ -52,7 +52,7 @@ def same_state(a: Machine, b: Machine) -> None:
 
 
 def random_program(rng: random.Random, length: int) -> list[int]:
-    """Arithmetic, short branches, calls, computed jumps and accesses around x8 … x15, which point near borders."""
+    """Arithmetic, short branches, calls, computed jumps and accesses around x8 … x15, which point near edges."""
     words = []
     for index in range(length):
         kind = rng.random()
@@ -82,7 +82,7 @@ def random_program(rng: random.Random, length: int) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_programs_agree_with_single_steps(seed: int) -> None:
-    """Odd seeds: most accesses are near a border, and runs are short. Even seeds: none is, and the hashes see what stores have marked."""
+    """Odd seeds: most accesses are near an edge, and runs are short. Even seeds: none is, and the hashes see what stores have marked."""
     rng = random.Random(seed)
     words = random_program(rng, 120)
     fast, slow = machine_with(words, 0), machine_with(words, NEVER)
@@ -90,7 +90,7 @@ def test_random_programs_agree_with_single_steps(seed: int) -> None:
         values = [rng.choice([rng.randrange(M64), rng.randrange(64), M64 - 1]) for _ in range(32)]
         for register in range(8, 16):
             inside = rng.choice([0x4000, 2**39 + 0x4000, 3 * 2**38 + 0x7FC, 2**40 - 0x4000])
-            values[register] = (rng.choice([*BORDERS, *[inside] * 12] if seed % 2 else [inside]) + rng.randrange(-24, 24)) % M64
+            values[register] = (rng.choice([*EDGES, *[inside] * 12] if seed % 2 else [inside]) + rng.randrange(-24, 24)) % M64
         values[0], values[16], values[17] = 0, ENTRY, 93
         start = ENTRY + 4 * rng.randrange(len(words))
         for machine in (fast, slow):
@@ -105,14 +105,14 @@ def test_random_programs_agree_with_single_steps(seed: int) -> None:
 
 
 @pytest.mark.parametrize("after_steps", [0, NEVER])
-def test_every_block_that_a_store_touches_is_recorded(after_steps: int) -> None:
-    """Two stores with one base, at any distance, across blocks or not: all that they wrote must be in the root."""
+def test_every_page_that_a_store_touches_is_recorded(after_steps: int) -> None:
+    """Two stores with one base, at any distance, across pages or not: all that they wrote must be in the root."""
     rng = random.Random(1)
     for _ in range(60):
         first, second, size_log = rng.randrange(-2048, 2048), rng.randrange(-2048, 2048), rng.randrange(4)
         words = [s_type(size_log, 5, 6, first), s_type(3, 5, 6, second), i_type(0x03, 3, 7, 5, second), jal(0, 4)]
         machine = machine_with(words, after_steps)
-        machine.memory.write(2**39 + 4096, b"\1")  # one flagged block among those around
+        machine.memory.write(2**39 + 4096, b"\1")  # one flagged page among those around
         machine.registers[5], machine.registers[6] = 2**39 + 4096 + rng.randrange(2048), 0x1122334455667788
         assert machine.run(4) == 4
         replay = Memory()
@@ -123,14 +123,14 @@ def test_every_block_that_a_store_touches_is_recorded(after_steps: int) -> None:
 
 
 def random_loop(rng: random.Random) -> tuple[list[int], dict[int, int]]:
-    """One block that jumps to itself, and by how much a round moves x8 and x9; x5 counts down, sometimes something else ends the loop."""
-    words, step = [], {8: 0, 9: 0}
+    """One basic block that jumps to itself, and the strides of x8 and x9; x5 counts down, sometimes something else ends the loop."""
+    words, strides = [], {8: 0, 9: 0}
     for _ in range(rng.randrange(2, 8)):
         base, other, kind = rng.choice([8, 8, 9]), rng.choice([6, 7, 7, 28]), rng.random()
         if kind < 0.35:
             by = rng.choice([1, 2, 4, 8, 8, -1, -4, -8, 24, -40, 400, -600])
             words.append(i_type(0x13, 0, base, base, by))
-            step[base] += by
+            strides[base] += by
         elif kind < 0.55:
             words.append(i_type(0x03, rng.randrange(7), other, base, rng.randrange(-20, 20)))
         elif kind < 0.85:
@@ -145,22 +145,22 @@ def random_loop(rng: random.Random) -> tuple[list[int], dict[int, int]]:
             words.append(i_type(0x03, 3, base, base, 0))
     words.append(i_type(0x13, 0, 5, 5, -1))
     words.append(b_type(rng.choice([1, 1, 1, 5, 6]), 5, rng.choice([0, 0, 0, 28]), -4 * len(words)))
-    return [*words, i_type(0x13, 0, 31, 31, 1), jal(0, 0)], step
+    return [*words, i_type(0x13, 0, 31, 31, 1), jal(0, 0)], strides
 
 
 @pytest.mark.parametrize("seed", range(150))
 def test_loops_agree_with_single_steps(seed: int) -> None:
-    """Loops run without checks for as long as all is in order; borders, blocks and budgets must end that in time."""
+    """Loops run without checks for as long as none can fail; edges, pages and budgets must end that in time."""
     rng = random.Random(seed)
-    words, step = random_loop(rng)
+    words, strides = random_loop(rng)
     fast, slow = machine_with(words, 0), machine_with(words, NEVER)
-    borders = [2**39 + 2**20, 3 * 2**38 + 5 * 2**10, *BORDERS]
+    edges = [2**39 + 2**20, 3 * 2**38 + 5 * 2**10, *EDGES]
     for _ in range(8):
         values = [0] * 32
         values[5], values[6], values[28] = rng.choice([1, 5, 30, 200]), rng.randrange(M64), rng.randrange(10)
-        values[29] = rng.choice(borders) % M64
-        for base in (8, 9):  # reaches a border after some rounds
-            values[base] = (rng.choice(borders) - step[base] * rng.randrange(60) + rng.randrange(-24, 24)) % M64
+        values[29] = rng.choice(edges) % M64
+        for base in (8, 9):  # reaches an edge after some iterations
+            values[base] = (rng.choice(edges) - strides[base] * rng.randrange(60) + rng.randrange(-24, 24)) % M64
         for machine in (fast, slow):
             machine.begin_stage(0)
             machine.registers[:] = values
@@ -180,7 +180,7 @@ def test_loops_agree_with_single_steps(seed: int) -> None:
             s_type(3, 8, 6, 2000),
             s_type(3, 8, 6, 0),
             i_type(0x13, 0, 8, 8, 8),
-        ],  # the middle one enters a new block first
+        ],  # the middle one enters a new page first
     ],
 )
 def test_loops_that_cannot_be_planned(body: list[int]) -> None:
@@ -211,7 +211,7 @@ def test_a_changed_base_is_a_new_address(after_steps: int) -> None:
 
 
 @pytest.mark.parametrize("after_steps", [0, NEVER])
-def test_a_store_between_two_recorded_blocks_is_recorded(after_steps: int) -> None:
+def test_a_store_between_two_recorded_pages_is_recorded(after_steps: int) -> None:
     machine = machine_with([s_type(3, 5, 6, offset) for offset in (-2000, 2000, 0)] + [jal(0, 4)], after_steps)
     replay = machine_with([s_type(3, 5, 6, offset) for offset in (-2000, 2000, 0)] + [jal(0, 4)], after_steps)
     machine.registers[5], machine.registers[6] = 2**39 + 4096, 1
@@ -264,23 +264,23 @@ def test_a_long_run_is_translated_and_exact() -> None:
 @pytest.mark.parametrize("after_steps", [0, NEVER])
 @pytest.mark.parametrize("size_log", range(4))
 @pytest.mark.parametrize("is_store", [False, True])
-def test_access_faults_at_every_border(size_log: int, is_store: bool, after_steps: int) -> None:
+def test_access_faults_at_every_edge(size_log: int, is_store: bool, after_steps: int) -> None:
     size = 1 << size_log
     word = s_type(size_log, 5, 6, 0) if is_store else i_type(0x03, size_log, 7, 5, 0)
     machine = machine_with([0x00000013, word, 0x0040006F], after_steps)
-    for border in BORDERS:
+    for edge in EDGES:
         for distance in range(-9, 10):
-            address = (border + distance) % M64
+            address = (edge + distance) % M64
             last = address + size - 1
             faults = last >= 2**40 or (is_store and last >= 2**38 and address < 2**39)
             machine.begin_stage(0)
             machine.registers[5], machine.registers[6] = address, 0xA5A5A5A5A5A5A5A5
-            made = machine.run(3)
+            executed = machine.run(3)
             if faults:
-                assert (made, machine.status, machine.pc) == (2, (TRAPPED, 7 if is_store else 5), ENTRY + 4)
+                assert (executed, machine.status, machine.pc) == (2, (TRAPPED, 7 if is_store else 5), ENTRY + 4)
                 assert int(machine.registers[7]) == 0
             else:
-                assert (made, machine.status, machine.pc) == (3, (RUNNING, 0), ENTRY + 12)
+                assert (executed, machine.status, machine.pc) == (3, (RUNNING, 0), ENTRY + 12)
                 if is_store:
                     assert machine.memory.read(address, size) == b"\xa5" * size
 
@@ -302,7 +302,7 @@ def test_misaligned_targets_trap_at_the_jump(after_steps: int) -> None:
 
 
 @pytest.mark.parametrize("after_steps", [0, NEVER])
-def test_leaving_the_window_traps_at_the_next_step(after_steps: int) -> None:
+def test_leaving_the_text_traps_at_the_next_step(after_steps: int) -> None:
     last = ENTRY + 2**28 - 4
     machine = machine_with([0x00000013], after_steps, last)
     machine.pc = last
@@ -347,7 +347,7 @@ def test_translated_code_does_not_jump_into_a_program_that_is_gone() -> None:
     machine.memory.write(ENTRY + far, image([i_type(0x13, 0, 6, 0, 2), jal(0, -far - 4)]))
     machine.begin_stage(0)
     machine.pc = ENTRY
-    machine._text.forget_if_changed()
+    machine._text.forget_unless(machine.memory.text_version)
     machine._text.was_interpreted(ENTRY, 1000)
     machine.run(4)
     assert int(machine.registers[6]) == 2
@@ -362,8 +362,8 @@ def test_x0_is_zero_whoever_wrote_to_it() -> None:
 
 
 def test_computed_jumps_into_a_block_become_entries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """x5 counts up; each round jumps by register to the fourth word of a straight run."""
-    monkeypatch.setattr(machine_text, "MISSES_BEFORE_RETRANSLATION", 100)
+    """x5 counts up; each iteration jumps by register to the fourth word of a straight run."""
+    monkeypatch.setattr(hot_regions, "MISSES_BEFORE_RETRANSLATION", 100)
     words = [*[i_type(0x13, 0, 5, 5, 1)] * 8, i_type(0x67, 0, 0, 6, 0)]
     fast, slow = machine_with(words, 0), machine_with(words, NEVER)
     for machine in (fast, slow):

@@ -1,7 +1,7 @@
 """Compiles the benchmark programs: `python -m opml_min.bench_programs.build` writes an ELF beside each source.
 
-They are RV64IM programs that end through ECALL 93. All but the stage program are ordinary ones, so that any other RISC-V emulator runs the
-same files; that one works in the state quarter, as a stage does.
+They are RV64IM programs that end with ECALL 93. The stage program works in the state quarter, as a stage does. The others are ordinary
+programs, so any other RISC-V emulator can run the same files.
 """
 
 from pathlib import Path

@@ -13,7 +13,7 @@ int main(void) {
         }
     }
     uint64_t total = 0;
-    for (int round = 0; round < 200; round++) {
+    for (int iteration = 0; iteration < 200; iteration++) {
         for (int i = 0; i < SIZE; i++) {
             int32_t sum = 0;
             for (int j = 0; j < SIZE; j++) {
@@ -21,7 +21,7 @@ int main(void) {
             }
             total += (uint64_t)(int64_t)sum;
         }
-        vector[round] ^= (int8_t)total;
+        vector[iteration] ^= (int8_t)total;
     }
     return total == 0;
 }

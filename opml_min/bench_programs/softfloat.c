@@ -12,7 +12,7 @@ int main(void) {
             b[i][j] = 0x3f000000 + (uint32_t)(i * 54321 + j * 99);
         }
     }
-    for (int round = 0; round < 6; round++) {
+    for (int iteration = 0; iteration < 6; iteration++) {
         for (int i = 0; i < SIZE; i++) {
             for (int j = 0; j < SIZE; j++) {
                 uint32_t sum = 0;
@@ -22,7 +22,7 @@ int main(void) {
                 c[i][j] = sum;
             }
         }
-        a[round][round] = c[round][round];
+        a[iteration][iteration] = c[iteration][iteration];
     }
     return c[SIZE - 1][SIZE - 1] == 0;
 }

@@ -25,7 +25,7 @@ static void sort(int32_t *a, int64_t low, int64_t high) {
 
 int main(void) {
     uint64_t x = 88172645463325252u;
-    for (int round = 0; round < 3; round++) {
+    for (int iteration = 0; iteration < 3; iteration++) {
         for (int i = 0; i < COUNT; i++) {
             x ^= x << 13, x ^= x >> 7, x ^= x << 17; /* xorshift */
             numbers[i] = (int32_t)x;

@@ -1,9 +1,9 @@
-"""From a 32-bit word to what it asks for.
+"""From a 32-bit word to the instruction that it encodes.
 
-An instruction is a *form* (which operands it has and what it does with the result) and an *operation* (what is computed, compared,
+An instruction has a *kind* (which operands it has and what it does with the result) and an *operation* (what is computed, compared,
 loaded or stored). Register-register and register-immediate arithmetic share their operations: ADDI is `immediate add`.
 
-Source: RISC-V Unprivileged ISA, chapter "RV32/64G Instruction Set Listings"; what it leaves open is in the specification, 1.3.
+*Source*: RISC-V Unprivileged ISA, chapter "RV32/64G Instruction Set Listings"; spec/README.md section 1.3 for what it leaves open.
 """
 
 from functools import lru_cache
@@ -14,9 +14,9 @@ JAL, JALR, AUIPC, FENCE, ECALL, EBREAK, ILLEGAL = "jal", "jalr", "auipc", "fence
 
 
 class Instruction(NamedTuple):
-    """One decoded word; fields that a form does not have are 0."""
+    """One decoded word; fields that its kind does not have are 0."""
 
-    form: str
+    kind: str
     operation: str = ""
     rd: int = 0
     rs1: int = 0

@@ -1,4 +1,4 @@
-"""An instruction as people read it.
+"""Instructions in assembly language.
 
 *Source*: RISC-V Assembly Programmer's Manual (register names, operand order).
 """
@@ -13,10 +13,10 @@ REGISTERS = (
 
 
 def disassemble(instruction: Instruction) -> str:
-    """Upper immediates are written out: `li` is LUI, or ADDI to zero."""
-    form, operation, imm = instruction.form, instruction.operation, instruction.imm
+    """Writes an instruction in assembly language, with upper immediates written out: `li` is LUI, or ADDI to zero."""
+    kind, operation, imm = instruction.kind, instruction.operation, instruction.imm
     rd, rs1, rs2 = (REGISTERS[number] for number in (instruction.rd, instruction.rs1, instruction.rs2))
-    match form:
+    match kind:
         case decode.REGISTER:
             return f"{operation} {rd}, {rs1}, {rs2}"
         case decode.IMMEDIATE if operation == "add" and rs1 == "zero":
@@ -36,10 +36,10 @@ def disassemble(instruction: Instruction) -> str:
         case decode.AUIPC:
             return f"auipc {rd}, {imm >> 12 & 0xFFFFF:#x}"
         case _:
-            return form
+            return kind
 
 
 def _immediate(operation: str) -> str:
-    """slt, sltu → slti, sltiu; addw → addiw."""
+    """The mnemonic with an immediate: slt, sltu → slti, sltiu; addw → addiw."""
     last = operation[-1]
     return f"{operation[:-1]}i{last}" if last in "wu" else f"{operation}i"

@@ -1,9 +1,10 @@
-"""One instruction at a time: what the translated code leaves over.
+"""One instruction at a time: everything that translated code leaves to it.
 
 The translator is fast and knows no exceptions; this is slow and knows them all. It runs code not yet worth translating, the last steps of
-a budget that ends inside a block, and every step that traps or halts. It works on any memory that can load, store and fetch.
+a budget that ends inside a basic block, and every step that traps or halts. It works on any memory that can load, store and fetch.
 
-Source: RISC-V Unprivileged ISA, chapters RV32I, RV64I and M; causes: Privileged ISA, mcause; the rest: the specification, 1.1 to 1.4.
+*Source*: RISC-V Unprivileged ISA, chapters RV32I, RV64I and M; causes: Privileged ISA, mcause; spec/README.md sections 1.1 to 1.4
+for the rest.
 """
 
 from collections.abc import Callable, Container
@@ -15,8 +16,7 @@ from opml_min.machine.state import HALTED, STATUS_RUNNING, TRAPPED, Status
 from opml_min.memory_map import ENTRY, MEMORY_BYTES, PROGRAM_BYTES, QUARTER_BYTES
 
 MASK = (1 << 64) - 1
-MIN_64, MIN_32 = -(1 << 63), -(1 << 31)
-EXIT_CALL = 93  # a7 of the one environment call there is: exit, as in Linux
+EXIT_CALL = 93  # a7 of the only environment call: exit, as in Linux
 
 MISALIGNED_FETCH = Status(TRAPPED, 0)
 FETCH_FAULT = Status(TRAPPED, 1)
@@ -28,14 +28,14 @@ ENVIRONMENT_CALL = Status(TRAPPED, 8)
 
 
 class Accessible(Protocol):
-    """What a step needs of a memory; ranges are checked before."""
+    """A memory that can execute a step; ranges are checked before."""
 
     def load(self, address: int, size: int) -> int: ...
     def store(self, address: int, data: bytes) -> None: ...
 
 
 def quotient(a: int, b: int) -> int:
-    """Rounded towards zero; by zero all ones. The overflow, −2^63 ÷ −1, comes out right by itself after masking."""
+    """Divides, rounding towards zero; by zero all ones. The overflow, −2^63 ÷ −1, needs no case of its own, as the result is masked."""
     if b == 0:
         return -1
     return -(-a // b) if (a < 0) != (b < 0) else a // b
@@ -115,51 +115,54 @@ def access_fault(address: int, size: int, is_store: bool) -> Status | None:
 
 
 def step(pc: int, x: list[int], memory: Accessible) -> tuple[int, Status]:
-    """Executes the instruction at `pc` on the registers and the memory; gives the next pc and status."""
+    """Executes the instruction at `pc` on the registers and the memory; returns the next pc and status."""
     if fault := fetch_fault(pc):
         return pc, fault
-    form, operation, rd, rs1, rs2, imm = decode.decode(memory.load(pc, 4))
+    kind, operation, rd, rs1, rs2, imm = decode.decode(memory.load(pc, 4))
     next_pc = (pc + 4) & MASK
-    if form == decode.IMMEDIATE:
+    if kind == decode.IMMEDIATE:
         result = ARITHMETIC[operation](x[rs1], imm & MASK)
-    elif form == decode.REGISTER:
+    elif kind == decode.REGISTER:
         result = ARITHMETIC[operation](x[rs1], x[rs2])
-    elif form == decode.LOAD:
+    elif kind == decode.LOAD:
         address, size = (x[rs1] + imm) & MASK, ACCESS_BYTES[operation]
         if fault := access_fault(address, size, is_store=False):
             return pc, fault
         result = memory.load(address, size)
         if operation in LOAD_IS_SIGNED:
             result = signed(result, 8 * size)
-    elif form == decode.STORE:
+    elif kind == decode.STORE:
         address, size = (x[rs1] + imm) & MASK, ACCESS_BYTES[operation]
         if fault := access_fault(address, size, is_store=True):
             return pc, fault
         memory.store(address, (x[rs2] & ((1 << 8 * size) - 1)).to_bytes(size, "little"))
         return next_pc, STATUS_RUNNING
-    elif form == decode.BRANCH:
+    elif kind == decode.BRANCH:
         target = (pc + imm) & MASK if COMPARISONS[operation](x[rs1], x[rs2]) else next_pc
         return (pc, MISALIGNED_FETCH) if target % 4 else (target, STATUS_RUNNING)
-    elif form in (decode.JAL, decode.JALR):
-        target = (pc + imm) & MASK if form == decode.JAL else (x[rs1] + imm) & MASK & ~1
+    elif kind in (decode.JAL, decode.JALR):
+        target = (pc + imm) & MASK if kind == decode.JAL else (x[rs1] + imm) & MASK & ~1
         if target % 4:
             return pc, MISALIGNED_FETCH
         result, next_pc = next_pc, target
-    elif form == decode.AUIPC:
+    elif kind == decode.AUIPC:
         result = pc + imm
-    elif form == decode.FENCE:
+    elif kind == decode.FENCE:
         return next_pc, STATUS_RUNNING
-    elif form == decode.ECALL:
+    elif kind == decode.ECALL:
         return pc, Status(HALTED, x[10]) if x[17] == EXIT_CALL else ENVIRONMENT_CALL
     else:
-        return pc, BREAKPOINT if form == decode.EBREAK else ILLEGAL_INSTRUCTION
+        return pc, BREAKPOINT if kind == decode.EBREAK else ILLEGAL_INSTRUCTION
     if rd:
         x[rd] = result & MASK
     return next_pc, STATUS_RUNNING
 
 
 def interpret(pc: int, x: list[int], memory: Accessible, most_steps: int, stop_at: Container[int]) -> tuple[int, Status, int]:
-    """Steps until the budget is spent, the machine stops, or (after at least one step) pc is in `stop_at`; also gives the steps made."""
+    """Executes steps until `most_steps` are done, the machine stops, or pc is in `stop_at` (after at least one step).
+
+    Returns pc, the status and the number of steps executed.
+    """
     status, steps = STATUS_RUNNING, 0
     while steps < most_steps:
         pc, status = step(pc, x, memory)

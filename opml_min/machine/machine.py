@@ -1,28 +1,27 @@
-"""The machine that people use: registers, a memory, and `run`.
+"""The machine as its users see it: registers, a memory, and `run`.
 
-`run` alternates between translated code, which covers nearly all steps, and the interpreter, which takes what is left over. Both
-work on the same memory, and either can stop after any step, so the number of steps asked for is met exactly.
+`run` alternates between translated code, which covers nearly all steps, and the interpreter, which takes the rest. Both work on the same
+memory, and either can stop after any step, so the number of steps asked for is met exactly.
 """
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from attrs import frozen
 
 from opml_min.machine import interpret, native
-from opml_min.machine.memory.keccak import keccak256
+from opml_min.machine.hashing import keccak256
+from opml_min.machine.memory.address_space import reserve_table
 from opml_min.machine.memory.memory import Memory
 from opml_min.machine.memory.snapshot import MemorySnapshot
 from opml_min.machine.state import RUNNING, STATUS_RUNNING, Status, encode_state, state_hash
-from opml_min.machine.translator import region as dispatch
 from opml_min.machine.translator.hot_regions import TranslatedText
-from opml_min.machine.translator.region import BUDGET, CONTROL, PC, RECORD_WRITE, STATE_WORDS
+from opml_min.machine.translator.region import BUDGET, CONTROL, INTERPRET, PC, RECORD_WRITE, STATE_WORDS, run_ir
 from opml_min.machine.witness import witness
-from opml_min.memory_map import ENTRY
+from opml_min.memory_map import ENTRY, PROGRAM_BYTES
 
 TRANSLATE_AFTER_STEPS = 5_000  # interpreting these takes some milliseconds, translating their region some hundred
 INTERPRET_STEPS = 256  # between two looks at what is worth translating
@@ -31,7 +30,8 @@ NATIVE_STEPS = 1 << 31  # about a second: how long translated code runs before P
 
 @cache
 def _code() -> native.Code:
-    return native.load(Path(dispatch.__file__).read_text(), dispatch.run_ir)
+    ir = run_ir()
+    return native.load(ir, lambda: ir)
 
 
 @cache
@@ -41,7 +41,7 @@ def _native_run() -> tuple[Callable[..., int], int]:
     return _code().function("run", ctypes.c_int64, p, p, p, p), _code().function("record_write_address", ctypes.c_int64)()
 
 
-@dataclass(frozen=True)
+@frozen
 class Snapshot:
     """One point of a run."""
 
@@ -63,9 +63,10 @@ class Machine:
         self._native_run, record_write = _native_run()
         self._state = np.zeros(STATE_WORDS, dtype=np.uint64)
         self._state[RECORD_WRITE] = record_write
-        self._state[CONTROL] = memory.control.ctypes.data
+        self._state[CONTROL] = memory.written.control_address
         self._state[PC] = ENTRY
-        self._text = TranslatedText(memory, translate_after_steps)
+        self._entry_points = np.frombuffer(reserve_table(PROGRAM_BYTES // 4 * 8), dtype=np.uint64)
+        self._text = TranslatedText(memory.view(ENTRY, PROGRAM_BYTES, np.uint8), self._entry_points, translate_after_steps)
 
     @property
     def registers(self) -> npt.NDArray[np.uint64]:
@@ -81,23 +82,23 @@ class Machine:
         self._state[PC] = value
 
     def begin_stage(self, index: int) -> None:
-        """The state in which a stage begins: fresh registers, a0 = index, scratch all zero."""
+        """Puts the machine into the state in which a stage begins: fresh registers, a0 = index, scratch all zero."""
         self.memory.forget_scratch()
         self._state[:32] = 0
         self._state[10] = index
         self.pc, self.status, self.steps = ENTRY, STATUS_RUNNING, 0
 
     def run(self, most_steps: int) -> int:
-        """Executes up to `most_steps` steps, fewer only if the machine halts or traps before; gives their number."""
-        self._text.forget_if_changed()
+        """Executes up to `most_steps` steps, fewer only if the machine halts or traps before; returns their number."""
+        self._text.forget_unless(self.memory.text_version)
         self._state[0] = 0
         left = most_steps
         while left and self.status[0] == RUNNING:
-            wanted = dispatch.INTERPRET
+            wanted = INTERPRET
             if self._text.can_be_entered(self.pc):
                 wanted, steps = self._run_native(min(left, NATIVE_STEPS))
                 left -= steps
-            if left and wanted == dispatch.INTERPRET:
+            if left and wanted == INTERPRET:
                 pc = self.pc
                 steps = self._interpret(min(left, INTERPRET_STEPS))
                 self._text.was_interpreted(pc, steps)
@@ -106,10 +107,12 @@ class Machine:
         return most_steps - left
 
     def _run_native(self, budget: int) -> tuple[int, int]:
-        """Why translated code returned, and how many steps it made."""
+        """Runs translated code; returns why it came back, and how many steps it executed."""
         self._state[BUDGET] = budget
         memory = self.memory
-        reason = self._native_run(self._state.ctypes.data, memory.base_address, memory.flags_address, self._text.entry_points_address)
+        reason = self._native_run(
+            self._state.ctypes.data, memory.base_address, memory.written.flags_address, self._entry_points.ctypes.data
+        )
         return reason, budget - int(self._state[BUDGET])
 
     def _interpret(self, budget: int) -> int:
@@ -129,7 +132,7 @@ class Machine:
         return keccak256(self.state_bytes())
 
     def state_hash_later(self) -> Callable[[], bytes]:
-        """The state's hash as of now, being computed while the machine goes on; calling it waits."""
+        """Starts to compute the state's hash as of now, while the machine goes on; calling the result waits for it."""
         pc, registers, status, root = self.pc, self._state[:32].tolist(), self.status, self.memory.root_later()
         return lambda: state_hash(pc, registers, status, root.result())
 
@@ -140,11 +143,11 @@ class Machine:
     # Going back ----------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """This point of the run; costs what was written since the last snapshot."""
+        """Records this point of the run; costs what was written since the last snapshot."""
         return Snapshot(tuple(self._state[:32].tolist()), self.pc, self.status, self.steps, self.memory.snapshot())
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Back, or forward, to a point at which a snapshot of this memory was taken."""
+        """Goes back, or forward, to a point at which a snapshot of this memory was taken."""
         self.memory.restore(snapshot.memory)
         self._state[:32] = snapshot.registers
         self.pc, self.status, self.steps = snapshot.pc, snapshot.status, snapshot.steps

@@ -1,8 +1,8 @@
 """LLVM IR text in, callable machine code out, with the object code kept on disk.
 
-Everything native in this part is written as IR text. Compiling costs a tenth of a second to seconds, loading a compiled object
-a millisecond, so objects are kept in `$XDG_CACHE_HOME/opml/code` (or `~/.cache/opml/code`) under a hash of what they were made from.
-What compiles at once is not kept, and the folder's size is bounded. A cache that cannot be written is no error: the code is compiled
+All native code of the machine is written as IR text. Compiling takes a tenth of a second to seconds, loading a compiled object a
+millisecond, so objects are kept in `$XDG_CACHE_HOME/opml/code` (or `~/.cache/opml/code`) under a hash of what they were compiled from.
+What compiles quickly is not kept, and the folder's size is bounded. A cache that cannot be written is no error: the code is compiled
 again the next time.
 """
 
@@ -34,13 +34,13 @@ class Code:
         return int(self._engine.get_function_address(symbol))
 
     def function(self, symbol: str, result: Any, *arguments: Any) -> Callable[..., Any]:
-        """A Python callable; it runs without the interpreter lock, and must not outlive the code."""
+        """Makes a symbol callable from Python. The call runs without the interpreter lock, and must not outlive the code."""
         return ctypes.CFUNCTYPE(result, *arguments)(self.address(symbol))
 
 
 @cache
 def target_machine() -> Any:
-    """The code generator for the processor that code is made for."""
+    """The code generator for the processor that `processor` names."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
@@ -51,7 +51,7 @@ def target_machine() -> Any:
 
 @cache
 def host() -> str:
-    """What compiled code depends on beside its IR."""
+    """Everything that compiled code depends on beside its IR."""
     return f"{llvm.llvm_version_info} {llvm.get_default_triple()} {processor.name()} {processor.features()}"
 
 
@@ -65,7 +65,7 @@ def cache_folder() -> Path:
 
 
 def compile_object(ir: str, loops_ir: str) -> bytes:
-    """Optimise lightly, except for the functions of `loops_ir`, which are optimised with all there is and put in where they are called."""
+    """Compiles `ir` with light optimisation; the functions of `loops_ir` get LLVM's whole pipeline and are inlined at their calls."""
     module = _parsed(ir)
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     builder = llvm.create_pass_builder(target_machine(), options)
@@ -75,7 +75,7 @@ def compile_object(ir: str, loops_ir: str) -> bytes:
         names = [function.name for function in loops.functions if not function.is_declaration]
         module.link_in(loops)
         for name in names:
-            module.get_function(name).linkage = "internal"  # not kept once they are put in
+            module.get_function(name).linkage = "internal"  # not kept once they are inlined
     passes.add_always_inliner_pass()
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
@@ -96,14 +96,14 @@ def optimised(ir: str) -> Any:
     module = _parsed(ir)
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
-    options.loop_interleaving = False  # so that a few rounds are enough for a vector
+    options.loop_interleaving = False  # so that few iterations are enough for a vector
     builder = llvm.create_pass_builder(target_machine(), options)
     builder.getModulePassManager().run(module, builder)
     return module
 
 
 def load(key: str, write_ir: Callable[[], str], write_loops_ir: Callable[[], str] = lambda: "") -> Code:
-    """The code for `key`: from the cache, else from compiling what the two functions write, which the key must determine."""
+    """Loads the code for `key` from the cache, or compiles what the two functions write, which the key must determine."""
     code = load_cached(key)
     if code is None:
         start = time.monotonic()
@@ -115,7 +115,7 @@ def load(key: str, write_ir: Callable[[], str], write_loops_ir: Callable[[], str
 
 
 def load_cached(key: str) -> Code | None:
-    """The code for `key` if it is in the cache and intact."""
+    """Loads the code for `key` if it is in the cache and intact."""
     try:
         digest, object_code = (data := _path(key).read_bytes())[:32], data[32:]
     except OSError:
@@ -137,7 +137,7 @@ def _link(object_code: bytes) -> Code:
 
 
 def _keep(path: Path, object_code: bytes) -> None:
-    """Writes the whole file or nothing, as other processes may read it; then drops the oldest files that are too much."""
+    """Writes the whole file or nothing, as other processes may read it; then deletes the oldest files beyond CACHE_BYTES."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:

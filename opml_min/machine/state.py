@@ -1,17 +1,17 @@
 """The state between two steps, and its hash.
 
-Source: the specification, 1.1.
+*Source*: spec/README.md section 1.1.
 """
 
 from typing import NamedTuple
 
-from opml_min.machine.memory.keccak import keccak256
+from opml_min.machine.hashing import keccak256
 
 RUNNING, HALTED, TRAPPED = range(3)
 
 
 class Status(NamedTuple):
-    """What the machine is doing; `value` is the exit code or the cause."""
+    """Whether the machine runs, has halted or has trapped; `value` is the exit code or the cause."""
 
     kind: int
     value: int
@@ -21,7 +21,7 @@ STATUS_RUNNING = Status(RUNNING, 0)
 
 
 def encode_state(pc: int, registers: list[int], status: tuple[int, int], memory_root: bytes) -> bytes:
-    """The 297 bytes whose hash stands for the state; `registers` has x0 in front."""
+    """The 297 bytes whose hash is the state hash; `registers` begins with x0."""
     numbers = b"".join(number.to_bytes(8, "big") for number in [pc, *registers[1:]])
     return numbers + bytes([status[0]]) + status[1].to_bytes(8, "big") + memory_root
 

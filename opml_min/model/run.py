@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from opml_min.machine import HALTED, Machine, Memory, Snapshot
-from opml_min.machine.memory.keccak import keccak256
+from opml_min.machine.hashing import keccak256
 from opml_min.memory_map import OUTPUT, REQUEST, STAGE_STEP_LIMIT, Quarter
 from opml_min.model.errors import CheckFailed, RequestError
 from opml_min.model.image.header import TEXT

@@ -19,8 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from opml_min.machine import HALTED, Machine, Snapshot
-from opml_min.machine.memory.keccak import keccak256
-from opml_min.machine.memory.merkle import HEIGHT, ZERO
+from opml_min.machine.hashing import HEIGHT, ZERO, keccak256
 from opml_min.machine.witness import encode_access
 from opml_min.memory_map import OUTPUT, STAGE_STEP_LIMIT, Quarter
 from opml_min.model.errors import CheckFailed

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from opml_fuzz.engines.protocol import describe
 from opml_fuzz.machine.case import Start
 from opml_min.machine import Machine, Memory, Snapshot, Status, execute_single
-from opml_min.machine.memory.keccak import keccak256
+from opml_min.machine.hashing import keccak256
 
 LEAF_BYTES = 32
 NEVER = 1 << 62  # steps

@@ -18,8 +18,8 @@ from opml_min.cli.demo import scene_of
 from opml_min.cli.demo.play import Game, play, shared_computations
 from opml_min.cli.output import Progress
 from opml_min.machine.decode import IMMEDIATE, LOAD, REGISTER, STORE
+from opml_min.machine.hashing import ZERO
 from opml_min.machine.memory.memory import Memory
-from opml_min.machine.memory.merkle import ZERO
 from opml_min.memory_map import ENTRY, STATE
 from opml_min.model.image.image import Image, write_image
 from opml_min.model.image.ops import OPERANDS, Op
@@ -88,7 +88,7 @@ def longest_witness(honest: Computation, forms: tuple[str, ...], random: Random)
     found = []
     for _ in range(SITES):
         stage = random.randrange(honest.stage_count)
-        site = next_instruction(honest, stage, random.randrange(steps_of(honest, stage)), lambda _, it: it.form in forms)
+        site = next_instruction(honest, stage, random.randrange(steps_of(honest, stage)), lambda _, it: it.kind in forms)
         if site is not None:
             found.append((len(honest.witness(stage, site.step)), stage, site.step))
     return max(found)[1:]

@@ -84,17 +84,17 @@ def evidence(game: Game) -> Evidence | None:
 
 def _address(machine: Machine, instruction: Instruction) -> int | None:
     """Of the access that the instruction makes, if it may."""
-    if instruction.form not in (LOAD, STORE):
+    if instruction.kind not in (LOAD, STORE):
         return None
     address = (int(machine.registers[instruction.rs1]) + instruction.imm) & MASK
     size = ACCESS_BYTES[instruction.operation]
-    return None if access_fault(address, size, instruction.form == STORE) else address
+    return None if access_fault(address, size, instruction.kind == STORE) else address
 
 
 def _values(machine: Machine, instruction: Instruction, address: int | None, *, reads: bool = False) -> Values:
     """What the instruction touches: registers it reads (before it) or writes, memory, pc; and the root that stands for everything."""
     numbers = {instruction.rd} | ({instruction.rs1, instruction.rs2} if reads else set())
-    if instruction.form == BRANCH:
+    if instruction.kind == BRANCH:
         numbers |= {instruction.rs1, instruction.rs2}
     values = {REGISTERS[number]: f"{int(machine.registers[number]):#x}" for number in sorted(numbers) if number}
     if address is not None:

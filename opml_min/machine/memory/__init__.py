@@ -1,1 +1,1 @@
-"""The machine's memory: reserved addresses, changed pages, hashes, Merkle roots, snapshots."""
+"""The machine's memory: reserved address space, written pages, hashes, the Merkle tree, snapshots."""

@@ -1,4 +1,4 @@
-"""Address space without memory behind it, which the memory, the written-flags and the tree's nodes live in; and files in parts of it."""
+"""Address space without memory behind it, which the memory and all large tables live in; and files in parts of it."""
 
 import ctypes
 import mmap
@@ -9,7 +9,7 @@ from functools import cache
 MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0
 """Linux: do not count the mapping against the memory that is left. Python names the flag from 3.13 on. Source: mmap(2)."""
 MAP_FIXED = 0x10
-"""Linux, macOS and the BSDs: exactly there, whatever is mapped there now. Python does not name it."""
+"""Linux, macOS and the BSDs: exactly at this address, whatever is mapped there now. Python does not name the flag."""
 
 
 def reserve(length: int) -> mmap.mmap:
@@ -18,7 +18,7 @@ def reserve(length: int) -> mmap.mmap:
 
 
 def reserve_table(length: int) -> mmap.mmap:
-    """The same for tables that are touched here and there: a touched place never costs more than a small page."""
+    """`length` zero bytes for a table that is touched here and there: a touched place never costs more than a small system page."""
     table = reserve(length)
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
         table.madvise(mmap.MADV_NOHUGEPAGE)
@@ -26,20 +26,20 @@ def reserve_table(length: int) -> mmap.mmap:
 
 
 def map_file(address: int, file: int, offset: int, length: int) -> None:
-    """Puts bytes of an open file in the place of what is mapped at an address of this process. They come from the disk when they are
-    touched, processes share them, and a write to them ends this one. Where address and offset agree within 2 MiB, some file systems give
-    pages of that size (ext4 since Linux 6.16, for one).
+    """Replaces what is mapped at an address of this process by bytes of an open file.
 
-    address, offset, length: whole pages"""
+    They are read from disk when they are touched, processes share them, and a write to them ends this one. Where address and offset agree
+    within 2 MiB, some file systems use huge pages (ext4 since Linux 6.16, for one). address, offset, length: multiples of a system page.
+    """
     found = _libc().mmap(address, length, mmap.PROT_READ, mmap.MAP_PRIVATE | MAP_FIXED, file, offset)
     if found != address:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        _libc().madvise(address, length, mmap.MADV_HUGEPAGE)  # a wish: it may fail
+        _libc().madvise(address, length, mmap.MADV_HUGEPAGE)  # a hint: it may fail
 
 
 def make_writable(address: int, length: int) -> None:
-    """Lets this process write to the pages that hold these bytes; the file that they may come from stays as it is."""
+    """Lets this process write to the system pages that hold these bytes; a file mapped there stays as it is."""
     first = address // mmap.PAGESIZE * mmap.PAGESIZE
     if _libc().mprotect(first, address + length - first, mmap.PROT_READ | mmap.PROT_WRITE):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -47,7 +47,7 @@ def make_writable(address: int, length: int) -> None:
 
 @cache
 def _libc() -> ctypes.CDLL:
-    """Python's own mmap cannot choose the address."""
+    """The C library, because Python's own mmap cannot choose the address."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]

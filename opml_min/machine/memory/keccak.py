@@ -1,10 +1,10 @@
-"""Keccak-256 of many 64-byte messages at once, one message a vector lane.
+"""Keccak-256 of many 64-byte messages at once, one message per vector lane.
 
 A tree node is the hash of two 32-byte children, so every message is 64 bytes and every hash is one permutation: words 0 … 7 of the
 sponge are the message, word 8 holds the padding's first bit, word 16 its last, the rest is zero. The permutation is written once on
 vectors of 64-bit words; lane i of all the vectors is the sponge of message i. Only loads and stores know about lanes.
 
-Source: The Keccak reference, version 3.0, sections 1.2 and 2.3; keccak-256 as Ethereum has it (padding byte 0x01).
+*Source*: The Keccak reference, version 3.0, sections 1.2 and 2.3; keccak-256 as Ethereum has it (padding byte 0x01).
 """
 
 import ctypes
@@ -14,23 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import sha3
-
 from opml_min.machine import native
+from opml_min.machine.memory.page_set import Indices
+from opml_min.memory_map import LEAF_BYTES, PAGE_BYTES
 
-BLOCK_BYTES = 1024
-"""The unit of written-tracking: 32 leaves, whose subtree is hashed in one go."""
-BLOCK_HEIGHT = 5  # 32 = 2^5
-PARALLEL_FROM = 2048  # hashes below which a second thread costs more than it brings
-
-Indices = npt.NDArray[np.int64]
-
-
-def keccak256(message: bytes) -> bytes:
-    """The hash of one message of any length."""
-    return bytes(sha3.keccak_256(message).digest())
+PAGE_HEIGHT = (PAGE_BYTES // LEAF_BYTES).bit_length() - 1
+"""The height of a page's root above its leaves."""
+PARALLEL_FROM = 2048  # hashes; for fewer, a second thread costs more than it saves
 
 
 def rotations() -> list[int]:
@@ -107,8 +97,8 @@ def _round(w: _Writer, a: list[str], constant: int) -> list[str]:
 def _permute_ir(lanes: int) -> str:
     """`permute(in, out)`: 8 vectors of message words to 4 vectors of hash words; `in` and `out` may overlap.
 
-    All rounds are written out: so the compiler leaves out what the first need not do, as most words are constants, and the last, of
-    which four words are asked.
+    All rounds are written out, so that the compiler can shorten the first, whose words are mostly constants, and the last, of which only
+    four words are used.
     """
     w = _Writer(lanes)
     loaded = [w.value(f"load {w.vector}, ptr {w.element(w.vector, '%in', i)}") for i in range(8)]
@@ -127,7 +117,7 @@ define internal void @permute(ptr %in, ptr %out) noinline {{
 
 
 def _transpose_in(w: _Writer, pointers: list[str], words: int, buffer: str, first: int) -> None:
-    """Words 0 … words − 1 behind one pointer a lane become vectors first, first + 1, … of the buffer."""
+    """Copies words 0 … words − 1 from one pointer per lane into vectors first, first + 1, … of the buffer."""
     for word in range(words):
         vector = "poison"
         for lane, pointer in enumerate(pointers):
@@ -137,7 +127,7 @@ def _transpose_in(w: _Writer, pointers: list[str], words: int, buffer: str, firs
 
 
 def _transpose_out(w: _Writer, buffer: str, pointers: list[str]) -> None:
-    """Vectors 0 … 3 of the buffer become 32 bytes behind each lane's pointer."""
+    """Copies vectors 0 … 3 of the buffer into 32 bytes behind each lane's pointer."""
     for word in range(4):
         vector = w.value(f"load {w.vector}, ptr {w.element(w.vector, buffer, word)}")
         for lane, pointer in enumerate(pointers):
@@ -146,12 +136,12 @@ def _transpose_out(w: _Writer, buffer: str, pointers: list[str]) -> None:
 
 
 def _lane_indices(w: _Writer) -> list[str]:
-    """The index of each lane's job; lanes beyond the end repeat the last job."""
+    """Each lane's element of `indices`; lanes beyond the end repeat the last element."""
     result = []
     for lane in range(w.lanes):
         wanted = w.value(f"add i64 %i, {lane}")
-        position = w.value(f"call i64 @llvm.umin.i64(i64 {wanted}, i64 %last)")
-        result.append(w.value(f"load i64, ptr {w.element('i64', '%indices', position)}"))
+        place = w.value(f"call i64 @llvm.umin.i64(i64 {wanted}, i64 %last)")
+        result.append(w.value(f"load i64, ptr {w.element('i64', '%indices', place)}"))
     return result
 
 
@@ -177,7 +167,7 @@ done:
 def _hash_nodes_ir(lanes: int) -> str:
     """`hash_nodes(children, parents, zero, indices, count)`: `parents[i] = H(children[2i], children[2i + 1])`.
 
-    A child of 32 zero bytes is a subtree that nobody wrote; it stands for `zero`.
+    A child of 32 zero bytes is a subtree in which nobody wrote; its hash is `zero`.
     """
     w = _Writer(lanes)
     indices = _lane_indices(w)
@@ -194,14 +184,14 @@ def _hash_nodes_ir(lanes: int) -> str:
     return _loop_ir(w, "hash_nodes", "ptr %children, ptr %parents, ptr %zero", 8)
 
 
-def _hash_blocks_ir(lanes: int) -> str:
-    """`hash_blocks(memory, roots, indices, count)`: `roots[i]` = root of the 32 leaves of block i of the memory."""
+def _hash_pages_ir(lanes: int) -> str:
+    """`hash_pages(memory, roots, indices, count)`: `roots[i]` = root of the 32 leaves of page i of the memory."""
     w = _Writer(lanes)
     indices = _lane_indices(w)
-    pairs = BLOCK_BYTES // 64
-    blocks = [w.element(f"[{BLOCK_BYTES} x i8]", "%memory", index) for index in indices]
+    pairs = PAGE_BYTES // 64
+    pages = [w.element(f"[{PAGE_BYTES} x i8]", "%memory", index) for index in indices]
     for pair in range(pairs):
-        _transpose_in(w, [w.element("i8", block, 64 * pair) for block in blocks], 8, "%buffer", 8 * pair)
+        _transpose_in(w, [w.element("i8", page, 64 * pair) for page in pages], 8, "%buffer", 8 * pair)
 
     def slot(vector: int) -> str:
         return w.element(w.vector, "%buffer", vector)
@@ -212,24 +202,24 @@ def _hash_blocks_ir(lanes: int) -> str:
             w.lines.append(f"  call void @permute(ptr {slot(8 * i)}, ptr {slot(4 * i)})")
         width //= 2
     _transpose_out(w, "%buffer", [w.element("[4 x i64]", "%roots", index) for index in indices])
-    return _loop_ir(w, "hash_blocks", "ptr %memory, ptr %roots", 8 * pairs)
+    return _loop_ir(w, "hash_pages", "ptr %memory, ptr %roots", 8 * pairs)
 
 
 def _module_ir() -> str:
     lanes = native.vector_lanes()
-    return "\n".join([_permute_ir(lanes), "declare i64 @llvm.umin.i64(i64, i64)", _hash_nodes_ir(lanes), _hash_blocks_ir(lanes)])
+    return "\n".join([_permute_ir(lanes), "declare i64 @llvm.umin.i64(i64, i64)", _hash_nodes_ir(lanes), _hash_pages_ir(lanes)])
 
 
 @cache
 def _code() -> native.Code:
-    return native.load(Path(__file__).read_text(), _module_ir)
+    return native.load(f"{PAGE_BYTES} {Path(__file__).read_text()}", _module_ir)
 
 
 @cache
 def _functions() -> tuple[Callable[..., None], Callable[..., None]]:
     p, i64 = ctypes.c_void_p, ctypes.c_int64
     code = _code()
-    return code.function("hash_nodes", None, p, p, p, p, i64), code.function("hash_blocks", None, p, p, p, i64)
+    return code.function("hash_nodes", None, p, p, p, p, i64), code.function("hash_pages", None, p, p, p, i64)
 
 
 @cache
@@ -238,20 +228,20 @@ def _threads() -> tuple[ThreadPoolExecutor, int]:
     return ThreadPoolExecutor(count), count
 
 
-def _over_all_cores(work: Callable[[int, int], None], indices: Indices, hashes_each: int) -> None:
+def _over_all_cores(work: Callable[[int, int], None], indices: Indices, hashes_per_index: int) -> None:
     """Calls `work(address of indices, count)` on slices that cover `indices`."""
     count = len(indices)
-    if count * hashes_each < PARALLEL_FROM:
+    if count * hashes_per_index < PARALLEL_FROM:
         if count:
             work(indices.ctypes.data, count)
         return
     pool, threads = _threads()
-    piece = min(-(-count // threads), max(64, (1 << 18) // hashes_each))
+    piece = min(-(-count // threads), max(64, (1 << 18) // hashes_per_index))
     list(pool.map(lambda first: work(indices.ctypes.data + 8 * first, min(piece, count - first)), range(0, count, piece)))
 
 
 def hash_nodes(children: int, parents: int, zero: bytes, indices: Indices) -> None:
-    """`parents[i] = H(children[2i], children[2i + 1])` for each i, where a child of 32 zero bytes stands for `zero`.
+    """Sets `parents[i] = H(children[2i], children[2i + 1])` for each i of `indices`; for a child of 32 zero bytes, `zero` is hashed.
 
     `children` and `parents` are addresses of arrays of 32-byte nodes; `indices` is contiguous.
     """
@@ -259,7 +249,7 @@ def hash_nodes(children: int, parents: int, zero: bytes, indices: Indices) -> No
     _over_all_cores(lambda address, count: native_hash_nodes(children, parents, zero, address, count), indices, 1)
 
 
-def hash_blocks(memory: int, roots: int, indices: Indices) -> None:
-    """`roots[i]` = Merkle root of block i of the memory, for each i; both are addresses, `indices` is contiguous."""
-    native_hash_blocks = _functions()[1]
-    _over_all_cores(lambda address, count: native_hash_blocks(memory, roots, address, count), indices, 2**BLOCK_HEIGHT - 1)
+def hash_pages(memory: int, roots: int, indices: Indices) -> None:
+    """Sets `roots[i]` to the Merkle root of page i of the memory for each i of the contiguous `indices`; both are addresses."""
+    native_hash_pages = _functions()[1]
+    _over_all_cores(lambda address, count: native_hash_pages(memory, roots, address, count), indices, 2**PAGE_HEIGHT - 1)

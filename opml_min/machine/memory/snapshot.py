@@ -1,28 +1,27 @@
 """Going back to any earlier contents of the memory.
 
-A snapshot holds what was written since the one before it, so taking one costs what was touched in between. The contents of a block at a
-snapshot are in the nearest snapshot, going back, that holds the block; if none does, nobody had written the block yet: zeros. What was
-hashed at the time need not be hashed again: the snapshot holds the blocks' roots, too.
+A snapshot holds what was written since the one before it, so taking one costs what was written in between. The contents of a page at a
+snapshot are in the nearest snapshot, going back, that holds the page; if none does, nobody had written the page yet: zeros. What was
+hashed at the time need not be hashed again: the snapshot holds the pages' roots, too.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from attrs import define
 
-from opml_min.machine.memory.keccak import Indices
-from opml_min.machine.memory.page_set import union
+from opml_min.machine.memory.page_set import Indices, union
 
 
-@dataclass(eq=False)
+@define(eq=False)
 class MemorySnapshot:
     """The writable quarters at one point of a run, as a difference to `before`."""
 
     before: "MemorySnapshot | None"
-    blocks: Indices  # ascending
-    contents: npt.NDArray[np.uint8]  # (blocks, 1024)
-    roots: npt.NDArray[np.uint8] | None = None  # (blocks, 32), once they are known
+    pages: Indices  # ascending
+    contents: npt.NDArray[np.uint8]  # (pages, 1024)
+    roots: npt.NDArray[np.uint8] | None = None  # (pages, 32), once they are known
 
 
 def line(snapshot: MemorySnapshot | None) -> list[MemorySnapshot]:
@@ -35,19 +34,19 @@ def line(snapshot: MemorySnapshot | None) -> list[MemorySnapshot]:
 
 
 def changed_between(a: MemorySnapshot | None, b: MemorySnapshot) -> Indices:
-    """All blocks that can differ between two snapshots: those of the snapshots that lie before one of them but not before both."""
-    return union([snapshot.blocks for snapshot in set(line(a)) ^ set(line(b))])
+    """All pages that can differ between two snapshots: those held by a snapshot that lies before one of them but not before both."""
+    return union([snapshot.pages for snapshot in set(line(a)) ^ set(line(b))])
 
 
-def holders(snapshot: MemorySnapshot, blocks: Indices) -> Iterator[tuple[MemorySnapshot | None, Indices, Indices]]:
-    """Where the contents of the blocks at the snapshot are: who holds them, which of them, at which places.
+def holders(snapshot: MemorySnapshot, pages: Indices) -> Iterator[tuple[MemorySnapshot | None, Indices, Indices]]:
+    """Finds where the contents of pages at a snapshot are kept. Yields a holder, the pages that it holds, and their places in it.
 
-    None holds those that nobody had written.
+    The holder None has the pages that nobody had written.
     """
     for holder in line(snapshot):
-        if len(blocks) and len(holder.blocks):
-            places = np.minimum(np.searchsorted(holder.blocks, blocks), len(holder.blocks) - 1)
-            found = holder.blocks[places] == blocks
-            yield holder, blocks[found], places[found]
-            blocks = blocks[~found]
-    yield None, blocks, np.zeros_like(blocks)
+        if len(pages) and len(holder.pages):
+            places = np.minimum(np.searchsorted(holder.pages, pages), len(holder.pages) - 1)
+            found = holder.pages[places] == pages
+            yield holder, pages[found], places[found]
+            pages = pages[~found]
+    yield None, pages, np.zeros_like(pages)

@@ -1,66 +1,62 @@
-"""Blocks: straight-line code, and what it costs.
+"""Basic blocks: where they end, and what they do before their first instruction.
 
-A block first takes its length from the step budget, all at once; if the budget does not suffice, the interpreter goes on before the
-block. A block that jumps to itself has a second version in front of it that makes many rounds at once (see `loops`).
+A basic block first takes its length from the step budget, all at once; if the budget does not suffice, the interpreter goes on before the
+block. Accesses are checked together, as `bounds_checks` plans it.
 """
 
 from opml_min.machine import decode
 from opml_min.machine.decode import Instruction
-from opml_min.machine.translator.bounds_checks import windows
-from opml_min.machine.translator.emit import Block, Region
-from opml_min.machine.translator.loops import Loop, call_ir, loop_at
+from opml_min.machine.translator.bounds_checks import ranges_to_check
+from opml_min.machine.translator.control_flow import Region
+from opml_min.machine.translator.emit import BasicBlock
 
-ENDS_BLOCK = (decode.BRANCH, decode.JAL, decode.JALR)
+JUMPS = (decode.BRANCH, decode.JAL, decode.JALR)
 
 
-def ends_before(instruction: Instruction) -> bool:
-    """The interpreter takes this one, always."""
-    misaligned_jump = instruction.form == decode.JAL and instruction.imm % 4 != 0
-    return misaligned_jump or instruction.form in (decode.ECALL, decode.EBREAK, decode.ILLEGAL)
+def is_left_to_interpreter(instruction: Instruction) -> bool:
+    """Whether the interpreter takes this instruction whatever the registers hold."""
+    misaligned_jump = instruction.kind == decode.JAL and instruction.imm % 4 != 0
+    return misaligned_jump or instruction.kind in (decode.ECALL, decode.EBREAK, decode.ILLEGAL)
 
 
 def instructions_of(region: Region, first: int) -> list[Instruction]:
-    """The instructions of the block that begins at `first`; none if the interpreter takes the first one."""
+    """The instructions of the basic block that begins at `first`; none if the interpreter takes the first one."""
     instructions: list[Instruction] = []
     for index in range(first, len(region.words)):
         instruction = decode.decode(region.words[index])
-        if (instructions and index in region.leaders) or ends_before(instruction):
+        if (instructions and index in region.leaders) or is_left_to_interpreter(instruction):
             break
         instructions.append(instruction)
-        if instruction.form in ENDS_BLOCK:
+        if instruction.kind in JUMPS:
             break
     return instructions
 
 
-def loops_of(region: Region) -> list[Loop]:
-    """The blocks of which many rounds can be made at once."""
-    found = (loop_at(region, first, instructions_of(region, first)) for first in sorted(region.leaders))
-    return [loop for loop in found if loop is not None]
-
-
-def block_ir(region: Region, first: int) -> str:
-    instructions = instructions_of(region, first)
-    loop = loop_at(region, first, instructions)
-    block = Block(region, first, len(instructions))
-    block.lines = [] if loop is None else call_ir(loop)
-    block.label(f"block{first}" if loop is None else f"checked{first}")
+def block_ir(region: Region, first: int, instructions: list[Instruction], label: str) -> list[str]:
+    """Writes the basic block that begins at `first`, under a label."""
+    block = BasicBlock(region, first, len(instructions))
+    block.label(label)
     if not instructions:
         block.interpret_from(first, 0)
-        return "\n".join(block.lines)
-    block.windows = windows(instructions, first)
+        return block.lines
     budget = block.value("load i64, ptr %budget")
     block.emit(f"br i1 {block.value(f'icmp ult i64 {budget}, {block.length}')}, label %short{first}, label %paid{first}, !prof !0")
     block.label(f"short{first}")
     block.interpret_from(first, 0)
     block.label(f"paid{first}")
     block.emit(f"store i64 {block.value(f'sub i64 {budget}, {block.length}')}, ptr %budget")
-    for block.index, instruction in enumerate(instructions, first):
-        block.instruction(instruction)
-    if instructions[-1].form not in ENDS_BLOCK:
+    checked = ranges_to_check(instructions, first)
+    for index, instruction in enumerate(instructions, first):
+        if index in checked:
+            accessed = checked[index]
+            check = block.check_load if accessed.kind == decode.LOAD else block.check_store
+            check(index, block.address(accessed.base, accessed.low), accessed.size)
+        block.instruction(index, instruction)
+    if instructions[-1].kind not in JUMPS:
         end = first + block.length
         if end in region.leaders or end == len(region.words):
             block.store_registers()
             block.go_to(end)
         else:
             block.interpret_from(end, 0)
-    return "\n".join(block.lines)
+    return block.lines

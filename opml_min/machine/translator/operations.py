@@ -1,10 +1,9 @@
 """What each operation is in LLVM: the templates that the translator fills in.
 
 `{d}` is the result, `{a}` and `{b}` are the operands, 64 bits each; `{t}` to `{z}` are names for values in between. LLVM leaves shifts by
-too much and some divisions undefined, so shift amounts are masked here, and divisors replaced where RISC-V wants a result that the host
-does not have.
+too much and some divisions undefined. So shift amounts are masked here, and the divisor is replaced where RISC-V defines a result.
 
-Source: RISC-V Unprivileged ISA, chapters RV32I, RV64I and M; LLVM Language Reference.
+*Source*: RISC-V Unprivileged ISA, chapters RV32I, RV64I and M; LLVM Language Reference.
 """
 
 SHIFT = "{t} = and i64 {b}, 63\n{d} = %s i64 {a}, {t}"
@@ -40,7 +39,7 @@ def _on_64_bits(division: str) -> str:
 
 
 def _on_32_bits(division: str) -> str:
-    """The same division between the truncated operands, its result sign-extended."""
+    """Makes a division one between the truncated operands, with a sign-extended result."""
     inner = division.replace("{i}", "i32").replace("{min}", str(-(2**31)))
     inner = inner.replace("{a}", "{a}.word").replace("{b}", "{b}.word").replace("{d}", "{d}.word")
     return "{a}.word = trunc i64 {a_} to i32\n{b}.word = trunc i64 {b_} to i32\n" + inner + "\n{d} = sext i32 {d}.word to i64"

@@ -1,6 +1,6 @@
 """Cheats with friends: a puppet that wins on purpose, a defence that loses on purpose, somebody who controls the order of the blocks."""
 
-from opml_min.machine.memory.keccak import keccak256
+from opml_min.machine.hashing import keccak256
 from opml_min.players.chain import INSTRUCTIONS, Decision, Dispute, Move, Record
 from opml_min.players.challenger import Challenger
 from opml_min.players.cheats.cheat import Cheat, FalseChallenger, Liar, Table

@@ -81,7 +81,7 @@ def model_of(program: list[int]) -> Image:
 
 def crosses_leaves(machine: Machine, instruction: Instruction) -> bool:
     address = (int(machine.registers[instruction.rs1]) + instruction.imm) & MASK
-    return instruction.form == STORE and address % 32 + ACCESS_BYTES[instruction.operation] > 32
+    return instruction.kind == STORE and address % 32 + ACCESS_BYTES[instruction.operation] > 32
 
 
 def torn_store(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:

@@ -189,15 +189,15 @@ def liar(plan: Plan) -> Callable[[Table], list[Player]]:
     return lambda table: table.with_challenger(table.seat(Liar, "server", lie(table, plan)))
 
 
-registers = instructions(lambda it: it.form in (REGISTER, IMMEDIATE) and it.rd != 0, wrong_register)
+registers = instructions(lambda it: it.kind in (REGISTER, IMMEDIATE) and it.rd != 0, wrong_register)
 
 CHEATS = (
     Cheat("output-value", "one value that an op wrote is changed by one bit", liar(output_values)),
     Cheat("kv-cache", "one value in the KV cache is changed by one bit", liar(cached_values)),
     Cheat("token", "another token is sampled", liar(tokens)),
     Cheat("register", "the result of an arithmetic instruction is wrong by one bit", liar(registers)),
-    Cheat("load", "a value is loaded wrong by one bit", liar(instructions(lambda it: it.form == LOAD and it.rd != 0, wrong_register))),
-    Cheat("branch", "a branch goes the wrong way", liar(instructions(lambda it: it.form == BRANCH and it.imm != 4, wrong_way))),
+    Cheat("load", "a value is loaded wrong by one bit", liar(instructions(lambda it: it.kind == LOAD and it.rd != 0, wrong_register))),
+    Cheat("branch", "a branch goes the wrong way", liar(instructions(lambda it: it.kind == BRANCH and it.imm != 4, wrong_way))),
     Cheat("early-exit", "the stage stops before it is done: the step count is too small", liar(early_exit)),
     Cheat("final-state", "the final machine state of a stage holds something that the stage never wrote", liar(final_states)),
     Cheat("read-out", "the output is replaced at the very end", liar(read_out)),
