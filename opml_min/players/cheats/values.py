@@ -9,10 +9,9 @@ from opml_min.machine import HALTED, Machine
 from opml_min.machine.decode import BRANCH, IMMEDIATE, LOAD, REGISTER, Instruction
 from opml_min.machine.state import Status
 from opml_min.memory_map import OUTPUT, REQUEST, STATE
-from opml_min.model.image.header import TEXT
-from opml_min.model.image.ops import OPERANDS, Op, Opcode
+from opml_min.model.image.ops import OPERANDS, Op, Opcode, writes
+from opml_min.model.image.request import position_count, prompt_length
 from opml_min.model.image.weights import BLOCK_BYTES, F32, SCALE_OFFSET, matrix_bytes
-from opml_min.model.native.check import writes
 from opml_min.players.cheats.cheat import Cheat, Liar, Scene, Table
 from opml_min.players.cheats.tampering import NoSuchLie, Plan, Tampering, lie, next_instruction, step_that_writes, steps_of
 from opml_min.players.computation import Computation
@@ -38,8 +37,7 @@ def stage_and_op(honest: Computation, random: Random, stage: int | None, *kinds:
         return None
     index = random.choice(fitting)
     if header.single_phase:
-        prompt_length, new_tokens = (int.from_bytes(honest.request[at : at + 4], "little") for at in (0, 4))
-        position = random.randrange(prompt_length + new_tokens - 1 if header.request_kind == TEXT else 1)
+        position = random.randrange(position_count(header.request_kind, honest.request))
         return 0, Op.from_words(tape[index]), position
     position = random.randrange(-(-honest.stage_count // len(tape))) if stage is None else stage // len(tape)
     return position * len(tape) + index, Op.from_words(tape[index]), position
@@ -75,7 +73,7 @@ def cached_values(honest: Computation, random: Random, stage: int | None) -> Ite
 
 def tokens(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:
     count = len(honest.tokens())
-    positions_before = int.from_bytes(honest.request[:4], "little") - 1 if honest.image.header.request_kind == TEXT else 0
+    positions_before = prompt_length(honest.image.header.request_kind, honest.request) - 1
     while True:
         found = stage_and_op(honest, random, stage, Opcode.SAMPLE)
         if not found or not positions_before <= found[2] < positions_before + count:
@@ -152,11 +150,12 @@ class OtherWeights(Computation):
         super().__init__(*scene)
         self._first_stage = first_stage
         o = op.operands
-        form = o.get("format", F32)
-        self._address, length = o["matrix"], matrix_bytes(form, o["rows"], o["columns"])
+        quantisation = o.get("quantisation", F32)
+        self._address, length = o["matrix"], matrix_bytes(quantisation, o["rows"], o["columns"])
         self._true = self._run.memory.read(self._address, length)
-        blocks = np.frombuffer(self._true, np.uint8).reshape(-1, BLOCK_BYTES.get(form, 4)).copy()
-        blocks[:, : SCALE_OFFSET.get(form, 2)] &= WEIGHT_BITS_KEPT
+        size, weights = (4, 2) if quantisation == F32 else (BLOCK_BYTES[quantisation], SCALE_OFFSET[quantisation])
+        blocks = np.frombuffer(self._true, np.uint8).reshape(-1, size).copy()
+        blocks[:, :weights] &= WEIGHT_BITS_KEPT
         self._rounded = blocks.tobytes()
 
     def _use(self, weights: bytes) -> None:
