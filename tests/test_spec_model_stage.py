@@ -177,7 +177,7 @@ def test_large_logits_take_several_ops(llama: Llama) -> None:
     parts = [op for op in output_ops(shape, llama.addresses) if isinstance(op, MatMul)]
     assert [op.rows for op in parts] == [262144, 262144, 75713]
     assert parts[1].out == llama.addresses.logits + 4 * 262144
-    tile = 2 * {0: 272, 1: 144, 2: 160}[parts[0].format]
+    tile = 2 * {0: 272, 1: 144, 2: 160}[parts[0].quantisation]
     assert parts[2].matrix == llama.addresses.classifier.address + 2 * 262144 // 8 * tile
 
 

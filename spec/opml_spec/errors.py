@@ -1,8 +1,10 @@
-"""Everything that the specification calls an error, by the name and number of the tables in `spec/README.md`.
+"""Everything that the specification calls an error, by name and number.
 
 The machine itself has no errors, only traps. Errors are about bytes that somebody hands over: a witness, an image, a move.
-They are classes here, so that a test can ask for one by name; another implementation reports the number. Each chapter has its hundred:
-1xx machine, then the later chapters as the tables give them.
+They are classes here, so that a test can ask for one by name; another implementation reports the number. 1xx are of the machine,
+2xx of the dispute, 3xx of models.
+
+*Source*: spec §0.6.
 """
 
 import re
@@ -10,7 +12,7 @@ from typing import ClassVar
 
 
 class SpecError(Exception):
-    """The root of them all; `number` and `NAME` are those of the tables."""
+    """The root of all errors; `number` and `name` are those of spec §0.6."""
 
     number: ClassVar[int]
     name: ClassVar[str]

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from opml_spec.machine.memory import Memory
+from opml_spec.machine.memory import ENTRY, Memory
 from opml_spec.machine.state import REGISTERS, RUNNING, MachineState
-from opml_spec.machine.step import ENTRY
 from opml_spec.words import wrap
 
 

@@ -1,6 +1,6 @@
 """The state of the machine, its 297 bytes, and its hash.
 
-*Source*: spec/README.md 1.1. The causes: The RISC-V Instruction Set Manual, Volume II, "Machine Cause Register (mcause)".
+*Source*: spec §2.1. The causes: The RISC-V Instruction Set Manual, Volume II, "Machine Cause Register (mcause)".
 """
 
 from enum import IntEnum
@@ -50,7 +50,7 @@ RUNNING = Status(Kind.RUNNING)
 
 @frozen
 class MachineState:
-    """All there is to a machine. `x[0]` is 0."""
+    """Everything that a machine is. `x[0]` is 0."""
 
     pc: int
     x: tuple[int, ...]
@@ -87,7 +87,7 @@ def decode_state(preimage: bytes) -> MachineState:
 
 
 def decode_status(kind: int, value: int) -> Status:
-    """The status of that kind and value, if there is one."""
+    """Return the status of that kind and value, if there is one; else raise."""
     match kind:
         case Kind.RUNNING if value == 0:
             return RUNNING
@@ -99,5 +99,5 @@ def decode_status(kind: int, value: int) -> Status:
 
 
 def state_hash(state: MachineState) -> bytes:
-    """What the two sides of a dispute compare."""
+    """The hash that the two sides of a dispute compare."""
     return keccak256(encode(state))

@@ -1,6 +1,6 @@
 """The operations of the float arithmetic: every number is a binary32, every sum runs in index order, each step rounds to nearest even.
 
-*Source*: spec/README.md 7.
+*Source*: spec §3.6.
 """
 
 from attrs import frozen
@@ -11,7 +11,7 @@ from opml_spec.machine.memory import Memory
 from opml_spec.model.layout import REQUEST_BYTES, Header
 from opml_spec.model.operations.fixed import BYTE_BITS, WEIGHT_BITS, draw, splitmix64
 from opml_spec.model.operations.operation import Operation
-from opml_spec.model.request import Request, put_token, token_at
+from opml_spec.model.request import RequestHeader, put_token, token_at
 from opml_spec.model.tensors import TILE_ROWS, float_rows, load_floats, store_floats
 
 
@@ -168,7 +168,7 @@ class FloatSample(Operation, opcode=41):
 
     def execute(self, memory: Memory, position: int) -> Memory:
         logits = load_floats(memory, self.logits, self.length)
-        request = Request.read(memory, Header.read(memory))
+        request = RequestHeader.read(memory, Header.read(memory))
         top = first_largest(logits)
         if request.temperature_q16 == 0:
             return put_token(memory, position, top)
