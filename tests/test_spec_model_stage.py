@@ -159,7 +159,7 @@ def test_there_are_three_matrix_formats() -> None:
 
 
 def test_records_carry_their_operands_in_order() -> None:
-    operation = MatMul(out=1, x=2, matrix=3, format=0, rows=5, columns=6, out_frac=7)
+    operation = MatMul(out=1, x=2, matrix=3, quantisation=0, rows=5, columns=6, out_frac=7)
     assert operation.record(1).words == (3, 1, 1, 2, 3, 0, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0)
     assert decode_operation(Record(3, 1, operation.record().words[2:])) == operation
 

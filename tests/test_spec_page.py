@@ -1,4 +1,4 @@
-"""The text of the specification: its worked numbers are computed again, its references and links lead somewhere, and it lists every error."""
+"""The text of the specification: its worked numbers are computed again, its references and links lead somewhere, every error is listed."""
 
 import ast
 import re
