@@ -18,8 +18,8 @@ NEW_TOKENS = 8
 PROGRAM = """
 import json, sys
 from opml_min.machine import native
-from opml_min.model.kernels.stages import run_stages
-from opml_min.model.kernels.tile import HARDWARE_READS_HALFS
+from opml_min.model.native.kernels.stages import run_stages
+from opml_min.model.native.kernels.vector.tile import HARDWARE_READS_HALFS
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
 

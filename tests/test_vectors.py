@@ -34,7 +34,7 @@ from evm_arbiter.objects import Segment
 from evm_arbiter.parameters import Parameters as ContractParameters
 from opml_min import machine as fast
 from opml_min.machine.witness import encode_access
-from opml_min.memory_map import HEADER, REQUEST
+from opml_min.memory_map import ENTRY, HEADER, REQUEST
 from opml_min.model.image.header import HEADER_WORDS, Header
 from opml_min.model.image.image import Image, write_image
 from opml_min.model.image.ops import RECORD_WORDS
@@ -325,7 +325,7 @@ def test_opml_min_operations(name: str) -> None:
     for case in cases(name):
         stage, post = case["pre"]["stage"], case["post"]
         guest = fast_memory(case["pre"]["memory"])
-        guest.write(fast.ENTRY, shipped_program())
+        guest.write(ENTRY, shipped_program())
         machine = fast.Machine(guest)
         machine.begin_stage(stage)
         machine.run(1 << 32)
@@ -362,7 +362,7 @@ def test_opml_min_stages() -> None:
 def test_opml_min_runs(device: Any, tmp_path: Path) -> None:
     for number, case in enumerate(cases("runs/models.json")):
         path = tmp_path / f"{number}.opml"
-        placed = {fast.ENTRY: shipped_program(), **segments(case["pre"]["memory"])}
+        placed = {ENTRY: shipped_program(), **segments(case["pre"]["memory"])}
         write_image(path, [(address, [data]) for address, data in placed.items()])
         run = Run(Image(path), *bytes_of(case, "request"), stages=case["pre"]["stages"], device=device)
         hashes = [run.run_hash().hex()]
