@@ -68,19 +68,19 @@ class SubtreeUnknown(SpecError, number=112):
 
 
 class UnknownModel(SpecError, number=201):
-    """Nobody registered it."""
+    """No model has this id."""
 
 
 class UnknownRequest(SpecError, number=202):
-    """Nobody made it."""
+    """No request has this id."""
 
 
 class UnknownClaim(SpecError, number=203):
-    """Nobody made it."""
+    """No claim has this id."""
 
 
 class UnknownGame(SpecError, number=204):
-    """Nobody opened it."""
+    """No game has this id."""
 
 
 class WrongValue(SpecError, number=205):
@@ -199,11 +199,11 @@ class BadParameters(SpecError, number=232, name="PARAMETERS"):
 
 
 class ImageFile(SpecError, number=301):
-    """The file does not hold segments as the layout says."""
+    """The file is not laid out as an image."""
 
 
 class ImageHeader(SpecError, number=302):
-    """The header is none of this version."""
+    """The header is not one of this version."""
 
 
 class ImageOp(SpecError, number=303):

@@ -18,7 +18,7 @@ PREIMAGE_BYTES = 297  # pc and x1 … x31: 32 · 8, the status 1 + 8, the memory
 
 
 class Kind(IntEnum):
-    """Whether the machine runs, and if not, why."""
+    """Whether the machine runs, has ended or has trapped."""
 
     RUNNING = 0
     HALTED = 1
@@ -39,7 +39,7 @@ class Cause(IntEnum):
 
 @frozen
 class Status:
-    """`value` is 0 for RUNNING, the exit code for HALTED, the cause for TRAPPED."""
+    """The status of a machine: `value` is 0 for RUNNING, the exit code for HALTED, the cause for TRAPPED."""
 
     kind: Kind
     value: int = 0
@@ -63,11 +63,11 @@ class MachineState:
         return MachineState(wrap(pc), x, self.status, self.memory)
 
     def halt(self, exit_code: int) -> "MachineState":
-        """Only the status changes."""
+        """The state after the program exits. Only the status changes."""
         return evolve(self, status=Status(Kind.HALTED, exit_code))
 
     def trap(self, cause: Cause) -> "MachineState":
-        """Only the status changes."""
+        """The state after a trap. Only the status changes."""
         return evolve(self, status=Status(Kind.TRAPPED, cause))
 
 

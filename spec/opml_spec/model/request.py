@@ -58,7 +58,7 @@ class RequestHeader:
         return position >= self.prompt_length - 1
 
     def acceptable(self, memory: Memory, header: Header) -> bool:
-        """Check what stage 0 checks before anything else."""
+        """Whether the request passes the checks that stage 0 makes before anything else."""
         needed = 1 if header.single_phase else header.ops * self.positions
         if header.request_kind == BYTES:
             return self.byte_length == header.context and self.stage_count == needed
