@@ -8,10 +8,10 @@ from opml_spec.dispute.clocks import Side
 from opml_spec.dispute.game import Arbitrate, Choose, Game, GameStatus, Move, Open, Post, Timeout
 from opml_spec.dispute.money import Parameters
 from opml_spec.dispute.narrowing import Phase, boundary, part_count
-from opml_spec.machine.memory import CARRY_HEIGHT, STATE, Memory
+from opml_spec.machine.memory import CARRY_HEIGHT, ENTRY, STATE, Memory
 from opml_spec.machine.merkle import hash_of
 from opml_spec.machine.state import RUNNING, MachineState, encode, state_hash
-from opml_spec.machine.step import ENTRY, step
+from opml_spec.machine.step import step
 from opml_spec.machine.witness import make_witness
 from opml_spec.runs.run import RunState, RunStatus, first_state, hand_over, io_quarter, model_id, stage_start
 

@@ -1,6 +1,6 @@
 """A small LLaMA with seeded random weights, laid out in memory by hand: what the tests of the spec's model chapter run.
 
-It is written from the layout in spec/README.md, apart from the spec's own readers.
+It is written from the layout in spec §3, apart from the spec's own readers.
 """
 
 import random

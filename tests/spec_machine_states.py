@@ -2,10 +2,10 @@
 
 from hypothesis import strategies as st
 from opml_spec.machine.decode import INSTRUCTIONS
-from opml_spec.machine.memory import IO, MODEL, SCRATCH, STATE, Memory
+from opml_spec.machine.memory import ENTRY, IO, MODEL, SCRATCH, STATE, Memory
 from opml_spec.machine.start import start_state
 from opml_spec.machine.state import Cause, Kind, MachineState, Status
-from opml_spec.machine.step import ENTRY, LAST_PC
+from opml_spec.machine.step import LAST_PC
 
 BORDERS = (SCRATCH, MODEL, IO, STATE, 1 << 40, 1 << 63, 1 << 64)
 

@@ -66,6 +66,7 @@ def test_wheel_holds_the_four_packages_and_their_data(tmp_path: Path) -> None:
     assert tops == {"opml_spec", "opml_min", "evm_arbiter", "opml_fuzz"}
     for needed in (
         "opml_spec/py.typed",
+        "opml_spec/machine/README.md",
         "opml_min/guest/guest.elf",
         "opml_min/embedded/embedded.opml",
         "opml_min/mnist/mnist.opml",

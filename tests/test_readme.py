@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = sorted(
-    path for pattern in ("*.md", "*/README.md", "opml_min/*/README.md", "fuzz/*/*/README.md") for path in REPOSITORY.glob(pattern)
-)
+PATTERNS = ("*.md", "*/README.md", "opml_min/*/README.md", "fuzz/*/*/README.md", "spec/*/*/README.md")
+PAGES = sorted(path for pattern in PATTERNS for path in REPOSITORY.glob(pattern))
 SHOWN = re.compile(r"(opml|opml-fuzz|opml-prove|make)(?: +([a-z][a-z|_-]*))?(?= |$)")
 MOST_LINES = 30
 

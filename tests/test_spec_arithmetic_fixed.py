@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
-from opml_spec.arithmetic.fixed import INT32_MAX, INT32_MIN, ZERO_EXPONENT, narrow, normalise, round_shift, sat32
+from opml_spec.arithmetic.fixed import INT32_MAX, INT32_MIN, ZERO_EXPONENT, normalise, round_shift, sat32, shorten
 
 integers = st.integers(-(1 << 80), 1 << 80)
 shifts = st.integers(-40, 100)
@@ -53,7 +53,7 @@ def test_normalise_at_its_corners() -> None:
 
 @given(st.lists(integers, min_size=1, max_size=5), st.integers(1, 40))
 def test_narrow_rounds_away_what_the_largest_has_too_much(values: list[int], width: int) -> None:
-    rounded, dropped = narrow(values, width)
+    rounded, dropped = shorten(values, width)
     assert rounded == [round_shift(v, dropped) for v in values]
     assert max(map(abs, rounded)) <= 2**width
     assert dropped == 0 or max(map(abs, values)) >> dropped >= 2 ** (width - 1)

@@ -34,7 +34,8 @@ from opml_spec.hashing import hash_pair, keccak256
 from opml_spec.machine.merkle import ZERO, hash_of
 from opml_spec.machine.state import RUNNING, Cause, Kind, MachineState, Status, encode, state_hash
 from opml_spec.machine.witness import make_witness
-from opml_spec.runs.run import STAGE_STEP_LIMIT, RunState, RunStatus, first_state, io_quarter, stage_start
+from opml_spec.runs.limits import STAGE_STEP_LIMIT
+from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter, stage_start
 from spec_dispute import (
     CHALLENGER,
     DATA,

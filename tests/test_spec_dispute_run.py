@@ -2,10 +2,9 @@
 
 import pytest
 from opml_spec.hashing import hash_pair, keccak256
-from opml_spec.machine.memory import IO, STATE, Memory
+from opml_spec.machine.memory import ENTRY, IO, STATE, Memory
 from opml_spec.machine.merkle import ZERO, Node, hash_of
 from opml_spec.machine.state import Kind, MachineState, Status, state_hash
-from opml_spec.machine.step import ENTRY
 from opml_spec.model.layout import OUTPUT
 from opml_spec.runs.run import (
     RunState,

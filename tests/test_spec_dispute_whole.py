@@ -11,7 +11,8 @@ from opml_spec.dispute.narrowing import Phase, most_rounds, part_count
 from opml_spec.machine.memory import STATE
 from opml_spec.machine.state import Cause
 from opml_spec.model.layout import OUTPUT
-from opml_spec.runs.run import STAGE_STEP_LIMIT, RunStatus, stage_memory, stage_start
+from opml_spec.runs.limits import STAGE_STEP_LIMIT
+from opml_spec.runs.run import RunStatus, stage_memory, stage_start
 from spec_dispute import (
     LOOP,
     PARAMETERS,

@@ -8,10 +8,10 @@ from hypothesis import given
 from opml_spec.errors import StateUndecodable
 from opml_spec.hashing import keccak256
 from opml_spec.machine.decode import INSTRUCTIONS, decode, disassemble
-from opml_spec.machine.memory import IO, MODEL, STATE, Memory
+from opml_spec.machine.memory import ENTRY, IO, MODEL, STATE, Memory
 from opml_spec.machine.start import start_state
 from opml_spec.machine.state import RUNNING, Cause, Kind, MachineState, Status, decode_state, encode, state_hash
-from opml_spec.machine.step import ENTRY, LAST_PC, step
+from opml_spec.machine.step import LAST_PC, step
 from spec_machine_states import DATA, running_states, statuses
 
 BY_NAME = {row.name: row for row in INSTRUCTIONS}

@@ -14,11 +14,11 @@ from opml_spec.errors import (
     WitnessZeroSibling,
 )
 from opml_spec.machine.decode import INSTRUCTIONS
-from opml_spec.machine.memory import IO, MODEL, STATE
+from opml_spec.machine.memory import ENTRY, IO, MODEL, STATE
 from opml_spec.machine.merkle import ZERO
 from opml_spec.machine.start import start_state
 from opml_spec.machine.state import MachineState, Status, encode, state_hash
-from opml_spec.machine.step import ENTRY, step
+from opml_spec.machine.step import step
 from opml_spec.machine.witness import execute_witness, make_witness
 from spec_machine_states import DATA, running_states, statuses, text_pcs
 
@@ -30,7 +30,7 @@ fetching = running_states(words=LEGAL, pcs=text_pcs)
 
 @frozen
 class Access:
-    """Where the parts of an access lie in a witness; read here a second time, from the table in spec/README.md."""
+    """Where the parts of an access lie in a witness; read here a second time, from spec §2.5."""
 
     leaf: int
     sent: int

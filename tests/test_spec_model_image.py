@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opml_spec.arithmetic.fixed import round_shift
 from opml_spec.errors import ImageBound, ImageFile, ImageHeader
-from opml_spec.machine.memory import IO, MODEL, STATE, Memory
-from opml_spec.machine.step import ENTRY, TEXT_BYTES
+from opml_spec.machine.memory import ENTRY, IO, MODEL, STATE, TEXT_BYTES, Memory
 from opml_spec.model.bounds import bounds, check_bounds, row_bound
 from opml_spec.model.image import decode_image, encode_image
 from opml_spec.model.layout import FLOAT, HEADER, SINGLE_PHASE, Header, encode_tape, encode_words

@@ -159,7 +159,7 @@ def test_there_are_three_matrix_formats() -> None:
 
 
 def test_records_carry_their_operands_in_order() -> None:
-    operation = MatMul(out=1, x=2, matrix=3, format=0, rows=5, columns=6, out_frac=7)
+    operation = MatMul(out=1, x=2, matrix=3, quantisation=0, rows=5, columns=6, out_frac=7)
     assert operation.record(1).words == (3, 1, 1, 2, 3, 0, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0)
     assert decode_operation(Record(3, 1, operation.record().words[2:])) == operation
 
@@ -177,7 +177,7 @@ def test_large_logits_take_several_ops(llama: Llama) -> None:
     parts = [op for op in output_ops(shape, llama.addresses) if isinstance(op, MatMul)]
     assert [op.rows for op in parts] == [262144, 262144, 75713]
     assert parts[1].out == llama.addresses.logits + 4 * 262144
-    tile = 2 * {0: 272, 1: 144, 2: 160}[parts[0].format]
+    tile = 2 * {0: 272, 1: 144, 2: 160}[parts[0].quantisation]
     assert parts[2].matrix == llama.addresses.classifier.address + 2 * 262144 // 8 * tile
 
 

@@ -3,9 +3,10 @@
 import pytest
 from opml_spec.errors import WitnessRoot
 from opml_spec.machine.decode import disassemble
+from opml_spec.machine.memory import ENTRY
 from opml_spec.machine.start import start_state
 from opml_spec.machine.state import Kind, Status, state_hash
-from opml_spec.machine.step import ENTRY, step
+from opml_spec.machine.step import step
 from opml_spec.machine.witness import execute_witness, make_witness
 
 PROGRAM = {

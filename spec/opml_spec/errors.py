@@ -1,8 +1,10 @@
-"""Everything that the specification calls an error, by the name and number of the tables in `spec/README.md`.
+"""Everything that the specification calls an error, by name and number.
 
 The machine itself has no errors, only traps. Errors are about bytes that somebody hands over: a witness, an image, a move.
-They are classes here, so that a test can ask for one by name; another implementation reports the number. Each chapter has its hundred:
-1xx machine, then the later chapters as the tables give them.
+They are classes here, so that a test can ask for one by name; another implementation reports the number. 1xx are of the machine,
+2xx of the dispute, 3xx of models.
+
+*Source*: spec §0.6.
 """
 
 import re
@@ -10,7 +12,7 @@ from typing import ClassVar
 
 
 class SpecError(Exception):
-    """The root of them all; `number` and `NAME` are those of the tables."""
+    """The root of all errors; `number` and `name` are those of spec §0.6."""
 
     number: ClassVar[int]
     name: ClassVar[str]
@@ -66,19 +68,19 @@ class SubtreeUnknown(SpecError, number=112):
 
 
 class UnknownModel(SpecError, number=201):
-    """Nobody registered it."""
+    """No model has this id."""
 
 
 class UnknownRequest(SpecError, number=202):
-    """Nobody made it."""
+    """No request has this id."""
 
 
 class UnknownClaim(SpecError, number=203):
-    """Nobody made it."""
+    """No claim has this id."""
 
 
 class UnknownGame(SpecError, number=204):
-    """Nobody opened it."""
+    """No game has this id."""
 
 
 class WrongValue(SpecError, number=205):
@@ -197,11 +199,11 @@ class BadParameters(SpecError, number=232, name="PARAMETERS"):
 
 
 class ImageFile(SpecError, number=301):
-    """The file does not hold segments as the layout says."""
+    """The file is not laid out as an image."""
 
 
 class ImageHeader(SpecError, number=302):
-    """The header is none of this version."""
+    """The header is not one of this version."""
 
 
 class ImageOp(SpecError, number=303):

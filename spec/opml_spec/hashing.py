@@ -9,7 +9,7 @@ HASH_BYTES = 32
 
 
 def keccak256(data: bytes) -> bytes:
-    """32 bytes that nobody can find a second preimage for."""
+    """The 32 bytes of the digest. Nobody can find two preimages of one."""
     digest: bytes = sha3.keccak_256(data).digest()
     return digest
 

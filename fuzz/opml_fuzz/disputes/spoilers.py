@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import evolve
 from opml_spec.machine.merkle import ZERO
-from opml_spec.runs.run import STAGE_STEP_LIMIT
+from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
 from evm_arbiter.objects import Segment
 from opml_fuzz.disputes.both_courts import Call

@@ -8,10 +8,10 @@ The programs are a few random instructions and a little output, so that a disput
 from random import Random
 
 from attrs import evolve, frozen
-from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT, STATE, Memory
+from opml_spec.machine.memory import CARRY_HEIGHT, ENTRY, QUARTER_HEIGHT, STATE, Memory
 from opml_spec.machine.merkle import ZERO, Pair, siblings
 from opml_spec.machine.state import RUNNING, MachineState, state_hash
-from opml_spec.machine.step import ENTRY, step
+from opml_spec.machine.step import step
 from opml_spec.model.layout import OUTPUT
 from opml_spec.runs.run import RunState, RunStatus, first_state, hand_over, io_quarter, stage_start
 

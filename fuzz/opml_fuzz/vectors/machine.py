@@ -10,9 +10,10 @@ from random import Random
 
 from opml_spec.hashing import keccak256
 from opml_spec.machine.decode import decode, disassemble
+from opml_spec.machine.memory import ENTRY
 from opml_spec.machine.merkle import LEAF_BYTES
 from opml_spec.machine.state import Cause, Kind, MachineState, encode, state_hash
-from opml_spec.machine.step import ENTRY, LAST_PC, step
+from opml_spec.machine.step import LAST_PC, step
 from opml_spec.machine.witness import execute_witness, make_witness
 
 from opml_fuzz.machine.case import Start

@@ -37,12 +37,12 @@ def operation_of(at: Layout, kind: type[Operation], number: int) -> Operation:
     match kind:
         case fixed.Embed:
             matrix = at.matrix(SMALL.vocabulary, 64, number % 3)
-            return fixed.Embed(vector, matrix.address, matrix.format, 64, 64 if at.is_float else size, 4 + 3 * number)
+            return fixed.Embed(vector, matrix.address, matrix.quantisation, 64, 64 if at.is_float else size, 4 + 3 * number)
         case fixed.Norm:
             return fixed.Norm(row, vector, at.place(at.numbers(96, 25)), size, 4 + 3 * number, 1 << 32)
         case fixed.MatMul:
             matrix, x = at.matrix(11, 64, number % 3), at.reserve(at.activation(64, 14 - 9 * number))
-            return fixed.MatMul(vector, x, matrix.address, matrix.format, 11, 64, 14)
+            return fixed.MatMul(vector, x, matrix.address, matrix.quantisation, 11, 64, 14)
         case fixed.Rope:
             return fixed.Rope(vector, SMALL.heads + SMALL.kv_heads, SMALL.head_size, at.rotations())
         case fixed.Cache:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from attrs import evolve, frozen
-from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT, STATE, Memory
+from opml_spec.machine.memory import CARRY_HEIGHT, ENTRY, QUARTER_HEIGHT, STATE, Memory
 from opml_spec.machine.merkle import Node, Pair, hash_of
 from opml_spec.machine.state import RUNNING, MachineState, state_hash
-from opml_spec.machine.step import ENTRY, step
+from opml_spec.machine.step import step
 from opml_spec.model.layout import OUTPUT, REQUEST, REQUEST_BYTES
 from opml_spec.runs.run import RunState, RunStatus, first_state, hand_over, io_quarter, run_machine, stage_start
 

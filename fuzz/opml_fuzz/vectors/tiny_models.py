@@ -17,7 +17,7 @@ from opml_spec.model.operations import fixed
 from opml_spec.model.operations import float as floating
 from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import OPERATIONS, decode_operation
-from opml_spec.model.tensors import ALIGNMENT, FORMATS, GROUP, TILE_ROWS
+from opml_spec.model.tensors import ALIGNMENT, GROUP, QUANTISATIONS, TILE_ROWS
 
 TAPE = HEADER + 4096
 WEIGHTS = MODEL + (1 << 29)
@@ -66,7 +66,7 @@ class Layout:
         if self.is_float:
             values = [self.rng.uniform(-0.4, 0.4) for _ in range(tiles * TILE_ROWS * columns)]
             return Weights(self.place(struct.pack(f"<{len(values)}f", *values)), 0)
-        form, blocks = FORMATS[number], b""
+        form, blocks = QUANTISATIONS[number], b""
         for _ in range(tiles * columns // GROUP):
             count = (form.block_bytes - form.scales) // 2
             halfs = [self.rng.getrandbits(1) << 15 | self.rng.randrange(0x1000, 0x1C00) for _ in range(count)]

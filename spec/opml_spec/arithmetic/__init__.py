@@ -1,1 +1,4 @@
-"""Numbers: fixed point, the elementary functions on it, and IEEE-754 binary32. Every function rounds once. `spec/README.md` section 4."""
+"""Numbers: fixed point, the elementary functions on it, and IEEE-754 binary32. Every function rounds once.
+
+Its text is spec §1, in the README of this folder.
+"""

@@ -4,7 +4,7 @@ A float is its 32 bits, an int. `interpret` reads a finite one as a number of sm
 integers, and every operation is: deal with NaN and infinity, compute exactly, round. Each NaN result is the one canonical NaN; subnormal
 numbers are kept; there are no flags. What IEEE leaves open is done as RISC-V does it.
 
-*Source*: IEEE Std 754-2019, clauses 3.4, 4.3, 5.4, 6.2 and 6.3. RISC-V Unprivileged ISA, chapter "F".
+*Source*: spec §1.3. IEEE Std 754-2019, clauses 3.4, 4.3, 5.4, 6.2 and 6.3. RISC-V Unprivileged ISA, chapter "F".
 """
 
 from enum import Enum
@@ -62,7 +62,7 @@ class Rounding(Enum):
         return SIGN if self is Rounding.RDN else 0
 
     def overflow(self, sign: int) -> int:
-        """What a number too large for the format becomes."""
+        """The float that a number becomes if it is too large for the format."""
         inwards = self is Rounding.RTZ or self is (Rounding.RUP if sign else Rounding.RDN)
         return sign | (LARGEST if inwards else INFINITY)
 
@@ -76,19 +76,22 @@ def sign_of(a: int) -> int:
 
 
 def is_nan(a: int) -> bool:
+    """Whether a float is a NaN, of any payload."""
     return a & ~SIGN > INFINITY
 
 
 def is_infinite(a: int) -> bool:
+    """Whether a float is +∞ or −∞."""
     return a & ~SIGN == INFINITY
 
 
 def is_zero(a: int) -> bool:
+    """Whether a float is +0 or −0."""
     return a & ~SIGN == 0
 
 
 def negate(a: int) -> int:
-    """The sign bit flipped, of a NaN too."""
+    """Flip the sign bit, of a NaN too."""
     return a ^ SIGN
 
 
@@ -214,7 +217,7 @@ def maximum(a: int, b: int) -> int:
 
 
 def the_number(a: int, b: int) -> int:
-    """Of two floats, one or both NaN, the one that is not."""
+    """The one of two floats that is a number; NAN if neither is."""
     if is_nan(a):
         return NAN if is_nan(b) else b
     return a

@@ -3,7 +3,7 @@
 `rsqrt` and `reciprocal` are exact floors; `exp2` is a polynomial, `sigmoid` a table with straight lines between its entries. The errors
 beside `(= …)` are not estimates: the tests compute them over every input in ball arithmetic and compare.
 
-*Source*: spec/README.md 4.
+*Source*: spec §1.2.
 """
 
 from itertools import accumulate, repeat

@@ -3,7 +3,7 @@
 A Qn number is an integer v that stands for `v · 2^-n`; n is its number of *fraction bits*. Every formula interprets its operands as
 integers, computes in ℤ, and rounds once, by `round_shift`. `bits(v)` of the text is Python's `v.bit_length()`.
 
-*Source*: spec/README.md 4.
+*Source*: spec §1.1.
 """
 
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ def sat32(value: int) -> int:
 
 
 def most_bits(values: Sequence[int]) -> int:
-    """The most bits that the magnitude of any of these values has."""
+    """The bit length of the largest magnitude."""
     return max(value.bit_length() for value in values)
 
 
-def narrow(values: Sequence[int], width: int) -> tuple[list[int], int]:
-    """The values with as many low bits rounded away as the largest has above `width`, and that number of bits."""
+def shorten(values: Sequence[int], width: int) -> tuple[list[int], int]:
+    """Round low bits away until the largest value has `width` bits; return the values and how many bits they lost."""
     dropped = max(0, most_bits(values) - width)
     return [round_shift(value, dropped) for value in values], dropped
 

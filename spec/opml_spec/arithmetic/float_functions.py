@@ -1,6 +1,6 @@
 """Functions of binary32 that are fixed sequences of its operations, so that every machine gets the same bits.
 
-*Source*: spec/README.md 7. The reduction is Cody and Waite's ("Software Manual for the Elementary Functions", 1980).
+*Source*: spec §1.4. The reduction is Cody and Waite's ("Software Manual for the Elementary Functions", 1980).
 """
 
 from collections.abc import Iterable, Sequence

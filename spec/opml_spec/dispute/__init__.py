@@ -1,1 +1,4 @@
-"""The dispute: runs of stages (2), narrowing, clocks, bonds, one game, the result, and the court of them all (6)."""
+"""The dispute: narrowing, clocks, money, one game, the result, and the acts of the court.
+
+Its text is spec §5, in the README of this folder.
+"""

@@ -3,7 +3,7 @@
 `act(court, act, sender, now, value)` is the court after an act, or the error that names why it is refused; what the contract does and
 nothing else. Ids are hashes of who made what, never sequence numbers, so that a reorganisation cannot make one mean something else.
 
-*Source*: spec/README.md 6.1, 6.4, 6.5.
+*Source*: spec §5.1, §5.4, §5.5.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 from opml_spec.dispute import game as rules
 from opml_spec.dispute.clocks import Clock, Side
 from opml_spec.dispute.game import Game, GameStatus
-from opml_spec.dispute.money import MOST_STAGES, Ledger, Parameters
+from opml_spec.dispute.money import Ledger, Parameters
 from opml_spec.dispute.narrowing import Phase, Segment
 from opml_spec.dispute.result import Outcome, check_result
 from opml_spec.errors import (
@@ -40,6 +40,7 @@ from opml_spec.errors import (
 )
 from opml_spec.hashing import keccak256
 from opml_spec.model.layout import MAX_REQUEST_BYTES
+from opml_spec.runs.limits import MOST_STAGES
 from opml_spec.runs.run import first_state, io_quarter, model_id
 
 ANYONE = bytes(20)  # as the server of a request
@@ -56,35 +57,80 @@ class ClaimStatus(Enum):
 
 @frozen
 class Model:
+    """A registered model."""
+
     model_root: bytes
+    """The root of the model quarter."""
+
     state_root: bytes
+    """The root of the state quarter before the first stage."""
 
 
 @frozen
 class Request:
+    """A run that somebody asks for."""
+
     model_id: bytes
+    """The model on which it runs."""
+
     stages: int
+    """N, the number of stages."""
+
     first_run_hash: bytes
+    """The hash of the run state before stage 0."""
+
     deadline: int
+    """The last second in which a claim can be made."""
+
     fee_wei: int
+    """What the first final claim earns."""
+
     requester: bytes
+    """Who pays the fee, and gets it back if nobody earns it."""
+
     server: bytes
+    """The only address that may claim, or `ANYONE`."""
+
     pending_claims: int = 0
+    """How many of its claims are PENDING."""
+
     fee_is_back: bool = False
-    result: bytes | None = None  # the first final claim
+    """Whether the requester has got the fee back."""
+
+    result: bytes | None = None
+    """The first claim that became final."""
+
     outcome: Outcome | None = None
-    output_hash: bytes | None = None  # of an OK run
+    """How that claim's run ended."""
+
+    output_hash: bytes | None = None
+    """The hash of its output leaves, if the run was OK."""
 
 
 @frozen
 class Claim:
+    """What a server says about the end of a run."""
+
     request_id: bytes
+    """The request that it answers."""
+
     run_hash: bytes
+    """The claimed hash of the run state after all stages."""
+
     server: bytes
+    """Who made the claim and pays for it if it is wrong."""
+
     claimed_at: int
+    """When it was made; the challenge period begins then."""
+
     status: ClaimStatus = ClaimStatus.PENDING
+    """Whether it can still be challenged or finalised."""
+
     open_games: int = 0
-    weight: int = 0  # accepted moves of the challengers of its open games; of a rejected claim, of those that collect
+    """How many of its games are OPEN."""
+
+    weight: int = 0
+    """Accepted moves of the challengers of its open games; once it is rejected, of those that collect."""
 
 
 @frozen
@@ -106,7 +152,7 @@ class Court:
         return evolve(self, nonces={**self.nonces, sender: nonce + 1}), identity
 
     def unit(self, claim: Claim) -> int:
-        """Of a rejected claim: wei for each accepted move of a challenger."""
+        """What one challenger move on a rejected claim earns, in wei."""
         return self.parameters.share(self.parameters.server_bond_wei) // claim.weight
 
 

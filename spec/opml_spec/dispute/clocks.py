@@ -2,7 +2,7 @@
 
 At each instant exactly one of "move" and "call the timeout" is legal. Nothing that one side does, or fails to do, takes time off the other.
 
-*Source*: spec/README.md 6.3.
+*Source*: spec §5.3.
 """
 
 from enum import Enum

@@ -3,7 +3,7 @@
 `apply(game, move, …)` is the game after a move, or the error that names why it is refused. A game is phase one (narrow the stages),
 an opening (exchange two run states for two machine states), phase two (narrow the instructions), and one instruction.
 
-*Source*: spec/README.md 6.2 and 6.3.
+*Source*: spec §5.2 and §5.3.
 """
 
 from enum import Enum
@@ -31,7 +31,8 @@ from opml_spec.machine.memory import Memory
 from opml_spec.machine.merkle import Pair
 from opml_spec.machine.state import Kind, decode_state, state_hash
 from opml_spec.machine.witness import execute_witness
-from opml_spec.runs.run import STAGE_STEP_LIMIT, RunState, RunStatus, hand_over, stage_start
+from opml_spec.runs.limits import STAGE_STEP_LIMIT
+from opml_spec.runs.run import RunState, RunStatus, hand_over, stage_start
 
 
 class GameStatus(Enum):
@@ -48,17 +49,40 @@ class Game:
     """Everything there is to a game. The contract keeps the hash of most of it, the `position`."""
 
     game_id: bytes
+    """Its id, which every move names."""
+
     claim_id: bytes
+    """The claim that it is about."""
+
     server: bytes
+    """Who made the claim."""
+
     challenger: bytes
+    """Who disputes it."""
+
     model_root: bytes
+    """The registered root of the model quarter, from which a stage's first machine state is built."""
+
     parameters: Parameters
+    """What was fixed at deployment."""
+
     segment: Segment
+    """The disagreement that is left."""
+
     clock: Clock
+    """The time that each side has left."""
+
     posted: tuple[bytes, ...] = ()
+    """The hashes at inner boundaries that await a choice."""
+
     turn: int = 0
-    moves: int = 1  # of the challenger; to challenge was one
+    """How many moves were accepted."""
+
+    moves: int = 1
+    """How many of them were the challenger's, plus one for the challenge itself."""
+
     status: GameStatus = GameStatus.OPEN
+    """Whether it is decided, and for whom."""
 
     @property
     def position(self) -> bytes:

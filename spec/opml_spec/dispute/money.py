@@ -3,7 +3,7 @@
 Of a lost bond at most the share φ ≤ ½ is paid out, the rest is burned with all rounding. Money moves between five places, and only
 `Ledger` moves it: what is deposited is locked, credited to somebody, burned or paid out.
 
-*Source*: spec/README.md 6.5 and 6.7.
+*Source*: spec §5.5 and §5.7.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,7 @@ from attrs import evolve, frozen
 
 from opml_spec.dispute.narrowing import most_rounds
 from opml_spec.errors import BadParameters, NothingToWithdraw
-from opml_spec.runs.run import STAGE_STEP_LIMIT
-
-MOST_STAGES = 1 << 24
-"""Stages of the longest run. (= 16777216)"""
+from opml_spec.runs.limits import MOST_STAGES, STAGE_STEP_LIMIT
 
 MOST_PARTS = 64
 

@@ -5,7 +5,7 @@ inner boundaries that cut it into k parts; some part must be the first whose end
 the two again agree at the lower end and disagree at the upper end, and it is shorter. Nothing here knows what the hashes are of: the
 same rule serves stages and instructions.
 
-*Source*: spec/README.md 6.2 and 6.3.
+*Source*: spec §5.2 and §5.3.
 """
 
 from enum import IntEnum

@@ -2,7 +2,7 @@
 
 Whoever finalises shows the output's leaves and the siblings that lead from their subtree to the carry root.
 
-*Source*: spec/README.md 6.6.
+*Source*: spec §5.6.
 """
 
 from enum import IntEnum

@@ -11,19 +11,19 @@ from opml_spec.machine.state import MachineState
 from opml_spec.machine.table import add_row
 from opml_spec.words import wrap
 
-Meaning = Callable[[int, int], int]
+Computation = Callable[[int, int], int]
 
 
-def computes(name: str, encoding: str) -> Callable[[Meaning], Meaning]:
-    """The function below is the meaning of this instruction."""
-    b_is_register = "rs2" in encoding
+def computes(row: str) -> Callable[[Computation], Computation]:
+    """Make the function below the meaning of the instruction in this row of the listing."""
+    b_is_register = "rs2" in row
 
-    def enter(meaning: Meaning) -> Meaning:
+    def enter(meaning: Computation) -> Computation:
         def execute(state: MachineState, op: Operands) -> MachineState:
             b = state.x[op.rs2] if b_is_register else wrap(op.imm)
             return state.retire(state.pc + 4, op.rd, meaning(state.x[op.rs1], b))
 
-        add_row(name, encoding, "{rd}, {rs1}, {rs2}" if b_is_register else "{rd}, {rs1}, {imm}", execute, meaning)
+        add_row(row, "{rd}, {rs1}, {rs2}" if b_is_register else "{rd}, {rs1}, {imm}", execute, meaning)
         return meaning
 
     return enter

@@ -1,4 +1,4 @@
-"""Decoding: which instruction a word is, and how one writes it.
+"""Decoding: which instruction a word is, and how it is written in assembly.
 
 A word is the one row of the table that it matches; if none, it is illegal.
 

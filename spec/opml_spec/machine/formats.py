@@ -53,7 +53,7 @@ class Piece:
 
 @frozen
 class Row:
-    """What a row of the listing says."""
+    """A row of the listing, parsed."""
 
     mask: int
     match: int
@@ -73,7 +73,7 @@ class Row:
 
 
 def parse(text: str) -> Row:
-    """The row that is printed so."""
+    """Parse a row as the manual prints it."""
     mask = match = 0
     pieces = []
     at = WORD_BITS  # what is left of the word, from the top down

@@ -3,7 +3,7 @@
 A memory is a value: `store` gives another one. All accesses go through `leaf` and `set_leaf`, so whoever overrides `leaf` sees exactly
 what an instruction touches; witnesses are made and checked that way. What may be touched is the instructions' business, not the memory's.
 
-*Source*: spec/README.md 1.2 and 1.4.
+*Source*: spec §2.2 and §2.4.
 """
 
 from collections.abc import Mapping
@@ -25,6 +25,12 @@ SCRATCH = 0x00_0000_0000
 MODEL = 0x40_0000_0000
 IO = 0x80_0000_0000
 STATE = 0xC0_0000_0000
+
+ENTRY = MODEL
+"""Address of the program's first instruction. (= 0x40_0000_0000)"""
+
+TEXT_BYTES = 1 << 28
+"""Only the first bytes of the model quarter can be fetched; a program is shorter. (= 0x1000_0000)"""
 
 
 @frozen
@@ -51,10 +57,10 @@ class Memory:
     def load(self, address: int, size: int) -> int:
         """The number in `size` bytes; it may begin in one leaf and end in the next."""
         index, offset = divmod(address, LEAF_BYTES)
-        window = self.leaf(index)
+        data = self.leaf(index)
         if offset + size > LEAF_BYTES:
-            window += self.leaf(index + 1)
-        return int.from_bytes(window[offset : offset + size], "little")
+            data += self.leaf(index + 1)
+        return int.from_bytes(data[offset : offset + size], "little")
 
     def store(self, address: int, size: int, value: int) -> Self:
         """The memory with the low `size` bytes of `value` there. The second leaf is read and written after the first was written."""
@@ -65,7 +71,7 @@ class Memory:
         return memory.overwrite(index + 1, 0, beyond) if beyond else memory
 
     def load_bytes(self, address: int, size: int) -> bytes:
-        """Any number of bytes at once: for those who read tensors, not for instructions."""
+        """Read any number of bytes at once, as tensors need it; instructions use `load`."""
         return merkle.read(self.tree, DEPTH, inside_bytes(address, size), address + size)
 
     def store_bytes(self, address: int, data: bytes) -> Self:
@@ -89,23 +95,23 @@ class Memory:
         return merkle.siblings(self.tree, 0, inside(0, index))
 
     def subtree(self, height: int, index: int) -> Node:
-        """A part of the memory: a quarter, the carry, …"""
+        """The node of that height and index: the root of a quarter, of the carry, …"""
         return merkle.find(self.tree, height, inside(height, index))
 
     def set_subtree(self, height: int, index: int, node: Node) -> Self:
-        """The memory with another such part; a node may be a mere hash, and then nobody can look into it."""
+        """The memory with another node there. It may be a mere hash, and then nobody can look into it."""
         return evolve(self, tree=merkle.replace(self.tree, height, inside(height, index), node))
 
 
 def inside_bytes(address: int, size: int) -> int:
-    """The address, if that many bytes from there on are in memory."""
+    """Return the address if that many bytes from there on are in memory; else raise."""
     if not 0 <= address <= MEMORY_BYTES - size:
         raise MemoryOutside(f"{size} bytes at {address:#x}")
     return address
 
 
 def inside(height: int, index: int) -> int:
-    """The index, if there is a node of that height there."""
+    """Return the index if a node of that height is there; else raise."""
     if not 0 <= index < 1 << (DEPTH - height):
         raise MemoryOutside(f"node {index} at height {height}")
     return index

@@ -1,13 +1,13 @@
 """The Merkle tree of the memory: 2^35 leaves of 32 bytes, most of them zero.
 
 **A node is either its hash or a pair of nodes.** A hash alone stands for a leaf (which is its own hash), for a subtree that is all zero,
-or for one whose content we do not know. So the same few functions serve a whole memory and the sliver of one that a witness shows.
+or for one whose content we do not know. So these few functions serve a whole memory and the sliver of one that a witness shows.
 Trees are never changed: `replace` gives a new one that shares with the old one all but the path. A pair works out its hash when it is
 first asked for, so a machine that runs without being asked for its root does not hash.
 
 A node is named by its height (0 the leaves, 35 the root) and its index from the left among the nodes of that height.
 
-*Source*: spec/README.md 1.2. Merkle, "A Digital Signature Based on a Conventional Encryption Function" (1987).
+*Source*: spec §2.2. Merkle, "A Digital Signature Based on a Conventional Encryption Function" (1987).
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ def hash_of(node: Node) -> bytes:
 
 
 def children(node: Node, height: int) -> tuple[Node, Node]:
-    """The two nodes below one of this height."""
+    """The two children of a node of this height."""
     if isinstance(node, Pair):
         return node.left, node.right
     if node == ZERO[height]:
@@ -56,7 +56,7 @@ def children(node: Node, height: int) -> tuple[Node, Node]:
 
 
 def find(tree: Node, height: int, index: int) -> Node:
-    """The node at that place."""
+    """The node of that height and index."""
     for above in range(DEPTH, height, -1):
         tree = children(tree, above)[index >> (above - height - 1) & 1]
     return tree
@@ -73,7 +73,7 @@ def siblings(tree: Node, height: int, index: int) -> tuple[bytes, ...]:
 
 
 def graft(node: Node, index: int, beside: Iterable[Node]) -> Node:
-    """The tree that consists of a node at that index and the siblings of its path, lowest first. Its hash is what the proof proves."""
+    """Join a node at that index with the siblings on its path, lowest first. The hash of the tree is what the proof proves."""
     for sibling in beside:
         node = Pair(sibling, node) if index & 1 else Pair(node, sibling)
         index >>= 1
@@ -81,7 +81,7 @@ def graft(node: Node, index: int, beside: Iterable[Node]) -> Node:
 
 
 def replace(tree: Node, height: int, index: int, node: Node, above: int = DEPTH) -> Node:
-    """The same tree (of height `above`) but for one node."""
+    """A tree of height `above` that differs from this one only in the given node."""
     if above == height:
         return node
     left, right = children(tree, above)

@@ -1,6 +1,6 @@
 """The state of the machine, its 297 bytes, and its hash.
 
-*Source*: spec/README.md 1.1. The causes: The RISC-V Instruction Set Manual, Volume II, "Machine Cause Register (mcause)".
+*Source*: spec §2.1. The causes: The RISC-V Instruction Set Manual, Volume II, "Machine Cause Register (mcause)".
 """
 
 from enum import IntEnum
@@ -18,7 +18,7 @@ PREIMAGE_BYTES = 297  # pc and x1 … x31: 32 · 8, the status 1 + 8, the memory
 
 
 class Kind(IntEnum):
-    """Whether the machine runs, and if not, why."""
+    """Whether the machine runs, has ended or has trapped."""
 
     RUNNING = 0
     HALTED = 1
@@ -39,7 +39,7 @@ class Cause(IntEnum):
 
 @frozen
 class Status:
-    """`value` is 0 for RUNNING, the exit code for HALTED, the cause for TRAPPED."""
+    """The status of a machine: `value` is 0 for RUNNING, the exit code for HALTED, the cause for TRAPPED."""
 
     kind: Kind
     value: int = 0
@@ -50,7 +50,7 @@ RUNNING = Status(Kind.RUNNING)
 
 @frozen
 class MachineState:
-    """All there is to a machine. `x[0]` is 0."""
+    """Everything that a machine is. `x[0]` is 0."""
 
     pc: int
     x: tuple[int, ...]
@@ -63,11 +63,11 @@ class MachineState:
         return MachineState(wrap(pc), x, self.status, self.memory)
 
     def halt(self, exit_code: int) -> "MachineState":
-        """Only the status changes."""
+        """The state after the program exits. Only the status changes."""
         return evolve(self, status=Status(Kind.HALTED, exit_code))
 
     def trap(self, cause: Cause) -> "MachineState":
-        """Only the status changes."""
+        """The state after a trap. Only the status changes."""
         return evolve(self, status=Status(Kind.TRAPPED, cause))
 
 
@@ -87,7 +87,7 @@ def decode_state(preimage: bytes) -> MachineState:
 
 
 def decode_status(kind: int, value: int) -> Status:
-    """The status of that kind and value, if there is one."""
+    """Return the status of that kind and value, if there is one; else raise."""
     match kind:
         case Kind.RUNNING if value == 0:
             return RUNNING
@@ -99,5 +99,5 @@ def decode_status(kind: int, value: int) -> Status:
 
 
 def state_hash(state: MachineState) -> bytes:
-    """What the two sides of a dispute compare."""
+    """The hash that the two sides of a dispute compare."""
     return keccak256(encode(state))

@@ -1,15 +1,13 @@
 """One step of the machine. It is total: whatever the state, there is exactly one next state.
 
-*Source*: spec/README.md 1.1.
+*Source*: spec §2.1.
 """
 
 from opml_spec.machine.decode import decode
-from opml_spec.machine.memory import MODEL
+from opml_spec.machine.memory import ENTRY, TEXT_BYTES
 from opml_spec.machine.state import Cause, Kind, MachineState
 
 INSTRUCTION_BYTES = 4
-ENTRY = MODEL
-TEXT_BYTES = 1 << 28
 LAST_PC = ENTRY + TEXT_BYTES - INSTRUCTION_BYTES  # (= 0x40_0fff_fffc)
 
 

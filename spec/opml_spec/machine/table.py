@@ -31,7 +31,8 @@ class Instruction:
 TABLE: list[Instruction] = []
 
 
-def add_row(name: str, encoding: str, syntax: str, execute: Execute, meaning: Meaning | None = None) -> None:
-    """Enter one instruction, by its name, its line in the manual, its assembly syntax and what it does."""
-    row = parse(encoding)
-    TABLE.append(Instruction(name.strip(), row.mask, row.match, row.format, row.operands, syntax, execute, meaning))
+def add_row(row: str, syntax: str, execute: Execute, meaning: Meaning | None = None) -> None:
+    """Enter one instruction: its row of the manual's listing, mnemonic last, its assembly syntax and what it does."""
+    encoding, name = row.rsplit(maxsplit=1)
+    parsed = parse(encoding)
+    TABLE.append(Instruction(name, parsed.mask, parsed.match, parsed.format, parsed.operands, syntax, execute, meaning))

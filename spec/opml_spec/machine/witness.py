@@ -1,9 +1,9 @@
 """The witness: the bytes with which anybody can execute one step without having the memory.
 
-It is the state, then each leaf that the step touches, in that order, with its Merkle proof. Making one is to run the step and write down
-the leaves; using one is to run the step and read them. It is the same step in both cases: only the memory under it differs.
+It is the state, then each leaf that the step touches, in that order, with its Merkle proof. To make a witness, run the step and record
+the leaves; to check one, run the step and read them. The step is one and the same function; only the memory under it differs.
 
-*Source*: spec/README.md 1.5.
+*Source*: spec §2.5.
 """
 
 from attrs import define, evolve, field, frozen
@@ -28,7 +28,7 @@ def encode_access(leaf: bytes, siblings: tuple[bytes, ...]) -> bytes:
 
 @frozen
 class RecordingMemory(Memory):
-    """A memory that writes down each access."""
+    """A memory that records each access."""
 
     accesses: list[bytes] = field(factory=list, eq=False)
 
@@ -53,6 +53,7 @@ class WitnessReader:
     opened: Node = b""  # the leaf that was last read, with the tree around it
 
     def take(self, count: int) -> bytes:
+        """Read that many bytes."""
         if len(self.rest) < count:
             raise WitnessTruncated(f"{len(self.rest)} bytes left, {count} wanted")
         taken, self.rest = self.rest[:count], self.rest[count:]
@@ -70,6 +71,7 @@ class WitnessReader:
         return leaf
 
     def sibling(self, height: int, sent: int) -> bytes:
+        """Read the sibling of that height if it was sent; else it is a zero subtree."""
         if not sent >> height & 1:
             return ZERO[height]
         sibling = self.take(HASH_BYTES)
@@ -92,7 +94,7 @@ class WitnessMemory(Memory):
 
 
 def execute_witness(witness: bytes) -> tuple[bytes, bytes]:
-    """The hashes of the state before and after the step; raises the first thing that is wrong with the witness."""
+    """Execute the step of a witness: the hashes of the state before and after. Raise the first error of the witness."""
     reader = WitnessReader(witness)
     before = decode_state(reader.take(PREIMAGE_BYTES))
     after = step(evolve(before, memory=WitnessMemory(before.memory.tree, reader=reader)))

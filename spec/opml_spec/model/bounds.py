@@ -3,7 +3,7 @@
 The operations are stated in ℤ. Whoever computes them in 64 bits relies on these bounds, which depend on the sizes and scales of an image
 alone: not on the prompt, nor on what any operation before has computed. All but the rows of a matrix follow from the operands.
 
-*Source*: spec/README.md 5, "What a loader checks".
+*Source*: spec §3.8.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from opml_spec.model.layout import MIN_TEMPERATURE_Q16, RECORD_BYTES, Header, Re
 from opml_spec.model.operations.fixed import QUERY_BITS, Attention, Embed, MatMul, Norm, Rope, Sample, SwiGlu
 from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import decode_operation
-from opml_spec.model.tensors import FORMATS, GROUP, Group, Matrix, load_ints
+from opml_spec.model.tensors import GROUP, QUANTISATIONS, Group, Matrix, load_ints
 
 I32 = 1 << 31
 """The largest magnitude of an i32. (= 2147483648)"""
@@ -31,14 +31,14 @@ QUERY = (1 << QUERY_BITS) - 1
 
 UNIT_Q24 = 1 << 24
 UNIT_Q30 = 1 << 30
-NARROWED = 1 << 31  # what `narrow` leaves of 31 bits; a rounding may carry
+SHORTENED = 1 << 31  # what `shorten` leaves of 31 bits; a rounding may carry
 ROOT = 1 << 31  # rsqrt and reciprocal
 LARGEST_HALF = 128 << 24  # |d| and |m| are below 128, Q24
 
 
 @frozen
 class Bound:
-    """What an operation calls this number, and the largest magnitude it can have; it must stay below `limit`."""
+    """A number inside an operation: its name, and the largest magnitude that it can have, which must stay below `limit`."""
 
     name: str
     magnitude: int
@@ -46,7 +46,7 @@ class Bound:
 
 
 def check_bounds(memory: Memory) -> None:
-    """Nothing on the tape of this model can overflow."""
+    """Raise unless no number on the tape of this model can overflow 64 bits."""
     header = Header.read(memory)
     for op in range(header.ops):
         operation = decode_operation(Record.read(memory, header.tape + RECORD_BYTES * op))
@@ -56,20 +56,20 @@ def check_bounds(memory: Memory) -> None:
 
 
 def bounds(memory: Memory, operation: Operation) -> Iterator[Bound]:
-    """Of one operation. Those that only add, copy or compare i32 have none."""
+    """Yield the bounds of one operation. Operations that only add, copy or compare i32 have none."""
     match operation:
-        case Embed(_, matrix, form, columns, _, _) | MatMul(_, _, matrix, form, _, columns, _):
+        case Embed(_, matrix, quantisation, columns, _, _) | MatMul(_, _, matrix, quantisation, _, columns, _):
             rows = operation.rows if isinstance(operation, MatMul) else Header.read(memory).vocabulary
-            weights = Matrix(matrix, form, columns).rows(memory, rows)
+            weights = Matrix(matrix, quantisation, columns).rows(memory, rows)
             halfs = [abs(number) for row in weights for group in row for number in (group.scale, group.minimum)]
             yield Bound("d, m", max(halfs), LARGEST_HALF)
-            yield Bound("Σ w·q in a group", FORMATS[form].qmax * GROUP * I16, I32)
-            yield Bound("Σ d·Σ w·q + m·Σ q", max(row_bound(row, FORMATS[form].qmax) for row in weights), 1 << 62)
+            yield Bound("Σ w·q in a group", QUANTISATIONS[quantisation].qmax * GROUP * I16, I32)
+            yield Bound("Σ d·Σ w·q + m·Σ q", max(row_bound(row, QUANTISATIONS[quantisation].qmax) for row in weights), 1 << 62)
         case Norm(_, _, _, length, r, eps_q48):
             yield Bound("Σ xs²", length << 48)
             yield Bound("x·w", I32 * I32)
             yield Bound("mean", (1 << 48) + round_shift(eps_q48, 48 - 2 * (r + 23)))  # x has one bit at least
-            yield Bound("x·w·R", NARROWED * ROOT)
+            yield Bound("x·w·R", SHORTENED * ROOT)
         case Rope(_, _, head_size, table):
             entries = load_ints(memory, table, Header.read(memory).context * head_size, 4)
             yield Bound("cos, sin", max(map(abs, entries)), UNIT_Q30 + 1)
@@ -77,10 +77,10 @@ def bounds(memory: Memory, operation: Operation) -> Iterator[Bound]:
         case Attention():
             yield Bound("Σ q·K·scale", operation.head_size * QUERY * I16 * operation.scale_q30)
             yield Bound("Σ w·V", operation.context * UNIT_Q24 * I16)
-            yield Bound("o·R", NARROWED * ROOT)
+            yield Bound("o·R", SHORTENED * ROOT)
         case SwiGlu():
             yield Bound("gate·σ", I32 * UNIT_Q30)
-            yield Bound("silu·up", NARROWED * I32)
+            yield Bound("silu·up", SHORTENED * I32)
         case Sample(_, length):
             yield Bound("(M − l)·c", 2 * I32 * (LOG2_E_Q32 // MIN_TEMPERATURE_Q16))
             yield Bound("Σ w", length * UNIT_Q24)

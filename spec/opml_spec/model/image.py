@@ -1,16 +1,15 @@
 """The image: the file that carries a model's memory.
 
-*Source*: spec/README.md 3.1.
+*Source*: spec §3.1.
 """
 
 from collections.abc import Mapping
 
 from opml_spec.errors import ImageFile
-from opml_spec.machine.memory import IO, MEMORY_BYTES, MODEL, STATE
-from opml_spec.machine.step import ENTRY, TEXT_BYTES
+from opml_spec.machine.memory import ENTRY, IO, MEMORY_BYTES, MODEL, STATE, TEXT_BYTES
 
 FILE_MAGIC = b"OPMLIMG1"
-PAGE_BYTES = 4096
+SEGMENT_ALIGNMENT = 4096  # of addresses and file offsets
 TABLE_BYTES = 16  # magic, u32 number of segments, u32 0
 ENTRY_BYTES = 24  # of the table, for each segment: u64 address, file offset, length
 
@@ -18,20 +17,21 @@ ENTRY_BYTES = 24  # of the table, for each segment: u64 address, file offset, le
 def encode_image(segments: Mapping[int, bytes]) -> bytes:
     """The file with these segments, bytes by address."""
     table, data = FILE_MAGIC + len(segments).to_bytes(8, "little"), b""
-    start = next_page(TABLE_BYTES + ENTRY_BYTES * len(segments))
+    start = aligned(TABLE_BYTES + ENTRY_BYTES * len(segments))
     for address, segment in sorted(segments.items()):
-        data += bytes(next_page(len(data)) - len(data))
+        data += bytes(aligned(len(data)) - len(data))
         table += b"".join(word.to_bytes(8, "little") for word in (address, start + len(data), len(segment)))
         data += segment
     return table.ljust(start, b"\0") + data
 
 
-def next_page(offset: int) -> int:
-    return -(-offset // PAGE_BYTES) * PAGE_BYTES
+def aligned(offset: int) -> int:
+    """The next multiple of 4096."""
+    return -(-offset // SEGMENT_ALIGNMENT) * SEGMENT_ALIGNMENT
 
 
 def decode_image(file: bytes) -> dict[int, bytes]:
-    """The segments of a file that is as the layout says."""
+    """The segments of an image file; raise if it is not laid out as one."""
     if file[: len(FILE_MAGIC)] != FILE_MAGIC or int.from_bytes(file[12:16], "little") != 0:
         raise ImageFile("it does not begin with the magic bytes")
     count = int.from_bytes(file[8:12], "little")
@@ -43,8 +43,8 @@ def decode_image(file: bytes) -> dict[int, bytes]:
     free_from, data_from = MODEL, end_of_table
     for address, offset, length in zip(*[iter(words)] * 3, strict=True):
         end = address + length
-        if address % PAGE_BYTES or offset % PAGE_BYTES:
-            raise ImageFile(f"the segment at {address:#x} is not aligned to pages")
+        if address % SEGMENT_ALIGNMENT or offset % SEGMENT_ALIGNMENT:
+            raise ImageFile(f"the segment at {address:#x} is not aligned")
         if address < free_from or not (end <= IO or STATE <= address <= end <= MEMORY_BYTES):
             raise ImageFile(f"the segment at {address:#x} overlaps the one before, or leaves the model or the state quarter")
         if offset < data_from or offset + length > len(file):

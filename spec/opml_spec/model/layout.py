@@ -2,7 +2,7 @@
 
 An encoding is a class whose fields are its words in order; `read` and `words` are the only two things that are done with it.
 
-*Source*: spec/README.md 3.1 and 3.2.
+*Source*: spec §3.1 and §3.2.
 """
 
 from typing import Self
@@ -15,7 +15,7 @@ from opml_spec.machine.memory import IO, MODEL, Memory
 WORD_BYTES = 8
 
 HEADER = MODEL + (1 << 28)
-"""Address of the header, right above the program's window. (= 0x40_1000_0000)"""
+"""Address of the header, right above the program. (= 0x40_1000_0000)"""
 
 REQUEST = IO
 """Address of the request's leaf: u64 number of stages, u64 byte length. Its bytes follow from the next leaf on. (= 0x80_0000_0000)"""
@@ -98,7 +98,7 @@ class Header:
         return self.flags & SINGLE_PHASE != 0
 
     def check(self) -> None:
-        """What does not depend on the ops."""
+        """Raise unless all that does not depend on the ops is valid."""
         if (self.magic, self.version) != (MAGIC, VERSION) or self.flags > SINGLE_PHASE or self.ops == 0:
             raise ImageHeader("magic, version, flags or number of ops")
         if self.request_kind not in (TEXT, BYTES) or self.arithmetic not in (FIXED, FLOAT) or self.stop_tokens > STOP_TOKENS:
@@ -110,7 +110,7 @@ HEADER_WORDS = len(Header().words)
 
 RECORD_WORDS = 16
 RECORD_BYTES = RECORD_WORDS * WORD_BYTES
-"""Of an op on the tape. (= 128)"""
+"""The size of a record on the tape. (= 128)"""
 
 ALWAYS, WHEN_DRAWING = 0, 1  # conditions
 
@@ -130,13 +130,13 @@ class Record:
 
     @property
     def words(self) -> tuple[int, ...]:
-        """All sixteen; those after the last operand are 0."""
+        """All sixteen words; those after the last operand are 0."""
         given = (self.opcode, self.condition, *self.operands)
         return given + (0,) * (RECORD_WORDS - len(given))
 
 
 def words_at(memory: Memory, address: int, count: int) -> tuple[int, ...]:
-    """u64[count]."""
+    """Read u64[count]."""
     data = memory.load_bytes(address, WORD_BYTES * count)
     return tuple(int.from_bytes(data[i : i + WORD_BYTES], "little") for i in range(0, len(data), WORD_BYTES))
 

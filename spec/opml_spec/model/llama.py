@@ -1,6 +1,6 @@
 """The tape of a LLaMA: which operations, in which order, on which tensors.
 
-*Source*: spec/README.md 5, "The LLaMA tape". Touvron et al., "LLaMA: Open and Efficient Foundation Language Models" (2023).
+*Source*: spec §3.7. Touvron et al., "LLaMA: Open and Efficient Foundation Language Models" (2023).
 """
 
 from collections.abc import Iterator
@@ -36,15 +36,15 @@ class Shape:
 
 @frozen
 class Weights:
-    """A matrix in memory: its address and format."""
+    """A matrix in memory: its address and quantisation."""
 
     address: int
-    format: int
+    quantisation: int
 
 
 @frozen
 class Layer:
-    """What each layer has of its own: its weights in the model quarter, its cache in the state quarter."""
+    """What belongs to one layer: its weights in the model quarter, its cache in the state quarter."""
 
     attention_norm: int
     wq: Weights
@@ -63,7 +63,7 @@ class Layer:
 
 @frozen
 class Addresses:
-    """Where everything lies. `k` is not among them: it follows q, so that one op turns both."""
+    """Where everything lies. k has no address of its own: it follows q, so that one op turns both."""
 
     embedding: Weights
     rope: int
@@ -86,30 +86,30 @@ def attention_scale_q30(head_size: int) -> int:
 
 
 def padded(columns: int) -> int:
-    """The columns of a matrix in memory: whole groups."""
+    """The number of columns of a matrix in memory: whole groups."""
     return -(-columns // GROUP) * GROUP
 
 
 def llama_tape(shape: Shape, at: Addresses) -> list[Record]:
-    """The records of the tape."""
+    """The records of the tape of a LLaMA."""
     always = [operation.record(ALWAYS) for operation in network(shape, at)]
     return always + [operation.record(WHEN_DRAWING) for operation in output(shape, at)]
 
 
 def network(shape: Shape, at: Addresses) -> Iterator[Operation]:
-    """From the token to the residual stream after the last layer."""
+    """Yield the operations from the token to the residual stream after the last layer."""
     dim, hidden, size = shape.dim, shape.hidden_dim, shape.head_size
     q_rows, kv_rows = shape.heads * size, shape.kv_heads * size
     k = at.q + 4 * q_rows
     scale = attention_scale_q30(size)
 
     def matmul(out: int, weights: Weights, rows: int, columns: int, out_frac: int = VECTOR_BITS) -> MatMul:
-        return MatMul(out, at.activation, weights.address, weights.format, rows, padded(columns), out_frac)
+        return MatMul(out, at.activation, weights.address, weights.quantisation, rows, padded(columns), out_frac)
 
     def norm(weights: int) -> Norm:
         return Norm(at.activation, at.residual, weights, dim, shape.r, shape.eps_q48)
 
-    yield Embed(at.residual, at.embedding.address, at.embedding.format, padded(dim), dim, shape.r)
+    yield Embed(at.residual, at.embedding.address, at.embedding.quantisation, padded(dim), dim, shape.r)
     for layer in at.layers:
         cache = layer.keys, layer.key_exponents, layer.values, layer.value_exponents
         yield norm(layer.attention_norm)
@@ -130,13 +130,13 @@ def network(shape: Shape, at: Addresses) -> Iterator[Operation]:
 
 
 def output(shape: Shape, at: Addresses) -> Iterator[Operation]:
-    """From the residual stream to the token. The logits take one op for every 2^24 weights, in whole tiles of 8 rows."""
+    """Yield the operations from the residual stream to the token. The logits take one op per 2^24 weights, in whole tiles of 8 rows."""
     columns = padded(shape.dim)
-    classifier = Matrix(at.classifier.address, at.classifier.format, columns)
-    rows_an_op = LOGITS_WEIGHTS // columns // TILE_ROWS * TILE_ROWS
+    classifier = Matrix(at.classifier.address, at.classifier.quantisation, columns)
+    rows_per_op = LOGITS_WEIGHTS // columns // TILE_ROWS * TILE_ROWS
     yield Norm(at.activation, at.residual, at.final_norm, shape.dim, shape.r, shape.eps_q48)
-    for row in range(0, shape.vocabulary, rows_an_op):
+    for row in range(0, shape.vocabulary, rows_per_op):
         part = classifier.address + row // TILE_ROWS * classifier.tile_bytes
-        rows = min(rows_an_op, shape.vocabulary - row)
-        yield MatMul(at.logits + 4 * row, at.activation, part, at.classifier.format, rows, columns, LOGIT_BITS)
+        rows = min(rows_per_op, shape.vocabulary - row)
+        yield MatMul(at.logits + 4 * row, at.activation, part, at.classifier.quantisation, rows, columns, LOGIT_BITS)
     yield Sample(at.logits, shape.vocabulary)

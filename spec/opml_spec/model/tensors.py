@@ -2,7 +2,7 @@
 
 One idea: a tensor is an address and a formula that says where each element lies; here it is read and written whole, or a row at a time.
 
-*Source*: spec/README.md 3.4. The blocks hold GGUF's numbers (ggml, `block_q8_0`, `block_q4_0`, `block_q4_1`) in another order.
+*Source*: spec §3.4. The blocks hold GGUF's numbers (ggml, `block_q8_0`, `block_q4_0`, `block_q4_1`) in another order.
 """
 
 from collections.abc import Sequence
@@ -67,11 +67,11 @@ def float_rows(memory: Memory, address: int, rows: int, columns: int) -> list[li
     return [elements[start : start + TILE_ROWS * columns : TILE_ROWS] for start in starts]
 
 
-# The three matrix formats. A block is 8 rows (lanes) × 32 columns: first the weights, then a half for each lane, then perhaps a second one.
+# The three quantisations. A block is 8 rows (lanes) × 32 columns: first the weights, then a half for each lane, then perhaps a second one.
 
 
 @frozen
-class Format:
+class Quantisation:
     """Where a block keeps its parts, in bytes, and what a stored weight w stands for: `w − bias`, at most `qmax` in magnitude."""
 
     weight_bits: int
@@ -94,10 +94,10 @@ class Format:
         return self.minimums + (2 * TILE_ROWS if self.has_minimum else 0)
 
 
-FORMATS = {
-    0: Format(weight_bits=8, bias=0, has_minimum=False, qmax=128),  # Q8_0
-    1: Format(weight_bits=4, bias=8, has_minimum=False, qmax=8),  # Q4_0
-    2: Format(weight_bits=4, bias=0, has_minimum=True, qmax=15),  # Q4_1
+QUANTISATIONS = {
+    0: Quantisation(weight_bits=8, bias=0, has_minimum=False, qmax=128),  # Q8_0
+    1: Quantisation(weight_bits=4, bias=8, has_minimum=False, qmax=8),  # Q4_0
+    2: Quantisation(weight_bits=4, bias=0, has_minimum=True, qmax=15),  # Q4_1
 }
 
 
@@ -122,19 +122,19 @@ class Matrix:
     """Quantised weights; `columns` is a multiple of 32."""
 
     address: int
-    format_number: int
+    quantisation_number: int
     columns: int
 
     @property
-    def format(self) -> Format:
-        if self.format_number not in FORMATS:
-            raise MatrixFormat(f"{self.format_number}")
-        return FORMATS[self.format_number]
+    def quantisation(self) -> Quantisation:
+        if self.quantisation_number not in QUANTISATIONS:
+            raise MatrixFormat(f"{self.quantisation_number}")
+        return QUANTISATIONS[self.quantisation_number]
 
     @property
     def tile_bytes(self) -> int:
-        """Of 8 rows."""
-        return self.columns // GROUP * self.format.block_bytes
+        """The size of a tile of 8 rows."""
+        return self.columns // GROUP * self.quantisation.block_bytes
 
     def row(self, memory: Memory, row: int) -> list[Group]:
         """The groups of one row."""
@@ -147,19 +147,19 @@ class Matrix:
     def tile(self, memory: Memory, tile: int) -> list[list[Group]]:
         """The eight rows of a tile."""
         data = memory.load_bytes(self.address + tile * self.tile_bytes, self.tile_bytes)
-        size = self.format.block_bytes
+        size = self.quantisation.block_bytes
         blocks = [data[i : i + size] for i in range(0, len(data), size)]
-        return [[read_group(self.format, block, lane) for block in blocks] for lane in range(TILE_ROWS)]
+        return [[read_group(self.quantisation, block, lane) for block in blocks] for lane in range(TILE_ROWS)]
 
 
-def read_group(form: Format, block: bytes, lane: int) -> Group:
-    """What one lane of a block holds."""
-    if form.weight_bits == 8:
+def read_group(quantisation: Quantisation, block: bytes, lane: int) -> Group:
+    """The group that a lane of a block holds."""
+    if quantisation.weight_bits == 8:
         weights = [signed(block[place(c, lane)], 8) for c in range(GROUP)]
     else:
-        weights = [bits(block[place(c % 16, lane)] >> c // 16 * 4, 3, 0) - form.bias for c in range(GROUP)]
-    scale = read_half(block, form.scales + 2 * lane)
-    return Group(weights, scale, read_half(block, form.minimums + 2 * lane) if form.has_minimum else 0)
+        weights = [bits(block[place(c % 16, lane)] >> c // 16 * 4, 3, 0) - quantisation.bias for c in range(GROUP)]
+    scale = read_half(block, quantisation.scales + 2 * lane)
+    return Group(weights, scale, read_half(block, quantisation.minimums + 2 * lane) if quantisation.has_minimum else 0)
 
 
 def place(column: int, lane: int) -> int:

@@ -4,7 +4,7 @@ A run state is the carry (the io and the state quarter) and whether all went wel
 may be mere hashes: so the same functions serve a player, who has the content, and a contract, which has the roots. A stage *is* what the
 machine does (`run_machine`); `run_stage` of the model chapter is what the program should make of it (`run_meaning`).
 
-*Source*: spec/README.md 2.
+*Source*: spec §4.1 to §4.3.
 """
 
 from enum import IntEnum
@@ -19,50 +19,50 @@ from opml_spec.machine.state import RUNNING, Kind, MachineState, Status
 from opml_spec.machine.step import step
 from opml_spec.model.layout import REQUEST, REQUEST_BYTES, WORD_BYTES
 from opml_spec.model.stage import run_stage
-
-STAGE_STEP_LIMIT = 1 << 32
-"""Steps of the machine. (= 4294967296)"""
+from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
 A0 = 10  # the register that holds the stage's number, and the exit code
 IO_QUARTER, MODEL_QUARTER, CARRY = 2, 1, 1  # indices of nodes, the last one at CARRY_HEIGHT
 
 
 class RunStatus(IntEnum):
+    """Whether all stages so far have ended well."""
+
     OK = 0
     FAILED = 1  # for good
 
 
 @frozen
 class RunState:
-    """What lies between two stages."""
+    """What passes from one stage to the next."""
 
     carry: Node = field(eq=hash_of)
     status: RunStatus
 
     @property
     def preimage(self) -> bytes:
-        """33 bytes."""
+        """The 33 bytes that are hashed."""
         return hash_of(self.carry) + bytes([self.status])
 
     @property
     def run_hash(self) -> bytes:
-        """What the two sides of a dispute compare."""
+        """The hash that the two sides of a dispute compare."""
         return keccak256(self.preimage)
 
 
 def model_id(model_root: bytes, state_root: bytes) -> bytes:
-    """What is registered."""
+    """The id under which a model is registered."""
     return hash_pair(model_root, state_root)
 
 
-def io_quarter(stages: int, request: bytes) -> Node:
-    """The io quarter that holds a request and nothing else: the contract computes its root, and so nobody needs to be trusted for it."""
-    words = stages.to_bytes(WORD_BYTES, "little") + len(request).to_bytes(WORD_BYTES, "little")
+def io_quarter(stage_count: int, request: bytes) -> Node:
+    """The io quarter that holds a request and nothing else. The contract computes its root itself, so nobody has to be trusted for it."""
+    words = stage_count.to_bytes(WORD_BYTES, "little") + len(request).to_bytes(WORD_BYTES, "little")
     return Memory().store_bytes(REQUEST, words).store_bytes(REQUEST_BYTES, request).subtree(QUARTER_HEIGHT, IO_QUARTER)
 
 
 def first_state(io: Node, state: Node) -> RunState:
-    """Where a request begins."""
+    """The run state in which a request begins."""
     return RunState(Pair(io, state), RunStatus.OK)
 
 
@@ -72,7 +72,7 @@ def stage_memory(model: Node, carry: Node) -> Memory:
 
 
 def stage_start(model: Node, carry: Node, stage: int) -> MachineState:
-    """The machine that begins a stage."""
+    """The machine state in which a stage begins."""
     return start_state(stage_memory(model, carry), registers={A0: stage})
 
 
@@ -84,7 +84,7 @@ def hand_over(before: RunState, end: MachineState) -> RunState:
 
 
 def run_machine(model: Node, before: RunState, stage: int, limit: int = STAGE_STEP_LIMIT) -> RunState:
-    """The run state after a stage: the definition."""
+    """The run state after a stage, by definition: what the program makes of it."""
     if before.status == RunStatus.FAILED:
         return before
     machine = stage_start(model, before.carry, stage)
@@ -96,7 +96,7 @@ def run_machine(model: Node, before: RunState, stage: int, limit: int = STAGE_ST
 
 
 def run_meaning(model: Node, before: RunState, stage: int) -> RunState:
-    """The run state after a stage, if the program does what it must."""
+    """The run state after a stage whose program does what the model chapter says."""
     if before.status == RunStatus.FAILED:
         return before
     memory, exit_code = run_stage(stage_memory(model, before.carry), stage)

@@ -1,6 +1,6 @@
 """The 65 instructions of RV64IM, one file a family.
 
-*Source*: The RISC-V Instruction Set Manual, Volume I: "RV32I", "RV64I", "M", "Instruction Set Listings"; spec/README.md 1.3 and 1.4.
+*Source*: The RISC-V Instruction Set Manual, Volume I: "RV32I", "RV64I", "M", "Instruction Set Listings"; spec §2.3 and §2.4.
 """
 
 from opml_spec.machine.instructions import control, integer, loads_stores, multiply, system, upper, word

@@ -21,6 +21,6 @@ def ebreak(state: MachineState, op: Operands) -> MachineState:
     return state.trap(Cause.BREAKPOINT)
 
 
-add_row("fence ", "imm[11:0]    rs1   000 rd    0001111", "", fence)
-add_row("ecall ", "000000000000 00000 000 00000 1110011", "", ecall)
-add_row("ebreak", "000000000001 00000 000 00000 1110011", "", ebreak)
+add_row("imm[11:0]    rs1   000 rd    0001111 fence", "", fence)
+add_row("000000000000 00000 000 00000 1110011 ecall", "", ecall)
+add_row("000000000001 00000 000 00000 1110011 ebreak", "", ebreak)

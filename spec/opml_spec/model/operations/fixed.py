@@ -3,7 +3,7 @@
 Bodies read tensors, compute in ℤ with one rounding each, and write one tensor. Names are those of the text: q, e for a normalised row and
 its exponent, r for the fraction bits of the residual stream.
 
-*Source*: spec/README.md 5.
+*Source*: spec §3.5.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from itertools import accumulate
 from attrs import frozen
 
 from opml_spec.arithmetic.elementary import LOG2_E_Q32, exp2, reciprocal, rsqrt, sigmoid
-from opml_spec.arithmetic.fixed import INT32_MAX, most_bits, narrow, normalise, round_shift, sat32
+from opml_spec.arithmetic.fixed import INT32_MAX, most_bits, normalise, round_shift, sat32, shorten
 from opml_spec.machine.memory import Memory
 from opml_spec.model.layout import REQUEST_BYTES, Header
 from opml_spec.model.operations.operation import Operation
-from opml_spec.model.request import Request, put_token, token_at
+from opml_spec.model.request import RequestHeader, put_token, token_at
 from opml_spec.model.tensors import (
     GROUP,
     HALF_FRACTION_BITS,
@@ -45,13 +45,13 @@ class Embed(Operation, opcode=1):
 
     out: int  # vector
     matrix: int
-    format: int
+    quantisation: int
     columns: int
     length: int
     r: int
 
     def execute(self, memory: Memory, position: int) -> Memory:
-        groups = Matrix(self.matrix, self.format, self.columns).row(memory, token_at(memory, position))
+        groups = Matrix(self.matrix, self.quantisation, self.columns).row(memory, token_at(memory, position))
         row = [weight * group.scale + group.minimum for group in groups for weight in group.weights][: self.length]
         return store_vector(memory, self.out, [sat32(round_shift(x, HALF_FRACTION_BITS - self.r)) for x in row])
 
@@ -78,7 +78,7 @@ class Norm(Operation, opcode=2):
         t = (64 - mean.bit_length()) // 2 * 2
         root = rsqrt(mean << t)
         products = [value * weight for value, weight in zip(x, load_vector(memory, self.weights, self.length), strict=True)]
-        p, c = narrow(products, 31)
+        p, c = shorten(products, 31)
         z_bits = self.r + WEIGHT_BITS - c + 62 - fraction_bits - t // 2
         return store_activation(memory, self.out, normalise([value * root for value in p], [z_bits] * self.length))
 
@@ -90,7 +90,7 @@ class MatMul(Operation, opcode=3):
     out: int  # vector
     x: int  # activation
     matrix: int
-    format: int
+    quantisation: int
     rows: int
     columns: int
     out_frac: int  # fraction bits of the result
@@ -101,7 +101,7 @@ class MatMul(Operation, opcode=3):
         sums = [sum(part) for part in parts]
         accumulators = [
             sum(g.scale * dot(g.weights, part) + g.minimum * total for g, part, total in zip(row, parts, sums, strict=True))
-            for row in Matrix(self.matrix, self.format, self.columns).rows(memory, self.rows)
+            for row in Matrix(self.matrix, self.quantisation, self.columns).rows(memory, self.rows)
         ]
         return store_vector(memory, self.out, [sat32(round_shift(acc, e + HALF_FRACTION_BITS - self.out_frac)) for acc in accumulators])
 
@@ -182,7 +182,7 @@ class Attention(Operation, opcode=6):
             weights = [exp2(score - top) for score in scores]
             finest = min(e_v)
             aligned = [round_shift(weight, e - finest) for weight, e in zip(weights, e_v, strict=True)]
-            o, c = narrow([dot(aligned, column) for column in zip(*values, strict=True)], 31)
+            o, c = shorten([dot(aligned, column) for column in zip(*values, strict=True)], 31)
             total = sum(weights)
             inverse = reciprocal(total)
             outputs += [value * inverse for value in o]
@@ -206,7 +206,7 @@ class SwiGlu(Operation, opcode=7):
 
     def execute(self, memory: Memory, position: int) -> Memory:
         gate, up = load_vector(memory, self.gate, self.length), load_vector(memory, self.up, self.length)
-        p, c = narrow([g * sigmoid(g) for g in gate], 31)
+        p, c = shorten([g * sigmoid(g) for g in gate], 31)
         products = [silu * u for silu, u in zip(p, up, strict=True)]
         return store_activation(memory, self.out, normalise(products, [2 * VECTOR_BITS + 30 - c] * self.length))
 
@@ -233,7 +233,7 @@ class Sample(Operation, opcode=9):
 
     def execute(self, memory: Memory, position: int) -> Memory:
         logits = load_vector(memory, self.logits, self.length)
-        request = Request.read(memory, Header.read(memory))
+        request = RequestHeader.read(memory, Header.read(memory))
         top = max(logits)
         if request.temperature_q16 == 0:
             return put_token(memory, position, logits.index(top))

@@ -1,6 +1,6 @@
 """The operations of the float arithmetic: every number is a binary32, every sum runs in index order, each step rounds to nearest even.
 
-*Source*: spec/README.md 7.
+*Source*: spec §3.6.
 """
 
 from attrs import frozen
@@ -11,7 +11,7 @@ from opml_spec.machine.memory import Memory
 from opml_spec.model.layout import REQUEST_BYTES, Header
 from opml_spec.model.operations.fixed import BYTE_BITS, WEIGHT_BITS, draw, splitmix64
 from opml_spec.model.operations.operation import Operation
-from opml_spec.model.request import Request, put_token, token_at
+from opml_spec.model.request import RequestHeader, put_token, token_at
 from opml_spec.model.tensors import TILE_ROWS, float_rows, load_floats, store_floats
 
 
@@ -31,18 +31,18 @@ class FloatEmbed(Operation, opcode=33):
 
 @frozen(slots=False)
 class FloatNorm(Operation, opcode=34):
-    """RMSNorm."""
+    """RMSNorm: `w · x / √(mean(x²) + ε)`."""
 
     out: int
     x: int
     weights: int
     length: int
-    eps: int  # bits
+    eps_bits: int  # a binary32
 
     def execute(self, memory: Memory, position: int) -> Memory:
         x, weights = load_floats(memory, self.x, self.length), load_floats(memory, self.weights, self.length)
         mean = div(dot(x, x), from_fixed(self.length))
-        inverse = div(ONE, sqrt(add(mean, self.eps)))
+        inverse = div(ONE, sqrt(add(mean, self.eps_bits)))
         return store_floats(memory, self.out, [mul(w, mul(inverse, value)) for w, value in zip(weights, x, strict=True)])
 
 
@@ -112,7 +112,7 @@ class FloatAttention(Operation, opcode=38):
     kv_heads: int
     head_size: int
     context: int
-    root: int  # bits of √head_size
+    root_bits: int  # √head_size, a binary32
 
     def execute(self, memory: Memory, position: int) -> Memory:
         output: list[int] = []
@@ -123,7 +123,7 @@ class FloatAttention(Operation, opcode=38):
                 [load_floats(memory, start + 4 * self.head_size * (first + t), self.head_size) for t in range(position + 1)]
                 for start in (self.keys, self.values)
             )
-            scores = [div(dot(q, key), self.root) for key in keys]
+            scores = [div(dot(q, key), self.root_bits) for key in keys]
             top = scores[first_largest(scores)]
             weights = [exp(sub(score, top)) for score in scores]
             mass = total(weights)
@@ -168,7 +168,7 @@ class FloatSample(Operation, opcode=41):
 
     def execute(self, memory: Memory, position: int) -> Memory:
         logits = load_floats(memory, self.logits, self.length)
-        request = Request.read(memory, Header.read(memory))
+        request = RequestHeader.read(memory, Header.read(memory))
         top = first_largest(logits)
         if request.temperature_q16 == 0:
             return put_token(memory, position, top)

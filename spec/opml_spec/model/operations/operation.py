@@ -1,6 +1,6 @@
 """What an operation is: its operands, which are the words of its record in order, and what it does to the memory at a position.
 
-*Source*: spec/README.md 3.1 and 5.
+*Source*: spec §3.1 and §3.5.
 """
 
 from abc import ABC, abstractmethod

@@ -1,6 +1,6 @@
 """The table of operations, and how a record on the tape is read.
 
-*Source*: spec/README.md 5 and 7.
+*Source*: spec §3.5 and §3.6.
 """
 
 from attrs import fields
