@@ -4,7 +4,8 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 
 import pytest
-from opml_fuzz.engines.engines import EngineRoom, engine_room
+from opml_fuzz.commands.engine_room import engine_room
+from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.fuzzing.mutants import CONTRACT, GAME, Mutant, is_killed, mutants
 from opml_spec.machine import decode
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from attrs import astuple
 from opml_fuzz.commands.fuzz import main
-from opml_fuzz.conformance.integer_float import OPERATIONS as FAST_BINARY32
+from opml_fuzz.conformance.integer_float import OPERATIONS as INTEGER_FLOAT
 from opml_fuzz.engines.bytecode import EmbeddedEvm, Revm
 from opml_fuzz.vectors.court import act_of
 from opml_fuzz.vectors.tree import FILES, PAGE
@@ -266,7 +266,7 @@ def test_opml_min_binary32() -> None:
     compared = 0
     for case in cases("arithmetic/binary32.json"):
         if case["pre"]["operation"] in names and case["pre"].get("rounding", "RNE") == "RNE":
-            found = FAST_BINARY32[names[case["pre"]["operation"]]](*(int(bits, 16) for bits in case["pre"]["operands"]))
+            found = INTEGER_FLOAT[names[case["pre"]["operation"]]](*(int(bits, 16) for bits in case["pre"]["operands"]))
             assert f"{found:08x}" == case["post"], case
             compared += 1
     assert compared > 2_000
