@@ -157,7 +157,7 @@ def parser() -> Parser:
     one = commands.add_parser("run", help="random steps, wrong witnesses, programs and disputes on all implementations")
     one.add_argument("--seconds", type=seconds, default=60.0, help="how long (default 60)")
     one.add_argument("--seed", type=int, help="determines the cases (default: random)")
-    one.add_argument("--target", metavar="CMD", help="also this program: it reads a witness in hex per line, and prints a hash or `error N`")
+    one.add_argument("--target", metavar="CMD", help="also this program: per line it reads a witness in hex and prints a hash or `error N`")
     one.add_argument("--replays", type=Path, default=Path(), metavar="DIR", help="where failing cases are written (default: here)")
     one.set_defaults(execute=run)
     one = commands.add_parser("replay", help="run a case that was written down")
