@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from opml_fuzz.disputes.both_courts import PARAMETERS, BothCourts, Call, CourtsDiffer
 from opml_fuzz.disputes.deployments import deploy_on_both, tight_parameters
-from opml_fuzz.disputes.sequences import Report, play_sequence
+from opml_fuzz.disputes.sequences import SequenceReport, play_sequence
 from opml_fuzz.disputes.spoilers import ARGUMENTS
 from opml_spec.errors import SpecError
 
@@ -14,16 +14,16 @@ SEEDS, ACTS = (1, 2, 3), 350
 
 
 @pytest.fixture(scope="module")
-def reports() -> list[Report]:
+def reports() -> list[SequenceReport]:
     return [play_sequence(seed, ACTS) for seed in SEEDS]
 
 
-def test_both_courts_answer_alike(reports: list[Report]) -> None:
+def test_both_courts_answer_alike(reports: list[SequenceReport]) -> None:
     assert [report.difference for report in reports] == [None] * len(SEEDS)
     assert [report.answers.total() for report in reports] == [ACTS] * len(SEEDS)
 
 
-def test_the_acts_reach_every_move_and_most_errors(reports: list[Report]) -> None:
+def test_the_acts_reach_every_move_and_most_errors(reports: list[SequenceReport]) -> None:
     """Else the agreement would mean little."""
     answers = sum((report.answers for report in reports), Counter())
     assert {move for move, answer in answers if answer == "ok"} == set(ARGUMENTS)

@@ -3,7 +3,8 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import pytest
-from opml_fuzz.engines.engines import EngineRoom, engine_room
+from opml_fuzz.commands.engine_room import engine_room
+from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.fuzzing.mutants import CONTRACT, GAME, Mutant, is_killed, mutants, replaced
 from opml_spec.machine import decode
 

@@ -13,10 +13,11 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from opml_fuzz.commands import fuzz as cli
+from opml_fuzz.commands.engine_room import engine_room
+from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.bytecode import EmbeddedEvm
-from opml_fuzz.engines.courts import BothCourts
-from opml_fuzz.engines.engines import EngineRoom, engine_room
 from opml_fuzz.engines.external import External
+from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.difference import Difference, compare, read
 from opml_fuzz.fuzzing.loop import ACTS, batch, run_batch
@@ -25,8 +26,8 @@ from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.machine.case import Case, Disputes, Program, Step, Witness, from_json
 from opml_fuzz.machine.encodings import ENCODINGS
 from opml_fuzz.machine.programs import gallery, loop
-from opml_fuzz.machine.states import random_step
-from opml_fuzz.machine.wrong_witnesses import random_wrong_witness
+from opml_fuzz.machine.states import random_state
+from opml_fuzz.machine.wrong_witnesses import wrong_witness
 from opml_spec.machine import decode
 from opml_spec.machine.instructions import INSTRUCTIONS
 from opml_spec.machine.step import step
@@ -57,12 +58,12 @@ def found(room: EngineRoom, seed: int = 1) -> Difference:
 
 @given(randoms)
 def test_a_step(room: EngineRoom, rng: Random) -> None:
-    assert compare(random_step(rng), room.most) is None
+    assert compare(Step(random_state(rng)), room.most) is None
 
 
 @given(randoms)
 def test_a_wrong_witness(room: EngineRoom, rng: Random) -> None:
-    assert compare(random_wrong_witness(rng, random_step(rng)), room.most) is None
+    assert compare(Witness(wrong_witness(rng, random_state(rng))), room.most) is None
 
 
 def test_batches(room: EngineRoom) -> None:
@@ -85,7 +86,7 @@ def test_a_seed_is_its_cases() -> None:
 def test_every_instruction_and_every_outcome_comes_up() -> None:
     rng, names, outcomes = Random(3), set[str](), set[tuple[int, int]]()
     for _ in range(1_500):
-        start = random_step(rng).start
+        start = random_state(rng)
         after = step(start.state())
         if start.kind == 0:
             outcomes.add((after.status.kind, after.status.value if after.status.kind == 2 else 0))
@@ -98,7 +99,7 @@ def test_every_instruction_and_every_outcome_comes_up() -> None:
 
 def test_every_error_comes_up(room: EngineRoom) -> None:
     rng, spec = Random(4), room.most.of_witnesses[0]
-    answers = {spec.execute(random_wrong_witness(rng, random_step(rng)).witness) for _ in range(300)}
+    answers = {spec.execute(wrong_witness(rng, random_state(rng))) for _ in range(300)}
     assert {f"error {number}" for number in range(101, 107)} <= answers
 
 
@@ -157,7 +158,7 @@ def test_a_wrong_contract(right: str, wrong: str) -> None:
 
 
 def test_a_wrong_game(tmp_path: Path) -> None:
-    room = engine_room(courts=BothCourts(compiled("game", "if chosen > 0:", "if chosen > 1:")))
+    room = engine_room(courts=RandomDisputes(compiled("game", "if chosen > 0:", "if chosen > 1:")))
     difference = found(room)
     case = difference.case
     assert isinstance(case, Disputes)
@@ -167,7 +168,7 @@ def test_a_wrong_game(tmp_path: Path) -> None:
     path = difference.write(tmp_path)
     assert read(path) == case
     assert cli.main(["replay", str(path)]) == 0  # with the right one
-    assert printed(case) == "all alike\n"
+    assert printed(case) == "all agree\n"
 
 
 # Shrinking, writing down, finding again ------------------------------------------------------------------------------------------
@@ -183,11 +184,11 @@ def printed(case: Case) -> str:
 
 def test_a_pasteable_program_agrees_where_all_agree() -> None:
     rng = Random(9)
-    case = random_step(rng)
+    case = Step(random_state(rng))
     spec, fast, evm = printed(case).splitlines()
     assert spec.split()[1] == evm.split()[1]
     assert fast.endswith("True")
-    spec, evm = printed(Witness(random_wrong_witness(rng, case).witness)).splitlines()
+    spec, evm = printed(Witness(wrong_witness(rng, case.start))).splitlines()
     assert spec.split()[1] == evm.split()[-1]
     assert "False" not in printed(loop(rng))
 
@@ -206,7 +207,7 @@ def test_a_shrunk_case_is_written_down_and_found_again(room: EngineRoom, monkeyp
 
 @given(randoms)
 def test_cases_survive_json(rng: Random) -> None:
-    for case in (random_step(rng), random_wrong_witness(rng, random_step(rng)), loop(rng), Disputes("1/9", rng.randrange(200))):
+    for case in (Step(random_state(rng)), Witness(wrong_witness(rng, random_state(rng))), loop(rng), Disputes("1/9", rng.randrange(200))):
         assert from_json(json.loads(json.dumps(case.to_json()))) == case
 
 
@@ -251,7 +252,7 @@ def target(tmp_path: Path) -> Callable[[str], str]:
 
 def test_a_target(target: Callable[[str], str]) -> None:
     room = engine_room(target("answer"))
-    assert all(compare(random_step(rng), room.most) is None for rng in [Random(1)] * 30)
+    assert all(compare(Step(random_state(rng)), room.most) is None for rng in [Random(1)] * 30)
     room.most.of_witnesses[-1].close()  # type: ignore[attr-defined]  # of External alone
 
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from opml_fuzz.commands import prove as command
-from opml_fuzz.proofs.prove import prove
-from opml_fuzz.proofs.symbols import Number, paths
+from opml_fuzz.proofs.prover import prove
+from opml_fuzz.proofs.symbols import Number, Paths
+from opml_fuzz.statements.arbiter import read_arbiter, word
 from opml_fuzz.statements.catalogue import STATEMENTS
-from opml_fuzz.statements.judge import read_judge, word
 from opml_fuzz.statements.statement import Integer, Statement, Variable, Word
 from opml_spec.arithmetic.fixed import round_shift
 
-QUICK = ("decode.listing", "judge.sraw", "judge.rem", "access.traps", "rounding.fast", "narrowing.shrinks", "clocks.exactly_one")
+QUICK = ("decode.listing", "arbiter.sraw", "arbiter.rem", "access.traps", "rounding.fast", "narrowing.shrinks", "clocks.exactly_one")
 
 
 def numbers(variable: Variable) -> st.SearchStrategy[int]:
@@ -84,23 +84,23 @@ def test_what_raises_proves_nothing() -> None:
     assert prove(Statement("x", "", {"v": Word(8)}, lambda v: [0][v])).result == "error"
 
 
-def test_a_judge_with_one_wrong_formula_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arbiter_with_one_wrong_formula_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """SRAW with a logical shift, SLT without the sign, SLLW with six bits of the shift amount, bytes in pairs not reversed."""
     from opml_fuzz.fuzzing.mutants import replaced
     from opml_fuzz.statements import arithmetic
 
     for right, wrong, name in (
-        ("(ua if funct7 == BASE else sa) >> amount", "ua >> amount", "judge.sraw"),
-        ("(ua ^ sign) < (ub ^ sign)", "ua < ub", "judge.slt"),
-        ("amount: uint256 = b & unsafe_sub(width, 1)", "amount: uint256 = b & 63", "judge.sllw"),
-        ("n = (n & PAIRS) << 16 | (n >> 16) & PAIRS", "n = n & MASK64", "judge.reverse"),
+        ("(ua if funct7 == BASE else sa) >> amount", "ua >> amount", "arbiter.sraw"),
+        ("(ua ^ sign) < (ub ^ sign)", "ua < ub", "arbiter.slt"),
+        ("amount: uint256 = b & unsafe_sub(width, 1)", "amount: uint256 = b & 63", "arbiter.sllw"),
+        ("n = (n & PAIRS) << 16 | (n >> 16) & PAIRS", "n = n & MASK64", "arbiter.reverse"),
     ):
-        monkeypatch.setattr(arithmetic, "JUDGE", read_judge(replaced("arbiter", right, wrong)))
+        monkeypatch.setattr(arithmetic, "ARBITER", read_arbiter(replaced("arbiter", right, wrong)))
         assert prove(STATEMENTS[name]).result == "counterexample"
 
 
 @given(st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1), st.integers(0, 200))
-def test_words_of_the_judge_are_those_of_the_evm(a: int, b: int, amount: int) -> None:
+def test_words_of_the_arbiter_are_those_of_the_evm(a: int, b: int, amount: int) -> None:
     top = 1 << 256
     assert (word(a) - b).value % top == (a - b) % top
     assert (word(-a) >> amount).value % top == (-a % top) >> amount
@@ -111,9 +111,12 @@ def test_words_of_the_judge_are_those_of_the_evm(a: int, b: int, amount: int) ->
 def test_every_path_is_taken_once() -> None:
     import z3
 
-    n = Number(z3.Int("n"))
-    found = [result for _, result in paths(lambda: (n > 0, bool(n > 0), bool(n > 10), bool(n > 5))[1:])]
+    paths = Paths()
+    n = Number(z3.Int("n"), paths)
+    found = [result for _, result in paths.explore(lambda: (n > 0, bool(n > 0), bool(n > 10), bool(n > 5))[1:])]
     assert sorted(found) == [(False, False, False), (True, False, False), (True, False, True), (True, True, True)]
+    with pytest.raises(TypeError, match="outside"):
+        bool(n > 0)
 
 
 # The command ---------------------------------------------------------------------------------------------------------------------

@@ -8,20 +8,21 @@ from attrs import evolve
 from opml_fuzz.engines.opml_min import interpreted, translated
 from opml_fuzz.engines.specification import SpecProgram
 from opml_fuzz.machine.case import Program
-from opml_fuzz.machine.programs import COUNTER, loop
+from opml_fuzz.machine.instructions import COUNTER
+from opml_fuzz.machine.programs import loop
 
 PROGRAMS = 20
-STOPS = 100  # a program
-STEPS = 600  # the specification makes some ten thousand a second
+STOPS = 100  # per program
+STEPS = 600  # few, because the specification executes them one by one
 LONG_STEPS = 20_000
 
 
-def program_that_lasts(rng: Random, steps: int, rounds: int) -> Program:
-    """A random loop that is still running before its step of this number."""
+def program_that_lasts(rng: Random, steps: int, iterations: int) -> Program:
+    """Draws a random loop that is still running before its step of this number."""
     while True:
         program = loop(rng)
         x = list(program.start.x)
-        x[COUNTER] = rounds
+        x[COUNTER] = iterations
         start = evolve(program.start, x=tuple(x))
         before, after, _ = interpreted().run(start, (steps - 1, steps))
         if before != after:
@@ -41,7 +42,7 @@ def test_random_stop_points(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_stop_points_of_long_loops(seed: int) -> None:
-    """Long enough that rounds are made without checks; each stop is run to from the start, and from the stop before."""
+    """The loops are long enough for iterations without checks; each stop is reached from the start and from the stop before."""
     rng = Random(-1 - seed)
     start = program_that_lasts(rng, LONG_STEPS, LONG_STEPS).start
     stops = tuple(sorted(rng.sample(range(1, LONG_STEPS + 1), STOPS)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from opml_fuzz.commands import fuzz as cli
-from opml_fuzz.conformance.testfloat import OPERATIONS, check
+from opml_fuzz.conformance.testfloat import SPECIFIED, check
 from opml_fuzz.errors import InputError
 
 EDGES = (0, 1, 0x7FFFFF, 0x800000, 0x3F800000, 0x3FFFFFFF, 0x4B800001, 0x4F000000, 0x5F000000, 0x7F7FFFFF, 0x7F800000, 0x7FC00001)
@@ -16,12 +16,12 @@ NUMPY = {
     "f32_add": np.add, "f32_sub": np.subtract, "f32_mul": np.multiply, "f32_div": np.divide, "f32_sqrt": np.sqrt,
     "f32_eq": np.equal, "f32_le": np.less_equal, "f32_lt": np.less,
 }  # fmt: skip
-EVERYBODY = ("spec", "opml_min", "guest", "processor")
+EVERYBODY = ("spec", "integers", "guest", "processor")
 
 
 def lines_of(operation: str) -> list[str]:
     """What the hardware computes, as TestFloat writes it."""
-    rng, arity = random.Random(operation), OPERATIONS[operation][0]
+    rng, arity = random.Random(operation), SPECIFIED[operation][0]
     operands = [[rng.choice((rng.getrandbits(32), rng.choice(EDGES) | rng.getrandbits(1) << 31)) for _ in range(arity)] for _ in range(500)]
     lines = []
     with np.errstate(all="ignore"):

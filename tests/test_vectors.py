@@ -1,7 +1,8 @@
 """Every implementation in the repository passes the frozen test vectors, and the specification writes the same ones again."""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from attrs import astuple
 from opml_fuzz.commands.fuzz import main
-from opml_fuzz.conformance.integer_float import OPERATIONS as FAST_BINARY32
+from opml_fuzz.conformance.integer_float import OPERATIONS as INTEGER_FLOAT
 from opml_fuzz.engines.bytecode import EmbeddedEvm, Revm
 from opml_fuzz.vectors.court import act_of
 from opml_fuzz.vectors.tree import FILES, PAGE
@@ -79,10 +80,70 @@ def test_the_frozen_tree_is_what_the_specification_writes(tmp_path: Path, capsys
     assert main(["vectors", str(tmp_path / "README.md"), "--json"]) == 2, "not a folder"
 
 
-def test_the_page_names_every_file() -> None:
-    page = PAGE.read_text()
-    for name in FILES:
-        assert f"`{name}`" in page or name in DISPUTES
+PAGE_SECTIONS = re.findall(r"^### `(\S+)`\n\n```json\n(.*?)^```$(.*?)(?=^### |\Z)", PAGE.read_text(), re.M | re.S)
+"""File, literal case, and what follows up to the next section: the call, unless several files share a later one."""
+
+
+def shortened(value: Any) -> Any:
+    """Writes a case as the page shows it."""
+    if isinstance(value, str) and len(value) > 48:
+        return f"{value[:16]}…{value[-8:]}"
+    if isinstance(value, dict):
+        return {name: shortened(each) for name, each in value.items()}
+    return list(map(shortened, value)) if isinstance(value, list) else value
+
+
+def page_call(number: int) -> Any:
+    """Compiles the code of a section, or of the next one that has some."""
+    (code, *_) = (found[1] for *_, rest in PAGE_SECTIONS[number:] if (found := re.search(r"^```python\n(.*?)^```$", rest, re.M | re.S)))
+    return compile(code, PAGE_SECTIONS[number][0], "exec")
+
+
+def page_cases(name: str, shown: Case) -> tuple[list[Case], Case]:
+    """Finds the shown case in its file, and in files about a court the acts before it."""
+    number = next(i for i, case in enumerate(cases(name)) if shortened(case) == shown)
+    return cases(name)[1:number] if name in DISPUTES else [], cases(name)[number]
+
+
+def page_result(call: Any, case: Case, names: Case) -> int | None:
+    """Processes a case; returns the number of its error, if it raises one."""
+    try:
+        names |= {"pre": case["pre"], "post": case.get("post")}
+        exec(call, names)
+    except SpecError as error:
+        return error.number
+    return None
+
+
+def altered(value: Any) -> Iterator[Any]:
+    """Yields the value with the last digit of one string or one number changed, for each of them."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from ({**value, name: other} for other in altered(each))
+    elif isinstance(value, list):
+        yield from ([*value[:i], other, *value[i + 1 :]] for i, each in enumerate(value) for other in altered(each))
+    else:
+        yield value[:-1] + ("0" if value[-1] != "0" else "1") if isinstance(value, str) else value + 1
+
+
+def test_the_page_shows_a_case_of_every_file() -> None:
+    assert [name for name, _, _ in PAGE_SECTIONS] == list(FILES)
+    table = PAGE.read_text().partition("## One case")[0]
+    assert all(f"`{name}`" in table for name in FILES)
+
+
+@pytest.mark.parametrize("number", range(len(PAGE_SECTIONS)), ids=[name for name, _, _ in PAGE_SECTIONS])
+def test_the_call_of_the_page_processes_its_case(number: int) -> None:
+    """It accepts the case, after those before it at court, and notices every change of `post`."""
+    name, literal, _ = PAGE_SECTIONS[number]
+    call, (earlier, case) = page_call(number), page_cases(name, json.loads(literal))
+    names: Case = {"court": court.deploy(Parameters(**cases(name)[0]["pre"]["parameters"]))} if name in DISPUTES else {}
+    for each in [*earlier, case]:
+        before = dict(names)
+        assert page_result(call, each, names) == each.get("error"), each["name"]
+    for post in altered(case.get("post", {})):
+        with pytest.raises(AssertionError):
+            page_result(call, {**case, "post": post}, dict(before))
 
 
 def test_all_cases_have_one_form() -> None:
@@ -266,7 +327,7 @@ def test_opml_min_binary32() -> None:
     compared = 0
     for case in cases("arithmetic/binary32.json"):
         if case["pre"]["operation"] in names and case["pre"].get("rounding", "RNE") == "RNE":
-            found = FAST_BINARY32[names[case["pre"]["operation"]]](*(int(bits, 16) for bits in case["pre"]["operands"]))
+            found = INTEGER_FLOAT[names[case["pre"]["operation"]]](*(int(bits, 16) for bits in case["pre"]["operands"]))
             assert f"{found:08x}" == case["post"], case
             compared += 1
     assert compared > 2_000

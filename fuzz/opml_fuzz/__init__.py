@@ -1,1 +1,1 @@
-"""Where spec, fast implementation and judge meet: fuzzing, proofs, vectors."""
+"""The part where specification, fast implementation and contracts meet: fuzzing, conformance, proofs, test vectors."""

@@ -1,9 +1,9 @@
-"""What the commands can go wrong with."""
+"""Errors that end a command."""
 
 
 class FuzzError(Exception):
-    """The root of them all."""
+    """The root of all errors in this part."""
 
 
 class InputError(FuzzError):
-    """What the user handed over is unusable: one line, exit code 2."""
+    """The user handed over something unusable: one line on standard error, exit code 2."""

@@ -1,1 +1,1 @@
-"""The commands `opml-fuzz` and `opml-prove`."""
+"""The commands `opml-fuzz` and `opml-prove`, which put everything else together."""

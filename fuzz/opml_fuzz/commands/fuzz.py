@@ -1,6 +1,6 @@
-"""The command `opml-fuzz`: all implementations against each other.
+"""The command `opml-fuzz`: compares all implementations with each other.
 
-Every subcommand takes `--json` (one object on standard output), exits 0 if all agree, 1 if not, 2 on bad input with one line.
+Every subcommand takes `--json` (one object on standard output). It exits 0 if all agree, 1 if not, and 2 on bad input, with one line.
 """
 
 import argparse
@@ -8,11 +8,11 @@ import secrets
 import sys
 from pathlib import Path
 
+from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.output import Parser, Progress, print_json
 from opml_fuzz.conformance.elf import load, run_fast
 from opml_fuzz.conformance.elf import run as run_elf
 from opml_fuzz.conformance.testfloat import ROUNDINGS, check
-from opml_fuzz.engines.engines import engine_room
 from opml_fuzz.engines.external import External
 from opml_fuzz.errors import FuzzError, InputError
 from opml_fuzz.fuzzing.difference import Difference, read
@@ -29,18 +29,18 @@ def seconds(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> int:
-    """`opml-fuzz run`."""
+    """Runs random cases: `opml-fuzz run`."""
     if not options.replays.is_dir():
         raise InputError(f"there is no folder {options.replays}")
     if options.target is not None:
-        External(options.target).close()  # if it does not start, that is better said now
+        External(options.target).close()  # reports now if it does not start
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     progress = Progress()
 
     def show(cases: int, time: float) -> None:
         progress.show(f"{cases} cases, {time:.0f} s of {options.seconds:.0f}, seed {seed}")
 
-    report = fuzz_on_all(seed, options.seconds, options.target, show)
+    report = fuzz_on_all(engine_room, seed, options.seconds, options.target, show)
     progress.end()
     files = [difference.write(options.replays) for difference in report.differences]
     if options.json:
@@ -62,9 +62,9 @@ def print_difference(difference: Difference) -> None:
 
 
 def replay(options: argparse.Namespace) -> int:
-    """`opml-fuzz replay`."""
+    """Runs a case that was written down: `opml-fuzz replay`."""
     case = read(options.file)
-    answers = case.answers(engine_room(options.target).all)
+    answers = engine_room(options.target).all.ask(case)
     agree = len(set(map(tuple, answers.values()))) == 1
     if options.json:
         print_json({"agree": agree, "answers": answers})
@@ -76,12 +76,12 @@ def replay(options: argparse.Namespace) -> int:
 
 
 def vectors(options: argparse.Namespace) -> int:
-    """`opml-fuzz vectors`."""
+    """Writes the test vectors: `opml-fuzz vectors`."""
     counts = write_tree(options.folder, options.seed)
     if options.json:
         print_json({"files": counts})
     else:
-        print(f"{sum(counts.values())} cases in {len(counts)} files: {options.folder / 'README.md'} says what they are")
+        print(f"{sum(counts.values())} cases in {len(counts)} files: {options.folder / 'README.md'} describes them")
     return 0
 
 
@@ -93,17 +93,17 @@ def engines(text: str) -> set[str]:
 
 
 def elf(options: argparse.Namespace) -> int:
-    """`opml-fuzz elf`."""
+    """Runs ELF files in lockstep: `opml-fuzz elf`."""
     for file in options.files:
-        load(file)  # all of them can be run, or none is
-    judge = engine_room().most.of_witnesses[1] if "evm" in options.on else None
+        load(file)  # an unusable file stops the command before anything runs
+    arbiter = engine_room().most.of_witnesses[1] if "evm" in options.on else None
     outcomes, progress = [], Progress()
     for file in options.files:
         progress.show(str(file))
         if options.on == {"min"}:
             outcomes.append(run_fast(file, options.steps))
         else:
-            outcomes.append(run_elf(file, options.on, judge, options.steps))
+            outcomes.append(run_elf(file, options.on, arbiter, options.steps))
         progress.end()
         if not options.json:
             last = outcomes[-1]
@@ -114,7 +114,7 @@ def elf(options: argparse.Namespace) -> int:
 
 
 def testfloat(options: argparse.Namespace) -> int:
-    """`opml-fuzz float`."""
+    """Checks lines of TestFloat: `opml-fuzz float`."""
     progress = Progress()
     try:
         with sys.stdin if str(options.file) == "-" else options.file.open() as lines:
@@ -133,14 +133,14 @@ def testfloat(options: argparse.Namespace) -> int:
 
 
 def mutate(options: argparse.Namespace) -> int:
-    """`opml-fuzz mutants`."""
+    """Counts the mutants that are found: `opml-fuzz mutants`."""
     room, progress = engine_room(), Progress()
     chosen = [mutant for mutant in mutants() if options.only in mutant.name]
     if not chosen:
         raise InputError(f"no mutant has {options.only!r} in its name")
     survivors: list[str] = []
     for number, mutant in enumerate(chosen):
-        progress.show(f"{number} of {len(chosen)}, {len(survivors)} alive: {mutant.name}")
+        progress.show(f"{number} of {len(chosen)}, {len(survivors)} survive: {mutant.name}")
         if not is_killed(mutant, room, options.seed, options.seconds):
             survivors.append(mutant.name)
     progress.end()
@@ -156,32 +156,32 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     one = commands.add_parser("run", help="random steps, wrong witnesses, programs and disputes on all implementations")
     one.add_argument("--seconds", type=seconds, default=60.0, help="how long (default 60)")
-    one.add_argument("--seed", type=int, help="the cases of this seed (default: a fresh one)")
-    one.add_argument("--target", metavar="CMD", help="also this program: a witness in hex a line in, a hash or `error N` a line out")
+    one.add_argument("--seed", type=int, help="determines the cases (default: random)")
+    one.add_argument("--target", metavar="CMD", help="also this program: per line it reads a witness in hex and prints a hash or `error N`")
     one.add_argument("--replays", type=Path, default=Path(), metavar="DIR", help="where failing cases are written (default: here)")
     one.set_defaults(execute=run)
-    one = commands.add_parser("replay", help="a case that was written down")
+    one = commands.add_parser("replay", help="run a case that was written down")
     one.add_argument("file", type=Path, metavar="FILE")
     one.add_argument("--target", metavar="CMD", help="as in run")
     one.set_defaults(execute=replay)
-    one = commands.add_parser("vectors", help="test vectors for any implementation, from the specification alone")
+    one = commands.add_parser("vectors", help="write test vectors for any implementation, from the specification alone")
     one.add_argument("folder", type=Path, metavar="DIR", help="where they are written")
-    one.add_argument("--seed", type=int, default=1, help="the cases of this seed (default 1)")
+    one.add_argument("--seed", type=int, default=1, help="determines the cases (default 1)")
     one.set_defaults(execute=vectors)
-    one = commands.add_parser("elf", help="programs for RV64IM in lockstep; each must end with exit code 0")
+    one = commands.add_parser("elf", help="run programs for RV64IM in lockstep; each must end with exit code 0")
     one.add_argument("files", type=Path, nargs="+", metavar="FILE")
     one.add_argument("--on", type=engines, default={"spec", "min", "evm"}, metavar="NAMES", help="some of spec,min,evm (default: all)")
-    one.add_argument("--steps", type=int, default=1_000_000, help="that a program may take (default 1000000)")
+    one.add_argument("--steps", type=int, default=1_000_000, help="at most this many per program (default 1000000)")
     one.set_defaults(execute=elf)
-    one = commands.add_parser("float", help="lines of TestFloat against binary32")
+    one = commands.add_parser("float", help="check lines of TestFloat against binary32")
     one.add_argument("operation", metavar="OP", help="f32_add, f32_mulAdd, f32_to_i32, …")
     one.add_argument("file", type=Path, metavar="FILE", help="operands, result and flags in hex; - for standard input")
     one.add_argument("--rounding", choices=ROUNDINGS, default="near_even", help="the direction of the results (default near_even)")
     one.set_defaults(execute=testfloat)
-    one = commands.add_parser("mutants", help="break each implementation in turn: is it found?")
-    one.add_argument("--seconds", type=seconds, default=30.0, help="that a mutant may live (default 30)")
-    one.add_argument("--seed", type=int, default=1, help="the cases of this seed (default 1)")
-    one.add_argument("--only", default="", metavar="TEXT", help="mutants that have this in their name")
+    one = commands.add_parser("mutants", help="break each implementation in turn and see whether it is found")
+    one.add_argument("--seconds", type=seconds, default=30.0, help="at most this long per mutant (default 30)")
+    one.add_argument("--seed", type=int, default=1, help="determines the cases (default 1)")
+    one.add_argument("--only", default="", metavar="TEXT", help="only mutants with this text in their name")
     one.set_defaults(execute=mutate)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -189,7 +189,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; gives the exit code."""
+    """Runs the command line; returns the exit code."""
     options = parser().parse_args(arguments)
     try:
         return int(options.execute(options))

@@ -1,4 +1,4 @@
-"""How the commands talk: bad arguments in one line, results on standard output, everything else on standard error."""
+"""Output of the commands: results on standard output, everything else on standard error, an error in one line."""
 
 import argparse
 import json
@@ -7,19 +7,19 @@ from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """Bad arguments are one line, too."""
+    """An argument parser that reports bad arguments in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
 
 def print_json(value: Any) -> None:
-    """The one object of `--json`."""
+    """Prints the one object of `--json`."""
     print(json.dumps(value))
 
 
 class Progress:
-    """One line that is written over, if anybody is looking."""
+    """A progress line that is overwritten; shown only on a terminal."""
 
     def __init__(self) -> None:
         self._is_seen = sys.stderr.isatty()

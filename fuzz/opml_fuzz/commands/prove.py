@@ -1,6 +1,6 @@
-"""The command `opml-prove`: every statement, for all inputs, by z3.
+"""The command `opml-prove`: proves every statement for all inputs, by z3.
 
-Exits 0 if all that was asked for is proved, 1 if not, 2 on a name that does not exist.
+It exits 0 if all statements asked for are proved, 1 if not, 2 on a name that does not exist.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from opml_fuzz.statements.statement import Statement
 
 
 def chosen(names: list[str]) -> list[Statement]:
-    """By name, or by the chapter before the dot; all without a name."""
+    """Chooses statements by name, or by the chapter before the dot; without a name, all."""
     for name in names:
         if not any(name in (known, known.partition(".")[0]) for known in STATEMENTS):
             raise InputError(f"no statement or chapter is called {name!r}; --list names them")
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"{one.name:24}{one.says}")
         return 0
     try:
-        from opml_fuzz.proofs.prove import prove  # z3 is a developer extra, so imported only where it is used
+        from opml_fuzz.proofs.prover import prove  # z3 is a developer extra, so imported only where it is used
     except ImportError as error:
         raise InputError(f"z3 is not installed ({error}): pip install 'opml[dev]'") from error
     verdicts, progress = [], Progress()
@@ -43,15 +43,15 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"statements": [verdict.to_json() for verdict in verdicts], "proved": proved, "failed": failed, "gaps": GAPS})
     else:
-        print(f"\n{proved} of {len(verdicts)} proved. Not proved, by anybody:", *GAPS, sep="\n- ")
+        print(f"\n{proved} of {len(verdicts)} proved. Not proved:", *GAPS, sep="\n- ")
     return 1 if failed else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; gives the exit code."""
-    parser = Parser(prog="opml-prove", description="The statements about all inputs, proved by z3.")
+    """Runs the command line; returns the exit code."""
+    parser = Parser(prog="opml-prove", description="Proves statements about all inputs, by z3.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a statement, or a chapter (default: all)")
-    parser.add_argument("--list", action="store_true", help="only name them")
+    parser.add_argument("--list", action="store_true", help="only list them")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args(arguments)
     try:

@@ -1,1 +1,1 @@
-"""Suites that others have written: RISC-V programs as ELF files, and TestFloat."""
+"""Test suites written by others: RISC-V programs as ELF files, and the lines of TestFloat; and the binary32 that these lines check."""

@@ -1,7 +1,7 @@
 """ELF conformance: a program for RV64IM runs on all implementations in lockstep, and must end with exit code 0.
 
-The official RISC-V tests, linked for this machine, report so. After each step all state hashes must be equal: the specification steps,
-opml_min interprets, and the bytecode executes the witness; at the end opml_min runs the program once more, translated.
+The official RISC-V tests end so if they pass. The specification executes each step, opml_min interprets it, and the bytecode executes its
+witness; all state hashes must be equal. At the end opml_min runs the program once more, translated.
 
 *Source*: Tool Interface Standard, ELF 1.2; RISC-V ELF psABI; spec/README.md 1.1 and 1.2.
 """
@@ -21,13 +21,12 @@ from opml_spec.machine.witness import make_witness
 from opml_fuzz.engines.opml_min import FullMachine, interpreted, translated
 from opml_fuzz.engines.protocol import WitnessEngine
 from opml_fuzz.errors import InputError
-from opml_fuzz.machine.case import REGISTERS, Start
-from opml_fuzz.machine.states import ENTRY, MEMORY, TEXT_BYTES
+from opml_fuzz.machine.numbers import ENTRY, LEAF, MEMORY, TEXT_BYTES
+from opml_fuzz.machine.start import REGISTERS, Leaves, Start
 
 RISC_V, EXECUTABLE = 243, 2  # e_machine, e_type
 LOAD, INTERPRETER, EXECUTE = 1, 3, 1  # p_type, p_type, p_flags
-LEAF = 32
-HOT_STEPS = 5_000  # interpreted before a region is translated
+HOT_STEPS = 5_000  # that are interpreted before a region is translated
 LINK = (
     f"link it static, its text within [{ENTRY:#x}, {ENTRY + TEXT_BYTES:#x}), "
     f"its data anywhere below {MEMORY:#x}, what it writes outside [{ENTRY:#x}, {2 * ENTRY:#x})"
@@ -35,24 +34,24 @@ LINK = (
 
 
 @frozen
-class Program:
-    """What is loaded."""
+class Executable:
+    """The loaded content of an ELF file: its segments by address, and where it starts."""
 
     entry: int
     segments: dict[int, bytes]
 
     @property
     def start(self) -> Start:
-        """All registers 0."""
+        """The machine state at the start: all registers 0."""
         memory, indices = Memory.from_segments(self.segments), set[int]()
         for address, data in self.segments.items():
             indices.update(range(address // LEAF, (address + len(data) - 1) // LEAF + 1))
         leaves = {index: memory.leaf(index) for index in sorted(indices)}
-        return Start(self.entry, (0,) * REGISTERS, {index: leaf for index, leaf in leaves.items() if leaf != bytes(LEAF)})
+        return Start(self.entry, (0,) * REGISTERS, Leaves({index: leaf for index, leaf in leaves.items() if leaf != bytes(LEAF)}))
 
 
-def load(path: Path) -> Program:
-    """The program in a file; refuses what this machine cannot run."""
+def load(path: Path) -> Executable:
+    """Reads a file; refuses one that this machine cannot run."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -67,9 +66,10 @@ def load(path: Path) -> Program:
         raise InputError(f"{path} {error}") from error
 
 
-def parse(data: bytes) -> Program:
+def parse(data: bytes) -> Executable:
+    """Reads headers and segments; raises ValueError with the predicate of a sentence about the file."""
     if data[:6] != b"\x7fELF\x02\x01":
-        raise ValueError("is no 64-bit little-endian ELF file")
+        raise ValueError("is not a 64-bit little-endian ELF file")
     kind, machine, _, entry, headers_at = struct.unpack_from("<HHIQQ", data, 16)
     size, count = struct.unpack_from("<HH", data, 54)
     if machine != RISC_V:
@@ -89,13 +89,13 @@ def parse(data: bytes) -> Program:
             segments[address] = data[offset : offset + file_bytes]
     if not any(address <= entry < address + len(content) for address, content in segments.items()):
         raise ValueError(f"starts at {entry:#x}, where it has loaded nothing: {LINK}")
-    Memory.from_segments(segments)  # refuses overlaps
-    return Program(entry, segments)
+    Memory.from_segments(segments)  # raises if they overlap
+    return Executable(entry, segments)
 
 
 @frozen
 class Outcome:
-    """What became of a file."""
+    """The result for one file."""
 
     file: str
     passed: bool
@@ -106,21 +106,21 @@ class Outcome:
         return {"file": self.file, "passed": self.passed, "steps": self.steps, "detail": self.detail}
 
 
-def run(path: Path, engines: set[str], judge: WitnessEngine | None, most_steps: int) -> Outcome:
-    """The program, on these engines, in lockstep."""
+def run(path: Path, engines: set[str], arbiter: WitnessEngine | None, most_steps: int) -> Outcome:
+    """Runs a program in lockstep, on the specification and on the engines named."""
     start, steps, detail = load(path).start, 0, ""
-    state = start_state(Memory.from_segments({index * LEAF: leaf for index, leaf in start.leaves.items()}), start.pc)
+    state = start_state(start.leaves.memory, start.pc)
     fast = interpreted() if "min" in engines else None
     machine = fast.machine_at(start) if fast else None
     while state.status.kind == Kind.RUNNING and steps < most_steps and not detail:
-        pc, witness = state.pc, make_witness(state) if judge else b""
+        pc, witness = state.pc, make_witness(state) if arbiter else b""
         state, steps = step(state), steps + 1
         answers = {"spec": state_hash(state).hex()}
         if machine:
             machine.run(1)
             answers["opml_min"] = machine.state_hash().hex()
-        if judge:
-            answers["evm"] = judge.execute(witness)
+        if arbiter:
+            answers["evm"] = arbiter.execute(witness)
         if len(set(answers.values())) > 1:
             detail = f"step {steps} at {pc:#x}: " + ", ".join(f"{name} {answer}" for name, answer in answers.items())
     if not detail and fast and translated().run(start, (steps,))[0] != state_hash(state).hex():
@@ -129,13 +129,13 @@ def run(path: Path, engines: set[str], judge: WitnessEngine | None, most_steps: 
 
 
 def run_fast(path: Path, most_steps: int) -> Outcome:
-    """On opml_min alone, at its own speed."""
+    """Runs a program on opml_min alone, at its own speed."""
     machine = FullMachine("opml_min", HOT_STEPS).machine_at(load(path).start)
     steps = machine.run(most_steps)
     return ended(path, machine.status.kind, machine.status.value, machine.pc, steps, "")
 
 
 def ended(path: Path, kind: int, value: int, pc: int, steps: int, detail: str) -> Outcome:
-    """Passed if nobody differed and the exit code is 0."""
+    """Makes the outcome: passed if there is no difference and the exit code is 0."""
     how = ("still running", f"exit code {value}", f"trapped with cause {value} at {pc:#x}")
     return Outcome(str(path), not detail and (kind, value) == (Kind.HALTED, 0), steps, detail or how[kind])

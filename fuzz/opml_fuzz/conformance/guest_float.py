@@ -1,6 +1,6 @@
-"""opml_min's binary32: the C of its guest, compiled for RV64IM and run in its machine.
+"""binary32 by the guest: soft float in C, compiled for RV64IM and run in opml_min's machine.
 
-The compiler is a developer extra. A small program around the C applies one operation to a list of operands in the io quarter.
+A small program around the guest's C applies one operation to a list of operands in the io quarter. The compiler is a developer extra.
 """
 
 from array import array
@@ -16,9 +16,9 @@ from opml_min.memory_map import ENTRY
 from opml_min.model.image.program import elf_segments
 
 COUNT, OPERANDS, RESULTS = 0x80_0000_0000, 0x80_0000_0020, 0x90_0000_0000
-OPERAND_WORDS = 3  # of 64 bits, for each case
+OPERAND_WORDS = 3  # 64-bit words per case
 MOST_STEPS = 1 << 40
-OPERATIONS = {
+EXPRESSIONS = {
     "f32_add": "f32_add(a, b)",
     "f32_sub": "f32_sub(a, b)",
     "f32_mul": "f32_mul(a, b)",
@@ -31,9 +31,9 @@ OPERATIONS = {
     "i32_to_f32": "f32_from_i64((int32_t)a)",
     "ui32_to_f32": "f32_from_i64((uint32_t)a)",
     "i64_to_f32": "f32_from_i64((int64_t)a)",
-    "f32_to_i64": "f32_equal(a, a) ? f32_to_i64(a) : INT64_MAX",  # the guest makes a NaN 0, RISC-V the largest: here only numbers are asked
+    "f32_to_i64": "f32_equal(a, a) ? f32_to_i64(a) : INT64_MAX",  # the guest converts a NaN to 0, so it gets no NaN here
 }
-"""What the guest has, by TestFloat's names."""
+"""The operations that the guest has, in C, by TestFloat's names."""
 
 SOURCE = """
 #include "binary32.h"
@@ -51,16 +51,16 @@ int main(void)
 """
 
 
-def is_there(operation: str) -> bool:
-    """The guest has it, and it can be compiled here."""
-    return operation in OPERATIONS and find_spec("ziglang") is not None
+def is_available(operation: str) -> bool:
+    """Tells whether the guest has the operation and can be compiled here."""
+    return operation in EXPRESSIONS and find_spec("ziglang") is not None
 
 
 class GuestFloat:
-    """One operation."""
+    """One operation of the guest, compiled with the program around it."""
 
     def __init__(self, operation: str) -> None:
-        text = SOURCE.format(count=COUNT, operands=OPERANDS, results=RESULTS, words=OPERAND_WORDS, expression=OPERATIONS[operation])
+        text = SOURCE.format(count=COUNT, operands=OPERANDS, results=RESULTS, words=OPERAND_WORDS, expression=EXPRESSIONS[operation])
         with TemporaryDirectory() as folder:
             source, elf = Path(folder) / "program.c", Path(folder) / "program.elf"
             source.write_text(text)
@@ -73,7 +73,7 @@ class GuestFloat:
         self._machine = Machine(memory)
 
     def __call__(self, cases: Sequence[tuple[int, ...]]) -> list[int]:
-        """The results, 64 bits each."""
+        """Runs the program on a list of operands and returns the results, 64 bits each."""
         words = array("Q", [word for case in cases for word in (*case, 0, 0)[:OPERAND_WORDS]])
         machine = self._machine
         machine.memory.write(COUNT, len(cases).to_bytes(8, "little"))
@@ -82,5 +82,5 @@ class GuestFloat:
         machine.pc = ENTRY
         machine.run(MOST_STEPS)
         if machine.status != (HALTED, 0):
-            raise InputError(f"the guest's float did not come to its end: {machine.status}")
+            raise InputError(f"the guest's program did not end well: {machine.status}")
         return list(array("Q", machine.memory.read(RESULTS, 8 * len(cases))))

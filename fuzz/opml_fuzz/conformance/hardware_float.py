@@ -1,6 +1,6 @@
-"""The same operations by the processor's floats, for whole arrays of patterns at once.
+"""binary32 by the processor's floats, for whole arrays of patterns at once.
 
-The fused one has no numpy function; it is compiled from LLVM's `fma`.
+numpy has no fused multiply-add, so that one is compiled from LLVM's `fma`.
 
 *Source*: the processor.
 """
@@ -61,7 +61,7 @@ def _from_integers(kind: type) -> Callable[..., Patterns]:
     return lambda values: _patterns(np.asarray(values).view(kind).astype(np.float32))
 
 
-HARDWARE: dict[str, Callable[..., Patterns]] = {
+OPERATIONS: dict[str, Callable[..., Patterns]] = {
     "f32_add": _on_floats(np.add),
     "f32_sub": _on_floats(np.subtract),
     "f32_mul": _on_floats(np.multiply),
@@ -76,3 +76,4 @@ HARDWARE: dict[str, Callable[..., Patterns]] = {
     "i64_to_f32": _from_integers(np.int64),
     "ui64_to_f32": _from_integers(np.uint64),
 }
+"""The operations that the processor has, by TestFloat's names."""

@@ -1,1 +1,1 @@
-"""The meeting of the specification's court and the contract: the same random acts, most of them spoiled, on both."""
+"""Random disputes on the specification's court and on the contract: the same acts, many of them spoiled on purpose."""

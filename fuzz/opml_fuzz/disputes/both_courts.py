@@ -1,4 +1,4 @@
-"""Two courts side by side: every call goes to the specification and to the contract, and then everything that can be seen is compared.
+"""Two courts side by side: every call goes to the specification and to the contract, then everything visible is compared.
 
 *Source*: spec/README.md 6.2, 6.9.
 """
@@ -56,11 +56,12 @@ PARAMETERS = Parameters(
     detect_seconds=300,
     recompute_seconds=590,
     gas_price_cap_wei=2,
-)  # short times and odd bonds
+)
+"""Short times, and bonds that no share divides evenly."""
 
 
 class CourtsDiffer(FuzzError):
-    """The two courts, or what they show, are not the same after a call. `said`: what is seen of either"""
+    """After a call, the two courts differ in their answer or in what they show. said: what is seen, in either court"""
 
     def __init__(self, what: str, spec: Any, contract: Any) -> None:
         self.said = f"{what}: {spec}", f"{what}: {contract}"
@@ -69,7 +70,7 @@ class CourtsDiffer(FuzzError):
 
 @frozen
 class Call:
-    """A call of the contract's interface. Addresses are 20 bytes."""
+    """A call of the contract's interface; addresses are 20 bytes."""
 
     move: str
     arguments: tuple[Any, ...]
@@ -78,18 +79,18 @@ class Call:
 
 
 def position(game_id: bytes, segment: Segment, hashes: bytes = b"") -> bytes:
-    """What the call says that it answers."""
+    """Computes the hash by which a call names the state of the game that it answers."""
     numbers = bytes([segment.phase]) + segment.lo.to_bytes(8, "big") + segment.hi.to_bytes(8, "big")
     return keccak256(game_id + numbers + segment.agreed + segment.disputed + keccak256(hashes) + segment.turn.to_bytes(8, "big"))
 
 
 def cut(hashes: bytes) -> tuple[bytes, ...]:
-    """Hash by hash; the last one may be broken off."""
+    """Cuts bytes into hashes; the last one may be too short."""
     return tuple(hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES))
 
 
 def act_of(call: Call) -> Act:
-    """The same call in the words of the specification."""
+    """Translates a call into the specification's act."""
     match call.move, call.arguments:
         case "register", arguments:
             return Register(*arguments)
@@ -121,7 +122,9 @@ def act_of(call: Call) -> Act:
 
 
 class BothCourts:
-    """The specification's court (a value, `spec`) and the contract on its chain."""
+    """The specification's court (a value, `spec`) and the contract on its chain, given the same calls.
+
+    game: other bytecode than the committed game contract"""
 
     def __init__(self, game: Artefact | None = None) -> None:
         self.spec: Court = deploy(PARAMETERS)
@@ -133,7 +136,7 @@ class BothCourts:
         return self.contract.now
 
     def call(self, call: Call) -> str:
-        """The common answer: the new id or nothing, or the error. Raises `CourtsDiffer`."""
+        """Makes a call at both courts and returns their common answer: `ok`, `ok` with the new id, or the error. Raises `CourtsDiffer`."""
         before, events = self.spec, len(self.contract.events())
         answers = self.ask_specification(call), self.ask_contract(call)
         if answers[0] != answers[1]:
@@ -171,7 +174,7 @@ class BothCourts:
             return str(reverted)
         return "ok" if new is None else f"ok {new.hex()}"
 
-    # what can be seen
+    # everything visible
 
     def same(self, what: str, spec: Any, contract: Any) -> None:
         if spec != contract:
@@ -190,7 +193,7 @@ class BothCourts:
                 self.same(f"{kind} {identity.hex()}", *getattr(self, f"see_{kind}")(identity))
 
     def see_games(self, game_id: bytes) -> tuple[Any, Any]:
-        """The position is of games that go on."""
+        """Shows a game in both courts; its position only while it is open."""
         spec, contract = self.spec.games[game_id], self.contract.game_of(game_id)
         open_game = spec.status is GameStatus.OPEN
         clock = (spec.clock.server_seconds, spec.clock.challenger_seconds, spec.clock.turn_start, spec.moves, spec.status.value)
@@ -211,12 +214,12 @@ class BothCourts:
         return (*asked, *standing, *result), astuple(self.contract.request_of(request_id))
 
     def compare_event(self, event: Any) -> None:
-        """An event tells what the specification has."""
+        """Checks that an event shows what the specification's court holds."""
         match event:
             case Moved():
                 game = self.spec.games[event.game_id]
-                told = astuple(event.segment)
-                self.same("move", (*astuple(game.segment), game.turn, b"".join(game.posted)), (*told, event.hashes))
+                shown = astuple(event.segment)
+                self.same("move", (*astuple(game.segment), game.turn, b"".join(game.posted)), (*shown, event.hashes))
             case Decided():
                 status = GameStatus.SERVER_WON if event.server_won else GameStatus.CHALLENGER_WON
                 self.same("verdict", self.spec.games[event.game_id].status, status)

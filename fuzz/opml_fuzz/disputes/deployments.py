@@ -1,4 +1,4 @@
-"""Deployments: parameters at the borders of their bounds, which the specification and the contract's constructor must refuse alike.
+"""Deployments with parameters at the limits of their bounds: specification and contract must accept and refuse the same ones.
 
 *Source*: spec/README.md 6.7.
 """
@@ -18,7 +18,7 @@ from opml_fuzz.disputes.both_courts import PARAMETERS, CourtsDiffer
 
 
 def tight_parameters(rng: Random) -> Parameters:
-    """Each bound holds with nothing to spare, or is broken by one; sometimes a value is out of its range altogether."""
+    """Draws parameters for which each bound holds exactly or is missed by one; sometimes one value is 0."""
     numerator, denominator = rng.choice(((1, 2), (2, 5), (1, 3), (499, 1_000), (50, 99), (0, 1)))
     free = evolve(
         PARAMETERS,
@@ -48,7 +48,7 @@ def tight_parameters(rng: Random) -> Parameters:
 
 
 def deploy_on_both(parameters: Parameters) -> bool:
-    """Whether both accept; raises `CourtsDiffer` if one does."""
+    """Deploys on both and tells whether they accept; raises `CourtsDiffer` if only one of them does."""
     answers = []
     try:
         deploy(parameters)

@@ -1,10 +1,10 @@
-"""Spoilers: a call that is probably right, with one or two things wrong with it.
+"""Spoilers: they take a call that is probably right and change one thing in it.
 
-Each argument is spoiled in the ways that its meaning suggests, so that every error comes up, and with it the order of the checks. No
+Each argument is spoiled in the ways that its meaning suggests, so that every error comes up, and also which of two errors is reported. No
 argument gets longer than the contract's interface takes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -13,8 +13,7 @@ from opml_spec.machine.merkle import ZERO
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
 from evm_arbiter.objects import Segment
-from opml_fuzz.disputes.both_courts import Call
-from opml_fuzz.disputes.players import Players
+from opml_fuzz.disputes.both_courts import BothCourts, Call
 from opml_fuzz.machine.wrong_witnesses import spoil as spoil_witness
 
 ARGUMENTS = {
@@ -43,25 +42,28 @@ MOST_BYTES = {
 LARGEST = (1 << 64) - 1
 
 
-def spoiled(players: Players, call: Call) -> Call:
-    """The call with one thing changed: its sender, its money, an argument, or in a game the kind of move."""
-    rng = players.rng
+def spoiled(rng: Random, call: Call, courts: BothCourts, history: Mapping[bytes, Sequence[Segment]]) -> Call:
+    """Changes one thing: the sender, the money, an argument, or in a game the kind of move. history: earlier segments, by game"""
     if "segment" in ARGUMENTS[call.move] and rng.random() < 0.3:
         return another_move(rng, call)
     names = ARGUMENTS[call.move]
     which = rng.randrange(-1 - (call.move in PAYABLE), len(names))
     if which == -1:
-        return evolve(call, sender=players.anybody())
+        return evolve(call, sender=rng.choice(courts.people))
     if which == -2:
         return evolve(call, value=max(0, call.value + rng.choice((-1, 1, -call.value))))
     if names[which] == "id" and rng.random() < 0.5:
         which = len(names) - 1  # a wrong id hides everything else
-    value = spoiled_argument(players, call, names[which], call.arguments[which])
+    value = call.arguments[which]
+    if names[which] == "segment":
+        value = spoiled_segment(rng, value, history.get(call.arguments[0], []))
+    else:
+        value = spoiled_argument(rng, courts, names[which], value)
     return evolve(call, arguments=(*call.arguments[:which], value, *call.arguments[which + 1 :]))
 
 
 def another_move(rng: Random, call: Call) -> Call:
-    """Another kind of move, or the timeout, in the same position."""
+    """Changes the kind of move, often to the timeout; game and segment stay."""
     posted = call.arguments[2] if call.move in ("choose", "timeout") else b""
     kinds: dict[str, tuple[Any, ...]] = {
         "post": (b"",),
@@ -74,17 +76,14 @@ def another_move(rng: Random, call: Call) -> Call:
     return evolve(call, move=move, arguments=(*call.arguments[:2], *kinds[move]))
 
 
-def spoiled_argument(players: Players, call: Call, name: str, value: Any) -> Any:
-    rng = players.rng
+def spoiled_argument(rng: Random, courts: BothCourts, name: str, value: Any) -> Any:
     match name:
         case "id":
-            spec = players.courts.spec
+            spec = courts.spec
             kinds = [kind for kind in (spec.models, spec.requests, spec.claims, spec.games) if value in kind or rng.random() < 0.2]
             return rng.choice([bytes(32), *(identity for kind in kinds for identity in kind)])
         case "address":
-            return players.anybody()
-        case "segment":
-            return spoiled_segment(rng, value, players.history.get(call.arguments[0], []))
+            return rng.choice(courts.people)
         case "part":
             return rng.choice((min(value + 1, 255), rng.randrange(256), 255))
         case "status":
@@ -94,7 +93,7 @@ def spoiled_argument(players: Players, call: Call, name: str, value: Any) -> Any
         case "stages":
             return rng.choice((0, min(value + 1, LARGEST), 1 << 24, (1 << 24) + 1, LARGEST))
         case "time":
-            return rng.choice((0, players.courts.now - 1, players.courts.now, LARGEST))
+            return rng.choice((0, courts.now - 1, courts.now, LARGEST))
         case "state":
             kind, number = rng.choice((0, 1, 2, 3)), rng.choice((0, 0, 1, 4, 8, LARGEST))
             other = value[:256] + bytes([kind]) + number.to_bytes(8, "big") + value[265:]
@@ -116,14 +115,14 @@ def spoiled_argument(players: Players, call: Call, name: str, value: Any) -> Any
 
 
 def spoiled_bytes(rng: Random, value: bytes) -> bytes:
-    """Longer, shorter, or with another bit."""
+    """Makes bytes longer or shorter, or flips a bit."""
     at = rng.randrange(len(value) + 1)
     flipped = value[:at] + bytes(byte ^ 1 << rng.randrange(8) for byte in value[at : at + 1]) + value[at + 1 :]
     return rng.choice((b"", value[:-1], value[:-32], value[:at], value + b"\0", value + bytes(32), value + b"\1" * 32, flipped))
 
 
 def spoiled_segment(rng: Random, segment: Segment, history: Sequence[Segment]) -> Segment:
-    """Another one, or an older one of the same game."""
+    """Changes a segment in one place, or takes an earlier one of the same game."""
     changes: tuple[dict[str, Any], ...] = (
         {"turn": segment.turn + 1},
         {"phase": 3 - segment.phase},

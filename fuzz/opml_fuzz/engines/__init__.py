@@ -1,1 +1,1 @@
-"""The implementations, each behind the same few methods."""
+"""The implementations, each behind the same one or two methods."""

@@ -1,20 +1,20 @@
-"""The arbiter's bytecode as an engine, in the embedded EVM and, where it is installed, in revm.
+"""The arbiter's bytecode as an engine, in the embedded EVM (py-evm) and, where it is installed, in revm.
 
-revm is a hundred times as fast as the embedded EVM, so it takes every case and the embedded one a sample.
+revm is about a hundred times as fast, so it takes every case, and the embedded EVM a sample.
 """
 
 import re
 from typing import Any
 
 from evm_arbiter.chain import Artefact, Chain, Contract, Reverted, error_number
-from opml_fuzz.engines.protocol import describe
+from opml_fuzz.engines.protocol import WitnessEngine, describe
 
 SENDER = "0x" + "11" * 20
-WITNESS_BYTES = 3_769  # of a longer witness the arbiter is given so many; evm_arbiter/README.md
+WITNESS_BYTES = 3_769  # the arbiter takes no longer argument, so a longer witness is cut; evm_arbiter/README.md
 
 
 class EmbeddedEvm:
-    """py-evm."""
+    """The arbiter in py-evm. artefact: other bytecode than the committed arbiter"""
 
     name = "EVM bytecode, py-evm"
 
@@ -33,7 +33,7 @@ class EmbeddedEvm:
 
 
 class Revm:
-    """The same bytecode, the same calldata."""
+    """The arbiter in revm, with the bytecode and the calldata of the embedded one."""
 
     name = "EVM bytecode, revm"
 
@@ -49,6 +49,14 @@ class Revm:
         try:
             output: bytes = self._evm.message_call(SENDER, self._address, calldata=data)
             return bytes(output[32:]).hex()
-        except RuntimeError as revert:  # the only sign of a revert; its data is in the text
+        except RuntimeError as revert:  # how pyrevm reports a revert; the data is in the text
             found = re.search("output: 0x([0-9a-f]*) ", str(revert))
             return f"error {error_number(bytes.fromhex(found[1]))}" if found else describe(revert)
+
+
+def fastest(embedded: EmbeddedEvm) -> WitnessEngine:
+    """Chooses revm where it is installed, else the embedded EVM."""
+    try:
+        return Revm(embedded)
+    except ImportError:
+        return embedded

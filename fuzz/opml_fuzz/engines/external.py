@@ -1,7 +1,7 @@
 """Somebody else's program as an engine, over lines of text.
 
-The program is started once. For each case it gets one line on standard input, a witness in hex; it answers with one line on standard
-output, and flushes it: the hash of the state after the step in hex (64 digits), or `error N`. It ends when its input ends.
+The program is started once. For each case it reads one line from standard input, a witness in hex. It answers with one line on standard
+output, flushed: the hash of the state after the step (64 hex digits), or `error N`. It ends when its input ends.
 """
 
 import select
@@ -11,11 +11,11 @@ import subprocess
 from opml_fuzz.errors import InputError
 
 ANSWER_SECONDS = 20.0
-EXIT_SECONDS = 0.5  # for one that ends by itself to say how
+EXIT_SECONDS = 0.5  # in which a program that died has an exit code
 
 
 class External:
-    """A command line, run without a shell."""
+    """An engine behind a command line, which is run without a shell."""
 
     name = "target"
 
@@ -46,7 +46,7 @@ class External:
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
-        self._start()  # the next case finds a fresh one
+        self._start()  # for the next case
         return f"no answer (exit code {code})"
 
     def close(self) -> None:

@@ -1,15 +1,15 @@
-"""opml_min as engines: its one-step path, its interpreter, and its translated code.
+"""opml_min as three engines: its one-step path, its interpreter, and its translated code.
 
-The machine is made once a text and restored to a snapshot for each case, as a player would. Translated code is never kept on disk: nobody
-runs the same random program again.
+A machine is built once per text and restored to a snapshot for each case, as a player would do. Translated code is not cached on disk,
+because no random program is run twice.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from opml_fuzz.engines.protocol import describe
-from opml_fuzz.machine.case import Start
+from opml_fuzz.machine.start import Leaves, Start
 from opml_min.machine import Machine, Memory, Snapshot, Status, execute_single
 from opml_min.machine.hashing import keccak256
 
@@ -18,25 +18,25 @@ NEVER = 1 << 62  # steps
 
 
 class OneStep:
-    """One step on a few leaves, by the interpreter."""
+    """The engine that executes one step on a few leaves, by the interpreter."""
 
     name = "opml_min, one step"
 
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         try:
-            after = execute_single(start.pc, list(start.x), (start.kind, start.value), dict(start.leaves))
+            after = execute_single(start.pc, list(start.x), (start.kind, start.value), dict(start.leaves.by_index))
             return [keccak256(after).hex()]
         except Exception as error:
             return [describe(error)]
 
 
 class FullMachine:
-    """The machine of the players."""
+    """The engine with the machine that the players use."""
 
     def __init__(self, name: str, translate_after_steps: int) -> None:
         self.name = name
         self._translate_after_steps = translate_after_steps
-        self._leaves: Mapping[int, bytes] | None = None
+        self._leaves: Leaves | None = None
         self._machine: Machine
         self._loaded: Snapshot
 
@@ -54,9 +54,10 @@ class FullMachine:
             return [describe(error)]
 
     def machine_at(self, start: Start) -> Machine:
+        """Puts the machine into this state; leaves that are the same object as last time need not be loaded again."""
         if self._leaves is not start.leaves:
             memory = Memory()
-            for index, leaf in start.leaves.items():
+            for index, leaf in start.leaves.by_index.items():
                 memory.write(index * LEAF_BYTES, leaf)
             self._machine = Machine(memory, self._translate_after_steps)
             self._leaves, self._loaded = start.leaves, self._machine.snapshot()
@@ -68,18 +69,18 @@ class FullMachine:
 
 
 def interpreted() -> FullMachine:
-    """Nothing is ever worth translating."""
+    """Makes a machine that never translates."""
     return FullMachine("opml_min, interpreted", NEVER)
 
 
 def translated() -> FullMachine:
-    """Everything is translated before its first step."""
+    """Makes a machine that translates everything before its first step."""
     return FullMachine("opml_min, translated", 0)
 
 
 @contextmanager
 def no_code_on_disk() -> Iterator[None]:
-    """The translator's cache is where it neither finds nor can keep anything."""
+    """Points the translator's cache to a place where nothing can be found or kept."""
     name = "XDG_CACHE_HOME"
     before = os.environ.get(name)
     os.environ[name] = os.devnull

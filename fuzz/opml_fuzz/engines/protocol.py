@@ -1,56 +1,43 @@
-"""What is asked of an implementation.
+"""The two methods by which an implementation is asked, and the one for a pair of courts.
 
-There are two ways to ask about a step: with a witness, which all can answer that judge, and with a whole state, which all can answer that
-run. An answer is the hash of the state after it in hex, or `error N` with the number of spec/README.md 1.5. Courts are asked together.
+`execute` asks for a step from a witness: every arbiter can answer. `run` asks for steps from a whole state: every machine can answer. The
+answer is the hash of the state after the step in hex, or `error N` with the number of spec/README.md 1.5.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from attrs import frozen
-
-if TYPE_CHECKING:
-    from opml_fuzz.machine.case import Start
+from opml_fuzz.machine.start import Start
 
 
 class WitnessEngine(Protocol):
-    """Executes one step from a witness."""
+    """An engine that executes one step from a witness."""
 
     name: str
 
     def execute(self, witness: bytes) -> str:
-        """The hash of the state after the step, or `error N`."""
+        """Returns the hash of the state after the step, or `error N`."""
 
 
 class StateEngine(Protocol):
-    """Runs a machine from a state that it is given whole."""
+    """An engine that runs a machine from a whole state."""
 
     name: str
 
-    def run(self, start: "Start", stops: Sequence[int]) -> list[str]:
-        """The state hash after each of these numbers of steps (ascending); engines of programs append `witness HASH` of the next step."""
+    def run(self, start: Start, stops: Sequence[int]) -> list[str]:
+        """Returns the state hash after each of these ascending numbers of steps; a program's run also `witness HASH` of the next step."""
 
 
 class Courts(Protocol):
-    """Courts that are played on side by side."""
+    """A pair of courts that answer the same random acts."""
 
     games: int
-    """Begun so far."""
+    """Games begun so far."""
 
     def play(self, seed: str, acts: int) -> dict[str, list[str]]:
-        """What each says to the first act that they do not answer alike; the same of all if there is none."""
-
-
-@frozen
-class Engines:
-    """Those that are asked."""
-
-    of_witnesses: tuple[WitnessEngine, ...]
-    of_states: tuple[StateEngine, ...]
-    of_programs: tuple[StateEngine, ...]
-    courts: Courts
+        """Returns by court what it says about the first act that they answer differently, or the same for both if there is none."""
 
 
 def describe(error: Exception) -> str:
-    """An answer that nobody should give: it differs from all others."""
+    """Describes an exception, as an answer that differs from every right one."""
     return f"raised {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""The specification as an engine: from a state by its step, from a witness by its witness chapter."""
+"""The specification as three engines: one step from a witness, one step from a state, and many steps."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from opml_spec.machine.step import step
 from opml_spec.machine.witness import execute_witness, make_witness
 
 from opml_fuzz.engines.protocol import describe
-from opml_fuzz.machine.case import Start
+from opml_fuzz.machine.start import Start
 
 
 class SpecWitness:
-    """One step from a witness."""
+    """The engine that executes one step from a witness."""
 
     name = "spec, from the witness"
 
@@ -22,12 +22,12 @@ class SpecWitness:
             return execute_witness(witness)[1].hex()
         except SpecError as error:
             return f"error {error.number}"
-        except Exception as error:  # whatever it is, it is a finding
+        except Exception as error:  # any other exception is a finding
             return describe(error)
 
 
 class SpecState:
-    """One step from a state."""
+    """The engine that executes one step from a state."""
 
     name = "spec"
 
@@ -39,7 +39,7 @@ class SpecState:
 
 
 class SpecProgram:
-    """Any number of steps."""
+    """The engine that executes a program, step by step."""
 
     name = "spec"
 

@@ -1,1 +1,1 @@
-"""The fuzzing loop, what it says of a difference, and the mutants that measure it."""
+"""The fuzzing loop, the report of a difference, and the mutants that measure how much the loop finds."""

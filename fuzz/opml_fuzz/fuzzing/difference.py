@@ -1,4 +1,4 @@
-"""Asking, and what is known when the answers differ: the smallest case found, who answered what, and how to see it again."""
+"""A difference between implementations: who answered what to the smallest case found, and how to see it again."""
 
 import json
 from pathlib import Path
@@ -8,25 +8,24 @@ from zlib import crc32
 from attrs import frozen
 from opml_spec.machine.decode import disassemble
 
-from opml_fuzz.engines.protocol import Engines
+from opml_fuzz.engines.room import Answers, Engines
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.reproducer import program_text
-from opml_fuzz.machine.case import Answers, Case, Disputes, Program, Witness, from_json
-from opml_fuzz.machine.leaves import memory_of
+from opml_fuzz.machine.case import Case, Disputes, Program, Witness, from_json
+from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
 from opml_fuzz.machine.programs import GALLERY_STEPS
-from opml_fuzz.machine.states import ENTRY, TEXT_BYTES
 
 
 @frozen
 class Difference:
-    """A case on which not all agree."""
+    """A case that the implementations answer differently."""
 
     case: Case
     answers: Answers
 
     @property
     def title(self) -> str:
-        """What the case is about, and into which camps it splits."""
+        """Names what the case is about, and groups the engines by their answers."""
         camps: dict[str, list[str]] = {}
         for name, answer in self.answers.items():
             camps.setdefault(" ".join(answer), []).append(name)
@@ -37,11 +36,11 @@ class Difference:
 
     @property
     def program(self) -> str:
-        """A Python program that shows it without this package."""
+        """Prints the difference as a Python program that does not need this package (except for acts at court)."""
         return f"# {self.title}\n" + program_text(self.case)
 
     def write(self, folder: Path) -> Path:
-        """The replay file."""
+        """Writes the replay file and returns its path."""
         text = json.dumps(self.to_json(), indent=1) + "\n"
         path = folder / f"opml-fuzz-{crc32(text.encode()):08x}.json"
         try:
@@ -52,7 +51,7 @@ class Difference:
 
 
 def subject(case: Case) -> str:
-    """The instruction under the pc, where there is one."""
+    """Names what a case is about; for a step, the instruction under the pc."""
     if isinstance(case, Witness):
         return "witness"
     if isinstance(case, Disputes):
@@ -62,18 +61,18 @@ def subject(case: Case) -> str:
         return f"program from {start.pc:#x}, {case.stops[-1]} steps"
     if start.pc % 4 or not ENTRY <= start.pc <= ENTRY + TEXT_BYTES - 4:
         return "no fetch"
-    return disassemble(memory_of(start.leaves).load(start.pc, 4))
+    return disassemble(start.leaves.memory.load(start.pc, 4))
 
 
 def compare(case: Case, engines: Engines) -> Difference | None:
-    """None if all give the same answer."""
-    answers = case.answers(engines)
+    """Puts a case to the engines; None if all give the same answer."""
+    answers = engines.ask(case)
     first = next(iter(answers.values()))
     return None if all(answer == first for answer in answers.values()) else Difference(case, answers)
 
 
 def shrink(difference: Difference, engines: Engines, most_tries: int = 300) -> Difference:
-    """As long as something can be left out and somebody still disagrees, it is left out."""
+    """Makes the case simpler for as long as some engine still disagrees."""
     tries = 0
     while tries < most_tries:
         for case in difference.case.simpler():
@@ -87,10 +86,10 @@ def shrink(difference: Difference, engines: Engines, most_tries: int = 300) -> D
 
 
 def read(path: Path) -> Case:
-    """The case in a replay file."""
+    """Reads the case in a replay file."""
     try:
         return from_json(json.loads(path.read_text()))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{path} is no replay file: {error}") from error
+        raise InputError(f"{path} is not a replay file: {error}") from error

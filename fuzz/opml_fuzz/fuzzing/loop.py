@@ -1,6 +1,6 @@
-"""The loop: batches of random cases, on as many processes as there are processors, until time is up or somebody disagrees.
+"""The loop: batches of random cases, on as many processes as there are processors, until time is up or two engines disagree.
 
-Batch n of seed s is the same cases on every machine. What a process needs (a chain with the deployed arbiter, native code) is made once.
+Batch n of seed s has the same cases on every machine. Each process makes its engines once.
 """
 
 import os
@@ -16,21 +16,23 @@ from typing import Any
 
 from attrs import field, frozen
 
-from opml_fuzz.engines.engines import EngineRoom, engine_room
+from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.fuzzing.difference import Difference, compare, shrink
-from opml_fuzz.machine.case import Case, Disputes
+from opml_fuzz.machine.case import Case, Disputes, Step, Witness
 from opml_fuzz.machine.programs import gallery, loop
-from opml_fuzz.machine.states import random_step
-from opml_fuzz.machine.wrong_witnesses import random_wrong_witness
+from opml_fuzz.machine.states import random_state
+from opml_fuzz.machine.wrong_witnesses import wrong_witness
 
-MOST_DIFFERENCES = 3  # of a batch: what is broken shows in many cases
-STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases of a batch; a gallery is as many again
-COURT_EVERY, ACTS = 8, 200  # batches, one of which goes to court: a quarter of the time
+MOST_DIFFERENCES = 3  # per batch: a defect shows in many cases
+STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch; a gallery has about as many again
+COURT_EVERY, ACTS = 8, 200  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
+
+MakeRoom = Callable[[str | None], EngineRoom]
 
 
 @frozen
-class Report:
-    """What came of it."""
+class RunReport:
+    """The result of a run of the fuzzer."""
 
     seed: int
     cases: int
@@ -44,27 +46,27 @@ class Report:
 
 
 def batch(seed: int, number: int) -> Iterator[Case]:
-    """Some hundred cases about the machine, or some hundred acts at court."""
+    """Yields a few hundred cases about the machine, or one with a few hundred acts at court."""
     if goes_to_court(number):
         yield Disputes(f"{seed}/{number}", ACTS)
         return
     rng = Random(f"{seed}/{number}")
     for _ in range(STEPS):
-        yield random_step(rng)
+        yield Step(random_state(rng))
     for _ in range(WRONG_WITNESSES):
-        yield random_wrong_witness(rng, random_step(rng))
+        yield Witness(wrong_witness(rng, random_state(rng)))
     yield from gallery(rng)
     for _ in range(LOOPS):
         yield loop(rng)
 
 
 def goes_to_court(number: int) -> bool:
-    """Whether the batch of this number does."""
+    """Tells whether the batch of this number is about disputes."""
     return number % COURT_EVERY == 1
 
 
 def run_batch(seed: int, number: int, room: EngineRoom) -> tuple[int, list[Difference]]:
-    """How many cases, and the first difference of each title, shrunk."""
+    """Runs a batch; returns the number of cases, and the first difference of each title, shrunk."""
     cases, found = 0, dict[str, Difference]()
     for cases, case in enumerate(batch(seed, number), 1):
         if difference := compare(case, room.for_case(cases)):
@@ -76,37 +78,44 @@ def run_batch(seed: int, number: int, room: EngineRoom) -> tuple[int, list[Diffe
 
 @frozen
 class Done:
-    """What a worker did."""
+    """The result of one batch."""
 
     cases: int
     games: int
     differences: tuple[Difference, ...]
 
 
-room_of_process = cache(engine_room)
+@cache
+def room_of_process(make_room: MakeRoom, target: str | None) -> EngineRoom:
+    """Makes the engines of this process, the first time."""
+    return make_room(target)
 
 
-def run_batch_in_process(seed: int, number: int, target: str | None) -> Done:
-    """For a worker."""
-    room = room_of_process(target)
+def run_batch_in_process(seed: int, number: int, make_room: MakeRoom, target: str | None) -> Done:
+    """Runs a batch in a worker process."""
+    room = room_of_process(make_room, target)
     games_before = room.all.courts.games
     cases, differences = run_batch(seed, number, room)
     return Done(cases, room.all.courts.games - games_before, tuple(differences))
 
 
 def leave_interruptions_to_the_first_process() -> None:
-    """Which ends this one when its batch is done."""
+    """Ignores Ctrl-C in a worker: the first process ends it when its batch is done."""
     signal(SIGINT, SIG_IGN)
 
 
-def fuzz_on_all(seed: int, seconds: float, target: str | None, show: Callable[[int, float], None] | None = None) -> Report:
-    """Batch after batch on all processors; stops after the first difference."""
+def fuzz_on_all(
+    make_room: MakeRoom, seed: int, seconds: float, target: str | None, show: Callable[[int, float], None] | None = None
+) -> RunReport:
+    """Runs batch after batch on all processors; stops after the first difference.
+
+    make_room: the function that a process calls, with the target's command line, to make its engines"""
     begin, done, number = time.monotonic(), list[Done](), count()
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ProcessPoolExecutor(workers, get_context("spawn"), leave_interruptions_to_the_first_process) as pool:
         running: set[Future[Done]] = set()
         while not any(one.differences for one in done) and time.monotonic() - begin < seconds:
-            running |= {pool.submit(run_batch_in_process, seed, next(number), target) for _ in range(workers + 1 - len(running))}
+            running |= {pool.submit(run_batch_in_process, seed, next(number), make_room, target) for _ in range(workers + 1 - len(running))}
             ready, running = wait(running, return_when=FIRST_COMPLETED)
             done += [future.result() for future in ready]
             if show:
@@ -114,4 +123,4 @@ def fuzz_on_all(seed: int, seconds: float, target: str | None, show: Callable[[i
         done += [future.result() for future in running if not future.cancel()]
     differences = {difference.title: difference for one in done for difference in one.differences}
     cases, games = sum(one.cases for one in done), sum(one.games for one in done)
-    return Report(seed, cases, games, time.monotonic() - begin, tuple(differences.values()))
+    return RunReport(seed, cases, games, time.monotonic() - begin, tuple(differences.values()))

@@ -1,7 +1,7 @@
-"""Mutants: one implementation is broken in one place, and the fuzzer must notice. What survives is what it does not test.
+"""Mutants: one implementation is broken in one place, and the fuzzer must notice. A mutant that survives shows what it does not test.
 
-A mutant of the specification takes another row's effect; one of opml_min takes another operation, in the interpreter or in translated code;
-one of a contract, arbiter or game, is its source with one expression replaced, compiled anew.
+In the specification, one instruction gets the effect of another. In opml_min, one operation is replaced by another, in the interpreter or
+in translated code. In a contract, arbiter or game, one expression of the source is replaced, and the source is compiled anew.
 
 *Source*: DeMillo, Lipton, Sayward, "Hints on Test Data Selection" (1978).
 """
@@ -19,9 +19,10 @@ from opml_spec.machine.instructions import INSTRUCTIONS
 
 from evm_arbiter.chain import Artefact
 from evm_arbiter.compile import compile_contract, sources
-from opml_fuzz.engines.bytecode import EmbeddedEvm
-from opml_fuzz.engines.courts import BothCourts
-from opml_fuzz.engines.engines import EngineRoom, engine_room
+from opml_fuzz.disputes.sequences import RandomDisputes
+from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
+from opml_fuzz.engines.room import EngineRoom
+from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.difference import compare
 from opml_fuzz.fuzzing.loop import batch, goes_to_court
@@ -61,7 +62,7 @@ CONTRACT = (
     ("if at != length:", "if at > length:"),
     ("if old != root:", "if old != root and sent == 0:"),
 )
-"""What stands in the sources of the arbiter and its modules, once in all, and what takes its place."""
+"""Expressions that occur once in the sources of the arbiter and its modules, and what replaces them."""
 
 GAME = (
     ("if length < 2:", "if length < 1:"),
@@ -83,20 +84,20 @@ GAME = (
     ("block.timestamp <= (request_terms >> 160) & codec.MASK64", "block.timestamp < (request_terms >> 160) & codec.MASK64"),
     ("if server != 0 and server != convert(msg.sender, uint256):", "if server >> 160 != 0:"),
 )
-"""The same of the game's source."""
+"""Expressions that occur once in the game's source, and what replaces them."""
 
 
 @frozen
 class Mutant:
-    """`broken(room)` gives, for as long as it is entered, the engines of which one is broken."""
+    """A defect. `broken(room)` is a context: while it is entered, one of the engines that it gives is broken."""
 
     name: str
     broken: Callable[[EngineRoom], AbstractContextManager[EngineRoom]]
-    at_court: bool = False  # it shows nowhere else
+    at_court: bool = False  # it shows only in disputes
 
 
 def mutants() -> Iterator[Mutant]:
-    """All of them."""
+    """Yields all mutants."""
     by_format: dict[str, list[str]] = {}
     for name, encoding in ENCODINGS.items():
         by_format.setdefault(encoding.format, []).append(name)
@@ -143,16 +144,18 @@ def wrong_entry(table: MutableMapping[str, Any], name: str, other: str, room: En
 
 @contextmanager
 def wrong_contract(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]:
-    yield engine_room(embedded=EmbeddedEvm(compiled("arbiter", right, wrong)))
+    embedded = EmbeddedEvm(compiled("arbiter", right, wrong))
+    broken = evolve(room.most, of_witnesses=(SpecWitness(), fastest(embedded)))
+    yield EngineRoom(broken, broken)
 
 
 @contextmanager
 def wrong_game(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]:
-    yield EngineRoom(*(evolve(engines, courts=BothCourts(compiled("game", right, wrong))) for engines in (room.all, room.most)))
+    yield EngineRoom(*(evolve(engines, courts=RandomDisputes(compiled("game", right, wrong))) for engines in (room.all, room.most)))
 
 
 def compiled(name: str, right: str, wrong: str) -> Artefact:
-    """The contract of this name with one expression replaced, in its own text or in a module's."""
+    """Compiles the contract of this name with one expression replaced, in its own text or in a module's."""
     try:
         contract = compile_contract(name, replaced(name, right, wrong))
     except ImportError as error:
@@ -170,7 +173,7 @@ def replaced(name: str, right: str, wrong: str) -> dict[str, str]:
 
 
 def is_killed(mutant: Mutant, room: EngineRoom, seed: int, seconds: float) -> bool:
-    """Somebody disagrees within that time."""
+    """Tells whether some engine disagrees within that time."""
     begin = time.monotonic()
     with mutant.broken(room) as broken:
         for number in filter(goes_to_court, count()) if mutant.at_court else count():

@@ -1,8 +1,9 @@
-"""A failing case as a Python program that uses the public interfaces alone; acts at court need what makes them, too."""
+"""A failing case as a Python program that uses public interfaces alone; acts at court also need the code that draws them."""
 
 from opml_spec.machine.merkle import LEAF_BYTES
 
-from opml_fuzz.machine.case import Case, Disputes, Start, Step, Witness
+from opml_fuzz.machine.case import Case, Disputes, Step, Witness
+from opml_fuzz.machine.start import Start
 
 STEP = """\
 from attrs import evolve
@@ -75,13 +76,13 @@ except Reverted as error:
 DISPUTES = """\
 from opml_fuzz.disputes.sequences import play_sequence
 
-for said in play_sequence({seed!r}, {acts}).difference or ("all alike",):
+for said in play_sequence({seed!r}, {acts}).difference or ("all agree",):
     print(said)
 """
 
 
 def program_text(case: Case) -> str:
-    """The program."""
+    """Writes the program."""
     if isinstance(case, Witness):
         return WITNESS.format(witness=case.witness.hex())
     if isinstance(case, Disputes):
@@ -93,9 +94,9 @@ def program_text(case: Case) -> str:
 
 
 def state_text(start: Start) -> str:
-    """Memory, registers and pc as assignments; leaves that follow one another make one segment."""
+    """Writes memory, registers and pc as assignments; adjacent leaves become one segment."""
     segments: dict[int, bytes] = {}
-    for index, leaf in sorted(start.leaves.items()):
+    for index, leaf in sorted(start.leaves.by_index.items()):
         latest = max(segments, default=-1)
         if latest >= 0 and latest + len(segments[latest]) == index * LEAF_BYTES:
             segments[latest] += leaf

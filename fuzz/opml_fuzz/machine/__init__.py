@@ -1,1 +1,1 @@
-"""Questions about the machine: random states, programs and wrong witnesses."""
+"""Machine states, programs and witnesses to ask about, drawn at random; they are described, not executed."""

@@ -1,79 +1,25 @@
 """Questions to put to several implementations at once, and how they are written down.
 
-A *case* is one of four: a step from a machine state, a witness by itself (most often a wrong one), a program run to several stop points,
-or random acts at court. Each knows which engines it can ask. An answer is a list of strings: state hashes in hex, or `error N`; so answers
-compare, print and travel as they are.
+A *case* is one of four: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points, or
+random acts at court. A case is only data; `engines/room.py` puts it to the implementations.
 
 *Source*: spec/README.md 1.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from attrs import evolve, field, frozen
-from opml_spec.machine.merkle import LEAF_BYTES
-from opml_spec.machine.start import start_state
-from opml_spec.machine.state import MachineState, decode_status
-from opml_spec.machine.witness import make_witness
+from attrs import evolve, frozen
 
-from opml_fuzz.engines.protocol import Engines
 from opml_fuzz.errors import InputError
-from opml_fuzz.machine.leaves import memory_of
-
-REGISTERS = 32
-Answers = dict[str, list[str]]
-
-
-@frozen
-class Start:
-    """A machine state written out: all that the next steps depend on. Leaves that are not there are zero."""
-
-    pc: int
-    x: tuple[int, ...]
-    leaves: Mapping[int, bytes] = field(factory=dict)
-    kind: int = 0
-    value: int = 0
-
-    def state(self) -> MachineState:
-        """For the specification."""
-        state = start_state(memory_of(self.leaves), self.pc, dict(enumerate(self.x)))
-        return evolve(state, status=decode_status(self.kind, self.value))
-
-    def to_json(self) -> dict[str, Any]:
-        """Numbers in hex; only what is not zero."""
-        return {
-            "pc": hex(self.pc),
-            "x": {str(i): hex(value) for i, value in enumerate(self.x) if value},
-            "status": [self.kind, hex(self.value)],
-            "memory": {hex(index * LEAF_BYTES): leaf.hex() for index, leaf in sorted(self.leaves.items())},
-        }
-
-    @classmethod
-    def from_json(cls, text: Mapping[str, Any]) -> "Start":
-        x = tuple(int(text["x"].get(str(i), "0"), 0) for i in range(REGISTERS))
-        leaves = {int(address, 0) // LEAF_BYTES: bytes.fromhex(leaf) for address, leaf in text["memory"].items()}
-        kind, value = text["status"]
-        return cls(int(text["pc"], 0), x, leaves, int(kind), int(value, 0))
-
-    def simpler(self) -> Iterable["Start"]:
-        """The same with a register or a leaf less."""
-        for i in range(1, REGISTERS):
-            if self.x[i]:
-                yield evolve(self, x=(*self.x[:i], 0, *self.x[i + 1 :]))
-        for index in self.leaves:
-            yield evolve(self, leaves={other: leaf for other, leaf in self.leaves.items() if other != index})
+from opml_fuzz.machine.start import Start
 
 
 @frozen
 class Step:
-    """One step, of the state itself and of its witness."""
+    """One step, executed from the state itself and from its witness."""
 
     start: Start
-
-    def answers(self, engines: Engines) -> Answers:
-        witness = make_witness(self.start.state())
-        answers = {engine.name: engine.run(self.start, (1,)) for engine in engines.of_states}
-        return answers | {engine.name: [engine.execute(witness)] for engine in engines.of_witnesses}
 
     def simpler(self) -> Iterable["Step"]:
         return map(Step, self.start.simpler())
@@ -84,12 +30,9 @@ class Step:
 
 @frozen
 class Witness:
-    """A witness, canonical or not: the hash after the step, or the number of its first error."""
+    """A witness, valid or not: it leads to the hash after the step, or to the number of its first error."""
 
     witness: bytes
-
-    def answers(self, engines: Engines) -> Answers:
-        return {engine.name: [engine.execute(self.witness)] for engine in engines.of_witnesses}
 
     def simpler(self) -> Iterable["Witness"]:
         return ()
@@ -100,13 +43,12 @@ class Witness:
 
 @frozen
 class Program:
-    """A run: the state hash at each stop, in steps from the start, and the hash of the witness of the step after the last one."""
+    """A run with several stops, counted in steps from the start.
+
+    Each stop asks for the state hash; the last one also asks for the hash of the next step's witness."""
 
     start: Start
     stops: tuple[int, ...]
-
-    def answers(self, engines: Engines) -> Answers:
-        return {engine.name: engine.run(self.start, self.stops) for engine in engines.of_programs}
 
     def simpler(self) -> Iterable["Program"]:
         for i in range(len(self.stops) - 1):
@@ -122,16 +64,13 @@ class Program:
 
 @frozen
 class Disputes:
-    """The first so many acts that a seed gives: requests, claims, challenges, moves of games, right ones and wrong ones."""
+    """The first `acts` acts that a seed gives: requests, claims, challenges and moves of games, both valid and invalid."""
 
     seed: str
     acts: int
 
-    def answers(self, engines: Engines) -> Answers:
-        return engines.courts.play(self.seed, self.acts)
-
     def simpler(self) -> Iterable["Disputes"]:
-        """The beginning: half, three quarters, …, all but one."""
+        """Yields shorter beginnings: half of the acts, three quarters, …, all but one."""
         left_out = self.acts // 2
         while left_out:
             yield evolve(self, acts=self.acts - left_out)
@@ -145,7 +84,7 @@ Case = Step | Witness | Program | Disputes
 
 
 def from_json(text: Any) -> Case:
-    """The case of a replay file."""
+    """Reads the case in a replay file."""
     try:
         match text["case"]:
             case "step":
@@ -157,5 +96,5 @@ def from_json(text: Any) -> Case:
             case "disputes":
                 return Disputes(str(text["seed"]), int(text["acts"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"this is no replay file: {type(error).__name__} {error}") from error
-    raise InputError(f"this is no replay file: no case {text['case']!r}")
+        raise InputError(f"this is not a replay file: {type(error).__name__} {error}") from error
+    raise InputError(f"this is not a replay file: no case {text['case']!r}")

@@ -1,7 +1,7 @@
-"""The encodings of RV64IM as the manual's listing has them, written down once more.
+"""The encodings of RV64IM, copied a second time from the manual's listing.
 
-The generator builds its instructions from this list and the proofs compare the specification's table with it, so a slip in that table
-shows instead of being generated around.
+The generator builds its instructions from this copy, and the proofs compare the specification's table with it. So a slip in that table
+shows up instead of being generated around.
 
 *Source*: The RISC-V Instruction Set Manual, Volume I, "RV32/64G Instruction Set Listings": RV32I, RV64I, RV32M, RV64M; spec/README.md 1.3.
 """
@@ -30,13 +30,13 @@ mul    R 000 0000001    0110011    mulh   R 001 0000001    0110011    mulhsu R 0
 div    R 100 0000001    0110011    divu   R 101 0000001    0110011    rem    R 110 0000001    0110011    remu   R 111 0000001    0110011
 mulw   R 000 0000001    0111011    divw   R 100 0000001    0111011    divuw  R 101 0000001    0111011    remw   R 110 0000001    0111011
 remuw  R 111 0000001    0111011
-"""  # name, format, funct3, funct7, opcode. Formats 5 and 6 are I with a shift amount of so many bits; F has only these fields fixed
+"""  # name, format, funct3, funct7, opcode. Formats 5 and 6 are I with that many bits of shift amount; of F only these fields are fixed
 WHOLE_WORDS = {"ecall": 0x00000073, "ebreak": 0x00100073}
 
 
 @frozen
 class Encoding:
-    """A word is this instruction iff `word & mask == match`."""
+    """The words of one instruction: those for which `word & mask == match`."""
 
     name: str
     format: str
@@ -61,7 +61,7 @@ ENCODINGS = _encodings()
 
 
 def assemble(name: str, rd: int = 0, rs1: int = 0, rs2: int = 0, imm: int = 0) -> int:
-    """The word; fields that the format has not are ignored, and an immediate is cut to its bits (of U, its high 20)."""
+    """Assembles a word. Fields that the format lacks are ignored, and an immediate is cut to its bits (its high 20 in format U)."""
     encoding = ENCODINGS[name]
     match encoding.format:
         case "R":

@@ -1,64 +1,61 @@
 """Random programs, for the engines that run more than one step.
 
-A *gallery* puts one instruction of each kind into a text, each followed by EBREAK, and is entered at each of them with many register
-values: so it tests, at the price of one translation, every instruction of translated code. A *loop* is a run of random instructions, with
-loads, stores, branches, calls and returns, repeated a few times: it tests what the translator makes of instructions that stand together.
+A *gallery* is a text with one instruction of each kind, each followed by EBREAK. It is entered at each of them with many register values,
+so a single translation tests every instruction of translated code. A *loop* is a run of random instructions, with loads, stores, branches,
+calls and returns, repeated a few times: it tests what the translator does with instructions that stand together.
 """
 
 from collections.abc import Iterator
 from random import Random
 
-from opml_fuzz.machine.case import REGISTERS, Program, Start
+from opml_fuzz.machine.case import Program
 from opml_fuzz.machine.encodings import assemble
-from opml_fuzz.machine.states import (
+from opml_fuzz.machine.instructions import (
     A0,
     A7,
-    ENTRY,
+    BRANCHES,
+    COUNTER,
     EXIT,
-    LEAF,
-    MEMORY,
+    FIRST_POINTER,
     NAMES,
-    QUARTER,
-    TEXT_BYTES,
-    TOP,
+    POINTERS,
     access_address,
-    address,
-    immediate,
+    computing,
     instruction,
-    number,
-    operands,
+    is_access,
     put_word,
+    register,
     word_of,
 )
+from opml_fuzz.machine.numbers import ENTRY, LEAF, MEMORY, QUARTER, TEXT_BYTES, TOP, address, number, operands
+from opml_fuzz.machine.start import REGISTERS, Leaves, Start
 
 ENTRIES = 3  # how often a gallery enters each instruction
-GALLERY_STEPS = 2  # the instruction and what comes after it: one step alone would be left to the interpreter
-COUNTER, FIRST_POINTER, POINTERS = 31, 5, 4
-COMPUTING = tuple(name for name in NAMES if name not in ("jal", "jalr", "ecall", "ebreak", "beq", "bne", "blt", "bge", "bltu", "bgeu"))
-BRANCHES = ("beq", "bne", "blt", "bge", "bltu", "bgeu")
+GALLERY_STEPS = 2  # the instruction and the one after it: a single step would be left to the interpreter
 MOST_STEPS = 400
 
 
 def text_start(rng: Random) -> int:
-    """Where a text begins: at ENTRY, or so late that it ends with the window."""
+    """Draws where a text begins: at ENTRY, or so late that it ends where fetching ends."""
     return ENTRY if rng.random() < 0.7 else ENTRY + TEXT_BYTES - 4096
 
 
 def gallery(rng: Random) -> Iterator[Program]:
-    """A case for each entry."""
-    base, leaves = text_start(rng), data(rng)
+    """Yields one case per entry into a gallery; all of them share its leaves."""
+    base, content = text_start(rng), data(rng)
     words = {name: word_of(rng, name) for name in NAMES}
     for i, word in enumerate(words.values()):
-        put_word(leaves, base + 8 * i, word)
-        put_word(leaves, base + 8 * i + 4, assemble("ebreak"))
+        put_word(content, base + 8 * i, word)
+        put_word(content, base + 8 * i + 4, assemble("ebreak"))
+    leaves = Leaves(content)
     for _ in range(ENTRIES):
         for i, (name, word) in enumerate(words.items()):
             x = [0, *(number(rng) for _ in range(REGISTERS - 1))]
             rs1 = word >> 15 & 31
             x[rs1], x[word >> 20 & 31] = operands(rng)
-            if word & 0x5F == 0x03:
+            if is_access(word):
                 x[rs1] = 0
-                near = rng.choice((address(rng), *(LEAF * index for index in leaves)))
+                near = rng.choice((address(rng), *(LEAF * index for index in content)))
                 x[rs1] = (near + rng.randrange(LEAF) - access_address(word, x)) % TOP
             elif name == "jalr":
                 x[rs1] = base + rng.randrange(8 * len(words))
@@ -69,14 +66,14 @@ def gallery(rng: Random) -> Iterator[Program]:
 
 
 def data(rng: Random) -> dict[int, bytes]:
-    """Leaves around the borders of quarters and of memory, and some anywhere in the writable ones."""
-    first = {border // LEAF + offset for border in (QUARTER, 2 * QUARTER, 3 * QUARTER, MEMORY) for offset in (-1, 0)} - {MEMORY // LEAF}
+    """Draws leaves on both sides of the edges of quarters and memory, and a few anywhere in the writable quarters."""
+    first = {edge // LEAF + offset for edge in (QUARTER, 2 * QUARTER, 3 * QUARTER, MEMORY) for offset in (-1, 0)} - {MEMORY // LEAF}
     anywhere = {(rng.choice((0, 2, 3)) * QUARTER + 1024 * rng.randrange(1 << 20)) // LEAF + offset for _ in range(2) for offset in (-1, 0)}
     return {index: rng.randbytes(LEAF) for index in sorted(first | anywhere) if index >= 0}
 
 
 def loop(rng: Random) -> Program:
-    """A program of some dozen instructions around a counter, and a few places to stop."""
+    """Draws a program of a few dozen instructions around a counter, and a few steps at which to stop."""
     base, leaves = text_start(rng), data(rng)
     body: list[int] = []
     length = rng.randrange(8, 48)
@@ -92,38 +89,19 @@ def loop(rng: Random) -> Program:
     for i in range(POINTERS):
         x[FIRST_POINTER + i] = rng.choice(writable) + rng.randrange(LEAF)
     stops = sorted({rng.randrange(1, MOST_STEPS) for _ in range(rng.randrange(1, 5))})
-    return Program(Start(base, tuple(x), leaves), tuple(stops))
+    return Program(Start(base, tuple(x), Leaves(leaves)), tuple(stops))
 
 
 def piece(rng: Random, room: int) -> list[int]:
-    """Some instructions that belong together."""
+    """Draws a few instructions that belong together, at most `room` of them."""
     kind = rng.randrange(16)
-    if kind == 0 and room > 4:  # call and return: x1 ← pc + 8, over a jump to what is after the function
+    if kind == 0 and room > 4:  # call and return: x1 ← pc + 8, then a jump over the function to what follows it
         inner = [computing(rng) for _ in range(rng.randrange(1, 3))]
         skip = 4 * (len(inner) + 2)
         return [assemble("jal", 1, imm=8), assemble("jal", 0, imm=skip), *inner, assemble("jalr", rng.choice((0, 1)), 1)]
     if kind <= 3 and room > 2:  # a branch over a few
         inner = [computing(rng) for _ in range(rng.randrange(1, room if room < 4 else 4))]
         return [assemble(rng.choice(BRANCHES), 0, register(rng), register(rng), 4 * len(inner) + 4), *inner]
-    if kind == 4:  # rarely, what may end the program
+    if kind == 4:  # rarely, one that may end the program
         return [instruction(rng)[1] if rng.random() < 0.05 else computing(rng)]
     return [computing(rng)]
-
-
-def register(rng: Random) -> int:
-    return rng.randrange(REGISTERS)
-
-
-def computing(rng: Random) -> int:
-    """An instruction that goes on to the next one, and spares the counter and the pointers; accesses go where the pointers point."""
-    name = rng.choice(COMPUTING)
-    word = assemble(name, target(rng), register(rng), register(rng), immediate(rng))
-    if word & 0x5F != 0x03:
-        return word
-    return assemble(name, target(rng), FIRST_POINTER + rng.randrange(POINTERS), register(rng), rng.randrange(-40, 40))
-
-
-def target(rng: Random) -> int:
-    """A register to write to."""
-    rd = rng.randrange(REGISTERS)
-    return rd if rd not in (1, A7, COUNTER) and not FIRST_POINTER <= rd < FIRST_POINTER + POINTERS else 0

@@ -1,4 +1,4 @@
-"""Witnesses that are wrong in one or two places, so that each error comes up, and with it the order in which errors count.
+"""Witnesses that are wrong in one or two places, so that every error comes up, and also which of two errors is reported.
 
 *Source*: spec/README.md 1.5.
 """
@@ -8,14 +8,14 @@ from random import Random
 from opml_spec.machine.merkle import DEPTH, ZERO
 from opml_spec.machine.witness import make_witness
 
-from opml_fuzz.machine.case import Step, Witness
+from opml_fuzz.machine.start import Start
 
 STATE_BYTES, LEAF_BYTES, SENT_BYTES = 297, 32, 5
 KIND_AT, ROOT_AT = 256, 265
 
 
 def accesses(witness: bytes) -> list[int]:
-    """Where each access begins, as far as the bytes tell."""
+    """Finds where each access begins, as far as the bytes tell."""
     starts, at = [], STATE_BYTES
     while at + LEAF_BYTES + SENT_BYTES <= len(witness):
         starts.append(at)
@@ -25,7 +25,7 @@ def accesses(witness: bytes) -> list[int]:
 
 
 def spoil(rng: Random, witness: bytes) -> bytes:
-    """The witness with one thing wrong with it, most probably."""
+    """Changes one thing in a witness, almost always so that it becomes invalid."""
     starts = accesses(witness)
     match rng.randrange(9):
         case 0:
@@ -52,7 +52,7 @@ def spoil(rng: Random, witness: bytes) -> bytes:
 
 
 def with_sibling(rng: Random, witness: bytes, start: int) -> bytes:
-    """One more sibling sent, the zero subtree that it is anyway or another one; or one that was sent left out."""
+    """Leaves out one sibling, or sends one that was left out: the root of the zero subtree, as it is anyway, or random bytes."""
     at = start + LEAF_BYTES
     sent = int.from_bytes(witness[at : at + SENT_BYTES], "big")
     height = rng.randrange(DEPTH)
@@ -64,9 +64,9 @@ def with_sibling(rng: Random, witness: bytes, start: int) -> bytes:
     return witness[:at] + flipped + witness[at + SENT_BYTES : place] + sibling + witness[place:]
 
 
-def random_wrong_witness(rng: Random, step: Step) -> Witness:
-    """The witness of a step, spoiled once or twice."""
-    witness = make_witness(step.start.state())
+def wrong_witness(rng: Random, start: Start) -> bytes:
+    """Makes the witness of the next step and spoils it once or twice."""
+    witness = make_witness(start.state())
     for _ in range(rng.choice((1, 1, 2))):
         witness = spoil(rng, witness)
-    return Witness(witness)
+    return witness

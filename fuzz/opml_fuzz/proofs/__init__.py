@@ -1,1 +1,1 @@
-"""The statements, proved by z3."""
+"""Proofs of the statements by z3."""

@@ -1,13 +1,13 @@
 """Numbers that stand for all numbers: they go through ordinary Python code and come out as formulas.
 
-A `Symbol` behaves like an int. What it cannot be is a Python truth value: when code asks whether `a < b`, both answers are tried, one
-after the other, and each run goes on under that assumption (`paths`). So a predicate is written once, as plain Python, and the
-specification's own functions run inside it, branches and all; sampled it gets ints, proved it gets symbols.
+A `Symbol` behaves like an int, but it has no truth value. When code asks whether `a < b`, both answers are tried, one after the other, and
+each run goes on under that assumption (`Paths.explore`). So a predicate is written once, as plain Python, and the specification's own
+functions run inside it, branches included: sampled it gets ints, proved it gets symbols.
 
-Integers are of one of two kinds. `Number` has z3's unbounded integers: for sums, divisions, inequalities. `Vector` has a two's complement
-of 256 bits: for shifts and bitwise logic. It stands for an integer as long as that is within ±2^255, which inputs of 64 bits and their
-products are. Division of vectors is an unknown function: equal operands give equal quotients, and nothing else is known. So are products,
-at first (`unknown_products`): what is proved without knowing them is proved.
+There are two kinds of integer. A `Number` is one of z3's unbounded integers: for sums, divisions, inequalities. A `Vector` is a two's
+complement of 256 bits: for shifts and bitwise logic. It stands for an integer within ±2^255, which 64-bit inputs and their products are.
+Division of vectors is an unknown function: equal operands give equal quotients, and nothing more is known. Products can be treated alike,
+which is faster, and what is proved without knowing products is proved.
 
 *Source*: King, "Symbolic Execution and Program Testing" (1976).
 """
@@ -19,30 +19,45 @@ import z3
 
 VECTOR_BITS = 256
 DIVISION = z3.Function("division", *3 * [z3.BitVecSort(VECTOR_BITS)])
-"""The quotient of two numbers that are not negative."""
+"""The quotient of two numbers, neither of them negative."""
 
 PRODUCT = z3.Function("product", *3 * [z3.BitVecSort(VECTOR_BITS)])
-"""The product, where it need not be known; z3 multiplies bit by bit."""
+"""The product, where it need not be known (z3 multiplies bit by bit)."""
 
 FEASIBLE_MILLISECONDS = 500
 
 
 class Paths:
-    """The ways through a function, depth first. `decisions` are the answers given so far, `conditions` what they assume."""
+    """The paths through a function of symbols, depth first. Every symbol belongs to one such exploration.
 
-    current: "Paths | None" = None
+    `decisions` are the answers on the path being run, and `conditions` what they assume.
+    knows_products: whether z3 is told what the product of two vectors is"""
 
-    def __init__(self, assumptions: Sequence[z3.BoolRef]) -> None:
+    def __init__(self, knows_products: bool = True) -> None:
+        self.knows_products = knows_products
         self.solver = z3.Solver()
         self.solver.set("timeout", FEASIBLE_MILLISECONDS)
-        self.solver.add(*assumptions)
-        self.assumptions = assumptions
-        self.pending: list[list[bool]] = [[]]
+        self.is_running = False
+        self.pending: list[list[bool]] = []
         self.decisions: list[bool] = []
         self.conditions: list[z3.BoolRef] = []
 
+    def explore(self, function: Callable[[], Any], assumptions: Sequence[z3.BoolRef] = ()) -> Iterator[tuple[list[z3.BoolRef], Any]]:
+        """Runs the function on each of its paths; yields what the path assumes, and the result."""
+        self.solver.add(*assumptions)
+        self.pending = [[]]
+        while self.pending:
+            self.decisions, self.conditions, self.is_running = self.pending.pop(), [], True
+            try:
+                result = function()
+            finally:
+                self.is_running = False
+            yield [*assumptions, *self.conditions], result
+
     def decide(self, condition: z3.BoolRef) -> bool:
-        """The answer on this path. What cannot be is not tried."""
+        """Answers for the path being run. An answer that cannot hold is not tried."""
+        if not self.is_running:
+            raise TypeError("a symbol has no truth value outside of `explore`")
         condition = z3.simplify(condition)
         if z3.is_true(condition) or z3.is_false(condition):
             return bool(z3.is_true(condition))
@@ -56,42 +71,27 @@ class Paths:
         return self.decisions[place]
 
     def possible(self, condition: z3.BoolRef) -> bool:
-        """Unless z3 can show quickly that it is not."""
+        """Tells whether the condition may hold here: false only if z3 quickly shows that it cannot."""
         return bool(self.solver.check(*self.conditions, condition) != z3.unsat)
 
 
-def paths(function: Callable[[], Any], assumptions: Sequence[z3.BoolRef] = ()) -> Iterator[tuple[list[z3.BoolRef], Any]]:
-    """Each way through the function: what it assumes, and its result."""
-    explored = Paths(assumptions)
-    while explored.pending:
-        explored.decisions, explored.conditions = explored.pending.pop(), []
-        Paths.current = explored
-        try:
-            result = function()
-        finally:
-            Paths.current = None
-        yield [*assumptions, *explored.conditions], result
-
-
 class Truth:
-    """Whether something holds."""
+    """A condition on symbols. Asked for its truth value, it lets its exploration decide."""
 
-    def __init__(self, formula: z3.BoolRef) -> None:
-        self.formula = formula
+    def __init__(self, formula: z3.BoolRef, paths: Paths) -> None:
+        self.formula, self.paths = formula, paths
 
     def __bool__(self) -> bool:
-        if Paths.current is None:
-            raise TypeError("a symbol has no truth value outside of `paths`")
-        return Paths.current.decide(self.formula)
+        return self.paths.decide(self.formula)
 
     def __eq__(self, other: object) -> Any:
-        return Truth(self.formula == formula(other))
+        return Truth(self.formula == formula(other), self.paths)
 
     def __and__(self, other: Any) -> "Truth":
-        return Truth(z3.And(self.formula, formula(other)))
+        return Truth(z3.And(self.formula, formula(other)), self.paths)
 
     def __or__(self, other: Any) -> "Truth":
-        return Truth(z3.Or(self.formula, formula(other)))
+        return Truth(z3.Or(self.formula, formula(other)), self.paths)
 
     __rand__, __ror__ = __and__, __or__
 
@@ -100,22 +100,22 @@ class Truth:
 
 
 def formula(result: Any) -> z3.BoolRef:
-    """What a predicate gave, as a formula."""
+    """Makes the result of a predicate, a truth value or a condition, a formula."""
     return result.formula if isinstance(result, Truth) else z3.BoolVal(bool(result))
 
 
 class Symbol:
-    """An integer; the subclasses say how z3 holds it."""
+    """An integer, either kind."""
 
-    def __init__(self, term: Any) -> None:
-        self.term = term
+    def __init__(self, term: Any, paths: Paths) -> None:
+        self.term, self.paths = term, paths
 
     def lift(self, other: Any) -> Any:
-        """The other operand as a term of the same kind."""
+        """Makes the other operand a term of the same kind."""
         return other.term if isinstance(other, Symbol) else int(other)
 
     def of(self, term: Any) -> Any:
-        return type(self)(term)
+        return type(self)(term, self.paths)
 
     def __add__(self, other: Any) -> Any:
         return self.of(self.term + self.lift(other))
@@ -138,22 +138,22 @@ class Symbol:
         return -self if self < 0 else self
 
     def __eq__(self, other: object) -> Any:
-        return Truth(self.term == self.lift(other))
+        return Truth(self.term == self.lift(other), self.paths)
 
     def __ne__(self, other: object) -> Any:
-        return Truth(self.term != self.lift(other))
+        return Truth(self.term != self.lift(other), self.paths)
 
     def __lt__(self, other: Any) -> Any:
-        return Truth(self.term < self.lift(other))
+        return Truth(self.term < self.lift(other), self.paths)
 
     def __le__(self, other: Any) -> Any:
-        return Truth(self.term <= self.lift(other))
+        return Truth(self.term <= self.lift(other), self.paths)
 
     def __gt__(self, other: Any) -> Any:
-        return Truth(self.term > self.lift(other))
+        return Truth(self.term > self.lift(other), self.paths)
 
     def __ge__(self, other: Any) -> Any:
-        return Truth(self.term >= self.lift(other))
+        return Truth(self.term >= self.lift(other), self.paths)
 
     def __hash__(self) -> int:
         return hash(self.term)
@@ -163,29 +163,27 @@ class Symbol:
 
 
 class Number(Symbol):
-    """Unbounded."""
+    """An unbounded integer."""
 
     def __floordiv__(self, other: Any) -> Any:
         if other <= 0:
-            raise NotImplementedError("z3 floors only when it divides by something positive")
+            raise NotImplementedError("z3 rounds down only if the divisor is positive")
         return self.of(self.term / self.lift(other))
 
     def __mod__(self, other: Any) -> Any:
         if other <= 0:
-            raise NotImplementedError("z3's remainder is the floor's only for a positive divisor")
+            raise NotImplementedError("z3's remainder is that of rounding down only if the divisor is positive")
         return self - other * (self // other)
 
     def __rfloordiv__(self, other: Any) -> Any:
-        return Number(z3.IntVal(other)) // self
+        return Number(z3.IntVal(other), self.paths) // self
 
 
 class Vector(Symbol):
-    """256 bits in two's complement."""
-
-    unknown_products = False
+    """An integer in 256 bits of two's complement."""
 
     def __mul__(self, other: Any) -> Any:
-        if Vector.unknown_products and isinstance(other, Vector):
+        if not self.paths.knows_products and isinstance(other, Vector):
             return self.of(PRODUCT(self.term, other.term))
         return super().__mul__(other)
 
@@ -214,12 +212,12 @@ class Vector(Symbol):
 
     def __mod__(self, other: int) -> Any:
         if not isinstance(other, int) or other & (other - 1):
-            raise NotImplementedError("of a vector only by a power of two")
+            raise NotImplementedError("the remainder of a vector is defined only for powers of two")
         return self & (other - 1)
 
     def __floordiv__(self, other: Any) -> Any:
         if isinstance(other, int):
             other = self.of(z3.BitVecVal(other, VECTOR_BITS))
         if self < 0 or other <= 0:
-            raise NotImplementedError("of vectors only what is not negative")
+            raise NotImplementedError("division of vectors is defined only for a dividend ≥ 0 and a divisor > 0")
         return self.of(DIVISION(self.term, other.term))

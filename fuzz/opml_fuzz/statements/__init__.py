@@ -1,1 +1,1 @@
-"""What is stated, each equivalence and invariant once, as an executable predicate."""
+"""Equivalences and invariants, each stated once as an executable predicate."""

@@ -1,4 +1,4 @@
-"""What a step may touch: where it fetches, when a load or store traps, how many leaves it needs, and that nothing else changes.
+"""Statements about what a step may touch: where it fetches, when a load or store traps, how many leaves it needs, what it changes.
 
 *Source*: spec/README.md 1.1 and 1.4.
 """
@@ -26,12 +26,12 @@ RS1, RS2, RD = 1, 2, 3
 
 
 class Fetched(Exception):
-    """The step got so far."""
+    """Raised by the memory: the step was not stopped before its fetch."""
 
 
 @frozen
 class OneValue:
-    """A memory of which every load gives the same."""
+    """A memory in which every load returns the same value."""
 
     value: Any
 
@@ -43,7 +43,7 @@ class OneValue:
 
 
 class NoMemory:
-    """A memory that must not be asked."""
+    """A memory that notices when it is read."""
 
     def load(self, address: Any, size: int) -> Any:
         raise Fetched
@@ -54,7 +54,7 @@ def machine(pc: Any, registers: tuple[Any, ...], memory: Any) -> MachineState:
 
 
 def some_byte(address: Any, size: int, holds: Any) -> bool:
-    """It holds for the address of a byte of the access."""
+    """Tells whether the predicate holds for the address of some byte of the access."""
     return bool(reduce(or_, [holds(address + i) for i in range(size)]))
 
 
@@ -73,7 +73,7 @@ def faults_alike(size: int, address: Any) -> bool:
 
 
 def two_leaves(size: int, address: Any) -> Any:
-    """The rule of 1.4, against where the first and the last byte lie."""
+    """The rule of 1.4 agrees with the leaves in which the first and the last byte lie."""
     last = address + size - 1
     return bool(address % LEAF_BYTES + size > LEAF_BYTES) == bool(address // LEAF_BYTES != last // LEAF_BYTES)
 
@@ -88,7 +88,7 @@ def fetches_alike(pc: Any) -> bool:
 
 
 def changes_little(row: Instruction, pc: Any, a: Any, b: Any, imm: Any, value: Any) -> Any:
-    """pc stays a multiple of 4 and below 2^64, only rd is written, and with that alone; a trap changes the status alone."""
+    """The pc stays a multiple of 4 below 2^64, and of the registers only rd changes; a trap or halt changes only the status."""
     registers = (0, a, b, *range(100, 129))
     memory: Any = OneValue(value)
     after = row.execute(machine(pc, registers, memory), Operands(RD, RS1, RS2, imm))

@@ -1,4 +1,4 @@
-"""All statements, and what is known to be missing from them."""
+"""The catalogue of all statements, and what they are known to leave out."""
 
 from opml_fuzz.statements import accesses, arithmetic, clocks, decoding, money, narrowing, rounding
 from opml_fuzz.statements.statement import Statement
@@ -9,12 +9,12 @@ STATEMENTS: dict[str, Statement] = {statement.name: statement for chapter in CHA
 GAPS = (
     "Keccak-256 has no collisions: assumed.",
     "Merkle proofs, witnesses and their errors: fuzzed and tested, not proved.",
-    "The judge outside of _compute, _compare, _extend and reverse (decoding, reading of witnesses, memory): fuzzed, not proved.",
-    "The Vyper compiler: what is proved is the contract's text, what is fuzzed is its bytecode.",
-    "opml_min's interpreter tables and its translated code: fuzzed, not proved; its traps, fetches and roundings are proved.",
-    "In the judge's proofs division is an unknown function; that it rounds toward zero is proved on integers.",
-    "Products of vectors are exact only within 256 bits, which operands of 64 bits cannot leave.",
+    "The arbiter outside of _compute, _compare, _extend and reverse (decoding, reading of witnesses, memory): fuzzed, not proved.",
+    "The Vyper compiler: the proofs are about the contract's text, the fuzzer runs its bytecode.",
+    "opml_min's interpreter tables and its translated code: fuzzed, not proved. Its traps, fetches and roundings are proved.",
+    "Division is an unknown function in the arbiter's proofs; that it rounds toward zero is proved on integers.",
+    "Products of bit vectors are exact only within 256 bits; products of 64-bit operands fit.",
     "Elementary functions, binary32, the operations of the model: tested exhaustively or against other implementations, not proved.",
-    "Narrowing is proved for every k up to 64 and every length; its logarithm and its rounds for k = 2, 3, 8, 16, 64.",
-    "The settlement of a rejected claim is proved for up to three games; the game contract itself is tested against the specification.",
+    "Narrowing is proved for every k up to 64 and every length; its logarithm and its number of rounds for k = 2, 3, 8, 16, 64.",
+    "The settlement of a rejected claim is proved for up to three games. The game contract itself is tested against the specification.",
 )

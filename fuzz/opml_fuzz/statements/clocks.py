@@ -1,6 +1,8 @@
-"""Clocks: at each instant exactly one of the move and the timeout is legal, and nobody's time is taken by somebody else.
+"""Statements about clocks: at each instant exactly one of move and timeout is legal, and neither side spends the other's time.
 
-*Source*: spec/README.md 6.3; the defect it excludes is overtime of one side that was taken off the other.
+This excludes a known defect of such clocks: the overtime of one side is subtracted from the other's time.
+
+*Source*: spec/README.md 6.3.
 """
 
 from typing import Any
@@ -16,20 +18,20 @@ from opml_fuzz.statements.statement import Integer, Statement
 SERVER, CHALLENGER = b"s" * 20, b"c" * 20
 PARTS = 4
 HASHES = tuple(bytes([i]) * 32 for i in range(PARTS + 1))
-RULES = Parameters(PARTS, 1, 2, *16 * (1,))  # only k is looked at
+RULES = Parameters(PARTS, 1, 2, *16 * (1,))  # only k matters
 TURNS = (("server",), ("challenger",))
 CLOCK = {"server_seconds": Integer(0), "challenger_seconds": Integer(0), "turn_start": Integer(0), "now": Integer(0)}
 
 
 def game(turn: str, clock: Clock) -> Game:
-    """In the middle of narrowing, with that side on turn."""
+    """Makes a game in the middle of narrowing, with that side on turn."""
     segment = Segment(Phase.STAGES, 0, 100, HASHES[0], HASHES[-1])
     posted = HASHES[1:-1] if turn == "challenger" else ()
     return Game(b"g" * 32, b"c" * 32, SERVER, CHALLENGER, b"m" * 32, RULES, segment, clock, posted)
 
 
 def after_move(turn: str, clock: Clock, now: Any) -> Game | None:
-    """The game after a good move of the side on turn; None if time is up."""
+    """Plays a valid move of the side on turn; None if its time is up."""
     before = game(turn, clock)
     move, sender = (Choose(0), CHALLENGER) if turn == "challenger" else (Post(HASHES[1:-1]), SERVER)
     try:
@@ -39,7 +41,7 @@ def after_move(turn: str, clock: Clock, now: Any) -> Game | None:
 
 
 def after_timeout(turn: str, clock: Clock, now: Any) -> Game | None:
-    """The game after somebody called the timeout; None if it is too early."""
+    """Plays the timeout; None if it is too early."""
     before = game(turn, clock)
     try:
         return apply(before, Timeout(), b"x" * 20, before.position, now)
@@ -53,7 +55,7 @@ def exactly_one(turn: str, server: Any, challenger: Any, turn_start: Any, now: A
 
 
 def own_time(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any) -> Any:
-    """A move takes from the mover what it used, never more than it had, and from the other nothing; then the other's turn begins."""
+    """A move costs the mover the time it used, at most what it had, and the other side nothing; then that side's turn begins."""
     after = after_move(turn, Clock(server, challenger, turn_start), now)
     if after is None:
         return True
@@ -64,7 +66,7 @@ def own_time(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any)
 
 
 def timeout_decides(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any) -> bool:
-    """Against the side on turn, and it never becomes illegal again."""
+    """A timeout decides against the side on turn, and once it is legal it stays legal."""
     clock = Clock(server, challenger, turn_start)
     after = after_timeout(turn, clock, now)
     lost = GameStatus.CHALLENGER_WON if turn == "server" else GameStatus.SERVER_WON
@@ -77,6 +79,6 @@ def time_goes_on(turn: str, server: Any, challenger: Any, turn_start: Any, now: 
 
 STATEMENTS = (
     Statement("clocks.exactly_one", "at each instant exactly one of move and timeout is legal", CLOCK, exactly_one, time_goes_on, TURNS),
-    Statement("clocks.own_time", "a move costs the mover its time, and the other none", CLOCK, own_time, time_goes_on, TURNS),
-    Statement("clocks.timeout", "a timeout is lost by the side on turn and does not expire", CLOCK, timeout_decides, time_goes_on, TURNS),
+    Statement("clocks.own_time", "a move costs the mover the time it used, and the other side none", CLOCK, own_time, time_goes_on, TURNS),
+    Statement("clocks.timeout", "the side on turn loses by a timeout, which does not expire", CLOCK, timeout_decides, time_goes_on, TURNS),
 )

@@ -1,4 +1,4 @@
-"""Decoding: no word is two instructions, the table is the manual's, and the fields come out as they went in.
+"""Statements about decoding: no word is two instructions, the table agrees with the manual, and fields are read as they were assembled.
 
 *Source*: The RISC-V Instruction Set Manual, Volume I, "Instruction Set Listings", "Immediate Encoding Variants"; spec/README.md 1.3.
 """
@@ -16,7 +16,7 @@ from opml_fuzz.statements.statement import Statement, Word
 
 ROWS = tuple((row,) for row in INSTRUCTIONS)
 IMMEDIATES = {"I": (12, 0), "S": (12, 0), "B": (13, 1), "J": (21, 1), "U": (32, 12)}
-"""By format: the immediate's bits, with its sign, and how many of the lowest are always 0."""
+"""Bits of the immediate by format, its sign included, and how many of the lowest are always 0."""
 
 
 def matches(row: Instruction, word: Any) -> Any:
@@ -24,7 +24,7 @@ def matches(row: Instruction, word: Any) -> Any:
 
 
 def only_this(row: Instruction, word: Any) -> Any:
-    """No other row matches."""
+    """No other row of the table matches the word."""
     return reduce(and_, (word & other.mask != other.match for other in INSTRUCTIONS if other is not row))
 
 
@@ -35,7 +35,7 @@ def as_listed(row: Instruction, word: Any) -> Any:
 
 
 def fields_return(row: Instruction, rd: Any, rs1: Any, rs2: Any, imm: Any) -> Any:
-    """What is assembled is matched, and its fields are read as they were given."""
+    """The row matches an assembled word, and reads its fields as they were given."""
     listed = ENCODINGS[row.name]
     word, given = assemble(row.name, rd, rs1, rs2, imm), dict[str, Any]()
     if listed.format in IMMEDIATES:

@@ -1,4 +1,4 @@
-"""Money: what is deposited is locked, credited, burned or paid out, whatever happens; and whoever lies loses at least half of its bond.
+"""Statements about money: every deposited wei is locked, credited, burned or paid out, and a liar loses at least half of its bond.
 
 *Source*: spec/README.md 6.5.
 """
@@ -41,12 +41,12 @@ def share_is_half(numerator: Any, denominator: Any, server_bond: Any, challenger
 
 
 def ledger(locked: Any, burned: Any, paid_out: Any, credit: Any) -> Ledger:
-    """Books that balance."""
+    """Makes a ledger that balances."""
     return Ledger(locked, burned, paid_out, locked + credit + burned + paid_out, {SERVER: credit})
 
 
 def stays_balanced(locked: Any, burned: Any, paid_out: Any, credit: Any, wei: Any) -> Any:
-    """Under each of the four things that move money."""
+    """The ledger balances after each of the four operations that move money."""
     books, other = ledger(locked, burned, paid_out, credit), b"o" * 20
     after = [books.deposit(wei), books.credit(SERVER, wei), books.credit(other, wei), books.burn(wei)]
     if credit > 0:
@@ -58,7 +58,7 @@ def stays_balanced(locked: Any, burned: Any, paid_out: Any, credit: Any, wei: An
 
 
 def court_of(rules: Parameters, games: list[Game], books: Ledger) -> Court:
-    """One claim with these games, all of them open until now."""
+    """Makes a court with one claim and these games, all of them open until now."""
     weight = sum(one.moves for one in games)
     claim = Claim(REQUEST_ID, b"h" * 32, SERVER, 0, open_games=len(games), weight=weight)
     request = Request(b"m" * 32, 8, b"f" * 32, 0, 0, b"q" * 20, SERVER, pending_claims=1)
@@ -66,15 +66,15 @@ def court_of(rules: Parameters, games: list[Game], books: Ledger) -> Court:
 
 
 def games_with(moves: tuple[Any, ...]) -> list[Game]:
-    """Each with its own challenger."""
-    made = game("server", None)  # type: ignore[arg-type]  # no clock is looked at
+    """Makes games with these numbers of moves, each with its own challenger."""
+    made = game("server", None)  # type: ignore[arg-type]  # the clock does not matter
     return [
         evolve(made, game_id=bytes([i]) * 32, claim_id=CLAIM_ID, challenger=bytes([i]) * 20, moves=count) for i, count in enumerate(moves)
     ]
 
 
 def lost_challenge(numerator: Any, denominator: Any, server_bond: Any, challenger_bond: Any, *books: Any) -> Any:
-    """The challenger's bond leaves what is locked, at most half of it for the server; nothing else moves."""
+    """A lost challenge unlocks the challenger's bond, and the server gets at most half of it."""
     rules, before = parameters(numerator, denominator, server_bond, challenger_bond), ledger(*books)
     (one,) = games_with((1,))
     after = settle(court_of(rules, [one], before), evolve(one, status=GameStatus.SERVER_WON)).ledger
@@ -83,7 +83,7 @@ def lost_challenge(numerator: Any, denominator: Any, server_bond: Any, challenge
 
 
 def rejected_claim(games: int, numerator: Any, denominator: Any, server_bond: Any, challenger_bond: Any, *rest: Any) -> Any:
-    """All bonds leave what is locked; every challenger gets its own back at least, and half of the server's is burned at least."""
+    """A rejected claim unlocks all bonds. Every challenger gets at least its own back, and at least half of the server's is burned."""
     rules, before = parameters(numerator, denominator, server_bond, challenger_bond), ledger(*rest[:4])
     played = games_with(rest[4 : 4 + games])
     won = evolve(played[0], status=GameStatus.CHALLENGER_WON)
@@ -98,12 +98,18 @@ def rejected_claim(games: int, numerator: Any, denominator: Any, server_bond: An
 
 
 STATEMENTS = (
-    Statement("money.share", "the share of a bond that is paid out is at most half of it", SHARE, share_is_half, at_most_half),
-    Statement("money.ledger", "deposit, credit, burn and paying out keep the books balanced", {**BOOKS, "wei": WEI}, stays_balanced),
-    Statement("money.challenge_lost", "a lost challenge: balanced, half burned", {**SHARE, **BOOKS}, lost_challenge, at_most_half),
+    Statement("money.share", "at most half of a bond is paid out as a share", SHARE, share_is_half, at_most_half),
+    Statement("money.ledger", "deposit, credit, burn and pay_out keep the ledger balanced", {**BOOKS, "wei": WEI}, stays_balanced),
+    Statement(
+        "money.challenge_lost",
+        "after a lost challenge the ledger balances, and at least half of the bond is burned",
+        {**SHARE, **BOOKS},
+        lost_challenge,
+        at_most_half,
+    ),
     Statement(
         "money.claim_rejected",
-        "a rejected claim: balanced, no bond left, nobody robbed, half burned",
+        "after a rejected claim the ledger balances, no bond is left, no challenger loses, half of the server's bond is burned",
         {**SHARE, **BOOKS, **MOVES},
         rejected_claim,
         at_most_half_in,

@@ -1,4 +1,4 @@
-"""Narrowing: every part has an instruction in it, the right half of a disagreement survives, and it ends after ceil(log_k L) rounds.
+"""Statements about narrowing: every part has a length ≥ 1, the disagreement survives each round, and it ends after ceil(log_k L) rounds.
 
 *Source*: spec/README.md 6.3.
 """
@@ -13,7 +13,7 @@ LONGEST = 1 << 32  # STAGE_STEP_LIMIT; runs are shorter
 FLAGS = 7
 CUT = {"lo": Integer(0), "length": Integer(2), "j": Integer(0)}
 SOME_K = ((2,), (3,), (8,), (16,), (64,))
-TRUE, FALSE = 1, 0  # in place of a hash: whether it is that of the true run
+TRUE, FALSE = 1, 0  # stand for a hash: is it that of the true run?
 
 
 def is_part(k: Any, lo: Any, length: Any, j: Any) -> Any:
@@ -28,7 +28,7 @@ def parts_cover(k: int, lo: Any, length: Any, j: Any) -> Any:
 
 
 def shrinks(k: int, lo: Any, length: Any, j: Any, bound: Any) -> Any:
-    """What is at most k·bound long is afterwards at most `bound` long."""
+    """A segment at most k·bound long becomes one at most `bound` long."""
     parts = part_count(length, k)
     return boundary(lo, length, parts, j + 1) - boundary(lo, length, parts, j) <= bound
 
@@ -38,7 +38,7 @@ def fits(k: int, lo: Any, length: Any, j: Any, bound: Any) -> Any:
 
 
 def rounds_are_logarithm(k: int, length: Any) -> Any:
-    """The least r with k^r ≥ length."""
+    """The number of rounds is the least r with k^r ≥ length."""
     rounds = most_rounds(length, k)
     enough = k**rounds >= length
     return enough if rounds == 0 else enough & (k ** (rounds - 1) < length)
@@ -51,13 +51,13 @@ def one_round_less(k: int, lo: Any, length: Any, j: Any) -> bool:
 
 
 def segment(lo: Any, length: Any, agreed: int, disputed: int) -> Any:
-    """A segment whose hashes are flags."""
+    """Makes a segment whose hashes are flags."""
     ends: Any = (agreed, disputed)
     return Segment(Phase.STAGES, lo, lo + length, *ends)
 
 
 def honest_challenger(parts: int, lo: Any, length: Any, *flags: Any) -> Any:
-    """It names the first part whose end is false: then the part's beginning is true, and it lies inside."""
+    """A challenger that names the first part with a false end gets a part with a true beginning, inside the segment."""
     posted = flags[: parts - 1]
     part = next(j for j, flag in enumerate((*posted, FALSE)) if flag == FALSE)
     after: Any = narrow(segment(lo, length, TRUE, FALSE), posted, part)
@@ -65,7 +65,7 @@ def honest_challenger(parts: int, lo: Any, length: Any, *flags: Any) -> Any:
 
 
 def honest_server(parts: int, lo: Any, length: Any, *flags: Any) -> bool:
-    """It posts what is true: whichever part is named, both ends are true."""
+    """A server that posts true hashes keeps true ends, whichever part is named."""
     before = segment(lo, length, TRUE, TRUE)
     named: Any = [narrow(before, (TRUE,) * (parts - 1), part) for part in range(parts)]  # type: ignore[arg-type]  # flags for hashes
     return all(after.agreed == TRUE and after.disputed == TRUE for after in named)
@@ -92,7 +92,7 @@ STATEMENTS = (
     Statement("narrowing.logarithm", "most_rounds is ceil(log_k L)", {"length": Integer(1, LONGEST)}, rounds_are_logarithm, cases=SOME_K),
     Statement(
         "narrowing.rounds",
-        "each round leaves at least one round less to go",
+        "each round reduces the number of rounds that remain",
         {"lo": Integer(0), "length": Integer(2, LONGEST), "j": Integer(0)},
         one_round_less,
         is_part,

@@ -1,4 +1,4 @@
-"""The one rounding and saturation: what they mean, and that the fast implementation's 64-bit forms mean the same.
+"""Statements about rounding and saturation: what they mean, and that opml_min's 64-bit forms mean the same.
 
 *Source*: spec/README.md 4.
 """
@@ -17,7 +17,7 @@ BOTH_WAYS = tuple((shift,) for shift in range(-33, 66))
 
 
 class PlainNumbers:
-    """Stands for numpy inside a kernel: its numbers are Python's."""
+    """Replaces numpy inside a kernel, so that it computes with Python's numbers."""
 
     @staticmethod
     def int64(value: Any) -> Any:
@@ -25,7 +25,7 @@ class PlainNumbers:
 
 
 def uncompiled(module: ModuleType, name: str) -> Any:
-    """The Python function that numba compiles, with all it calls in the same module."""
+    """Returns the Python function that numba compiles, with all that it calls in the same module."""
     inside = {"np": PlainNumbers}
     functions = {key: value.py_func for key, value in vars(module).items() if hasattr(value, "py_func")}
     scope = vars(module) | inside
@@ -40,7 +40,7 @@ FAST_ROUND_SHIFT_SAT32 = uncompiled(fixed_point, "round_shift_sat32")
 
 
 def nearest(shift: int, v: Any) -> Any:
-    """2^shift · round_shift(v) is within 2^(shift−1) of v, and above it where it is just as far."""
+    """2^shift · round_shift(v) is within 2^(shift−1) of v, and above v in case of a tie."""
     error = (round_shift(v, shift) << shift) - v
     return (-(1 << (shift - 1)) < error) & (error <= 1 << (shift - 1))
 
@@ -58,7 +58,7 @@ def fast_saturates_alike(shift: int, v: Any) -> Any:
 
 
 def nearest_in_range(v: Any) -> Any:
-    """In range, and equal to v if v is."""
+    """The result is the number in range that is nearest to v."""
     clamped = sat32(v)
     inside = (clamped >= INT32_MIN) & (clamped <= INT32_MAX)
     return inside & ((clamped == v) | (v < INT32_MIN) & (clamped == INT32_MIN) | (v > INT32_MAX) & (clamped == INT32_MAX))
@@ -86,8 +86,8 @@ STATEMENTS = (
     Statement("rounding.exact", "a shift to the left loses nothing", I64, is_exact, cases=SHIFTS),
     Statement("rounding.monotone", "round_shift keeps order", TWO, rounding_is_monotone, ordered, SHIFTS),
     Statement("rounding.fast", "opml_min's round_shift is round_shift for all 64-bit numbers", I64, fast_rounds_alike, cases=SHIFTS),
-    Statement("saturation.nearest", "sat32 is in range, and the identity on what is in range", I64, nearest_in_range),
-    Statement("saturation.idempotent", "sat32 twice is sat32", I64, idempotent),
+    Statement("saturation.nearest", "sat32 gives the nearest number in range", I64, nearest_in_range),
+    Statement("saturation.idempotent", "sat32 applied twice is sat32", I64, idempotent),
     Statement("saturation.monotone", "sat32 keeps order", TWO, monotone, ordered),
     Statement(
         "saturation.fast",

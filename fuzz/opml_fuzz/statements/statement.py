@@ -1,4 +1,4 @@
-"""What a statement is: variables, what is assumed of them, and a predicate that holds for all of them.
+"""A statement: variables, an assumption about them, and a predicate that holds for all values that the assumption admits.
 
 The predicate is plain Python on integers. Hypothesis samples it with ints; z3 proves it with symbols that behave like ints.
 """
@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 @frozen
 class Word:
-    """A number of so many bits, for predicates that shift and mask."""
+    """A number of a fixed width, for predicates that shift and mask."""
 
     bits: int
     is_signed: bool = False
@@ -39,11 +39,11 @@ def nothing(*_: Any) -> bool:
 
 @frozen
 class Statement:
-    """For each case and all values of the variables that `assuming` admits, `holds(*case, *values)`."""
+    """A claim that `holds(*case, *values)` is true for each case and all values of the variables that `assuming` admits."""
 
     name: str
     says: str
     variables: Mapping[str, Variable]
     holds: Callable[..., Any]
     assuming: Callable[..., Any] = nothing
-    cases: Sequence[tuple[Any, ...]] = field(factory=lambda: ((),))  # what is not a variable: proved one by one
+    cases: Sequence[tuple[Any, ...]] = field(factory=lambda: ((),))  # parameters that are not variables; each case is proved on its own

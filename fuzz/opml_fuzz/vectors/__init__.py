@@ -1,1 +1,1 @@
-"""Test vectors: cases with their answers, for implementations in any language. Everything in them comes from the specification alone."""
+"""Test vectors: cases with their answers, for implementations in any language, computed by the specification alone."""

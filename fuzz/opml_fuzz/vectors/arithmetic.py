@@ -1,4 +1,4 @@
-"""Arithmetic: binary32 in all rounding directions, fixed point, and the elementary functions of both.
+"""Vectors of arithmetic: binary32 in all rounding directions, fixed point, and the elementary functions of both.
 
 *Source*: spec/README.md 4 and 7; IEEE 754.
 """
@@ -10,8 +10,8 @@ from random import Random
 from opml_spec.arithmetic import binary32, elementary, fixed, float_functions
 from opml_spec.arithmetic.binary32 import RNE, Rounding
 
-from opml_fuzz.conformance.binary32_operations import COMPARISONS, ROUNDED, Operations
-from opml_fuzz.vectors.case import Json
+from opml_fuzz.conformance.spec_float import COMPARISONS, ROUNDED, Operations
+from opml_fuzz.vectors.notation import Json
 
 EDGES = (
     *(0x00000000, 0x00000001, 0x007FFFFF, 0x00800000, 0x3F7FFFFF, 0x3F800000, 0x3F800001, 0x40490FDB, 0x4B7FFFFF, 0x7F7FFFFF, 0x7F800000),
@@ -36,7 +36,7 @@ FIXED: dict[str, Callable[..., int]] = {
 
 
 def binary32_cases(rng: Random) -> Iterator[Json]:
-    """Edges by nearest-even, and random operands in each direction."""
+    """Yields edge cases rounded to nearest-even, and random operands in each direction."""
     for name, (count, function) in ROUNDED.items():
         edges = product(EDGES, repeat=count) if count < 3 else (tuple(rng.choice(EDGES) for _ in range(3)) for _ in range(200))
         for operands in edges:
@@ -51,7 +51,7 @@ def binary32_cases(rng: Random) -> Iterator[Json]:
 
 
 def random_operands(rng: Random, count: int) -> tuple[int, ...]:
-    """Half of the time of a similar size, so that sums do not lose everything and products stay finite."""
+    """Draws operands, half of the time of similar size, so that sums keep digits and products stay finite."""
     exponent = rng.choice((rng.randrange(255), rng.randrange(120, 135)))
     near = [min(max(exponent + rng.randrange(-13, 14), 0), 254) for _ in range(count)]
     return tuple(rng.getrandbits(1) << 31 | e << 23 | rng.getrandbits(23) & -1 << rng.choice((0, 0, 11, 20)) for e in near)
@@ -63,7 +63,7 @@ def float_case(name: str, operands: Sequence[int], result: int, mode: Rounding |
 
 
 def fixed_cases(rng: Random) -> Iterator[Json]:
-    """Each function at its borders and at random; `normalise` on short rows."""
+    """Yields each function at its edges and at random; `normalise` on short rows."""
     signed = [sign * value for value in (0, 1, 2, 3, 63, 64, 65, 1 << 31, (1 << 31) - 1, 1 << 62) for sign in (1, -1)]
     wide = [rng.getrandbits(rng.randrange(1, 90)) * rng.choice((1, -1)) for _ in range(OF_EACH)]
 

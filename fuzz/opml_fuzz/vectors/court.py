@@ -1,7 +1,7 @@
-"""Acts before the court, in order: whole disputes with two stories of a run, and before each right act those that must be refused.
+"""Vectors of the court: whole disputes about a true or a false claim, and before each accepted act some that must be refused.
 
-The refused ones are the right act with one thing wrong with it: the sender, the money, or an argument. Arguments are those of the
-contract's interface.
+A refused act is the accepted one with one thing changed: the sender, the money, or an argument. Arguments are those of the contract's
+interface.
 
 *Source*: spec/README.md 6.
 """
@@ -26,8 +26,9 @@ from opml_spec.machine.witness import SENT_BYTES, make_witness
 from opml_spec.model.layout import MAX_REQUEST_BYTES, OUTPUT
 from opml_spec.runs.run import RunStatus, model_id
 
-from opml_fuzz.vectors.case import Json, make_case
-from opml_fuzz.vectors.stages import Account, account, model_memory, quarters
+from opml_fuzz.disputes.traces import Trace
+from opml_fuzz.vectors.notation import Json, make_case
+from opml_fuzz.vectors.small_program import model_memory, quarters, trace_of
 
 REQUESTER, SERVER, CHALLENGER, STRANGER = (bytes([number]) * 20 for number in (0xA1, 0xA2, 0xA3, 0xA4))
 START_TIME, WINDOW = 2_000_000_000, 1_000
@@ -37,11 +38,11 @@ Arguments = dict[str, Any]
 
 
 @define
-class Table:
-    """A court, the time, and what was done so far."""
+class Scenario:
+    """A court, the time, and the cases so far: it plays a dispute and writes down every act."""
 
-    truth: Account
-    claimed: Account
+    truth: Trace
+    claimed: Trace
     court: Court = field(factory=lambda: deploy(PARAMETERS))
     now: int = START_TIME
     cases: list[Json] = field(factory=list)
@@ -49,13 +50,13 @@ class Table:
     ids: dict[str, bytes] = field(factory=dict)
 
     def do(self, move: str, sender: bytes, arguments: Arguments, value: int = 0) -> None:
-        """An act that is accepted, after some that are not."""
+        """Makes an act that is accepted, after some that are refused."""
         for changed in variants(sender, value, arguments):
             self.attempt(move, *changed, must_fail=True)
         self.attempt(move, sender, value, arguments)
 
     def attempt(self, move: str, sender: bytes, value: int, arguments: Arguments, must_fail: bool = False) -> None:
-        """Writes the act down; one that must fail only if it does, in a way that this move did not fail before."""
+        """Makes an act and writes it down; one that must fail only if it does, with an error that is new for this move."""
         before, pre = self.court, {"now": self.now, "sender": sender.hex(), "value": hex(value), "move": move}
         pre |= {"arguments": {name: text(argument) for name, argument in arguments.items()}}
         try:
@@ -70,7 +71,7 @@ class Table:
             self.cases.append({"name": move, "pre": pre, "post": self.seen(before, arguments.get("game_id", b""))})
 
     def seen(self, before: Court, game_id: bytes) -> Json:
-        """The books, and what is new."""
+        """Writes the ledger, the new id if there is one, and the game concerned."""
         ledger, new = self.court.ledger, self.court
         post: Json = {"deposits": ledger.deposits, "locked": ledger.locked, "burned": ledger.burned, "paid_out": ledger.paid_out}
         post["credited"] = {address.hex(): wei for address, wei in sorted(ledger.credited.items()) if wei}
@@ -91,7 +92,7 @@ class Table:
         return self.court.games[self.ids["games"]]
 
     def begin(self, segments: dict[int, bytes]) -> None:
-        """Up to a claim."""
+        """Registers, requests and claims."""
         roots = [hash_of(node) for node in quarters(segments)]
         self.do("register", STRANGER, {"model_root": roots[0], "state_root": roots[1]})
         terms = {"stage_count": STAGES, "data": DATA, "deadline": START_TIME + 500, "server": SERVER}
@@ -100,7 +101,7 @@ class Table:
         self.do("claim", SERVER, claim, PARAMETERS.server_bond_wei)
 
     def dispute(self, silent_at: int | None = None) -> None:
-        """A game to its end; at that turn somebody falls silent."""
+        """Plays a game to its end; from turn `silent_at` on, nobody moves."""
         self.do("challenge", CHALLENGER, {"claim_id": self.ids["claims"]}, PARAMETERS.challenger_bond_wei)
         stage = 0
         while self.game.status is GameStatus.OPEN and self.game.turn != silent_at:
@@ -120,7 +121,7 @@ class Table:
                 self.attempt("open", SERVER, 0, given | nothing | {"left_root": bytes(32), "final_carry": bytes(32)}, must_fail=True)
                 self.do("post", SERVER, given | {"hashes": hashes})
             elif segment.phase == Phase.STAGES:
-                start, machines = self.claimed.runs[stage], self.claimed.machines[stage]
+                start, machines = self.claimed.runs[stage], self.claimed.stages[stage]
                 given |= {"start_carry": hash_of(start.carry), "start_status": int(start.status), "steps": len(machines) - 1}
                 halves = [hash_of(machines[-1].memory.subtree(CARRY_HEIGHT, side)) for side in (0, 1)]
                 given |= {"final_state": encode(machines[-1]), "left_root": halves[0], "final_carry": halves[1]}
@@ -133,7 +134,7 @@ class Table:
             self.time_out()
 
     def time_out(self) -> None:
-        """The side on turn does nothing: at its last second, and one later."""
+        """Lets the time of the side on turn run out: tries acts in its last second and one second later."""
         game = self.game
         arguments = {"game_id": game.game_id, "segment": named(game), "hashes": b"".join(game.posted)}
         self.now = game.clock.turn_start + game.clock.left(game.on_turn)
@@ -147,7 +148,7 @@ class Table:
         self.do("timeout", STRANGER, arguments)
 
     def finish(self) -> None:
-        """What becomes of the claim and of the money."""
+        """Finalises the claim, and lets everybody collect, reclaim and withdraw."""
         end = self.claimed.runs[-1]
         output, proof = shown_output(end.carry) if end.status == RunStatus.OK else (b"", b"")
         finalise = {"claim_id": self.ids["claims"], "carry": hash_of(end.carry), "status": int(end.status)}
@@ -165,18 +166,18 @@ class Table:
 
 
 def named(game: Game) -> tuple[int, int, int, bytes, bytes, int]:
-    """The segment as the contract's interface has it."""
+    """Writes a game's segment as the contract's interface has it."""
     segment = game.segment
     return int(segment.phase), segment.lo, segment.hi, segment.agreed, segment.disputed, game.turn
 
 
-def hash_at(told: Account, phase: Phase, stage: int, at: int) -> bytes:
-    """At a boundary of stages, or of one stage's instructions."""
-    return told.runs[at].run_hash if phase == Phase.STAGES else keccak256(encode(told.machine(stage, at)))
+def hash_at(trace: Trace, phase: Phase, stage: int, at: int) -> bytes:
+    """Returns the run hash before stage `at`, or the state hash after `at` steps of one stage."""
+    return trace.runs[at].run_hash if phase == Phase.STAGES else keccak256(encode(trace.machine(stage, at)))
 
 
 def shown_output(carry: Any) -> tuple[bytes, bytes]:
-    """The output's leaves that are needed, and their proof."""
+    """Returns the output's leaves that `finalise` needs, and their proof."""
     memory = Memory(Pair(ZERO[CARRY_HEIGHT], carry))
     leaves = 1 - -memory.load(OUTPUT, 8) // 8
     height = (leaves - 1).bit_length()
@@ -186,7 +187,7 @@ def shown_output(carry: Any) -> tuple[bytes, bytes]:
 
 
 def variants(sender: bytes, value: int, arguments: Arguments) -> Iterator[tuple[bytes, int, Arguments]]:
-    """With one thing changed."""
+    """Yields sender, value and arguments with one thing changed."""
     yield STRANGER if sender != STRANGER else REQUESTER, value, arguments
     yield sender, value + 1, arguments
     for name, argument in arguments.items():
@@ -195,7 +196,7 @@ def variants(sender: bytes, value: int, arguments: Arguments) -> Iterator[tuple[
 
 
 def changed(argument: Any) -> Iterator[Any]:
-    """The argument with one thing changed; nothing gets longer than the interface takes."""
+    """Yields an argument with one thing changed; nothing gets longer than the interface takes."""
     match argument:
         case tuple():
             yield (*argument[:-1], argument[-1] + 1)
@@ -214,7 +215,7 @@ def changed(argument: Any) -> Iterator[Any]:
 
 
 def text(argument: Any) -> Any:
-    """As the files have it: bytes in hex, a segment as a list, small numbers plain."""
+    """Writes an argument: bytes in hex, a segment as a list, small numbers plain."""
     if isinstance(argument, bytes):
         return argument.hex()
     return list(map(text, argument)) if isinstance(argument, tuple) else argument
@@ -225,7 +226,7 @@ PLAIN |= {"collect": Collect, "reclaim": Reclaim, "withdraw_to": Withdraw}
 
 
 def act_of(move: str, arguments: Arguments) -> Act:
-    """The act in the specification's words; a move of a game names the position by its preimage."""
+    """Translates an act for the specification; a move of a game names the state of the game by the hash of these fields."""
     if move in PLAIN:
         plain: Act = PLAIN[move](*arguments.values())
         return plain
@@ -249,15 +250,15 @@ def move_of(move: str, rest: list[Any]) -> Move:
     return Timeout()
 
 
-def story(rng: Random, lie_at: tuple[int, int] | None, play: Callable[[Table], None]) -> Iterator[Json]:
-    """A court, a claim that is true or not, and what happens to it."""
+def scenario(rng: Random, lie_at: tuple[int, int] | None, play: Callable[[Scenario], None]) -> Iterator[Json]:
+    """Yields the cases of a scenario: a deployment, a claim that is true or false, and what `play` does about it."""
     segments = model_memory(rng)
-    table = Table(account(segments, STAGES, DATA), account(segments, STAGES, DATA, lie_at))
+    played = Scenario(trace_of(segments, STAGES, DATA), trace_of(segments, STAGES, DATA, lie_at))
     yield {"name": "deploy", "pre": {"move": "deploy", "parameters": asdict(PARAMETERS)}, "post": {}}
-    table.begin(segments)
-    play(table)
-    table.finish()
-    yield from table.cases
+    played.begin(segments)
+    play(played)
+    played.finish()
+    yield from played.cases
 
 
 def accept(parameters: Parameters) -> Json:
@@ -266,7 +267,7 @@ def accept(parameters: Parameters) -> Json:
 
 
 def refused_parameters(rng: Random) -> Iterator[Json]:
-    """The bounds, each with equality and one beyond."""
+    """Yields parameters that are 1 too small or too large; at a bound with equality, one of the two is refused."""
     for name in asdict(PARAMETERS):
         for by in (-1, 1):
             parameters = evolve(PARAMETERS, **{name: getattr(PARAMETERS, name) + by})
@@ -277,23 +278,23 @@ def refused_parameters(rng: Random) -> Iterator[Json]:
 def undisputed(rng: Random) -> Iterator[Json]:
     too_long = {"model_id": bytes(32), "stage_count": 1, "data": bytes(MAX_REQUEST_BYTES + 1), "deadline": 0, "server": SERVER}
 
-    def play(table: Table) -> None:
-        table.attempt("request", REQUESTER, 0, too_long | {"model_id": next(iter(table.court.models))})
+    def play(played: Scenario) -> None:
+        played.attempt("request", REQUESTER, 0, too_long | {"model_id": next(iter(played.court.models))})
 
-    return story(rng, None, play)
+    return scenario(rng, None, play)
 
 
 def honest_server(rng: Random) -> Iterator[Json]:
-    return story(rng, None, lambda table: table.dispute())
+    return scenario(rng, None, lambda played: played.dispute())
 
 
 def lying_server(rng: Random) -> Iterator[Json]:
-    return story(rng, (4, 9), lambda table: table.dispute())
+    return scenario(rng, (4, 9), lambda played: played.dispute())
 
 
 def silent_server(rng: Random) -> Iterator[Json]:
-    return story(rng, (2, 5), lambda table: table.dispute(silent_at=4))
+    return scenario(rng, (2, 5), lambda played: played.dispute(silent_at=4))
 
 
 def silent_challenger(rng: Random) -> Iterator[Json]:
-    return story(rng, None, lambda table: table.dispute(silent_at=3))
+    return scenario(rng, None, lambda played: played.dispute(silent_at=3))

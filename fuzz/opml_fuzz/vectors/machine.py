@@ -1,4 +1,4 @@
-"""Steps of the machine, each with its witness, wrong witnesses, and short programs.
+"""Vectors of the machine: steps with their witnesses, wrong witnesses, and short programs.
 
 *Source*: spec/README.md 1.
 """
@@ -16,11 +16,11 @@ from opml_spec.machine.state import Cause, Kind, MachineState, encode, state_has
 from opml_spec.machine.step import LAST_PC, step
 from opml_spec.machine.witness import execute_witness, make_witness
 
-from opml_fuzz.machine.case import Start
 from opml_fuzz.machine.programs import loop
-from opml_fuzz.machine.states import random_step
-from opml_fuzz.machine.wrong_witnesses import random_wrong_witness
-from opml_fuzz.vectors.case import Json, make_case, memory_text
+from opml_fuzz.machine.start import Start
+from opml_fuzz.machine.states import random_state
+from opml_fuzz.machine.wrong_witnesses import wrong_witness
+from opml_fuzz.vectors.notation import Json, make_case, memory_text
 
 DRAWS, OF_A_SORT = 4_000, 2
 WRONG_DRAWS, OF_AN_ERROR = 400, 6
@@ -28,10 +28,10 @@ PROGRAMS = 16
 
 
 def steps(rng: Random) -> Iterator[Json]:
-    """Every instruction with every way in which it ends, some times."""
+    """Yields every instruction with every way in which it ends, at most OF_A_SORT times each."""
     seen: Counter[tuple[str, str]] = Counter()
     for _ in range(DRAWS):
-        start = random_step(rng).start
+        start = random_state(rng)
         before = start.state()
         after = step(before)
         sort = instruction_name(before), how(after)
@@ -48,10 +48,10 @@ def one_step(name: str, start: Start, before: MachineState, after: MachineState)
 
 
 def wrong_witnesses(rng: Random) -> Iterator[Json]:
-    """Each error some times; some witnesses are wrong in two places, of which the first counts."""
+    """Yields each error at most OF_AN_ERROR times; of two errors in a witness, the first counts."""
     seen: Counter[int] = Counter()
     for _ in range(WRONG_DRAWS):
-        witness = random_wrong_witness(rng, random_step(rng)).witness
+        witness = wrong_witness(rng, random_state(rng))
         case = make_case("", {"witness": witness.hex()}, partial(accept, witness))
         if "error" in case:
             seen[case["error"]] += 1
@@ -65,7 +65,7 @@ def accept(witness: bytes) -> Json:
 
 
 def programs(rng: Random) -> Iterator[Json]:
-    """Loops of random instructions, looked at after some numbers of steps."""
+    """Yields loops of random instructions, with the state after some numbers of steps."""
     for number in range(PROGRAMS):
         program = loop(rng)
         start = state = program.start.state()
@@ -80,11 +80,11 @@ def programs(rng: Random) -> Iterator[Json]:
 
 
 def leaves_text(start: Start) -> Json:
-    return memory_text({LEAF_BYTES * index: leaf for index, leaf in start.leaves.items()})
+    return memory_text({LEAF_BYTES * index: leaf for index, leaf in start.leaves.by_index.items()})
 
 
 def word_under(state: MachineState) -> int | None:
-    """The instruction word, if it can be fetched."""
+    """Fetches the instruction word; None if it cannot be fetched."""
     if state.pc % 4 or not ENTRY <= state.pc <= LAST_PC:
         return None
     return state.memory.load(state.pc, 4)
@@ -106,7 +106,7 @@ def subject(state: MachineState) -> str:
 
 
 def how(state: MachineState) -> str:
-    """How a machine stands, in words."""
+    """Names the status of a machine."""
     if state.status.kind == Kind.TRAPPED:
         return Cause(state.status.value).name.lower().replace("_", " ")
     return state.status.kind.name.lower()

@@ -1,4 +1,4 @@
-"""Merkle proofs: the root of a memory, a leaf's proof, and what that proof says of the root after the leaf was overwritten.
+"""Vectors of Merkle trees: the roots of a memory, proofs of a leaf, and the root after that leaf was overwritten.
 
 *Source*: spec/README.md 1.2 and 1.5.
 """
@@ -11,13 +11,13 @@ from opml_spec.machine.memory import MEMORY_BYTES, QUARTER_BYTES, Memory
 from opml_spec.machine.merkle import LEAF_BYTES, graft, hash_of
 from opml_spec.machine.witness import WitnessReader, encode_access
 
-from opml_fuzz.vectors.case import Json, make_case, memory_text
+from opml_fuzz.vectors.notation import Json, make_case, memory_text
 
 MEMORIES = 12
 
 
 def roots(rng: Random) -> Iterator[Json]:
-    """Memories of some segments."""
+    """Yields memories made of a few segments."""
     for number in range(MEMORIES):
         segments = random_segments(rng, number)
         memory = Memory.from_segments(segments)
@@ -27,7 +27,7 @@ def roots(rng: Random) -> Iterator[Json]:
 
 
 def proofs(rng: Random) -> Iterator[Json]:
-    """Right ones, and each with something wrong."""
+    """Yields valid proofs, and invalid ones with one thing changed."""
     for number in range(MEMORIES):
         segments = random_segments(rng, number)
         memory = Memory.from_segments(segments)
@@ -62,7 +62,7 @@ def proof_case(name: str, root: bytes, index: int, access: bytes, new_leaf: byte
 
 
 def random_segments(rng: Random, count: int) -> dict[int, bytes]:
-    """So many, apart from one another; the first ones at the ends of the memory and of a quarter."""
+    """Draws segments that do not overlap; the first ones lie at the ends of the memory and of a quarter."""
     ends = [0, MEMORY_BYTES - 45, QUARTER_BYTES - 7][:count]
     anywhere = [rng.randrange(1, 1 << 20) * (1 << 19) + rng.randrange(1 << 18) for _ in range(count - len(ends))]
     return {address: rng.randbytes(rng.randrange(1, 45)) for address in sorted({*ends, *anywhere})}

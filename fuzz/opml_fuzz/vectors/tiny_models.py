@@ -1,6 +1,7 @@
-"""Small random models, as segments of memory: a tape of one operation, or a whole LLaMA in either arithmetic.
+"""Tiny random models, as segments of memory: a tape of one operation, or a whole LLaMA in either arithmetic.
 
-Weights, tables and state are drawn at random, inside the bounds that a loader checks; nothing here depends on a mathematical library.
+Weights, tables and state are random, within the bounds that a loader checks. No mathematical library is involved, so every platform draws
+the same ones.
 
 *Source*: spec/README.md 3, 5 and 7.
 """
@@ -23,13 +24,21 @@ TAPE = HEADER + 4096
 WEIGHTS = MODEL + (1 << 29)
 SMALL = Shape(dim=32, hidden_dim=32, layers=1, heads=2, kv_heads=1, head_size=16, context=8, vocabulary=24, r=12, eps_q48=1 << 32)
 EPS = 0x3727C5AC  # 1e-5
-FLOAT_OPCODES = 32  # they follow those of fixed point at this distance
-CACHE_BYTES = 4 * SMALL.kv_heads * SMALL.context * SMALL.head_size  # for either arithmetic
+FLOAT_OPCODES = 32  # the distance from a fixed-point opcode to that of the float operation
+CACHE_BYTES = 4 * SMALL.kv_heads * SMALL.context * SMALL.head_size  # in either arithmetic
+
+PROMPT, NEW_TOKENS, TEMPERATURE_Q16 = (3, 17), 3, 45_000
+POSITIONS = len(PROMPT) + NEW_TOKENS - 1
+
+
+def text_request(rng: Random, temperature_q16: int = 0) -> bytes:
+    """Writes a request for NEW_TOKENS tokens after PROMPT."""
+    return struct.pack(f"<IIIIQ{len(PROMPT)}I", len(PROMPT), NEW_TOKENS, temperature_q16, 0, rng.getrandbits(64), *PROMPT)
 
 
 @define
-class Layout:
-    """Segments that grow: weights in the model quarter, buffers with their first content in the state quarter."""
+class ModelBuilder:
+    """The segments of a model as it grows: weights in the model quarter, buffers with their first content in the state quarter."""
 
     rng: Random
     is_float: bool = False
@@ -38,19 +47,19 @@ class Layout:
     header: Header = field(factory=lambda: Header(context=SMALL.context, vocabulary=SMALL.vocabulary))
 
     def place(self, data: bytes) -> int:
-        """In the model."""
+        """Places weights in the model quarter and returns their address."""
         address = WEIGHTS + len(self.weights)
         self.weights += data + bytes(-len(data) % ALIGNMENT)
         return address
 
     def reserve(self, data: bytes) -> int:
-        """In the state."""
+        """Places a buffer in the state quarter and returns its address."""
         address = STATE + len(self.state)
         self.state += data + bytes(-len(data) % ALIGNMENT)
         return address
 
     def numbers(self, count: int, bits: int = 20) -> bytes:
-        """i32[count] of so many bits, or as many floats of about `2^(bits - 20)`."""
+        """Draws i32[count] of `bits` bits and a sign, or as many floats of about `2^(bits - 20)`."""
         if self.is_float:
             return struct.pack(f"<{count}f", *(self.rng.uniform(-2, 2) * 2.0 ** (bits - 20) for _ in range(count)))
         return struct.pack(f"<{count}i", *(self.rng.randrange(-1 << bits, 1 << bits) for _ in range(count)))
@@ -61,30 +70,30 @@ class Layout:
         return struct.pack(f"<i28x{length}h", exponent, *(self.rng.randrange(-32767, 32768) for _ in range(length)))
 
     def matrix(self, rows: int, columns: int, number: int = 0) -> Weights:
-        """Random weights with small scales, of either sign."""
+        """Places random weights with small scales, of either sign. number: the quantisation of fixed point"""
         tiles = -(-rows // TILE_ROWS)
         if self.is_float:
             values = [self.rng.uniform(-0.4, 0.4) for _ in range(tiles * TILE_ROWS * columns)]
             return Weights(self.place(struct.pack(f"<{len(values)}f", *values)), 0)
-        form, blocks = QUANTISATIONS[number], b""
+        quantisation, blocks = QUANTISATIONS[number], b""
         for _ in range(tiles * columns // GROUP):
-            count = (form.block_bytes - form.scales) // 2
+            count = (quantisation.block_bytes - quantisation.scales) // 2
             halfs = [self.rng.getrandbits(1) << 15 | self.rng.randrange(0x1000, 0x1C00) for _ in range(count)]
-            blocks += self.rng.randbytes(form.scales) + struct.pack(f"<{count}H", *halfs)
+            blocks += self.rng.randbytes(quantisation.scales) + struct.pack(f"<{count}H", *halfs)
         return Weights(self.place(blocks), number)
 
     def norm_weights(self) -> int:
         return self.place(self.numbers(SMALL.dim, 24))
 
     def rotations(self) -> int:
-        """Any numbers up to 1: a table need not come from angles."""
+        """Places a table of random numbers up to 1; they need not be sines and cosines."""
         count = SMALL.context * SMALL.head_size
         if self.is_float:
             return self.place(struct.pack(f"<{count}f", *(self.rng.uniform(-1, 1) for _ in range(count))))
         return self.place(self.numbers(count, 30))
 
     def cache(self) -> tuple[int, int, int, int]:
-        """Keys, their exponents, values, their exponents; floats have no exponents."""
+        """Places keys, their exponents, values and their exponents; floats have no exponents."""
         if self.is_float:
             keys, values = (self.reserve(self.numbers(CACHE_BYTES // 4)) for _ in range(2))
             return keys, 0, values, 0
@@ -94,15 +103,15 @@ class Layout:
         return keys, key_exponents, values, value_exponents
 
     def segments(self, tape: list[Record], **changes: int) -> dict[int, bytes]:
-        """The model with this tape."""
+        """Returns the finished model, with this tape."""
         header = evolve(self.header, ops=len(tape), tape=TAPE, arithmetic=FLOAT if self.is_float else 0, **changes)
         given = {HEADER: encode_words(header.words), TAPE: encode_tape(tape), WEIGHTS: self.weights, STATE: self.state}
         return {address: data for address, data in given.items() if data}
 
 
 def llama(rng: Random, is_float: bool) -> dict[int, bytes]:
-    """A LLaMA of one layer."""
-    at, shape = Layout(rng, is_float), SMALL
+    """Builds a LLaMA of one layer."""
+    at, shape = ModelBuilder(rng, is_float), SMALL
     q_rows, kv_rows = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
     m, wide = at.matrix, shape.dim
 
@@ -139,7 +148,7 @@ def llama(rng: Random, is_float: bool) -> dict[int, bytes]:
 
 
 def as_float(operation: Operation) -> Operation:
-    """The same operation in the other arithmetic."""
+    """Translates a fixed-point operation into float."""
     match operation:
         case fixed.Embed(out, matrix, _, columns):
             return floating.FloatEmbed(out, matrix, columns)

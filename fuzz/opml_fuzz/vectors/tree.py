@@ -1,6 +1,6 @@
-"""The tree of all vectors: a file for each source of cases, and the page that says what a consumer must check of each.
+"""The tree of all vectors: one file per source of cases, and the page that tells a consumer what to check.
 
-The cases of a file depend on the seed and on the file's own name, so that one more file changes no other.
+The cases of a file depend on the seed and on the file's own name, so a new file changes no other.
 """
 
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 from random import Random
 
 from opml_fuzz.errors import InputError
-from opml_fuzz.vectors import arithmetic, court, machine, merkle, model, stages
-from opml_fuzz.vectors.case import Json
+from opml_fuzz.vectors import arithmetic, court, machine, merkle, operations, runs
+from opml_fuzz.vectors.notation import Json
 
 PAGE = Path(__file__).with_name("README.md")
 FILES: dict[str, Callable[[Random], Iterator[Json]]] = {
@@ -21,10 +21,10 @@ FILES: dict[str, Callable[[Random], Iterator[Json]]] = {
     "merkle/proofs.json": merkle.proofs,
     "arithmetic/binary32.json": arithmetic.binary32_cases,
     "arithmetic/fixed.json": arithmetic.fixed_cases,
-    "operations/fixed.json": model.fixed_operations,
-    "operations/float.json": model.float_operations,
-    "runs/stages.json": stages.machine_stages,
-    "runs/models.json": model.runs,
+    "operations/fixed.json": operations.fixed_operations,
+    "operations/float.json": operations.float_operations,
+    "runs/stages.json": runs.machine_stages,
+    "runs/models.json": runs.model_runs,
     "court/parameters.json": court.refused_parameters,
     "court/undisputed.json": court.undisputed,
     "court/honest_server.json": court.honest_server,
@@ -35,7 +35,7 @@ FILES: dict[str, Callable[[Random], Iterator[Json]]] = {
 
 
 def write_tree(folder: Path, seed: int) -> dict[str, int]:
-    """The number of cases in each file."""
+    """Writes the tree and returns the number of cases in each file."""
     counts: dict[str, int] = {}
     try:
         for name, cases in FILES.items():

@@ -1,8 +1,7 @@
-"""IEEE-754 binary32 on bit patterns, by integer algorithms: digits, guard bits and a sticky bit, as hardware does it.
+"""IEEE 754 binary32 on bit patterns, by integer algorithms: digits, guard bits and a sticky bit, as in hardware.
 
-Round to nearest, ties to even; subnormals kept; every NaN result is the canonical one. `OPERATIONS` has the operations under the names of
-Berkeley TestFloat; operands and results are patterns, unsigned integers of the width that the name says (comparisons give 0 or 1).
-`hardware` does the same with the processor's own floats.
+It rounds to nearest, ties to even, keeps subnormals, and makes every NaN result the canonical one. `OPERATIONS` lists the operations by
+their names in Berkeley TestFloat. Operands and results are patterns, unsigned integers of the width in the name; comparisons give 0 or 1.
 
 *Source*: IEEE 754-2019, clauses 4 to 6; the RISC-V unprivileged manual, chapter F (conversions, the canonical NaN).
 """

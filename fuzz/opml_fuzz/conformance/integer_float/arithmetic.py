@@ -1,6 +1,6 @@
 """Addition, multiplication, division, square root and fused multiply-add.
 
-Each first deals with what is not a positive or negative number, then computes enough bits exactly, with all that follow in a sticky bit.
+Each first handles NaN, infinity and zero. Then it computes enough bits exactly and collects all that follow in a sticky bit.
 
 *Source*: IEEE 754-2019, 5.4.1 and 6.
 """
@@ -18,8 +18,8 @@ from opml_fuzz.conformance.integer_float.encoding import (
     unpack,
 )
 
-GUARD_BITS = 3  # of a sum: enough for the one digit that a subtraction of unlike exponents can cancel
-QUOTIENT_BITS = 27  # 24, a guard, and one that the quotient may be short of; the remainder is the sticky bit
+GUARD_BITS = 3  # of a sum: where exponents differ by more than 1, a subtraction cancels at most one digit
+QUOTIENT_BITS = 27  # 24, a guard bit, and one because the quotient may be below 1; the remainder is the sticky bit
 ROOT_BITS = 26
 
 
@@ -39,7 +39,7 @@ def add(a: int, b: int) -> int:
 
 
 def _sum(x_sign: int, x: int, x_exponent: int, y_sign: int, y: int, y_exponent: int) -> int:
-    """Of two numbers whose significands have at least GUARD_BITS zeros at the end, and as many bits as one another."""
+    """Adds two numbers whose significands have equally many bits, the last GUARD_BITS of them zero."""
     if (x_exponent, x) < (y_exponent, y):
         x_sign, x, x_exponent, y_sign, y, y_exponent = y_sign, y, y_exponent, x_sign, x, x_exponent
     aligned = shift_right_sticky(y, x_exponent - y_exponent)
@@ -64,7 +64,7 @@ def mul(a: int, b: int) -> int:
 
 
 def fma(a: int, b: int, c: int) -> int:
-    """a·b + c, rounded once."""
+    """Computes a·b + c, rounded once."""
     if is_nan(a) or is_nan(b) or is_nan(c):
         return NAN
     sign = (a ^ b) & SIGN
@@ -100,7 +100,7 @@ def div(a: int, b: int) -> int:
         return sign
     x, y = unpack(a), unpack(b)
     quotient, remainder = 0, x.significand
-    for _ in range(QUOTIENT_BITS):  # restoring division, a digit a turn
+    for _ in range(QUOTIENT_BITS):  # restoring division, one digit per pass
         quotient <<= 1
         if remainder >= y.significand:
             remainder -= y.significand

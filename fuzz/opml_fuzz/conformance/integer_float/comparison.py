@@ -1,6 +1,6 @@
-"""Comparisons, minimum and maximum, by the order of patterns.
+"""Comparisons, minimum and maximum, by the order of the patterns.
 
-Read as sign and magnitude, patterns are ordered as their values are; `_place` is that number. A NaN compares false with everything.
+Read as sign and magnitude, patterns have the order of their values; `_place` is that number. Comparisons with a NaN are false.
 
 *Source*: IEEE 754-2019, 5.11; the RISC-V manual, chapter F: FMIN and FMAX prefer a number to a NaN, and −0 is less than +0 for them.
 """
@@ -37,7 +37,7 @@ def maximum(a: int, b: int) -> int:
 
 
 def _number_of(a: int, b: int) -> int:
-    """The one that is a number, if any."""
+    """Returns the operand that is a number, if there is one."""
     if not is_nan(a):
         return a
     return NAN if is_nan(b) else b

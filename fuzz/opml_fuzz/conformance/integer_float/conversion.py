@@ -1,4 +1,4 @@
-"""Between floats and integers. To an integer: nearest, ties to even; what does not fit saturates, and a NaN gives the largest.
+"""Conversions between floats and integers: to nearest, ties to even; results out of range saturate, and a NaN gives the largest integer.
 
 *Source*: the RISC-V unprivileged manual, chapter F, FCVT.
 """
@@ -16,7 +16,7 @@ from opml_fuzz.conformance.integer_float.encoding import (
 
 
 def _to_integer(a: int, smallest: int, largest: int) -> int:
-    """The integer, in two's complement of the width of the range."""
+    """Converts to the nearest integer in range, in two's complement of the width of the range."""
     if is_nan(a):
         value = largest
     elif is_infinite(a):

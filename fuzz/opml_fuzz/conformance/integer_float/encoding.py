@@ -1,12 +1,12 @@
 """The fields of a pattern, and the one place that rounds.
 
-A finite value is taken apart into a sign, a significand of 24 bits whose top bit is set, and the exponent of that significand's last bit.
-`round_and_pack` is the way back from any number of significand bits, of which the last may be a sticky one.
+A finite value is unpacked into a sign, a significand of 24 bits whose top bit is set, and the exponent of that significand's last bit.
+`round_and_pack` goes back, from a significand of any length whose last bit may be a sticky one.
 
 *Source*: IEEE 754-2019, 3.4 and 4.3.1.
 """
 
-from typing import NamedTuple
+from attrs import frozen
 
 SIGN = 1 << 31
 INFINITY = 0x7F80_0000
@@ -18,8 +18,9 @@ LAST_PLACE = -149  # the exponent of a subnormal's last bit
 LARGEST_FIELD = 255
 
 
-class Parts(NamedTuple):
-    """(−1)^sign · significand · 2^exponent, 2^23 ≤ significand < 2^24."""
+@frozen
+class Parts:
+    """The number (−1)^sign · significand · 2^exponent, where 2^23 ≤ significand < 2^24."""
 
     sign: int
     significand: int
@@ -43,7 +44,7 @@ def sign_of(a: int) -> int:
 
 
 def unpack(a: int) -> Parts:
-    """Of a finite pattern that is not zero."""
+    """Unpacks a finite pattern other than zero."""
     field, fraction = a >> FRACTION_BITS & 0xFF, a & FRACTION
     if field:
         return Parts(sign_of(a), fraction | HIDDEN, field - 1 + LAST_PLACE)
@@ -52,19 +53,19 @@ def unpack(a: int) -> Parts:
 
 
 def shift_right_sticky(significand: int, places: int) -> int:
-    """The bits that fall out are collected in the last one that stays."""
+    """Shifts right, and collects the bits that fall out in the last one that stays."""
     if places <= 0:
         return significand << -places
     return significand >> places | (significand & ((1 << places) - 1) != 0)
 
 
 def round_and_pack(sign: int, significand: int, exponent: int) -> int:
-    """The pattern nearest to (−1)^sign · significand · 2^exponent, ties to even.
+    """Rounds (−1)^sign · significand · 2^exponent to the nearest pattern, ties to even.
 
-    significand: any positive integer; if its last bit is a sticky one there are at least two bits more than the result keeps"""
+    significand: any positive integer; if its last bit is a sticky one, it has at least two bits more than the result keeps"""
     last = max(exponent + significand.bit_length() - (FRACTION_BITS + 1), LAST_PLACE)  # exponent of the result's last bit
     kept = shift_right_sticky(significand, last - exponent - 2)  # with a guard and a sticky bit
-    rounded = (kept >> 2) + (0b11001000 >> (kept & 7) & 1)  # up at last·guard·sticky = 011, 110 and 111
+    rounded = (kept >> 2) + (0b11001000 >> (kept & 7) & 1)  # up if last·guard·sticky is 011, 110 or 111
     if rounded == HIDDEN << 1:
         rounded, last = HIDDEN, last + 1
     field = last - LAST_PLACE + 1 if rounded & HIDDEN else 0

@@ -1,6 +1,6 @@
-"""How a case is written: what is given (`pre`), and either what must come out (`post`) or the number of the error that must be raised.
+"""The notation of a case: what is given (`pre`), and either the result (`post`) or the number of the error that must be raised.
 
-Numbers are hexadecimal strings that begin with `0x` or `-0x`, bytes are hexadecimal strings without, and counts of a few are plain.
+Numbers are hexadecimal strings that begin with `0x` or `-0x`; bytes are hexadecimal strings without that; small counts are plain.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 
 def make_case(name: str, pre: Json, answer: Callable[[], Json]) -> Json:
-    """The case, with what the specification answers."""
+    """Writes a case, with the specification's answer or error."""
     try:
         return {"name": name, "pre": pre, "post": answer()}
     except SpecError as error:
@@ -22,12 +22,12 @@ def make_case(name: str, pre: Json, answer: Callable[[], Json]) -> Json:
 
 
 def memory_text(segments: Mapping[int, bytes]) -> Json:
-    """Bytes by address."""
+    """Writes a memory: bytes by address."""
     return {hex(address): data.hex() for address, data in sorted(segments.items())}
 
 
 def written(before: Memory, after: Memory) -> dict[int, bytes]:
-    """What differs: runs of whole leaves, by address."""
+    """Finds the leaves that differ; adjacent ones as one run, by address."""
     runs: dict[int, bytes] = {}
     start, end = 0, -1
     for index, leaf in differing(before.tree, after.tree, DEPTH, 0):
@@ -40,7 +40,7 @@ def written(before: Memory, after: Memory) -> dict[int, bytes]:
 
 
 def differing(before: Node, after: Node, height: int, index: int) -> Iterator[tuple[int, bytes]]:
-    """The leaves below a node that are not what they were."""
+    """Yields the leaves below a node that have changed."""
     if hash_of(before) == hash_of(after):
         return
     if height == 0:

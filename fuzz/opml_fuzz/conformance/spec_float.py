@@ -1,4 +1,4 @@
-"""The specification's binary32, an operation at a time: how many operands it takes, and its function."""
+"""The specification's binary32 as tables of operations: how many operands each takes, and its function."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from opml_spec.arithmetic import binary32
 
 Operations = dict[str, tuple[int, Callable[..., int]]]
 
-ROUNDED: Operations = {  # by a direction, the function's argument `mode`
+ROUNDED: Operations = {  # by the direction in the function's argument `mode`
     "add": (2, binary32.add),
     "sub": (2, binary32.sub),
     "mul": (2, binary32.mul),

@@ -1,6 +1,6 @@
-"""One statement, all inputs: z3 looks for a counterexample on every path through the predicate.
+"""The prover: z3 looks for a counterexample to a statement, on every path through its predicate.
 
-`proved` means that it showed there is none. `unknown` is a failure, and so is a path on which the predicate raises.
+`proved` means that z3 showed there is none. `unknown` is a failure, and so is a path on which the predicate raises.
 """
 
 import time
@@ -9,7 +9,7 @@ from typing import Any
 import z3
 from attrs import frozen
 
-from opml_fuzz.proofs.symbols import VECTOR_BITS, Number, Symbol, Vector, formula, paths
+from opml_fuzz.proofs.symbols import VECTOR_BITS, Number, Paths, Symbol, Vector, formula
 from opml_fuzz.statements.statement import Statement, Variable, Word
 
 QUERY_SECONDS = 30.0
@@ -17,7 +17,7 @@ QUERY_SECONDS = 30.0
 
 @frozen
 class Verdict:
-    """What became of a statement."""
+    """The outcome for one statement."""
 
     name: str
     result: str  # proved, counterexample, unknown, error
@@ -31,15 +31,15 @@ class Verdict:
 Made = tuple[Symbol, Any, list[z3.BoolRef]]
 
 
-def symbol(name: str, variable: Variable) -> Made:
-    """A symbol, the z3 constant to read a counterexample from, and what is assumed of it."""
+def symbol(name: str, variable: Variable, paths: Paths) -> Made:
+    """Makes a symbol; returns it with the z3 constant that a counterexample is read from, and its bounds."""
     if isinstance(variable, Word):
         constant = z3.BitVec(name, variable.bits)
         extend = z3.SignExt if variable.is_signed else z3.ZeroExt
-        return Vector(extend(VECTOR_BITS - variable.bits, constant)), constant, []
+        return Vector(extend(VECTOR_BITS - variable.bits, constant), paths), constant, []
     constant = z3.Int(name)
     bounds = [constant >= variable.low] + ([] if variable.high is None else [constant <= variable.high])
-    return Number(constant), constant, bounds
+    return Number(constant, paths), constant, bounds
 
 
 def prove(statement: Statement, query_seconds: float = QUERY_SECONDS) -> Verdict:
@@ -53,12 +53,11 @@ def prove(statement: Statement, query_seconds: float = QUERY_SECONDS) -> Verdict
 
 
 def prove_case(statement: Statement, case: tuple[Any, ...], query_seconds: float) -> tuple[str, str]:
-    """One case, without knowing what products are, and if that does not do, knowing it."""
-    made = {name: symbol(name, variable) for name, variable in statement.variables.items()}
-    for unknown in (True, False):
-        Vector.unknown_products = unknown
+    """Tries one case without knowing what products are, and if that fails, knowing it."""
+    result, detail = "unknown", ""
+    for knows_products in (False, True):
         try:
-            result, detail = search(statement, case, made, query_seconds)
+            result, detail = search(statement, case, Paths(knows_products), query_seconds)
         except Exception as error:  # a predicate that cannot be evaluated proves nothing
             result, detail = "error", f"{type(error).__name__}: {error}"
         if result == "proved":
@@ -66,8 +65,9 @@ def prove_case(statement: Statement, case: tuple[Any, ...], query_seconds: float
     return result, ", ".join([*map(str, case), *([detail] if detail else [])])
 
 
-def search(statement: Statement, case: tuple[Any, ...], made: dict[str, Made], query_seconds: float) -> tuple[str, str]:
-    """For a counterexample, on all paths."""
+def search(statement: Statement, case: tuple[Any, ...], paths: Paths, query_seconds: float) -> tuple[str, str]:
+    """Searches all paths for a counterexample."""
+    made = {name: symbol(name, variable, paths) for name, variable in statement.variables.items()}
     values = [value for value, _, _ in made.values()]
     bounds = [bound for _, _, more in made.values() for bound in more]
     solver, admitted = z3.Solver(), False
@@ -80,11 +80,11 @@ def search(statement: Statement, case: tuple[Any, ...], made: dict[str, Made], q
         admitted = True
         return statement.holds(*case, *values)
 
-    for conditions, result in paths(holds_if_admitted, bounds):
+    for conditions, result in paths.explore(holds_if_admitted, bounds):
         answer = solver.check(*conditions, z3.Not(formula(result)))
         if answer == z3.sat:
             model = solver.model()
             return "counterexample", ", ".join(f"{name} = {model.eval(at, model_completion=True)}" for name, (_, at, _) in made.items())
         if answer != z3.unsat:
             return "unknown", solver.reason_unknown()
-    return ("proved", "") if admitted else ("error", "nothing is admitted")
+    return ("proved", "") if admitted else ("error", "no value is admitted")

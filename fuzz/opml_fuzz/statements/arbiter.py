@@ -1,8 +1,8 @@
-"""The judge's formulas, read from its source.
+"""The arbiter's formulas, read from its source.
 
-An internal function of the arbiter, or of a module that it imports, is Vyper, and Vyper that only computes is Python on 256-bit words.
-So its text is executed here on `EvmWord`s, which do what the EVM's instructions do, over ints and over symbols alike. What is compared
-with the specification is therefore the contract's own text; what lies between the text and the bytecode, the compiler, is the fuzzer's.
+The arbiter is written in Vyper, and a Vyper function that only computes is valid Python. So the text of such functions, of the arbiter and
+of the modules that it imports, is executed here on `EvmWord`s, which do what the EVM's instructions do, over ints and over symbols alike.
+The specification is therefore compared with the contract's own text; the compiler, between text and bytecode, is left to the fuzzer.
 
 *Source*: Ethereum Yellow Paper, appendix H.2 (the instructions); Vyper's language reference (their names).
 """
@@ -22,7 +22,7 @@ Term = Any  # an int in [−2^255, 2^255), or a symbol, which wraps by itself
 
 
 class EvmWord:
-    """A 256-bit word. It holds the number that its two's complement means; whoever reads it unsigned does so by the operation."""
+    """A 256-bit word. `value` is its meaning in two's complement; unsigned operations reinterpret it."""
 
     def __init__(self, value: Term) -> None:
         self.value = ((value & MASK) ^ SIGN) - SIGN if isinstance(value, int) else value
@@ -51,11 +51,11 @@ class EvmWord:
         return EvmWord(~self.value)
 
     def __lshift__(self, other: Any) -> "EvmWord":
-        """SHL, by less than 256."""
+        """SHL by less than 256."""
         return EvmWord(self.value << word(other).value)
 
     def __rshift__(self, other: Any) -> "EvmWord":
-        """SHR, by less than 256: the zeros that come in are put there by a mask."""
+        """SHR by less than 256: an arithmetic shift whose sign bits are masked out."""
         amount = word(other).value
         return EvmWord((self.value >> amount) & ~((-1 << (WORD_BITS - 1 - amount)) << 1))
 
@@ -69,7 +69,7 @@ class EvmWord:
         return self.value != word(other).value
 
     def __lt__(self, other: Any) -> Any:
-        """LT: the signed order with the halves exchanged."""
+        """LT: the signed order after both signs are flipped."""
         return (self ^ SIGN).value < (word(other) ^ SIGN).value
 
     def __ge__(self, other: Any) -> Any:
@@ -82,48 +82,48 @@ class EvmWord:
         return hash(self.value)
 
     def __mod__(self, other: Any) -> "EvmWord":
-        """MOD, by what is not 0; both below 2^255."""
+        """MOD by a divisor other than 0; both below 2^255."""
         divisor = word(other).value
         return EvmWord(self.value - divisor * (self.value // divisor))
 
 
 class SignedWord:
-    """The same as an int256."""
+    """A 256-bit word that Vyper has typed int256."""
 
     def __init__(self, value: Term) -> None:
         self.value = value
 
     def __floordiv__(self, other: "SignedWord") -> "SignedWord":
-        """SDIV, by what is not 0: toward zero."""
+        """SDIV by a divisor other than 0; it rounds toward zero."""
         magnitude = abs(self.value) // abs(other.value)
         return SignedWord(magnitude if bool(self.value < 0) == bool(other.value < 0) else -magnitude)
 
     def __mod__(self, other: "SignedWord") -> "SignedWord":
-        """SMOD, by what is not 0: what SDIV leaves (`division.smod` states that this is sgn(a)·(|a| mod |b|))."""
+        """SMOD by a divisor other than 0: the remainder of SDIV (`division.smod` states that this is sgn(a)·(|a| mod |b|))."""
         return SignedWord(self.value - other.value * (self // other).value)
 
 
 def word(value: Any) -> EvmWord:
-    """An operand, which may be a literal."""
+    """Makes an operand, which may be a literal, a word."""
     return value if isinstance(value, EvmWord) else EvmWord(value)
 
 
 def unsafe_div(a: Any, b: Any) -> Any:
-    """DIV or SDIV, by the type of the operands."""
+    """Divides by DIV or SDIV, depending on the type of the operands."""
     return a // b if isinstance(a, SignedWord) else EvmWord(word(a).value // word(b).value)
 
 
-def read_judge(texts: Mapping[str, str]) -> SimpleNamespace:
-    """The arbiter's internal functions that only compute, by name, and those of the module `codec`, which it imports."""
+def read_arbiter(texts: Mapping[str, str]) -> SimpleNamespace:
+    """Reads the arbiter's internal functions that only compute, by name, and those of the module `codec`, which it imports."""
     codec = read_module(texts["modules/codec.vy"])
     arbiter = read_module(texts["arbiter.vy"], codec=codec)
-    arbiter._signed = lambda value: SignedWord(word(value).value)  # these two convert types, and leave the bits as they are
+    arbiter._signed = lambda value: SignedWord(word(value).value)  # these two change the type and keep the bits
     arbiter._word = lambda value: EvmWord(value.value)
     return arbiter
 
 
 def read_module(text: str, **imported: SimpleNamespace) -> SimpleNamespace:
-    """Constants and internal functions that only compute, of one text, by name; so are the modules that it imports."""
+    """Reads the constants and internal functions that only compute, of one text, by name; so are the modules that it imports."""
     scope: dict[str, Any] = {
         **imported,
         "unsafe_add": lambda a, b: word(a) + b,
@@ -136,10 +136,10 @@ def read_module(text: str, **imported: SimpleNamespace) -> SimpleNamespace:
         scope[name] = eval(value, scope)  # made of literals and earlier constants
     functions = re.findall(r"^@internal\n@pure\n(def (\w+).*?)(?=^@|\Z)", text, re.M | re.S)
     for source, _ in functions:
-        exec("from __future__ import annotations\n" + source, scope)  # so that nobody evaluates its types
+        exec("from __future__ import annotations\n" + source, scope)  # Vyper's types are not evaluated
     names = [*imported, *(name for name, _ in constants), *(name for _, name in functions)]
     scope["self"] = module = SimpleNamespace(**{name: scope[name] for name in names})
     return module
 
 
-JUDGE = read_judge(sources())
+ARBITER = read_arbiter(sources())

@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from opml_fuzz.conformance.hardware_float import HARDWARE
+from opml_fuzz.conformance.hardware_float import OPERATIONS as HARDWARE
 from opml_fuzz.conformance.integer_float import OPERATIONS
 
 CORNERS = [

@@ -1,6 +1,6 @@
-"""Stories: what somebody says about a run, from the first run state down to every machine state, true or with one lie in it.
+"""Traces: a run in full, from the first run state down to every machine state, true or with one lie in it.
 
-The programs are a few random instructions and a little output, so that a dispute ends at any instruction; some trap or exit with an error.
+The programs are a few random instructions and a little output, so a dispute may end at any instruction; some trap or exit with an error.
 
 *Source*: spec/README.md 2.
 """
@@ -16,17 +16,16 @@ from opml_spec.model.layout import OUTPUT
 from opml_spec.runs.run import RunState, RunStatus, first_state, hand_over, io_quarter, stage_start
 
 from opml_fuzz.machine.encodings import assemble
-from opml_fuzz.machine.programs import FIRST_POINTER, computing
-from opml_fuzz.machine.states import A0, A7, EXIT
+from opml_fuzz.machine.instructions import A0, A7, EXIT, FIRST_POINTER, computing
 
-POINTERS = ((3, 38), (2, 38), (0x801, 28), (1, 12))  # state, io, output, scratch: a number and how far it is shifted
-COUNT = 30  # a register
+POINTERS = ((3, 38), (2, 38), (0x801, 28), (1, 12))  # state, io, output, scratch: each address as a number and how far it is shifted
+COUNT = 30  # the register with the number of tokens
 SENT_BYTES = 5
 
 
 @frozen
-class Story:
-    """The run states between stages, and the machines of each stage: none if it began FAILED."""
+class Trace:
+    """A run as somebody claims it: the run states around the stages, and the machine states of each stage (none if it began FAILED)."""
 
     runs: tuple[RunState, ...]
     stages: tuple[tuple[MachineState, ...], ...]
@@ -36,19 +35,19 @@ class Story:
         return self.runs[-1].run_hash
 
     def machine(self, stage: int, at: int) -> MachineState:
-        """So many steps into a stage; one that ended stays as it is."""
+        """Returns the machine after `at` steps of a stage; one that has ended stays as it is."""
         machines = self.stages[stage]
         return machines[min(at, len(machines) - 1)]
 
     def hash_at(self, stage: int | None, at: int) -> bytes:
-        """Before a stage, or inside one; of what the story does not have, anything."""
+        """Returns the run hash before stage `at`, or the state hash after `at` steps of a stage; zeros for a stage without machines."""
         if stage is None:
             return self.runs[at].run_hash
         return state_hash(self.machine(stage, at)) if self.stages[stage] else bytes(32)
 
 
 def random_model(rng: Random) -> Memory:
-    """The memory of a small random program with some state."""
+    """Draws a model: a small program and 64 bytes of state."""
     words = []
     for register, (value, shift) in enumerate(POINTERS, FIRST_POINTER):
         words += [assemble("lui", register, imm=value << 12), assemble("slli", register, register, 0, shift - 12)]
@@ -60,10 +59,10 @@ def random_model(rng: Random) -> Memory:
     return Memory.from_segments({ENTRY: text, STATE: rng.randbytes(64)})
 
 
-def tell(model: Memory, stages: int, data: bytes, rng: Random, lies: bool) -> Story:
-    """The truth, or what follows if one step gave something else."""
+def random_trace(model: Memory, stages: int, data: bytes, rng: Random, lies: bool) -> Trace:
+    """Runs a model and records the true trace, or what follows if one step went wrong."""
     model_quarter, state = (model.subtree(QUARTER_HEIGHT, quarter) for quarter in (1, 3))
-    runs, traces = [first_state(io_quarter(stages, data), state)], list[tuple[MachineState, ...]]()
+    runs, machines_by_stage = [first_state(io_quarter(stages, data), state)], list[tuple[MachineState, ...]]()
     lie_at = (rng.randrange(stages), rng.randrange(1, 16)) if lies else None
     for stage in range(stages):
         machines = [stage_start(model_quarter, runs[-1].carry, stage)] if runs[-1].status == RunStatus.OK else []
@@ -71,12 +70,12 @@ def tell(model: Memory, stages: int, data: bytes, rng: Random, lies: bool) -> St
             after = step(machines[-1])
             machines.append(lie(after, rng) if (stage, len(machines)) == lie_at else after)
         runs.append(hand_over(runs[-1], machines[-1]) if machines else runs[-1])
-        traces.append(tuple(machines))
-    return Story(tuple(runs), tuple(traces))
+        machines_by_stage.append(tuple(machines))
+    return Trace(tuple(runs), tuple(machines_by_stage))
 
 
 def lie(state: MachineState, rng: Random) -> MachineState:
-    """Another state, after which a machine still ends."""
+    """Changes a machine state so that the machine still ends."""
     match rng.randrange(3):
         case 0:
             return state.halt(rng.randrange(2))
@@ -87,9 +86,9 @@ def lie(state: MachineState, rng: Random) -> MachineState:
             return evolve(state, x=(*state.x[:register], state.x[register] ^ 1, *state.x[register + 1 :]))
 
 
-def shown_output(story: Story, more: int) -> tuple[bytes, bytes]:
-    """The output's leaves that are needed and some more, and their proof."""
-    memory = Memory(Pair(ZERO[CARRY_HEIGHT], story.runs[-1].carry))
+def shown_output(trace: Trace, more: int) -> tuple[bytes, bytes]:
+    """Returns the output's leaves that `finalise` needs, `more` leaves behind them, and the proof of all."""
+    memory = Memory(Pair(ZERO[CARRY_HEIGHT], trace.runs[-1].carry))
     count = memory.load(OUTPUT, 8)
     leaves = min(1 + (0 if count > 4096 else -(-count // 8)) + more, 1024)
     height, index = (leaves - 1).bit_length(), OUTPUT // 32

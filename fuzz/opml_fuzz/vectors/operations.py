@@ -1,37 +1,29 @@
-"""What a model computes: one operation on a small memory, and whole runs with the run hash after every stage.
+"""Vectors of operations: each one on a small memory.
 
-An operation is a tape of one, so a case says at once what the operation does and what the stage does that calls it.
+The model is a tape of a single operation, so a case checks both the operation and the stage that calls it.
 
-*Source*: spec/README.md 2, 3, 5 and 7.
+*Source*: spec/README.md 3, 5 and 7.
 """
 
 import struct
 from collections.abc import Iterator
 from random import Random
 
-from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT, Memory
+from opml_spec.machine.memory import CARRY_HEIGHT, Memory
 from opml_spec.machine.merkle import hash_of
-from opml_spec.model.layout import BYTES, OUTPUT, REQUEST, REQUEST_BYTES, Header, Record
+from opml_spec.model.layout import BYTES, REQUEST, REQUEST_BYTES, Record
 from opml_spec.model.llama import attention_scale_q30
 from opml_spec.model.operations import fixed
 from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import FIXED_OPERATIONS
 from opml_spec.model.stage import run_stage
-from opml_spec.runs.run import first_state, io_quarter, model_id, run_meaning, stage_memory
 
-from opml_fuzz.vectors.case import Json, make_case, memory_text, written
-from opml_fuzz.vectors.tiny_models import SMALL, Layout, as_float, llama
-
-PROMPT, NEW_TOKENS, TEMPERATURE_Q16 = (3, 17), 3, 45_000
-POSITIONS = len(PROMPT) + NEW_TOKENS - 1
+from opml_fuzz.vectors.notation import Json, make_case, memory_text, written
+from opml_fuzz.vectors.tiny_models import POSITIONS, SMALL, TEMPERATURE_Q16, ModelBuilder, as_float, text_request
 
 
-def text_request(rng: Random, temperature_q16: int = 0) -> bytes:
-    return struct.pack(f"<IIIIQ{len(PROMPT)}I", len(PROMPT), NEW_TOKENS, temperature_q16, 0, rng.getrandbits(64), *PROMPT)
-
-
-def operation_of(at: Layout, kind: type[Operation], number: int) -> Operation:
-    """One of this kind, with its operands placed; `number` varies formats and magnitudes."""
+def operation_of(at: ModelBuilder, kind: type[Operation], number: int) -> Operation:
+    """Makes an operation of this kind and places its operands; `number` varies quantisations and magnitudes."""
     size, bits = 40, (3, 14, 20, 31)[number]
     vector, other, row = (at.reserve(at.numbers(96, bits)) for _ in range(3))
     match kind:
@@ -70,10 +62,10 @@ def float_operations(rng: Random) -> Iterator[Json]:
 
 
 def operations(rng: Random, is_float: bool) -> Iterator[Json]:
-    """Each operation on numbers of four magnitudes, at the first position and at a later one; and what no stage may do."""
+    """Yields each operation on numbers of four magnitudes, at the first position and later; then stages that do nothing or fail."""
     for kind in FIXED_OPERATIONS:
         for number in range(4):
-            at = Layout(rng, is_float)
+            at = ModelBuilder(rng, is_float)
             operation = operation_of(at, kind, number)
             record = (as_float(operation) if is_float else operation).record()
             data, changes = text_request(rng, TEMPERATURE_Q16 * (number % 2)), {}
@@ -102,29 +94,3 @@ def stage_case(name: str, segments: dict[int, bytes], data: bytes, stages: int, 
         return {"exit_code": exit_code, "written": memory_text(written(before, after)), "carry_root": carry}
 
     return make_case(name, {"memory": memory_text(segments | io), "stage": stage}, answer)
-
-
-def runs(rng: Random) -> Iterator[Json]:
-    """Of a LLaMA: greedy, at a temperature, and with a request that stage 0 refuses."""
-    for arithmetic in ("fixed", "float"):
-        segments = llama(rng, arithmetic == "float")
-        n = Header.read(Memory.from_segments(segments)).ops
-        greedy, sampled = text_request(rng), text_request(rng, TEMPERATURE_Q16)
-        yield run_case(f"{arithmetic}, greedy", segments, greedy, n * POSITIONS)
-        yield run_case(f"{arithmetic}, at a temperature", segments, sampled, n * POSITIONS)
-        yield run_case(f"{arithmetic}, refused", segments, greedy + b"\0", 3)
-
-
-def run_case(name: str, segments: dict[int, bytes], data: bytes, stages: int) -> Json:
-    def answer() -> Json:
-        memory = Memory.from_segments(segments)
-        model, state = (memory.subtree(QUARTER_HEIGHT, quarter) for quarter in (1, 3))
-        runs = [first_state(io_quarter(stages, data), state)]
-        for stage in range(stages):
-            runs.append(run_meaning(model, runs[-1], stage))
-        end = stage_memory(model, runs[-1].carry)
-        tokens = [end.load(OUTPUT + 32 + 4 * i, 4) for i in range(end.load(OUTPUT, 8))]
-        post = {"model_id": model_id(hash_of(model), hash_of(state)).hex(), "run_hashes": [run.run_hash.hex() for run in runs]}
-        return post | {"carry_root": hash_of(runs[-1].carry).hex(), "status": int(runs[-1].status), "tokens": tokens}
-
-    return make_case(name, {"memory": memory_text(segments), "stages": stages, "request": data.hex()}, answer)

@@ -1,0 +1,50 @@
+"""The engines of one process, and how a case is put to them.
+
+Which engine is asked depends on the kind of case. An answer is a list of strings, state hashes in hex or `error N`, so answers can be
+compared, printed and sent between processes as they are.
+"""
+
+from attrs import frozen
+from opml_spec.machine.witness import make_witness
+
+from opml_fuzz.engines.protocol import Courts, StateEngine, WitnessEngine
+from opml_fuzz.machine.case import Case, Disputes, Program, Step, Witness
+
+EMBEDDED_EVERY = 50  # cases: the embedded EVM then takes about a quarter of the time
+Answers = dict[str, list[str]]
+
+
+@frozen
+class Engines:
+    """The engines that are asked, by the kind of question."""
+
+    of_witnesses: tuple[WitnessEngine, ...]
+    of_states: tuple[StateEngine, ...]
+    of_programs: tuple[StateEngine, ...]
+    courts: Courts
+
+    def ask(self, case: Case) -> Answers:
+        """Puts a case to every engine that can answer it, and returns the answers by the engine's name."""
+        match case:
+            case Step(start):
+                witness = make_witness(start.state())
+                answers = {engine.name: engine.run(start, (1,)) for engine in self.of_states}
+                return answers | {engine.name: [engine.execute(witness)] for engine in self.of_witnesses}
+            case Witness(witness):
+                return {engine.name: [engine.execute(witness)] for engine in self.of_witnesses}
+            case Program(start, stops):
+                return {engine.name: engine.run(start, stops) for engine in self.of_programs}
+            case Disputes(seed, acts):
+                return self.courts.play(seed, acts)
+
+
+@frozen
+class EngineRoom:
+    """All engines of one process. `most` leaves out the slow one, which is asked about a sample of the cases only."""
+
+    all: Engines
+    most: Engines
+
+    def for_case(self, number: int) -> Engines:
+        """Chooses the engines for the case of this number."""
+        return self.all if number % EMBEDDED_EVERY == 0 else self.most

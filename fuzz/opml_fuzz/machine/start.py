@@ -1,0 +1,84 @@
+"""A machine state written out: all that the next steps depend on, for implementations that share no types.
+
+*Source*: spec/README.md 1.1 and 1.2.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+from attrs import evolve, field, frozen
+from opml_spec.machine.memory import Memory
+from opml_spec.machine.merkle import LEAF_BYTES
+from opml_spec.machine.start import start_state
+from opml_spec.machine.state import MachineState, decode_status
+
+REGISTERS = 32
+
+
+@frozen
+class Leaves:
+    """The content of a memory: 32 bytes by leaf index; a leaf that is not listed is zero.
+
+    Hundreds of cases share one object, so the specification's Merkle tree over it is built once."""
+
+    by_index: Mapping[int, bytes] = field(factory=dict)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """The specification's memory with these leaves."""
+        memory = Memory()
+        for index, leaf in self.by_index.items():
+            memory = memory.set_leaf(index, leaf)
+        return memory
+
+    def simpler(self) -> Iterable["Leaves"]:
+        """Yields this content without one of its leaves, for each of them."""
+        for left_out in self.by_index:
+            yield Leaves({index: leaf for index, leaf in self.by_index.items() if index != left_out})
+
+    def to_json(self) -> dict[str, str]:
+        return {hex(index * LEAF_BYTES): leaf.hex() for index, leaf in sorted(self.by_index.items())}
+
+    @classmethod
+    def from_json(cls, text: Mapping[str, str]) -> "Leaves":
+        return cls({int(address, 0) // LEAF_BYTES: bytes.fromhex(leaf) for address, leaf in text.items()})
+
+
+@frozen
+class Start:
+    """A machine state: pc, registers, memory and status (its kind and value are the numbers of the encoding)."""
+
+    pc: int
+    x: tuple[int, ...]
+    leaves: Leaves = field(factory=Leaves)
+    kind: int = 0
+    value: int = 0
+
+    def state(self) -> MachineState:
+        """Builds the specification's machine state."""
+        state = start_state(self.leaves.memory, self.pc, dict(enumerate(self.x)))
+        return evolve(state, status=decode_status(self.kind, self.value))
+
+    def to_json(self) -> dict[str, Any]:
+        """Writes numbers in hex and leaves out registers that are zero."""
+        return {
+            "pc": hex(self.pc),
+            "x": {str(i): hex(value) for i, value in enumerate(self.x) if value},
+            "status": [self.kind, hex(self.value)],
+            "memory": self.leaves.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, text: Mapping[str, Any]) -> "Start":
+        x = tuple(int(text["x"].get(str(i), "0"), 0) for i in range(REGISTERS))
+        kind, value = text["status"]
+        return cls(int(text["pc"], 0), x, Leaves.from_json(text["memory"]), int(kind), int(value, 0))
+
+    def simpler(self) -> Iterable["Start"]:
+        """Yields this state with one register zeroed or one leaf removed."""
+        for i in range(1, REGISTERS):
+            if self.x[i]:
+                yield evolve(self, x=(*self.x[:i], 0, *self.x[i + 1 :]))
+        for leaves in self.leaves.simpler():
+            yield evolve(self, leaves=leaves)

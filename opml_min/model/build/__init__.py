@@ -1,0 +1,1 @@
+"""Building an image: quantised weights, the tape, one file."""

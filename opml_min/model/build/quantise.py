@@ -1,0 +1,55 @@
+"""Q8_0 of a float matrix, as ggml rounds it: the largest weight of a group becomes ±127.
+
+*Source*: ggml's `quantize_row_q8_0_ref`.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opml_min.model.errors import CheckpointError
+from opml_min.model.image.weights import GROUP, Groups, problem_of_scales
+
+
+def quantise_q8_0(matrix: NDArray[np.float32], *, restore: bool = True) -> Groups:
+    """Return a float matrix (rows, columns) as Q8_0: d = max|x|/127, q = round(x/d), columns padded by zeros to whole groups.
+
+    restore: groups that are exactly the floats of some Q8_0 group come back unchanged. For weights with few bits (bfloat16) the search is
+    slow and rarely finds any."""
+    rows, columns = matrix.shape
+    x = np.zeros((rows, -(-columns // GROUP), GROUP), np.float32)
+    x.reshape(rows, -1)[:, :columns] = matrix
+    if not np.isfinite(x).all():
+        raise CheckpointError("a weight is not a finite number")
+    d = np.abs(x).max(axis=2) / np.float32(127)  # (rows, groups)
+    if d.max(initial=0) >= 128:
+        raise CheckpointError(f"a weight of {np.abs(x).max():.6g} is too large")
+    inverse = np.divide(np.float32(1), d, out=np.zeros_like(d), where=d > 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = x * inverse[:, :, None]
+        scaled = np.where(np.isfinite(scaled), scaled, 0)  # 1/d overflows where d is far below the smallest half
+    weights = (np.sign(scaled) * np.floor(np.abs(scaled) + np.float32(0.5))).astype(np.int8)
+    scales = d.astype(np.float16)
+    if restore:
+        _restore_exact_groups(x, weights, scales)
+    return Groups(weights, scales.view(np.uint16))
+
+
+def check_groups(quantisation: int, groups: Groups) -> None:
+    """Raise CheckpointError if native code would refuse a matrix of these groups."""
+    problem = problem_of_scales(quantisation, groups.scales, groups.minimums)
+    if problem:
+        raise CheckpointError(problem)
+
+
+def _restore_exact_groups(x: NDArray[np.float32], weights: NDArray[np.int8], scales: NDArray[np.float16]) -> None:
+    """Find the exact weights and scale of groups that have them although their largest weight is not ±127."""
+    inexact = (weights * scales.astype(np.float32)[:, :, None] != x).any(axis=2)
+    short = ((x.view(np.uint32) & 31) == 0).all(axis=2)  # 8 bits times 11 bits leave 5 of the 24 significand bits clear
+    for row, group in zip(*np.nonzero(inexact & short), strict=True):
+        values = x[row, group].astype(np.float64)
+        for largest in range(128, 0, -1):
+            d = np.float16(np.abs(values).max() / largest)
+            q = values / np.float64(d) if d else values
+            if (q == np.rint(q)).all() and q.max() <= 127 and q.min() >= -128 and d:
+                weights[row, group], scales[row, group] = q.astype(np.int8), d
+                break
