@@ -56,7 +56,7 @@ def error_number(revert_data: bytes) -> int | None:
     return None
 
 
-class Event(NamedTuple):
+class DecodedLog(NamedTuple):
     """A decoded log."""
 
     address: str
@@ -70,7 +70,7 @@ class Receipt:
 
     status: bool
     gas_used: int
-    logs: tuple[Event, ...]
+    logs: tuple[DecodedLog, ...]
     revert_data: bytes
 
     @property
@@ -106,7 +106,7 @@ class Artefact:
                 return [_type(i) for i in entry["inputs"]], [_type(o) for o in entry.get("outputs", [])]
         raise UnknownName(f"{self.name} has no {kind} {name} with {count} arguments")
 
-    def event(self, log: RawLog) -> Event:
+    def event(self, log: RawLog) -> DecodedLog:
         """The log by name; indexed values of dynamic type are given by their hash."""
         for entry in self.abi:
             if entry["type"] != "event":
@@ -116,7 +116,7 @@ class Artefact:
                 topics = iter(log.topics[1:])
                 data = iter(decode([_type(i) for i in inputs if not i["indexed"]], log.data))
                 values = {i["name"]: _topic(_type(i), next(topics)) if i["indexed"] else next(data) for i in inputs}
-                return Event("0x" + log.address.hex(), entry["name"], values)
+                return DecodedLog("0x" + log.address.hex(), entry["name"], values)
         raise UnknownName(f"{self.name} has no event with topic 0x{log.topics[0].hex()}")
 
 

@@ -11,7 +11,7 @@ class RawLog(NamedTuple):
     data: bytes
 
 
-class Outcome(NamedTuple):
+class Execution(NamedTuple):
     """What a transaction or call came to. `output` is what it returned, or the revert data; a failed one leaves no logs."""
 
     success: bool
@@ -24,11 +24,11 @@ class Outcome(NamedTuple):
 class Node(Protocol):
     """A chain whose blocks hold one transaction each. Addresses are 20 bytes; `to = None` creates a contract."""
 
-    def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Outcome:
+    def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Execution:
         """Mines a transaction in a block with that timestamp."""
         ...
 
-    def call(self, sender: bytes, to: bytes, data: bytes, time: int) -> Outcome:
+    def call(self, sender: bytes, to: bytes, data: bytes, time: int) -> Execution:
         """Executes without lasting effect."""
         ...
 

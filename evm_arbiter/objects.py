@@ -26,7 +26,7 @@ def address(number: int) -> str:
 
 @frozen
 class Segment:
-    """What a game is about now; with the posted hashes it is the preimage of the position."""
+    """What a game is about now; with the posted hashes it is the preimage of the commitment."""
 
     phase: int  # 1 stages, 2 instructions
     lo: int
@@ -96,15 +96,15 @@ class Claim:
     claimed_at: int
     status: ClaimStatus
     open_games: int
-    weight: int  # accepted moves of the challengers of its open games; of won and voided ones once it is rejected
-    unit: int  # wei for each of these moves, once it is rejected; before, zero
+    challenger_moves: int  # accepted moves of challengers: in its open games; once it is rejected, in won and voided ones
+    wei_per_move: int  # what one challenger move earns, once the claim is rejected; zero before
 
     @classmethod
     def unpacked(cls, share_wei: int, request_id: bytes, run_hash: bytes, standing: int, claimed_at: int) -> "Claim":
         """From the contract's storage and what a server's lost bond pays out."""
-        server, status, open_games, weight = fields(standing, 160, 8, 40)
-        unit = share_wei // weight if status == ClaimStatus.REJECTED else 0
-        return cls(request_id, run_hash, address(server), claimed_at, ClaimStatus(status), open_games, weight, unit)
+        server, status, open_games, challenger_moves = fields(standing, 160, 8, 40)
+        wei_per_move = share_wei // challenger_moves if status == ClaimStatus.REJECTED else 0
+        return cls(request_id, run_hash, address(server), claimed_at, ClaimStatus(status), open_games, challenger_moves, wei_per_move)
 
 
 @frozen
@@ -113,7 +113,7 @@ class Game:
 
     claim_id: bytes
     challenger: str
-    position: bytes  # of a game that moves decided: zero
+    commitment: bytes  # of a game that moves decided: zero
     server_left: int
     challenger_left: int
     turn_start: int
@@ -121,10 +121,10 @@ class Game:
     status: GameStatus
 
     @classmethod
-    def unpacked(cls, claim_id: bytes, challenger: str, position: bytes, clock: int) -> "Game":
+    def unpacked(cls, claim_id: bytes, challenger: str, commitment: bytes, clock: int) -> "Game":
         """From the contract's storage."""
         turn_start, server_left, challenger_left, moves, status = fields(clock, 64, 64, 64, 16)
-        return cls(claim_id, challenger, position, server_left, challenger_left, turn_start, moves, GameStatus(status))
+        return cls(claim_id, challenger, commitment, server_left, challenger_left, turn_start, moves, GameStatus(status))
 
 
 @frozen

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from opml_min.cli import INTERRUPTED, main
-from opml_min.cli.run import _Stream
+from opml_min.cli.run import _Text
 
 LONG_RUN = ("run", "--device", "vm", "--prompt", "ROMEO:", "--max-tokens", "240", "--temperature", "1")
 
@@ -50,12 +50,12 @@ def test_the_text_so_far() -> None:
 def test_the_text_so_far_as_json(how: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     watched: list[int] = []
 
-    def interrupted_once(stream: _Stream) -> None:
-        watched.append(len(stream._run.tokens()))
+    def interrupted_once(task: _Text, tokens: list[int]) -> None:
+        watched.append(len(tokens))
         if len(watched) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Stream, "watch", interrupted_once)
+    monkeypatch.setattr(_Text, "watch", interrupted_once)
     request = ("--prompt", "ROMEO:", "--max-tokens", "240", "--temperature", "1", "--seed", "1")
     assert main(["run", "--json", *request, *how]) == INTERRUPTED
     out, err = capsys.readouterr()

@@ -45,7 +45,7 @@ def learn_pieces(text: str, count: int) -> list[str]:
     return merges + characters
 
 
-class Tokenizer:
+class PieceTokenizer:
     """llama2.c's encoder: characters (or their bytes), then the adjacent pair of the best score joined until none is left."""
 
     def __init__(self, pieces: list[str]) -> None:

@@ -23,12 +23,12 @@ import numpy as np
 import torch  # type: ignore[import-not-found]  # not a dependency of the project
 import torch.nn.functional as F  # type: ignore[import-not-found]
 
-from opml_min.embedded.pieces import BOS, BYTE_TOKENS, Tokenizer, learn_pieces
+from opml_min.embedded.pieces import BOS, BYTE_TOKENS, PieceTokenizer, learn_pieces
 
 Tensor = Any  # torch.Tensor, whose types the project does not install
 
 
-class Shape(NamedTuple):
+class Dimensions(NamedTuple):
     """The header of the checkpoint, in its order. Every matrix row is a multiple of 32 long: whole Q8_0 blocks."""
 
     dim: int = 96
@@ -44,7 +44,7 @@ class Shape(NamedTuple):
         return self.dim // self.heads
 
 
-SHAPE = Shape()
+DIMENSIONS = Dimensions()
 SEED = 1
 STEPS = 1500  # about 6 passes over the text
 BATCH = 8  # windows a step
@@ -59,7 +59,7 @@ Weights = dict[str, list[Tensor]]  # by name; one tensor a layer, or a single on
 MATRICES = ("wq", "wk", "wv", "wo", "w1", "w2", "w3")  # of the layers
 
 
-def initial_weights(s: Shape) -> Weights:
+def initial_weights(s: Dimensions) -> Weights:
     """Normal matrices of deviation 1/√inputs; those that write to the residual stream are divided by √(2·layers)."""
     kv_dim = s.kv_heads * s.head_size
     rows_columns = {
@@ -76,14 +76,14 @@ def initial_weights(s: Shape) -> Weights:
     return weights
 
 
-def rotations(s: Shape) -> Tensor:
+def rotations(s: Dimensions) -> Tensor:
     """(context, head_size / 2) unit complex numbers: RoPE turns the pair j at position p by p·10000^(−2j / head_size)."""
     frequency = 10000.0 ** (-torch.arange(0, s.head_size, 2, dtype=torch.float64) / s.head_size)
     angle = torch.outer(torch.arange(s.context, dtype=torch.float64), frequency)
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
 
-ROTATIONS = rotations(SHAPE)
+ROTATIONS = rotations(DIMENSIONS)
 
 
 def rotated(x: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def normalised(x: Tensor, gain: Tensor) -> Tensor:
     return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-5) * gain
 
 
-def logits(w: Weights, tokens: Tensor, s: Shape = SHAPE) -> Tensor:
+def logits(w: Weights, tokens: Tensor, s: Dimensions = DIMENSIONS) -> Tensor:
     """tokens: (batch, positions) → (batch, positions, vocabulary)."""
 
     def heads(x: Tensor) -> Tensor:  # (batch, positions, heads·head_size) → (batch, heads, positions, head_size)
@@ -119,7 +119,7 @@ def logits(w: Weights, tokens: Tensor, s: Shape = SHAPE) -> Tensor:
 class Corpus:
     """The training text as token windows, drawn at random: anywhere, or from the start of a speech behind BOS."""
 
-    def __init__(self, text: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, text: str, tokenizer: PieceTokenizer) -> None:
         self.stream: list[int] = []
         self.speeches: list[tuple[list[int], int]] = []  # its tokens when it comes first, where the stream goes on behind it
         for speech in re.split(r"(\n\n+)", text):
@@ -141,11 +141,11 @@ def loss(w: Weights, windows: Tensor, reduction: str = "mean") -> Tensor:
     return F.cross_entropy(logits(w, windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten(), reduction=reduction)
 
 
-def held_out(w: Weights, text: str, tokenizer: Tokenizer) -> tuple[float, float]:
+def held_out(w: Weights, text: str, tokenizer: PieceTokenizer) -> tuple[float, float]:
     """(nats a token, nats a character) over consecutive windows of the whole context."""
     ids = tokenizer.encode(text)
-    ids = ids[: len(ids) // SHAPE.context * SHAPE.context]
-    windows = torch.tensor(ids).view(-1, SHAPE.context)
+    ids = ids[: len(ids) // DIMENSIONS.context * DIMENSIONS.context]
+    windows = torch.tensor(ids).view(-1, DIMENSIONS.context)
     with torch.no_grad():
         nats = sum(float(loss(w, part, "sum")) for part in windows.split(16))
     scored = windows[:, 1:].flatten().tolist()
@@ -154,7 +154,7 @@ def held_out(w: Weights, text: str, tokenizer: Tokenizer) -> tuple[float, float]
 
 def trained(corpus: Corpus, steps: int) -> Weights:
     """Muon for the matrices of the layers, AdamW for the rest, both with warm-up and a cosine down to 0."""
-    w = initial_weights(SHAPE)
+    w = initial_weights(DIMENSIONS)
     for tensors in w.values():
         for tensor in tensors:
             tensor.requires_grad_()
@@ -168,7 +168,7 @@ def trained(corpus: Corpus, steps: int) -> Weights:
     rng = np.random.default_rng(SEED)
     began, recent = time.monotonic(), 0.0
     for step in range(steps):
-        windows = torch.tensor([corpus.window(rng, SHAPE.context + 1) for _ in range(BATCH)])
+        windows = torch.tensor([corpus.window(rng, DIMENSIONS.context + 1) for _ in range(BATCH)])
         value = loss(w, windows)
         value.backward()
         for optimizer, lr in zip(optimizers, full, strict=True):
@@ -203,10 +203,10 @@ def save_checkpoint(path: Path, w: Weights) -> None:
     """Version 0: 7 i32, then f32; a positive vocabulary says that the embedding is the classifier too."""
     tables = [ROTATIONS.real, ROTATIONS.imag]
     floats = (tensor.contiguous().numpy().astype("<f4").tobytes() for tensor in [*(t for ts in w.values() for t in ts), *tables])
-    path.write_bytes(struct.pack("<7i", *SHAPE) + b"".join(floats))
+    path.write_bytes(struct.pack("<7i", *DIMENSIONS) + b"".join(floats))
 
 
-def sample(w: Weights, tokenizer: Tokenizer, count: int, temperature: float) -> str:
+def sample(w: Weights, tokenizer: PieceTokenizer, count: int, temperature: float) -> str:
     """`count` tokens behind BOS; temperature 0 is greedy."""
     ids = [BOS]
     with torch.no_grad():
@@ -226,8 +226,8 @@ def main(text_file: str, folder: str, steps: int = STEPS) -> None:
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
 
-    tokenizer = Tokenizer(learn_pieces(learned, SHAPE.vocabulary - len(BYTE_TOKENS)))
-    tokenizer.save(out / f"tok{SHAPE.vocabulary}.bin")
+    tokenizer = PieceTokenizer(learn_pieces(learned, DIMENSIONS.vocabulary - len(BYTE_TOKENS)))
+    tokenizer.save(out / f"tok{DIMENSIONS.vocabulary}.bin")
     corpus = Corpus(learned, tokenizer)
     w = trained(corpus, steps)
     exact = rounded(w)

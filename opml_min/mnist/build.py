@@ -26,7 +26,7 @@ Floats = NDArray[np.float32]
 OP_COUNT = 7
 
 
-class Parameters(NamedTuple):
+class ClassifierWeights(NamedTuple):
     """Of digit = argmax(w2·max(w1·x + b1, 0) + b2)."""
 
     w1: Floats  # (hidden, pixels)
@@ -57,7 +57,7 @@ def classifier_tape(pixels: int, w1: Matrix, b1_address: int, w2: Matrix, b2_add
     ]
 
 
-def build_classifier(parameters: Parameters, path: Path, program: bytes) -> None:
+def build_classifier(parameters: ClassifierWeights, path: Path, program: bytes) -> None:
     """Writes the image; the matrices become Q8_0."""
     hidden, pixels = parameters.w1.shape
     tape_address = align(HEADER + 8 * HEADER_WORDS)
@@ -78,7 +78,7 @@ def build_classifier(parameters: Parameters, path: Path, program: bytes) -> None
 def main(weights: str, image: str) -> None:
     path = Path(image)
     with np.load(weights) as stored:
-        build_classifier(Parameters(*(stored[name] for name in Parameters._fields)), path, shipped_program())
+        build_classifier(ClassifierWeights(*(stored[name] for name in ClassifierWeights._fields)), path, shipped_program())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n")
 

@@ -45,7 +45,7 @@ class Streamed:
 Piece = bytes | Bytes | Streamed
 
 
-class Segment(NamedTuple):
+class ImageSegment(NamedTuple):
     address: int
     offset: int  # in the file
     data: Bytes
@@ -98,14 +98,14 @@ class Image:
         self.header = Header.unpack(self.read(HEADER, 8 * HEADER_WORDS))
         self.tape = self._read_tape()
 
-    def _read_segments(self) -> list[Segment]:
+    def _read_segments(self) -> list[ImageSegment]:
         file, size = self._file, len(self._file)
         if size < 16 or file[:8].tobytes() != FILE_MAGIC:
             raise ImageError(f"{self.path} is not an image")
         count, zero = struct.unpack("<II", file[8:16].tobytes())
         if zero != 0 or 16 + 24 * count > size:
             raise ImageError(f"{self.path}: the segment table is damaged")
-        segments: list[Segment] = []
+        segments: list[ImageSegment] = []
         free_address, free_offset, end = 0, 16 + 24 * count, 0
         for address, offset, length in struct.iter_unpack("<3Q", file[16 : 16 + 24 * count].tobytes()):
             quarter = address // QUARTER_BYTES * QUARTER_BYTES
@@ -118,7 +118,7 @@ class Image:
             end = offset + length
             if end > size:
                 raise ImageError(f"{self.path} is truncated: segment {len(segments)} ends at byte {end} of {size}")
-            segments.append(Segment(address, offset, file[offset:end]))
+            segments.append(ImageSegment(address, offset, file[offset:end]))
             free_address, free_offset = address + length, end
         if end != size:
             raise ImageError(f"{self.path} has {size - end} bytes after its last segment")
