@@ -1,10 +1,10 @@
-"""From the trained weights to the digit classifier's image: 784 pixels, 20 hidden units, 10 digits, all in one stage.
+"""Builds the digit classifier's image from the trained weights: 784 pixels, 20 hidden units, 10 digits, all in one stage.
 
     python -m opml_min.mnist.build WEIGHTS.npz IMAGE
 
-The request is the 784 pixels, a byte each, so an input is pixel / 256; the one output token is the digit.
+The request is the 784 pixels, one byte each, and an input is pixel / 256. The only output token is the digit.
 
-*Source*: spec/README.md §3 and §5 (INPUT, MATMUL, ADD, RELU, SAMPLE).
+*Source*: spec/README.md, 3 and 5 (INPUT, MATMUL, ADD, RELU, SAMPLE).
 """
 
 import hashlib
@@ -27,7 +27,7 @@ OP_COUNT = 7
 
 
 class ClassifierWeights(NamedTuple):
-    """Of digit = argmax(w2·max(w1·x + b1, 0) + b2)."""
+    """The weights in digit = argmax(w2·max(w1·x + b1, 0) + b2)."""
 
     w1: Floats  # (hidden, pixels)
     b1: Floats  # (hidden)
@@ -36,14 +36,15 @@ class ClassifierWeights(NamedTuple):
 
 
 def classifier_tape(pixels: int, w1: Matrix, b1_address: int, w2: Matrix, b2_address: int) -> list[Op]:
+    """The seven ops: two matrix products with bias, ReLU between them, and the choice of the digit."""
     picture = STATE
     hidden = picture + activation_bytes(w1.columns)
     active = align(hidden + 4 * w1.rows)
     scores = active + activation_bytes(w2.columns)
 
     def matmul(out: int, act: int, matrix: Matrix, out_frac: int) -> Op:
-        address, form, rows, columns = matrix
-        shape = {"format": form, "rows": rows, "columns": columns}
+        address, quantisation, rows, columns = matrix
+        shape = {"format": quantisation, "rows": rows, "columns": columns}
         return Op(Opcode.MATMUL, ALWAYS, {"out": out, "x": act, "matrix": address, **shape, "out_frac": out_frac})
 
     return [
@@ -58,7 +59,7 @@ def classifier_tape(pixels: int, w1: Matrix, b1_address: int, w2: Matrix, b2_add
 
 
 def build_classifier(parameters: ClassifierWeights, path: Path, program: bytes) -> None:
-    """Writes the image; the matrices become Q8_0."""
+    """Writes the image; matrices are rounded to Q8_0."""
     hidden, pixels = parameters.w1.shape
     tape_address = align(HEADER + 8 * HEADER_WORDS)
     pieces = Pieces(align(tape_address + 128 * OP_COUNT))
