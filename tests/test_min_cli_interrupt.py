@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,6 +75,24 @@ def test_a_demo() -> None:
         _, err = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED
     assert err == b"opml: interrupted\n"
+
+
+def test_in_a_destructor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Python drops what a destructor raises; the command ends all the same."""
+
+    class Destroyed:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    def execute(options: SimpleNamespace) -> int:
+        Destroyed()
+        time.sleep(20)
+        return 0
+
+    parser = SimpleNamespace(parse_args=lambda arguments: SimpleNamespace(execute=execute))
+    monkeypatch.setattr("opml_min.cli._parser", lambda: parser)
+    assert main([]) == INTERRUPTED
+    assert capsys.readouterr().err == "opml: interrupted\n"
 
 
 def test_while_native_code_is_compiled(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from argparse import ArgumentParser
 from importlib import import_module
 
 from opml_min.cli.errors import InputError
+from opml_min.cli.interrupt import undropped_interrupts
 from opml_min.model.errors import ModelError
 
 COMMANDS = ("demo", "run", "verify", "eval", "model", "bench")  # in the order of `opml --help`
@@ -23,8 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        options = _parser().parse_args(arguments)
-        return int(options.execute(options))
+        with undropped_interrupts():
+            options = _parser().parse_args(arguments)
+            return int(options.execute(options))
     except (ModelError, InputError) as error:
         print(f"opml: {error}".replace("\n", " "), file=sys.stderr)
         return 2

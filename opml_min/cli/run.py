@@ -174,7 +174,7 @@ class _Picture:
         if options.prompt:
             raise InputError(f"{options.model} takes a picture, not a text")
         if options.index and options.input is None:
-            raise InputError("--index counts the pictures of a file; name the file with --input")
+            raise InputError("--index is the number of a picture in a file; name the file with --input")
         self.request = drawn_request() if options.input is None else picture_request(options.input, options.index)
 
     def watch(self, tokens: list[int]) -> None:

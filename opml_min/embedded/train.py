@@ -177,7 +177,7 @@ def trained(corpus: Corpus, steps: int) -> Weights:
             optimizer.zero_grad()
         recent += float(value.detach()) / 100
         if step % 100 == 99:
-            print(f"step {step + 1:5}  {recent:.4f} nats a token  {time.monotonic() - began:5.0f} s", flush=True)
+            print(f"step {step + 1:5}  {recent:.4f} nats per token  {time.monotonic() - began:5.0f} s", flush=True)
             recent = 0.0
     return {name: [tensor.detach() for tensor in tensors] for name, tensors in w.items()}
 
@@ -237,7 +237,7 @@ def main(text_file: str, folder: str, steps: int = STEPS) -> None:
 
     print(f"{sum(t.numel() for ts in w.values() for t in ts):,} parameters, {len(corpus.stream):,} training tokens")
     for name, weights in (("float32", w), ("Q8_0", exact)):
-        print("held out, {}: {:.4f} nats a token, {:.4f} nats a character".format(name, *held_out(weights, unseen, tokenizer)))
+        print("held out, {}: {:.4f} nats per token, {:.4f} nats per character".format(name, *held_out(weights, unseen, tokenizer)))
     print("--- greedy\n" + sample(exact, tokenizer, 200, 0))
     print("--- temperature 0.8\n" + sample(exact, tokenizer, 200, 0.8))
 

@@ -32,7 +32,7 @@ def register(subparsers: Subparsers) -> None:
     stage = "the stage to cheat in, for kinds that can cheat in any (default: a random one)"
     parser.add_argument("--stage", type=word, metavar="N", help=stage)
     parser.add_argument("--who", choices=(SERVER, CHALLENGER), help="draw only from the cheats of this side (default: both)")
-    parser.add_argument("--seed", type=word, metavar="N", help="what random choices follow from; equal seeds play the same match")
+    parser.add_argument("--seed", type=word, metavar="N", help="the seed of all random choices; equal seeds play the same match")
     add_arithmetic(parser)
     add_json(parser)
     parser.set_defaults(execute=execute)
