@@ -1,7 +1,7 @@
-"""The court: arbiter and game deployed on a chain, every move a method, every event a value.
+"""The court: arbiter and game deployed on a chain. Every move is a method, every event a value.
 
-Method names and arguments are those of the contract's interface, with `sender` (and `value`, in wei) as keywords; moves that make an
-object return its id. A refused move raises `Refused` with the number and the name of its error and changes nothing.
+Methods have the names and arguments of the contract's interface, and `sender` (and `value`, in wei) as keywords. A move that creates an
+object returns its id. A refused move changes nothing and raises `Refused`, with the number and the name of its error.
 
 *Source*: spec/README.md, 6.3, 6.4, 6.9.
 """
@@ -31,7 +31,7 @@ UNKNOWN_REQUEST, UNKNOWN_CLAIM, UNKNOWN_GAME = 202, 203, 204
 
 
 class Refused(ArbiterError):
-    """The contract refused a move; `number` and `name` are those of the error."""
+    """The contract refused a move; `number` and `name` say with which error."""
 
     def __init__(self, number: int) -> None:
         self.number, self.name = number, ERRORS[number]
@@ -44,14 +44,14 @@ class Transaction:
 
     move: str
     sender: str
-    gas_used: int  # whole transaction, Prague rules
+    gas_used: int  # by the whole transaction, under Prague rules
 
 
 class Court:
-    """Arbiter and game on a chain; deploys them."""
+    """Arbiter and game on a chain, deployed by the constructor."""
 
     def __init__(self, chain: Chain | None = None, parameters: Parameters | None = None, game: Artefact | None = None) -> None:
-        """game: other bytecode than the committed"""
+        """game: what to deploy instead of the committed bytecode"""
         self.chain = chain or Chain()
         self.parameters = parameters or Parameters()
         self.transactions: list[Transaction] = []
@@ -64,11 +64,11 @@ class Court:
         except Reverted as refusal:
             raise _named(refusal) from refusal
 
-    # the world around it
+    # the chain
 
     @property
     def accounts(self) -> tuple[str, ...]:
-        """Addresses with money."""
+        """The addresses that have money."""
         return self.chain.accounts
 
     @property
@@ -79,15 +79,15 @@ class Court:
         self.chain.set_time(time)
 
     def balance(self, address: str) -> int:
-        """What the address owns outside the contract, in wei."""
+        """What an address owns outside the contract, in wei."""
         return self.chain.balance(address)
 
     def events(self, since: int = 0) -> tuple[Event, ...]:
-        """All events from number `since` on, oldest first; the next one is `since + len(...)`."""
+        """All events from number `since` on, oldest first; the next one will have number `since + len(...)`."""
         return tuple(self._events[since:])
 
     def snapshot(self) -> tuple[Any, int, int]:
-        """The chain and the events so far, for `restore`."""
+        """Remembers the chain and the events so far, for `restore`."""
         return self.chain.snapshot(), len(self._events), len(self.transactions)
 
     def restore(self, snapshot: tuple[Any, int, int]) -> None:
@@ -98,19 +98,19 @@ class Court:
     # moves before and after games
 
     def register(self, model_root: bytes, state_root: bytes, *, sender: str) -> bytes:
-        """Makes a model known; its id."""
+        """Makes a model known; returns its id."""
         return self._new("model_id", "register", model_root, state_root, sender=sender)
 
     def request(self, model_id: bytes, stage_count: int, data: bytes, deadline: int, server: str, *, sender: str, value: int) -> bytes:
-        """Asks for a run and locks the fee; the request's id."""
+        """Asks for a run and locks the fee; returns the request's id."""
         return self._new("request_id", "request", model_id, stage_count, data, deadline, server, sender=sender, value=value)
 
     def claim(self, request_id: bytes, run_hash: bytes, *, sender: str, value: int) -> bytes:
-        """Claims the run's last hash against a bond; the claim's id."""
+        """Claims the run hash against a bond; returns the claim's id."""
         return self._new("claim_id", "claim", request_id, run_hash, sender=sender, value=value)
 
     def challenge(self, claim_id: bytes, *, sender: str, value: int) -> bytes:
-        """Opens a game against a bond; the game's id."""
+        """Opens a game about a claim against a bond; returns the game's id."""
         return self._new("game_id", "challenge", claim_id, sender=sender, value=value)
 
     def finalise(self, claim_id: bytes, carry: bytes, status: int, output: bytes, proof: bytes, *, sender: str) -> None:
@@ -122,40 +122,40 @@ class Court:
         self._move("collect", game_id, sender=sender)
 
     def reclaim(self, request_id: bytes, *, sender: str) -> None:
-        """Credits the requester with the fee of a request that came to nothing."""
+        """Credits the requester with the fee of a request without a final claim."""
         self._move("reclaim", request_id, sender=sender)
 
     def withdraw_to(self, to: str, *, sender: str) -> None:
-        """Pays out all that the sender is credited."""
+        """Pays out all that the sender is owed."""
         self._move("withdraw_to", to, sender=sender)
 
     # moves of a game
 
     def post(self, game_id: bytes, segment: Segment, hashes: bytes, *, sender: str) -> None:
-        """The server's inner hashes of the segment, 32 bytes each."""
+        """Posts the server's hashes at the inner boundaries of the segment, 32 bytes each."""
         self._move("post", game_id, astuple(segment), hashes, sender=sender)
 
     def choose(self, game_id: bytes, segment: Segment, hashes: bytes, part: int, *, sender: str) -> None:
-        """The challenger's first part whose end it disputes; `hashes` are the posted ones."""
+        """Chooses the part to go on with: the challenger agrees with its first hash, not with its last. hashes: the posted ones"""
         self._move("choose", game_id, astuple(segment), hashes, part, sender=sender)
 
     def open(
         self, game_id: bytes, segment: Segment, start_carry: bytes, start_status: int, steps: int, final_state: bytes, left_root: bytes,
         final_carry: bytes, *, sender: str,
     ) -> None:  # fmt: skip
-        """The server's account of the one stage left: its steps and its final machine state."""
+        """Opens the one stage left: the server says how many steps it takes and in which machine state it ends."""
         arguments = (start_carry, start_status, steps, final_state, left_root, final_carry)
         self._move("open", game_id, astuple(segment), *arguments, sender=sender)
 
     def arbitrate(self, game_id: bytes, segment: Segment, witness: bytes, *, sender: str) -> None:
-        """Executes the one instruction left; anybody may."""
+        """Has the arbiter execute the one instruction left; anybody may."""
         self._move("arbitrate", game_id, astuple(segment), witness, sender=sender)
 
     def timeout(self, game_id: bytes, segment: Segment, hashes: bytes, *, sender: str) -> None:
-        """Ends a game whose side on turn has used up its time; anybody may."""
+        """Ends a game in which the side on turn has used up its time; anybody may."""
         self._move("timeout", game_id, astuple(segment), hashes, sender=sender)
 
-    # what stands in the contract
+    # what the contract stores
 
     def request_of(self, request_id: bytes) -> Request:
         return Request.unpacked(*self._known("requests", request_id, UNKNOWN_REQUEST))
@@ -175,11 +175,11 @@ class Court:
         return self.game_of(game_id).status
 
     def balance_of(self, address: str) -> int:
-        """What `withdraw_to` would pay it."""
+        """What `withdraw_to` would pay to an address, in wei."""
         return fields(self.game.call("accounts", address), 64)[1]
 
     def totals(self) -> Totals:
-        """The contract's books."""
+        """The contract's totals of money."""
         locked, burned = fields(self.game.call("held"), 128)
         deposits, paid_out = fields(self.game.call("flow"), 128)
         return Totals(deposits, locked, burned, paid_out)
@@ -208,5 +208,5 @@ class Court:
 
 
 def _named(refusal: Reverted) -> Reverted | Refused:
-    """By the name of its number; as it is if the contract gave none (a call that the ABI forbids)."""
+    """Turns a revert with a number into `Refused`; one without a number (a call that the ABI forbids) stays as it is."""
     return refusal if refusal.number is None else Refused(refusal.number)

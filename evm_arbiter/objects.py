@@ -1,4 +1,4 @@
-"""What stands in the contract and what it tells: segments, requests, claims, games, money, events.
+"""What the contract stores and emits: segments, requests, claims, games, money and events.
 
 Addresses are lower-case hex strings, hashes and ids 32 bytes, money wei, times seconds.
 
@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 
 def fields(word: int, *widths: int) -> list[int]:
-    """The fields of a storage word, from bit 0 up; the last one takes what is left."""
+    """Splits a storage word into fields, from bit 0 up; the last field takes the remaining bits."""
     values = []
     for width in widths:
         values.append(word & ((1 << width) - 1))
@@ -26,7 +26,7 @@ def address(number: int) -> str:
 
 @frozen
 class Segment:
-    """What a game is about now; with the posted hashes it is the preimage of the position."""
+    """What a game is about now. The commitment is a hash of it and of the posted hashes."""
 
     phase: int  # 1 stages, 2 instructions
     lo: int
@@ -50,7 +50,7 @@ class GameStatus(IntEnum):
 
 
 class Outcome(IntEnum):
-    """How the result of a request reads out."""
+    """How the output of a run reads."""
 
     OK = 0
     FAILED = 1
@@ -59,7 +59,7 @@ class Outcome(IntEnum):
 
 @frozen
 class Request:
-    """As `Court.request_of` gives it."""
+    """A request, as the contract stores it."""
 
     model_root: bytes
     first_run_hash: bytes
@@ -70,14 +70,14 @@ class Request:
     server: str
     pending_claims: int
     fee_reclaimed: bool
-    result: bytes  # id of the first final claim; zero if none
+    result: bytes  # the id of the first final claim; zero if there is none
     output_hash: bytes  # keccak256 of its output leaves; zero if it failed or is unreadable
 
     @classmethod
     def unpacked(
         cls, model_root: bytes, first_run_hash: bytes, asked: int, standing: int, fee: int, result: bytes, output_hash: bytes
     ) -> "Request":
-        """From the contract's storage, where `requests` gives the layout of each word."""
+        """Unpacks the words of the contract's `requests`, where their layout is explained."""
         requester, deadline, stage_count = fields(asked, 160, 64)
         server, pending_claims, fee_reclaimed = fields(standing, 160, 64)
         return cls(
@@ -88,7 +88,7 @@ class Request:
 
 @frozen
 class Claim:
-    """As `Court.claim_of` gives it."""
+    """A claim, as the contract stores it."""
 
     request_id: bytes
     run_hash: bytes
@@ -96,24 +96,24 @@ class Claim:
     claimed_at: int
     status: ClaimStatus
     open_games: int
-    weight: int  # accepted moves of the challengers of its open games; of won and voided ones once it is rejected
-    unit: int  # wei for each of these moves, once it is rejected; before, zero
+    challenger_moves: int  # accepted ones, in all open games; once the claim is rejected, in all won and voided ones
+    wei_per_move: int  # what one challenger move earns, once the claim is rejected; zero before
 
     @classmethod
     def unpacked(cls, share_wei: int, request_id: bytes, run_hash: bytes, standing: int, claimed_at: int) -> "Claim":
-        """From the contract's storage and what a server's lost bond pays out."""
-        server, status, open_games, weight = fields(standing, 160, 8, 40)
-        unit = share_wei // weight if status == ClaimStatus.REJECTED else 0
-        return cls(request_id, run_hash, address(server), claimed_at, ClaimStatus(status), open_games, weight, unit)
+        """Unpacks the words of the contract's `claims`. share_wei: what a server's lost bond pays out"""
+        server, status, open_games, challenger_moves = fields(standing, 160, 8, 40)
+        wei_per_move = share_wei // challenger_moves if status == ClaimStatus.REJECTED else 0
+        return cls(request_id, run_hash, address(server), claimed_at, ClaimStatus(status), open_games, challenger_moves, wei_per_move)
 
 
 @frozen
 class Game:
-    """As `Court.game_of` gives it."""
+    """A game, as the contract stores it."""
 
     claim_id: bytes
     challenger: str
-    position: bytes  # of a game that moves decided: zero
+    commitment: bytes  # zero once a move has decided the game
     server_left: int
     challenger_left: int
     turn_start: int
@@ -121,10 +121,10 @@ class Game:
     status: GameStatus
 
     @classmethod
-    def unpacked(cls, claim_id: bytes, challenger: str, position: bytes, clock: int) -> "Game":
-        """From the contract's storage."""
+    def unpacked(cls, claim_id: bytes, challenger: str, commitment: bytes, clock: int) -> "Game":
+        """Unpacks the words of the contract's `games`."""
         turn_start, server_left, challenger_left, moves, status = fields(clock, 64, 64, 64, 16)
-        return cls(claim_id, challenger, position, server_left, challenger_left, turn_start, moves, GameStatus(status))
+        return cls(claim_id, challenger, commitment, server_left, challenger_left, turn_start, moves, GameStatus(status))
 
 
 @frozen

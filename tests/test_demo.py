@@ -62,7 +62,7 @@ def test_nobody_cheats(capsys: pytest.CaptureFixture[str]) -> None:
 def test_story(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--cheat", "register", "--seed", "1"]) == 0
     story = capsys.readouterr().out
-    for part in ("challenger", "opens stage", "<- not so", "the claim is rejected", "it adds up", "The honest side won", "--seed 1"):
+    for part in ("challenger", "opens stage", "<- false", "the claim is rejected", "it adds up", "The honest side won", "--seed 1"):
         assert part in story
 
 
@@ -103,7 +103,7 @@ def test_bad_input_is_one_line(arguments: list[str], capsys: pytest.CaptureFixtu
 
 @pytest.fixture(scope="module")
 def gas_rows() -> dict[str, dict[str, Any]]:
-    return {row.name: row.values() for row in rows()}
+    return {row.name: row.fields() for row in rows()}
 
 
 @pytest.mark.parametrize("name", ["register", "load", "store"])

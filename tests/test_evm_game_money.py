@@ -33,7 +33,7 @@ def locked_in_storage(court: Court) -> int:
         elif isinstance(event, Challenged):
             game, claim = court.game_of(event.game_id), court.claim_of(event.claim_id)
             if game.status in (GameStatus.OPEN, GameStatus.CHALLENGER_WON):
-                total += CHALLENGER_BOND + claim.unit * game.moves
+                total += CHALLENGER_BOND + claim.wei_per_move * game.moves
     return total
 
 
@@ -126,12 +126,12 @@ def claimed_falsely(challengers: int, moves: tuple[int, ...]) -> tuple[Court, li
 
 def test_rejection_voids_the_other_games_and_shares_by_moves() -> None:
     court, games = claimed_falsely(3, (3, 1, 2))
-    assert court.claim_of(games[0].claim_id).weight == 6
+    assert court.claim_of(games[0].claim_id).challenger_moves == 6
     court.set_time(court.now + court.parameters.server_seconds + 1)
     games[0].timeout()
     assert court.events()[-1] == Decided(games[0].game_id, games[0].claim_id, False)
     claim, unit = court.claim_of(games[0].claim_id), SERVER_SHARE // 6
-    assert (claim.status, claim.unit, court.request_of(games[0].request_id).pending_claims) == (ClaimStatus.REJECTED, unit, 0)
+    assert (claim.status, claim.wei_per_move, court.request_of(games[0].request_id).pending_claims) == (ClaimStatus.REJECTED, unit, 0)
     assert court.totals().burned == SERVER_BOND - 6 * unit
     for game, moves in zip(games, (3, 1, 2), strict=True):
         with pytest.raises(Refused, match="GAME_OVER"):
@@ -155,11 +155,11 @@ def test_a_game_that_the_server_won_has_no_part_in_a_later_rejection() -> None:
     court.set_time(court.now + 1)
     games[0].timeout()
     assert court.balance_of(games[0].server) == CHALLENGER_SHARE
-    assert (court.claim_of(games[0].claim_id).weight, court.claim_of(games[0].claim_id).open_games) == (1, 1)
+    assert (court.claim_of(games[0].claim_id).challenger_moves, court.claim_of(games[0].claim_id).open_games) == (1, 1)
     games[1].choose()
     court.set_time(court.now + 1)
     games[1].timeout()
-    assert court.claim_of(games[0].claim_id).unit == SERVER_SHARE // 2
+    assert court.claim_of(games[0].claim_id).wei_per_move == SERVER_SHARE // 2
     with pytest.raises(Refused, match="NOTHING_TO_COLLECT"):
         court.collect(games[0].game_id, sender=games[0].challenger)
     check_conservation(court)

@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from opml_min.cli import INTERRUPTED, main
-from opml_min.cli.run import _Stream
+from opml_min.cli.run import _Text
 
 LONG_RUN = ("run", "--device", "vm", "--prompt", "ROMEO:", "--max-tokens", "240", "--temperature", "1")
 
@@ -50,12 +51,12 @@ def test_the_text_so_far() -> None:
 def test_the_text_so_far_as_json(how: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     watched: list[int] = []
 
-    def interrupted_once(stream: _Stream) -> None:
-        watched.append(len(stream._run.tokens()))
+    def interrupted_once(task: _Text, tokens: list[int]) -> None:
+        watched.append(len(tokens))
         if len(watched) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Stream, "watch", interrupted_once)
+    monkeypatch.setattr(_Text, "watch", interrupted_once)
     request = ("--prompt", "ROMEO:", "--max-tokens", "240", "--temperature", "1", "--seed", "1")
     assert main(["run", "--json", *request, *how]) == INTERRUPTED
     out, err = capsys.readouterr()
@@ -74,6 +75,24 @@ def test_a_demo() -> None:
         _, err = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED
     assert err == b"opml: interrupted\n"
+
+
+def test_in_a_destructor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Python drops what a destructor raises; the command ends all the same."""
+
+    class Destroyed:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    def execute(options: SimpleNamespace) -> int:
+        Destroyed()
+        time.sleep(20)
+        return 0
+
+    parser = SimpleNamespace(parse_args=lambda arguments: SimpleNamespace(execute=execute))
+    monkeypatch.setattr("opml_min.cli._parser", lambda: parser)
+    assert main([]) == INTERRUPTED
+    assert capsys.readouterr().err == "opml: interrupted\n"
 
 
 def test_while_native_code_is_compiled(tmp_path: Path) -> None:

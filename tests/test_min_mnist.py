@@ -15,7 +15,7 @@ from opml_spec.runs.run import RunStatus, first_state, io_quarter, run_meaning
 import opml_min.mnist
 from opml_min.cli import main
 from opml_min.mnist.accuracy import answers, count_right
-from opml_min.mnist.build import Parameters, build_classifier
+from opml_min.mnist.build import ClassifierWeights, build_classifier
 from opml_min.mnist.pictures import PictureError, drawn_request, picture_request, read_idx, read_pictures
 from opml_min.model.build.quantise import quantise_q8_0
 from opml_min.model.image.image import Image
@@ -65,7 +65,7 @@ def test_machine_and_specification_agree_with_native_code(shared_data):
 def test_the_classifier_computes_what_its_weights_say(tmp_path):
     """Against the same network in float64, on random weights and pictures; no two scores are so close that rounding could decide."""
     rng = np.random.default_rng(2)
-    weights = Parameters(
+    weights = ClassifierWeights(
         rng.normal(0, 0.1, (20, 784)).astype(np.float32), rng.normal(0, 1, 20).astype(np.float32),
         rng.normal(0, 0.3, (10, 20)).astype(np.float32), rng.normal(0, 1, 10).astype(np.float32),
     )  # fmt: skip

@@ -6,21 +6,20 @@ from typing import Any
 import pytest
 
 from evm_arbiter.court import Court
-from opml_min.cli.demo import scene_of
 from opml_min.cli.demo.evidence import evidence
-from opml_min.cli.demo.play import Game, play, shared_computations
+from opml_min.cli.demo.play import Match, play, shared_computations
+from opml_min.cli.demo.scene import scene_of
 from opml_min.model.image.ops import Opcode
 from opml_min.model.resolve import resolve
-from opml_min.players.chain import INSTRUCTIONS, REJECTED, Dispute, Record
+from opml_min.players.chain import INSTRUCTIONS, REJECTED, Dispute, EventLog
 from opml_min.players.challenger import Challenger
-from opml_min.players.cheats import CHEATS, NONE, values
-from opml_min.players.cheats import own_programs as borders
-from opml_min.players.cheats.cheat import CLAIM_REJECTED, Cheat, Liar, Scene, Table
+from opml_min.players.cheats import CHEATS, NONE, own_programs, values
+from opml_min.players.cheats.cheat import CLAIM_REJECTED, Cheat, Liar, Scene, Setup
 from opml_min.players.cheats.tampering import NoSuchLie, lie
 from opml_min.players.cheats.values import output_values
 from opml_min.players.player import Player
 
-Play = Callable[..., Game]
+Play = Callable[..., Match]
 DECIDED_BEFORE_A_STAGE = {
     "silent-server", "late-server", "silent-challenger", "late-challenger", "silent-at-opening", "bad-defence",  # by the clock
     "resurrection", "denied-failure",  # by the opening: a run that has failed has no machine
@@ -39,7 +38,7 @@ def play_here(scene: Scene) -> Play:
     court, compute = Court(), shared_computations()
     before = court.snapshot()
 
-    def played(cheat: Cheat, **how: Any) -> Game:
+    def played(cheat: Cheat, **how: Any) -> Match:
         court.restore(before)
         return play(scene, cheat, court=court, compute=compute, **how)
 
@@ -49,31 +48,31 @@ def play_here(scene: Scene) -> Play:
 @pytest.mark.parametrize("name", CHEATS)
 def test_cheat_does_not_pay(name: str, play_here: Play) -> None:
     cheat = CHEATS[name]
-    game = play_here(cheat, seed=1)
-    gains = {player: after - game.balances_before[player] for player, after in game.balances().items()}
-    assert game.verdict == cheat.verdict
-    assert game.honest_side_won()
-    assert game.money_adds_up()
-    assert game.money()["locked"] == game.money()["credited"] == 0  # everybody got what is theirs, and took it
+    match = play_here(cheat, seed=1)
+    gains = {player: after - match.balances_before[player] for player, after in match.balances().items()}
+    assert match.verdict == cheat.verdict
+    assert match.honest_side_won()
+    assert match.money_adds_up()
+    assert match.money()["locked"] == match.money()["credited"] == 0  # everybody got what is theirs, and took it
     if cheat.refusal is not None:
-        assert cheat.refusal in {delivered.refusal for delivered in game.history}
+        assert cheat.refusal in {delivered.refusal for delivered in match.history}
     if name != "forged-output":
-        assert sum(gains[player.name] for player in game.players if not player.honest) < 0
+        assert sum(gains[player.name] for player in match.players if not player.honest) < 0
     if name in DECIDED_BEFORE_A_STAGE:
-        assert evidence(game) is None
-        assert "arbitrate" not in {delivered.move.name for delivered in game.history}
+        assert evidence(match) is None
+        assert "arbitrate" not in {delivered.move.name for delivered in match.history}
     else:
-        check_instruction(game, decided_by_clock=name.startswith("silent-in-stage"))
+        check_instruction(match, decided_by_clock=name.startswith("silent-in-stage"))
 
 
-def check_instruction(game: Game, *, decided_by_clock: bool) -> None:
+def check_instruction(match: Match, *, decided_by_clock: bool) -> None:
     """What is told about the instruction is what the contract finds out."""
-    found, dispute = evidence(game), game.dispute
+    found, dispute = evidence(match), match.dispute
     assert found is not None
     assert dispute is not None
     assert dispute.segment.phase == INSTRUCTIONS
-    honest = game.table.honest
-    before, after = game.court.arbiter.call("step", honest.witness(found.stage, found.step))
+    honest = match.setup.honest
+    before, after = match.court.arbiter.call("step", honest.witness(found.stage, found.step))
     assert before == honest.step_hash(found.stage, found.step)
     assert after == honest.step_hash(found.stage, found.step + 1)
     if not decided_by_clock:
@@ -82,21 +81,21 @@ def check_instruction(game: Game, *, decided_by_clock: bool) -> None:
         assert (found.claimed is not None and found.claimed != found.after) or dispute.server_won or "register" in found.instruction
 
 
-@pytest.mark.parametrize("name", [cheat.name for cheat in (*values.CHEATS, *borders.CHEATS)])
+@pytest.mark.parametrize("name", [cheat.name for cheat in (*values.CHEATS, *own_programs.CHEATS)])
 def test_wrong_value_is_decided_by_executing_an_instruction(name: str, play_here: Play) -> None:
-    game = play_here(CHEATS[name], seed=2)
-    assert game.honest_side_won()
-    assert [delivered.move.name for delivered in game.history if delivered.refusal is None].count("arbitrate") == 1
+    match = play_here(CHEATS[name], seed=2)
+    assert match.honest_side_won()
+    assert [delivered.move.name for delivered in match.history if delivered.refusal is None].count("arbitrate") == 1
 
 
 def test_without_a_cheat_there_is_no_dispute(play_here: Play) -> None:
-    game = play_here(NONE)
-    assert game.dispute is None
-    assert game.honest_side_won()
-    assert game.money_adds_up()
-    finalised = [event for event in game.court.events() if type(event).__name__ == "Finalised"]
+    match = play_here(NONE)
+    assert match.dispute is None
+    assert match.honest_side_won()
+    assert match.money_adds_up()
+    finalised = [event for event in match.court.events() if type(event).__name__ == "Finalised"]
     assert len(finalised) == 1
-    tokens = game.table.honest.tokens()
+    tokens = match.setup.honest.tokens()
     assert tokens == [int.from_bytes(finalised[0].output[at : at + 4], "little") for at in range(32, 32 + 4 * len(tokens), 4)]
 
 
@@ -120,25 +119,25 @@ def test_stage_can_be_chosen(play_here: Play) -> None:
 
 def test_puppet_does_not_rob_the_honest_challenger(play_here: Play) -> None:
     """Its game is void, but it has its bond back and its part of the share."""
-    game = play_here(CHEATS["concession"], seed=5)
-    disputes = {dispute.challenger: dispute for dispute in Record.of(game.court).disputes.values()}
-    by_name = {player.name: disputes.get(player.address) for player in game.players}
+    match = play_here(CHEATS["concession"], seed=5)
+    disputes = {dispute.challenger: dispute for dispute in EventLog.of(match.court).disputes.values()}
+    by_name = {player.name: disputes.get(player.address) for player in match.players}
     puppets, honests = by_name["puppet"], by_name["challenger"]
     assert puppets is not None
     assert honests is not None
     assert puppets.server_won is False
     assert honests.server_won is None
-    share = game.court.parameters.server_bond_wei // 2
-    gained = game.balances()["challenger"] - game.balances_before["challenger"]
+    share = match.court.parameters.server_bond_wei // 2
+    gained = match.balances()["challenger"] - match.balances_before["challenger"]
     assert 0.4 * share < gained < 0.6 * share
 
 
 def test_true_claim_beside_one_that_is_defended_badly_becomes_final(play_here: Play) -> None:
-    game = play_here(CHEATS["bad-defence"], seed=6)
-    claims = {claim.server: claim_id for claim_id, claim in Record.of(game.court).claims.items()}
-    saboteur, server = (next(player.address for player in game.players if player.name == name) for name in ("saboteur", "server"))
-    assert game.court.claim_of(claims[saboteur]).status == REJECTED
-    request = game.court.request_of(next(iter(Record.of(game.court).requests)))
+    match = play_here(CHEATS["bad-defence"], seed=6)
+    claims = {claim.server: claim_id for claim_id, claim in EventLog.of(match.court).claims.items()}
+    saboteur, server = (next(player.address for player in match.players if player.name == name) for name in ("saboteur", "server"))
+    assert match.court.claim_of(claims[saboteur]).status == REJECTED
+    request = match.court.request_of(next(iter(EventLog.of(match.court).requests)))
     assert request.result == claims[server]
 
 
@@ -152,9 +151,9 @@ class CarelessChallenger(Challenger):
 def test_careless_challenger_loses_and_that_is_seen(play_here: Play) -> None:
     """The check that the honest side won can fail."""
 
-    def seats(table: Table) -> list[Player]:
-        return [table.seat(Liar, "server", lie(table, output_values)), table.seat(CarelessChallenger, "challenger")]
+    def seats(setup: Setup) -> list[Player]:
+        return [setup.seat(Liar, "server", lie(setup, output_values)), setup.seat(CarelessChallenger, "challenger")]
 
-    game = play_here(Cheat("careless", "", seats, verdict=CLAIM_REJECTED), seed=7, stage=900)
-    assert not game.honest_side_won()
-    assert game.money_adds_up()
+    match = play_here(Cheat("careless", "", seats, verdict=CLAIM_REJECTED), seed=7, stage=900)
+    assert not match.honest_side_won()
+    assert match.money_adds_up()

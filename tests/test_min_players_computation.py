@@ -5,13 +5,13 @@ from random import Random
 
 import pytest
 
-from opml_min.cli.demo import scene_of
+from opml_min.cli.demo.scene import scene_of
 from opml_min.machine import HALTED
 from opml_min.memory_map import STAGE_STEP_LIMIT
 from opml_min.model.resolve import resolve
 from opml_min.model.run import FAILED, OK, RunState
 from opml_min.players.chain import INSTRUCTIONS, STAGES, Segment
-from opml_min.players.cheats.own_programs import INTO_THE_MODEL, OVER_QUARTERS, model_of
+from opml_min.players.cheats.own_programs import ACROSS_QUARTERS, INTO_THE_MODEL, model_of
 from opml_min.players.computation import Computation
 
 STAGES_TRIED = (0, 2, 6, 64 * 3 + 7, 1152, 1214, 1215)
@@ -67,7 +67,7 @@ def test_every_part_of_a_segment_has_a_length() -> None:
 
 
 def test_own_program_runs_in_the_machine() -> None:
-    computation = Computation(model_of(OVER_QUARTERS), b"!", 5)
+    computation = Computation(model_of(ACROSS_QUARTERS), b"!", 5)
     assert computation.run_state(5).status == OK
     assert len({computation.run_state(stage).carry_root for stage in range(6)}) == 6
     assert computation.opening(4).final_carry == computation.run_state(5).carry_root
@@ -124,7 +124,7 @@ def test_a_disputed_part_begins_right_and_ends_wrong(
 
 
 def test_the_only_stage_is_run_once_for_all_that_its_end_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    once, again = (Computation(model_of(OVER_QUARTERS), b"!", 1) for _ in range(2))
+    once, again = (Computation(model_of(ACROSS_QUARTERS), b"!", 1) for _ in range(2))
     once.run_hash()
     monkeypatch.setattr(once, "_advance_steps", None)
     assert once.opening(0).final_carry == once.run_state(1).carry_root == once.result().carry

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from evm_arbiter.court import Court
-from opml_min.cli.demo import scene_of
-from opml_min.cli.demo.play import Game, play, shared_computations
+from opml_min.cli.demo.play import Match, play, shared_computations
+from opml_min.cli.demo.scene import scene_of
 from opml_min.model.image.image import Image
 from opml_min.model.resolve import resolve
 from opml_min.players.chain import Decision
 from opml_min.players.challenger import Challenger
-from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Liar, Scene, Table
+from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Liar, Scene, Setup
 from opml_min.players.cheats.tampering import lie
 from opml_min.players.cheats.values import tokens
 from opml_min.players.player import Player
@@ -27,24 +27,24 @@ class ShortLived(Player):
         return self.kind(self.name, self.address, self.chain, Image(self._image.path)).next_move()
 
 
-def short_lived(table: Table, kind: type[Player], name: str) -> Player:
-    player = table.seat(ShortLived, name)
+def short_lived(setup: Setup, kind: type[Player], name: str) -> Player:
+    player = setup.seat(ShortLived, name)
     player.kind = kind
     return player
 
 
 def lying_server(challenger: type[Player] | None) -> Cheat:
-    def seats(table: Table) -> list[Player]:
-        liar = table.seat(Liar, "server", lie(table, tokens))
-        return [liar, short_lived(table, challenger, "challenger") if challenger else table.seat(Challenger, "challenger")]
+    def seats(setup: Setup) -> list[Player]:
+        liar = setup.seat(Liar, "server", lie(setup, tokens))
+        return [liar, short_lived(setup, challenger, "challenger") if challenger else setup.seat(Challenger, "challenger")]
 
     return Cheat("lying-server", "", seats)
 
 
 def false_challenger(server: type[Player] | None) -> Cheat:
-    def seats(table: Table) -> list[Player]:
-        accuser = table.seat(FalseChallenger, CHALLENGER)
-        return [*table.with_server(accuser)[:1], short_lived(table, server, "server") if server else table.seat(Server, "server")]
+    def seats(setup: Setup) -> list[Player]:
+        accuser = setup.seat(FalseChallenger, CHALLENGER)
+        return [*setup.with_server(accuser)[:1], short_lived(setup, server, "server") if server else setup.seat(Server, "server")]
 
     return Cheat("false-challenger", "", seats, CHALLENGER, CHALLENGE_REJECTED)
 
@@ -54,8 +54,8 @@ def scene() -> Scene:
     return scene_of(resolve("embedded"))
 
 
-def told(game: Game) -> list[Any]:
-    return [(each.player, each.move.name, each.move.arguments[1:], each.refusal, each.gas_used) for each in game.history]
+def told(match: Match) -> list[Any]:
+    return [(each.player, each.move.name, each.move.arguments[1:], each.refusal, each.gas_used) for each in match.history]
 
 
 @pytest.mark.parametrize(

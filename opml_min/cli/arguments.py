@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and a parser whose errors are one line."""
+"""Arguments that several commands share, and a parser that reports an error in one line."""
 
 import argparse
 import os
@@ -11,34 +11,51 @@ from opml_min.model.resolve import DEFAULT_MODEL, Model, resolve
 
 DEVICES = ("cpu", "vm")
 MOST_THREADS = 256
+MODEL_HELP = "an image, the name of a built-in or known model, or a source file"
 Subparsers = Any  # argparse's type for it is private
 
 
 class Parser(argparse.ArgumentParser):
+    """A parser that prints one line and exits with 2 on bad input, without the usage."""
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
-def add_model(parser: argparse.ArgumentParser, *, optional: bool = True) -> None:
-    what = "an image, the name of a built-in or known model, or a source file"
-    if optional:
-        parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL", help=f"{what} (default: {DEFAULT_MODEL})")
+def add_model(parser: argparse.ArgumentParser, *, required: bool = False, as_option: bool = False) -> None:
+    """Adds the model, as an argument or as the option `--model`, and its tokenizer; a model that is not required has a default."""
+    if required:
+        parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     else:
-        parser.add_argument("model", metavar="MODEL", help=what)
-    parser.add_argument("--tokenizer", type=Path, help="of a source file (default: its own, or tok*.bin beside it)")
+        how: dict[str, Any] = {} if as_option else {"nargs": "?"}
+        named = "--model" if as_option else "model"
+        parser.add_argument(named, default=DEFAULT_MODEL, metavar="MODEL", help=f"{MODEL_HELP} (default: {DEFAULT_MODEL})", **how)
+    add_tokenizer(parser)
+
+
+def add_tokenizer(parser: argparse.ArgumentParser) -> None:
+    meaning = "the tokenizer of a source file (default: its own, or tok*.bin beside it)"
+    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help=meaning)
 
 
 def add_arithmetic(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--arithmetic", choices=ARITHMETICS, help="default: an image's own, and fixed for a source file")
+    meaning = "how the model computes (default: as an image says; fixed for a source file)"
+    parser.add_argument("--arithmetic", choices=ARITHMETICS, help=meaning)
 
 
-def add_execution(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=DEVICES, default="cpu", help="native code, or every stage in the machine")
-    parser.add_argument("--threads", type=thread_count, default=available_threads(), help="of native code (default: %(default)s)")
+def add_device(parser: argparse.ArgumentParser) -> None:
+    meaning = "run native code (cpu, the default) or every stage in the RISC-V machine (vm)"
+    parser.add_argument("--device", choices=DEVICES, default=DEVICES[0], help=meaning)
+    add_threads(parser)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    meaning = "threads of native code (default: %(default)s, one per available core)"
+    parser.add_argument("--threads", type=thread_count, default=available_threads(), metavar="N", help=meaning)
 
 
 def available_threads() -> int:
@@ -53,17 +70,18 @@ def thread_count(text: str) -> int:
 
 
 def positive(text: str) -> int:
+    """Parses a number from 1 to 2^32 - 1."""
     try:
         value = int(text)
     except ValueError:
         value = 0
     if not 1 <= value < 1 << 32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 2^32 - 1")
     return value
 
 
 def word(text: str) -> int:
-    """A number of 64 bits."""
+    """Parses a number of 64 bits, also in hexadecimal after 0x."""
     try:
         value = int(text, 0)
     except ValueError:
@@ -74,7 +92,8 @@ def word(text: str) -> int:
 
 
 def chosen_model(options: argparse.Namespace) -> Model:
+    """Finds or builds the model that the options name; refuses a tokenizer for an image."""
     model = resolve(options.model, options.tokenizer, getattr(options, "arithmetic", None))
     if options.tokenizer is not None and model.source is None:
-        raise InputError(f"{options.model} is an image, which has its own tokenizer; --tokenizer is for source files")
+        raise InputError(f"{options.model} is an image and has its own tokenizer; --tokenizer is for source files")
     return model

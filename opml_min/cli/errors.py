@@ -1,5 +1,5 @@
-"""What can be wrong with a command line."""
+"""The error of a command line that cannot be executed."""
 
 
 class InputError(Exception):
-    """An argument or a file that a command cannot use; the message is one line."""
+    """An argument or a file is of no use to the command; the message is one line."""

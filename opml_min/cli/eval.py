@@ -1,32 +1,37 @@
-"""`opml eval`: perplexity of the model as it runs, beside a float reference; or the share of right answers of a model of digits."""
+"""`opml eval`: measures the perplexity of a language model beside a float reference, or the accuracy of a model of digits."""
 
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 from attrs import asdict
 
-from opml_min.cli.arguments import Subparsers, add_arithmetic, add_json, add_model, available_threads, chosen_model, positive, thread_count
-from opml_min.cli.classify import eval_pictures
+from opml_min.cli.arguments import Subparsers, add_arithmetic, add_json, add_model, add_threads, chosen_model, positive
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, print_json
+from opml_min.mnist.accuracy import count_right
+from opml_min.mnist.pictures import read_idx, read_pictures
 from opml_min.model.image.header import BYTES
 from opml_min.model.quality.perplexity import evaluate
+from opml_min.model.resolve import Model
 
-DEFAULT_WINDOW = 512
+DEFAULT_WINDOW = 512  # tokens
+SPARE_CHARACTERS = 1000  # read beyond the longest text that --max-tokens can need
 
 
 def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("eval", help="measure how good a model is")
-    add_model(parser, optional=False)
-    parser.add_argument("text", type=Path, metavar="TEXTFILE", help="a text; or pictures in the IDX format, for a model of digits")
-    parser.add_argument("labels", type=Path, nargs="?", metavar="LABELS", help="of the pictures, in the IDX format")
-    parser.add_argument("--last", type=positive, metavar="N", help="only the last N pictures (mnist has learned from the first 8,000)")
-    parser.add_argument("--max-tokens", type=positive, metavar="N", help="of the text, from its beginning (default: all)")
-    parser.add_argument(
-        "--window", type=positive, default=None, metavar="N", help=f"default: {DEFAULT_WINDOW}, or the context if that is less"
-    )
-    parser.add_argument("--threads", type=thread_count, default=available_threads())
+    summary = "measure the perplexity of a language model, or the accuracy of a model of digits"
+    parser: argparse.ArgumentParser = subparsers.add_parser("eval", help=summary)
+    add_model(parser, required=True)
+    parser.add_argument("text", type=Path, metavar="FILE", help="the text to score; for a model of digits, pictures in the IDX format")
+    parser.add_argument("labels", type=Path, nargs="?", metavar="LABELS", help="the right answers to the pictures, in the IDX format")
+    last = "use only the last N pictures (the built-in mnist was trained on the first 8,000 of t10k)"
+    parser.add_argument("--last", type=positive, metavar="N", help=last)
+    parser.add_argument("--max-tokens", type=positive, metavar="N", help="score only the first N tokens of the text (default: all)")
+    window = f"score the text in windows of N tokens (default: {DEFAULT_WINDOW}, or the context if that is shorter)"
+    parser.add_argument("--window", type=positive, metavar="N", help=window)
+    add_threads(parser)
     add_arithmetic(parser)
     add_json(parser)
     parser.set_defaults(execute=execute)
@@ -35,31 +40,51 @@ def register(subparsers: Subparsers) -> None:
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     model = chosen_model(options)
-    if model.image.header.request_kind == BYTES:
-        return eval_pictures(model, options)
+    values, lines = (_eval_pictures if model.image.header.request_kind == BYTES else _eval_text)(model, options)
+    if options.json:
+        print_json({**values, "seconds": time.perf_counter() - start})
+    else:
+        print("\n".join(lines))
+    return 0
+
+
+def _eval_text(model: Model, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Scores a text; the fields of the JSON object, and the lines for people."""
     if options.labels is not None:
-        raise InputError(f"{options.model} takes one text, and no labels")
+        raise InputError(f"{options.model} is scored on one text, without labels")
     try:
         text = options.text.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InputError(f"cannot read {options.text}: {error.strerror}") from error
-    header = model.image.header
     if model.tokenizer is None:
         raise InputError(f"{options.model} has no tokenizer")
     if options.max_tokens:
-        text = text[: options.max_tokens * model.tokenizer.longest_piece + 1000]  # more than enough
-    tokens = model.tokenizer.prompt(text)
-    tokens = tokens[: options.max_tokens]
-    window = options.window or min(DEFAULT_WINDOW, header.context)
+        text = text[: options.max_tokens * model.tokenizer.longest_piece + SPARE_CHARACTERS]
+    tokens = model.tokenizer.prompt(text)[: options.max_tokens]
+    window = options.window or min(DEFAULT_WINDOW, model.image.header.context)
     progress = Progress("tokens", len(tokens))
     result = evaluate(model.image, model.checkpoint(), tokens, window, options.threads, progress.show)
     progress.clear()
-    values = {**asdict(result), "window": window, "seconds": time.perf_counter() - start}
-    if options.json:
-        print_json(values)
-    else:
-        change = result.perplexity / result.reference_perplexity - 1
-        print(f"{result.tokens} tokens scored in windows of {window}")
-        print(f"perplexity {result.perplexity:.4f}, float reference {result.reference_perplexity:.4f} ({change:+.3%})")
-        print(f"difference of the log-likelihood of a token: rms {result.nll_rms_difference:.5f}, largest {result.nll_max_difference:.5f}")
-    return 0
+    change = result.perplexity / result.reference_perplexity - 1
+    return {**asdict(result), "window": window}, [
+        f"{result.tokens} tokens scored in windows of {window}",
+        f"perplexity {result.perplexity:.4f}, float reference {result.reference_perplexity:.4f} ({change:+.3%})",
+        f"difference in log-likelihood per token: rms {result.nll_rms_difference:.5f}, largest {result.nll_max_difference:.5f}",
+    ]
+
+
+def _eval_pictures(model: Model, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Counts the right answers; the fields of the JSON object, and the lines for people."""
+    if options.labels is None:
+        raise InputError(f"{options.model} is scored on two files, the pictures and their labels; only one is named")
+    pictures, labels = read_pictures(options.text), read_idx(options.labels, 1)
+    if len(pictures) != len(labels):
+        raise InputError(f"there are {len(pictures)} pictures but {len(labels)} labels")
+    first = max(0, len(pictures) - (options.last or len(pictures)))
+    pictures, labels = pictures[first:], labels[first:]
+    progress = Progress("pictures", len(pictures))
+    right = count_right(model.image, pictures, labels, progress.show)
+    progress.clear()
+    accuracy = right / max(len(pictures), 1)
+    values = {"pictures": len(pictures), "right": right, "accuracy": accuracy}
+    return values, [f"{right} of {len(pictures)} right: {accuracy:.2%}"]

@@ -1,11 +1,11 @@
-"""`opml model`: images, made and looked at."""
+"""`opml model`: builds, fetches and describes the image of a model."""
 
 import argparse
 import json
 from collections import Counter
 from pathlib import Path
 
-from opml_min.cli.arguments import Subparsers, add_json, chosen_model, positive, word
+from opml_min.cli.arguments import Subparsers, add_json, add_model, add_tokenizer, chosen_model, positive, word
 from opml_min.cli.output import hexadecimal, print_json
 from opml_min.machine import Memory
 from opml_min.memory_map import Quarter
@@ -19,37 +19,48 @@ from opml_min.model.resolve import build_source
 from opml_min.model.sources.checkpoint import SHAPES
 from opml_min.model.sources.read import tokenizer_beside
 
-FORMATS = {"q8_0": Q8_0, "q4_0": Q4_0}
+QUANTISATIONS = {"q8_0": Q8_0, "q4_0": Q4_0}
 
 
 def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("model", help="build, fetch or show an image")
+    parser: argparse.ArgumentParser = subparsers.add_parser("model", help="build, fetch or describe a model image")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    build: argparse.ArgumentParser = actions.add_parser("build", help="build an image from a source file")
-    build.add_argument("source", type=Path, metavar="SOURCE", help="a GGUF file, a Hugging Face folder, or a checkpoint of llama2.c")
-    build.add_argument("-o", "--output", type=Path, required=True, metavar="IMAGE")
-    build.add_argument("--tokenizer", type=Path, help="default: the source's own, or tok*.bin beside it")
-    build.add_argument("--context", type=positive, metavar="N", help="fewer positions than the source has")
-    build.add_argument("--arithmetic", choices=ARITHMETICS, default=ARITHMETICS[0])
-    build.add_argument("--single-phase", action="store_true", help="the whole run is one stage")
-    add_json(build)
-    build.set_defaults(execute=execute_build)
-    random: argparse.ArgumentParser = actions.add_parser("random", help="write a GGUF file of a known shape with random weights")
-    random.add_argument("--shape", choices=SHAPES, default=next(iter(SHAPES)), help="default: %(default)s")
-    random.add_argument("--format", choices=FORMATS, default=next(iter(FORMATS)), help="of the matrices (default: %(default)s)")
-    random.add_argument("--seed", type=word, default=0, help="the same seed gives the same file (default: 0)")
-    random.add_argument("-o", "--output", type=Path, required=True, metavar="GGUF")
-    add_json(random)
-    random.set_defaults(execute=execute_random)
-    fetch: argparse.ArgumentParser = actions.add_parser("fetch", help="download a known model and build its image")
+    _register_build(actions)
+    _register_random(actions)
+    fetch: argparse.ArgumentParser = actions.add_parser("fetch", help="download a known model, build its image and describe it")
     fetch.add_argument("model", choices=sorted(KNOWN), metavar="NAME", help=f"one of: {', '.join(sorted(KNOWN))}")
     add_json(fetch)
     fetch.set_defaults(execute=execute_show, tokenizer=None)
-    show: argparse.ArgumentParser = actions.add_parser("show", help="root, sizes and tape of an image")
-    show.add_argument("model", metavar="MODEL", help="an image, a built-in model's name, or a source file")
-    show.add_argument("--tokenizer", type=Path)
+    show: argparse.ArgumentParser = actions.add_parser("show", help="describe an image: its root, sizes and tape")
+    add_model(show, required=True)
     add_json(show)
     show.set_defaults(execute=execute_show)
+
+
+def _register_build(actions: Subparsers) -> None:
+    build: argparse.ArgumentParser = actions.add_parser("build", help="build an image from a source file and describe it")
+    source = "a GGUF file, a Hugging Face folder with safetensors, or a llama2.c checkpoint"
+    build.add_argument("source", type=Path, metavar="SOURCE", help=source)
+    build.add_argument("-o", "--output", type=Path, required=True, metavar="IMAGE", help="the image file to write")
+    add_tokenizer(build)
+    build.add_argument("--context", type=positive, metavar="N", help="shorten the context to N positions")
+    arithmetic = "how the model computes (default: %(default)s)"
+    build.add_argument("--arithmetic", choices=ARITHMETICS, default=ARITHMETICS[0], help=arithmetic)
+    build.add_argument("--single-phase", action="store_true", help="make the whole run one stage")
+    add_json(build)
+    build.set_defaults(execute=execute_build)
+
+
+def _register_random(actions: Subparsers) -> None:
+    random: argparse.ArgumentParser = actions.add_parser("random", help="write a GGUF file with random weights, for measurements")
+    shape = "the model whose shape to copy (default: %(default)s)"
+    random.add_argument("--shape", choices=SHAPES, default=next(iter(SHAPES)), help=shape)
+    quantisation = "how the matrices are stored (default: %(default)s)"
+    random.add_argument("--format", choices=QUANTISATIONS, default=next(iter(QUANTISATIONS)), help=quantisation)
+    random.add_argument("--seed", type=word, default=0, metavar="N", help="equal seeds give equal files (default: 0)")
+    random.add_argument("-o", "--output", type=Path, required=True, metavar="GGUF", help="the GGUF file to write")
+    add_json(random)
+    random.set_defaults(execute=execute_random)
 
 
 def execute_build(options: argparse.Namespace) -> int:
@@ -66,7 +77,7 @@ def execute_random(options: argparse.Namespace) -> int:
     from opml_min.model.sources.random_gguf import write_random_gguf
 
     check_writable(options.output)
-    write_random_gguf(options.output, SHAPES[options.shape], FORMATS[options.format], options.seed)
+    write_random_gguf(options.output, SHAPES[options.shape], QUANTISATIONS[options.format], options.seed)
     size = options.output.stat().st_size
     if options.json:
         print_json({"path": str(options.output), "bytes": size})

@@ -1,4 +1,4 @@
-"""What commands print: one JSON object, or text; and a progress bar on a terminal."""
+"""What commands print: a JSON object, hashes in hexadecimal, and a progress bar."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ def hexadecimal(data: bytes) -> str:
 
 
 class Progress:
-    """A bar on stderr, if that is a terminal."""
+    """Draws a bar on stderr if that is a terminal, and nothing otherwise."""
 
     def __init__(self, label: str, total: int) -> None:
         self.label, self.total = label, max(total, 1)

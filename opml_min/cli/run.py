@@ -1,4 +1,4 @@
-"""`opml run`: a text from a model, or the digit in a picture."""
+"""`opml run`: continues a text, or recognises the digit in a picture."""
 
 import argparse
 import codecs
@@ -6,39 +6,42 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any, Protocol
 
 from opml_min.cli import INTERRUPTED
-from opml_min.cli.arguments import Subparsers, add_arithmetic, add_execution, add_json, add_model, chosen_model, positive, word
-from opml_min.cli.classify import run_picture
+from opml_min.cli.arguments import Subparsers, add_arithmetic, add_device, add_json, add_model, chosen_model, positive, word
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.cli.saved_run import save_run
+from opml_min.mnist.pictures import SIDE, drawn_request, picture_request, shown
 from opml_min.model.files.atomic import check_writable
 from opml_min.model.image.header import BYTES
 from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import Model
-from opml_min.model.run import OK, Run
+from opml_min.model.run import OK, Run, Timing
 from opml_min.model.sources.tokenizers.chat import prompt_tokens
 from opml_min.model.sources.tokenizers.text import Tokenizer
 
 DEFAULT_NEW_TOKENS = 128
+MOST_TEMPERATURE = 64  # Source: spec/README.md, 4
 
 
 def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("run", help="run a model on a prompt or a picture")
+    parser: argparse.ArgumentParser = subparsers.add_parser("run", help="continue a text, or recognise the digit in a picture")
     add_model(parser)
-    parser.add_argument("--prompt", default="", metavar="TEXT", help="what the text begins with (default: nothing)")
-    parser.add_argument(
-        "--max-tokens", type=positive, metavar="N", help=f"new tokens (default: {DEFAULT_NEW_TOKENS}, or what the context has room for)"
-    )
-    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 (the default) takes the most likely token")
-    parser.add_argument("--seed", type=word, default=0, help="of the sampling")
-    parser.add_argument("--input", type=Path, metavar="FILE", help="pictures (IDX), for a model of digits (default: a drawn seven)")
-    parser.add_argument("--index", type=word, default=0, metavar="N", help="which picture of the file (default: 0)")
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="the text to continue (default: empty)")
+    most_tokens = f"generate at most N tokens (default: {DEFAULT_NEW_TOKENS}, or fewer if the context is full before)"
+    parser.add_argument("--max-tokens", type=positive, metavar="N", help=most_tokens)
+    temperature = "sample at temperature T; 0, the default, always takes the most likely token"
+    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help=temperature)
+    parser.add_argument("--seed", type=word, default=0, metavar="N", help="the seed of the sampling (default: 0)")
+    picture = "a file of pictures in the IDX format, for a model of digits (default: a seven drawn in the code)"
+    parser.add_argument("--input", type=Path, metavar="FILE", help=picture)
+    parser.add_argument("--index", type=word, default=0, metavar="N", help="which picture of the file to read (default: 0)")
     add_arithmetic(parser)
-    parser.add_argument("--raw", action="store_true", help="no chat template")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write what `opml verify` needs")
-    add_execution(parser)
+    parser.add_argument("--raw", action="store_true", help="pass the prompt as it is, without the model's chat template")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the finished run to a file that `opml verify` reads")
+    add_device(parser)
     add_json(parser)
     parser.set_defaults(execute=execute)
 
@@ -48,93 +51,151 @@ def execute(options: argparse.Namespace) -> int:
     if options.save is not None:
         check_writable(options.save)
     model = chosen_model(options)
-    if model.image.header.request_kind == BYTES:
-        return run_picture(model, options)
-    if options.input is not None:
-        raise InputError(f"{options.model} takes a text, not a picture")
-    tokenizer = model.tokenizer
-    if tokenizer is None:
-        raise InputError(f"{options.model} has no tokenizer")
-    request = text_request(model, tokenizer, options)
-    run = Run(model.image, request.pack(), device=options.device, threads=options.threads)
-    stream = _Stream(run, tokenizer, request, shown=not options.json)
+    task: _Task = (_Picture if model.image.header.request_kind == BYTES else _Text)(model, options)
+    run = Run(model.image, task.request, device=options.device, threads=options.threads)
     try:
-        timing = run.run_all(stream.watch)
+        timing = run.run_all(lambda: task.watch(run.tokens()))
     except KeyboardInterrupt:
-        stream.watch()
-        stream.end()
-        return _end_early(options, run, tokenizer.decode(run.tokens(), request.prompt[-1]), request)
-    stream.end()
+        return task.interrupted(run.tokens())
+    task.end()
     if run.state().status != OK:
-        raise InputError("the run failed: a stage of this model does not end well")
-    tokens = run.tokens()
-    run_hash, model_root = run.run_hash(), run.model_root
+        raise InputError("the run failed: one of its stages did not end with exit code 0")
+    tokens, run_hash, model_root = run.tokens(), run.run_hash(), run.model_root
     seconds = time.perf_counter() - start
     if options.save is not None:
         save_run(options.save, run, options.model, model)
-    decoded = len(tokens) - 1
-    speed = decoded / timing.decode_seconds if decoded else 1 / timing.prefill_seconds
+    machine_steps = run.machine_steps if options.device == "vm" else None
     if options.json:
         print_json(
             {
-                "text": tokenizer.decode(tokens, request.prompt[-1]),
-                "tokens": tokens,
-                "prompt_tokens": list(request.prompt),
-                "tokens_per_second": speed,
-                "prefill_tokens_per_second": len(request.prompt) / timing.prefill_seconds,
+                **task.answer(tokens),
+                **task.speeds(timing, tokens),
                 "run_hash": hexadecimal(run_hash),
                 "model_root": hexadecimal(model_root),
                 "device": options.device,
-                "machine_steps": run.machine_steps if options.device == "vm" else None,
+                "machine_steps": machine_steps,
                 "stages": run.stage_count,
                 "seconds": seconds,
             }
         )
     else:
-        print(f"\n{len(tokens)} tokens, {speed:.1f} tokens/s\nrun hash {hexadecimal(run_hash)}")
+        print(f"{task.summary(timing, tokens, machine_steps)}\nrun hash {hexadecimal(run_hash)}")
     return 0
 
 
-def _end_early(options: argparse.Namespace, run: Run, text: str, request: TextRequest) -> int:
-    """What can be said of a run that was interrupted: it has no hash."""
-    tokens = run.tokens()
-    if options.json:
-        print_json({"interrupted": True, "text": text, "tokens": tokens, "prompt_tokens": list(request.prompt), "device": options.device})
-    print(f"opml: interrupted after {len(tokens)} tokens", file=sys.stderr)
-    return INTERRUPTED
+class _Task(Protocol):
+    """What a run is about: the request, and how to show what the model answers."""
+
+    request: bytes
+
+    def watch(self, tokens: list[int]) -> None:
+        """Shows how far the run has come, given all tokens so far."""
+
+    def end(self) -> None:
+        """Shows that no more tokens will come."""
+
+    def interrupted(self, tokens: list[int]) -> int:
+        """Shows what there is after Ctrl-C and returns the exit code; such a run has no hash."""
+
+    def answer(self, tokens: list[int]) -> dict[str, Any]:
+        """The fields of the JSON object that say what the model answered."""
+
+    def speeds(self, timing: Timing, tokens: list[int]) -> dict[str, float]:
+        """The fields of the JSON object that say how fast it was."""
+
+    def summary(self, timing: Timing, tokens: list[int], machine_steps: int | None) -> str:
+        """What people read at the end, without the run hash."""
 
 
-def text_request(model: Model, tokenizer: Tokenizer, options: argparse.Namespace) -> TextRequest:
-    """The request that the options ask for."""
-    header = model.image.header
-    prompt = tuple(prompt_tokens(model.image, tokenizer, options.prompt, raw=options.raw))
-    new_tokens = options.max_tokens or max(1, min(DEFAULT_NEW_TOKENS, header.context - len(prompt)))
-    if not math.isfinite(options.temperature) or not 0 <= options.temperature <= 64:
-        raise InputError("the temperature must be 0 or from 1/64 to 64")
-    return TextRequest(prompt, new_tokens, round(options.temperature * 65536), options.seed)
+class _Text:
+    """A text to continue. It is shown while it comes out; a progress bar is shown if the text is not."""
 
-
-class _Stream:
-    """Shows the text while it comes out, or a progress bar if it is not shown."""
-
-    def __init__(self, run: Run, tokenizer: Tokenizer, request: TextRequest, *, shown: bool) -> None:
-        self._run, self._tokenizer, self._shown = run, tokenizer, shown
-        self._previous, self._done = request.prompt[-1], 0
+    def __init__(self, model: Model, options: argparse.Namespace) -> None:
+        if options.input is not None:
+            raise InputError(f"{options.model} takes a text, not a picture")
+        if model.tokenizer is None:
+            raise InputError(f"{options.model} has no tokenizer")
+        text_request = requested(model, model.tokenizer, options)
+        self.request, self._prompt = text_request.pack(), text_request.prompt
+        self._tokenizer, self._options = model.tokenizer, options
+        self._previous, self._done = self._prompt[-1], 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._progress = Progress("tokens", request.max_new_tokens)
+        self._progress = Progress("tokens", text_request.max_new_tokens)
 
-    def watch(self) -> None:
-        tokens = self._run.tokens()
+    def watch(self, tokens: list[int]) -> None:
         for token in tokens[self._done :]:
-            if self._shown:
+            if not self._options.json:
                 sys.stdout.write(self._decoder.decode(self._tokenizer.piece(token, self._previous)))
                 sys.stdout.flush()
             self._previous = token
         self._done = len(tokens)
-        if not self._shown:
+        if self._options.json:
             self._progress.show(self._done)
 
     def end(self) -> None:
         self._progress.clear()
-        if self._shown:
+        if not self._options.json:
             print(self._decoder.decode(b"", final=True))
+
+    def interrupted(self, tokens: list[int]) -> int:
+        self.watch(tokens)
+        self.end()
+        if self._options.json:
+            print_json({"interrupted": True, **self.answer(tokens), "device": self._options.device})
+        print(f"opml: interrupted after {len(tokens)} tokens", file=sys.stderr)
+        return INTERRUPTED
+
+    def answer(self, tokens: list[int]) -> dict[str, Any]:
+        return {"text": self._tokenizer.decode(tokens, self._prompt[-1]), "tokens": tokens, "prompt_tokens": list(self._prompt)}
+
+    def speeds(self, timing: Timing, tokens: list[int]) -> dict[str, float]:
+        decoded = len(tokens) - 1  # the prefill gives the first one
+        speed = decoded / timing.decode_seconds if decoded else 1 / timing.prefill_seconds
+        return {"tokens_per_second": speed, "prefill_tokens_per_second": len(self._prompt) / timing.prefill_seconds}
+
+    def summary(self, timing: Timing, tokens: list[int], machine_steps: int | None) -> str:
+        return f"\n{len(tokens)} tokens, {self.speeds(timing, tokens)['tokens_per_second']:.1f} tokens/s"
+
+
+def requested(model: Model, tokenizer: Tokenizer, options: argparse.Namespace) -> TextRequest:
+    """The request that the options ask for."""
+    header, temperature = model.image.header, options.temperature
+    prompt = tuple(prompt_tokens(model.image, tokenizer, options.prompt, raw=options.raw))
+    new_tokens = options.max_tokens or max(1, min(DEFAULT_NEW_TOKENS, header.context - len(prompt)))
+    if not math.isfinite(temperature) or not 0 <= temperature <= MOST_TEMPERATURE:
+        raise InputError("the temperature must be 0 or from 1/64 to 64")
+    return TextRequest(prompt, new_tokens, round(temperature * 65536), options.seed)
+
+
+class _Picture:
+    """A digit to recognise: in a picture of a file, or in the drawn one if no file is named."""
+
+    def __init__(self, model: Model, options: argparse.Namespace) -> None:
+        if options.prompt:
+            raise InputError(f"{options.model} takes a picture, not a text")
+        if options.index and options.input is None:
+            raise InputError("--index is the number of a picture in a file; name the file with --input")
+        self.request = drawn_request() if options.input is None else picture_request(options.input, options.index)
+
+    def watch(self, tokens: list[int]) -> None:
+        pass  # the only token comes at the end
+
+    def end(self) -> None:
+        pass
+
+    def interrupted(self, tokens: list[int]) -> int:
+        raise KeyboardInterrupt
+
+    def answer(self, tokens: list[int]) -> dict[str, Any]:
+        (digit,) = tokens
+        return {"text": str(digit), "tokens": tokens}
+
+    def speeds(self, timing: Timing, tokens: list[int]) -> dict[str, float]:
+        speed = 1 / (timing.prefill_seconds + timing.decode_seconds)
+        return {"tokens_per_second": speed, "prefill_tokens_per_second": speed}
+
+    def summary(self, timing: Timing, tokens: list[int], machine_steps: int | None) -> str:
+        (digit,) = tokens
+        picture = f"{shown(self.request)}\n" if len(self.request) == SIDE * SIDE else ""
+        steps = "" if machine_steps is None else f", {machine_steps:,} machine steps"
+        return f"{picture}the digit is {digit}{steps}"

@@ -1,10 +1,10 @@
-"""`opml verify`: recomputes a saved run, as a validator does before it challenges."""
+"""`opml verify`: recomputes a saved run and compares its hash, as a validator does before it challenges a claim."""
 
 import argparse
 import time
 from pathlib import Path
 
-from opml_min.cli.arguments import Subparsers, add_execution, add_json
+from opml_min.cli.arguments import MODEL_HELP, Subparsers, add_device, add_json, add_tokenizer
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
@@ -13,10 +13,10 @@ from opml_min.model.run_file import RunOfAnotherModel, load
 
 def register(subparsers: Subparsers) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser("verify", help="recompute a saved run and compare its hash")
-    parser.add_argument("file", type=Path, metavar="FILE", help="what `opml run --save` wrote")
-    parser.add_argument("--model", metavar="MODEL", help="the model, if it is not where the file says")
-    parser.add_argument("--tokenizer", type=Path, help="the tokenizer of a source file")
-    add_execution(parser)
+    parser.add_argument("file", type=Path, metavar="FILE", help="the file that `opml run --save` wrote")
+    parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: the one that FILE names)")
+    add_tokenizer(parser)
+    add_device(parser)
     add_json(parser)
     parser.set_defaults(execute=execute)
 
@@ -27,7 +27,7 @@ def execute(options: argparse.Namespace) -> int:
     model = resolve(options.model or saved.model, options.tokenizer or saved.tokenizer, saved.arithmetic)
     run = Run(model.image, saved.request, stages=saved.stages, device=options.device, threads=options.threads)
     if run.model_root != saved.model_root:
-        raise RunOfAnotherModel(f"{options.file} is a run of another model: its root is {hexadecimal(saved.model_root)}")
+        raise RunOfAnotherModel(f"{options.file} is a run of another model, whose root is {hexadecimal(saved.model_root)}")
     progress = Progress("stages", run.stage_count)
     run.run_all(lambda: progress.show(run.stage))
     progress.clear()

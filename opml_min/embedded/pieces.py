@@ -1,9 +1,9 @@
-"""The embedded model's tokenizer: byte-pair pieces learned from a text, encoded as llama2.c does it.
+"""The embedded model's tokenizer: byte-pair pieces learned from a text, and encoded like llama2.c does.
 
-Tokens 0–2 are <unk>, BOS and EOS, 3–258 the bytes, then the learned pieces, the best first: all merges, then the single characters.
-A piece's score is minus its rank. Used by `train` only; the project's own encoder reads the file that `save` writes.
+Tokens 0–2 are <unk>, BOS and EOS, 3–258 are the bytes. Then come the learned pieces from best to worst: all merges, then the single
+characters. The score of a piece is minus its rank. Only `train` uses this; the project's own encoder reads the file that `save` writes.
 
-Source: github.com/karpathy/llama2.c: `run.c` (the encoder), `tokenizer.py` (`export`). Byte-pair merges: Sennrich et al. 2016, §3.2.
+*Source*: github.com/karpathy/llama2.c: `run.c` (the encoder), `tokenizer.py` (`export`). Byte-pair merges: Sennrich et al. 2016, §3.2.
 """
 
 import re
@@ -14,11 +14,11 @@ from pathlib import Path
 
 BOS = 1
 BYTE_TOKENS = ["<unk>", "\n<s>\n", "\n</s>\n", *(f"<0x{byte:02X}>" for byte in range(256))]
-CHUNK = re.compile(r" ?\S+|\n+|\s")  # no piece reaches across a chunk: a word with the blank before it, or line ends
+CHUNK = re.compile(r" ?\S+|\n+|\s")  # no piece reaches across a chunk: a word with the space before it, or line ends
 
 
 def merged(pieces: list[str], piece: str) -> list[str]:
-    """`pieces` with each adjacent pair that spells `piece` joined, from the left."""
+    """Joins each adjacent pair of `pieces` that spells `piece`, from the left."""
     out: list[str] = []
     for p in pieces:
         if out and out[-1] + p == piece:
@@ -29,7 +29,7 @@ def merged(pieces: list[str], piece: str) -> list[str]:
 
 
 def learn_pieces(text: str, count: int) -> list[str]:
-    """Characters of the text, then byte-pair merges, the most frequent first; `count` pieces in all."""
+    """Learns `count` pieces: byte-pair merges, the most frequent first, then the characters of the text."""
     chunks = Counter(CHUNK.findall(text))
     spelled = {chunk: list(chunk) for chunk in chunks}
     characters = sorted(set(text))
@@ -45,8 +45,8 @@ def learn_pieces(text: str, count: int) -> list[str]:
     return merges + characters
 
 
-class Tokenizer:
-    """llama2.c's encoder: characters (or their bytes), then the adjacent pair of the best score joined until none is left."""
+class PieceTokenizer:
+    """llama2.c's encoder: starts from characters (or their bytes) and joins the adjacent pair with the best score until none is left."""
 
     def __init__(self, pieces: list[str]) -> None:
         self.tokens = BYTE_TOKENS + pieces
@@ -63,7 +63,7 @@ class Tokenizer:
         return ids
 
     def encode(self, text: str) -> list[int]:
-        """Chunk by chunk, which gives what joining over the whole text gives, as no piece reaches across."""
+        """Encodes chunk by chunk. No piece reaches across chunks, so the result is that of the whole text."""
         ids: list[int] = []
         for chunk in CHUNK.findall(text):
             if chunk not in self.chunk_ids:
@@ -77,11 +77,11 @@ class Tokenizer:
         return self.tokens[token].encode()
 
     def decode(self, ids: list[int]) -> str:
-        """The text behind BOS: llama2.c's encoder puts a blank in front, its decoder takes it away."""
+        """The text after BOS. llama2.c's encoder puts a space in front, which its decoder removes."""
         return b"".join(self.token_bytes(token) for token in ids).decode(errors="replace").removeprefix(" ")
 
     def save(self, path: Path) -> None:
-        """u32 longest token; for each token f32 score, i32 length, bytes."""
+        """Writes the u32 length of the longest token; then, for each token, f32 score, i32 length and bytes."""
         spelled = [token.encode() for token in self.tokens]
         scores = [0.0] * len(BYTE_TOKENS) + [-float(rank) for rank in range(len(self.rank))]
         entries = (struct.pack("<fi", score, len(token)) + token for score, token in zip(scores, spelled, strict=True))

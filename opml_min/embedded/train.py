@@ -2,13 +2,13 @@
 
     python -m opml_min.embedded.train TEXT OUTPUT_FOLDER [STEPS]
 
-The first nine tenths of the text are learned from, the last tenth is held out. Two files are written: `tok512.bin` (byte-pair pieces)
+It trains on the first nine tenths of the text and holds out the last tenth. Two files are written: `tok512.bin` (byte-pair pieces)
 and `embedded.bin` (a float32 checkpoint), both in llama2.c's formats. Every matrix is rounded to what Q8_0 blocks hold exactly, so
 building the image from the checkpoint loses nothing.
 
-This script needs PyTorch (written with torch 2.13.0, 5 to 12 minutes on one core). The project does not: nothing imports this file.
+This script needs PyTorch (it was written with torch 2.13.0). The project does not, and nothing imports this file.
 
-Source: github.com/karpathy/llama2.c: `run.c` (the network), `export.py` (`legacy_export`).
+*Source*: github.com/karpathy/llama2.c: `run.c` (the network), `export.py` (`legacy_export`).
 """
 
 import re
@@ -23,12 +23,12 @@ import numpy as np
 import torch  # type: ignore[import-not-found]  # not a dependency of the project
 import torch.nn.functional as F  # type: ignore[import-not-found]
 
-from opml_min.embedded.pieces import BOS, BYTE_TOKENS, Tokenizer, learn_pieces
+from opml_min.embedded.pieces import BOS, BYTE_TOKENS, PieceTokenizer, learn_pieces
 
 Tensor = Any  # torch.Tensor, whose types the project does not install
 
 
-class Shape(NamedTuple):
+class Dimensions(NamedTuple):
     """The header of the checkpoint, in its order. Every matrix row is a multiple of 32 long: whole Q8_0 blocks."""
 
     dim: int = 96
@@ -44,23 +44,23 @@ class Shape(NamedTuple):
         return self.dim // self.heads
 
 
-SHAPE = Shape()
+DIMENSIONS = Dimensions()
 SEED = 1
 STEPS = 1500  # about 6 passes over the text
-BATCH = 8  # windows a step
+BATCH = 8  # windows per step
 LEARNING_RATE = 0.03  # of the matrices; half of it for the embedding and the norms
 WARMUP_STEPS = 100
-FROM_BOS = 0.25  # share of the windows that open a speech behind BOS, as generation does
+FROM_BOS = 0.25  # share of the windows that begin with BOS and a speech, as generation does
 
 # ------------------------------------------------------------------------------------------------------------------ network
 
-Weights = dict[str, list[Tensor]]  # by name; one tensor a layer, or a single one. The order of the names is the checkpoint's
+Weights = dict[str, list[Tensor]]  # by name; one tensor per layer, or a single one. The order of the names is the checkpoint's
 
 MATRICES = ("wq", "wk", "wv", "wo", "w1", "w2", "w3")  # of the layers
 
 
-def initial_weights(s: Shape) -> Weights:
-    """Normal matrices of deviation 1/√inputs; those that write to the residual stream are divided by √(2·layers)."""
+def initial_weights(s: Dimensions) -> Weights:
+    """Draws normal matrices with deviation 1/√inputs; those that write to the residual stream are divided by √(2·layers)."""
     kv_dim = s.kv_heads * s.head_size
     rows_columns = {
         "token_embedding": (s.vocabulary, s.dim), "rms_att": None,
@@ -76,18 +76,18 @@ def initial_weights(s: Shape) -> Weights:
     return weights
 
 
-def rotations(s: Shape) -> Tensor:
+def rotations(s: Dimensions) -> Tensor:
     """(context, head_size / 2) unit complex numbers: RoPE turns the pair j at position p by p·10000^(−2j / head_size)."""
     frequency = 10000.0 ** (-torch.arange(0, s.head_size, 2, dtype=torch.float64) / s.head_size)
     angle = torch.outer(torch.arange(s.context, dtype=torch.float64), frequency)
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
 
-ROTATIONS = rotations(SHAPE)
+ROTATIONS = rotations(DIMENSIONS)
 
 
 def rotated(x: Tensor) -> Tensor:
-    """x: (batch, heads, positions, head_size), adjacent elements a pair."""
+    """Rotates adjacent pairs of elements by their position's angles. x: (batch, heads, positions, head_size)"""
     pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * ROTATIONS[: x.shape[2]]).flatten(3)
 
@@ -96,8 +96,8 @@ def normalised(x: Tensor, gain: Tensor) -> Tensor:
     return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-5) * gain
 
 
-def logits(w: Weights, tokens: Tensor, s: Shape = SHAPE) -> Tensor:
-    """tokens: (batch, positions) → (batch, positions, vocabulary)."""
+def logits(w: Weights, tokens: Tensor, s: Dimensions = DIMENSIONS) -> Tensor:
+    """Runs the network: tokens (batch, positions) → logits (batch, positions, vocabulary)."""
 
     def heads(x: Tensor) -> Tensor:  # (batch, positions, heads·head_size) → (batch, heads, positions, head_size)
         return x.unflatten(-1, (-1, s.head_size)).transpose(1, 2)
@@ -117,11 +117,11 @@ def logits(w: Weights, tokens: Tensor, s: Shape = SHAPE) -> Tensor:
 
 
 class Corpus:
-    """The training text as token windows, drawn at random: anywhere, or from the start of a speech behind BOS."""
+    """The training text, from which token windows are drawn at random: anywhere, or from BOS and the start of a speech."""
 
-    def __init__(self, text: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, text: str, tokenizer: PieceTokenizer) -> None:
         self.stream: list[int] = []
-        self.speeches: list[tuple[list[int], int]] = []  # its tokens when it comes first, where the stream goes on behind it
+        self.speeches: list[tuple[list[int], int]] = []  # BOS and its tokens, and where the stream goes on after it
         for speech in re.split(r"(\n\n+)", text):
             self.stream += tokenizer.encode(speech)
             if speech.strip():
@@ -137,15 +137,15 @@ class Corpus:
 
 
 def loss(w: Weights, windows: Tensor, reduction: str = "mean") -> Tensor:
-    """Nats a token, every token of a window but its first."""
+    """The loss in nats per token, over every token of a window but its first."""
     return F.cross_entropy(logits(w, windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten(), reduction=reduction)
 
 
-def held_out(w: Weights, text: str, tokenizer: Tokenizer) -> tuple[float, float]:
-    """(nats a token, nats a character) over consecutive windows of the whole context."""
+def held_out(w: Weights, text: str, tokenizer: PieceTokenizer) -> tuple[float, float]:
+    """Measures (nats per token, nats per character) over consecutive windows of the whole context."""
     ids = tokenizer.encode(text)
-    ids = ids[: len(ids) // SHAPE.context * SHAPE.context]
-    windows = torch.tensor(ids).view(-1, SHAPE.context)
+    ids = ids[: len(ids) // DIMENSIONS.context * DIMENSIONS.context]
+    windows = torch.tensor(ids).view(-1, DIMENSIONS.context)
     with torch.no_grad():
         nats = sum(float(loss(w, part, "sum")) for part in windows.split(16))
     scored = windows[:, 1:].flatten().tolist()
@@ -153,8 +153,8 @@ def held_out(w: Weights, text: str, tokenizer: Tokenizer) -> tuple[float, float]
 
 
 def trained(corpus: Corpus, steps: int) -> Weights:
-    """Muon for the matrices of the layers, AdamW for the rest, both with warm-up and a cosine down to 0."""
-    w = initial_weights(SHAPE)
+    """Trains the layers' matrices with Muon and the rest with AdamW; both rates warm up and then fall to 0 along a cosine."""
+    w = initial_weights(DIMENSIONS)
     for tensors in w.values():
         for tensor in tensors:
             tensor.requires_grad_()
@@ -168,7 +168,7 @@ def trained(corpus: Corpus, steps: int) -> Weights:
     rng = np.random.default_rng(SEED)
     began, recent = time.monotonic(), 0.0
     for step in range(steps):
-        windows = torch.tensor([corpus.window(rng, SHAPE.context + 1) for _ in range(BATCH)])
+        windows = torch.tensor([corpus.window(rng, DIMENSIONS.context + 1) for _ in range(BATCH)])
         value = loss(w, windows)
         value.backward()
         for optimizer, lr in zip(optimizers, full, strict=True):
@@ -177,15 +177,15 @@ def trained(corpus: Corpus, steps: int) -> Weights:
             optimizer.zero_grad()
         recent += float(value.detach()) / 100
         if step % 100 == 99:
-            print(f"step {step + 1:5}  {recent:.4f} nats a token  {time.monotonic() - began:5.0f} s", flush=True)
+            print(f"step {step + 1:5}  {recent:.4f} nats per token  {time.monotonic() - began:5.0f} s", flush=True)
             recent = 0.0
     return {name: [tensor.detach() for tensor in tensors] for name, tensors in w.items()}
 
 
 def as_q8_0(matrix: Tensor) -> Tensor:
-    """The nearest matrix whose groups of 32 along a row are a half-precision scale times integers in [−127, 127].
+    """Rounds a matrix so that each 32 elements along a row are a half-precision scale times integers in [−127, 127].
 
-    Doing it again changes nothing: each group's largest integer is ±127. A scale below 2^-17 is too coarse for that and becomes 0.
+    Rounding again changes nothing: each group's largest integer is ±127. A scale below 2^-17 is too coarse for that and becomes 0.
     """
     groups = matrix.reshape(-1, 32)
     scale = (groups.abs().amax(1, keepdim=True) / 127).half().float()
@@ -195,19 +195,19 @@ def as_q8_0(matrix: Tensor) -> Tensor:
 
 
 def rounded(w: Weights) -> Weights:
-    """Matrices to Q8_0, norm gains to multiples of 2^-20."""
+    """Rounds matrices to Q8_0 and norm gains to multiples of 2^-20."""
     return {name: [as_q8_0(t) if t.ndim == 2 else (t * 2**20).round() / 2**20 for t in tensors] for name, tensors in w.items()}
 
 
 def save_checkpoint(path: Path, w: Weights) -> None:
-    """Version 0: 7 i32, then f32; a positive vocabulary says that the embedding is the classifier too."""
+    """Writes version 0: 7 i32, then f32. A positive vocabulary says that the embedding is also the classifier."""
     tables = [ROTATIONS.real, ROTATIONS.imag]
     floats = (tensor.contiguous().numpy().astype("<f4").tobytes() for tensor in [*(t for ts in w.values() for t in ts), *tables])
-    path.write_bytes(struct.pack("<7i", *SHAPE) + b"".join(floats))
+    path.write_bytes(struct.pack("<7i", *DIMENSIONS) + b"".join(floats))
 
 
-def sample(w: Weights, tokenizer: Tokenizer, count: int, temperature: float) -> str:
-    """`count` tokens behind BOS; temperature 0 is greedy."""
+def sample(w: Weights, tokenizer: PieceTokenizer, count: int, temperature: float) -> str:
+    """Generates `count` tokens after BOS; temperature 0 is greedy."""
     ids = [BOS]
     with torch.no_grad():
         for _ in range(count):
@@ -226,8 +226,8 @@ def main(text_file: str, folder: str, steps: int = STEPS) -> None:
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
 
-    tokenizer = Tokenizer(learn_pieces(learned, SHAPE.vocabulary - len(BYTE_TOKENS)))
-    tokenizer.save(out / f"tok{SHAPE.vocabulary}.bin")
+    tokenizer = PieceTokenizer(learn_pieces(learned, DIMENSIONS.vocabulary - len(BYTE_TOKENS)))
+    tokenizer.save(out / f"tok{DIMENSIONS.vocabulary}.bin")
     corpus = Corpus(learned, tokenizer)
     w = trained(corpus, steps)
     exact = rounded(w)
@@ -237,7 +237,7 @@ def main(text_file: str, folder: str, steps: int = STEPS) -> None:
 
     print(f"{sum(t.numel() for ts in w.values() for t in ts):,} parameters, {len(corpus.stream):,} training tokens")
     for name, weights in (("float32", w), ("Q8_0", exact)):
-        print("held out, {}: {:.4f} nats a token, {:.4f} nats a character".format(name, *held_out(weights, unseen, tokenizer)))
+        print("held out, {}: {:.4f} nats per token, {:.4f} nats per character".format(name, *held_out(weights, unseen, tokenizer)))
     print("--- greedy\n" + sample(exact, tokenizer, 200, 0))
     print("--- temperature 0.8\n" + sample(exact, tokenizer, 200, 0.8))
 

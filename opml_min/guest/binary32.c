@@ -22,7 +22,7 @@ static inline int is_infinite(f32 a) { return size_of(a) == F32_INFINITY; }
 static inline int is_zero(f32 a) { return size_of(a) == 0; }
 static inline int is_finite(f32 a) { return size_of(a) < F32_INFINITY; }
 
-/* Of a finite number other than 0; the leading bit of a subnormal is shifted into its place. */
+/* Takes apart a finite number other than 0; the leading bit of a subnormal is shifted into its place. */
 static inline struct number unpack(f32 a)
 {
     int32_t field = size_of(a) >> 23;

@@ -1,7 +1,7 @@
 """Compiles the guest: `python -m opml_min.guest.build` writes guest.elf and guest.elf.sha256 beside its sources.
 
-The compiler is zig's clang, pinned by version in the `dev` extra; stripped, its output is the same on every computer. At run time the
-committed ELF is used and no compiler is needed.
+The compiler is zig's clang, whose version the `dev` extra fixes. Its stripped output is the same on every computer. At run time only the
+committed ELF is used, so no compiler is needed.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ COMPILER = (
     sys.executable, "-m", "ziglang", "cc", "-target", "riscv64-freestanding-none", "-mcpu=generic_rv64+m", "-mcmodel=medany",
     "-std=c11", "-O2", "-static", "-nostdlib", "-s",
     "-ffreestanding", "-fno-builtin", "-fwrapv", "-fno-strict-aliasing", "-fno-sanitize=undefined", "-fno-stack-protector",
-    "-fomit-frame-pointer", "-mllvm", "-enable-misched=false",  # as written, matmul fits the registers; rescheduled, it spills
-    "-fno-jump-tables",  # every jump but a return has its target in the instruction, which helps who translates the program
+    "-fomit-frame-pointer", "-mllvm", "-enable-misched=false",  # in source order, matmul fits the registers; rescheduled, it spills
+    "-fno-jump-tables",  # every jump but a return then has its target in the instruction, which helps a translator
     "-ffunction-sections", "-Wl,--gc-sections", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror",
 )
 # fmt: on
@@ -31,7 +31,7 @@ class CompilationError(Exception):
 
 
 def sources() -> list[Path]:
-    """The files that make the guest, in the order in which they are linked."""
+    """The source files of the guest, in link order."""
     return [FOLDER / "start.S", *sorted(FOLDER.glob("*.c"))]
 
 

@@ -1,6 +1,6 @@
 /* Nearly all steps of a float model are spent here. As long as all numbers are normal and well away from underflow and overflow, the
    sum is kept taken apart, as a signed integer times a power of two, and both roundings are one addition and one mask each. The
-   first number that is not so sends the whole sum to the general routines. */
+   first number that is not plain sends the whole sum to the general routines. */
 #include "dot.h"
 
 #include "work.h"

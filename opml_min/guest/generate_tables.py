@@ -1,6 +1,6 @@
 """Writes `sigmoid_table.h`: T[k] = the integer nearest to 2^30 / (1 + e^(-k/256)), k = 0 … 4096.
 
-Eighty decimal digits are far more than it takes: no 2^30·σ(k/256) lies within 10^-6 of a half, which is checked.
+Eighty decimal digits are far more than needed: no 2^30·σ(k/256) lies within 10^-6 of a tie, which is checked.
 """
 
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
@@ -11,7 +11,7 @@ ENTRIES_PER_LINE = 8
 
 
 def sigmoid_q30(k: int) -> int:
-    """T[k], exactly."""
+    """Computes T[k] exactly."""
     exact = 2**30 / (1 + (Decimal(-k) / 256).exp())
     nearest = exact.to_integral_value(ROUND_HALF_EVEN)
     if k and abs(abs(exact - nearest) - Decimal("0.5")) < Decimal("1e-6"):
@@ -20,7 +20,7 @@ def sigmoid_q30(k: int) -> int:
 
 
 def sigmoid_header() -> str:
-    """The text of the header."""
+    """The text of the header file."""
     with localcontext(prec=80):
         table = [sigmoid_q30(k) for k in range(ENTRIES)]
     lines = [", ".join(map(str, table[i : i + ENTRIES_PER_LINE])) for i in range(0, ENTRIES, ENTRIES_PER_LINE)]

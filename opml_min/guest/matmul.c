@@ -34,7 +34,7 @@ static inline void dot_bytes(int64_t sums[LANES], const struct q8_0_block *block
     uint64_t start = -128 * sum_q * 0x100000001;
     uint64_t even[2] = {start, start}, odd[2] = {start, start};  /* rows 0 and 2, rows 1 and 3 of each half tile */
 
-#pragma clang loop unroll_count(2)  /* not more: 8 rounds are what a translator can make in one vector */
+#pragma clang loop unroll_count(2)  /* not more: a translator can put 8 iterations into one vector */
     for (int pair = 0; pair < GROUP / 2; pair++) {
         int64_t q0 = q[2 * pair], q1 = q[2 * pair + 1];
         for (int half = 0; half < 2; half++) {

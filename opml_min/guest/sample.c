@@ -55,7 +55,7 @@ static uint64_t draw(const int32_t *logits, uint64_t length, uint64_t temperatur
     return j;
 }
 
-/* 0 for the most likely token. */
+/* The temperature; 0 takes the most likely token. */
 static uint64_t temperature_q16(void) { return HEADER->request_kind == REQUEST_TEXT ? REQUEST->text.temperature_q16 : 0; }
 
 static int is_stop_token(uint64_t token)
@@ -90,7 +90,7 @@ struct float_sample_operands {
     uint64_t length;
 };
 
-/* The largest logit's index if all others are below it or NaNs; 0 if the first is a NaN. */
+/* The index of the largest logit. NaNs are ignored, but a NaN in the first place gives 0. */
 static uint64_t float_argmax(const f32 *logits, uint64_t length)
 {
     uint64_t best = 0;
@@ -101,7 +101,7 @@ static uint64_t float_argmax(const f32 *logits, uint64_t length)
     return best;
 }
 
-/* As draw, with likelihoods e^((logit - largest) / temperature) in Q24; the most likely one if all are 0. */
+/* Draws as draw does, with likelihoods e^((logit - largest) / temperature) in Q24; the most likely one if all are 0. */
 static uint64_t float_draw(const f32 *logits, uint64_t length, uint64_t temperature_q16, uint64_t random)
 {
     uint64_t best = float_argmax(logits, length), whole = 0, sum = 0, j = 0;

@@ -1,4 +1,4 @@
-"""How often a classifier is right: the image's own integer arithmetic, on many pictures in a row."""
+"""Counts how often a classifier is right, on many pictures in a row, in the image's own integer arithmetic."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,17 +12,17 @@ from opml_min.model.image.request import stage_count
 from opml_min.model.native.check import check
 from opml_min.model.native.engine import Engine
 
-OUTPUT_BYTES = 64  # the leaf with count and done, and that of the token
+OUTPUT_BYTES = 64  # the leaf with the token count, and the leaf with the token
 
 
 def answers(image: Image, requests: NDArray[np.uint8]) -> Iterator[int]:
-    """The output token for each request of (requests, bytes)."""
+    """Yields the output token of each request. requests: (requests, bytes)"""
     check(image)
     memory = Memory()
     image.load_into(memory)
     engine = Engine(memory, image.header, image.tape, threads=1)
     for request in requests:
-        stage_count(image.header, request.tobytes())  # refuses what stage 0 would
+        stage_count(image.header, request.tobytes())  # raises where stage 0 would exit with an error
         memory.write(REQUEST + 32, request.tobytes())
         memory.write(OUTPUT, bytes(OUTPUT_BYTES))
         engine.run(0, image.header.op_count)
@@ -32,6 +32,7 @@ def answers(image: Image, requests: NDArray[np.uint8]) -> Iterator[int]:
 def count_right(
     image: Image, pictures: NDArray[np.uint8], labels: NDArray[np.uint8], progress: Callable[[int], None] = lambda _: None
 ) -> int:
+    """How many answers equal their labels; `progress` is called with the number of each finished picture."""
     right = 0
     for done, (answer, label) in enumerate(zip(answers(image, pictures), labels.tolist(), strict=True)):
         right += answer == label

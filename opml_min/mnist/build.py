@@ -1,10 +1,10 @@
-"""From the trained weights to the digit classifier's image: 784 pixels, 20 hidden units, 10 digits, all in one stage.
+"""Builds the digit classifier's image from the trained weights: 784 pixels, 20 hidden units, 10 digits, all in one stage.
 
     python -m opml_min.mnist.build WEIGHTS.npz IMAGE
 
-The request is the 784 pixels, a byte each, so an input is pixel / 256; the one output token is the digit.
+The request is the 784 pixels, one byte each, and an input is pixel / 256. The only output token is the digit.
 
-*Source*: spec/README.md §3 and §5 (INPUT, MATMUL, ADD, RELU, SAMPLE).
+*Source*: spec/README.md, 3 and 5 (INPUT, MATMUL, ADD, RELU, SAMPLE).
 """
 
 import hashlib
@@ -26,8 +26,8 @@ Floats = NDArray[np.float32]
 OP_COUNT = 7
 
 
-class Parameters(NamedTuple):
-    """Of digit = argmax(w2·max(w1·x + b1, 0) + b2)."""
+class ClassifierWeights(NamedTuple):
+    """The weights in digit = argmax(w2·max(w1·x + b1, 0) + b2)."""
 
     w1: Floats  # (hidden, pixels)
     b1: Floats  # (hidden)
@@ -36,6 +36,7 @@ class Parameters(NamedTuple):
 
 
 def classifier_tape(pixels: int, w1: Matrix, b1_address: int, w2: Matrix, b2_address: int) -> list[Op]:
+    """The seven ops: two matrix products with bias, ReLU between them, and the choice of the digit."""
     picture = STATE
     hidden = picture + activation_bytes(w1.columns)
     active = align(hidden + 4 * w1.rows)
@@ -56,8 +57,8 @@ def classifier_tape(pixels: int, w1: Matrix, b1_address: int, w2: Matrix, b2_add
     ]
 
 
-def build_classifier(parameters: Parameters, path: Path, program: bytes) -> None:
-    """Writes the image; the matrices become Q8_0."""
+def build_classifier(parameters: ClassifierWeights, path: Path, program: bytes) -> None:
+    """Writes the image; matrices are rounded to Q8_0."""
     hidden, pixels = parameters.w1.shape
     tape_address = align(HEADER + 8 * HEADER_WORDS)
     pieces = Pieces(align(tape_address + 128 * OP_COUNT))
@@ -77,7 +78,7 @@ def build_classifier(parameters: Parameters, path: Path, program: bytes) -> None
 def main(weights: str, image: str) -> None:
     path = Path(image)
     with np.load(weights) as stored:
-        build_classifier(Parameters(*(stored[name] for name in Parameters._fields)), path, shipped_program())
+        build_classifier(ClassifierWeights(*(stored[name] for name in ClassifierWeights._fields)), path, shipped_program())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n")
 

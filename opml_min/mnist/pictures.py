@@ -1,6 +1,6 @@
-"""Pictures of digits, 28 × 28 bytes, 0 for paper and 255 for ink: from a file in the IDX format, or the one that is drawn here.
+"""Pictures of digits, from a file in the IDX format or drawn here. A picture is 28 × 28 bytes, 0 for paper and 255 for ink.
 
-A picture's bytes, row by row, are the request to the classifier.
+Its bytes, row by row, are the request to the classifier.
 
 *Source*: the IDX format: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from opml_min.model.errors import ModelError
 
 SIDE = 28
-UNSIGNED_BYTES = 8  # the format's code
+UNSIGNED_BYTES = 8  # the format's code for this type
 GZIP_MAGIC = b"\x1f\x8b"
 INK = {" ": 0, ".": 0, "+": 128, "#": 255}
 SEVEN = """\
@@ -34,15 +34,15 @@ SEVEN = """\
 ......##......
 ......##......
 ..............
-"""  # a character is 2 × 2 pixels
+"""  # one character stands for 2 × 2 pixels
 
 
 class PictureError(ModelError):
-    """A file is not in the IDX format, or has no such picture."""
+    """A file is not in the IDX format, or does not have the picture."""
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """The array of bytes in a file, which may be packed with gzip. dimensions: 3 for pictures, 1 for labels"""
+    """Reads the array of bytes in a file, which may be compressed with gzip. dimensions: 3 for pictures, 1 for labels"""
     try:
         data = path.read_bytes()
         if data.startswith(GZIP_MAGIC):
@@ -59,7 +59,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
 
 
 def read_pictures(path: Path) -> NDArray[np.uint8]:
-    """All pictures of a file: (pictures, pixels)."""
+    """Reads all pictures of a file, as an array (pictures, pixels)."""
     pictures = read_idx(path, 3)
     return pictures.reshape(len(pictures), -1)
 
@@ -68,7 +68,7 @@ def picture_request(path: Path, index: int) -> bytes:
     """The request that asks about one picture of a file."""
     pictures = read_pictures(path)
     if index >= len(pictures):
-        raise PictureError(f"{path} has {len(pictures)} pictures, so there is no number {index}")
+        raise PictureError(f"{path} has {len(pictures)} pictures, numbered from 0, and no number {index}")
     return bytes(pictures[index])
 
 
@@ -79,7 +79,7 @@ def drawn_request() -> bytes:
 
 
 def shown(picture: bytes) -> str:
-    """The picture in characters, two rows of pixels in one."""
+    """Draws a picture in characters, one per column and two rows."""
     pixels = np.frombuffer(picture, np.uint8).reshape(-1, SIDE)
     halves = np.maximum(pixels[0::2], pixels[1::2])
     return "\n".join("".join(" ░▒▓█"[value // 52] for value in row).rstrip() for row in halves.tolist())

@@ -1,11 +1,11 @@
 """Trains the digit classifier: 784 pixels, 20 hidden units with ReLU, 10 digits (15,910 parameters), in numpy.
 
-    python train.py MNIST_FOLDER OUTPUT.npz
+    python -m opml_min.mnist.train MNIST_FOLDER OUTPUT.npz
 
-Reads the 10,000 images of `t10k-*.gz`: the first 8,000 are learned from, each shown at a random shift of at most one pixel; the other 2,000
-measure. An input is pixel / 256, so it is exact in fixed point. Writes float32 `w1` (20, 784), `b1` (20), `w2` (10, 20), `b2` (10).
+Reads the 10,000 images of `t10k-*.gz`. It trains on the first 8,000, each shifted at random by at most one pixel, and tests on the other
+2,000. An input is pixel / 256, so it is exact in fixed point. Writes float32 `w1` (20, 784), `b1` (20), `w2` (10, 20), `b2` (10).
 
-Source: the IDX format and the data, yann.lecun.com/exdb/mnist; Adam, Kingma and Ba 2015, algorithm 1.
+*Source*: the IDX format and the data, yann.lecun.com/exdb/mnist; Adam, Kingma and Ba 2015, algorithm 1.
 """
 
 import gzip
@@ -33,7 +33,7 @@ def idx(path: Path, header_bytes: int) -> NDArray[np.uint8]:
 
 
 def shifted(images: Array, rng: np.random.Generator) -> Array:
-    """(images, 784), each moved by its own random offset, with 0 moving in."""
+    """Shifts each image of (images, 784) by its own random offset; 0 fills what becomes free."""
     padded = np.pad(images.reshape(-1, 28, 28), ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (28, 28), axis=(1, 2))  # (images, offsets, offsets, 28, 28)
     down, right = rng.integers(2 * SHIFT + 1, size=(2, len(images)))
@@ -48,7 +48,7 @@ def digits(p: Parameters, x: Array) -> NDArray[np.intp]:
 
 
 def gradient(p: Parameters, x: Array, labels: NDArray[np.uint8]) -> Parameters:
-    """Of the mean cross-entropy."""
+    """The gradient of the mean cross-entropy."""
     hidden = np.maximum(x @ p["w1"].T + p["b1"], 0)  # (images, 20)
     scores = hidden @ p["w2"].T + p["b2"]  # (images, 10)
     error = np.exp(scores - scores.max(1, keepdims=True))
@@ -60,7 +60,7 @@ def gradient(p: Parameters, x: Array, labels: NDArray[np.uint8]) -> Parameters:
 
 
 def trained(images: Array, labels: NDArray[np.uint8]) -> Parameters:
-    """Adam with decoupled weight decay of the matrices and a cosine down to 0."""
+    """Trains with Adam, decoupled weight decay of the matrices, and a learning rate that falls to 0 along a cosine."""
     rng = np.random.default_rng(SEED)
     p: Parameters = {
         "w1": rng.normal(0, (2 / 784) ** 0.5, (20, 784)).astype(np.float32), "b1": np.zeros(20, np.float32),
@@ -83,7 +83,7 @@ def trained(images: Array, labels: NDArray[np.uint8]) -> Parameters:
 
 
 def as_q8_0(matrix: Array) -> Array:
-    """The nearest matrix in groups of 32 along a row (the last one shorter): half-precision scale times integers in [−127, 127]."""
+    """Rounds a matrix, in groups of 32 along a row (the last may be shorter), to half-precision scale times integers in [−127, 127]."""
     out = np.zeros_like(matrix)
     for start in range(0, matrix.shape[1], 32):
         group = matrix[:, start : start + 32]

@@ -1,1 +1,1 @@
-"""The players of the dispute game: servers and challengers, honest ones and cheats. They know the chain only as a protocol class."""
+"""The players of a dispute: requester, servers and challengers, honest and cheating. They know the chain only as a protocol class."""

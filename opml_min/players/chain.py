@@ -1,6 +1,6 @@
-"""The chain as players know it: what they read from it, and the moves that they ask somebody to deliver.
+"""The chain as players see it: what they read from it, and the moves that they ask somebody to deliver.
 
-A player never keeps what it can read again: all it needs of a game is in the events and in the contract's storage.
+Players keep nothing that they can read again. All they need to know of a game is in the events and in the contract's storage.
 
 *Source*: spec/README.md, 6.1, 6.2 and 6.9.
 """
@@ -18,7 +18,7 @@ ANYONE = "0x" + 40 * "0"  # the server of a request that any server may claim
 
 @frozen
 class Segment:
-    """What a game is about: both sides agree on the hash at `lo`, and not on the one at `hi`."""
+    """What a game is about: the two sides agree on the hash at `lo` and disagree on the one at `hi`."""
 
     phase: int
     lo: int
@@ -32,12 +32,14 @@ class Segment:
         return self.hi - self.lo
 
     def boundaries(self, k: int) -> list[int]:
-        """Where its parts begin and end: `lo`, the inner boundaries, `hi`."""
+        """Cuts the segment into at most k parts: `lo`, the inner boundaries, `hi`."""
         parts = min(k, self.length)
         return [self.lo + part * self.length // parts for part in range(parts + 1)]
 
 
 class Parameters(Protocol):
+    """What a player needs to know of a deployment."""
+
     @property
     def k(self) -> int: ...
     @property
@@ -49,7 +51,7 @@ class Parameters(Protocol):
 
 
 class Chain(Protocol):
-    """What a player reads. `Any` are records with the fields that spec/README.md names (6.1: request, claim, game; 6.9: events)."""
+    """What a player reads. `Any` stands for objects with the fields of spec/README.md (6.1: request, claim, game; 6.9: events)."""
 
     @property
     def now(self) -> int: ...
@@ -66,7 +68,7 @@ class Chain(Protocol):
 
 @frozen
 class Move:
-    """A call of the contract: name and arguments are those of its interface."""
+    """A call to the contract, with the name and the arguments of its interface."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -75,7 +77,7 @@ class Move:
 
 @frozen
 class Wait:
-    """Nothing to do before this time, unless somebody else moves."""
+    """There is nothing to do before this time, unless somebody else moves."""
 
     until: int
 
@@ -85,15 +87,15 @@ Decision = Move | Wait | None  # None: nothing to do unless somebody else moves
 
 @define
 class Dispute:
-    """One game as the events tell it."""
+    """One game, as the events tell it."""
 
     game_id: bytes
     claim_id: bytes
     challenger: str
     segment: Segment
-    hashes: bytes = b""  # posted and not yet answered
-    stage: int = 0  # the one that was opened, in phase two
-    server_won: bool | None = None  # None: not decided by now
+    hashes: bytes = b""  # posted hashes that await a choice
+    stage: int = 0  # the opened one; meaningful in phase 2
+    server_won: bool | None = None  # None: not decided yet
 
     @property
     def is_servers_turn(self) -> bool:
@@ -101,8 +103,8 @@ class Dispute:
 
 
 @define
-class Record:
-    """All events, by what they are about."""
+class EventLog:
+    """All events so far, by the id of what they are about."""
 
     models: dict[bytes, Any] = field(factory=dict)
     requests: dict[bytes, Any] = field(factory=dict)
@@ -110,27 +112,28 @@ class Record:
     disputes: dict[bytes, Dispute] = field(factory=dict)
 
     @classmethod
-    def of(cls, chain: Chain) -> "Record":
-        record = cls()
+    def of(cls, chain: Chain) -> "EventLog":
+        """Reads all events of a chain."""
+        log = cls()
         for event in chain.events():
             match type(event).__name__:
                 case "Registered":
-                    record.models[event.model_id] = event
+                    log.models[event.model_id] = event
                 case "Requested":
-                    record.requests[event.request_id] = event
+                    log.requests[event.request_id] = event
                 case "Claimed":
-                    record.claims[event.claim_id] = event
+                    log.claims[event.claim_id] = event
                 case "Challenged":
-                    claim = record.claims[event.claim_id]
+                    claim = log.claims[event.claim_id]
                     first = chain.request_of(claim.request_id).first_run_hash
-                    whole = Segment(STAGES, 0, record.requests[claim.request_id].stage_count, first, claim.run_hash, 0)
-                    record.disputes[event.game_id] = Dispute(event.game_id, event.claim_id, event.challenger, whole)
+                    whole = Segment(STAGES, 0, log.requests[claim.request_id].stage_count, first, claim.run_hash, 0)
+                    log.disputes[event.game_id] = Dispute(event.game_id, event.claim_id, event.challenger, whole)
                 case "Moved":
-                    dispute, moved = record.disputes[event.game_id], event.segment
+                    dispute, moved = log.disputes[event.game_id], event.segment
                     if moved.phase == INSTRUCTIONS and dispute.segment.phase == STAGES:
                         dispute.stage = dispute.segment.lo
                     dispute.segment = Segment(moved.phase, moved.lo, moved.hi, moved.agreed, moved.disputed, moved.turn)
                     dispute.hashes = event.hashes
                 case "Decided":
-                    record.disputes[event.game_id].server_won = event.server_won
-        return record
+                    log.disputes[event.game_id].server_won = event.server_won
+        return log

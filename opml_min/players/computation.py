@@ -1,14 +1,16 @@
-"""What a player can find out by itself about a request: the run state after any number of stages, and in one stage the machine's state
-after any number of steps.
+"""What a player can find out about a request by itself: the run state after any number of stages, and within one stage the machine's
+state after any number of steps.
 
-Everything follows from image and request, so nothing here is worth keeping when a player ends. While it lives, points of the run that a
-round asked about are checkpoints for the next one: all hashes of a round come from one pass that starts at the segment's lower end, and
-are computed while it goes on. Who only compares hashes needs five of 31. Within a stage checkpoints may take `CHECKPOINT_BYTES`, and one at
-the lower end whatever it takes. So a player of a stage of n steps that are all made in the machine makes n to learn what comes out, up
-to n for the first round, n/k for the second, and so on; if what the stage writes is large, the second round goes up to n steps to its
-lower end.
-Stages are computed natively if the image's program is the shipped one, and in the machine otherwise; so is a short run as long as the
-native code is not compiled, which would take longer.
+Everything follows from image and request, so nothing here outlives its player. While the player lives, the points that one round asked
+about are checkpoints for the next round. All hashes of a round come from one pass that starts at the lower end of the segment; they are
+computed in the background while the pass goes on. A player that only compares hashes needs 5 of 31.
+
+Within a stage, checkpoints may take `CHECKPOINT_BYTES`, and the one at the segment's lower end whatever it needs. So a player that runs a
+stage of n steps in the machine executes n steps to learn the result, up to n in the first round, n/k in the second, and so on. If the stage
+writes much, the second round first needs up to n more steps to reach its lower end.
+
+Stages run natively if the image carries the shipped program, and in the machine otherwise. A short run uses the machine, too, until the
+native code is compiled, because compiling would take longer.
 
 *Source*: spec/README.md, 1.5, 2, 6.3 and 6.6.
 """
@@ -29,16 +31,16 @@ from opml_min.model.native.kernel_cache import are_kernels_compiled
 from opml_min.model.run import FAILED, OK, Device, Run, RunSnapshot, RunState
 
 CARRY_HEIGHT = HEIGHT - 1
-MOST_READABLE = 4096  # a larger count reads out as UNREADABLE
+MOST_READABLE = 4096  # tokens; the output of a run with a larger count is UNREADABLE
 LEAF_TOKENS = 8
 NO_HASH = bytes(32)
 CHECKPOINT_BYTES = 256 << 20
-AHEAD_STEPS = 1 << 25  # of a long run: how often it begins to hash what it has left alone, at first
-SHORT_RUN_STEPS = 1 << 34  # by the loader's bound, of which a run takes a tenth: half a second in the machine
+AHEAD_STEPS = 1 << 25  # how many steps of a long run pass, at first, between two starts of hashing pages that are probably final
+SHORT_RUN_STEPS = 1 << 34  # as the loader bounds it; a run takes about a tenth of the bound, half a second in the machine
 
 
 class Opening(NamedTuple):
-    """The arguments of `open`, in their order."""
+    """The arguments of `open` that describe the stage, in their order."""
 
     start_carry: bytes
     start_status: int
@@ -49,7 +51,7 @@ class Opening(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The arguments of `finalise`, in their order."""
+    """The arguments of `finalise` that show the output, in their order."""
 
     carry: bytes
     status: int
@@ -58,7 +60,7 @@ class Result(NamedTuple):
 
 
 class Computation:
-    """One request on one model."""
+    """The run of one request on one model, with what the dispute may ask about it."""
 
     def __init__(self, image: Image, request: bytes, stage_count: int, device: Device | None = None) -> None:
         self.image, self.request, self.stage_count = image, request, stage_count
@@ -72,18 +74,18 @@ class Computation:
         self.forget()
 
     def forget(self) -> None:
-        """All but how the run begins."""
+        """Forgets everything but how the run begins."""
         self._checkpoints = {0: self._checkpoints[0]}
-        self._states: dict[int, RunState] = {}  # by stages done
+        self._states: dict[int, RunState] = {}  # by number of stages
         self._openings: dict[int, Opening] = {}
         self._result: Result | None = None
-        self._entered: int | None = None  # the stage that the step checkpoints are of
+        self._entered: int | None = None  # the stage whose steps the checkpoints are
         self._step_checkpoints: dict[int, Snapshot] = {}
 
     # Stages ------------------------------------------------------------------------------------------------------------------
 
     def run_state(self, stages: int) -> RunState:
-        """After so many stages."""
+        """The run state after so many stages."""
         if stages not in self._states:
             if stages == 1 and self._only_stage_in_machine:
                 self._states[stages] = self._end_of_only_stage()
@@ -93,7 +95,7 @@ class Computation:
         return self._states[stages]
 
     def _end_of_only_stage(self) -> RunState:
-        """One pass finds everything that a player needs of the end; the memory there is not kept."""
+        """Runs the only stage once and keeps all that a player needs to know about its end; the memory itself is not kept."""
         opening = self._openings[0] = self._opened(0)
         if tuple(self._run.machine.status) != (HALTED, 0):
             return RunState(opening.start_carry, FAILED)
@@ -101,7 +103,7 @@ class Computation:
         return RunState(opening.final_carry, OK)
 
     def run_hash(self) -> bytes:
-        """Of the whole run."""
+        """The hash that an honest server claims."""
         return self.run_state(self.stage_count).hash()
 
     def _go_to(self, stages: int) -> None:
@@ -116,7 +118,7 @@ class Computation:
     # Steps of one stage ------------------------------------------------------------------------------------------------------
 
     def machine_at(self, stage: int, step: int) -> Machine:
-        """The machine after so many steps of a stage that begins OK; a machine that has halted stays as it is."""
+        """The machine after so many steps of a stage that begins OK. Once halted, it no longer changes."""
         if self._entered != stage:
             self._go_to(stage)
             self._begin_stage(stage)
@@ -141,11 +143,11 @@ class Computation:
         return self.machine_at(stage, step).state_hash()
 
     def witness(self, stage: int, step: int) -> bytes:
-        """Of the instruction that comes after so many steps."""
+        """The witness of the instruction that follows so many steps."""
         return self.machine_at(stage, step).witness()
 
     def hashes(self, phase_stage: int | None, begin: int, points: Sequence[int]) -> list[bytes]:
-        """At points (ascending) of a segment that begins at `begin`, of the run or of the stage that is named."""
+        """The hashes at ascending points of a segment that begins at `begin`, in the named stage or, without one, in the run."""
         if phase_stage is None:
             return [self.run_state(point).hash() for point in points]
         machine, found = self._segment_begun(phase_stage, begin), []
@@ -154,17 +156,17 @@ class Computation:
             self._advance_steps(point)
             passed += 1
             needed, left = machine.memory.snapshot_bytes(), len(points) - done
-            if needed <= max(bytes_left // 8, min(bytes_left, passed * bytes_left // left)):  # or evenly
+            if needed <= max(bytes_left // 8, min(bytes_left, passed * bytes_left // left)):  # or its even share
                 self._step_checkpoints[point] = machine.snapshot()
                 bytes_left, passed = bytes_left - needed, 0
             found.append(machine.state_hash_later())
         return [state_hash() for state_hash in found]
 
     def disputed_part(self, phase_stage: int | None, begin: int, points: Sequence[int], posted: Sequence[bytes]) -> int:
-        """A part of the segment that begins with a hash that came out here, too, and ends with one that did not.
+        """A part of the segment whose first hash is right and whose last hash is wrong.
 
-        points, posted: the inner boundaries (ascending), and what somebody says the hashes are there. They agree where the segment begins,
-        and not where it ends, so that halving finds such a part; only few of the hashes are needed.
+        points, posted: the inner boundaries (ascending) and the hashes that somebody posted for them. The two sides agree on the hash at
+        the segment's begin and disagree at its end, so bisection finds such a part and needs only a few of the hashes.
         """
         if phase_stage is not None:
             self._segment_begun(phase_stage, begin)
@@ -178,7 +180,7 @@ class Computation:
         return low
 
     def _agrees(self, phase_stage: int | None, point: int, posted: bytes) -> bool:
-        """Whether the hash is right; if so, nobody has to come back to what was before."""
+        """Whether the hash is right. If so, the point becomes a checkpoint, since nothing before it will be asked for."""
         if phase_stage is None:
             return self.run_state(point).hash() == posted
         machine = self.machine_at(phase_stage, point)
@@ -193,14 +195,14 @@ class Computation:
         return agrees
 
     def _segment_begun(self, stage: int, step: int) -> Machine:
-        """The machine at a segment's lower end, with a checkpoint there, and none after it."""
+        """The machine at the lower end of a segment, with a checkpoint there and none after it."""
         machine = self.machine_at(stage, step)
         self._step_checkpoints = {done: snapshot for done, snapshot in self._step_checkpoints.items() if done <= step}
         self._checkpoint_here(step)
         return machine
 
     def _checkpoint_here(self, step: int) -> None:
-        """The latest checkpoint, whatever it takes; if there is no room for all, only the one at the stage's begin remains beside it."""
+        """Makes a checkpoint of the machine. If there is no room for all checkpoints, only this one and the one at step 0 remain."""
         if step not in self._step_checkpoints:
             if not self._has_room():
                 self._step_checkpoints = {0: self._step_checkpoints[0]}
@@ -208,17 +210,17 @@ class Computation:
             self._step_checkpoints[step] = self._run.machine.snapshot()
 
     def _has_room(self) -> bool:
-        """For a checkpoint here beside those that there are."""
+        """Whether one more checkpoint fits beside the others."""
         return self._checkpoint_bytes() + self._run.memory.snapshot_bytes() <= CHECKPOINT_BYTES
 
     def _checkpoint_bytes(self) -> int:
-        """What the checkpoints hold that were taken in the stage."""
+        """The bytes that the checkpoints after step 0 hold."""
         return sum(snapshot.memory.contents.nbytes for step, snapshot in self._step_checkpoints.items() if step)
 
-    # What the contract wants to see --------------------------------------------------------------------------------------------
+    # What the contract checks --------------------------------------------------------------------------------------------
 
     def opening(self, stage: int) -> Opening:
-        """How the stage begins, how many steps it takes, and how it ends."""
+        """How a stage begins, how many steps it takes, and how it ends."""
         if stage not in self._openings:
             self._openings[stage] = self._opened(stage)
         return self._openings[stage]
@@ -233,7 +235,7 @@ class Computation:
         return Opening(start.carry_root, OK, machine.steps, machine.state_bytes(), left_root, memory.carry_root())
 
     def result(self) -> Result:
-        """The output with its proof."""
+        """The output of the run, with its proof."""
         state = self.run_state(self.stage_count)
         if state.status == FAILED:
             return Result(state.carry_root, FAILED)
@@ -251,13 +253,13 @@ class Computation:
         return Result(carry_root, OK, memory.read(OUTPUT, 32 * leaves), encode_access(b"", ZERO[:height] + siblings[height:]))
 
     def tokens(self) -> list[int]:
-        """The output."""
+        """The output tokens of the run."""
         self._go_to(self.stage_count)
         return self._run.tokens()
 
 
 def quickest_device(image: Image, stage_count: int) -> Device:
-    """The machine, if it is done before native code is compiled."""
+    """The machine, if it finishes the run before native code would be compiled; native code otherwise."""
     if are_kernels_compiled():
         return "cpu"
     header = image.header
@@ -266,6 +268,6 @@ def quickest_device(image: Image, stage_count: int) -> Device:
 
 
 def stage_result(start: RunState, machine: Machine, stages: int) -> RunSnapshot:
-    """The point of a run at which this machine has ended its last stage."""
+    """The point of a run right after the stage that this machine has executed. stages: how many are then done"""
     failed = tuple(machine.status) != (HALTED, 0)
     return RunSnapshot(machine.snapshot(), stages, start.carry_root if failed else None)

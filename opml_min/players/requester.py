@@ -1,7 +1,7 @@
-"""The requester: it registers the model, asks, and takes the fee back if nobody came up with an answer in time."""
+"""The requester: it registers the model, requests a run, and takes the fee back if no claim becomes final."""
 
 from opml_min.model.image.image import Image
-from opml_min.players.chain import ANYONE, Chain, Decision, Move, Record, Wait
+from opml_min.players.chain import ANYONE, Chain, Decision, EventLog, Move, Wait
 from opml_min.players.player import Compute, Player
 
 
@@ -14,12 +14,12 @@ class Requester(Player):
         self._data, self._stage_count, self._deadline, self._fee_wei = data, stage_count, deadline, fee_wei
 
     def next_move(self) -> Decision:
-        record = Record.of(self.chain)
-        asked = [request_id for request_id, request in record.requests.items() if request.requester == self.address]
+        log = EventLog.of(self.chain)
+        asked = [request_id for request_id, request in log.requests.items() if request.requester == self.address]
         if not asked:
             computation = self._compute(self._image, self._data, self._stage_count)
             model = (computation.model_root, computation.state_root)
-            for model_id, known in record.models.items():
+            for model_id, known in log.models.items():
                 if (known.model_root, known.state_root) == model:
                     return Move("request", (model_id, self._stage_count, self._data, self._deadline, ANYONE), self._fee_wei)
             return Move("register", model)

@@ -197,7 +197,7 @@ class BothCourts:
         spec, contract = self.spec.games[game_id], self.contract.game_of(game_id)
         open_game = spec.status is GameStatus.OPEN
         clock = (spec.clock.server_seconds, spec.clock.challenger_seconds, spec.clock.turn_start, spec.moves, spec.status.value)
-        seen = evolve(contract, position=contract.position if open_game else b"")
+        seen = evolve(contract, commitment=contract.commitment if open_game else b"")
         return (spec.claim_id, "0x" + spec.challenger.hex(), spec.position if open_game else b"", *clock), astuple(seen)
 
     def see_claims(self, claim_id: bytes) -> tuple[Any, Any]:

@@ -1,48 +1,34 @@
-"""`opml bench`: the project's own measurements. Each is a module `bench_NAME` of this package with a function `rows`."""
+"""`opml bench`: the project's own measurements. Each is a module of this package, with a function `rows` that measures."""
 
 import argparse
 from importlib import import_module
 
-from attrs import frozen
-
-from opml_min.cli.arguments import Subparsers, add_json, add_model, available_threads, chosen_model, thread_count
+from opml_min.cli.arguments import Subparsers, add_json, add_model, add_threads, chosen_model
+from opml_min.cli.bench.row import Row
 from opml_min.cli.output import print_json
 
-BENCHES = ("gas", "vm", "merkle", "dispute", "llama")
-
-
-@frozen
-class Row:
-    """One measurement; a peer's where there is one on this machine, a limit where there is one to keep."""
-
-    name: str
-    value: float
-    unit: str
-    peer: str | None = None
-    peer_value: float | None = None
-    limit: float | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        return self.value / self.peer_value if self.peer_value else None
-
-    def holds(self) -> bool:
-        return self.limit is None or self.value <= self.limit
-
-    def values(self) -> dict[str, str | float]:
-        every: dict[str, str | float | None] = {
-            "name": self.name, "value": self.value, "unit": self.unit,
-            "peer": self.peer, "peer_value": self.peer_value, "ratio": self.ratio, "limit": self.limit,
-        }  # fmt: skip
-        return {key: value for key, value in every.items() if value is not None}
+BENCHES = {  # modules of this package
+    "gas": "what every move costs on chain",
+    "vm": "the machine against QEMU, native code and the interpreter",
+    "merkle": "hashing memory",
+    "dispute": "what a dispute over one long stage costs an honest player",
+    "llama": "tokens per second of a model, and what committing to its run costs",
+}
 
 
 def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("bench", help="measure")
-    parser.add_argument("what", choices=BENCHES)
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "bench",
+        help="measure gas, the machine, hashing, disputes or a model",
+        description="Measure one part of the project. Exits with 1 if a value exceeds its limit.",
+        epilog="\n".join(["measurements:", *(f"  {name:<8}  {meaning}" for name, meaning in BENCHES.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", choices=BENCHES, metavar="MEASUREMENT", help=f"one of: {', '.join(BENCHES)}")
     add_model(parser)
-    parser.add_argument("--threads", type=thread_count, default=available_threads(), help="of llama (default: %(default)s)")
-    parser.add_argument("--peer-python", metavar="PATH", help="of llama: an interpreter that has llama_cpp, to measure against")
+    add_threads(parser)
+    peer = "a Python interpreter with the package llama_cpp, for llama to compare with"
+    parser.add_argument("--peer-python", metavar="PATH", help=peer)
     add_json(parser)
     parser.set_defaults(execute=execute)
 
@@ -51,10 +37,8 @@ def execute(options: argparse.Namespace) -> int:
     module = import_module(f"opml_min.cli.bench.{options.what}")
     rows: list[Row] = module.rows(chosen_model(options), options.threads, options.peer_python) if options.what == "llama" else module.rows()
     if options.json:
-        print_json({"rows": [row.values() for row in rows]})
+        print_json({"rows": [row.fields() for row in rows]})
     else:
         for row in rows:
-            against = "" if row.ratio is None else f"  {row.ratio:.2f} × {row.peer} ({row.peer_value:,.6g})"
-            limit = "" if row.limit is None else f"  limit {row.limit:,.6g}{'' if row.holds() else ': EXCEEDED'}"
-            print(f"{row.name:<32} {row.value:>14,.6g} {row.unit}{against}{limit}")
+            print(row.line())
     return 0 if all(row.holds() for row in rows) else 1

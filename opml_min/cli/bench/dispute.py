@@ -1,9 +1,10 @@
 """`opml bench dispute`: what a dispute over one long stage costs an honest player, measured against running the stage once.
 
-The stages make 1.0 to 1.5 · 10^9 steps and differ in how much they write, and how. An honest player of either side learns the result;
-then the server posts the hashes at the boundaries of segments that shrink to one step, late in the stage, and the challenger finds these
-segments in hashes that are true up to that step and wrong after it. Players run in processes of their own, for the sake of their peak
-memory; of three rounds the fastest counts, as it does for the plain run. Contracts are not included: `opml bench gas` measures them.
+The stages take 1.0 to 1.5 · 10^9 steps and differ in how much they write, and in what order. An honest player of either side first learns
+the result. Then the segment shrinks to one step late in the stage: the server posts the hashes at the inner boundaries of each segment,
+and the challenger chooses parts from hashes that are true up to that step and wrong after it. Each player runs in a process of its own, so
+that its peak memory can be measured. The fastest of three rounds counts, for players and for the plain run. What the contracts cost is
+not included; `opml bench gas` measures that.
 """
 
 import multiprocessing
@@ -18,7 +19,7 @@ from struct import pack, unpack
 from attrs import frozen
 
 from opml_min.bench_programs.build import FOLDER, STAGE
-from opml_min.cli.bench import Row
+from opml_min.cli.bench.row import Row
 from opml_min.cli.output import Progress
 from opml_min.machine import HALTED
 from opml_min.memory_map import STAGE_STEP_LIMIT
@@ -36,8 +37,8 @@ from opml_min.players.computation import Computation
 
 K = 32  # parts of a segment
 NEW_TOKENS = 100
-MOST_RUNS = 4  # a player, in plain runs of the stage
-MOST_NATIVE_RUNS = 10  # a run in the machine, in native ones
+MOST_RUNS = 4  # what a player may take, in plain runs of the stage
+MOST_NATIVE_RUNS = 10  # what a run in the machine may take, in native runs
 ROUNDS = 3
 MEBI = 1 << 20
 READ, STREAM, SCATTER = range(3)  # order: bench_programs/stage.c
@@ -45,33 +46,33 @@ READ, STREAM, SCATTER = range(3)  # order: bench_programs/stage.c
 
 @frozen
 class Stage:
-    """What the program of `bench_programs/stage.c` is asked to do."""
+    """A request to the program of `bench_programs/stage.c`."""
 
     name: str
     pattern: int
     touched_bytes: int  # a power of two, beside the page with the result
-    rounds: int
+    iterations: int
     limits_server: bool = True
 
     def request(self) -> bytes:
-        return pack("<QQQ", self.pattern, self.touched_bytes // 8, self.rounds)
+        return pack("<QQQ", self.pattern, self.touched_bytes // 8, self.iterations)
 
 
 STAGES = (
     Stage("1 MiB", READ, 1 * MEBI, 1_550),
     Stage("64 MiB", READ, 64 * MEBI, 22),
     Stage("128 MiB streamed", STREAM, 128 * MEBI, 8),
-    # 31 hashes of nearly all that is touched are more work than four runs; only more cores make them quicker
+    # each of 31 hashes covers nearly all that is touched, more work than four runs; only more cores speed it up
     Stage("128 MiB scattered", SCATTER, 128 * MEBI, 110_000_000, limits_server=False),
 )
 
 
 @frozen
 class Played:
-    """What one player's part took, and the hashes that it posted, by steps."""
+    """What one player needed, and the hashes that it posted, by step."""
 
     seconds: float
-    peak_bytes: int | None  # None where the system does not tell it
+    peak_bytes: int | None  # None if the system does not tell
     posted: dict[int, bytes]
 
 
@@ -118,7 +119,7 @@ def stage_image() -> Image:
 
 
 def plain_run(stage: Stage) -> tuple[int, float]:
-    """Steps and seconds, with translated code at hand and the memory given by the system, as a player has them at its second pass."""
+    """Steps and seconds of one pass. The code is translated and the memory allocated before, as it is for a player's second pass."""
     machine = Run(stage_image(), stage.request(), stages=1, device="vm").machine
     begin = machine.snapshot()
     seconds = []
@@ -134,7 +135,7 @@ def plain_run(stage: Stage) -> tuple[int, float]:
 
 
 def server(stage: Stage, target: int) -> Played:
-    """Claims, opens the stage, posts hashes, has the step executed."""
+    """Computes what an honest server does: the claim, the opening, the hashes of each round, the witness."""
     start, posted = time.perf_counter(), dict[int, bytes]()
     computation = Computation(stage_image(), stage.request(), 1, device="vm")
     computation.run_hash()
@@ -148,7 +149,7 @@ def server(stage: Stage, target: int) -> Played:
 
 
 def challenger(stage: Stage, target: int, true: dict[int, bytes]) -> Played:
-    """Learns what should have been claimed, finds out where posted hashes begin to be wrong, has the step executed."""
+    """Computes what an honest challenger does: the true result, the first wrong part of each round, the witness. true: hashes by step"""
     start = time.perf_counter()
     computation = Computation(stage_image(), stage.request(), 1, device="vm")
     computation.run_hash()
@@ -169,7 +170,7 @@ def boundaries(low: int, high: int) -> list[int]:
 
 
 def peak_bytes() -> int | None:
-    """The most memory that this process has held; None where the system does not tell it for this process alone."""
+    """The most memory that this process has held; None if the system does not tell this of a single process."""
     status = Path("/proc/self/status")
     if not status.exists():
         return None
@@ -181,7 +182,7 @@ def peak_bytes() -> int | None:
 
 
 def model_in_one_stage() -> tuple[float, float]:
-    """Seconds of the embedded model's run in the machine and natively, either the second time."""
+    """Seconds of a run of the embedded model in the machine and natively; each is the second run."""
     image = resolve(DEFAULT_MODEL).image
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "single.opml"

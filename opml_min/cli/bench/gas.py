@@ -1,9 +1,9 @@
-"""`opml bench gas`: what moves cost, as whole transactions under Prague rules (calldata floor included), on the embedded model.
+"""`opml bench gas`: what each move costs, as a whole transaction under Prague rules (calldata floor included), on the embedded model.
 
-The arbitrations come from games that go down to an instruction of each class: of the instructions tried, the one whose witness is longest,
-because bytes are what a step costs. Every game is decided in favour of the server, which costs more than the other way round. The
-shipped program stores over no leaf border, so the worst store is made by a program of our own in the embedded model's memory as a run
-leaves it.
+`arbitrate` is measured in games that narrow down to one instruction of each class. Most of its cost is the bytes of the witness, so of the
+instructions tried the one with the longest witness is taken. The server wins each game, which costs more than if the challenger does.
+The shipped program never stores across two leaves. So the worst store is that of a small program of our own, executed in the memory that
+a run of the embedded model leaves behind.
 """
 
 import tempfile
@@ -13,9 +13,9 @@ from struct import pack
 from typing import Any
 
 from evm_arbiter.court import Court
-from opml_min.cli.bench import Row
-from opml_min.cli.demo import scene_of
-from opml_min.cli.demo.play import Game, play, shared_computations
+from opml_min.cli.bench.row import Row
+from opml_min.cli.demo.play import Match, play, shared_computations
+from opml_min.cli.demo.scene import scene_of
 from opml_min.cli.output import Progress
 from opml_min.machine.decode import IMMEDIATE, LOAD, REGISTER, STORE
 from opml_min.machine.hashing import ZERO
@@ -27,7 +27,7 @@ from opml_min.model.resolve import DEFAULT_MODEL, resolve
 from opml_min.model.run import Run
 from opml_min.players.chain import INSTRUCTIONS, STAGES
 from opml_min.players.cheats import CHEATS
-from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Scene, Table
+from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Scene, Setup
 from opml_min.players.cheats.own_programs import EXIT_WELL, T0, T1, T2, X0, add, addi, lui, sd, slli
 from opml_min.players.cheats.tampering import next_instruction, steps_of
 from opml_min.players.computation import Computation
@@ -35,55 +35,55 @@ from opml_min.players.player import Player
 
 LIMITS = {"arbitrate register": 90_000, "arbitrate load": 125_000, "arbitrate store": 130_000}  # gas
 CLASSES = {"register": (REGISTER, IMMEDIATE), "load": (LOAD,), "store": (STORE,)}
-SITES = 60  # instructions of a class that are looked at
+SITES = 60  # instructions of a class that are sampled
 
 
 def rows() -> list[Row]:
     scene, compute = scene_of(resolve(DEFAULT_MODEL)), shared_computations()
     court = Court()
-    before, progress = court.snapshot(), Progress("games", len(CLASSES) + 3)
-    games: list[Game] = []
+    before, progress = court.snapshot(), Progress("matches", len(CLASSES) + 3)
+    matches: list[Match] = []
 
-    def played(game_scene: Scene, cheat: Cheat) -> Game:
+    def played(about: Scene, cheat: Cheat) -> Match:
         court.restore(before)
-        games.append(play(game_scene, cheat, seed=1, court=court, compute=compute))
-        progress.show(len(games))
-        return games[-1]
+        matches.append(play(about, cheat, seed=1, court=court, compute=compute))
+        progress.show(len(matches))
+        return matches[-1]
 
     found = []
     for name, forms in CLASSES.items():
         site = longest_witness(compute(*scene), forms, Random(name))
         found.append(_arbitration(f"arbitrate {name}", played(scene, aimed_at(*site))))
     worst = worst_scene(scene)
-    found.append(_arbitration("arbitrate worst", played(worst, aimed_at(0, len(store_over(0)) - len(EXIT_WELL) - 1))))
+    found.append(_arbitration("arbitrate worst", played(worst, aimed_at(0, len(store_across(0)) - len(EXIT_WELL) - 1))))
     for cheat in ("kv-cache", "silent-server"):
         played(scene, CHEATS[cheat])
     progress.clear()
     dearest: dict[str, int] = {}
-    for delivered in (delivered for game in games for delivered in game.history if delivered.gas_used):
+    for delivered in (delivered for match in matches for delivered in match.history):
         dearest[delivered.move.name] = max(dearest.get(delivered.move.name, 0), delivered.gas_used or 0)
     found += [Row(move, gas, "gas") for move, gas in dearest.items() if move != "arbitrate"]
     return found
 
 
-def _arbitration(name: str, game: Game) -> Row:
-    return Row(name, game.gas()["arbitrate"], "gas", limit=LIMITS.get(name))
+def _arbitration(name: str, match: Match) -> Row:
+    return Row(name, match.gas()["arbitrate"], "gas", limit=LIMITS.get(name))
 
 
 def aimed_at(stage: int, step: int) -> Cheat:
-    """A false accusation that comes down to this instruction."""
+    """A false challenge that narrows down to this instruction."""
 
-    def seats(table: Table) -> list[Player]:
-        accuser = table.seat(FalseChallenger, CHALLENGER)
-        players = table.with_server(accuser)
+    def seats(setup: Setup) -> list[Player]:
+        accuser = setup.seat(FalseChallenger, CHALLENGER)
+        players = setup.with_server(accuser)
         accuser.wanted = {STAGES: stage, INSTRUCTIONS: step}
         return players
 
-    return Cheat("aimed", "a true claim is challenged for one instruction", seats, CHALLENGER, CHALLENGE_REJECTED)
+    return Cheat("aimed", "a true claim is challenged over one instruction", seats, CHALLENGER, CHALLENGE_REJECTED)
 
 
 def longest_witness(honest: Computation, forms: tuple[str, ...], random: Random) -> tuple[int, int]:
-    """Stage and step of the instruction of these forms that takes most bytes to prove."""
+    """Samples instructions of these forms; returns stage and step of the one with the longest witness."""
     found = []
     for _ in range(SITES):
         stage = random.randrange(honest.stage_count)
@@ -93,15 +93,15 @@ def longest_witness(honest: Computation, forms: tuple[str, ...], random: Random)
     return max(found)[1:]
 
 
-def store_over(border: int) -> list[int]:
-    """Stores eight bytes, four on either side of a border of the state quarter."""
+def store_across(border: int) -> list[int]:
+    """A program that stores eight bytes, four on either side of an offset in the state quarter."""
     high = (border + 0x800) >> 12
     place = [addi(T0, X0, 3), slli(T0, T0, 38), lui(T2, high), addi(T2, T2, border - (high << 12)), add(T0, T0, T2)]
     return [*place, addi(T1, X0, -1), sd(T1, -4, T0), *EXIT_WELL]
 
 
 def worst_scene(scene: Scene) -> Scene:
-    """The embedded model's memory at the end of a run, and that store at the border with most siblings that are not zero."""
+    """That program, in the memory at the end of a run, at the leaf boundary whose two proofs send the most siblings."""
     run = Run(*scene[:2])
     run.run_all()
     ops = scene.image.ops
@@ -109,7 +109,7 @@ def worst_scene(scene: Scene) -> Scene:
     end = max(address + length for op in ops for position in range(positions) for address, length in writes(op, position))
     state = run.memory.read(STATE, end - STATE)
     border = max(range(1024, len(state), 1024), key=lambda place: siblings_sent(run.memory, STATE + place))
-    program = store_over(border)
+    program = store_across(border)
     text = pack(f"<{len(program)}I", *program)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "worst.opml"
@@ -119,6 +119,6 @@ def worst_scene(scene: Scene) -> Scene:
 
 
 def siblings_sent(memory: Memory, border: int) -> int:
-    """Of the two leaves at the border."""
+    """How many siblings the witness of a store across this boundary sends: those that are not all-zero subtrees."""
     proofs = memory.proof(border // 32 - 1) + memory.proof(border // 32)
     return sum(sibling != ZERO[height % 35] for height, sibling in enumerate(proofs))

@@ -1,8 +1,8 @@
-"""`opml bench llama`: tokens a second, and what the commitment costs.
+"""`opml bench llama`: tokens per second of a model, and what committing to the run costs.
 
-The peer is llama.cpp on the file that the model was built from, if an interpreter that has the package `llama_cpp` is named. The two take
-turns, so that both meet the same moments of a machine that others use too, and while one is measured the other one is stopped. The peer is
-given the prompt and then the tokens that came out here, one by one; it need not choose them.
+The peer is llama.cpp on the file that the model was built from; it is measured if `--peer-python` names an interpreter with the package
+`llama_cpp`. The two take turns, so that other load on the computer hits both alike, and each is stopped while the other is measured. The
+peer is fed the prompt and then, one by one, the tokens that this model generated. So it does not have to sample.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from opml_min.cli.bench import Row
+from opml_min.cli.bench.row import Row
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress
 from opml_min.machine import Memory
@@ -48,16 +48,16 @@ for line in sys.stdin:
 
 
 class Speed(NamedTuple):
-    """Tokens a second."""
+    """Tokens per second."""
 
     prefill: float
     decode: float
 
 
 def rows(model: Model, threads: int, peer_python: str | None) -> list[Row]:
-    """peer_python: an interpreter that can import llama_cpp"""
+    """Measures prefill and decode with all threads and with one. peer_python: an interpreter that can import llama_cpp"""
     if model.image.header.context < PREFILL_TOKENS + 1:
-        raise InputError(f"the model's context of {model.image.header.context} is too short; {PREFILL_TOKENS + 1} positions are measured")
+        raise InputError(f"the model's context of {model.image.header.context} is too short: {PREFILL_TOKENS + 1} positions are needed")
     prompt = _tokens(model, 0, PREFILL_TOKENS)
     short, text = _talkative_prompt(model)
     peer = None if peer_python is None else _Peer(peer_python, model.source, prompt, short, text)
@@ -93,28 +93,28 @@ def rows(model: Model, threads: int, peer_python: str | None) -> list[Row]:
 
 
 def _medians(speeds: list[Speed]) -> Speed:
-    """Of all rounds but the first, which warms up."""
+    """The median speeds of all rounds but the first, which warms up."""
     return Speed(*(median(column) for column in zip(*speeds[1:], strict=True)))
 
 
 def _tokens(model: Model, first: int, count: int) -> tuple[int, ...]:
-    """Some tokens of the vocabulary; what they mean does not matter."""
+    """Arbitrary tokens; what they mean does not matter."""
     return tuple((37 * i + 5) % model.image.header.vocabulary for i in range(first, first + count))
 
 
 def _talkative_prompt(model: Model) -> tuple[tuple[int, ...], list[int]]:
-    """A prompt after which the model does not stop before all tokens are out, and these tokens."""
+    """A prompt after which the model generates enough tokens without stopping, and those tokens."""
     for attempt in range(PROMPTS_TRIED):
         prompt = _tokens(model, SHORT_PROMPT * attempt, SHORT_PROMPT)
         run = Run(model.image, TextRequest(prompt, NEW_TOKENS + 1).pack())
         run.run_all()
         if len(run.tokens()) == NEW_TOKENS + 1:
             return prompt, run.tokens()[:NEW_TOKENS]
-    raise InputError(f"after none of {PROMPTS_TRIED} prompts did the model say {NEW_TOKENS} tokens")
+    raise InputError(f"the model stopped before {NEW_TOKENS} tokens after each of {PROMPTS_TRIED} prompts")
 
 
 def _measure(model: Model, threads: int, prompt: tuple[int, ...], short: tuple[int, ...]) -> tuple[Speed, float]:
-    """The speeds, and the commitment as a part of the second run."""
+    """The speeds of one round, and how long the run hash takes as a fraction of the decoding run."""
     prefill = Run(model.image, TextRequest(prompt, 1).pack(), threads=threads).run_all().prefill_seconds
     run = Run(model.image, TextRequest(short, NEW_TOKENS + 1).pack(), threads=threads)
     timing = run.run_all()
@@ -133,12 +133,12 @@ def _seconds_of_model_root(model: Model) -> float:
 
 
 class _Peer:
-    """llama.cpp in a process of its own, which measures once for each number of threads that it is sent, and then stops itself."""
+    """llama.cpp in a process of its own. It measures once per thread count that it is sent, and then stops itself."""
 
     def __init__(self, python: str, source: Path | None, *tokens: tuple[int, ...] | list[int]) -> None:
-        """tokens: those of the prefill, the short prompt, those that follow it"""
+        """tokens: the long prompt, the short prompt, and the tokens that follow the short one"""
         if source is None or source.suffix != ".gguf":
-            raise InputError("the peer needs a GGUF file as the model")
+            raise InputError("llama.cpp needs a GGUF file; name one as the model")
         arguments = [str(source), *map(json.dumps, tokens)]
         try:
             self._process = subprocess.Popen([python, "-c", PEER, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

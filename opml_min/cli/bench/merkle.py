@@ -1,6 +1,6 @@
-"""`opml bench merkle`: hashing memory, with numbers that anybody can relate to the rate of keccak-256 elsewhere.
+"""`opml bench merkle`: how fast memory is hashed, as pairs of nodes per second, which compares with any other keccak-256.
 
-The peer is the keccak of the library that the specification uses, one pair at a time.
+The peer is the library that the specification uses, which hashes one pair at a time.
 """
 
 import time
@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 import sha3
 
-from opml_min.cli.bench import Row
+from opml_min.cli.bench.row import Row
 from opml_min.cli.output import Progress
 from opml_min.machine import Memory
 from opml_min.memory_map import Quarter

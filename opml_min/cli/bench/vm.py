@@ -1,7 +1,8 @@
 """`opml bench vm`: the translated machine against its peers on the same programs.
 
 Each program is one C source. The machine and qemu-riscv64 run the same ELF, `cc -O2` compiles the source for this computer, and the
-interpreter takes the first steps. A peer's rate is the machine's steps over the peer's seconds. Rounds are interleaved, medians are taken.
+interpreter executes the first steps. A peer's rate is the machine's step count divided by the peer's seconds. Rounds are interleaved and
+the median counts.
 """
 
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from opml_min.bench_programs.build import FOLDER, NAMES, sources
-from opml_min.cli.bench import Row
+from opml_min.cli.bench.row import Row
 from opml_min.cli.output import Progress
 from opml_min.machine import HALTED, Machine, Memory
 from opml_min.model.errors import CheckFailed
@@ -35,7 +36,7 @@ def rows() -> list[Row]:
 
 
 def compared(name: str, folder: Path) -> list[Row]:
-    """A row for each peer that this computer has."""
+    """One row per peer that this computer has."""
     machine = loaded(name)
     steps = run_to_the_end(machine)  # translates
     contestants: dict[str, Callable[[], object]] = {"translated": lambda: run_to_the_end(machine)}
@@ -67,7 +68,7 @@ def loaded(name: str, translate_after_steps: int = 0) -> Machine:
 
 
 def run_to_the_end(machine: Machine) -> int:
-    """The steps that the program takes."""
+    """Runs a program from the start; returns how many steps it takes."""
     machine.begin_stage(0)
     steps = machine.run(1 << 40)
     if tuple(machine.status) != (HALTED, 0):
@@ -76,14 +77,14 @@ def run_to_the_end(machine: Machine) -> int:
 
 
 def interpret(name: str) -> None:
-    """The program's first steps, without translation."""
+    """Executes the program's first steps without translation."""
     machine = loaded(name, translate_after_steps=1 << 62)
     machine.begin_stage(0)
     machine.run(INTERPRETED_STEPS)
 
 
 def timed(run: Callable[[], object]) -> float:
-    """Seconds."""
+    """How many seconds the call takes."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start

@@ -1,15 +1,15 @@
-"""What a dispute was about: the stage and its op, the instruction, and what it read and wrote, as it is and as the server said."""
+"""What a dispute was about: the stage and its op, the instruction, and the values it read and wrote, true and as the server claims."""
 
 from attrs import frozen
 
-from opml_min.cli.demo.play import Game
+from opml_min.cli.demo.play import Match
 from opml_min.machine import RUNNING, Machine
 from opml_min.machine.decode import ACCESS_BYTES, BRANCH, LOAD, STORE, Instruction, decode
 from opml_min.machine.disassemble import REGISTERS, disassemble
 from opml_min.machine.interpret import MASK, access_fault, fetch_fault
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Opcode
-from opml_min.players.chain import INSTRUCTIONS, Record
+from opml_min.players.chain import INSTRUCTIONS, EventLog
 
 STATUS_NAMES = ("running", "halted", "trapped")
 Values = dict[str, str]
@@ -17,7 +17,7 @@ Values = dict[str, str]
 
 @frozen
 class OpAt:
-    """An op of the tape, and at what position of the text it is done."""
+    """An op of the tape, with its layer and the position of the text that it computes."""
 
     name: str
     layer: int | None
@@ -29,7 +29,7 @@ class OpAt:
 
 
 def op_at(image: Image, stage: int, is_own_program: bool) -> OpAt:
-    """What the stage computes."""
+    """The op that a stage computes; PROGRAM if the image brings its own program, ALL if one stage is the whole run."""
     header, tape = image.header, image.tape.tolist()
     if is_own_program:
         return OpAt("PROGRAM", None, None)
@@ -40,50 +40,48 @@ def op_at(image: Image, stage: int, is_own_program: bool) -> OpAt:
         name = Opcode(tape[index][0]).name
     except ValueError:
         name = f"OP {tape[index][0]}"
-    in_layers = len(tape) - 1 - sum(words[1] for words in tape)  # all but the first and those that only drawing a token needs
+    in_layers = len(tape) - 1 - sum(words[1] for words in tape)  # all but the first one and those that only drawing a token needs
     layer = (index - 1) * header.layers // in_layers if header.layers and 0 < index <= in_layers else None
     return OpAt(name, layer, stage // len(tape))
 
 
 @frozen
 class Evidence:
-    """The first instruction in dispute when the game was decided."""
+    """The first instruction that was still in dispute when the game was decided."""
 
     stage: int
     op: OpAt
     step: int
     pc: int
-    word: int
     instruction: str
     before: Values
     after: Values
-    claimed: Values | None  # what the server says is true afterwards; None if it never came to that
+    claimed: Values | None  # after it, as a lying server has it; None if several instructions were left or the server is honest
 
 
-def evidence(game: Game) -> Evidence | None:
-    """None if no stage was opened."""
-    dispute = game.dispute
+def evidence(match: Match) -> Evidence | None:
+    """Recomputes the disputed instruction; None if no stage was opened."""
+    dispute = match.dispute
     if dispute is None or dispute.segment.phase != INSTRUCTIONS:
         return None
-    stage, step, honest = dispute.stage, dispute.segment.lo, game.table.honest
+    stage, step, honest = dispute.stage, dispute.segment.lo, match.setup.honest
     machine = honest.machine_at(stage, step)
     pc = machine.pc
-    word = 0 if fetch_fault(pc) else machine.memory.load(pc, 4)
-    instruction = decode(word)
+    instruction = decode(0 if fetch_fault(pc) else machine.memory.load(pc, 4))
     address = _address(machine, instruction)
     before = _values(machine, instruction, address, reads=True)
     after = _values(honest.machine_at(stage, step + 1), instruction, address)
     claimed = None
-    claim = Record.of(game.court).claims[dispute.claim_id]
-    server = next(player for player in game.players if player.address == claim.server)
+    claim = EventLog.of(match.court).claims[dispute.claim_id]
+    server = next(player for player in match.players if player.address == claim.server)
     if not server.honest and dispute.segment.length == 1:
         claimed = _values(server.computation(claim.request_id).machine_at(stage, step + 1), instruction, address)
-    op = op_at(game.table.scene.image, stage, game.table.scene.image is not game.model)
-    return Evidence(stage, op, step, pc, word, disassemble(instruction), before, after, claimed)
+    op = op_at(match.setup.scene.image, stage, match.setup.scene.image is not match.model)
+    return Evidence(stage, op, step, pc, disassemble(instruction), before, after, claimed)
 
 
 def _address(machine: Machine, instruction: Instruction) -> int | None:
-    """Of the access that the instruction makes, if it may."""
+    """The address that a load or store accesses; None for other instructions and for accesses that trap."""
     if instruction.kind not in (LOAD, STORE):
         return None
     address = (int(machine.registers[instruction.rs1]) + instruction.imm) & MASK
@@ -92,7 +90,7 @@ def _address(machine: Machine, instruction: Instruction) -> int | None:
 
 
 def _values(machine: Machine, instruction: Instruction, address: int | None, *, reads: bool = False) -> Values:
-    """What the instruction touches: registers it reads (before it) or writes, memory, pc; and the root that stands for everything."""
+    """What the instruction touches: the registers it writes (and, if `reads`, reads), memory, pc, status and the memory's root."""
     numbers = {instruction.rd} | ({instruction.rs1, instruction.rs2} if reads else set())
     if instruction.kind == BRANCH:
         numbers |= {instruction.rs1, instruction.rs2}

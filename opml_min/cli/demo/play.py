@@ -1,6 +1,7 @@
-"""A whole game: the court, a requester, servers and challengers take their seats and move until nobody has anything left to do.
+"""Plays a match: a requester, servers and challengers move on one court until nobody has anything left to do.
 
-Here players and embedded chain meet; neither knows the other. Players decide, this delivers, and time passes when nobody wants to move.
+This is where the players meet the embedded chain; neither knows the other. Players decide, this module delivers their moves, and time
+passes when nobody wants to move.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,9 @@ from attrs import define, field, frozen
 
 from evm_arbiter.court import Court, Refused
 from opml_min.model.image.image import Image
-from opml_min.players.chain import REJECTED, Dispute, Move, Record
+from opml_min.players.chain import REJECTED, Dispute, EventLog, Move
 from opml_min.players.cheats import NONE
-from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CLAIM_FINAL, CLAIM_REJECTED, Cheat, Scene, Table
+from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CLAIM_FINAL, CLAIM_REJECTED, Cheat, Scene, Setup
 from opml_min.players.cheats.tampering import NoSuchLie
 from opml_min.players.computation import Computation
 from opml_min.players.player import Player
@@ -21,56 +22,56 @@ from opml_min.players.requester import Requester
 
 FEE_WEI = 10**16  # a hundredth of an ether
 DEADLINE_SECONDS = 86_400  # from the request on
-BLOCK_SECONDS = 12  # a move a block. Source: Ethereum's main net
+BLOCK_SECONDS = 12  # one move per block. Source: Ethereum's main net
 MOST_DECISIONS = 5_000
 GAME_MOVES = ("challenge", "post", "choose", "open", "arbitrate", "timeout")
 
 
-class GameDoesNotEnd(Exception):
-    """The players go on for ever: an error of this program."""
+class MatchDoesNotEnd(Exception):
+    """The players never stop moving, which is a bug in this program."""
 
 
 @frozen
 class Delivered:
-    """A move that was sent, and what became of it."""
+    """A move that was sent, with its cost or its refusal."""
 
     player: str
     move: Move
-    at_seconds: int  # since the game began
+    at_seconds: int  # since the match began
     gas_used: int | None  # None if it was refused
     refusal: str | None
 
 
-Observer = Callable[["Game", Delivered], None]
+Observer = Callable[["Match", Delivered], None]
 
 
 @define
-class Game:
-    """One game on one court."""
+class Match:
+    """The players of one request on one court, and everything that they have done so far."""
 
     cheat: Cheat
-    model: Image  # of the request; a cheat may bring another one to the table
+    model: Image  # the one that was asked for; the setup of a cheat may have another one
     court: Court
-    table: Table
+    setup: Setup
     players: list[Player]
     observe: Observer
     history: list[Delivered] = field(factory=list)
     balances_before: dict[str, int] = field(init=False)
     _begun: int = field(init=False)
-    _before_last: Any = None  # a snapshot, for who can take blocks back
+    _before_last: Any = None  # a snapshot before the last move, for a player that can take blocks back
 
     def __attrs_post_init__(self) -> None:
         self.balances_before = self.balances()
         self._begun = self.court.now
 
-    def run(self) -> "Game":
+    def run(self) -> "Match":
         for _ in range(MOST_DECISIONS):
             if not self._one_decision():
                 return self
-        raise GameDoesNotEnd(self.cheat.name)
+        raise MatchDoesNotEnd(self.cheat.name)
 
     def _one_decision(self) -> bool:
-        """The first player who wants to move does; if nobody does, time passes. False if there is nothing to wait for."""
+        """Delivers the first move that a player wants; if there is none, lets time pass. False if there is nothing to wait for either."""
         waits = []
         for player in self.players:
             decision = player.next_move()
@@ -85,7 +86,7 @@ class Game:
         return bool(waits)
 
     def _replace_last(self, answer: Move) -> None:
-        """A reorganisation, if a player wants one: its last move is undone, and another takes its place."""
+        """Reorganises the chain if a player wants it: undoes that player's last move and delivers another one in its place."""
         for player in self.players:
             replacement = player.replacement(answer) if player.reorganises else None
             if replacement is not None:
@@ -107,12 +108,12 @@ class Game:
         self.history.append(Delivered(player.name, move, at, gas_used, refusal))
         self.observe(self, self.history[-1])
 
-    # What came of it -----------------------------------------------------------------------------------------------------------
+    # The outcome -----------------------------------------------------------------------------------------------------------
 
     @property
     def dispute(self) -> Dispute | None:
-        """The first game that was decided."""
-        decided = [dispute for dispute in Record.of(self.court).disputes.values() if dispute.server_won is not None]
+        """The first dispute that was decided."""
+        decided = [dispute for dispute in EventLog.of(self.court).disputes.values() if dispute.server_won is not None]
         return decided[0] if decided else None
 
     @property
@@ -126,7 +127,7 @@ class Game:
         return {player.name: self.court.balance(player.address) for player in self.players}
 
     def money(self) -> dict[str, int]:
-        """The contract's books."""
+        """Where the contract's money is, in wei."""
         totals = self.court.totals()
         credited = sum(self.court.balance_of(player.address) for player in self.players)
         return {
@@ -135,31 +136,32 @@ class Game:
         }  # fmt: skip
 
     def money_adds_up(self) -> bool:
-        """The books do, and the players have what they say."""
+        """Whether the contract's books balance and agree with what the players own."""
         money, after = self.money(), self.balances()
         missing = sum(self.balances_before.values()) - sum(after.values())
         books = money["deposits"] == money["locked"] + money["credited"] + money["burned"] + money["paid_out"]
         return books and missing == money["deposits"] - money["paid_out"]
 
     def honest_side_won(self) -> bool:
-        """The verdict is right, and nobody honest paid for it."""
+        """Whether the verdict is right and no honest server or challenger lost money."""
         after = self.balances()
         unharmed = all(after[player.name] >= self.balances_before[player.name] for player in self.players[:-1] if player.honest)
         return self.verdict == self.cheat.verdict and unharmed
 
     def gas(self) -> dict[str, int]:
-        """Of all transactions of a kind together."""
+        """The gas of all transactions, summed by the name of the move."""
         gas: dict[str, int] = {}
         for delivered in self.history:
             gas[delivered.move.name] = gas.get(delivered.move.name, 0) + (delivered.gas_used or 0)
         return gas
 
     def moves(self) -> int:
+        """How many moves of games the contract accepted."""
         return sum(delivered.refusal is None and delivered.move.name in GAME_MOVES for delivered in self.history)
 
 
 def shared_computations() -> Callable[[Image, bytes, int], Computation]:
-    """For games that are played one after the other: honest players that compute the same do it once."""
+    """Lets honest players of one match, or of several in a row, share one computation per request."""
     known: dict[tuple[int, bytes, int], tuple[Image, Computation]] = {}
 
     def compute(image: Image, request: bytes, stage_count: int) -> Computation:
@@ -171,7 +173,7 @@ def shared_computations() -> Callable[[Image, bytes, int], Computation]:
     return compute
 
 
-def silently(game: Game, delivered: Delivered) -> None:
+def unobserved(match: Match, delivered: Delivered) -> None:
     pass
 
 
@@ -183,19 +185,19 @@ def play(
     stage: int | None = None,
     court: Court | None = None,
     compute: Callable[[Image, bytes, int], Computation] | None = None,
-    observe: Observer = silently,
-    begin: Callable[[Game], None] = lambda game: None,
-) -> Game:
-    """Plays one game to its end. court: one on which nothing has happened yet."""
+    observe: Observer = unobserved,
+    begin: Callable[[Match], None] = lambda match: None,
+) -> Match:
+    """Plays one match to its end. court: one on which nothing has happened yet."""
     court, compute, random = court or Court(), compute or shared_computations(), Random(f"{cheat.name} {seed}")
-    table = Table(court, cheat.scene(scene, random), random, stage, compute)
-    if stage is not None and stage >= table.scene.stage_count:
-        raise NoSuchLie(f"there is no stage {stage}: the run has {table.scene.stage_count}")
-    players = cheat.seats(table)
+    setup = Setup(court, cheat.scene(scene, random), random, stage, compute)
+    if stage is not None and stage >= setup.scene.stage_count:
+        raise NoSuchLie(f"there is no stage {stage}: the run has {setup.scene.stage_count}")
+    players = cheat.seats(setup)
     requester = Requester(
-        "requester", court.accounts[0], court, table.scene.image, compute,
-        data=table.scene.request, stage_count=table.scene.stage_count, deadline=court.now + DEADLINE_SECONDS, fee_wei=FEE_WEI,
+        "requester", court.accounts[0], court, setup.scene.image, compute,
+        data=setup.scene.request, stage_count=setup.scene.stage_count, deadline=court.now + DEADLINE_SECONDS, fee_wei=FEE_WEI,
     )  # fmt: skip
-    game = Game(cheat, scene.image, court, table, [*players, requester], observe)
-    begin(game)
-    return game.run()
+    match = Match(cheat, scene.image, court, setup, [*players, requester], observe)
+    begin(match)
+    return match.run()

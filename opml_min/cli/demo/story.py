@@ -1,16 +1,16 @@
-"""A game told while it is played, for somebody who has never seen an optimistic protocol."""
+"""Tells a match while it is played, to somebody who has never seen an optimistic protocol."""
 
 from collections.abc import Callable
 
 from opml_min.cli.demo.evidence import Evidence, evidence, op_at
-from opml_min.cli.demo.play import Delivered, Game
-from opml_min.players.chain import INSTRUCTIONS, Record, Segment
+from opml_min.cli.demo.play import Delivered, Match
+from opml_min.players.chain import INSTRUCTIONS, EventLog, Segment
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CLAIM_REJECTED
 
 INTRODUCTION = """\
-A server runs a language model off chain and posts nothing but a hash of the whole run, with a bond. Whoever recomputes the run and
-gets another hash challenges it, with a bond too. The two narrow down where their runs part: first to one stage (one operation of
-the model), then to one machine instruction. That one a contract executes, and so decides. Every move below is a transaction.
+A server runs a language model off chain and posts only a hash of the whole run, with a bond. Anybody who recomputes the run and gets
+another hash can challenge the claim, also with a bond. The two then narrow down where their runs part: first to one stage (one
+operation of the model), then to one machine instruction. A contract executes that instruction and decides. Each line is a transaction.
 """
 VERDICTS = {
     CLAIM_REJECTED: "the claim is rejected: the server loses its bond",
@@ -31,90 +31,93 @@ def clock(seconds: int) -> str:
 
 
 class Story:
-    def __init__(self, write: Callable[[str], None], decode: Callable[[list[int]], str] | None) -> None:
-        self._write, self._decode = write, decode
+    """Writes one line per transaction, the disputed instruction, and in the end the money."""
 
-    def begin(self, game: Game) -> None:
-        table = game.table
+    def __init__(self, write: Callable[[str], None], answer: Callable[[list[int]], str | None]) -> None:
+        """answer: the text that tokens stand for, None if the model writes no text"""
+        self._write, self._answer = write, answer
+
+    def begin(self, match: Match) -> None:
+        setup = match.setup
         self._write(INTRODUCTION)
-        self._write(f"The model     root {short(table.honest.model_root)}; the run has {table.scene.stage_count:,} stages")
-        tokens = table.honest.tokens()
-        if self._decode is not None and tokens and table.scene.image is game.model:
-            self._write(f"The answer    {self._decode(tokens)!r}, says whoever computes it honestly")
-        self._write(f"The cheat     {game.cheat.name} ({game.cheat.who}): {game.cheat.description}")
+        self._write(f"The model     root {short(setup.honest.model_root)}; the run has {setup.scene.stage_count:,} stages")
+        tokens = setup.honest.tokens()
+        if tokens and setup.scene.image is match.model and (answer := self._answer(tokens)) is not None:
+            self._write(f"The answer    {answer!r}, computed honestly")
+        self._write(f"The cheat     {match.cheat.name} ({match.cheat.who}): {match.cheat.description}")
         self._write("")
 
-    def observe(self, game: Game, delivered: Delivered) -> None:
+    def observe(self, match: Match, delivered: Delivered) -> None:
         if delivered.refusal:
             text, cost = f"tries to {delivered.move.name}: the contract refuses, {delivered.refusal}", ""
         else:
-            text, cost = self._told(game, delivered), f"{delivered.gas_used:>9,} gas"
+            text, cost = self._told(match, delivered), f"{delivered.gas_used:>9,} gas"
         self._write(f"{clock(delivered.at_seconds)}  {delivered.player:<10}  {text:<78} {cost}".rstrip())
         if delivered.move.name == "arbitrate" and not delivered.refusal:
-            found = evidence(game)
+            found = evidence(match)
             if found:
-                self._tell_instruction(game, found)
-        if delivered.move.name in ("arbitrate", "timeout", "open") and not delivered.refusal and game.dispute is not None:
-            self._write(f"{'':16}=> {VERDICTS[game.verdict]}")
+                self._tell_instruction(match, found)
+        if delivered.move.name in ("arbitrate", "timeout", "open") and not delivered.refusal and match.dispute is not None:
+            self._write(f"{'':16}=> {VERDICTS[match.verdict]}")
 
-    def _told(self, game: Game, delivered: Delivered) -> str:
-        move, parameters = delivered.move, game.court.parameters
+    def _told(self, match: Match, delivered: Delivered) -> str:
+        move, parameters = delivered.move, match.court.parameters
         arguments = move.arguments
         match move.name:
             case "register":
-                return f"registers the model by its root {short(arguments[0])}"
+                return f"registers the model with the root {short(arguments[0])}"
             case "request":
                 return f"asks for a run of {arguments[1]:,} stages and pays {ether(move.value)}"
             case "claim":
                 return f"claims that the run ends in {short(arguments[1])}; bond {ether(move.value)}"
             case "challenge":
-                return f"says that it does not; bond {ether(move.value)}"
+                return f"challenges the claim; bond {ether(move.value)}"
             case "post":
                 count = len(arguments[2]) // 32
                 return f"posts {count} hash{'es' * (count > 1)} inside {_named(arguments[1])}"
             case "choose":
-                after = Record.of(game.court).disputes[arguments[0]].segment
+                after = EventLog.of(match.court).disputes[arguments[0]].segment
                 return f"agrees up to {after.lo:,}, disputes what follows; left: {_named(after)}"
             case "open":
-                image = game.table.scene.image
-                op = op_at(image, arguments[1].lo, image is not game.model)
+                image = match.setup.scene.image
+                op = op_at(image, arguments[1].lo, image is not match.model)
                 return f"opens stage {arguments[1].lo:,} ({op}): {arguments[4]:,} instructions"
             case "arbitrate":
                 return f"has instruction {arguments[1].lo:,} executed by the contract ({len(arguments[2]):,} bytes)"
             case "timeout":
                 return f"ends the game: the other side used up its time on {_named(arguments[1])}"
             case "finalise":
-                return f"finalises the claim after {parameters.window_seconds // 3600} hours"
+                return f"finalises the claim: the challenge period of {parameters.window_seconds // 3600} hours is over"
             case "collect":
                 return "collects its bond and its share of the lost one"
             case "reclaim":
-                return "takes its fee back: nobody answered in time"
+                return "takes its fee back: no claim became final"
             case _:
                 return "withdraws what it is owed"
 
-    def _tell_instruction(self, game: Game, found: Evidence) -> None:
-        _, executed = game.court.arbiter.call("step", game.table.honest.witness(found.stage, found.step))
+    def _tell_instruction(self, match: Match, found: Evidence) -> None:
+        _, executed = match.court.arbiter.call("step", match.setup.honest.witness(found.stage, found.step))
         self._write(f"{'':16}stage {found.stage:,} is {found.op}; instruction {found.step:,} of it, at {found.pc:#x}, is")
         self._write(f"{'':20}{found.instruction}")
-        self._write(f"{'':16}{'':28} {'before':>20} {'after it':>20}  {'the server says' if found.claimed else ''}".rstrip())
+        self._write(f"{'':16}{'':28} {'before':>20} {'after it':>20}  {'the server claims' if found.claimed else ''}".rstrip())
         for name in dict.fromkeys([*found.before, *found.after]):
             told = [values.get(name, "") if values else "" for values in (found.before, found.after, found.claimed)]
             if name == "memory root":
                 told = [value[:14] + "…" if value else "" for value in told]
-            mark = "  <- not so" if found.claimed and told[1] != told[2] else ""
+            mark = "  <- false" if found.claimed and told[1] != told[2] else ""
             self._write(f"{'':16}{name:>28} {told[0]:>20} {told[1]:>20}  {told[2]:>20}{mark}".rstrip())
-        disputed = game.dispute.segment.disputed if game.dispute else b""
-        self._write(f"{'':16}the contract gets state {short(executed)}, the server said {short(disputed)}")
+        disputed = match.dispute.segment.disputed if match.dispute else b""
+        self._write(f"{'':16}the contract computes state {short(executed)}, the server claims {short(disputed)}")
 
-    def end(self, game: Game, seconds: float) -> None:
-        after, money = game.balances(), game.money()
+    def end(self, match: Match, seconds: float) -> None:
+        after, money = match.balances(), match.money()
         self._write("")
-        for name, before in game.balances_before.items():
+        for name, before in match.balances_before.items():
             self._write(f"{name:<10} {'+' if after[name] >= before else '-'}{ether(abs(after[name] - before))}")
         books = " + ".join(f"{ether(money[part])} {part.replace('_', ' ')}" for part in ("locked", "credited", "burned", "paid_out"))
-        self._write(f"{ether(money['deposits'])} deposited = {books}: {'it adds up' if game.money_adds_up() else 'IT DOES NOT ADD UP'}")
-        side = "The honest side won." if game.honest_side_won() else "THE HONEST SIDE DID NOT WIN."
-        self._write(f"{side} {game.moves()} moves, {sum(game.gas().values()):,} gas, {seconds:.1f} s")
+        self._write(f"{ether(money['deposits'])} deposited = {books}: {'it adds up' if match.money_adds_up() else 'IT DOES NOT ADD UP'}")
+        side = "The honest side won." if match.honest_side_won() else "THE HONEST SIDE DID NOT WIN."
+        self._write(f"{side} {match.moves()} moves, {sum(match.gas().values()):,} gas, {seconds:.1f} s")
 
 
 def _named(segment: Segment) -> str:

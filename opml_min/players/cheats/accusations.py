@@ -1,23 +1,23 @@
-"""Challenges against a true claim. Whatever part is named, the server's hashes are true, so the instruction that is left is too."""
+"""False challenges. Whichever parts the challenger chooses, the hashes are true, so it loses when the instruction is executed."""
 
 from collections.abc import Callable
 
-from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Table
+from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Setup
 from opml_min.players.player import Player
 
 
-def _accuser(name: str, description: str, choice: Callable[[Table], Callable[[int], int] | None]) -> Cheat:
-    def seats(table: Table) -> list[Player]:
-        player = table.seat(FalseChallenger, CHALLENGER)
-        player.choice = choice(table)
-        return table.with_server(player)
+def _accuser(name: str, description: str, choice: Callable[[Setup], Callable[[int], int] | None]) -> Cheat:
+    def seats(setup: Setup) -> list[Player]:
+        player = setup.seat(FalseChallenger, CHALLENGER)
+        player.choice = choice(setup)
+        return setup.with_server(player)
 
     return Cheat(name, description, seats, CHALLENGER, CHALLENGE_REJECTED)
 
 
 CHEATS = (
-    _accuser("accuse-first", "a true claim is challenged, and always the first part named", lambda table: lambda parts: 0),
-    _accuser("accuse-at-random", "a true claim is challenged, and parts are named at random", lambda table: table.random.randrange),
-    _accuser("replay", "a true claim is challenged by somebody who agrees with all that is posted, and names a part all the same",
-             lambda table: None),
+    _accuser("accuse-first", "a true claim is challenged, and the first part is always chosen", lambda setup: lambda parts: 0),
+    _accuser("accuse-at-random", "a true claim is challenged, and parts are chosen at random", lambda setup: setup.random.randrange),
+    _accuser("replay", "a true claim is challenged by somebody who agrees with every posted hash and chooses a part anyway",
+             lambda setup: None),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a cheat is: its name, who cheats, how the right verdict reads, and how the players take their seats."""
+"""What a cheat is: its name, who cheats, the right verdict, and which players take part."""
 
 from collections.abc import Callable
 from itertools import count
@@ -20,7 +20,7 @@ SomePlayer = TypeVar("SomePlayer", bound=Player)
 
 
 class Scene(NamedTuple):
-    """What the game is about."""
+    """What a match is about: a request to a model."""
 
     image: Image
     request: bytes
@@ -28,58 +28,62 @@ class Scene(NamedTuple):
 
 
 @frozen
-class Table:
-    """Where players sit down."""
+class Setup:
+    """What the players of a match are made from: the chain, the scene, the randomness, and the honest computation."""
 
     chain: Chain
     scene: Scene
     random: Random
-    stage: int | None  # the one to fight about; None: any
-    compute: Compute  # of the honest
+    stage: int | None  # the one to dispute; None: any
+    compute: Compute  # how honest players compute
     _numbers: Any = field(factory=lambda: count(1))
 
     @property
     def honest(self) -> Computation:
-        """What really comes out."""
+        """The true run."""
         return self.compute(*self.scene)
 
     def seat(self, kind: Callable[..., SomePlayer], name: str, computation: Computation | None = None, **how: Any) -> SomePlayer:
-        """A player with the next address; with a computation of its own if it is not to compute honestly."""
+        """Makes a player with the next address; one that does not compute honestly is given a computation."""
         compute = self.compute if computation is None else lambda image, request, stage_count: computation
         address = self.chain.accounts[next(self._numbers)]
         return kind(name, address, self.chain, self.scene.image, compute, **how)
 
     def with_challenger(self, *cheats: Player) -> list[Player]:
+        """The cheats and an honest challenger."""
         return [*cheats, self.seat(Challenger, CHALLENGER)]
 
     def with_server(self, accuser: "FalseChallenger") -> list[Player]:
+        """A false challenger, aimed at the chosen stage, and an honest server."""
         accuser.wanted = {STAGES: self.stage}
         return [accuser, self.seat(Server, SERVER)]
 
 
 @frozen
 class Cheat:
+    """One kind of cheating."""
+
     name: str
     description: str
-    seats: Callable[[Table], list[Player]]  # the cheats first
+    seats: Callable[[Setup], list[Player]]  # the cheats first
     who: str = SERVER
     verdict: str = CLAIM_REJECTED
     scene: Callable[[Scene, Random], Scene] = lambda scene, random: scene
-    refusal: str | None = None  # the error that one of its moves is met with
+    refusal: str | None = None  # the error with which the contract refuses one of its moves
 
 
 class Liar(Server):
-    """Goes by a computation of its own, and believes it."""
+    """A server that is honest about a computation that is not."""
 
     honest = False
 
 
 class FalseChallenger(Challenger):
-    """Challenges a claim that it has no reason to doubt."""
+    """A challenger that challenges every claim, also true ones."""
 
     honest = False
-    wanted: dict[int, int | None]  # by phase: the stage and the instruction to come down to, if it matters
-    choice: Callable[[int], int] | None = None  # of so many parts; None: the one that honest recomputing leads to
+    wanted: dict[int, int | None]  # by phase: the stage and the instruction to narrow down to, if it matters
+    choice: Callable[[int], int] | None = None  # which of so many parts to choose; None: the one that an honest challenger would
 
     def objects_to(self, request_id: bytes, run_hash: bytes) -> bool:
         return True

@@ -1,9 +1,9 @@
-"""Cheats with friends: a puppet that wins on purpose, a defence that loses on purpose, somebody who controls the order of the blocks."""
+"""Cheats that need accomplices: a challenger that belongs to the server, a claim that is lost on purpose, a reorganised chain."""
 
 from opml_min.machine.hashing import keccak256
-from opml_min.players.chain import INSTRUCTIONS, Decision, Dispute, Move, Record
+from opml_min.players.chain import INSTRUCTIONS, Decision, Dispute, EventLog, Move
 from opml_min.players.challenger import Challenger
-from opml_min.players.cheats.cheat import Cheat, FalseChallenger, Liar, Table
+from opml_min.players.cheats.cheat import Cheat, FalseChallenger, Liar, Setup
 from opml_min.players.cheats.silence import SilentServer
 from opml_min.players.cheats.tampering import lie
 from opml_min.players.cheats.values import output_values
@@ -16,41 +16,41 @@ def is_one_instruction(dispute: Dispute) -> bool:
 
 
 class Puppet(Challenger):
-    """Belongs to the server. Waits for the moment before somebody else wins, and wins first."""
+    """A challenger that belongs to the server. It waits until an honest challenger is about to win, and wins first."""
 
     honest = False
 
     def arbitrate(self, dispute: Dispute, request_id: bytes) -> Decision:
-        others = [other for other in Record.of(self.chain).disputes.values() if other.challenger != self.address]
+        others = [other for other in EventLog.of(self.chain).disputes.values() if other.challenger != self.address]
         if not any(other.claim_id == dispute.claim_id and is_one_instruction(other) for other in others):
             return None
         return super().arbitrate(dispute, request_id)
 
 
-def concession(table: Table) -> list[Player]:
-    server = table.seat(SilentServer, "server", lie(table, output_values))
+def concession(setup: Setup) -> list[Player]:
+    server = setup.seat(SilentServer, "server", lie(setup, output_values))
     server.is_silent = is_one_instruction
-    return table.with_challenger(server, table.seat(Puppet, "puppet"))
+    return setup.with_challenger(server, setup.seat(Puppet, "puppet"))
 
 
 class Accomplice(FalseChallenger):
-    """Challenges the first claim only."""
+    """A false challenger of the first claim only."""
 
     def objects_to(self, request_id: bytes, run_hash: bytes) -> bool:
-        return len(Record.of(self.chain).claims) == 1
+        return len(EventLog.of(self.chain).claims) == 1
 
 
-def bad_defence(table: Table) -> list[Player]:
-    saboteur = table.seat(SilentServer, "saboteur")
+def bad_defence(setup: Setup) -> list[Player]:
+    saboteur = setup.seat(SilentServer, "saboteur")
     saboteur.is_silent = lambda dispute: True
-    return [saboteur, table.seat(Accomplice, "puppet"), table.seat(Server, "server")]
+    return [saboteur, setup.seat(Accomplice, "puppet"), setup.seat(Server, "server")]
 
 
 class ReplacingServer(Liar):
-    """Posts some hashes, waits for the choice, and has the block with its post replaced by one with other hashes."""
+    """A server that posts hashes, waits for the choice, and then has the block with its post replaced by one with other hashes."""
 
     reorganises = True
-    _posted: Move | None = None  # what it means to post in the end
+    _posted: Move | None = None  # the post that takes the place of the first one
     _has_replaced = False
 
     def answer(self, dispute: Dispute, request_id: bytes) -> Decision:
@@ -70,8 +70,8 @@ class ReplacingServer(Liar):
 
 
 CHEATS = (
-    Cheat("replaced-hashes", "the posted hashes are replaced, by a reorganisation, when the choice is already on its way",
-          lambda table: table.with_challenger(table.seat(ReplacingServer, "server", lie(table, output_values))), refusal="STALE_POSITION"),
-    Cheat("concession", "the server concedes to a puppet of its own just before the honest challenger wins", concession),
-    Cheat("bad-defence", "a true claim is defended badly on purpose, beside a server that is honest", bad_defence),
+    Cheat("replaced-hashes", "a reorganisation replaces the posted hashes when the choice is already on its way",
+          lambda setup: setup.with_challenger(setup.seat(ReplacingServer, "server", lie(setup, output_values))), refusal="STALE_POSITION"),
+    Cheat("concession", "the server loses to a challenger of its own just before the honest one wins", concession),
+    Cheat("bad-defence", "a true claim is lost on purpose, while an honest server makes the same claim", bad_defence),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Moves that the contract refuses. After the refusal the cheat goes on as it would have done without trying."""
+"""Moves that the contract refuses. After the refusal the cheat plays on as if it had not tried."""
 
 from collections.abc import Callable, Iterator
 from random import Random
@@ -7,20 +7,20 @@ from typing import Any
 from opml_min.machine import Machine
 from opml_min.machine.state import STATUS_RUNNING
 from opml_min.memory_map import STAGE_STEP_LIMIT
-from opml_min.players.chain import FINAL, INSTRUCTIONS, REJECTED, Decision, Move, Record, Segment
-from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, CLAIM_FINAL, Cheat, FalseChallenger, Liar, Table
+from opml_min.players.chain import FINAL, INSTRUCTIONS, REJECTED, Decision, EventLog, Move, Segment
+from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, CLAIM_FINAL, Cheat, FalseChallenger, Liar, Setup
 from opml_min.players.cheats.tampering import Plan, TamperedComputation, Tampering, lie, steps_of
 from opml_min.players.cheats.values import output_values
 from opml_min.players.computation import Computation, Opening
 from opml_min.players.player import Player
 
-Seats = Callable[[Table], list[Player]]
+Seats = Callable[[Setup], list[Player]]
 Forge = Callable[[Decision, Player], Move | None]
-"""What to try in the place of a decision; None: nothing this time."""
+"""What to try instead of a decision; None: nothing this time."""
 
 
 class _Forging(Player):
-    """Tries one forged move, once."""
+    """A player that tries one forged move, once."""
 
     forge: Forge
     _has_tried = False
@@ -43,7 +43,7 @@ class ForgingChallenger(_Forging, FalseChallenger):
 
 
 def instead_of(name: str, change: Callable[[Move, Player], Move | None]) -> Forge:
-    """Forges moves of this name."""
+    """Replaces moves of this name."""
     return lambda decision, player: change(decision, player) if isinstance(decision, Move) and decision.name == name else None
 
 
@@ -57,7 +57,7 @@ def true_end(move: Move, player: Player, honest: Computation) -> Move:
 
 
 def running_end(move: Move, player: Player, honest: Computation) -> Move:
-    """The machine half way through the stage, which is said to have failed."""
+    """An `open` that shows the machine half way through the stage and says that the stage failed there."""
     stage = move.arguments[1].lo
     machine = honest.machine_at(stage, steps_of(honest, stage) // 2)
     return opening(steps=machine.steps, final_state=machine.state_bytes())(move, player)
@@ -68,7 +68,7 @@ def without_last_hash(move: Move, player: Player) -> Move:
 
 
 def straight_into_the_machine(move: Move, player: Player) -> Move:
-    """As if a stage had been opened, with any start that suits the server."""
+    """Posts hashes of instructions before any stage is open, from a start that suits the server."""
     game_id, segment = move.arguments[:2]
     return Move("post", (game_id, Segment(INSTRUCTIONS, 0, 2, bytes(32), segment.disputed, segment.turn), bytes(32)))
 
@@ -79,14 +79,14 @@ def with_wrong_leaf(move: Move, player: Player) -> Move:
 
 
 def finalise_at_once(move: Move, player: Player) -> Move | None:
-    record = Record.of(player.chain)
-    claim_id = record.disputes[move.arguments[0]].claim_id
-    return Move("finalise", (claim_id, *player.computation(record.claims[claim_id].request_id).result()))
+    log = EventLog.of(player.chain)
+    claim_id = log.disputes[move.arguments[0]].claim_id
+    return Move("finalise", (claim_id, *player.computation(log.claims[claim_id].request_id).result()))
 
 
 def after_the_verdict(decision: Decision, player: Player) -> Move | None:
-    """Once more into a game that is decided."""
-    for dispute in Record.of(player.chain).disputes.values():
+    """Posts into a game that is already decided."""
+    for dispute in EventLog.of(player.chain).disputes.values():
         if player.chain.claim_of(dispute.claim_id).status in (FINAL, REJECTED):
             return Move("post", (dispute.game_id, dispute.segment, bytes(32)))
     return None
@@ -106,37 +106,37 @@ def no_such_part(move: Move, player: Player) -> Move:
 
 
 def other_hashes(move: Move, player: Player) -> Move:
-    """As if the server had posted something else."""
+    """Chooses among hashes that the server did not post."""
     return Move("choose", (*move.arguments[:2], bytes(32) + move.arguments[2][32:], move.arguments[3]))
 
 
 def out_of_turn(decision: Decision, player: Player) -> Move | None:
     """Chooses while it is the server's turn."""
-    for dispute in Record.of(player.chain).disputes.values():
+    for dispute in EventLog.of(player.chain).disputes.values():
         if dispute.is_servers_turn:
             return Move("choose", (dispute.game_id, dispute.segment, b"", 0))
     return None
 
 
 def early_timeout(decision: Decision, player: Player) -> Move | None:
-    for dispute in Record.of(player.chain).disputes.values():
+    for dispute in EventLog.of(player.chain).disputes.values():
         if dispute.is_servers_turn:
             return Move("timeout", (dispute.game_id, dispute.segment, b""))
     return None
 
 
 def forged_evidence(decision: Decision, player: Player) -> Move | None:
-    """A witness whose first leaf is not in the memory, sent before the server sends the right one."""
-    for dispute in Record.of(player.chain).disputes.values():
+    """Sends a witness with a wrong leaf before the server sends the right one."""
+    for dispute in EventLog.of(player.chain).disputes.values():
         if dispute.segment.phase == INSTRUCTIONS and dispute.segment.length == 1:
-            request_id = Record.of(player.chain).claims[dispute.claim_id].request_id
+            request_id = EventLog.of(player.chain).claims[dispute.claim_id].request_id
             witness = player.computation(request_id).witness(dispute.stage, dispute.segment.lo)
             return with_wrong_leaf(Move("arbitrate", (dispute.game_id, dispute.segment, witness)), player)
     return None
 
 
 def never_halts(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering]:
-    """The last instruction of a stage leaves the machine as it is, for ever: so the run has failed."""
+    """Pretends that the last instruction of a stage has no effect, so that the stage never ends and the run fails."""
     while True:
         here = random.randrange(honest.stage_count) if stage is None else stage
         steps = steps_of(honest, here)
@@ -148,43 +148,43 @@ def never_halts(honest: Computation, random: Random, stage: int | None) -> Itera
 
 
 class Padded(TamperedComputation):
-    """Counts as many steps as it may: the machine has halted long before, and all these states are equal."""
+    """Claims the longest stage that is allowed. The machine halts long before, and from then on all states are equal."""
 
     def opening(self, stage: int) -> Opening:
         return super().opening(stage)._replace(steps=STAGE_STEP_LIMIT)
 
 
-def server(forge: Callable[[Table], Forge], plan: Plan = output_values, kind: type[TamperedComputation] = TamperedComputation) -> Seats:
-    def seats(table: Table) -> list[Player]:
-        player = table.seat(ForgingServer, "server", lie(table, plan, kind))
-        player.forge = forge(table)
-        return table.with_challenger(player)
+def server(forge: Callable[[Setup], Forge], plan: Plan = output_values, kind: type[TamperedComputation] = TamperedComputation) -> Seats:
+    def seats(setup: Setup) -> list[Player]:
+        player = setup.seat(ForgingServer, "server", lie(setup, plan, kind))
+        player.forge = forge(setup)
+        return setup.with_challenger(player)
 
     return seats
 
 
 def truthful_server(forge: Forge) -> Seats:
-    """Its claim is true; the forgery comes afterwards."""
+    """A server with a true claim, which forges something later."""
 
-    def seats(table: Table) -> list[Player]:
-        player = table.seat(ForgingServer, "server")
+    def seats(setup: Setup) -> list[Player]:
+        player = setup.seat(ForgingServer, "server")
         player.forge = forge
-        return table.with_challenger(player)
+        return setup.with_challenger(player)
 
     return seats
 
 
 def challenger(forge: Forge) -> Seats:
-    def seats(table: Table) -> list[Player]:
-        player = table.seat(ForgingChallenger, CHALLENGER)
+    def seats(setup: Setup) -> list[Player]:
+        player = setup.seat(ForgingChallenger, CHALLENGER)
         player.forge = forge
-        return table.with_server(player)
+        return setup.with_server(player)
 
     return seats
 
 
 def _opens(name: str, description: str, refusal: str, change: Callable[[Move, Player], Move | None]) -> Cheat:
-    return Cheat(name, description, server(lambda table: instead_of("open", change)), refusal=refusal)
+    return Cheat(name, description, server(lambda setup: instead_of("open", change)), refusal=refusal)
 
 
 def _accuses(name: str, description: str, refusal: str, forge: Forge) -> Cheat:
@@ -192,31 +192,31 @@ def _accuses(name: str, description: str, refusal: str, forge: Forge) -> Cheat:
 
 
 CHEATS = (
-    _opens("forged-start", "the stage is opened from a start that nobody agreed on", "WRONG_START", opening(start_carry=bytes(32))),
-    Cheat("forged-end", "the stage is opened with an end that is not the one claimed",
-          server(lambda table: instead_of("open", lambda move, player: true_end(move, player, table.honest))), refusal="WRONG_END"),
-    _opens("zero-steps", "the stage is said to take no steps at all", "STEP_COUNT", opening(steps=0)),
-    _opens("too-many-steps", "the stage is said to take more steps than a stage may", "STEP_COUNT", opening(steps=STAGE_STEP_LIMIT + 1)),
-    Cheat("early-failure", "a stage is said to have failed while the machine is still running, then to run for ever",
-          server(lambda table: instead_of("open", lambda move, player: running_end(move, player, table.honest)), never_halts),
+    _opens("forged-start", "the stage is opened with a start that nobody agreed on", "WRONG_START", opening(start_carry=bytes(32))),
+    Cheat("forged-end", "the stage is opened with another end than the disputed one",
+          server(lambda setup: instead_of("open", lambda move, player: true_end(move, player, setup.honest))), refusal="WRONG_END"),
+    _opens("zero-steps", "the stage is opened with zero steps", "STEP_COUNT", opening(steps=0)),
+    _opens("too-many-steps", "the stage is opened with more steps than are allowed", "STEP_COUNT", opening(steps=STAGE_STEP_LIMIT + 1)),
+    Cheat("early-failure", "a stage is opened as failed while the machine still runs, and then said to run for ever",
+          server(lambda setup: instead_of("open", lambda move, player: running_end(move, player, setup.honest)), never_halts),
           refusal="STILL_RUNNING"),
-    Cheat("idle-steps", "a wrong value, and then 2^32 steps of a halted machine, whose states are all equal",
-          server(lambda table: lambda decision, player: None, kind=Padded)),
-    Cheat("few-hashes", "one hash too few is posted", server(lambda table: instead_of("post", without_last_hash)), refusal="WRONG_COUNT"),
-    Cheat("skipped-opening", "the server goes on to instructions without opening a stage",
-          server(lambda table: instead_of("open", straight_into_the_machine)), refusal="STALE_POSITION"),
-    Cheat("forged-witness", "the instruction is executed on a memory that is not the agreed one",
-          server(lambda table: instead_of("arbitrate", with_wrong_leaf)), refusal="WITNESS_ROOT"),
-    Cheat("early-finalise", "the claim is finalised in the middle of the dispute",
-          server(lambda table: instead_of("open", finalise_at_once)), refusal="WINDOW_OPEN"),
-    Cheat("after-the-verdict", "the server goes on playing when it has lost", server(lambda table: after_the_verdict), refusal="GAME_OVER"),
-    Cheat("forged-output", "the claim is true, but another output is read out of it",
+    Cheat("idle-steps", "a wrong value, followed by 2^32 steps of a halted machine, whose states are all equal",
+          server(lambda setup: lambda decision, player: None, kind=Padded)),
+    Cheat("few-hashes", "one hash too few is posted", server(lambda setup: instead_of("post", without_last_hash)), refusal="WRONG_COUNT"),
+    Cheat("skipped-opening", "the server posts hashes of instructions without opening a stage",
+          server(lambda setup: instead_of("open", straight_into_the_machine)), refusal="STALE_POSITION"),
+    Cheat("forged-witness", "the witness shows another memory than the agreed one",
+          server(lambda setup: instead_of("arbitrate", with_wrong_leaf)), refusal="WITNESS_ROOT"),
+    Cheat("early-finalise", "the claim is finalised during the dispute",
+          server(lambda setup: instead_of("open", finalise_at_once)), refusal="WINDOW_OPEN"),
+    Cheat("after-the-verdict", "the server plays on after it has lost", server(lambda setup: after_the_verdict), refusal="GAME_OVER"),
+    Cheat("forged-output", "the claim is true, but it is finalised with another output",
           truthful_server(instead_of("finalise", forged_output)), verdict=CLAIM_FINAL, refusal="WITNESS_ROOT"),
     _accuses("no-such-part", "a part is chosen that does not exist", "NO_SUCH_PART", instead_of("choose", no_such_part)),
-    _accuses("other-hashes", "an answer to hashes that nobody posted", "STALE_POSITION", instead_of("choose", other_hashes)),
-    _accuses("out-of-turn", "a choice while it is the server's turn", "NOT_YOUR_TURN", out_of_turn),
-    _accuses("early-timeout", "the server's time is said to be up", "NOT_OUT_OF_TIME", early_timeout),
-    _accuses("early-collect", "the winner's share is asked for before there is a winner", "NOTHING_TO_COLLECT",
+    _accuses("other-hashes", "the choice is among hashes that nobody posted", "STALE_POSITION", instead_of("choose", other_hashes)),
+    _accuses("out-of-turn", "the challenger chooses while it is the server's turn", "NOT_YOUR_TURN", out_of_turn),
+    _accuses("early-timeout", "the challenger calls a timeout while the server still has time", "NOT_OUT_OF_TIME", early_timeout),
+    _accuses("early-collect", "the winner's share is collected before there is a winner", "NOTHING_TO_COLLECT",
              instead_of("choose", collect_at_once)),
-    _accuses("forged-evidence", "the instruction is to be executed on another memory than agreed", "WITNESS_ROOT", forged_evidence),
+    _accuses("forged-evidence", "the challenger sends a witness of another memory than the agreed one", "WITNESS_ROOT", forged_evidence),
 )  # fmt: skip

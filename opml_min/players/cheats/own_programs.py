@@ -1,6 +1,6 @@
-"""Programs of our own in the place of the shipped one: stores over the borders of leaves and quarters, and a trap.
+"""Lies about programs other than the shipped one: stores that cross leaves or quarters, and a trap.
 
-Such a model runs in the machine only. Its tape says nothing; the program decides.
+Such a model runs only in the machine. Its tape is a formality; only the program decides what is computed.
 """
 
 import tempfile
@@ -58,17 +58,17 @@ STAGE_TWICE = [addi(T1, A0, 1), slli(T2, T1, 32), add(T1, T1, T2)]  # t1 = stage
 
 
 def adding_at(quarter: int, offset: int) -> list[int]:
-    """Adds to the eight bytes at an offset from a quarter's first byte, so that what a stage gets wrong stays wrong."""
+    """A program that adds stage + 1 to both halves of eight bytes in a quarter, so that a wrong sum stays wrong in later stages."""
     return [addi(T0, X0, quarter), slli(T0, T0, 38), *STAGE_TWICE, ld(T2, offset, T0), add(T1, T1, T2), sd(T1, offset, T0), *EXIT_WELL]
 
 
-OVER_LEAVES = adding_at(3, 28)
-OVER_QUARTERS = adding_at(3, -4)
+ACROSS_LEAVES = adding_at(3, 28)
+ACROSS_QUARTERS = adding_at(3, -4)
 INTO_THE_MODEL = adding_at(1, 64)
 
 
 def model_of(program: list[int]) -> Image:
-    """An image with this program and a tape that is only there because there has to be one."""
+    """An image with this program, and a tape only because every image needs one."""
     header = Header(
         flags=0, request_kind=BYTES, op_count=1, tape_address=align(HEADER + 8 * HEADER_WORDS), context=1, vocabulary=0, stop_tokens=(),
         tokenizer_address=0, tokenizer_length=0, tokenizer_kind=0, bos_token=NO_TOKEN,
@@ -85,7 +85,7 @@ def crosses_leaves(machine: Machine, instruction: Instruction) -> bool:
 
 
 def torn_store(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:
-    """Only the part of a store that is below the border arrives."""
+    """Loses the part of a store that lies above the boundary between two leaves."""
     here = random.randrange(honest.stage_count) if stage is None else stage
     site = next_instruction(honest, here, 0, crosses_leaves)
     if site is None:
@@ -94,12 +94,12 @@ def torn_store(honest: Computation, random: Random, stage: int | None) -> Iterat
     machine = honest.machine_at(here, site.step)
     address = (int(machine.registers[site.instruction.rs1]) + site.instruction.imm) & MASK
     end = address + ACCESS_BYTES[site.instruction.operation]
-    border = end - end % 32
-    yield Tampering(here, site.step + 1, written(border, machine.memory.read(border, end - border)))
+    boundary = end - end % 32
+    yield Tampering(here, site.step + 1, written(boundary, machine.memory.read(boundary, end - boundary)))
 
 
 def trap_overlooked(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering]:
-    """A store that must not be done is passed over."""
+    """Ignores a store that traps and goes on behind it."""
 
     def change(machine: Machine) -> None:
         machine.status, machine.pc = STATUS_RUNNING, machine.pc + 4
@@ -112,8 +112,8 @@ def _runs(program: list[int], stages: int = STAGES) -> Callable[[Scene, Random],
 
 
 CHEATS = (
-    Cheat("torn-over-leaves", "half of a store over the border of two leaves gets lost", liar(torn_store), scene=_runs(OVER_LEAVES)),
-    Cheat("torn-over-quarters", "half of a store over the border of io and state gets lost", liar(torn_store), scene=_runs(OVER_QUARTERS)),
-    Cheat("hidden-trap", "a program that stores into the model, which traps, is said to have ended well",
+    Cheat("torn-over-leaves", "half of a store across two leaves is lost", liar(torn_store), scene=_runs(ACROSS_LEAVES)),
+    Cheat("torn-over-quarters", "half of a store across the quarters io and state is lost", liar(torn_store), scene=_runs(ACROSS_QUARTERS)),
+    Cheat("hidden-trap", "a program traps because it stores into the model, and the server claims that it ended well",
           liar(trap_overlooked), scene=_runs(INTO_THE_MODEL, 1)),
 )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Lies that hold together: at one step of one stage something is not as the instruction left it; from there on all is computed honestly.
+"""Consistent lies: after one step of one stage something is changed, and everything after it is computed honestly.
 
-Every hash before the step is true and every hash after it belongs to one consistent run, so the dispute comes down to this one
-instruction, and only executing it can tell who is right.
+Every hash before that step is true, and all hashes after it belong to one consistent run. So the dispute narrows down to this one
+instruction, and only executing it shows who is right.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from opml_min.machine.decode import Instruction, decode
 from opml_min.machine.interpret import fetch_fault
 from opml_min.memory_map import STAGE_STEP_LIMIT
 from opml_min.model.errors import ModelError
-from opml_min.players.cheats.cheat import Table
+from opml_min.players.cheats.cheat import Setup
 from opml_min.players.computation import Computation, stage_result
 
 MOST_TRIES = 300
@@ -23,22 +23,26 @@ LONGEST_WALK_STEPS = 2_000
 
 
 class NoSuchLie(ModelError):
-    """Nothing of this kind can be lied about in the stage, or it would change nothing."""
+    """There is nothing of this kind to lie about in the stage, or no such lie changes the result."""
 
 
 @frozen
 class Tampering:
+    """A change to the machine during a run."""
+
     stage: int
-    step: int  # after so many steps …
-    change: Callable[[Machine], None]  # … this happens
-    stands_still: bool = False  # from then on the machine is said to be running, but nothing moves
+    step: int  # after so many steps
+    change: Callable[[Machine], None]  # what happens then
+    stands_still: bool = False  # from then on steps are counted, but the machine does not change
 
 
 Plan = Callable[[Computation, Random, int | None], Iterator[Tampering | None]]
-"""Tries to lie, given the honest computation and the stage wanted; None is a try that came to nothing."""
+"""Yields lies to try, given the honest computation and the stage wanted; None is an attempt without success."""
 
 
 class TamperedComputation(Computation):
+    """A computation that is honest but for one tampering."""
+
     tampering: Tampering | None = None
 
     def tamper(self, tampering: Tampering) -> None:
@@ -67,22 +71,22 @@ class TamperedComputation(Computation):
         super()._advance_steps(step)
 
     def runs_away(self, steps: int) -> bool:
-        """Whether the tampered stage would take longer than so many steps, for no better reason than the tampering."""
+        """Whether the tampering makes the stage run for more than so many steps."""
         assert self.tampering is not None
         if self.tampering.stands_still or self.tampering.step > steps:
             return False
         return self.machine_at(self.tampering.stage, steps).status.kind == RUNNING
 
 
-def lie(table: Table, plan: Plan, kind: type[TamperedComputation] = TamperedComputation) -> TamperedComputation:
-    """The first one by the plan that changes what comes out in the end."""
-    honest, tampered = table.honest, kind(*table.scene)
-    for tampering in islice(plan(honest, table.random, table.stage), MOST_TRIES):
+def lie(setup: Setup, plan: Plan, kind: type[TamperedComputation] = TamperedComputation) -> TamperedComputation:
+    """The first lie of the plan that changes the run hash."""
+    honest, tampered = setup.honest, kind(*setup.scene)
+    for tampering in islice(plan(honest, setup.random, setup.stage), MOST_TRIES):
         if tampering is not None:
             tampered.tamper(tampering)
             if not tampered.runs_away(4 * steps_of(honest, tampering.stage) + 10_000) and tampered.run_hash() != honest.run_hash():
                 return tampered
-    raise NoSuchLie(f"there is no lie of this kind{'' if table.stage is None else f' in stage {table.stage}'}")
+    raise NoSuchLie(f"there is no lie of this kind{'' if setup.stage is None else f' in stage {setup.stage}'}")
 
 
 def steps_of(honest: Computation, stage: int) -> int:
@@ -90,7 +94,7 @@ def steps_of(honest: Computation, stage: int) -> int:
 
 
 def step_that_writes(honest: Computation, stage: int, address: int, length: int) -> int | None:
-    """After so many steps the bytes hold for the first time what they hold at the end; None if the stage does not change them."""
+    """The step after which the bytes first hold what they hold at the end; None if the stage does not change them."""
 
     def bytes_at(step: int) -> bytes:
         return honest.machine_at(stage, step).memory.read(address, length)
@@ -107,7 +111,7 @@ def step_that_writes(honest: Computation, stage: int, address: int, length: int)
 
 @frozen
 class Site:
-    """An instruction in a run: the steps before it, where it stands, and what it is."""
+    """An instruction that a stage executes, the number of steps before it, and its address."""
 
     step: int
     pc: int
@@ -115,7 +119,7 @@ class Site:
 
 
 def next_instruction(honest: Computation, stage: int, step: int, wanted: Callable[[Machine, Instruction], bool]) -> Site | None:
-    """The first one from a step on that is wanted; None if it is not near."""
+    """The first wanted instruction after so many steps; None if the next 2,000 have none."""
     machine = honest.machine_at(stage, step)
     for here in range(step, step + LONGEST_WALK_STEPS):
         if machine.status.kind != RUNNING or fetch_fault(machine.pc):

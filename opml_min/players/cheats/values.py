@@ -1,4 +1,4 @@
-"""A wrong value: written by an op, left in a register, taken from another model, put into the output. Each is decided by an instruction."""
+"""Wrong values: in what an op writes, in a register, in the weights, in the output. Executing one instruction exposes each of them."""
 
 from collections.abc import Callable, Iterator
 from random import Random
@@ -12,14 +12,14 @@ from opml_min.memory_map import OUTPUT, REQUEST, STATE
 from opml_min.model.image.ops import OPERANDS, Op, Opcode, writes
 from opml_min.model.image.request import position_count, prompt_length
 from opml_min.model.image.weights import BLOCK_BYTES, F32, SCALE_OFFSET, matrix_bytes
-from opml_min.players.cheats.cheat import Cheat, Liar, Scene, Table
+from opml_min.players.cheats.cheat import Cheat, Liar, Scene, Setup
 from opml_min.players.cheats.tampering import NoSuchLie, Plan, Tampering, lie, next_instruction, step_that_writes, steps_of
 from opml_min.players.computation import Computation
 from opml_min.players.player import Player
 
-WEIGHT_BITS_KEPT = 0xF0  # of each byte of integer weights, and of the lower two bytes of a float
+WEIGHT_BITS_KEPT = 0xF0  # in each byte of integer weights, and in the lower two bytes of a float
 BEYOND = STATE + (1 << 37)
-"""No op writes there, so what is there stays there."""
+"""An address that no op writes, so that a change there lasts."""
 TRIES_BEFORE_ANYWHERE = 100
 
 
@@ -28,7 +28,7 @@ def written(address: int, data: bytes) -> Callable[[Machine], None]:
 
 
 def stage_and_op(honest: Computation, random: Random, stage: int | None, *kinds: Opcode) -> tuple[int, Op, int] | None:
-    """A stage, an op that it computes and the position; None if no such stage computes an op of these kinds."""
+    """Draws a stage, an op of these kinds that it computes, and the position; None if there is no such stage."""
     header, tape = honest.image.header, honest.image.tape.tolist()
     fitting = [index for index, words in enumerate(tape) if words[0] in OPERANDS and (not kinds or Opcode(words[0]).kind in kinds)]
     if stage is not None and not header.single_phase:
@@ -44,7 +44,7 @@ def stage_and_op(honest: Computation, random: Random, stage: int | None, *kinds:
 
 
 def bit_flipped(honest: Computation, random: Random, stage: int, address: int, length: int) -> Tampering | None:
-    """In bytes that the stage writes, at the moment at which it writes them."""
+    """Flips a bit of bytes that the stage writes, right after it has written them; None if it does not change them."""
     step = step_that_writes(honest, stage, address, length)
     if step is None:
         return None
@@ -53,7 +53,7 @@ def bit_flipped(honest: Computation, random: Random, stage: int, address: int, l
 
 
 def output_values(honest: Computation, random: Random, stage: int | None, *kinds: Opcode) -> Iterator[Tampering | None]:
-    """Also what nobody reads afterwards: then something that stays is changed in its place."""
+    """Changes a value that an op writes. Most such lies matter; if none does, a byte that lasts is changed instead."""
     for _ in range(TRIES_BEFORE_ANYWHERE):
         found = stage_and_op(honest, random, stage, *kinds)
         places = found and writes(found[1], found[2])
@@ -88,7 +88,7 @@ def tokens(honest: Computation, random: Random, stage: int | None) -> Iterator[T
 def instructions(
     wanted: Callable[[Instruction], bool], change: Callable[[int, Instruction, Random], Callable[[Machine], None]]
 ) -> Plan:
-    """Lies about what an instruction of some form does. change: given its pc, what is wrong afterwards."""
+    """Lies about what a wanted instruction does. change: makes, from its pc, what is wrong after it"""
 
     def plan(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:
         while True:
@@ -144,7 +144,7 @@ def other_prompt(honest: Computation, random: Random, stage: int | None) -> Iter
 
 
 class OtherWeights(Computation):
-    """From some stage on, with one matrix rounded to half its bits."""
+    """A computation that rounds one matrix to half its bits from some stage on."""
 
     def __init__(self, scene: Scene, first_stage: int, op: Op) -> None:
         super().__init__(*scene)
@@ -173,19 +173,19 @@ class OtherWeights(Computation):
         super()._begin_stage(stage)
 
 
-def with_other_weights(table: Table) -> OtherWeights:
+def with_other_weights(setup: Setup) -> OtherWeights:
     for _ in range(100):
-        found = stage_and_op(table.honest, table.random, table.stage, Opcode.MATMUL)
+        found = stage_and_op(setup.honest, setup.random, setup.stage, Opcode.MATMUL)
         if found:
-            computation = OtherWeights(table.scene, found[0], found[1])
-            at_once = computation.run_state(found[0] + 1) != table.honest.run_state(found[0] + 1)
-            if at_once and computation.run_hash() != table.honest.run_hash():
+            computation = OtherWeights(setup.scene, found[0], found[1])
+            at_once = computation.run_state(found[0] + 1) != setup.honest.run_state(found[0] + 1)
+            if at_once and computation.run_hash() != setup.honest.run_hash():
                 return computation
-    raise NoSuchLie("other weights make no difference there")
+    raise NoSuchLie("the rounded weights make no difference there")
 
 
-def liar(plan: Plan) -> Callable[[Table], list[Player]]:
-    return lambda table: table.with_challenger(table.seat(Liar, "server", lie(table, plan)))
+def liar(plan: Plan) -> Callable[[Setup], list[Player]]:
+    return lambda setup: setup.with_challenger(setup.seat(Liar, "server", lie(setup, plan)))
 
 
 registers = instructions(lambda it: it.kind in (REGISTER, IMMEDIATE) and it.rd != 0, wrong_register)
@@ -195,12 +195,12 @@ CHEATS = (
     Cheat("kv-cache", "one value in the KV cache is changed by one bit", liar(cached_values)),
     Cheat("token", "another token is sampled", liar(tokens)),
     Cheat("register", "the result of an arithmetic instruction is wrong by one bit", liar(registers)),
-    Cheat("load", "a value is loaded wrong by one bit", liar(instructions(lambda it: it.kind == LOAD and it.rd != 0, wrong_register))),
+    Cheat("load", "a loaded value is wrong by one bit", liar(instructions(lambda it: it.kind == LOAD and it.rd != 0, wrong_register))),
     Cheat("branch", "a branch goes the wrong way", liar(instructions(lambda it: it.kind == BRANCH and it.imm != 4, wrong_way))),
-    Cheat("early-exit", "the stage stops before it is done: the step count is too small", liar(early_exit)),
-    Cheat("final-state", "the final machine state of a stage holds something that the stage never wrote", liar(final_states)),
-    Cheat("read-out", "the output is replaced at the very end", liar(read_out)),
-    Cheat("other-prompt", "the server answers another prompt than the one it was asked", liar(other_prompt)),
-    Cheat("other-weights", "the server saves work: from some stage on it uses a matrix rounded to half its bits",
-          lambda table: table.with_challenger(table.seat(Liar, "server", with_other_weights(table)))),
+    Cheat("early-exit", "the stage ends before it is done, so its step count is too small", liar(early_exit)),
+    Cheat("final-state", "the final state of a stage has bytes in memory that the stage never wrote", liar(final_states)),
+    Cheat("read-out", "the output is replaced at the end of the run", liar(read_out)),
+    Cheat("other-prompt", "the server answers another prompt than the requested one", liar(other_prompt)),
+    Cheat("other-weights", "to save work, the server rounds a matrix to half its bits from some stage on",
+          lambda setup: setup.with_challenger(setup.seat(Liar, "server", with_other_weights(setup)))),
 )  # fmt: skip
