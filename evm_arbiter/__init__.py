@@ -1,1 +1,1 @@
-"""The judge of opML: contracts in EVM bytecode and the chain they run on."""
+"""The court of opML: contracts in EVM bytecode and the chain they run on."""

@@ -2,17 +2,19 @@
 
 The artefacts are committed, so nobody needs the compiler to run the contracts; a test compiles again and compares.
 Settings stand in the sources as pragmas and are repeated in the artefact. Constants of a contract are computed by the compiler.
+`contracts/modules/*.vy` are not deployed: the contracts that import them contain their code.
 """
 
 import json
 import sys
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
 from evm_arbiter.chain import ARTEFACTS, keccak256
 
 CONTRACTS = Path(__file__).parent / "contracts"
-OUTPUTS = ["abi", "bytecode", "bytecode_runtime", "settings_dict"]
+OUTPUTS = ["abi", "bytecode", "bytecode_runtime", "integrity", "settings_dict"]
 
 
 def contracts() -> list[str]:
@@ -20,19 +22,24 @@ def contracts() -> list[str]:
     return sorted(path.stem for path in CONTRACTS.glob("*.vy"))
 
 
-def compile_contract(name: str) -> dict[str, Any]:
-    """The artefact of one contract; the same on every machine."""
-    import vyper  # a developer extra, so imported only where it is used
-    from vyper.compiler.input_bundle import FilesystemInputBundle
+def sources() -> dict[str, str]:
+    """All texts, of contracts and modules, by their path below `contracts`."""
+    return {path.relative_to(CONTRACTS).as_posix(): path.read_text() for path in sorted(CONTRACTS.rglob("*.vy"))}
 
-    bundle = FilesystemInputBundle([CONTRACTS])
-    source = bundle.load_file(Path(f"{name}.vy"))
+
+def compile_contract(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Compiles one contract into its artefact; the same on every machine. `source_sha256` covers the modules that it imports."""
+    import vyper  # a developer extra, so imported only where it is used
+    from vyper.compiler.input_bundle import JSONInputBundle
+
+    bundle = JSONInputBundle({PurePath(path): {"content": text} for path, text in texts.items()}, search_paths=[PurePath(".")])
+    source = bundle.load_file(PurePath(f"{name}.vy"))
     output = vyper.compiler.compile_from_file_input(source, input_bundle=bundle, output_formats=OUTPUTS)
     return {
         "contract": name,
         "compiler": f"vyper {vyper.__version__}",
         "settings": output["settings_dict"],
-        "source_keccak256": "0x" + keccak256(source.source_code.encode()).hex(),
+        "source_sha256": f"0x{output['integrity']}",
         "runtime_keccak256": "0x" + keccak256(bytes.fromhex(output["bytecode_runtime"][2:])).hex(),
         "runtime_bytes": len(output["bytecode_runtime"]) // 2 - 1,
         "abi": output["abi"],
@@ -47,6 +54,6 @@ def artefact_text(artefact: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     for contract in sys.argv[1:] or contracts():
-        compiled = compile_contract(contract)
+        compiled = compile_contract(contract, sources())
         (ARTEFACTS / f"{contract}.json").write_text(artefact_text(compiled))
         print(f"{contract}: {compiled['runtime_bytes']} bytes")

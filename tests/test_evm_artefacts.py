@@ -3,7 +3,7 @@
 import pytest
 
 from evm_arbiter.chain import ARTEFACTS, Artefact, Chain, keccak256
-from evm_arbiter.compile import artefact_text, compile_contract, contracts
+from evm_arbiter.compile import artefact_text, compile_contract, contracts, sources
 
 MAX_CODE_BYTES = 24_576  # EIP-170
 MAX_CREATION_BYTES = 49_152  # EIP-3860
@@ -15,16 +15,24 @@ def test_every_contract_has_its_artefact_and_no_other_exists() -> None:
 
 @pytest.mark.parametrize("name", contracts())
 def test_artefact_is_what_the_source_compiles_to(name: str) -> None:
-    compiled = compile_contract(name)
+    compiled = compile_contract(name, sources())
     assert (ARTEFACTS / f"{name}.json").read_text() == artefact_text(compiled)
     assert compiled["runtime_bytes"] <= MAX_CODE_BYTES
     assert len(compiled["creation_bytecode"]) // 2 - 1 <= MAX_CREATION_BYTES
 
 
+@pytest.mark.parametrize("name", contracts())
+def test_the_hash_of_the_source_covers_the_modules(name: str) -> None:
+    texts = sources()
+    modules = [path for path in texts if path.startswith("modules/")]
+    hashes = {compile_contract(name, {**texts, path: texts[path] + "# more\n"})["source_sha256"] for path in [f"{name}.vy", *modules]}
+    assert len(hashes - {compile_contract(name, texts)["source_sha256"]}) == 1 + len(modules) == 3
+
+
 def test_deployed_code_is_the_runtime_bytecode_with_the_zero_subtrees_behind_it() -> None:
     chain = Chain()
     arbiter = chain.deploy(Artefact.load("arbiter"), sender=chain.accounts[0])
-    compiled = compile_contract("arbiter")
+    compiled = compile_contract("arbiter", sources())
     code = chain.node.code(bytes.fromhex(arbiter.address[2:]))
     assert "0x" + keccak256(code[: compiled["runtime_bytes"]]).hex() == compiled["runtime_keccak256"]
     zero = bytes(32)

@@ -5,7 +5,6 @@ import io
 import json
 import sys
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from random import Random
 
@@ -32,7 +31,6 @@ from opml_spec.machine import decode
 from opml_spec.machine.instructions import INSTRUCTIONS
 from opml_spec.machine.step import step
 
-from evm_arbiter.chain import Artefact
 from opml_min.machine import interpret
 from opml_min.machine.translator import operations
 
@@ -152,13 +150,7 @@ def test_a_wrong_opcode_of_the_translator(room: EngineRoom, monkeypatch: pytest.
     ],
 )
 def test_a_wrong_contract(right: str, wrong: str) -> None:
-    import vyper
-
-    text = files("evm_arbiter").joinpath("contracts/arbiter.vy").read_text()
-    assert text.count(right) == 1
-    compiled = vyper.compile_code(text.replace(right, wrong), output_formats=["abi", "bytecode"])
-    artefact = Artefact("arbiter", compiled["abi"], bytes.fromhex(compiled["bytecode"][2:]))
-    difference = found(engine_room(embedded=EmbeddedEvm(artefact)))
+    difference = found(engine_room(embedded=EmbeddedEvm(compiled("arbiter", right, wrong))))
     answers = {name: answer for name, answer in difference.answers.items() if "EVM" in name}
     assert len(answers) == 2
     assert difference.answers["spec, from the witness"] not in answers.values()

@@ -85,19 +85,17 @@ def test_what_raises_proves_nothing() -> None:
 
 
 def test_a_judge_with_one_wrong_formula_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SRAW with a logical shift, SLT without the sign, SLLW with six bits of the shift amount."""
-    from importlib.resources import files
-
+    """SRAW with a logical shift, SLT without the sign, SLLW with six bits of the shift amount, bytes in pairs not reversed."""
+    from opml_fuzz.fuzzing.mutants import replaced
     from opml_fuzz.statements import arithmetic
 
-    text = files("evm_arbiter").joinpath("contracts/arbiter.vy").read_text()
     for right, wrong, name in (
         ("(ua if funct7 == BASE else sa) >> amount", "ua >> amount", "judge.sraw"),
         ("(ua ^ sign) < (ub ^ sign)", "ua < ub", "judge.slt"),
         ("amount: uint256 = b & unsafe_sub(width, 1)", "amount: uint256 = b & 63", "judge.sllw"),
+        ("n = (n & PAIRS) << 16 | (n >> 16) & PAIRS", "n = n & MASK64", "judge.reverse"),
     ):
-        assert right in text
-        monkeypatch.setattr(arithmetic, "JUDGE", read_judge(text.replace(right, wrong)))
+        monkeypatch.setattr(arithmetic, "JUDGE", read_judge(replaced("arbiter", right, wrong)))
         assert prove(STATEMENTS[name]).result == "counterexample"
 
 

@@ -13,17 +13,12 @@
         Source: RISC-V unprivileged manual, RV64I and M; specification, section 1.
 """
 
-# --- Encodings: specification 1.1, 1.5 ---
-STATE_BYTES: constant(uint256) = 297
-ACCESS_BYTES: constant(uint256) = 32 + 5  # leaf and bitmap, before the siblings
-DEPTH: constant(uint256) = 35
-# One byte more than three accesses with every sibling need: what is longer has the same error as its first 3769 bytes.
-WITNESS_BYTES: constant(uint256) = STATE_BYTES + 3 * (ACCESS_BYTES + 32 * DEPTH) + 1
+from modules import codec
+from modules import merkle
 
-RUNNING: constant(uint256) = 0
-HALTED: constant(uint256) = 1
-TRAPPED: constant(uint256) = 2
+initializes: merkle
 
+# --- Traps: specification 1.5 ---
 FETCH_MISALIGNED: constant(uint256) = 0
 FETCH_FAULT: constant(uint256) = 1
 ILLEGAL: constant(uint256) = 2
@@ -31,14 +26,7 @@ BREAKPOINT: constant(uint256) = 3
 LOAD_FAULT: constant(uint256) = 5
 STORE_FAULT: constant(uint256) = 7
 ENVIRONMENT_CALL: constant(uint256) = 8
-CAUSES: constant(uint256) = 431  # 0b110101111, bit c: cause c exists
-
-TRUNCATED: constant(uint256) = 101
-UNDECODABLE: constant(uint256) = 102
-BITMAP: constant(uint256) = 103
-ZERO_SIBLING: constant(uint256) = 104
-ROOT: constant(uint256) = 105
-TRAILING: constant(uint256) = 106
+NO_TRAP: constant(uint256) = 255  # the causes are below 16
 
 # --- Memory map: specification 1.2 ---
 MEMORY_BYTES: constant(uint256) = 2**40
@@ -46,10 +34,7 @@ ENTRY: constant(uint256) = 2**38  # also where the model quarter begins
 MODEL_END: constant(uint256) = 2**39
 LAST_TEXT: constant(uint256) = 2**28 - 4  # the last instruction that can be fetched, from ENTRY
 
-MASK64: constant(uint256) = 2**64 - 1
 SIGN64: constant(uint256) = 2**63
-BYTES: constant(uint256) = MASK64 // 257  # 0x00FF00FF00FF00FF
-PAIRS: constant(uint256) = MASK64 // 65537  # 0x0000FFFF0000FFFF
 
 # --- Opcodes: manual, "RV32/64G Instruction Set Listings" ---
 LOAD: constant(uint256) = 3  # 0b0000011
@@ -78,225 +63,230 @@ MULDIV_64: constant(uint256) = 255  # 0b11111111
 MULDIV_32: constant(uint256) = 241  # 0b11110001
 ALTERNATES: constant(uint256) = 33  # 0b00100001
 
-ZERO: immutable(bytes32[DEPTH])  # roots of the all-zero subtrees, by height
-
 
 @deploy
 def __init__():
-    zero: bytes32[DEPTH] = empty(bytes32[DEPTH])
-    for height: uint256 in range(1, DEPTH):
-        zero[height] = keccak256(concat(zero[height - 1], zero[height - 1]))
-    ZERO = zero
+    merkle.__init__()
 
 
 @external
 @view
-def step(witness: Bytes[WITNESS_BYTES]) -> (bytes32, bytes32):
-    # State hash before and after one step; reverts with OpmlError if the witness is not the canonical one for its root.
-    if len(witness) < STATE_BYTES:
-        self._fail(TRUNCATED)
-    status: uint256 = extract32(witness, 256, output_type=uint256) >> 184
-    kind: uint256 = status >> 64
-    status_value: uint256 = status & MASK64
-    if kind > TRAPPED or (kind == RUNNING and status_value != 0) or (kind == TRAPPED and (CAUSES >> status_value) & 1 == 0):
-        self._fail(UNDECODABLE)
-
-    state: Bytes[STATE_BYTES] = slice(witness, 0, STATE_BYTES)
+def step(witness: Bytes[merkle.WITNESS_BYTES]) -> (bytes32, bytes32):
+    """
+    @notice Executes one step of the machine. Reverts with OpmlError unless the witness is the valid one for its memory root.
+    @param witness The state, then each leaf that the step touches, in order, with bitmap and siblings: specification 1.5
+    @return The hash of the state before the step and the hash of the state after it
+    """
+    if len(witness) < codec.STATE_BYTES:
+        codec.fail(codec.WITNESS_TRUNCATED)
+    state: Bytes[codec.STATE_BYTES] = slice(witness, 0, codec.STATE_BYTES)
     pre_hash: bytes32 = keccak256(state)
-    at: uint256 = STATE_BYTES  # where the reader of the witness is
-    if kind != RUNNING:
+    at: uint256 = codec.STATE_BYTES  # how far the witness has been read
+    kind: uint256 = 0
+    status_value: uint256 = 0
+    pc: uint256 = 0
+    kind, status_value, pc = self._start(state)
+    if kind != codec.RUNNING:
         self._end(len(witness), at)
-        return pre_hash, pre_hash
+        return pre_hash, codec.stopped_hash(state, kind, status_value)
 
-    pc: uint256 = extract32(state, 0, output_type=uint256) >> 192
-    if pc & 3 != 0:
-        self._end(len(witness), at)
-        return pre_hash, self._stopped(state, TRAPPED, FETCH_MISALIGNED)
-    if unsafe_sub(pc, ENTRY) > LAST_TEXT:  # mod 2^256, so a pc below ENTRY is far above
-        self._end(len(witness), at)
-        return pre_hash, self._stopped(state, TRAPPED, FETCH_FAULT)
-
-    root: bytes32 = extract32(witness, 265)
+    root: bytes32 = extract32(state, codec.ROOT)
     leaf: uint256 = 0
-    leaf, root, at = self._access(witness, at, pc >> 5, root, 0, 0)
+    leaf, root, at = merkle.access(witness, at, pc >> 5, root, 0, 0)
     word: uint256 = leaf >> unsafe_sub(224, (pc & 31) << 3)  # (pc & 31) <= 28: its four bytes, lowest address highest
-    instruction: uint256 = self._reverse(word & (2**32 - 1)) >> 32
+    instruction: uint256 = codec.reverse(word & (2**32 - 1)) >> 32
 
     opcode: uint256 = instruction & 127
-    funct3: uint256 = (instruction >> 12) & 7
     rd: uint256 = (instruction >> 7) & 31
     rs1: uint256 = (instruction >> 15) & 31
     a: uint256 = 0 if rs1 == 0 else extract32(state, rs1 << 3, output_type=uint256) >> 192
     rs2: uint256 = (instruction >> 20) & 31
     b: uint256 = 0 if rs2 == 0 else extract32(state, rs2 << 3, output_type=uint256) >> 192
-    immediate: uint256 = self._extend(instruction >> 20, 2**11)  # of the I-type; the others are put together where they are used
     next_pc: uint256 = unsafe_add(pc, 4)
     result: uint256 = 0  # what goes to rd
-    cause: uint256 = max_value(uint256)  # of a trap; this is none
-
+    cause: uint256 = NO_TRAP
     if opcode == OP or opcode == OP_IMM or opcode == OP_32 or opcode == OP_IMM_32:
-        narrow: bool = opcode & 8 != 0
-        funct7: uint256 = instruction >> 25
-        legal: uint256 = BASE_32 if narrow else BASE_64
-        if opcode & 32 == 0:
-            b = immediate
-            if funct3 & 3 != 1:  # no shift: all of these bits belong to the immediate
-                funct7 = BASE
-            elif not narrow:  # the lowest of them is bit 5 of the shift amount
-                funct7 &= 126
-        elif funct7 == MULDIV:
-            legal = MULDIV_32 if narrow else MULDIV_64
-        if funct7 == ALTERNATE:
-            legal = ALTERNATES
-        elif funct7 != BASE and (funct7 != MULDIV or opcode & 32 == 0):
-            legal = 0
-        if (legal >> funct3) & 1 == 0:
-            cause = ILLEGAL
-        else:
-            result = self._compute(funct7, funct3, a, b, 32 if narrow else 64)
-
+        cause, result = self._arithmetic(instruction, a, b)
     elif opcode == LOAD or opcode == STORE:
-        size: uint256 = 1 << (funct3 & 3)
-        writes: bool = opcode == STORE
-        if writes:
-            immediate = self._extend((instruction >> 25) << 5 | rd, 2**11)
-            rd = 0
-        low: uint256 = unsafe_add(a, immediate) & MASK64
-        high: uint256 = unsafe_sub(unsafe_add(low, size), 1)
-        if funct3 > 6 or (writes and funct3 > 3):
-            cause = ILLEGAL
-        elif writes and (high >= MEMORY_BYTES or (high >= ENTRY and low < MODEL_END)):
-            cause = STORE_FAULT
-        elif high >= MEMORY_BYTES:
-            cause = LOAD_FAULT
-        else:
+        low: uint256 = 0
+        width: uint256 = 0
+        cause, low, width = self._range(instruction, a)
+        if cause == NO_TRAP:
             # The bytes in the order of their addresses are one big number; its distance, in bits, to the end of the first leaf
             # is below zero (mod 2^256) if it reaches into the second, which then holds its last `over` bits.
-            bits: uint256 = size << 3
-            distance: uint256 = unsafe_sub(unsafe_sub(256, (low & 31) << 3), bits)
-            crosses: bool = distance > 256
-            over: uint256 = unsafe_sub(0, distance) if crosses else 0
-            window: uint256 = MASK64 >> unsafe_sub(64, bits) if writes else 0
-            bytes_in: uint256 = self._reverse(b) >> unsafe_sub(64, bits) if writes else 0  # lowest address highest
-            if crosses:
-                leaf, root, at = self._access(witness, at, low >> 5, root, window >> over, bytes_in >> over)
-                result = leaf << over
+            mask: uint256 = 0
+            bits: uint256 = 0
+            if opcode == STORE:
+                mask = codec.MASK64 >> unsafe_sub(64, width)
+                bits = codec.reverse(b) >> unsafe_sub(64, width)  # lowest address highest
+            distance: uint256 = unsafe_sub(unsafe_sub(256, (low & 31) << 3), width)
+            if distance > 256:
+                over: uint256 = unsafe_sub(0, distance)
                 rest: uint256 = unsafe_sub(256, over)
-                leaf, root, at = self._access(witness, at, high >> 5, root, window << rest, bytes_in << rest)
+                leaf, root, at = merkle.access(witness, at, low >> 5, root, mask >> over, bits >> over)
+                result = leaf << over
+                leaf, root, at = merkle.access(witness, at, unsafe_add(low >> 5, 1), root, mask << rest, bits << rest)
                 result |= leaf >> rest
             else:
-                leaf, root, at = self._access(witness, at, low >> 5, root, window << distance, bytes_in << distance)
+                leaf, root, at = merkle.access(witness, at, low >> 5, root, mask << distance, bits << distance)
                 result = leaf >> distance
-            if not writes:
-                result = self._reverse((result << unsafe_sub(64, bits)) & MASK64)
-                if funct3 < 4:
-                    result = self._extend(result, 1 << unsafe_sub(bits, 1))
-
-    elif opcode == BRANCH:
+            if opcode == LOAD:
+                result = self._loaded(instruction, result, width)
+    else:
+        cause, result, next_pc = self._control(instruction, pc, a, b)
+    if opcode == STORE or opcode == BRANCH or opcode == MISC_MEM:
         rd = 0
+    self._end(len(witness), at)
+    return pre_hash, self._write_back(state, next_pc, rd, result, cause, root)
+
+
+@internal
+@pure
+def _start(state: Bytes[codec.STATE_BYTES]) -> (uint256, uint256, uint256):
+    """Decodes the state: kind and value of its status, trapped already if no instruction can be fetched from its pc, and the pc."""
+    kind: uint256 = 0
+    status_value: uint256 = 0
+    kind, status_value = codec.status(extract32(state, codec.STATUS, output_type=uint256) >> 184)
+    pc: uint256 = extract32(state, 0, output_type=uint256) >> 192
+    if kind == codec.RUNNING:
+        if pc & 3 != 0:
+            return codec.TRAPPED, FETCH_MISALIGNED, pc
+        if unsafe_sub(pc, ENTRY) > LAST_TEXT:  # mod 2^256, so a pc below ENTRY is far above
+            return codec.TRAPPED, FETCH_FAULT, pc
+    return kind, status_value, pc
+
+
+# --- Execution: a and b are the numbers in rs1 and rs2; if the cause is not NO_TRAP, what is returned with it means nothing ---
+
+
+@internal
+@pure
+def _arithmetic(instruction: uint256, a: uint256, b: uint256) -> (uint256, uint256):
+    """Executes OP, OP_IMM and their 32-bit forms: cause and result."""
+    opcode: uint256 = instruction & 127
+    funct3: uint256 = (instruction >> 12) & 7
+    funct7: uint256 = instruction >> 25
+    narrow: bool = opcode & 8 != 0
+    second: uint256 = b
+    legal: uint256 = BASE_32 if narrow else BASE_64
+    if opcode & 32 == 0:
+        second = self._extend(instruction >> 20, 2**11)
+        if funct3 & 3 != 1:  # no shift: all of these bits belong to the immediate
+            funct7 = BASE
+        elif not narrow:  # the lowest of them is bit 5 of the shift amount
+            funct7 &= 126
+    elif funct7 == MULDIV:
+        legal = MULDIV_32 if narrow else MULDIV_64
+    if funct7 == ALTERNATE:
+        legal = ALTERNATES
+    elif funct7 != BASE and (funct7 != MULDIV or opcode & 32 == 0):
+        legal = 0
+    if (legal >> funct3) & 1 == 0:
+        return ILLEGAL, 0
+    return NO_TRAP, self._compute(funct7, funct3, a, second, 32 if narrow else 64)
+
+
+@internal
+@pure
+def _range(instruction: uint256, a: uint256) -> (uint256, uint256, uint256):
+    """Finds what LOAD and STORE access: cause, lowest address, width in bits."""
+    funct3: uint256 = (instruction >> 12) & 7
+    size: uint256 = 1 << (funct3 & 3)
+    writes: bool = instruction & 127 == STORE
+    offset: uint256 = (instruction >> 25) << 5 | (instruction >> 7) & 31 if writes else instruction >> 20
+    low: uint256 = unsafe_add(a, self._extend(offset, 2**11)) & codec.MASK64
+    high: uint256 = unsafe_sub(unsafe_add(low, size), 1)
+    cause: uint256 = NO_TRAP
+    if funct3 > 6 or (writes and funct3 > 3):
+        cause = ILLEGAL
+    elif writes and (high >= MEMORY_BYTES or (high >= ENTRY and low < MODEL_END)):
+        cause = STORE_FAULT
+    elif high >= MEMORY_BYTES:
+        cause = LOAD_FAULT
+    return cause, low, size << 3
+
+
+@internal
+@pure
+def _loaded(instruction: uint256, bits: uint256, width: uint256) -> uint256:
+    """Turns the bits that a LOAD found at the end of `bits`, lowest address highest, into the number for the register."""
+    number: uint256 = codec.reverse((bits << unsafe_sub(64, width)) & codec.MASK64)
+    if (instruction >> 12) & 7 < 4:
+        return self._extend(number, 1 << unsafe_sub(width, 1))
+    return number
+
+
+@internal
+@pure
+def _control(instruction: uint256, pc: uint256, a: uint256, b: uint256) -> (uint256, uint256, uint256):
+    """Executes branches, jumps, LUI, AUIPC, fences and environment calls, and finds everything else illegal: cause, result and next pc."""
+    opcode: uint256 = instruction & 127
+    funct3: uint256 = (instruction >> 12) & 7
+    following: uint256 = unsafe_add(pc, 4)
+    result: uint256 = following
+    next_pc: uint256 = following
+    if opcode == BRANCH:
         if funct3 >> 1 == 1:
-            cause = ILLEGAL
-        elif self._compare(funct3, a, b) != (funct3 & 1 == 1):
+            return ILLEGAL, 0, following
+        if self._compare(funct3, a, b) != (funct3 & 1 == 1):
             high_bits: uint256 = (instruction >> 31) << 12 | ((instruction >> 7) & 1) << 11
             low_bits: uint256 = ((instruction >> 25) & 63) << 5 | ((instruction >> 8) & 15) << 1
             next_pc = unsafe_add(pc, self._extend(high_bits | low_bits, 2**12))
-
     elif opcode == LUI or opcode == AUIPC:
         result = self._extend(instruction & (2**32 - 2**12), 2**31)
         if opcode == AUIPC:
             result = unsafe_add(result, pc)
-
     elif opcode == JAL:
         high_bits: uint256 = (instruction >> 31) << 20 | ((instruction >> 12) & 255) << 12
         low_bits: uint256 = ((instruction >> 20) & 1) << 11 | ((instruction >> 21) & 1023) << 1
-        result = next_pc
         next_pc = unsafe_add(pc, self._extend(high_bits | low_bits, 2**20))
-
     elif opcode == JALR and funct3 == 0:
-        result = next_pc
-        next_pc = unsafe_add(a, immediate) & ~1
-
-    elif opcode == MISC_MEM and funct3 == 0:
-        rd = 0
-
+        next_pc = unsafe_add(a, self._extend(instruction >> 20, 2**11)) & ~1
     elif instruction == ECALL:
-        if extract32(state, 8 * 17, output_type=uint256) >> 192 == EXIT:
-            self._end(len(witness), at)
-            return pre_hash, self._stopped(state, HALTED, extract32(state, 8 * 10, output_type=uint256) >> 192)
-        cause = ENVIRONMENT_CALL
-
+        return ENVIRONMENT_CALL, 0, following
     elif instruction == EBREAK:
-        cause = BREAKPOINT
+        return BREAKPOINT, 0, following
+    elif opcode != MISC_MEM or funct3 != 0:
+        return ILLEGAL, 0, following
+    return NO_TRAP if next_pc & 3 == 0 else FETCH_MISALIGNED, result, next_pc
 
-    else:
-        cause = ILLEGAL
 
-    if next_pc & 3 != 0:
-        cause = FETCH_MISALIGNED
-    self._end(len(witness), at)
-    if cause != max_value(uint256):
-        return pre_hash, self._stopped(state, TRAPPED, cause)
+@internal
+@pure
+def _write_back(
+    state: Bytes[codec.STATE_BYTES], next_pc: uint256, rd: uint256, result: uint256, cause: uint256, root: bytes32
+) -> bytes32:
+    """Hashes the state after the instruction: halted by the environment call EXIT, trapped, or running on with its result in rd."""
+    if cause == ENVIRONMENT_CALL and extract32(state, 8 * 17, output_type=uint256) >> 192 == EXIT:
+        return codec.stopped_hash(state, codec.HALTED, extract32(state, 8 * 10, output_type=uint256) >> 192)
+    if cause != NO_TRAP:
+        return codec.stopped_hash(state, codec.TRAPPED, cause)
+    register: uint256 = rd
+    number: uint256 = result
     if rd == 0:  # then x1 gets what it has
-        rd = 1
-        result = extract32(state, 8, output_type=uint256) >> 192
-    after: uint256 = (rd + 1) * 8
-    return pre_hash, keccak256(
+        register = 1
+        number = extract32(state, 8, output_type=uint256) >> 192
+    after: uint256 = (register + 1) * 8
+    return keccak256(
         concat(
-            self._bytes8(next_pc),
+            codec.bytes8(next_pc),
             slice(state, 8, unsafe_sub(after, 16)),
-            self._bytes8(result),
-            slice(state, after, unsafe_sub(256, after)),
-            slice(state, 256, 9),
+            codec.bytes8(number),
+            slice(state, after, unsafe_sub(codec.STATUS, after)),
+            slice(state, codec.STATUS, 9),
             root,
         )
     )
 
 
 @internal
-@view
-def _access(
-    witness: Bytes[WITNESS_BYTES], start: uint256, index: uint256, root: bytes32, window: uint256, bytes_in: uint256
-) -> (uint256, bytes32, uint256):
-    # The leaf as it was, the root after the bits under `window` became `bytes_in`, and where the next access begins.
-    at: uint256 = unsafe_add(start, ACCESS_BYTES)
-    if at > len(witness):
-        self._fail(TRUNCATED)
-    leaf: uint256 = extract32(witness, start, output_type=uint256)
-    sent: uint256 = extract32(witness, unsafe_add(start, 5), output_type=uint256) & (2**40 - 1)
-    if sent >> DEPTH != 0:
-        self._fail(BITMAP)
-    old: bytes32 = convert(leaf, bytes32)
-    new: bytes32 = convert(leaf & ~window | bytes_in, bytes32)
-    bit: uint256 = 1  # of the bitmap: the sibling is sent; of the index: the node is a right child
-    for zero: bytes32 in ZERO:
-        sibling: bytes32 = zero
-        if sent & bit != 0:
-            if unsafe_add(at, 32) > len(witness):
-                self._fail(TRUNCATED)
-            sibling = extract32(witness, at)
-            if sibling == zero:
-                self._fail(ZERO_SIBLING)
-            at = unsafe_add(at, 32)
-        if index & bit == 0:
-            old = keccak256(abi_encode(old, sibling))
-            if window != 0:
-                new = keccak256(abi_encode(new, sibling))
-        else:
-            old = keccak256(abi_encode(sibling, old))
-            if window != 0:
-                new = keccak256(abi_encode(sibling, new))
-        bit <<= 1
-    if old != root:
-        self._fail(ROOT)
-    return leaf, new if window != 0 else old, at
-
-
-@internal
 @pure
 def _compute(funct7: uint256, funct3: uint256, a: uint256, b: uint256, width: uint256) -> uint256:
-    # The integer instructions on numbers of `width` bits, 64 or 32; the result is sign extended to 64 bits.
-    # Unsigned forms ua, ub are below 2^width; signed ones sa, sb are two's complements in 256 bits. All sums and products are
-    # meant mod 2^256, of which the low bits are the right ones.
+    """
+    Computes an integer instruction on numbers of `width` bits, 64 or 32, and sign extends the result to 64 bits.
+    Unsigned forms ua, ub are below 2^width; signed ones sa, sb are two's complements in 256 bits. All sums and products are
+    meant mod 2^256, of which the low bits are the right ones.
+    """
     sign: uint256 = 1 << unsafe_sub(width, 1)
     mask: uint256 = unsafe_sub(sign << 1, 1)
     ua: uint256 = a & mask
@@ -346,7 +336,7 @@ def _compute(funct7: uint256, funct3: uint256, a: uint256, b: uint256, width: ui
 @internal
 @pure
 def _compare(funct3: uint256, a: uint256, b: uint256) -> bool:
-    # Equal, less, or less unsigned: what BEQ, BLT and BLTU ask; the odd funct3 ask for the contrary.
+    """Compares: equal, less, or less unsigned. That is what BEQ, BLT and BLTU ask; the odd funct3 ask for the contrary."""
     if funct3 < 4:
         return a == b
     if funct3 < 6:
@@ -357,56 +347,27 @@ def _compare(funct3: uint256, a: uint256, b: uint256) -> bool:
 @internal
 @pure
 def _extend(number: uint256, sign: uint256) -> uint256:
-    # Sign extension to 64 bits of a number below 2 * sign, where `sign` is its sign bit; mod 2^256 before the cut.
-    return unsafe_sub(number ^ sign, sign) & MASK64
-
-
-@internal
-@pure
-def _reverse(number: uint256) -> uint256:
-    # The eight bytes of a 64-bit number in the other order.
-    n: uint256 = (number & BYTES) << 8 | (number >> 8) & BYTES
-    n = (n & PAIRS) << 16 | (n >> 16) & PAIRS
-    return (n & (2**32 - 1)) << 32 | n >> 32
-
-
-@internal
-@pure
-def _stopped(state: Bytes[STATE_BYTES], kind: uint256, status_value: uint256) -> bytes32:
-    # Hash of the state with another status and no other change.
-    kind_byte: bytes1 = convert(convert(kind, uint8), bytes1)
-    return keccak256(concat(slice(state, 0, 256), kind_byte, self._bytes8(status_value), slice(state, 265, 32)))
-
-
-@internal
-@pure
-def _bytes8(number: uint256) -> bytes8:
-    return convert(convert(number & MASK64, uint64), bytes8)
+    """Sign extends to 64 bits a number below 2 * sign, where `sign` is its sign bit; mod 2^256 before the cut."""
+    return unsafe_sub(number ^ sign, sign) & codec.MASK64
 
 
 @internal
 @pure
 def _signed(word: uint256) -> int256:
-    # The same 256 bits as a signed number; a direct conversion would refuse half of them.
+    """Reads the same 256 bits as a signed number; a direct conversion would refuse half of them."""
     return convert(convert(word, bytes32), int256)
 
 
 @internal
 @pure
 def _word(number: int256) -> uint256:
+    """Reads the same 256 bits as an unsigned number."""
     return convert(convert(number, bytes32), uint256)
 
 
 @internal
 @pure
 def _end(length: uint256, at: uint256):
-    # The reader of the witness must have come to its end.
+    """Fails unless the reader of the witness has come to its end."""
     if at != length:
-        self._fail(TRAILING)
-
-
-@internal
-@pure
-def _fail(number: uint256):
-    # Reverts as `error OpmlError(uint256 number)` would.
-    raw_revert(abi_encode(number, method_id=method_id("OpmlError(uint256)")))
+        codec.fail(codec.WITNESS_TRAILING)

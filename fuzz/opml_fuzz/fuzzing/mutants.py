@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from importlib.resources import files
 from itertools import count
 from typing import Any
 
@@ -19,6 +18,7 @@ from opml_spec.machine import decode
 from opml_spec.machine.instructions import INSTRUCTIONS
 
 from evm_arbiter.chain import Artefact
+from evm_arbiter.compile import compile_contract, sources
 from opml_fuzz.engines.bytecode import EmbeddedEvm
 from opml_fuzz.engines.courts import BothCourts
 from opml_fuzz.engines.engines import EngineRoom, engine_room
@@ -44,10 +44,11 @@ CONTRACT = (
     ("high >= ENTRY and low < MODEL_END", "low >= ENTRY and low < MODEL_END"),
     ("high >= ENTRY and low < MODEL_END", "high >= ENTRY and high < MODEL_END"),
     ("elif high >= MEMORY_BYTES:", "elif low >= MEMORY_BYTES:"),
-    ("if funct3 < 4:\n                    result", "if funct3 < 2:\n                    result"),
+    ("(instruction >> 12) & 7 < 4", "(instruction >> 12) & 7 < 2"),
     ("(instruction >> 7) & 1) << 11", "(instruction >> 7) & 1) << 10"),
     ("(instruction >> 20) & 1) << 11", "(instruction >> 20) & 1) << 10"),
-    ("unsafe_add(a, immediate) & ~1", "unsafe_add(a, immediate)"),
+    (" & ~1", ""),
+    (" or opcode == MISC_MEM", ""),
     ("== EXIT", "& 127 == EXIT"),
     ("if sent >> DEPTH != 0:", "if sent >> 36 != 0:"),
     ("if sibling == zero:", "if sibling == zero and bit > 1:"),
@@ -60,7 +61,7 @@ CONTRACT = (
     ("if at != length:", "if at > length:"),
     ("if old != root:", "if old != root and sent == 0:"),
 )
-"""What stands in the arbiter's source, once each, and what takes its place."""
+"""What stands in the sources of the arbiter and its modules, once in all, and what takes its place."""
 
 GAME = (
     ("if length < 2:", "if length < 1:"),
@@ -68,18 +69,18 @@ GAME = (
     ("if chosen > 0:", "if chosen > 1:"),
     ("convert(chosen * length // parts, uint64)", "convert(chosen * (length // parts), uint64)"),
     ("if steps < 1 or ", "if "),
-    ("kind == HALTED and status_value == 0", "kind == HALTED"),
+    ("kind == codec.HALTED and status_value == 0", "kind == codec.HALTED"),
     ("after == segment.disputed)", "after != segment.disputed)"),
     ("turn, not servers_turn)", "turn, servers_turn)"),
-    ("<= self._left(turn.clock, servers_turn)", "< self._left(turn.clock, servers_turn)"),
-    ("if used > self._left", "if used >= self._left"),
-    ("if block.timestamp >= self.claims[claim_id].claimed_at + WINDOW:", "if block.timestamp > self.claims[claim_id].claimed_at + WINDOW:"),
-    ("if block.timestamp < self.claims[claim_id].claimed_at + WINDOW:", "if block.timestamp <= self.claims[claim_id].claimed_at + WINDOW:"),
-    ("!= OPEN or self._claim_status(standing) != PENDING:", "!= OPEN:"),
-    (" - (moves << WEIGHT_BIT)", ""),
-    ("SERVER_BOND - self._unit(turn.standing) * (turn.standing >> WEIGHT_BIT)", "SERVER_BOND - SERVER_SHARE"),
+    ("<= self._time_left(turn.clock_word, servers_turn)", "< self._time_left(turn.clock_word, servers_turn)"),
+    ("if used > self._time_left", "if used >= self._time_left"),
+    (">= self.claims[claim_id].claimed_at + CHALLENGE_PERIOD:", "> self.claims[claim_id].claimed_at + CHALLENGE_PERIOD:"),
+    ("< self.claims[claim_id].claimed_at + CHALLENGE_PERIOD:", "<= self.claims[claim_id].claimed_at + CHALLENGE_PERIOD:"),
+    ("!= OPEN or self._claim_status(claim_word) != PENDING:", "!= OPEN:"),
+    (" - (moves << CHALLENGER_MOVES_BIT)", ""),
+    ("SERVER_BOND - self._wei_per_move(turn.claim_word) * (turn.claim_word >> CHALLENGER_MOVES_BIT)", "SERVER_BOND - SERVER_SHARE"),
     (" or status == COLLECTED", ""),
-    ("block.timestamp <= (asked >> 160) & MASK64", "block.timestamp < (asked >> 160) & MASK64"),
+    ("block.timestamp <= (request_terms >> 160) & codec.MASK64", "block.timestamp < (request_terms >> 160) & codec.MASK64"),
     ("if server != 0 and server != convert(msg.sender, uint256):", "if server >> 160 != 0:"),
 )
 """The same of the game's source."""
@@ -151,17 +152,21 @@ def wrong_game(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]
 
 
 def compiled(name: str, right: str, wrong: str) -> Artefact:
-    """The contract of this name with one expression replaced."""
+    """The contract of this name with one expression replaced, in its own text or in a module's."""
     try:
-        import vyper  # a developer extra, so imported only where it is used
+        contract = compile_contract(name, replaced(name, right, wrong))
     except ImportError as error:
         raise InputError(f"vyper is not installed ({error}): pip install 'opml[dev]'") from error
+    return Artefact(name, contract["abi"], bytes.fromhex(contract["creation_bytecode"][2:]))
 
-    text = files("evm_arbiter").joinpath(f"contracts/{name}.vy").read_text()
-    if text.count(right) != 1:
-        raise ValueError(f"the contract has {right!r} {text.count(right)} times")
-    code = vyper.compile_code(text.replace(right, wrong), output_formats=["abi", "bytecode"])
-    return Artefact(name, code["abi"], bytes.fromhex(code["bytecode"][2:]))
+
+def replaced(name: str, right: str, wrong: str) -> dict[str, str]:
+    """The texts that the contract of this name is compiled from, with one expression replaced, which must stand there once."""
+    texts = {path: text for path, text in sources().items() if path == f"{name}.vy" or path.startswith("modules/")}
+    times = sum(text.count(right) for text in texts.values())
+    if times != 1:
+        raise ValueError(f"the contract has {right!r} {times} times")
+    return {path: text.replace(right, wrong) for path, text in texts.items()}
 
 
 def is_killed(mutant: Mutant, room: EngineRoom, seed: int, seconds: float) -> bool:

@@ -40,7 +40,7 @@ def extends(width: int, a: Any) -> Any:
 
 def turns_bytes(a: Any) -> Any:
     """Byte i becomes byte 7 − i."""
-    turned = JUDGE._reverse(word(a)).value
+    turned = JUDGE.codec.reverse(word(a)).value
     byte_pairs = ((turned >> 8 * i & 255) == (a >> 8 * (7 - i) & 255) for i in range(8))
     result: Any = turned >> 64 == 0
     for pair in byte_pairs:

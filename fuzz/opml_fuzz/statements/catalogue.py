@@ -9,7 +9,7 @@ STATEMENTS: dict[str, Statement] = {statement.name: statement for chapter in CHA
 GAPS = (
     "Keccak-256 has no collisions: assumed.",
     "Merkle proofs, witnesses and their errors: fuzzed and tested, not proved.",
-    "The judge outside of _compute, _compare, _extend and _reverse (decoding, reading of witnesses, memory): fuzzed, not proved.",
+    "The judge outside of _compute, _compare, _extend and reverse (decoding, reading of witnesses, memory): fuzzed, not proved.",
     "The Vyper compiler: what is proved is the contract's text, what is fuzzed is its bytecode.",
     "opml_min's interpreter tables and its translated code: fuzzed, not proved; its traps, fetches and roundings are proved.",
     "In the judge's proofs division is an unknown function; that it rounds toward zero is proved on integers.",

@@ -1,16 +1,18 @@
 """The judge's formulas, read from its source.
 
-An internal function of the arbiter is Vyper, and Vyper that only computes is Python on 256-bit words. So its text is executed here on
-`EvmWord`s, which do what the EVM's instructions do, over ints and over symbols alike. What is compared with the specification is therefore
-the contract's own text; what lies between the text and the bytecode, the compiler, is the fuzzer's.
+An internal function of the arbiter, or of a module that it imports, is Vyper, and Vyper that only computes is Python on 256-bit words.
+So its text is executed here on `EvmWord`s, which do what the EVM's instructions do, over ints and over symbols alike. What is compared
+with the specification is therefore the contract's own text; what lies between the text and the bytecode, the compiler, is the fuzzer's.
 
 *Source*: Ethereum Yellow Paper, appendix H.2 (the instructions); Vyper's language reference (their names).
 """
 
 import re
-from importlib.resources import files
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
+
+from evm_arbiter.compile import sources
 
 WORD_BITS = 256
 SIGN = 1 << (WORD_BITS - 1)
@@ -111,23 +113,33 @@ def unsafe_div(a: Any, b: Any) -> Any:
     return a // b if isinstance(a, SignedWord) else EvmWord(word(a).value // word(b).value)
 
 
-def read_judge(text: str) -> SimpleNamespace:
-    """The contract's internal functions that only compute, by name."""
+def read_judge(texts: Mapping[str, str]) -> SimpleNamespace:
+    """The arbiter's internal functions that only compute, by name, and those of the module `codec`, which it imports."""
+    codec = read_module(texts["modules/codec.vy"])
+    arbiter = read_module(texts["arbiter.vy"], codec=codec)
+    arbiter._signed = lambda value: SignedWord(word(value).value)  # these two convert types, and leave the bits as they are
+    arbiter._word = lambda value: EvmWord(value.value)
+    return arbiter
+
+
+def read_module(text: str, **imported: SimpleNamespace) -> SimpleNamespace:
+    """Constants and internal functions that only compute, of one text, by name; so are the modules that it imports."""
     scope: dict[str, Any] = {
+        **imported,
         "unsafe_add": lambda a, b: word(a) + b,
         "unsafe_sub": lambda a, b: word(a) - b,
         "unsafe_mul": lambda a, b: word(a) * b,
         "unsafe_div": unsafe_div,
     }
-    for name, value in re.findall(r"^(\w+): constant\(uint256\) = ([^#\n]+)", text, re.M):
+    constants = re.findall(r"^(\w+): constant\(uint256\) = ([^#\n]+)", text, re.M)
+    for name, value in constants:
         scope[name] = eval(value, scope)  # made of literals and earlier constants
     functions = re.findall(r"^@internal\n@pure\n(def (\w+).*?)(?=^@|\Z)", text, re.M | re.S)
     for source, _ in functions:
         exec("from __future__ import annotations\n" + source, scope)  # so that nobody evaluates its types
-    scope["self"] = contract = SimpleNamespace(**{name: scope[name] for _, name in functions})
-    contract._signed = lambda value: SignedWord(word(value).value)  # these two convert types, and leave the bits as they are
-    contract._word = lambda value: EvmWord(value.value)
-    return contract
+    names = [*imported, *(name for name, _ in constants), *(name for _, name in functions)]
+    scope["self"] = module = SimpleNamespace(**{name: scope[name] for name in names})
+    return module
 
 
-JUDGE = read_judge(files("evm_arbiter").joinpath("contracts/arbiter.vy").read_text())
+JUDGE = read_judge(sources())
