@@ -13,7 +13,7 @@ ACCESS_BYTES: constant(uint256) = 32 + 5  # leaf and bitmap, before the siblings
 # One byte more than three accesses with every sibling need: what is longer has the same error as its first 3769 bytes.
 WITNESS_BYTES: constant(uint256) = codec.STATE_BYTES + 3 * (ACCESS_BYTES + 32 * DEPTH) + 1
 
-PROOF_HEIGHT: constant(uint256) = 34  # of the root that a proof without a witness leads to: two quarters
+PROOF_HEIGHT: constant(uint256) = 34  # of a carry, the root over the two upper quarters
 PROOF_BYTES: constant(uint256) = 5 + 32 * PROOF_HEIGHT + 1  # one more than any valid one has
 
 ZERO: immutable(bytes32[DEPTH])  # roots of the all-zero subtrees, by height
