@@ -29,7 +29,7 @@ class Challenger(Player):
         yield self.withdraw()
 
     def objects_to(self, request_id: bytes, run_hash: bytes) -> bool:
-        """Whether recomputing the run gives another hash than the claim."""
+        """Whether this player has the model and computes another hash than the claimed one."""
         return self.runs_model_of(request_id) and self.computation(request_id).run_hash() != run_hash
 
     def choose(self, dispute: Dispute, request_id: bytes) -> Decision:
