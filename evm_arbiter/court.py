@@ -3,7 +3,7 @@
 Methods have the names and arguments of the contract's interface, and `sender` (and `value`, in wei) as keywords. A move that creates an
 object returns its id. A refused move changes nothing and raises `Refused`, with the number and the name of its error.
 
-*Source*: spec/README.md, 6.3, 6.4, 6.9.
+*Source*: spec §5.3, §5.4, §5.8.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ ERRORS = {
     219: "WRONG_MOVE", 220: "WRONG_COUNT", 221: "NO_SUCH_PART", 222: "WRONG_START", 223: "STEP_COUNT",
     224: "STILL_RUNNING", 225: "WRONG_END", 226: "WRONG_STATE", 227: "WRONG_OUTPUT", 228: "NOTHING_TO_COLLECT",
     229: "NOT_THE_REQUESTER", 230: "NOT_ALL_FAILED", 231: "NOTHING_TO_WITHDRAW", 232: "PARAMETERS", 233: "PAYMENT_FAILED",
-}  # fmt: skip  # Source: spec/README.md, 1.5 and 6.8
+}  # fmt: skip  # Source: spec §2.5 and §0.6
 UNKNOWN_REQUEST, UNKNOWN_CLAIM, UNKNOWN_GAME = 202, 203, 204
 
 

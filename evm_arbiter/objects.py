@@ -2,7 +2,7 @@
 
 Addresses are lower-case hex strings, hashes and ids 32 bytes, money wei, times seconds.
 
-*Source*: spec/README.md, 6.1 and 6.9.
+*Source*: spec §5.1 and §5.8.
 """
 
 from enum import IntEnum

@@ -2,7 +2,7 @@
 
 The defaults suit claims about a language model's answer: days for people to react, and bonds that cover the gas of a whole game.
 
-*Source*: spec/README.md, 6.7. The gas figures are in MEASUREMENTS.md.
+*Source*: spec §5.7. The gas figures are in MEASUREMENTS.md.
 """
 
 from attrs import frozen
@@ -14,7 +14,7 @@ GWEI = 10**9  # wei
 
 @frozen
 class Parameters:
-    """The arguments of a deployment. The contract's constructor checks them against each other (spec/README.md, 6.7)."""
+    """The arguments of a deployment. The contract's constructor checks them against each other (spec §5.7)."""
 
     k: int = 32  # parts of a segment. Source: the whole games in MEASUREMENTS.md, of which k = 32 costs least
     share_numerator: int = 1  # this share of a lost bond is paid out ...

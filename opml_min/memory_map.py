@@ -1,6 +1,6 @@
 """The map of the 2^40-byte memory: four quarters, and the addresses in them that are the same for every program.
 
-*Source*: spec/README.md §1.2 for the quarters, §3 for what lies in them.
+*Source*: spec §2.2 for the quarters, spec §3 for what lies in them.
 """
 
 from enum import IntEnum

@@ -1,4 +1,4 @@
-"""The guest computes what spec/README.md 3 to 5 say: every op in the machine against its formula, restated here in unbounded integers.
+"""The guest computes what spec §1 and §3 say: every op in the machine against its formula, restated here in unbounded integers.
 
 Inputs are drawn by bit length, so that the extremes (0, -2^31, shifts of more than 64 bits either way) are as frequent as the middle.
 """
@@ -34,7 +34,7 @@ QMAX = {Q8_0: (-128, 127), Q4_0: (-8, 7), Q4_1: (0, 15)}
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 
-# --- the formulas of section 4
+# --- the formulas of spec §1
 
 
 def bits(v: int) -> int:
@@ -158,7 +158,7 @@ def any_matrix(rng: random.Random, fmt: int, rows: int, columns: int) -> tuple[l
 CASES = pytest.mark.parametrize("case", range(12))
 
 
-# --- the ops of section 5
+# --- the ops of spec §3.5
 
 
 @CASES
@@ -462,7 +462,7 @@ def test_sample(case: int) -> None:
     assert (count, done, tokens[index]) == (index + 1, int(case % 3 == 0), expected)
 
 
-# --- stages and requests (section 3)
+# --- stages and requests (spec §3)
 
 
 def fresh_counter(guest: Guest, step: int = 1) -> None:

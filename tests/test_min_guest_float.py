@@ -1,4 +1,4 @@
-"""The guest's float ops in the machine give the bits of the formulas of spec/README.md 7, restated here in numpy's float32: each of its
+"""The guest's float ops in the machine give the bits of the formulas of spec §3.6, restated here in numpy's float32: each of its
 operations on arrays rounds once, and sums are loops. A NaN of numpy stands for the canonical one.
 """
 

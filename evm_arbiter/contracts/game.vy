@@ -9,7 +9,7 @@
 @dev    A game is stored as a commitment to its position, a hash; every move brings the preimage. Words that change together share a slot,
         packed by hand, since the gas of a move is mostly that of the slots it touches; their layouts stand with the storage.
         Vyper's checked arithmetic guards each field against the next one: counters and sums of wei stay far below their widths.
-        Source: specification, section 6.
+        Source: spec §5.
 """
 
 
@@ -23,7 +23,7 @@ interface Arbiter:
     def step(witness: Bytes[merkle.WITNESS_BYTES]) -> (bytes32, bytes32): view
 
 
-# --- Limits: specification 1.5, 2, 3.2, 6.6, 6.7 ---
+# --- Limits: spec §2.5, §4, §3.2, §5.6, §5.7 ---
 # Bytes arguments have room for one byte (hashes: one hash) more than any legal one, so that too long ones are refused by name.
 MAX_REQUEST_BYTES: constant(uint256) = 16384
 MAX_STAGES: constant(uint256) = 2**24
@@ -34,12 +34,12 @@ MAX_OUTPUT_LEAVES: constant(uint256) = 1024
 OUTPUT_BYTES: constant(uint256) = 32 * MAX_OUTPUT_LEAVES + 1
 MAX_OUTPUT_COUNT: constant(uint256) = 4096
 
-# --- Memory: specification 1.2, 3.2 ---
+# --- Memory: spec §2.2, §3.2 ---
 ENTRY: constant(uint256) = 2**38
 QUARTER_HEIGHT: constant(uint256) = 33
 OUTPUT_INDEX: constant(uint256) = 2**23  # of the leaf of the io quarter where OUTPUT begins
 
-# --- Encodings: specification 2, 6.1, 6.2 ---
+# --- Encodings: spec §4, §5.1, §5.2 ---
 OK: constant(uint8) = 0
 FAILED: constant(uint8) = 1
 UNREADABLE: constant(uint8) = 2
@@ -57,7 +57,7 @@ CHALLENGER_WON: constant(uint256) = 2
 COLLECTED: constant(uint256) = 3
 NOTHING_POSTED: constant(bytes32) = keccak256(b"")
 
-# --- Errors: specification 6.8; those of states and proofs are numbered in codec ---
+# --- Errors: spec §0.6; those of states and proofs are numbered in codec ---
 UNKNOWN_MODEL: constant(uint256) = 201
 UNKNOWN_REQUEST: constant(uint256) = 202
 UNKNOWN_CLAIM: constant(uint256) = 203
@@ -246,7 +246,7 @@ CHALLENGER_SHARE: immutable(uint256)
 FULL_CLOCK: immutable(uint256)  # clock word of a new game but for turn_start
 
 
-# --- Deployment: specification 6.7 ---
+# --- Deployment: spec §5.7 ---
 
 
 @deploy
@@ -309,7 +309,7 @@ def _ceil_div(a: uint64, b: uint64) -> uint256:
     return (convert(a, uint256) + convert(b, uint256) - 1) // convert(b, uint256)
 
 
-# --- Models, requests, claims: specification 6.4 ---
+# --- Models, requests, claims: spec §5.4 ---
 
 
 @external
@@ -445,7 +445,7 @@ def challenge(claim_id: bytes32) -> bytes32:
     return game_id
 
 
-# --- Moves of a game: specification 6.3 ---
+# --- Moves of a game: spec §5.3 ---
 
 
 @external
@@ -621,7 +621,7 @@ def _moved(game_id: bytes32, clock_word: uint256, segment: Segment, hashes: Byte
 
 @internal
 def _decide(game_id: bytes32, turn: Turn, server_won: bool):
-    """Ends a game and books the bond of whoever lost it: specification 6.5."""
+    """Ends a game and books the bond of whoever lost it: spec §5.5."""
     if server_won:
         moves: uint256 = (turn.clock_word >> MOVES_BIT) & (2**16 - 1)
         self.games[game_id].clock_word = turn.clock_word | (SERVER_WON << GAME_STATUS_BIT)
@@ -671,7 +671,7 @@ def _commitment(game_id: bytes32, segment: Segment, posted_hash: bytes32) -> byt
     )
 
 
-# --- After the games: specification 6.4 - 6.6 ---
+# --- After the games: spec §5.4 to §5.6 ---
 
 
 @external

@@ -23,7 +23,7 @@ from opml_min.model.sources.tokenizers.chat import prompt_tokens
 from opml_min.model.sources.tokenizers.text import Tokenizer
 
 DEFAULT_NEW_TOKENS = 128
-MOST_TEMPERATURE = 64  # Source: spec/README.md, 4
+MOST_TEMPERATURE = 64  # Source: spec §1
 
 
 def register(subparsers: Subparsers) -> None:

@@ -1,4 +1,4 @@
-/* Sums of products in binary32, each product and each partial sum rounded, in the order of the index and from +0 (spec/README.md 7):
+/* Sums of products in binary32, each product and each partial sum rounded, in the order of the index and from +0 (spec §1.3):
    the inner loop of MATMUL and ATTENTION, and the sum of squares of NORM. */
 #ifndef DOT_H
 #define DOT_H

@@ -1,4 +1,4 @@
-/* Reciprocal square root, reciprocal, exp2 and sigmoid in integers (spec/README.md 4). */
+/* Reciprocal square root, reciprocal, exp2 and sigmoid in integers (spec §1.2). */
 #include "fixed.h"
 #include "sigmoid_table.h"
 

@@ -1,4 +1,4 @@
-/* Fixed-point arithmetic (spec/README.md 4): the one rounding, saturation, bit lengths. Signed overflow wraps (-fwrapv), and
+/* Fixed-point arithmetic (spec §1.1): the one rounding, saturation, bit lengths. Signed overflow wraps (-fwrapv), and
    a shift to the right of a negative number is arithmetic. */
 #ifndef FIXED_H
 #define FIXED_H

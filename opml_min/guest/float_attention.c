@@ -1,4 +1,4 @@
-/* CACHE and ATTENTION in binary32 (spec/README.md 7): softmax(q . K / sqrt(head_size)) V. */
+/* CACHE and ATTENTION in binary32 (spec §3.6): softmax(q . K / sqrt(head_size)) V. */
 #include "dot.h"
 #include "float_elementary.h"
 #include "ops.h"

@@ -1,4 +1,4 @@
-/* exp and sigmoid in binary32: fixed sequences of rounded operations (spec/README.md 7). */
+/* exp and sigmoid in binary32: fixed sequences of rounded operations (spec §1.4). */
 #ifndef FLOAT_ELEMENTARY_H
 #define FLOAT_ELEMENTARY_H
 

@@ -1,4 +1,4 @@
-/* The ops in binary32 (spec/README.md 7), but for ATTENTION and SAMPLE. */
+/* The ops in binary32 (spec §3.6), but for ATTENTION and SAMPLE. */
 #include "dot.h"
 #include "float_elementary.h"
 #include "matrix.h"

@@ -1,4 +1,4 @@
-/* Matrices in tiles of 8 rows and blocks of 32 columns (spec/README.md 3.4). */
+/* Matrices in tiles of 8 rows and blocks of 32 columns (spec §3.4). */
 #ifndef MATRIX_H
 #define MATRIX_H
 

@@ -1,4 +1,4 @@
-/* Block floating point: integers of up to 64 bits become w-bit integers with one power-of-two exponent (spec/README.md 4). */
+/* Block floating point: integers of up to 64 bits become w-bit integers with one power-of-two exponent (spec §1.1). */
 #ifndef NORMALISE_H
 #define NORMALISE_H
 

@@ -1,4 +1,4 @@
-/* The ops of the tape (spec/README.md 5 and 7): each takes its operands as they lie in the record, and the position. */
+/* The ops of the tape (spec §3.5 and §3.6): each takes its operands as they lie in the record, and the position. */
 #ifndef OPS_H
 #define OPS_H
 

@@ -1,4 +1,4 @@
-/* The check of the whole request that stage 0 makes before anything else (spec/README.md 3.2). */
+/* The check of the whole request that stage 0 makes before anything else (spec §3.2). */
 #include "request.h"
 
 enum { TEMPERATURE_MIN = 1 << 10, TEMPERATURE_MAX = 1 << 22 };  /* Q16 */

@@ -1,4 +1,4 @@
-/* The request and the output, in the io quarter (spec/README.md 3.2). */
+/* The request and the output, in the io quarter (spec §3.2). */
 #ifndef REQUEST_H
 #define REQUEST_H
 

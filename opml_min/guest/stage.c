@@ -1,5 +1,5 @@
 /* One call of the program: stage i computes op (i mod n) of the tape at position (i div n), and returns the exit code
-   (spec/README.md 3.3). */
+   (spec §3.3). */
 #include "ops.h"
 #include "request.h"
 #include "tape.h"

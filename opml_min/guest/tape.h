@@ -1,4 +1,4 @@
-/* Where things are in memory, and how the header and the op records of an image look (spec/README.md 3.1 and 3.4). */
+/* Where things are in memory, and how the header and the op records of an image look (spec §3.1 and §3.4). */
 #ifndef TAPE_H
 #define TAPE_H
 

@@ -3,7 +3,7 @@
 An instruction has a *kind* (which operands it has and what it does with the result) and an *operation* (what is computed, compared,
 loaded or stored). Register-register and register-immediate arithmetic share their operations: ADDI is `immediate add`.
 
-*Source*: RISC-V Unprivileged ISA, chapter "RV32/64G Instruction Set Listings"; spec/README.md section 1.3 for what it leaves open.
+*Source*: RISC-V Unprivileged ISA, chapter "RV32/64G Instruction Set Listings"; spec §2.3 for what it leaves open.
 """
 
 from functools import lru_cache

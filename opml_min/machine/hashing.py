@@ -1,6 +1,6 @@
 """Keccak-256 of one message, and the hashes of subtrees in which nobody wrote.
 
-*Source*: keccak-256 as Ethereum has it (padding byte 0x01); spec/README.md section 1.2 for the tree.
+*Source*: keccak-256 as Ethereum has it (padding byte 0x01); spec §2.2 for the tree.
 """
 
 import sha3

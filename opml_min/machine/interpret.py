@@ -3,7 +3,7 @@
 The translator is fast and knows no exceptions; this is slow and knows them all. It runs code not yet worth translating, the last steps of
 a budget that ends inside a basic block, and every step that traps or halts. It works on any memory that can load, store and fetch.
 
-*Source*: RISC-V Unprivileged ISA, chapters RV32I, RV64I and M; causes: Privileged ISA, mcause; spec/README.md sections 1.1 to 1.4
+*Source*: RISC-V Unprivileged ISA, chapters RV32I, RV64I and M; causes: Privileged ISA, mcause; spec §2.1 to §2.4
 for the rest.
 """
 

@@ -1,6 +1,6 @@
 """The state between two steps, and its hash.
 
-*Source*: spec/README.md section 1.1.
+*Source*: spec §2.1.
 """
 
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """The witness: what somebody who knows only the state hash needs to execute the next step.
 
-*Source*: spec/README.md section 1.5.
+*Source*: spec §2.5.
 """
 
 from typing import Protocol

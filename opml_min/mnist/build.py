@@ -4,7 +4,7 @@
 
 The request is the 784 pixels, one byte each, and an input is pixel / 256. The only output token is the digit.
 
-*Source*: spec/README.md, 3 and 5 (INPUT, MATMUL, ADD, RELU, SAMPLE).
+*Source*: spec §3 and §3.5 (INPUT, MATMUL, ADD, RELU, SAMPLE).
 """
 
 import hashlib

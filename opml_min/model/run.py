@@ -2,7 +2,7 @@
 
 Between two stages the memory holds exactly what the machine would hold, whichever of the two computed the stages before.
 
-*Source*: spec/README.md §2 and §3.
+*Source*: spec §4 and §3.
 """
 
 import time

@@ -2,7 +2,7 @@
 
 Players keep nothing that they can read again. All they need to know of a game is in the events and in the contract's storage.
 
-*Source*: spec/README.md, 6.1, 6.2 and 6.9.
+*Source*: spec §5.1, §5.2 and §5.8.
 """
 
 from collections.abc import Sequence

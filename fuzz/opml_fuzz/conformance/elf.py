@@ -3,7 +3,7 @@
 The official RISC-V tests end so if they pass. The specification executes each step, opml_min interprets it, and the bytecode executes its
 witness; all state hashes must be equal. At the end opml_min runs the program once more, translated.
 
-*Source*: Tool Interface Standard, ELF 1.2; RISC-V ELF psABI; spec/README.md 1.1 and 1.2.
+*Source*: Tool Interface Standard, ELF 1.2; RISC-V ELF psABI; spec §2.1 and §2.2.
 """
 
 import struct

@@ -1,6 +1,6 @@
 """Two courts side by side: every call goes to the specification and to the contract, then everything visible is compared.
 
-*Source*: spec/README.md 6.2, 6.9.
+*Source*: spec §5.2, §5.8.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Deployments with parameters at the limits of their bounds: specification and contract must accept and refuse the same ones.
 
-*Source*: spec/README.md 6.7.
+*Source*: spec §5.7.
 """
 
 from random import Random

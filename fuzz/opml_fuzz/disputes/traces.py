@@ -2,7 +2,7 @@
 
 The programs are a few random instructions and a little output, so a dispute may end at any instruction; some trap or exit with an error.
 
-*Source*: spec/README.md 2.
+*Source*: spec §4.
 """
 
 from random import Random

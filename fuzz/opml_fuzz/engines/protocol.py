@@ -1,7 +1,7 @@
 """The two methods by which an implementation is asked, and the one for a pair of courts.
 
 `execute` asks for a step from a witness: every arbiter can answer. `run` asks for steps from a whole state: every machine can answer. The
-answer is the hash of the state after the step in hex, or `error N` with the number of spec/README.md 1.5.
+answer is the hash of the state after the step in hex, or `error N` with the number of spec §2.5.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 A *case* is one of four: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points, or
 random acts at court. A case is only data; `engines/room.py` puts it to the implementations.
 
-*Source*: spec/README.md 1.
+*Source*: spec §2.
 """
 
 from collections.abc import Iterable

@@ -3,7 +3,7 @@
 The generator builds its instructions from this copy, and the proofs compare the specification's table with it. So a slip in that table
 shows up instead of being generated around.
 
-*Source*: The RISC-V Instruction Set Manual, Volume I, "RV32/64G Instruction Set Listings": RV32I, RV64I, RV32M, RV64M; spec/README.md 1.3.
+*Source*: The RISC-V Instruction Set Manual, Volume I, "RV32/64G Instruction Set Listings": RV32I, RV64I, RV32M, RV64M; spec §2.3.
 """
 
 import re

@@ -2,7 +2,7 @@
 
 All instructions come up equally often. One word in five is no instruction, and most of these differ from one in a single bit.
 
-*Source*: spec/README.md 1.3.
+*Source*: spec §2.3.
 """
 
 from random import Random

@@ -3,7 +3,7 @@
 Numbers lie at powers of two and at the edges of words, leaves, quarters and memory. Everything is drawn from one `random.Random`, so a seed
 determines the cases; in the tests, Hypothesis plays the part of that generator.
 
-*Source*: spec/README.md 1.1 and 1.2.
+*Source*: spec §2.1 and §2.2.
 """
 
 from random import Random

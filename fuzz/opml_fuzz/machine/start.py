@@ -1,6 +1,6 @@
 """A machine state written out: all that the next steps depend on, for implementations that share no types.
 
-*Source*: spec/README.md 1.1 and 1.2.
+*Source*: spec §2.1 and §2.2.
 """
 
 from collections.abc import Iterable, Mapping

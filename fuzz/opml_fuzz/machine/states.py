@@ -1,6 +1,6 @@
 """Random machine states that favour edge cases, each made for the instruction that is executed on it.
 
-*Source*: spec/README.md 1.1 to 1.4.
+*Source*: spec §2.1 to §2.4.
 """
 
 from random import Random

@@ -1,6 +1,6 @@
 """Witnesses that are wrong in one or two places, so that every error comes up, and also which of two errors is reported.
 
-*Source*: spec/README.md 1.5.
+*Source*: spec §2.5.
 """
 
 from random import Random

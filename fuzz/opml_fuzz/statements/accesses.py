@@ -1,6 +1,6 @@
 """Statements about what a step may touch: where it fetches, when a load or store traps, how many leaves it needs, what it changes.
 
-*Source*: spec/README.md 1.1 and 1.4.
+*Source*: spec §2.1 and §2.4.
 """
 
 from functools import reduce

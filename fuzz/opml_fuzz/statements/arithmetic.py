@@ -1,6 +1,6 @@
 """Statements about arithmetic: the arbiter's formula on 256-bit words gives each instruction's meaning on integers.
 
-*Source*: spec/README.md 1; The RISC-V Instruction Set Manual, Volume I, "RV64I", "M".
+*Source*: spec §2; The RISC-V Instruction Set Manual, Volume I, "RV64I", "M".
 """
 
 from operator import and_

@@ -2,7 +2,7 @@
 
 This excludes a known defect of such clocks: the overtime of one side is subtracted from the other's time.
 
-*Source*: spec/README.md 6.3.
+*Source*: spec §5.3.
 """
 
 from typing import Any

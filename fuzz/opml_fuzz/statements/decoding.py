@@ -1,6 +1,6 @@
 """Statements about decoding: no word is two instructions, the table agrees with the manual, and fields are read as they were assembled.
 
-*Source*: The RISC-V Instruction Set Manual, Volume I, "Instruction Set Listings", "Immediate Encoding Variants"; spec/README.md 1.3.
+*Source*: The RISC-V Instruction Set Manual, Volume I, "Instruction Set Listings", "Immediate Encoding Variants"; spec §2.3.
 """
 
 from functools import reduce

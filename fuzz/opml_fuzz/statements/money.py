@@ -1,6 +1,6 @@
 """Statements about money: every deposited wei is locked, credited, burned or paid out, and a liar loses at least half of its bond.
 
-*Source*: spec/README.md 6.5.
+*Source*: spec §5.5.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Statements about narrowing: every part has a length ≥ 1, the disagreement survives each round, and it ends after ceil(log_k L) rounds.
 
-*Source*: spec/README.md 6.3.
+*Source*: spec §5.3.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Statements about rounding and saturation: what they mean, and that opml_min's 64-bit forms mean the same.
 
-*Source*: spec/README.md 4.
+*Source*: spec §1.1.
 """
 
 from types import FunctionType, ModuleType

@@ -1,6 +1,6 @@
 """Vectors of arithmetic: binary32 in all rounding directions, fixed point, and the elementary functions of both.
 
-*Source*: spec/README.md 4 and 7; IEEE 754.
+*Source*: spec §1; IEEE 754.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -3,7 +3,7 @@
 A refused act is the accepted one with one thing changed: the sender, the money, or an argument. Arguments are those of the contract's
 interface.
 
-*Source*: spec/README.md 6.
+*Source*: spec §5.
 """
 
 from collections.abc import Callable, Iterator

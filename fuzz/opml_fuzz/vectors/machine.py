@@ -1,6 +1,6 @@
 """Vectors of the machine: steps with their witnesses, wrong witnesses, and short programs.
 
-*Source*: spec/README.md 1.
+*Source*: spec §2.
 """
 
 from collections import Counter

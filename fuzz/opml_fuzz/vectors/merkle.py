@@ -1,6 +1,6 @@
 """Vectors of Merkle trees: the roots of a memory, proofs of a leaf, and the root after that leaf was overwritten.
 
-*Source*: spec/README.md 1.2 and 1.5.
+*Source*: spec §2.2 and §2.5.
 """
 
 from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 The model is a tape of a single operation, so a case checks both the operation and the stage that calls it.
 
-*Source*: spec/README.md 3, 5 and 7.
+*Source*: spec §3.
 """
 
 import struct

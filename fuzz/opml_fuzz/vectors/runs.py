@@ -2,7 +2,7 @@
 
 The stages are those of a small program that ends in each possible way.
 
-*Source*: spec/README.md 2, 3, 5 and 7.
+*Source*: spec §3 and §4.
 """
 
 from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 The program computes on a number in the state, writes to state and output, and exits with the code in the first word of the request.
 
-*Source*: spec/README.md 2.
+*Source*: spec §4.
 """
 
 from random import Random

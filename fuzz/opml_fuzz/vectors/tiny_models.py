@@ -3,7 +3,7 @@
 Weights, tables and state are random, within the bounds that a loader checks. No mathematical library is involved, so every platform draws
 the same ones.
 
-*Source*: spec/README.md 3, 5 and 7.
+*Source*: spec §3.
 """
 
 import struct

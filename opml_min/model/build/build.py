@@ -2,7 +2,7 @@
 
 One input always gives the same bytes. The program is the first segment; header, tape, tokenizer, tables and weights are the second.
 
-*Source*: spec/README.md §3.1 and §7.
+*Source*: spec §3.1 and §3.6.
 """
 
 import struct

@@ -1,6 +1,6 @@
 """The LLaMA tape: the ops for one position, and the places of their buffers in the state quarter.
 
-*Source*: spec/README.md §3.4, §5 (The LLaMA tape) and §7.
+*Source*: spec §3.4, §3.7 (The LLaMA tape) and §3.6.
 """
 
 import struct

@@ -1,6 +1,6 @@
 """The header of an image: what kind of model it is, and where its parts lie.
 
-*Source*: spec/README.md §3.1.
+*Source*: spec §3.1.
 """
 
 import struct

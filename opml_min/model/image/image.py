@@ -2,7 +2,7 @@
 
 The file is `"OPMLIMG1"`, u32 segment count, u32 0, a table (u64 address, u64 file offset, u64 length per segment), and the data.
 
-*Source*: spec/README.md §3.1.
+*Source*: spec §3.1.
 """
 
 import mmap

@@ -1,6 +1,6 @@
 """The ops of the tape: their numbers, their operands, the record that holds one, and the buffers that it reads and writes.
 
-*Source*: spec/README.md §3.1 and the operand tables of §5 and §7.
+*Source*: spec §3.1 and the operand tables of spec §3.5 and §3.6.
 """
 
 from enum import IntEnum

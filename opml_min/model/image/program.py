@@ -1,6 +1,6 @@
 """The program that every image carries in its first segment: the guest's code and constants.
 
-*Source*: the ELF-64 specification (program headers); spec/README.md §3.1.
+*Source*: the ELF-64 specification (program headers); spec §3.1.
 """
 
 import struct

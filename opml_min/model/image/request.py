@@ -1,6 +1,6 @@
 """Requests: what a user asks of a model, as bytes in the io quarter, and how many stages that takes.
 
-*Source*: spec/README.md §3.2.
+*Source*: spec §3.2.
 """
 
 import struct

@@ -1,6 +1,6 @@
 """Weight matrices as the machine reads them: groups of 32 small integers with a half-precision scale, 8 rows interleaved in a tile.
 
-*Source*: spec/README.md §3.4.
+*Source*: spec §3.4.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 An image that fails may still be a valid model. The machine defines what it computes, and runs it with `--device vm`.
 
-*Source*: spec/README.md §5 (What a loader checks) and §7.
+*Source*: spec §3.8 (What a loader checks) and §3.6.
 """
 
 from collections.abc import Iterator

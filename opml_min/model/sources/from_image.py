@@ -1,6 +1,6 @@
 """The checkpoint that an image stands for: its weights as floats, found by the order of the LLaMA tape.
 
-*Source*: spec/README.md §3.4 and §5 (The LLaMA tape).
+*Source*: spec §3.4 and §3.7 (The LLaMA tape).
 """
 
 import numpy as np

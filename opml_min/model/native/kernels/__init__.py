@@ -2,5 +2,5 @@
 
 `stages` walks the tape, `work_sharing` divides ops among threads, and `fixed`, `floats` and `vector` hold the arithmetic.
 
-*Source*: spec/README.md §4, §5 and §7.
+*Source*: spec §1, §3.5 and §3.6.
 """

@@ -3,7 +3,7 @@
 Each position has a copy of the buffers that live within a position; `opml_min.model.native.batching` says when that is allowed. The kernels
 are those for a single position. Only their address operands change: they point into the position's copy.
 
-*Source*: spec/README.md §3.3, by which stages may be computed in any order that leaves the same memory.
+*Source*: spec §3.3, by which stages may be computed in any order that leaves the same memory.
 """
 
 from typing import Any, NamedTuple

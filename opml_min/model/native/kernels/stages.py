@@ -2,7 +2,7 @@
 
 Thread 0 enters here to lead. Other threads enter to help with MATMUL and ATTENTION.
 
-*Source*: spec/README.md §3.3.
+*Source*: spec §3.3.
 """
 
 import numpy as np

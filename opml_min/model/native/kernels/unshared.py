@@ -1,6 +1,6 @@
 """The ops that one thread computes alone, in either arithmetic: all but MATMUL, ATTENTION and SAMPLE.
 
-*Source*: spec/README.md §5 and §7.
+*Source*: spec §3.5 and §3.6.
 """
 
 import numpy as np

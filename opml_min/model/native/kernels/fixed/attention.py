@@ -3,7 +3,7 @@
     score_t = sat32(round_shift((Σ_i q_i·K[t]_i)·scale_q30, e_q + e_K[t] + 14)), w_t = exp2(score_t − max score), S = Σ w_t
     acc_i = Σ_t round_shift(w_t, e_V[t] − e*)·V[t]_i, o_i = round_shift(acc_i, c)·reciprocal(S)
 
-*Source*: spec/README.md §5.
+*Source*: spec §3.5.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """The end of ATTENTION: the outputs of all heads, each with its own fraction bits, become one activation.
 
-*Source*: spec/README.md §5.
+*Source*: spec §3.5.
 """
 
 import numpy as np

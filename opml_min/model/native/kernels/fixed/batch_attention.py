@@ -1,6 +1,6 @@
 """ATTENTION for neighbouring positions of a batch: the results of `attention`, with keys and values packed once for all of them.
 
-*Source*: spec/README.md §5.
+*Source*: spec §3.5.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """The ops on single elements: SWIGLU, ADD, INPUT, RELU.
 
-*Source*: spec/README.md §5.
+*Source*: spec §3.5.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """EMBED: x_c = sat32(round_shift(w_c·d (+ m), 24 − r)) for the row of the token, c < length.
 
-*Source*: spec/README.md §3.4 (blocks) and §5.
+*Source*: spec §3.4 (blocks) and §3.5.
 """
 
 import numpy as np

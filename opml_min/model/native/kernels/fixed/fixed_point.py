@@ -1,6 +1,6 @@
 """The integer arithmetic of all ops: one rounding, normalisation, and the elementary functions. Every intermediate fits int64.
 
-*Source*: spec/README.md §4.
+*Source*: spec §1.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """CACHE: the key and value of this position go into their rows, each head normalised to i16 with an i8 exponent.
 
-*Source*: spec/README.md §5.
+*Source*: spec §3.5.
 """
 
 from numba import njit

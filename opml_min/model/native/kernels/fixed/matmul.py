@@ -1,6 +1,6 @@
 """MATMUL: y = sat32(round_shift(Σ_groups d·(Σ_c w·q) (+ m·(Σ_c q)), e + 24 − out_frac)) for every row.
 
-*Source*: spec/README.md §5.
+*Source*: spec §3.5.
 """
 
 import numpy as np

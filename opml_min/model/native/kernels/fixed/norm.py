@@ -4,7 +4,7 @@
     mean = (Σ xs_i²) // length + round_shift(eps_q48, 48 − 2F), R = rsqrt(mean·2^t)
     p_i = x_i·w_i, c = max(0, max bits(p_i) − 31), z_i = round_shift(p_i, c)·R
 
-*Source*: spec/README.md §5.
+*Source*: spec §3.5.
 """
 
 import numpy as np

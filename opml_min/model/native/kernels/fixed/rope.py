@@ -2,7 +2,7 @@
 
     a' = sat32(round_shift(a·cos − b·sin, 30)), b' = sat32(round_shift(a·sin + b·cos, 30))
 
-*Source*: spec/README.md §5.
+*Source*: spec §3.5.
 """
 
 from typing import Any

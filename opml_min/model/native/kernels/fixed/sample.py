@@ -3,7 +3,7 @@
     c = 6196328018 // T, w_j = exp2(−min(round_shift((M − l_j)·c, 12), 2^31 − 1)), S = Σ w_j
     the first j with w_0 + … + w_j > (random·S) >> 64
 
-*Source*: spec/README.md §5.
+*Source*: spec §3.5.
 """
 
 import numpy as np

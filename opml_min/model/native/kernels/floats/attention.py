@@ -3,7 +3,7 @@
     score_t = (Σ_i q_i ⊗ K[t]_i) ⊘ root, M = score_0 replaced by each later score_t > M
     w_t = exp(score_t ⊖ M), S = Σ w_t, y_i = Σ_t (w_t ⊘ S) ⊗ V[t]_i
 
-*Source*: spec/README.md §7.
+*Source*: spec §3.6.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """The float ops without a matrix product: EMBED, NORM, ROPE, CACHE, SWIGLU, ADD, INPUT, RELU.
 
-*Source*: spec/README.md §7.
+*Source*: spec §3.6.
 """
 
 from math import sqrt

@@ -1,6 +1,6 @@
 """The functions of float arithmetic: exp, sigmoid, and the canonical NaN.
 
-*Source*: spec/README.md §7. The polynomial is for e^r, |r| ≤ ln 2 / 2; the two halves of ln 2 let `n ⊗ 0x3f318000` be exact.
+*Source*: spec §1.4. The polynomial is for e^r, |r| ≤ ln 2 / 2; the two halves of ln 2 let `n ⊗ 0x3f318000` be exact.
 """
 
 import numpy as np

@@ -3,7 +3,7 @@
 The 8 rows of a tile are the 8 lanes of a vector, so no sum is split and the order is the specified one. Four tiles are computed side by
 side where possible, so that additions need not wait for one another.
 
-*Source*: spec/README.md §7 (F32 matrices).
+*Source*: spec §3.6 (F32 matrices).
 """
 
 from typing import Any

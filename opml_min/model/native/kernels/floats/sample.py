@@ -3,7 +3,7 @@
     M = l_0, replaced by each later l_j > M; w_j = the integer nearest to exp((l_j ⊖ M) ⊘ (T ⊗ 2^-16)) ⊗ 2^24, 0 for a NaN; S = Σ w_j
     the first j with w_0 + … + w_j > (random·S) >> 64, that of M if S = 0
 
-*Source*: spec/README.md §7 and §5.
+*Source*: spec §3.6 and §3.5.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 Eight products of |q| < 2^13 and |k| < 2^15 stay below 2^31, so the 8 lanes may add 64 of them in i32 (x86: `vpmaddwd`) before they widen.
 
-*Source*: spec/README.md §5 (ATTENTION).
+*Source*: spec §3.5 (ATTENTION).
 """
 
 from typing import Any

@@ -5,7 +5,7 @@ query's 14 bits into 7 and 7, a weight's 25 bits into 13 and 12. Keys and values
 are 16 keys with a pair of their columns, or 16 columns with a pair of positions. The 16 are interleaved: the first, the ninth, the second,
 the tenth, …. So the even lanes are the first eight, and the odd lanes the last eight.
 
-*Source*: spec/README.md §5 (ATTENTION).
+*Source*: spec §3.5 (ATTENTION).
 """
 
 from typing import Any

@@ -4,7 +4,7 @@ Unpacked weights are i16, with two columns of a row in a 32-bit lane, so that on
 adds pairs. A vector holds the rows of two tiles, one in the even lanes and the other in the odd ones. So the i32 sums of a group can be
 widened to 64 bits and multiplied by the scales while every lane stays in its place.
 
-*Source*: spec/README.md §3.4 (blocks) and §5 (MATMUL).
+*Source*: spec §3.4 (blocks) and §3.5 (MATMUL).
 """
 
 from typing import Any

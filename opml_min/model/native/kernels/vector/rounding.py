@@ -1,6 +1,6 @@
 """Rounding of the 64-bit sums of a tile to 32-bit outputs: out_i = sat32(round_shift(sums_i, shift)).
 
-*Source*: spec/README.md §4 and §5 (MATMUL).
+*Source*: spec §1.1 and §3.5 (MATMUL).
 """
 
 from typing import Any

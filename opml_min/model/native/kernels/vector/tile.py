@@ -7,7 +7,7 @@ also add to the total, `vpdpwssd`. The i32 sums of a group of 32 columns are mul
 A half times 2^24 is an integer below 2^31. A processor that converts halfs to floats computes it that way, where both the conversion and
 the product with the power of two are exact. For other processors integer operations decode the half.
 
-*Source*: spec/README.md §3.4 (blocks) and §5 (MATMUL).
+*Source*: spec §3.4 (blocks) and §3.5 (MATMUL).
 """
 
 from typing import Any
