@@ -9,8 +9,8 @@ from opml_fuzz.conformance.integer_float import OPERATIONS
 
 from opml_min.machine import Memory
 from opml_min.memory_map import OUTPUT, REQUEST, STATE
-from opml_min.model.image.header import BYTES, FLOAT, TEXT, Header
-from opml_min.model.image.ops import Op, Opcode
+from opml_min.model.image.header import BYTES, TEXT, Header
+from opml_min.model.image.ops import FLOAT, Op, Opcode
 from opml_min.model.image.request import TextRequest
 from opml_min.model.image.weights import pack_f32, unpack_f32
 from opml_min.model.native.engine import Engine

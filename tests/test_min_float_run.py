@@ -4,20 +4,21 @@ import json
 
 import numpy as np
 import pytest
+from attrs import evolve
 from min_model import write_source
 
 from opml_min.cli import main
 from opml_min.memory_map import HEADER
 from opml_min.model.build.build import write_model
-from opml_min.model.image.header import FLOAT
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import Op, Opcode
+from opml_min.model.image.ops import FLOAT, Opcode
 from opml_min.model.image.request import TextRequest
 from opml_min.model.native.check import CheckFailed, check
-from opml_min.model.quality.reference import checkpoint_of_image, logits
+from opml_min.model.quality.reference import logits
 from opml_min.model.resolve import build_source, resolve
 from opml_min.model.run import Run
-from opml_min.model.sources.checkpoint import read_llama2c
+from opml_min.model.sources.from_image import checkpoint_of_image
+from opml_min.model.sources.llama2c import read_llama2c
 
 PUBLISHED = (  # what llama2.c's own test expects of 200 greedy steps (github.com/karpathy/llama2.c, test_all.py)
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. "
@@ -65,7 +66,7 @@ def test_logits_are_those_of_the_reference(image, tmp_path):
     tokens = (1, 260, 77)
     run = Run(image, TextRequest(tokens, 1).pack())
     run.run_all()
-    place = Op.from_words(image.tape[-1].tolist()).operands
+    place = image.ops[-1].operands
     found = run.memory.view(place["logits"], place["length"], np.float32)
     expected = logits(read_llama2c(tmp_path / "tiny.bin"), list(tokens))[-1]
     assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
@@ -125,8 +126,8 @@ def test_the_embedded_model_has_a_float_sister():
 
 def changed(image, path, index, **operands):
     """The image with other operands in one op."""
-    ops = [Op.from_words(words) for words in image.tape.tolist()]
-    ops[index] = ops[index]._replace(operands={**ops[index].operands, **operands})
+    ops = list(image.ops)
+    ops[index] = evolve(ops[index], operands={**ops[index].operands, **operands})
     rest = image.segments[1].data[image.header.tape_address - HEADER + 128 * len(ops) :]
     write_model(path, image.program, image.header, ops, [rest])
     return Image(path)
@@ -156,8 +157,8 @@ def test_what_native_code_refuses(image, tmp_path, kind, operands):
 
 
 def test_an_image_keeps_to_one_arithmetic(image, tmp_path):
-    ops = [Op.from_words(words) for words in image.tape.tolist()]
+    ops = list(image.ops)
     rest = image.segments[1].data[image.header.tape_address - HEADER + 128 * len(ops) :]
-    write_model(tmp_path / "bad.opml", image.program, image.header._replace(arithmetic=0), ops, [rest])
+    write_model(tmp_path / "bad.opml", image.program, evolve(image.header, arithmetic=0), ops, [rest])
     with pytest.raises(CheckFailed, match="other arithmetic"):
         check(Image(tmp_path / "bad.opml"))

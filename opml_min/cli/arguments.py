@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from opml_min.cli.errors import InputError
-from opml_min.model.resolve import ARITHMETICS, DEFAULT_MODEL, Model, resolve
+from opml_min.model.image.ops import ARITHMETICS
+from opml_min.model.resolve import DEFAULT_MODEL, Model, resolve
 
 DEVICES = ("cpu", "vm")
 MOST_THREADS = 256

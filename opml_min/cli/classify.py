@@ -5,11 +5,11 @@ import time
 
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
+from opml_min.cli.saved_run import save_run
 from opml_min.mnist.accuracy import count_right
 from opml_min.mnist.pictures import SIDE, drawn_request, picture_request, read_idx, read_pictures, shown
 from opml_min.model.resolve import Model
 from opml_min.model.run import OK, Run
-from opml_min.model.run_file import save
 
 
 def run_picture(model: Model, options: argparse.Namespace) -> int:
@@ -27,7 +27,7 @@ def run_picture(model: Model, options: argparse.Namespace) -> int:
     (digit,) = run.tokens()
     run_hash, model_root = run.run_hash(), run.model_root
     if options.save is not None:
-        save(options.save, run, options.model, model)
+        save_run(options.save, run, options.model, model)
     speed = 1 / (timing.prefill_seconds + timing.decode_seconds)
     if options.json:
         print_json(

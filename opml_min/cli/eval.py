@@ -4,6 +4,8 @@ import argparse
 import time
 from pathlib import Path
 
+from attrs import asdict
+
 from opml_min.cli.arguments import Subparsers, add_arithmetic, add_json, add_model, available_threads, chosen_model, positive, thread_count
 from opml_min.cli.classify import eval_pictures
 from opml_min.cli.errors import InputError
@@ -52,7 +54,7 @@ def execute(options: argparse.Namespace) -> int:
     progress = Progress("tokens", len(tokens))
     result = evaluate(model.image, model.checkpoint(), tokens, window, options.threads, progress.show)
     progress.clear()
-    values = {**result._asdict(), "window": window, "seconds": time.perf_counter() - start}
+    values = {**asdict(result), "window": window, "seconds": time.perf_counter() - start}
     if options.json:
         print_json(values)
     else:

@@ -13,9 +13,9 @@ from opml_min.model.errors import CheckpointError
 from opml_min.model.files.atomic import check_writable
 from opml_min.model.files.fetch import KNOWN
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import OPERANDS, Opcode
+from opml_min.model.image.ops import ARITHMETICS, OPERANDS, Opcode
 from opml_min.model.image.weights import Q4_0, Q8_0
-from opml_min.model.resolve import ARITHMETICS, build_source
+from opml_min.model.resolve import build_source
 from opml_min.model.sources.checkpoint import SHAPES
 from opml_min.model.sources.read import tokenizer_beside
 

@@ -12,14 +12,14 @@ from opml_min.cli.arguments import Subparsers, add_arithmetic, add_execution, ad
 from opml_min.cli.classify import run_picture
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
+from opml_min.cli.saved_run import save_run
 from opml_min.model.files.atomic import check_writable
 from opml_min.model.image.header import BYTES
 from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import Model
 from opml_min.model.run import OK, Run
-from opml_min.model.run_file import save
-from opml_min.model.sources.source import Tokenizer
 from opml_min.model.sources.tokenizers.chat import prompt_tokens
+from opml_min.model.sources.tokenizers.text import Tokenizer
 
 DEFAULT_NEW_TOKENS = 128
 
@@ -71,7 +71,7 @@ def execute(options: argparse.Namespace) -> int:
     run_hash, model_root = run.run_hash(), run.model_root
     seconds = time.perf_counter() - start
     if options.save is not None:
-        save(options.save, run, options.model, model)
+        save_run(options.save, run, options.model, model)
     decoded = len(tokens) - 1
     speed = decoded / timing.decode_seconds if decoded else 1 / timing.prefill_seconds
     if options.json:

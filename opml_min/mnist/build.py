@@ -42,9 +42,8 @@ def classifier_tape(pixels: int, w1: Matrix, b1_address: int, w2: Matrix, b2_add
     scores = active + activation_bytes(w2.columns)
 
     def matmul(out: int, act: int, matrix: Matrix, out_frac: int) -> Op:
-        address, form, rows, columns = matrix
-        shape = {"format": form, "rows": rows, "columns": columns}
-        return Op(Opcode.MATMUL, ALWAYS, {"out": out, "x": act, "matrix": address, **shape, "out_frac": out_frac})
+        shape = {"quantisation": matrix.quantisation, "rows": matrix.rows, "columns": matrix.columns}
+        return Op(Opcode.MATMUL, ALWAYS, {"out": out, "x": act, "matrix": matrix.address, **shape, "out_frac": out_frac})
 
     return [
         Op(Opcode.INPUT, ALWAYS, {"out": picture, "length": pixels}),

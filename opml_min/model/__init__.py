@@ -1,1 +1,1 @@
-"""The model, natively: from a checkpoint to an image, and from an image to tokens, on the very memory that the machine uses."""
+"""Models run in native code: a checkpoint becomes an image, and an image gives tokens, on the machine's own memory."""

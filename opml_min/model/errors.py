@@ -1,12 +1,12 @@
-"""What can be wrong with a model, an image or a request. Each error is named after the condition and says where."""
+"""The errors that a model, an image or a request can cause. Each class is named after the condition, and its message says where."""
 
 
 class ModelError(Exception):
-    """The root: a message of one line that a person can act on."""
+    """The base of all errors here: a message of one line that a person can act on."""
 
 
 class CheckpointError(ModelError):
-    """A source file is truncated, corrupted, of another format, or has an impossible shape or value."""
+    """A source file is truncated, corrupted, in another format, or has an impossible shape or value."""
 
 
 class TokenizerError(ModelError):
@@ -14,7 +14,7 @@ class TokenizerError(ModelError):
 
 
 class TextNotEncodable(TokenizerError):
-    """A character has no token, and the vocabulary has no tokens for bytes."""
+    """A character has no token, and the vocabulary has no tokens for its bytes."""
 
 
 class ImageError(ModelError):
@@ -22,16 +22,16 @@ class ImageError(ModelError):
 
 
 class CheckFailed(ModelError):
-    """An image that native code must not run (the machine may)."""
+    """An image must not run in native code. The machine may still run it."""
 
 
 class RequestError(ModelError):
-    """A prompt or a limit that stage 0 would refuse."""
+    """A prompt or a limit is one that stage 0 would refuse."""
 
 
 class FetchFailed(ModelError):
-    """A known model could not be downloaded, or is not what it should be."""
+    """A known model could not be downloaded, or the download is not the expected file."""
 
 
 class WriteFailed(ModelError):
-    """An output file could not be written; nothing is left of it."""
+    """An output file could not be written; no part of it is left behind."""

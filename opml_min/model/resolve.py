@@ -1,6 +1,6 @@
-"""From what a person names to an image: an image file, a built-in model, or a source file, which is built once and kept in a cache.
+"""Finding the image that a person names: an image file, a built-in model, or a source file that is built once and cached.
 
-An image in the cache is named after the contents that it was built from. A known model is fetched on first use.
+An image in the cache is named after the contents that it was built from. A known model is downloaded on first use.
 """
 
 import hashlib
@@ -8,28 +8,30 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+
+from attrs import evolve, frozen
 
 from opml_min.model.build.build import build_llama
 from opml_min.model.errors import CheckpointError, WriteFailed
 from opml_min.model.files.cache import MODEL_SOURCES, cache_folder, digest_of_sources
 from opml_min.model.files.fetch import KNOWN, fetched
 from opml_min.model.files.file_memo import Identity, remembered
-from opml_min.model.image.header import FIXED, FLOAT
 from opml_min.model.image.image import FILE_MAGIC, Image
+from opml_min.model.image.ops import ARITHMETICS, FIXED, FLOAT
 from opml_min.model.image.program import shipped_program
-from opml_min.model.quality.reference import checkpoint_of_image
 from opml_min.model.sources.checkpoint import Checkpoint
+from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.model.sources.read import files_of_source, read_source, starts_with, tokenizer_beside
-from opml_min.model.sources.source import Text, Tokenizer, tokenizer_of
+from opml_min.model.sources.source import tokenizer_of
+from opml_min.model.sources.tokenizers.text import Text, Tokenizer
 
 BUILT_IN = {"embedded": ("opml_min.embedded", "embedded.opml"), "mnist": ("opml_min.mnist", "mnist.opml")}
 DEFAULT_MODEL = "embedded"
-ARITHMETICS = ("fixed", "float")  # by the number in an image's header
 
 
-class Model(NamedTuple):
-    """An image and, if it was built here, the files that it was built from."""
+@frozen(eq=False)
+class Model:
+    """An image with its tokenizer and, if it was built here, the files that it was built from."""
 
     image: Image
     tokenizer: Tokenizer | None
@@ -41,15 +43,15 @@ class Model(NamedTuple):
         return ARITHMETICS[self.image.header.arithmetic]
 
     def checkpoint(self) -> Checkpoint:
-        """The float weights: the source's own, else those that the image stands for."""
-        return read_source(self.source, self.tokenizer_path).checkpoint if self.source is not None else checkpoint_of_image(self.image)
+        """Return the float weights: those of the source, or else those that the image stands for."""
+        return checkpoint_of_image(self.image) if self.source is None else read_source(self.source, self.tokenizer_path).checkpoint
 
 
 def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = None) -> Model:
-    """The model of a name or path.
+    """Return the model of a name or path.
 
-    arithmetic: fixed or float; left out, an image keeps its own, and a source file becomes an image in fixed point. An image in fixed point
-    has a sister in float arithmetic, with exactly the weights that its own stand for."""
+    arithmetic: fixed or float. By default an image keeps its own, and a source file becomes an image in fixed point. For an image in fixed
+    point, float gives another image with exactly the floats that its weights stand for."""
     model = _resolve(name, tokenizer, arithmetic or ARITHMETICS[FIXED])
     if arithmetic in (None, model.arithmetic):
         return model
@@ -70,13 +72,13 @@ def _resolve(name: str, tokenizer: Path | None, arithmetic: str) -> Model:
         return _open_image(Path(str(files(package).joinpath(resource))))
     path = fetched(name) if name in KNOWN and not Path(name).exists() else Path(name)
     if not path.exists():
-        raise CheckpointError(f"there is no file {name}, and no model of that name ({', '.join([*BUILT_IN, *KNOWN])})")
+        raise CheckpointError(f"there is no file {name}, and no known model of that name (known are {', '.join([*BUILT_IN, *KNOWN])})")
     if path.is_file() and starts_with(path, FILE_MAGIC):
         return _open_image(path)
     tokenizer = tokenizer_beside(path) if tokenizer is None else tokenizer
     parts = [*files_of_source(path), *([] if tokenizer is None else [tokenizer])]
     build = partial(build_source, path, tokenizer, arithmetic=arithmetic)
-    return _open_image(_cached(parts, arithmetic, build))._replace(source=path, tokenizer_path=tokenizer)
+    return evolve(_open_image(_cached(parts, arithmetic, build)), source=path, tokenizer_path=tokenizer)
 
 
 def _open_image(path: Path) -> Model:
@@ -94,16 +96,16 @@ def build_source(
     single_phase: bool = False,
     arithmetic: str = ARITHMETICS[FIXED],
 ) -> None:
-    """Builds the image of a source of any known kind."""
-    checkpoint, text = read_source(path, tokenizer)
+    """Build the image of a source of any known kind."""
+    source = read_source(path, tokenizer)
     build_llama(
-        checkpoint, text, output, shipped_program(),
+        source.checkpoint, source.text, output, shipped_program(),
         context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
     )  # fmt: skip
 
 
 def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], None]) -> Path:
-    """The image that is built from these files, from the cache if it is there."""
+    """Return the image built from these files, from the cache if it is there."""
     digest = hashlib.sha256(digest_of_sources(*MODEL_SOURCES) + shipped_program() + arithmetic.encode())
     for part in sources:
         try:

@@ -1,32 +1,33 @@
-"""A run: a request on a model, executed stage by stage, natively or in the machine, on one memory.
+"""A run: a request on a model, executed stage by stage on one memory, in native code or in the machine.
 
-Between two stages the memory holds exactly what the machine would hold, whichever of the two computed it.
+Between two stages the memory holds exactly what the machine would hold, whichever of the two computed the stages before.
 
 *Source*: spec/README.md §2 and §3.
 """
 
 import time
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
+from attrs import frozen
 
 from opml_min.machine import HALTED, Machine, Memory, Snapshot
 from opml_min.machine.memory.keccak import keccak256
 from opml_min.memory_map import OUTPUT, REQUEST, STAGE_STEP_LIMIT, Quarter
 from opml_min.model.errors import CheckFailed, RequestError
-from opml_min.model.image.header import TEXT
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import Op, Opcode
-from opml_min.model.image.request import MAX_STAGES, stage_count
-from opml_min.model.native.check import check, steps_bound, writes
+from opml_min.model.image.ops import Opcode, writes
+from opml_min.model.image.request import MAX_STAGES, position_count, prompt_length, stage_count
+from opml_min.model.native.check import check, steps_bound
 from opml_min.model.native.engine import Engine
 
 Device = Literal["cpu", "vm"]
 OK, FAILED = 0, 1
 
 
-class RunState(NamedTuple):
+@frozen
+class RunState:
     """What one stage hands to the next."""
 
     carry_root: bytes
@@ -36,26 +37,28 @@ class RunState(NamedTuple):
         return keccak256(self.carry_root + bytes([self.status]))
 
 
-class RunSnapshot(NamedTuple):
-    """A point of a run to come back to."""
+@frozen(eq=False)
+class RunSnapshot:
+    """A point of a run that the run can return to."""
 
     machine: Snapshot
     stage: int
     failed_carry: bytes | None
 
 
-class Timing(NamedTuple):
-    """How long the prompt took (with the first new token), and the tokens after it."""
+@frozen
+class Timing:
+    """The seconds for the prompt and the first new token, and those for the tokens after it."""
 
     prefill_seconds: float
     decode_seconds: float
 
 
 class Run:
-    """A request on a model. `stage` is the number of stages done."""
+    """A request on a model. `stage` counts the stages done."""
 
     def __init__(self, image: Image, request: bytes, *, stages: int | None = None, device: Device = "cpu", threads: int = 1) -> None:
-        """stages: N as requested; left out, it is the one that stage 0 accepts (RequestError if there is none)."""
+        """stages: N as requested. By default it is the N that stage 0 accepts; if there is none, that is a RequestError."""
         self.image, self.request, self.device = image, request, device
         self.stage_count = stage_count(image.header, request) if stages is None else stages
         self.memory = Memory()
@@ -69,15 +72,14 @@ class Run:
         self.machine_steps = 0
         self._failed_carry: bytes | None = None  # the carry root that a failed stage began with
         self._machine: Machine | None = None
-        self._ops = [Op.from_words(words) for words in image.tape.tolist()] if device == "cpu" else []
         self._engine: Engine | None = None
         if device == "cpu":
             check(image)
             self._engine = Engine(self.memory, image.header, image.tape, threads)
-            if image.header.single_phase and steps_bound(image) * self._positions() > STAGE_STEP_LIMIT:
-                raise CheckFailed(f"{image.path}: the whole run may need more steps than its one stage has; only the machine can run it")
+            if image.header.single_phase and steps_bound(image) * self._positions > STAGE_STEP_LIMIT:
+                raise CheckFailed(f"{image.path}: its one stage may need too many steps, so only the machine can run it (--device vm)")
 
-    # What has come out -------------------------------------------------------------------------------------------------------
+    # Results -----------------------------------------------------------------------------------------------------------------
 
     @property
     def machine(self) -> Machine:
@@ -93,7 +95,7 @@ class Run:
         return self.image.model_root(self.memory)
 
     def state(self) -> RunState:
-        """The run state after the stages done so far."""
+        """Return the run state after the stages done so far."""
         if self._failed_carry is not None:
             return RunState(self._failed_carry, FAILED)
         return RunState(self.memory.carry_root(), OK)
@@ -102,18 +104,18 @@ class Run:
         return self.state().hash()
 
     def tokens(self) -> list[int]:
-        """The output so far."""
+        """Return the output so far."""
         count = int(self.memory.view(OUTPUT, 1, np.uint64)[0])
         return [int(token) for token in self.memory.view(OUTPUT + 32, min(count, MAX_STAGES), np.uint32)]
 
-    # Going on ------------------------------------------------------------------------------------------------------------------
+    # Going forward -------------------------------------------------------------------------------------------------------------
 
     def run_stage(self) -> None:
-        """Does the next stage."""
+        """Compute the next stage."""
         self.run_to(self.stage + 1)
 
     def run_to(self, stage: int, watch: Callable[[], None] = lambda: None) -> None:
-        """Does every stage before `stage`; `watch` is called now and then."""
+        """Compute every stage before `stage`, calling `watch` from time to time."""
         if self._failed_carry is None and self.stage < stage:
             if self._engine is not None:
                 self._run_natively(self.stage, stage, watch)
@@ -122,21 +124,19 @@ class Run:
         self.stage = max(self.stage, stage)
 
     def run_all(self, watch: Callable[[], None] = lambda: None) -> Timing:
-        """Does all stages."""
+        """Compute all stages."""
         start = time.perf_counter()
-        prompt_positions = int.from_bytes(self.request[:4], "little") if self.image.header.request_kind == TEXT else 1
-        if not self.image.header.single_phase:
-            self.run_to(min(self.stage_count, self.image.header.op_count * prompt_positions), watch)
+        header = self.image.header
+        if not header.single_phase:
+            self.run_to(min(self.stage_count, header.op_count * prompt_length(header.request_kind, self.request)), watch)
         between = time.perf_counter()
         self.run_to(self.stage_count, watch)
         watch()
         return Timing(between - start, time.perf_counter() - between)
 
+    @property
     def _positions(self) -> int:
-        """How many positions the request has."""
-        if self.image.header.request_kind != TEXT:
-            return 1
-        return int.from_bytes(self.request[:4], "little") + int.from_bytes(self.request[4:8], "little") - 1
+        return position_count(self.image.header.request_kind, self.request)
 
     def _request_accepted(self) -> bool:
         try:
@@ -149,18 +149,17 @@ class Run:
         if first == 0 and not self._request_accepted():
             self._failed_carry = self.memory.carry_root()
             return
-        op_count = len(self._ops)
         if self.image.header.single_phase:
-            first, end = 0, op_count * self._positions()
+            first, end = 0, self.image.header.op_count * self._positions
         self._engine.run(first, end, watch=watch)
         self._mark_written(first, end)
 
     def _mark_written(self, first: int, end: int) -> None:
-        """Tells the memory what the stages [first, end) wrote."""
-        op_count = len(self._ops)
+        """Tell the memory what the stages [first, end) wrote."""
+        op_count = self.image.header.op_count
         first_position, last_position = first // op_count, (end - 1) // op_count
         for op_index in {stage % op_count for stage in range(first, min(end, first + op_count))}:
-            op = self._ops[op_index]
+            op = self.image.ops[op_index]
             if op.opcode.kind == Opcode.CACHE:
                 for begin, finish in zip(writes(op, first_position), writes(op, last_position), strict=True):
                     self.memory.mark_written(begin[0], finish[0] + finish[1] - begin[0])
@@ -181,7 +180,7 @@ class Run:
                 return
             watch()
 
-    # Going back ------------------------------------------------------------------------------------------------------------------
+    # Going back -------------------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> RunSnapshot:
         return RunSnapshot(self.machine.snapshot(), self.stage, self._failed_carry)

@@ -1,14 +1,14 @@
-"""A run in a file: what a validator needs to recompute it, and the hash that it claims."""
+"""A run in a file: what a validator needs to recompute it, and the run hash that it claims."""
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+
+from attrs import frozen
 
 from opml_min.model.errors import ModelError
 from opml_min.model.files.atomic import written_whole
+from opml_min.model.image.ops import ARITHMETICS
 from opml_min.model.image.request import MAX_REQUEST_BYTES, MAX_STAGES
-from opml_min.model.resolve import ARITHMETICS, Model
-from opml_min.model.run import Run
 
 FORMAT = "opml run 1"
 
@@ -21,9 +21,12 @@ class RunOfAnotherModel(ModelError):
     """The saved run's model is not the one at hand."""
 
 
-class SavedRun(NamedTuple):
-    model: str  # a name or path
-    tokenizer: Path | None  # of a source file
+@frozen
+class SavedRun:
+    """What the file holds."""
+
+    model: str  # a name, or an absolute path
+    tokenizer: Path | None  # absolute; only for a source file
     arithmetic: str
     model_root: bytes
     request: bytes
@@ -31,18 +34,18 @@ class SavedRun(NamedTuple):
     run_hash: bytes
 
 
-def save(path: Path, run: Run, name: str, model: Model) -> None:
-    """Writes a finished run of the model that is called `name`. A name that is a path is kept as an absolute one."""
+def save(path: Path, saved: SavedRun) -> None:
+    """Write a finished run."""
     text = json.dumps(
         {
             "format": FORMAT,
-            "model": str(Path(name).absolute()) if Path(name).is_file() or model.source == Path(name) else name,
-            "tokenizer": None if model.tokenizer_path is None else str(model.tokenizer_path.absolute()),
-            "arithmetic": model.arithmetic,
-            "model_root": run.model_root.hex(),
-            "request": run.request.hex(),
-            "stages": run.stage_count,
-            "run_hash": run.run_hash().hex(),
+            "model": saved.model,
+            "tokenizer": None if saved.tokenizer is None else str(saved.tokenizer),
+            "arithmetic": saved.arithmetic,
+            "model_root": saved.model_root.hex(),
+            "request": saved.request.hex(),
+            "stages": saved.stages,
+            "run_hash": saved.run_hash.hex(),
         },
         indent=2,
     )

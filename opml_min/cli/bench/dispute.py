@@ -27,9 +27,9 @@ from opml_min.model.errors import CheckFailed
 from opml_min.model.image.image import Image
 from opml_min.model.image.program import program_of_elf, shipped_program
 from opml_min.model.image.request import TextRequest
-from opml_min.model.quality.reference import checkpoint_of_image
 from opml_min.model.resolve import DEFAULT_MODEL, resolve, text_of
 from opml_min.model.run import Device, Run
+from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.players.chain import INSTRUCTIONS, Segment
 from opml_min.players.cheats.own_programs import model_of
 from opml_min.players.computation import Computation

@@ -22,8 +22,7 @@ from opml_min.machine.memory.memory import Memory
 from opml_min.machine.memory.merkle import ZERO
 from opml_min.memory_map import ENTRY, STATE
 from opml_min.model.image.image import Image, write_image
-from opml_min.model.image.ops import OPERANDS, Op
-from opml_min.model.native.check import writes
+from opml_min.model.image.ops import writes
 from opml_min.model.resolve import DEFAULT_MODEL, resolve
 from opml_min.model.run import Run
 from opml_min.players.chain import INSTRUCTIONS, STAGES
@@ -105,7 +104,7 @@ def worst_scene(scene: Scene) -> Scene:
     """The embedded model's memory at the end of a run, and that store at the border with most siblings that are not zero."""
     run = Run(*scene[:2])
     run.run_all()
-    ops = [Op.from_words(words) for words in scene.image.tape.tolist() if words[0] in OPERANDS]
+    ops = scene.image.ops
     positions = scene.stage_count // len(ops)
     end = max(address + length for op in ops for position in range(positions) for address, length in writes(op, position))
     state = run.memory.read(STATE, end - STATE)

@@ -1,7 +1,6 @@
-"""From a checkpoint to an image: quantise the weights, or keep the floats, lay everything out, write one file. The same input gives the
-same bytes.
+"""From a checkpoint to an image: quantise the weights, or keep the floats, lay everything out, write one file.
 
-The program is one segment. Header, tape, tokenizer, tables and weights follow one another in a second one.
+One input always gives the same bytes. The program is the first segment; header, tape, tokenizer, tables and weights are the second.
 
 *Source*: spec/README.md §3.1 and §7.
 """
@@ -11,18 +10,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from attrs import evolve
 from numpy.typing import NDArray
 
-from opml_min.model.image.weights import F32, GROUP, Q8_0, check_groups, matrix_bytes, pack, pack_f32, quantise_q8_0
-from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
-from opml_min.model.errors import CheckpointError
-from opml_min.model.image.image import Bytes, Image, Piece, Streamed, write_image
 from opml_min.memory_map import ENTRY, HEADER
-from opml_min.model.image.header import FIXED, FLOAT, HEADER_WORDS, SINGLE_PHASE, TEXT, TOKENIZER_NONE, Header
-from opml_min.model.image.ops import Op, align
-from opml_min.model.sources.source import Text
-from opml_min.model.sources.matrices import Floats, StoredMatrix, Weights
-from opml_min.model.build.tape import LayerWeights, Matrix, ModelWeights, llama_tape
+from opml_min.model.build.quantise import check_groups, quantise_q8_0
+from opml_min.model.build.tape import LayerWeights, Matrix, ModelWeights, llama_tape, op_count
+from opml_min.model.errors import CheckpointError
+from opml_min.model.image.header import HEADER_WORDS, SINGLE_PHASE, TEXT, TOKENIZER_NONE, Header
+from opml_min.model.image.image import Bytes, Image, Piece, Streamed, write_image
+from opml_min.model.image.ops import FIXED, FLOAT, RECORD_BYTES, Op, align
+from opml_min.model.image.weights import F32, Q8_0, matrix_bytes, pack, pack_f32
+from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
+from opml_min.model.sources.matrices import Floats, StoredBlocks, StoredMatrix, Weights
+from opml_min.model.sources.source import check_text
+from opml_min.model.sources.tokenizers.text import Text
 
 WEIGHT_LIMIT = 128  # of a norm weight
 
@@ -35,7 +37,7 @@ class Pieces:
         self.pieces: list[Piece] = []
 
     def add(self, data: Piece) -> int:
-        """Appends and returns the address."""
+        """Append a piece and return its address."""
         address = self.address
         padding = align(address + len(data)) - address - len(data)
         self.pieces += [data, bytes(padding)]
@@ -46,19 +48,20 @@ class Pieces:
         rows, columns = weights.shape[0], align(weights.shape[1])
         if not isinstance(weights, StoredMatrix):
             return Matrix(self.add(pack(Q8_0, quantise_q8_0(weights))), Q8_0, rows, columns)
-        form = weights.form
+        kept = weights if isinstance(weights, StoredBlocks) else None
+        quantisation = Q8_0 if kept is None else kept.quantisation
 
         def parts() -> Iterator[Bytes]:
-            for part in weights.slices():
-                groups = weights.groups(part)
-                check_groups(form, groups)
-                yield pack(form, groups)
+            for rows in weights.slices():
+                groups = quantise_q8_0(weights.floats(rows), restore=False) if kept is None else kept.groups(rows)
+                check_groups(quantisation, groups)
+                yield pack(quantisation, groups)
 
-        return Matrix(self.add(Streamed(matrix_bytes(form, rows, columns), parts)), form, rows, columns)
+        return Matrix(self.add(Streamed(matrix_bytes(quantisation, rows, columns), parts)), quantisation, rows, columns)
 
     def norm(self, weights: Floats) -> int:
         if np.abs(weights).max() >= WEIGHT_LIMIT:
-            raise CheckpointError(f"a norm weight of {np.abs(weights).max():.6g} is too large; less than {WEIGHT_LIMIT} is possible")
+            raise CheckpointError(f"a norm weight of {np.abs(weights).max():.6g} is too large; it must be below {WEIGHT_LIMIT}")
         return self.add(np.rint(weights.astype(np.float64) * 2**24).astype("<i4").view(np.uint8))
 
     def rotations(self, turns: NDArray[np.float64]) -> int:
@@ -66,7 +69,7 @@ class Pieces:
 
 
 class FloatPieces(Pieces):
-    """For float arithmetic: every weight stays what it is."""
+    """The second segment for float arithmetic, which keeps every weight as it is."""
 
     def matrix(self, weights: Weights) -> Matrix:
         rows, columns = weights.shape
@@ -83,7 +86,7 @@ class FloatPieces(Pieces):
 
 
 def rope_turns(shape: Shape) -> NDArray[np.float64]:
-    """cos and sin of position·theta^(−2j/head_size): (context, head_size/2, 2)."""
+    """Return cosine and sine of position·theta^(−2j/head_size): (context, head_size/2, 2)."""
     frequencies = shape.theta ** (-np.arange(0, shape.head_size, 2) / shape.head_size) / np.array(shape.frequency_divisors or 1.0)
     angles = np.arange(shape.context)[:, None] * frequencies[None, :]
     return np.stack([np.cos(angles), np.sin(angles)], axis=2)
@@ -99,25 +102,23 @@ def build_llama(
     single_phase: bool = False,
     arithmetic: int = FIXED,
 ) -> None:
-    """Writes the image of a checkpoint.
-
-    context: fewer positions than the checkpoint's"""
+    """Write the image of a checkpoint. context: fewer positions than the checkpoint's"""
     shape = checkpoint.shape
     if context is not None:
         if not 1 <= context <= shape.context:
             raise CheckpointError(f"a context of {context} is impossible; the checkpoint has {shape.context}")
-        shape = shape._replace(context=context)
+        shape = evolve(shape, context=context)
     text = text or Text(b"", TOKENIZER_NONE)
-    text.check(shape.vocabulary)
+    check_text(text, shape.vocabulary)
     template = text.template.encode()
 
-    op_count = _op_count(shape, arithmetic)
-    tape_address = align(HEADER + 8 * HEADER_WORDS)
-    pieces = (FloatPieces if arithmetic == FLOAT else Pieces)(align(tape_address + 128 * op_count))
+    tape_address, length = align(HEADER + 8 * HEADER_WORDS), op_count(shape, arithmetic)
+    pieces = (FloatPieces if arithmetic == FLOAT else Pieces)(align(tape_address + RECORD_BYTES * length))
     tokenizer_address = pieces.add(text.tokenizer) if text.tokenizer else 0
     template_address = pieces.add(template) if template else 0
     weights = _place_weights(checkpoint, shape, pieces)
     ops = llama_tape(shape, weights, arithmetic)
+    assert len(ops) == length
     header = Header(
         flags=SINGLE_PHASE if single_phase else 0, request_kind=TEXT, op_count=len(ops), tape_address=tape_address, context=shape.context,
         vocabulary=shape.vocabulary, stop_tokens=text.stops, tokenizer_address=tokenizer_address, tokenizer_length=len(text.tokenizer),
@@ -126,15 +127,6 @@ def build_llama(
         head_size=shape.head_size, arithmetic=arithmetic,
     )  # fmt: skip
     write_model(path, program, header, ops, pieces.pieces)
-
-
-def _op_count(shape: Shape, arithmetic: int) -> int:
-    """How many ops the tape has: it does not depend on where the weights lie."""
-    nowhere = Matrix(0, Q8_0, 1, GROUP)
-    layer = LayerWeights(0, nowhere, nowhere, nowhere, nowhere, 0, nowhere, nowhere, nowhere)
-    columns = shape.dim if arithmetic == FLOAT else align(shape.dim)
-    classifier = Matrix(0, Q8_0, shape.vocabulary, columns)
-    return len(llama_tape(shape, ModelWeights(nowhere, 0, [layer] * shape.layers, 0, classifier), arithmetic))
 
 
 def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: Pieces) -> ModelWeights:
@@ -147,12 +139,12 @@ def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: Pieces) -> Mode
 
 
 def _place_layer(layer: Layer, pieces: Pieces) -> LayerWeights:
-    """The fields are placed in their order: norms are vectors, all else is a matrix."""
+    """Place the fields in their order: norms are vectors, everything else is a matrix."""
     return LayerWeights(*(pieces.norm(tensor) if len(tensor.shape) == 1 else pieces.matrix(tensor) for tensor in layer))  # type: ignore[arg-type]
 
 
 def write_model(path: Path, program: bytes, header: Header, ops: Iterable[Op], rest: Sequence[Piece]) -> None:
-    """Writes the image of a program, a header, a tape and what follows the tape from the next multiple of 32 on."""
+    """Write the image of a program, a header, a tape, and pieces that follow the tape from the next multiple of 32 on."""
     head = header.pack()
     words = [word for op in ops for word in op.words()]
     head += bytes(header.tape_address - HEADER - len(head)) + struct.pack(f"<{len(words)}Q", *words)
@@ -160,6 +152,6 @@ def write_model(path: Path, program: bytes, header: Header, ops: Iterable[Op], r
 
 
 def replace_program(image: Image, path: Path, program: bytes) -> None:
-    """Writes the image with another program; everything else stays."""
+    """Write the image with another program; everything else stays."""
     kept: list[tuple[int, list[Piece]]] = [(segment.address, [segment.data]) for segment in image.segments[1:]]
     write_image(path, [(ENTRY, [program]), *kept])

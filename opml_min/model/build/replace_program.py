@@ -1,6 +1,6 @@
-"""Puts the shipped program into an image whose program is an older one, and refreshes the checksum beside it if there is one.
+"""Puts the shipped program into images that carry an older one, and updates the checksum file beside each image that has one.
 
-python -m opml_min.model.build.replace_program IMAGE…
+    python -m opml_min.model.build.replace_program IMAGE…
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.program import shipped_program
 
 
-def retext(path: Path) -> None:
-    """Rewrites the image in place."""
+def update_program(path: Path) -> None:
+    """Rewrite the image in place."""
     replace_program(Image(path), path, shipped_program())
     checksum = path.with_name(path.name + ".sha256")
     if checksum.exists():
@@ -24,6 +24,6 @@ def retext(path: Path) -> None:
 if __name__ == "__main__":
     try:
         for argument in sys.argv[1:]:
-            retext(Path(argument))
+            update_program(Path(argument))
     except ModelError as error:
         sys.exit(str(error))

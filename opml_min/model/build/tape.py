@@ -1,35 +1,40 @@
-"""The LLaMA tape: the ops of one position, and where their buffers lie in the state quarter.
+"""The LLaMA tape: the ops for one position, and the places of their buffers in the state quarter.
 
 *Source*: spec/README.md §3.4, §5 (The LLaMA tape) and §7.
 """
 
 import struct
 from math import e, log2, sqrt
-from typing import NamedTuple
 
-from opml_min.model.image.weights import LANES, matrix_bytes
-from opml_min.model.sources.checkpoint import Shape
-from opml_min.model.image.ops import ALWAYS, OPERANDS, WHEN_DRAWN, Op, Opcode, activation_bytes, align
-from opml_min.model.image.header import FIXED, FLOAT
+from attrs import frozen
+
 from opml_min.memory_map import STATE
+from opml_min.model.image.ops import ALWAYS, FIXED, FLOAT, OPERANDS, WHEN_DRAWN, Op, Opcode, activation_bytes, align
+from opml_min.model.image.weights import TILE_ROWS, matrix_bytes
+from opml_min.model.sources.checkpoint import Shape
 
 VECTOR_FRAC = 14  # fraction bits of q, k, v, gate and up
 LOGIT_FRAC = 12
-LOGIT_WEIGHTS_AN_OP = 1 << 24
+LOGIT_WEIGHTS_PER_OP = 1 << 24
 RESIDUAL_FRAC = 14  # the residual stream then reaches ±2^17
 
 
-class Matrix(NamedTuple):
-    """A weight matrix in the model quarter. columns: padded to whole groups, unless it is of floats."""
+OPS_PER_LAYER = 15
+
+
+@frozen
+class Matrix:
+    """A weight matrix in the model quarter. Its columns are padded to whole groups, unless it holds floats."""
 
     address: int
-    format: int
+    quantisation: int
     rows: int
     columns: int
 
 
-class LayerWeights(NamedTuple):
-    """Addresses of the norm weights, and the matrices, of one layer."""
+@frozen
+class LayerWeights:
+    """The addresses of the norm weights, and the matrices, of one layer."""
 
     attention_norm: int
     wq: Matrix
@@ -42,8 +47,9 @@ class LayerWeights(NamedTuple):
     down: Matrix
 
 
-class ModelWeights(NamedTuple):
-    """Where the weights of a LLaMA lie in the model quarter."""
+@frozen
+class ModelWeights:
+    """The places of a LLaMA's weights in the model quarter."""
 
     embedding: Matrix
     rope_table: int
@@ -53,7 +59,7 @@ class ModelWeights(NamedTuple):
 
 
 class _Allocator:
-    """Hands out aligned addresses, one after the other."""
+    """Hands out aligned addresses in ascending order."""
 
     def __init__(self, start: int) -> None:
         self.next = start
@@ -65,14 +71,14 @@ class _Allocator:
 
 
 def float_bits(value: float) -> int:
-    """The pattern of the nearest binary32."""
+    """Return the pattern of the nearest binary32."""
     return int.from_bytes(struct.pack("<f", value), "little")
 
 
 def llama_tape(shape: Shape, weights: ModelWeights, arithmetic: int = FIXED) -> list[Op]:
-    """The ops of one position. Buffers that live only within a layer are shared by all layers.
+    """Return the ops for one position. All layers share the buffers that live only within a layer.
 
-    An op is told what it needs in either arithmetic, and takes the operands that its record has."""
+    `emit` gets the operands of both arithmetics, and keeps those that the op's record has."""
     dim, heads, kv_heads, head_size, context = shape.dim, shape.heads, shape.kv_heads, shape.head_size, shape.context
     attention_dim, kv_dim = heads * head_size, kv_heads * head_size
     state = _Allocator(STATE)
@@ -82,7 +88,7 @@ def llama_tape(shape: Shape, weights: ModelWeights, arithmetic: int = FIXED) -> 
     k = q + 4 * attention_dim
     v = state.take(4 * kv_dim)
     attended = state.take(activation_bytes(attention_dim, arithmetic))
-    y = state.take(4 * dim)  # what a block adds to the stream
+    y = state.take(4 * dim)  # what attention or the feed-forward network adds to the stream
     gate, up = state.take(4 * shape.hidden_dim), state.take(4 * shape.hidden_dim)
     hidden = state.take(activation_bytes(shape.hidden_dim, arithmetic))
     logits = state.take(4 * shape.vocabulary)
@@ -97,12 +103,16 @@ def llama_tape(shape: Shape, weights: ModelWeights, arithmetic: int = FIXED) -> 
         emit(Opcode.NORM, condition=condition, out=normed, x=x, weights=norm_weights, length=dim, r=RESIDUAL_FRAC, **epsilon)
 
     def matmul(out: int, act: int, matrix: Matrix, out_frac: int = VECTOR_FRAC, condition: int = ALWAYS) -> None:
-        _, form, rows, columns = matrix
-        shape_of_matrix = {"format": form, "rows": rows, "columns": columns}
-        emit(Opcode.MATMUL, condition=condition, out=out, x=act, matrix=matrix.address, **shape_of_matrix, out_frac=out_frac)
+        emit(
+            Opcode.MATMUL, condition=condition, out=out, x=act, matrix=matrix.address, quantisation=matrix.quantisation, rows=matrix.rows,
+            columns=matrix.columns, out_frac=out_frac,
+        )  # fmt: skip
 
     embedding = weights.embedding
-    emit(Opcode.EMBED, out=x, matrix=embedding.address, format=embedding.format, columns=embedding.columns, length=dim, r=RESIDUAL_FRAC)
+    emit(
+        Opcode.EMBED, out=x, matrix=embedding.address, quantisation=embedding.quantisation, columns=embedding.columns, length=dim,
+        r=RESIDUAL_FRAC,
+    )  # fmt: skip
     for layer in weights.layers:
         width = 4 if arithmetic == FLOAT else 2
         keys, values = state.take(width * kv_dim * context), state.take(width * kv_dim * context)
@@ -126,10 +136,22 @@ def llama_tape(shape: Shape, weights: ModelWeights, arithmetic: int = FIXED) -> 
         matmul(y, hidden, layer.down, out_frac=RESIDUAL_FRAC)
         emit(Opcode.ADD, x=x, y=y, length=dim)
     norm(weights.final_norm, WHEN_DRAWN)
-    _, form, rows, columns = weights.classifier
-    rows_an_op = max(LOGIT_WEIGHTS_AN_OP // columns // LANES * LANES, LANES)
-    for first in range(0, rows, rows_an_op):
-        part = Matrix(weights.classifier.address + matrix_bytes(form, first, columns), form, min(rows_an_op, rows - first), columns)
+    classifier = weights.classifier
+    rows_per_op = _classifier_rows_per_op(classifier.columns)
+    for first in range(0, classifier.rows, rows_per_op):
+        address = classifier.address + matrix_bytes(classifier.quantisation, first, classifier.columns)
+        part = Matrix(address, classifier.quantisation, min(rows_per_op, classifier.rows - first), classifier.columns)
         matmul(logits + 4 * first, normed, part, LOGIT_FRAC, WHEN_DRAWN)
     emit(Opcode.SAMPLE, condition=WHEN_DRAWN, logits=logits, length=shape.vocabulary)
     return ops
+
+
+def op_count(shape: Shape, arithmetic: int = FIXED) -> int:
+    """Return the length of the tape, which must be known before the weights can be placed behind it."""
+    rows_per_op = _classifier_rows_per_op(shape.dim if arithmetic == FLOAT else align(shape.dim))
+    return 1 + OPS_PER_LAYER * shape.layers + 1 + -(-shape.vocabulary // rows_per_op) + 1
+
+
+def _classifier_rows_per_op(columns: int) -> int:
+    """Return how many of the classifier's rows one MATMUL computes, in whole tiles."""
+    return max(LOGIT_WEIGHTS_PER_OP // columns // TILE_ROWS * TILE_ROWS, TILE_ROWS)

@@ -1,1 +1,1 @@
-"""Files outside the image: the cache, what is remembered of large files, atomic writes, fetching by name."""
+"""Files besides the image: the cache, facts remembered about large files, atomic writes, downloads by name."""

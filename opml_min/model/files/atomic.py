@@ -1,4 +1,4 @@
-"""Output files: complete, or not there at all."""
+"""Output files that are complete or absent, never half written."""
 
 import os
 import tempfile
@@ -11,7 +11,7 @@ from opml_min.model.errors import WriteFailed
 
 
 def check_writable(path: Path) -> None:
-    """WriteFailed if a file can surely not be written there; for commands that work long before they write."""
+    """Raise WriteFailed if a file certainly cannot be written there. Commands call it before long work."""
     if path.is_dir():
         raise WriteFailed(f"cannot write {path}: it is a folder")
     if not os.access(path.parent, os.W_OK):
@@ -20,7 +20,7 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Another path in the same folder to write to. At the end that file takes the place of `path`; after an error nothing is left of it."""
+    """Give a temporary path in the same folder. At the end that file replaces `path`; after an error it is deleted."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
@@ -37,7 +37,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at `path` complete or not at all."""
+    """Give an open file that appears at `path` complete or not at all."""
     with whole(path) as temporary, temporary.open("wb") as file:
         yield file
         file.flush()

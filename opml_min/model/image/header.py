@@ -4,9 +4,11 @@
 """
 
 import struct
-from typing import NamedTuple
+
+from attrs import astuple, frozen
 
 from opml_min.model.errors import ImageError
+from opml_min.model.image.ops import FIXED
 
 MAGIC = int.from_bytes(b"OPMLTAPE", "little")
 VERSION = 1
@@ -15,12 +17,12 @@ NO_TOKEN = (1 << 64) - 1
 SINGLE_PHASE = 1  # bit of the header's flags
 TEXT, BYTES = 0, 1  # request kinds
 TOKENIZER_NONE, TOKENIZER_LLAMA2C, TOKENIZER_HUGGING_FACE = 0, 1, 2
-FIXED, FLOAT = 0, 1  # arithmetics
 MAX_STOP_TOKENS = 4
 
 
-class Header(NamedTuple):
-    """The words of an image's header, in their order (the four stop tokens as one field)."""
+@frozen
+class Header:
+    """The words of an image's header, in their order. The four stop tokens are one field."""
 
     flags: int
     request_kind: int
@@ -48,8 +50,9 @@ class Header(NamedTuple):
         return bool(self.flags & SINGLE_PHASE)
 
     def pack(self) -> bytes:
+        fields = astuple(self, recurse=False)
         stops = self.stop_tokens + (0,) * (MAX_STOP_TOKENS - len(self.stop_tokens))
-        words = (MAGIC, VERSION, *self[:6], len(self.stop_tokens), *stops, *self[7:])
+        words = (MAGIC, VERSION, *fields[:6], len(self.stop_tokens), *stops, *fields[7:])
         return struct.pack(f"<{len(words)}Q", *words)
 
     @classmethod
@@ -60,6 +63,6 @@ class Header(NamedTuple):
         if words[1] != VERSION:
             raise ImageError(f"the image's header has version {words[1]}; this program reads {VERSION}")
         if words[8] > MAX_STOP_TOKENS:
-            raise ImageError(f"the image's header counts {words[8]} stop tokens; at most {MAX_STOP_TOKENS} are possible")
+            raise ImageError(f"the image's header counts {words[8]} stop tokens; the maximum is {MAX_STOP_TOKENS}")
         flags, kind, ops, tape, context, vocabulary = words[2:8]
         return cls(flags, kind, ops, tape, context, vocabulary, words[9 : 9 + words[8]], *words[13:])

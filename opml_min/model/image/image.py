@@ -1,6 +1,6 @@
 """The image: one file with everything that a run starts from, as segments of the machine's memory.
 
-`"OPMLIMG1"`, u32 segment count, u32 0, then per segment u64 address, u64 file offset, u64 length; then the data.
+The file is `"OPMLIMG1"`, u32 segment count, u32 0, a table (u64 address, u64 file offset, u64 length per segment), and the data.
 
 *Source*: spec/README.md §3.1.
 """
@@ -10,10 +10,11 @@ import os
 import struct
 import weakref
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from attrs import frozen
 from numpy.typing import NDArray
 
 from opml_min.machine import Memory
@@ -22,18 +23,18 @@ from opml_min.model.errors import ImageError
 from opml_min.model.files.atomic import written_whole
 from opml_min.model.files.file_memo import Identity, recalled, remembered
 from opml_min.model.image.header import HEADER_WORDS, TOKENIZER_NONE, Header
-from opml_min.model.image.ops import RECORD_WORDS, Tape
+from opml_min.model.image.ops import RECORD_BYTES, RECORD_WORDS, Op, Tape, ops_of
 
 FILE_MAGIC = b"OPMLIMG1"
 PAGE_BYTES = 4096
-HUGE_PAGE_BYTES = 1 << 21  # where a segment can have such pages, its place in the file allows them
-MODEL_ROOT = "model root"  # what is remembered of an image
+HUGE_PAGE_BYTES = 1 << 21  # a segment of at least this size lies in the file so that it can be mapped in such pages
+MODEL_ROOT = "model root"  # the name of the fact that is remembered about an image
 
 Bytes = NDArray[np.uint8]
 
 
 class Streamed:
-    """A piece of an image that is made while it is written, part by part."""
+    """A piece of an image whose parts are produced one by one while the file is written."""
 
     def __init__(self, length: int, parts: Callable[[], Iterable[Bytes]]) -> None:
         self.length, self.parts = length, parts
@@ -45,14 +46,17 @@ class Streamed:
 Piece = bytes | Bytes | Streamed
 
 
-class Segment(NamedTuple):
+@frozen(eq=False)
+class ImageSegment:
+    """A range of the memory, and its bytes in the file."""
+
     address: int
     offset: int  # in the file
     data: Bytes
 
 
 def write_image(path: Path, segments: Iterable[tuple[int, list[Piece]]]) -> None:
-    """Writes segments of (address, pieces that follow one another); they must ascend."""
+    """Write segments, each an address and the pieces that follow one another there. Addresses must ascend."""
     layout = [(address, pieces, sum(len(piece) for piece in pieces)) for address, pieces in segments]
     table_bytes = 16 + 24 * len(layout)
     offset = table_bytes
@@ -72,11 +76,13 @@ def write_image(path: Path, segments: Iterable[tuple[int, list[Piece]]]) -> None
                 for part in piece.parts() if isinstance(piece, Streamed) else [piece]:
                     file.write(part if isinstance(part, bytes) else part.data)
                 if file.tell() != before + len(piece):
-                    raise ImageError(f"a piece of {len(piece)} bytes was written as {file.tell() - before}")
+                    raise ImageError(f"a piece of {len(piece)} bytes came out as {file.tell() - before}")
 
 
 class Image:
-    """An image file, mapped into memory: its bytes are read when they are touched. While in use it may be replaced, but not written to."""
+    """An image file, mapped into memory: its bytes are read when they are touched.
+
+    While it is in use the file may be replaced, but not written to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,7 +96,7 @@ class Image:
         except ValueError as error:  # it is empty
             raise ImageError(f"{path} is not an image") from error
         if hasattr(mmap, "MADV_HUGEPAGE"):
-            self._map.madvise(mmap.MADV_HUGEPAGE)  # the file is read in such pages
+            self._map.madvise(mmap.MADV_HUGEPAGE)
         self._file: Bytes = np.frombuffer(self._map, np.uint8)
         self.segments = self._read_segments()
         if not self.segments or self.segments[0].address != ENTRY:
@@ -98,14 +104,14 @@ class Image:
         self.header = Header.unpack(self.read(HEADER, 8 * HEADER_WORDS))
         self.tape = self._read_tape()
 
-    def _read_segments(self) -> list[Segment]:
+    def _read_segments(self) -> list[ImageSegment]:
         file, size = self._file, len(self._file)
         if size < 16 or file[:8].tobytes() != FILE_MAGIC:
             raise ImageError(f"{self.path} is not an image")
         count, zero = struct.unpack("<II", file[8:16].tobytes())
         if zero != 0 or 16 + 24 * count > size:
             raise ImageError(f"{self.path}: the segment table is damaged")
-        segments: list[Segment] = []
+        segments: list[ImageSegment] = []
         free_address, free_offset, end = 0, 16 + 24 * count, 0
         for address, offset, length in struct.iter_unpack("<3Q", file[16 : 16 + 24 * count].tobytes()):
             quarter = address // QUARTER_BYTES * QUARTER_BYTES
@@ -118,7 +124,7 @@ class Image:
             end = offset + length
             if end > size:
                 raise ImageError(f"{self.path} is truncated: segment {len(segments)} ends at byte {end} of {size}")
-            segments.append(Segment(address, offset, file[offset:end]))
+            segments.append(ImageSegment(address, offset, file[offset:end]))
             free_address, free_offset = address + length, end
         if end != size:
             raise ImageError(f"{self.path} has {size - end} bytes after its last segment")
@@ -129,20 +135,28 @@ class Image:
     def _read_tape(self) -> Tape:
         if not 1 <= self.header.op_count <= 1 << 24:
             raise ImageError(f"{self.path}: a tape of {self.header.op_count} ops is impossible")
-        words = np.frombuffer(self.read(self.header.tape_address, 8 * RECORD_WORDS * self.header.op_count), np.int64)
+        words = np.frombuffer(self.read(self.header.tape_address, RECORD_BYTES * self.header.op_count), np.int64)
         return words.reshape(-1, RECORD_WORDS)
+
+    @cached_property
+    def ops(self) -> list[Op]:
+        """The records of the tape."""
+        try:
+            return ops_of(self.tape)
+        except ValueError as error:
+            raise ImageError(f"{self.path}: the tape has an unknown opcode") from error
 
     @property
     def program(self) -> bytes:
         return self.segments[0].data.tobytes()
 
     def view(self, address: int, length: int) -> Bytes:
-        """The bytes at an address of one segment."""
+        """Return the bytes at an address, which one segment must hold."""
         for segment in self.segments:
             offset = address - segment.address
             if offset >= 0 and offset + length <= len(segment.data):
                 return segment.data[offset : offset + length]
-        raise ImageError(f"{self.path}: the {length} bytes at {address:#x} are in no segment")
+        raise ImageError(f"{self.path}: no segment holds the {length} bytes at {address:#x}")
 
     def read(self, address: int, length: int) -> bytes:
         return self.view(address, length).tobytes()
@@ -152,12 +166,12 @@ class Image:
         return self.read(header.tokenizer_address, header.tokenizer_length) if header.tokenizer_kind != TOKENIZER_NONE else b""
 
     def template(self) -> str:
-        """The chat template; empty if there is none."""
+        """Return the chat template; it is empty if the image has none."""
         header = self.header
         return self.read(header.template_address, header.template_length).decode("utf-8", "replace") if header.template_length else ""
 
     def load_into(self, memory: Memory) -> None:
-        """Puts every segment into its place. The model stays in the file, and processes share it."""
+        """Put every segment into its place. The model stays in the file, and processes share it."""
         now = Identity.of(self._descriptor)
         if (now.size, now.modified_ns) != (self.identity.size, self.identity.modified_ns):
             raise ImageError(f"{self.path} was written to while it was in use")
@@ -167,20 +181,20 @@ class Image:
         self.load_state_into(memory)
 
     def load_state_into(self, memory: Memory) -> None:
-        """Puts only the state's first contents into their place."""
+        """Put only the initial contents of the state quarter into place."""
         for segment in self.segments:
             if segment.address >= STATE:
                 memory.write(segment.address, segment.data.tobytes())
 
     def known_model_root(self) -> bytes | None:
-        """If this file's was computed before."""
+        """Return this file's model root if it was computed before."""
         return recalled(MODEL_ROOT, self.identity)
 
     def model_root(self, memory: Memory) -> bytes:
-        """Of a memory whose model quarter holds this image and nothing else; it is computed once for a file."""
+        """Return the root of a model quarter that holds this image and nothing else. It is computed once per file."""
         return remembered(MODEL_ROOT, self.path, self.identity, lambda: memory.quarter_root(Quarter.MODEL))
 
     def release(self) -> None:
-        """What was read no longer counts as memory of this process; it is read anew when it is needed."""
+        """Drop the pages read so far from this process's memory; they are read again when they are needed."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)

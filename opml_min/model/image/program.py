@@ -1,4 +1,4 @@
-"""The program that every image carries: the guest's text, as its first segment holds it.
+"""The program that every image carries in its first segment: the guest's code and constants.
 
 *Source*: the ELF-64 specification (program headers); spec/README.md §3.1.
 """
@@ -13,24 +13,24 @@ LOADABLE = 1  # PT_LOAD
 
 
 def shipped_program() -> bytes:
-    """The text and constants of the shipped guest."""
+    """Return the code and constants of the shipped guest."""
     return program_of_elf(files("opml_min.guest").joinpath("guest.elf").read_bytes())
 
 
 def program_of_elf(elf: bytes) -> bytes:
-    """What the file puts into the text window, from ENTRY on; anything else that it wants loaded is an error."""
-    window = bytearray()
+    """Return the bytes that the file loads from ENTRY on. Bytes for any other place are an error."""
+    program = bytearray()
     for address, data in elf_segments(elf):
         start = address - ENTRY
         if not 0 <= start <= start + len(data) < PROGRAM_BYTES:
-            raise ImageError(f"the program has initialised data at {address:#x}, outside the text window")
-        window.extend(bytes(max(0, start + len(data) - len(window))))
-        window[start : start + len(data)] = data
-    return bytes(window)
+            raise ImageError(f"the program has initialised data at {address:#x}, outside the memory that holds programs")
+        program.extend(bytes(max(0, start + len(data) - len(program))))
+        program[start : start + len(data)] = data
+    return bytes(program)
 
 
 def elf_segments(elf: bytes) -> list[tuple[int, bytes]]:
-    """The bytes that the file wants loaded, by address (p_vaddr); what it wants zeroed is zero already."""
+    """Return the loadable bytes with their addresses (p_vaddr). Memory that the file wants zeroed is zero already."""
     segments = []
     try:
         if elf[:5] != b"\x7fELF\x02":

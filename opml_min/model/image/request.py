@@ -1,20 +1,22 @@
-"""Requests: what a user asks of a model, as the bytes in the io quarter, and how many stages it takes.
+"""Requests: what a user asks of a model, as bytes in the io quarter, and how many stages that takes.
 
 *Source*: spec/README.md §3.2.
 """
 
 import struct
-from typing import NamedTuple
+
+from attrs import frozen
 
 from opml_min.model.errors import RequestError
-from opml_min.model.image.header import BYTES, Header
+from opml_min.model.image.header import BYTES, TEXT, Header
 
 MAX_STAGES = 1 << 24
 MAX_REQUEST_BYTES = 16384
 
 
-class TextRequest(NamedTuple):
-    """A prompt to continue. Temperature in Q16; 0 is greedy."""
+@frozen
+class TextRequest:
+    """A prompt to continue. The temperature is in Q16; 0 is greedy."""
 
     prompt: tuple[int, ...]
     max_new_tokens: int
@@ -27,30 +29,38 @@ class TextRequest(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> "TextRequest":
-        if len(data) < 24 or len(data) != 24 + 4 * int.from_bytes(data[:4], "little"):
+        if len(data) < 24 or len(data) != 24 + 4 * prompt_length(TEXT, data):
             raise RequestError(f"a text request of {len(data)} bytes does not hold the prompt that it announces")
-        prompt_length, max_new_tokens, temperature_q16, zero, seed = struct.unpack_from("<4IQ", data)
+        length, max_new_tokens, temperature_q16, zero, seed = struct.unpack_from("<4IQ", data)
         if zero != 0:
             raise RequestError("the fourth word of a text request must be 0")
-        return cls(struct.unpack_from(f"<{prompt_length}I", data, 24), max_new_tokens, temperature_q16, seed)
+        return cls(struct.unpack_from(f"<{length}I", data, 24), max_new_tokens, temperature_q16, seed)
+
+
+def prompt_length(kind: int, request: bytes) -> int:
+    """Return how many prompt tokens a request announces. A bytes request counts as one."""
+    return int.from_bytes(request[:4], "little") if kind == TEXT else 1
+
+
+def position_count(kind: int, request: bytes) -> int:
+    """Return at how many positions a model runs its tape for this request."""
+    return prompt_length(kind, request) + int.from_bytes(request[4:8], "little") - 1 if kind == TEXT else 1
 
 
 def stage_count(header: Header, request: bytes) -> int:
-    """The only N with which stage 0 accepts this request; RequestError if it accepts none."""
+    """Return the only N with which stage 0 accepts this request. If it accepts none, that is a RequestError."""
     if len(request) > MAX_REQUEST_BYTES:
-        raise RequestError(f"the request has {len(request)} bytes; at most {MAX_REQUEST_BYTES} are possible")
+        raise RequestError(f"the request has {len(request)} bytes; the maximum is {MAX_REQUEST_BYTES}")
     if header.request_kind == BYTES:
         if len(request) != header.context:
             raise RequestError(f"the model takes exactly {header.context} bytes, not {len(request)}")
-        positions = 1
     else:
         text = TextRequest.unpack(request)
-        positions = len(text.prompt) + text.max_new_tokens - 1
         if not text.prompt:
-            raise RequestError("the prompt is empty, and the model has no token to begin a text with")
+            raise RequestError("the prompt is empty, and the model has no token that begins a text")
         if text.max_new_tokens < 1:
-            raise RequestError("at least one new token must be asked for")
-        if positions + 1 > header.context:
+            raise RequestError("the request must ask for at least one new token")
+        if len(text.prompt) + text.max_new_tokens > header.context:
             raise RequestError(
                 f"{len(text.prompt)} prompt tokens and {text.max_new_tokens} new ones exceed the context of {header.context}"
             )
@@ -58,7 +68,7 @@ def stage_count(header: Header, request: bytes) -> int:
             raise RequestError("the temperature must be 0 or from 1/64 to 64")
         if max(text.prompt) >= header.vocabulary:
             raise RequestError(f"token {max(text.prompt)} is outside the vocabulary of {header.vocabulary}")
-    stages = 1 if header.single_phase else header.op_count * positions
+    stages = 1 if header.single_phase else header.op_count * position_count(header.request_kind, request)
     if stages > MAX_STAGES:
-        raise RequestError(f"the request needs {stages} stages; at most {MAX_STAGES} are possible")
+        raise RequestError(f"the request needs {stages} stages; the maximum is {MAX_STAGES}")
     return stages

@@ -1,1 +1,1 @@
-"""Native execution of a tape: what is checked first, how ops are grouped, the threads and the kernels."""
+"""Native execution of a tape: the checks before it, the grouping of ops and positions, the threads, and the kernels."""

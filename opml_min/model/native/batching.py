@@ -1,34 +1,33 @@
-"""When a tape's positions may be computed in blocks, op by op, and what every position of a block then has a copy of.
+"""Batching: when a tape's prompt positions may be computed together, op by op, and which buffers each position then has a copy of.
 
-Between two positions a LLaMA carries nothing but the KV cache; all other buffers are written anew before they are read. Where a tape is
-like that, a block of positions can do its first op for every position, then its second, and so on, each position in a copy of the buffers:
-the memory afterwards is the same as if the positions had come one after the other. Another tape is done position by position.
+From position to position a LLaMA carries only the KV cache; every other buffer is written before it is read. For such a tape native code
+can compute the first op at every position of a batch, then the second, and so on, with a copy of the buffers per position. Afterwards the
+memory is the same as if the positions had been computed one by one, which is how other tapes are computed.
 """
 
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
+from attrs import frozen
 from numpy.typing import NDArray
 
-from opml_min.model.image.header import FIXED
-from opml_min.model.image.ops import OPERANDS, RECORD_WORDS, WHEN_DRAWN, Op, Opcode
-from opml_min.model.native.check import Buffer, buffers, writes
-from opml_min.model.native.kernels.batch import BLOCK_POSITIONS, Block
+from opml_min.model.image.ops import FIXED, OPERANDS, RECORD_WORDS, WHEN_DRAWN, Buffer, Op, Opcode, buffers, writes
+from opml_min.model.image.weights import GROUP
+from opml_min.model.native.kernels.batch import BATCH_POSITIONS, Batch
 from opml_min.model.native.kernels.fixed.batch_attention import attention_scratch_bytes
 from opml_min.model.native.kernels.vector.packed import MAX_HEAD_SIZE
 from opml_min.model.native.kernels.vector.panel import panel_scratch_bytes
-from opml_min.model.native.kernels.vector.tile import GROUP
 
 OPERAND_WORDS = RECORD_WORDS - 2
 CACHE_LINE_BYTES = 64
-MAX_COPY_BYTES = 1 << 23  # of one position
+MAX_COPY_BYTES = 1 << 23  # per position
 MOVED = {"out", "x", "y", "vector", "k", "v", "q", "gate", "up"}  # operands that may be addresses of buffers
 CACHE_OPERANDS = ("keys", "key_exps", "values", "value_exps", "kv_heads", "head_size", "context")
 
 
-class Copied(NamedTuple):
-    """The memory that each position has a copy of, and which operands are addresses in it."""
+@frozen(eq=False)
+class Copied:
+    """The memory that each position has a copy of, and the operands that are addresses in it."""
 
     address: int
     length: int
@@ -36,7 +35,7 @@ class Copied(NamedTuple):
 
 
 def copied_buffers(ops: list[Op]) -> Copied | None:
-    """None if the positions must come one after the other."""
+    """Return the memory to copy, or None if positions must be computed one by one."""
     always = [op for op in ops if op.condition != WHEN_DRAWN]
     if any(op.opcode.arithmetic != FIXED or op.opcode in (Opcode.SAMPLE, Opcode.INPUT) for op in always):
         return None
@@ -60,7 +59,7 @@ def copied_buffers(ops: list[Op]) -> Copied | None:
 
 
 def _flow(op: Op) -> tuple[list[Buffer], list[Buffer]]:
-    """The buffers that the op reads and the bytes that it writes, the KV cache left out."""
+    """Return the buffers that the op reads and the bytes that it writes, apart from the KV cache."""
     whole, read, _ = buffers(op)
     match op.opcode:
         case Opcode.CACHE:
@@ -74,7 +73,7 @@ def _flow(op: Op) -> tuple[list[Buffer], list[Buffer]]:
 
 
 def _caches_are_separate(ops: list[Op], caches: list[Buffer]) -> bool:
-    """Whether no caches overlap, and each ATTENTION reads one that was written before it in the same position."""
+    """Tell whether no caches overlap, and each ATTENTION reads one that an earlier op of the same position wrote."""
     ascending = sorted(caches)
     if any(a[0] + a[1] > b[0] for a, b in pairwise(ascending)):
         return False
@@ -89,28 +88,28 @@ def _caches_are_separate(ops: list[Op], caches: list[Buffer]) -> bool:
 
 
 def _is_written_before_read(flows: list[tuple[list[Buffer], list[Buffer]]], first: int, end: int) -> bool:
-    """Whether no op reads a byte that an earlier position wrote."""
-    sometime, now = np.zeros(end - first, np.bool_), np.zeros(end - first, np.bool_)
+    """Tell whether no op reads a byte that an earlier position wrote."""
+    ever, now = np.zeros(end - first, np.bool_), np.zeros(end - first, np.bool_)
     for _, written in flows:
         for address, length in written:
-            sometime[address - first : address - first + length] = True
+            ever[address - first : address - first + length] = True
     for reads, written in flows:
         for address, length in reads:
             place = slice(address - first, address - first + length)
-            if bool((sometime[place] & ~now[place]).any()):
+            if bool((ever[place] & ~now[place]).any()):
                 return False
         for address, length in written:
             now[address - first : address - first + length] = True
     return True
 
 
-def block_scratch(ops: list[Op], threads: int, copied: Copied | None) -> Block:
-    """As good as nothing if no positions are done in blocks."""
+def batch_scratch(ops: list[Op], threads: int, copied: Copied | None) -> Batch:
+    """Allocate the memory for batches, or almost none if there are none."""
     positions, groups, scratch_bytes = 1, 1, 1
     if copied is None:
         copied = Copied(0, 0, np.zeros((len(ops), OPERAND_WORDS), np.int64))
     else:
-        positions = BLOCK_POSITIONS
+        positions = BATCH_POSITIONS
         for op in ops:
             o = op.operands
             if op.opcode == Opcode.MATMUL:
@@ -118,8 +117,8 @@ def block_scratch(ops: list[Op], threads: int, copied: Copied | None) -> Block:
             elif op.opcode == Opcode.ATTENTION:
                 scratch_bytes = max(scratch_bytes, attention_scratch_bytes(o["heads"], o["head_size"], o["context"]))
         scratch_bytes = max(scratch_bytes, panel_scratch_bytes(groups))
-    return Block(
-        prefill=np.zeros(2, np.int64),
+    return Batch(
+        range=np.zeros(2, np.int64),
         copied=np.array([copied.address, copied.length], np.int64),
         copies=_rows_of_lines(positions, copied.length),
         is_copied=copied.is_copied,
@@ -130,8 +129,8 @@ def block_scratch(ops: list[Op], threads: int, copied: Copied | None) -> Block:
 
 
 def _rows_of_lines(rows: int, length: int) -> NDArray[np.uint8]:
-    """Zeros, `length` or more a row: an odd number of whole cache lines, so that rows do not compete for the same sets."""
-    step = -(-length // CACHE_LINE_BYTES) * CACHE_LINE_BYTES | CACHE_LINE_BYTES
-    room = np.zeros(rows * step + CACHE_LINE_BYTES, np.uint8)
-    start = -room.ctypes.data % CACHE_LINE_BYTES
-    return room[start : start + rows * step].reshape(rows, step)
+    """Return zeros with at least `length` per row: an odd number of cache lines, so that rows do not compete for the same sets."""
+    stride = -(-length // CACHE_LINE_BYTES) * CACHE_LINE_BYTES | CACHE_LINE_BYTES
+    memory = np.zeros(rows * stride + CACHE_LINE_BYTES, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE_BYTES
+    return memory[start : start + rows * stride].reshape(rows, stride)

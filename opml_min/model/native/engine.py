@@ -10,52 +10,51 @@ import numpy.typing as npt
 from opml_min.machine import Memory
 from opml_min.memory_map import REQUEST
 from opml_min.model.errors import CheckFailed
-from opml_min.model.image.header import FLOAT, TEXT, Header
-from opml_min.model.image.ops import Op, Opcode, Tape
-from opml_min.model.native.batching import Copied, block_scratch, copied_buffers
-from opml_min.model.native.fusion import phase_lengths
-from opml_min.model.native.kernels.batch import BLOCK_POSITIONS
+from opml_min.model.image.header import TEXT, Header
+from opml_min.model.image.ops import FLOAT, Op, Opcode, Tape, ops_of
+from opml_min.model.image.weights import GROUP, TILE_ROWS
+from opml_min.model.native.batching import Copied, batch_scratch, copied_buffers
+from opml_min.model.native.fusion import fused_lengths
+from opml_min.model.native.kernels.batch import BATCH_POSITIONS
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
 from opml_min.model.native.kernels.stages import run_stages
-from opml_min.model.native.kernels.vector.tile import GROUP, LANES
-from opml_min.model.native.kernels.work_sharing import STOP, Workspace, control_words, is_worth_sharing
+from opml_min.model.native.kernels.work_queues import STOP, control_words
+from opml_min.model.native.kernels.work_sharing import Workspace, is_worth_sharing
 
-POLL_SECONDS = 0.02  # how often a long run is looked at
+POLL_SECONDS = 0.02  # how often `watch` is called
 STAGES_WITHOUT_WATCH = 1000
-THREADS_PAY_FROM_STAGES = 8  # a thread takes 0.3 ms to start
-CACHE_LINES_BYTES = 128  # two, which processors fetch together
+THREADS_PAY_FROM_STAGES = 8  # for fewer stages, starting threads takes longer than they save
+CACHE_LINE_PAIR_BYTES = 128  # processors fetch lines in pairs
 
 
 class Engine:
-    """Computes stages in place on a memory whose tape has been checked. The result does not depend on `threads`."""
+    """Computes stages in place, on a memory whose tape has been checked. The result does not depend on `threads`."""
 
     def __init__(self, memory: Memory, header: Header, tape: Tape, threads: int) -> None:
         self._memory, self._base, self._kind = memory, memory.base_address, header.request_kind
         self._tape = np.array(tape, np.int64)
         self._stop_tokens = np.array(header.stop_tokens, np.int64)
-        ops = [Op.from_words(words) for words in tape.tolist()]
+        ops = ops_of(tape)
         self._threads = threads if any(_ever_shared(op, header.context) for op in ops) else 1
         copied = copied_buffers(ops) if self._kind == TEXT else None
-        self._in_blocks = copied is not None
+        self._in_batches = copied is not None
         self._draws = any(op.opcode.kind == Opcode.SAMPLE for op in ops)
         self._workspace = _workspace(ops, header.context, self._threads, copied)
         self._floats = np.zeros((self._threads, header.context), np.float32) if header.arithmetic == FLOAT else None
         if self._floats is not None and np.float32(2.0**-126) * np.float32(0.5) == 0:
-            raise CheckFailed("a library has made this process round subnormal floats to zero; --device vm does not need it")
+            raise CheckFailed("a library has made this process round subnormal floats to zero; --device vm still works")
         self._enter(0, 0, 0, 1)  # compiles, or loads what was compiled before
 
     def run(self, first: int, end: int, *, watch: Callable[[], None] = lambda: None) -> None:
-        """Computes the stages [first, end), calling `watch` now and then."""
+        """Compute the stages [first, end), calling `watch` from time to time."""
         if first >= end:
             return
         self._workspace.control[:] = 0
-        self._workspace.block.prefill[:] = self._prefill(first, end)
+        self._workspace.batch.range[:] = self._batched_positions(first, end)
         if (self._threads == 1 and end - first < STAGES_WITHOUT_WATCH) or end - first < THREADS_PAY_FROM_STAGES:
             self._enter(first, end, 0, 1)
             return
-        workers = [
-            threading.Thread(target=self._enter, args=(first, end, thread, self._threads)) for thread in range(self._threads)
-        ]
+        workers = [threading.Thread(target=self._enter, args=(first, end, thread, self._threads)) for thread in range(self._threads)]
         for worker in workers:
             worker.start()
         try:
@@ -63,29 +62,29 @@ class Engine:
                 workers[0].join(POLL_SECONDS)
                 watch()
         finally:
-            self._workspace.control[STOP] = 1  # does nothing unless interrupted: the threads then leave at the next position
+            self._workspace.control[STOP] = 1  # matters only after an interrupt: the threads then leave at the next position
             for worker in workers:
                 worker.join()
 
     @property
-    def positions_together(self) -> int:
-        """How many positions `buffers` can still tell apart after a run."""
-        return BLOCK_POSITIONS if self._in_blocks else 1
+    def batch_positions(self) -> int:
+        """The number of positions whose buffers are all still there after a run, for `buffers`."""
+        return BATCH_POSITIONS if self._in_batches else 1
 
     def buffers(self, address: int, length: int, positions: int) -> npt.NDArray[np.uint8]:
-        """What the last `positions` positions left in the bytes of a buffer: (positions, length).
+        """Return what each position of the last run left in the bytes of a buffer: (positions, length).
 
-        They were the only ones of the last run, began with it, drew nothing, and are at most `positions_together`."""
-        if not self._in_blocks:
+        That run must have computed exactly these positions, at most `batch_positions`, and drawn no token."""
+        if not self._in_batches:
             left: npt.NDArray[Any] = self._memory.view(address, length, np.uint8)[None]
         else:
-            start = address - int(self._workspace.block.copied[0])
-            left = self._workspace.block.copies[:positions, start : start + length]
+            start = address - int(self._workspace.batch.copied[0])
+            left = self._workspace.batch.copies[:positions, start : start + length]
         return left
 
-    def _prefill(self, first: int, end: int) -> tuple[int, int]:
-        """The positions of these stages that are done in blocks: whole ones that draw no token."""
-        if not self._in_blocks:
+    def _batched_positions(self, first: int, end: int) -> tuple[int, int]:
+        """Return the range of positions to compute in batches: those whose stages are all asked for, and that draw no token."""
+        if not self._in_batches:
             return 0, 0
         prompt_length = int(self._memory.view(REQUEST + 32, 1, np.uint32)[0])
         return -(-first // len(self._tape)), min(end // len(self._tape), prompt_length - self._draws)
@@ -101,7 +100,7 @@ def _ever_shared(op: Op, context: int) -> bool:
 
 def _workspace(ops: list[Op], context: int, threads: int, copied: Copied | None) -> Workspace:
     def largest(*names: str, opcode: Opcode | None = None) -> int:
-        """The largest product of the operands of these names over all ops that have them."""
+        """Return the largest product of these operands over all ops that have them."""
         sizes = [1]
         for op in ops:
             if all(name in op.operands for name in names) and opcode in (None, op.opcode):
@@ -115,14 +114,14 @@ def _workspace(ops: list[Op], context: int, threads: int, copied: Copied | None)
         scores=_rows(threads, context if attends else 1, np.int64),
         queries=_rows(threads, largest("head_size"), np.int16),
         group_sums=np.zeros(largest("columns") // GROUP + 1, np.int32),
-        sums=_rows(threads, LANES, np.int64),
+        sums=_rows(threads, TILE_ROWS, np.int64),
         sigmoid_table=sigmoid_table(),
         control=np.zeros(control_words(threads), np.int64),
-        phase_lengths=phase_lengths(ops),
-        block=block_scratch(ops, threads, copied),
+        fused_lengths=fused_lengths(ops),
+        batch=batch_scratch(ops, threads, copied),
     )
 
 
 def _rows(threads: int, length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """(threads, at least length) zeros, no two rows in one pair of cache lines."""
-    return np.zeros((threads, length + CACHE_LINES_BYTES // np.dtype(dtype).itemsize), dtype)
+    """Return zeros (threads, at least length), with no two rows in one pair of cache lines."""
+    return np.zeros((threads, length + CACHE_LINE_PAIR_BYTES // np.dtype(dtype).itemsize), dtype)

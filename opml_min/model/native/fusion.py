@@ -1,20 +1,19 @@
-"""Which ops of a tape that follow one another may be done at once: matrix products of one activation, such as q, k and v.
+"""Fused groups: consecutive ops of a tape that threads may compute at once, namely matrix products of one activation, such as q, k and v.
 
-A phase is what threads share between two moments at which all of them must have finished; the fewer there are, the less they wait.
+After each group all threads wait for the last one, so fewer groups mean less waiting.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opml_min.model.image.ops import Op, Opcode
-from opml_min.model.native.check import Buffer, buffers, writes
+from opml_min.model.image.ops import Buffer, Op, Opcode, buffers, writes
 
-MOST_OPS = 16
+MAX_OPS = 16
 
 
-def phase_lengths(ops: list[Op]) -> NDArray[np.int64]:
-    """(ops): how many ops, from each one on, are a phase."""
-    return np.array([_length(ops[first : first + MOST_OPS]) for first in range(len(ops))], np.int64)
+def fused_lengths(ops: list[Op]) -> NDArray[np.int64]:
+    """Return how many ops form the fused group that begins with each op: (ops)."""
+    return np.array([_length(ops[first : first + MAX_OPS]) for first in range(len(ops))], np.int64)
 
 
 def _length(ops: list[Op]) -> int:

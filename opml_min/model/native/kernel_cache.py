@@ -1,11 +1,15 @@
-"""Compiled kernels are kept between runs, in a folder that is named after the source of all of them."""
+"""Compiled kernels, kept between runs in a folder that is named after the source of all of them.
+
+By itself numba would look only at the file of the compiled function, not at those of the functions that it calls.
+"""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numba
 from numba import njit
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
 
 from opml_min.model.files.cache import MODEL_FOLDER, MODEL_SOURCES, cache_folder, digest_of_sources
 
@@ -17,20 +21,47 @@ def kernel_folder() -> Path:
 
 
 def are_kernels_compiled() -> bool:
-    """Whether native code can begin at once; compiling it takes the better part of a minute."""
+    """Tell whether native code can start at once; compiling it takes most of a minute."""
     return any(kernel_folder().rglob("*.nbc"))
 
 
-def compiled(function: Callable[..., None]) -> Any:
-    """The function as native code, compiled on the first call and kept in a folder named after the source of all kernels.
+class _KernelFolder(UserProvidedCacheLocator):
+    """Tells numba to keep the code in the kernel folder, whose name alone says whether the code is current."""
 
-    (numba by itself looks only at the file of the function, not at those of the functions that it calls.)"""
-    config: Any = numba.config  # its attributes come and go at run time
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(kernel_folder())
-    try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # there is no place that can be written
-        return njit(nogil=True)(function)
-    finally:
-        config.CACHE_DIR = before
+    def __init__(self) -> None:
+        self._folder = str(kernel_folder())
+
+    @classmethod
+    def from_function(cls, function: Callable[..., None], file: str) -> "_KernelFolder | None":
+        folder: Any = cls()
+        try:
+            folder.ensure_cache_path()
+        except OSError:  # it cannot be written
+            return None
+        return cls()
+
+    def get_cache_path(self) -> str:
+        return self._folder
+
+    def get_source_stamp(self) -> str:
+        return self._folder
+
+    def get_disambiguator(self) -> str:
+        return ""
+
+
+class _KernelCacheFiles(CompileResultCacheImpl):
+    _locator_classes: Any = (_KernelFolder,)
+
+
+class _KernelCache(FunctionCache):
+    _impl_class = _KernelCacheFiles
+
+
+def compiled(function: Callable[..., None]) -> Any:
+    """Return the function as native code, compiled on the first call and then loaded from the kernel folder."""
+    native: Any = njit(nogil=True)(function)
+    cache: Any = _KernelCache
+    with suppress(RuntimeError):  # no folder can be written, so every process compiles anew
+        native._cache = cache(function)  # what njit(cache=True) does, with another folder
+    return native

@@ -1,1 +1,1 @@
-"""How good the integer model is: an independent float reference, and perplexity beside it."""
+"""The quality of a quantised model: an independent float reference, and perplexity compared with it."""

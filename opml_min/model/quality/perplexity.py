@@ -1,21 +1,20 @@
-"""How well the model predicts a text, in its own arithmetic, beside the float reference on the checkpoint's own weights.
+"""Perplexity: how well the model predicts a text, compared with the float reference on the checkpoint's own weights.
 
-The text is cut into consecutive windows; every token of a window but its first is scored by both.
+The text is cut into consecutive windows. Both score every token of a window except the first.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
+from attrs import frozen
 from numpy.typing import NDArray
 
 from opml_min.machine import Memory
 from opml_min.memory_map import REQUEST
 from opml_min.model.build.tape import LOGIT_FRAC
 from opml_min.model.errors import RequestError
-from opml_min.model.image.header import FLOAT
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import ALWAYS, Opcode
+from opml_min.model.image.ops import ALWAYS, FLOAT, Opcode
 from opml_min.model.image.request import TextRequest
 from opml_min.model.native.check import check
 from opml_min.model.native.engine import Engine
@@ -23,10 +22,11 @@ from opml_min.model.quality.reference import logits_of_windows
 from opml_min.model.sources.checkpoint import Checkpoint
 
 
-class Evaluation(NamedTuple):
-    """Negative log-likelihoods in nats."""
+@frozen
+class Evaluation:
+    """The result of scoring a text. Negative log-likelihoods (NLL) are in nats."""
 
-    tokens: int  # scored
+    tokens: int  # how many were scored
     perplexity: float
     reference_perplexity: float
     nll_rms_difference: float
@@ -34,7 +34,7 @@ class Evaluation(NamedTuple):
 
 
 class NativeLogits:
-    """The image's logits for given tokens."""
+    """Computes the image's logits for given tokens in native code."""
 
     def __init__(self, image: Image, threads: int) -> None:
         check(image)
@@ -49,12 +49,12 @@ class NativeLogits:
         self._engine = Engine(self._memory, image.header, tape, threads)
 
     def __call__(self, tokens: list[int]) -> Iterator[NDArray[np.float64]]:
-        """The logits after each token: (vocabulary), one after the other."""
+        """Yield the logits after each token: (vocabulary)."""
         request = TextRequest(tuple(tokens), 1).pack()
         self._memory.write(REQUEST + 32, request)
-        together = self._engine.positions_together
-        for first in range(0, len(tokens), together):
-            end = min(first + together, len(tokens))
+        batch = self._engine.batch_positions
+        for first in range(0, len(tokens), batch):
+            end = min(first + batch, len(tokens))
             self._engine.run(first * self._ops, end * self._ops)
             for logits in self._engine.buffers(self._place, 4 * self._length, end - first):
                 yield logits.view(np.float32).astype(np.float64) if self._floats else logits.view(np.int32) / 2**LOGIT_FRAC
@@ -63,9 +63,9 @@ class NativeLogits:
 def evaluate(
     image: Image, checkpoint: Checkpoint, tokens: list[int], window: int, threads: int, progress: Callable[[int], None] = lambda _: None
 ) -> Evaluation:
-    """Scores the tokens; `progress` is told how many are done."""
+    """Score the tokens. `progress` receives the number of tokens scored so far."""
     if not 2 <= window <= image.header.context:
-        raise RequestError(f"a window of {window} tokens is impossible; from 2 to the context of {image.header.context}")
+        raise RequestError(f"a window of {window} tokens is impossible; it must have from 2 to {image.header.context}, the context")
     if len(tokens) < 2:
         raise RequestError("the text has fewer than two tokens, so there is nothing to score")
     native_logits = NativeLogits(image, threads)
@@ -89,6 +89,6 @@ def evaluate(
 
 
 def _nll(logits: NDArray[np.float64], token: int) -> float:
-    """−log of the token's probability."""
+    """Return −log of the token's probability."""
     largest = logits.max()
     return float(np.log(np.exp(logits - largest).sum()) + largest - logits[token])

@@ -1,1 +1,1 @@
-"""Models that others have made, read into one form: llama2.c checkpoints, GGUF files, Hugging Face folders."""
+"""Models in other formats, read into one kind of checkpoint: llama2.c, GGUF, Hugging Face, and images themselves."""

@@ -1,6 +1,7 @@
-"""GGUF: llama.cpp's files.
+"""GGUF: the files of llama.cpp.
 
-Q8_0, Q4_0 and Q4_1 keep their bits; all else is dequantised and becomes Q8_0. Rotary pairs are neighbours in these files.
+Matrices in Q8_0, Q4_0 and Q4_1 keep their bits. Other types are dequantised, and become Q8_0 when an image is built. The two rows of a
+rotary pair are neighbours in these files.
 
 *Source*: ggml's `docs/gguf.md`; llama.cpp's `convert_hf_to_gguf.py` for the names.
 """
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attrs import evolve
 from gguf import GGMLQuantizationType, GGUFReader
 from gguf.quants import dequantize
 
@@ -22,11 +24,11 @@ from opml_min.model.sources.tokenizers.gguf import text_of_metadata
 MAGIC = b"GGUF"
 KEPT = {GGMLQuantizationType.Q8_0: Q8_0, GGMLQuantizationType.Q4_0: Q4_0, GGMLQuantizationType.Q4_1: Q4_1}
 LAYER_TENSORS = ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")
-"""In the order of the fields of `Layer`."""
+"""The names of a layer's tensors, in the order of the fields of `Layer`."""
 
 
 def layer_sizes(shape: Shape) -> dict[str, tuple[int, ...]]:
-    """Of the tensors of a layer, by name."""
+    """Return the sizes of a layer's tensors by name."""
     dim, hidden_dim = shape.dim, shape.hidden_dim
     width, kv_width = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
     attention = ((dim,), (width, dim), (kv_width, dim), (kv_width, dim), (dim, width))
@@ -35,14 +37,14 @@ def layer_sizes(shape: Shape) -> dict[str, tuple[int, ...]]:
 
 
 def read_gguf(path: Path, tokenizer: bytes | None = None) -> Source:
-    """The LLaMA in a GGUF file; its matrices stay in the file. tokenizer: a tokenizer.json in place of its own"""
+    """Read the LLaMA in a GGUF file; its matrices stay in the file. tokenizer: a tokenizer.json to use instead of its own"""
     try:
         reader = GGUFReader(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except Exception as error:  # the library raises many kinds, whatever it stumbles on
-        raise CheckpointError(f"{path} is truncated or corrupted, or no GGUF file: {str(error)[:100]}") from error
+    except Exception as error:  # the library raises many kinds
+        raise CheckpointError(f"{path} is truncated, corrupted or no GGUF file: {str(error)[:100]}") from error
     try:
         return _Contents(metadata, {tensor.name: tensor for tensor in reader.tensors}).source(tokenizer)
     except CheckpointError as error:
@@ -50,7 +52,7 @@ def read_gguf(path: Path, tokenizer: bytes | None = None) -> Source:
 
 
 class _Contents:
-    """What the library found in a file."""
+    """The metadata and tensors that the library found in a file."""
 
     def __init__(self, metadata: dict[str, Any], tensors: dict[str, Any]) -> None:
         self._metadata, self._tensors = metadata, tensors
@@ -68,7 +70,7 @@ class _Contents:
         classifier = self._weights("output.weight", shape.vocabulary, dim) if own_classifier else None
         unknown = sorted(set(self._tensors) - self._used)
         if unknown:
-            raise CheckpointError(f"it has tensors that no plain LLaMA has, {unknown[0]} for one")
+            raise CheckpointError(f"it has tensors that no plain LLaMA has, for example {unknown[0]}")
         checkpoint = Checkpoint(shape, embedding, layers, final_norm, classifier)
         return Source(checkpoint, text_of_metadata(self._metadata, tokenizer))
 
@@ -99,7 +101,7 @@ class _Contents:
         for key, expected in same.items():
             if self._integer(key, expected) != expected:
                 raise CheckpointError(f"{key} is {self._metadata[key]}; only the head size, {expected}, is possible")
-        return shape._replace(frequency_divisors=self._frequency_divisors(head_size // 2))
+        return evolve(shape, frequency_divisors=self._frequency_divisors(head_size // 2))
 
     def _frequency_divisors(self, pairs: int) -> tuple[float, ...]:
         if "rope_freqs.weight" in self._tensors:
@@ -126,23 +128,23 @@ class _Contents:
         return value
 
     def _weights(self, name: str, *shape: int) -> Any:
-        """A matrix, or a vector as floats."""
+        """Return a matrix, or a vector as floats."""
         tensor = self._tensors.get(name)
         if tensor is None or tuple(tensor.shape[::-1].tolist()) != shape:
             found = "missing" if tensor is None else f"of shape {tensor.shape[::-1].tolist()}"
             raise CheckpointError(f"the tensor {name} is {found}; it should be of shape {list(shape)}")
         self._used.add(name)
-        form, data = tensor.tensor_type, tensor.data
+        kind, data = tensor.tensor_type, tensor.data
 
         def floats(rows: Rows = slice(None)) -> Floats:
-            return np.asarray(dequantize(data[rows], form), np.float32)
+            return np.asarray(dequantize(data[rows], kind), np.float32)
 
         try:
             floats(slice(0, 1))
         except NotImplementedError as error:
-            raise CheckpointError(f"the tensor {name} is of the type {form.name}, which cannot be read") from error
+            raise CheckpointError(f"the tensor {name} has the type {kind.name}, which cannot be read") from error
         if len(shape) == 1:
             if not np.isfinite(floats()).all():
                 raise CheckpointError(f"the tensor {name} holds a number that is not finite")
             return floats()
-        return StoredBlocks(KEPT[form], data) if form in KEPT else StoredMatrix(shape, floats)  # type: ignore[arg-type]
+        return StoredBlocks(KEPT[kind], data) if kind in KEPT else StoredMatrix(shape, floats)  # type: ignore[arg-type]

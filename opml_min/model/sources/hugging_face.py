@@ -1,6 +1,6 @@
-"""A model of Hugging Face's: a folder with `config.json`, `*.safetensors`, `tokenizer.json` and what else says how it chats.
+"""Hugging Face's model folders: `config.json`, `*.safetensors`, `tokenizer.json`, and files that describe chats.
 
-Query and key rows are permuted, because these checkpoints pair the halves of a head where an image pairs neighbours.
+Query and key rows are permuted: these checkpoints pair a row of a head with the one half a head further on, an image pairs neighbours.
 
 *Source*: github.com/huggingface/safetensors, "Format"; `transformers`, `modeling_llama.py` (names, `rotate_half`) and
 `modeling_rope_utils.py` (`_compute_llama3_parameters`).
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attrs import evolve
 from numpy.typing import NDArray
 from safetensors import safe_open
 
@@ -20,8 +21,9 @@ from opml_min.model.errors import CheckpointError
 from opml_min.model.image.header import NO_TOKEN, TOKENIZER_HUGGING_FACE
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape, check_shape
 from opml_min.model.sources.matrices import Floats, Rows, StoredMatrix
-from opml_min.model.sources.source import Source, Text, stop_tokens
+from opml_min.model.sources.source import Source
 from opml_min.model.sources.tokenizers.hugging_face import JsonTokenizer
+from opml_min.model.sources.tokenizers.text import Text, stop_tokens
 
 CONFIG = "config.json"
 TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja")
@@ -29,7 +31,7 @@ LAYER_TENSORS = (
     "input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
     "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
 )  # fmt: skip
-"""In the order of the fields of `Layer`."""
+"""The names of a layer's tensors, in the order of the fields of `Layer`."""
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 NOT_WEIGHTS = "rotary_emb.inv_freq"
 
@@ -39,7 +41,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_hugging_face(folder: Path, tokenizer: Path | None = None) -> Source:
-    """The LLaMA in a folder; its matrices stay in the files. tokenizer: another tokenizer.json"""
+    """Read the LLaMA in a folder; its matrices stay in the files. tokenizer: a tokenizer.json to use instead of its own"""
     config = _json(folder / CONFIG)
     try:
         checkpoint = _checkpoint(config, _Tensors(weight_files(folder)))
@@ -62,7 +64,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 class _Tensors:
-    """All tensors of a model, by name."""
+    """The tensors of a model that have not been read yet, by name."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.unused: dict[str, NDArray[Any]] = {}
@@ -91,7 +93,7 @@ class _Tensors:
         return values
 
     def matrix(self, name: str, rows: int, columns: int, order: NDArray[np.int64] | None = None) -> StoredMatrix:
-        """order: which row of the file comes where"""
+        """Return a matrix that stays in the file. order: the row of the file for each row of the matrix"""
         tensor = self.take(name, rows, columns)
 
         def read(wanted: Rows) -> Floats:
@@ -101,7 +103,7 @@ class _Tensors:
 
 
 def _mapped(path: Path, names: set[str]) -> dict[str, NDArray[Any]]:
-    """The tensors of a file, mapped into memory."""
+    """Map the tensors of a file into memory."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
@@ -110,14 +112,14 @@ def _mapped(path: Path, names: set[str]) -> dict[str, NDArray[Any]]:
     for name in names:
         entry = header[name]
         if entry["dtype"] not in DTYPES:
-            raise CheckpointError(f"the tensor {name} is of the type {entry['dtype']}, which cannot be read")
+            raise CheckpointError(f"the tensor {name} has the type {entry['dtype']}, which cannot be read")
         first, end = entry["data_offsets"]
         tensors[name] = data[first:end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return tensors
 
 
 def _floats(values: NDArray[Any]) -> Floats:
-    """Exactly; the patterns of bfloat16 are the upper halves of float32's."""
+    """Convert exactly to float32. A bfloat16 is the upper half of a float32."""
     if values.dtype == np.uint16:
         return (values.astype(np.uint32) << 16).view(np.float32)
     return values.astype(np.float32)
@@ -159,12 +161,12 @@ def _checkpoint(config: dict[str, Any], tensors: _Tensors) -> Checkpoint:
     classifier = None if tied else tensors.matrix("lm_head.weight", shape.vocabulary, dim)
     unknown = [name for name in sorted(tensors.unused) if not name.endswith(NOT_WEIGHTS)]
     if unknown:
-        raise CheckpointError(f"it has tensors that no plain LLaMA has, {unknown[0]} for one")
+        raise CheckpointError(f"it has tensors that no plain LLaMA has, for example {unknown[0]}")
     return Checkpoint(shape, embedding, layers, final_norm, classifier)
 
 
 def _neighbours(heads: int, head_size: int) -> NDArray[np.int64]:
-    """The order of rows that makes pair j of each head, rows j and j + head_size/2, neighbours."""
+    """Return the order of rows in which pair j of each head, rows j and j + head_size/2, are neighbours."""
     within = np.arange(head_size).reshape(2, -1).T.reshape(-1)
     return (np.arange(heads)[:, None] * head_size + within).reshape(-1)
 
@@ -187,11 +189,11 @@ def _shape(config: dict[str, Any]) -> Shape:
         theta=theta,
     )
     wavelengths = 2 * pi * theta ** (np.arange(0, head_size, 2) / head_size)
-    return shape._replace(frequency_divisors=_frequency_divisors(rope, wavelengths))
+    return evolve(shape, frequency_divisors=_frequency_divisors(rope, wavelengths))
 
 
 def _frequency_divisors(rope: dict[str, Any], wavelengths: NDArray[np.float64]) -> tuple[float, ...]:
-    """wavelengths: positions a full turn takes, unscaled"""
+    """Return what divides each rotary frequency. wavelengths: positions per full turn, unscaled"""
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind == "default":
         return ()
@@ -201,13 +203,13 @@ def _frequency_divisors(rope: dict[str, Any], wavelengths: NDArray[np.float64]) 
     if kind != "llama3":
         raise CheckpointError(f"its rotary embedding is scaled in an unknown way, {kind}")
     low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
-    turns = float(rope["original_max_position_embeddings"]) / wavelengths  # in the context that it was first trained on
+    turns = float(rope["original_max_position_embeddings"]) / wavelengths  # over the context that the model was first trained on
     kept = np.clip((turns - low) / (high - low), 0, 1)  # the share of the frequency that is not divided
     return tuple((1 / (kept + (1 - kept) / factor)).tolist())
 
 
 def _text(folder: Path, path: Path, config: dict[str, Any], vocabulary: int) -> Text:
-    """How the model reads and writes text."""
+    """Read the text side of the model."""
     data = path.read_bytes()
     settings, generation = _json(folder / "tokenizer_config.json"), _json(folder / "generation_config.json")
     tokenizer = JsonTokenizer(data, vocabulary)
@@ -227,6 +229,6 @@ def _template(folder: Path, settings: dict[str, Any]) -> str:
     if file.is_file():
         return file.read_text("utf-8")
     template = settings.get("chat_template") or ""
-    if isinstance(template, list):  # several, by name
+    if isinstance(template, list):  # several templates with names
         template = next((each["template"] for each in template if each.get("name") == "default"), "")
     return str(template)

@@ -1,4 +1,4 @@
-"""Matrices that stay in their file until they are wanted, and then come a few rows at a time.
+"""Matrices that stay in their file until they are needed, and are then read a few rows at a time.
 
 *Source*: ggml's block formats, `ggml-common.h` (`block_q8_0`, `block_q4_0`, `block_q4_1`).
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from opml_min.model.image.weights import GROUP, LANES, Q4_0, Q4_1, Q8_0, Groups, dequantise, quantise_q8_0
+from opml_min.model.image.weights import GROUP, Q4_0, Q4_1, Q8_0, TILE_ROWS, Groups, dequantise
 
 Floats = NDArray[np.float32]
 Rows = slice | NDArray[np.int64]
@@ -17,52 +17,48 @@ GGML_BLOCK_BYTES = {Q8_0: 34, Q4_0: 18, Q4_1: 20}  # of 32 weights: scale, minim
 
 
 class StoredMatrix:
-    """A float matrix (rows, columns) in a file; in an image of fixed-point arithmetic it is Q8_0."""
-
-    form = Q8_0
+    """A float matrix (rows, columns) in a file."""
 
     def __init__(self, shape: tuple[int, int], read: Callable[[Rows], Floats]) -> None:
-        """read: some of the rows as floats"""
+        """read: returns some of the rows"""
         self.shape = shape
         self._read = read
 
     def slices(self) -> Iterator[slice]:
-        """All rows, in whole tiles of about SLICE_WEIGHTS weights."""
-        rows = max(SLICE_WEIGHTS // self.shape[1] // LANES, 1) * LANES
+        """Cover all rows by slices of whole tiles, with about SLICE_WEIGHTS weights each."""
+        rows = max(SLICE_WEIGHTS // self.shape[1] // TILE_ROWS, 1) * TILE_ROWS
         for first in range(0, self.shape[0], rows):
             yield slice(first, min(first + rows, self.shape[0]))
 
     def floats(self, rows: Rows = slice(None)) -> Floats:
         return self._read(rows)
 
-    def groups(self, rows: Rows) -> Groups:
-        return quantise_q8_0(self._read(rows), restore=False)
-
 
 class StoredBlocks(StoredMatrix):
-    """A matrix in blocks that an image can hold as they are."""
+    """A matrix in GGML blocks whose weights and scales an image can hold unchanged."""
 
-    def __init__(self, form: int, blocks: NDArray[np.uint8]) -> None:
+    def __init__(self, quantisation: int, blocks: NDArray[np.uint8]) -> None:
         """blocks: (rows, bytes)"""
-        super().__init__((len(blocks), blocks.shape[1] // GGML_BLOCK_BYTES[form] * GROUP), lambda rows: dequantise(form, self.groups(rows)))
-        self.form = form
-        self._blocks = blocks.reshape(len(blocks), -1, GGML_BLOCK_BYTES[form])
+        columns = blocks.shape[1] // GGML_BLOCK_BYTES[quantisation] * GROUP
+        super().__init__((len(blocks), columns), lambda rows: dequantise(quantisation, self.groups(rows)))
+        self.quantisation = quantisation
+        self._blocks = blocks.reshape(len(blocks), -1, GGML_BLOCK_BYTES[quantisation])
 
     def groups(self, rows: Rows) -> Groups:
         blocks = self._blocks[rows]
         halfs = np.ascontiguousarray(blocks[:, :, :4]).view("<u2")  # scale, and minimum if there is one
-        if self.form == Q8_0:
+        if self.quantisation == Q8_0:
             return Groups(blocks[:, :, 2:].view(np.int8), halfs[:, :, 0])
-        pairs = blocks[:, :, 4 if self.form == Q4_1 else 2 :]
+        pairs = blocks[:, :, 4 if self.quantisation == Q4_1 else 2 :]
         weights = np.concatenate([pairs & 15, pairs >> 4], axis=2).view(np.int8)
-        return Groups(weights, halfs[:, :, 0], halfs[:, :, 1] if self.form == Q4_1 else None)
+        return Groups(weights, halfs[:, :, 0], halfs[:, :, 1] if self.quantisation == Q4_1 else None)
 
 
 Weights = Floats | StoredMatrix
 
 
 def floats_of(matrix: Weights) -> Floats:
-    """The whole matrix."""
+    """Read the whole matrix."""
     return matrix.floats() if isinstance(matrix, StoredMatrix) else matrix
 
 

@@ -1,7 +1,7 @@
 """GGUF files of a known shape with random weights, to measure what does not depend on the weights: speed, memory, disputes.
 
-The same shape, format and seed give the same bytes. Weights are uniform, and scaled so that a product is about as large as its input;
-scales differ by up to 3 from block to block. The vocabulary holds all bytes and as many short words as there is room for.
+One shape, quantisation and seed always give the same bytes. Weights are uniform, and scaled so that a product is about as large as its
+input; the scales of two blocks differ by a factor of up to 3. The vocabulary holds all bytes and as many short words as it has room for.
 
 *Source*: ggml's `docs/gguf.md`, and `ggml-common.h` for the blocks.
 """
@@ -28,8 +28,8 @@ UNKNOWN, BOS, EOS = 0, 1, 2  # tokens
 UNKNOWN_TYPE = 2
 
 
-def write_random_gguf(path: Path, shape: Shape, form: int, seed: int) -> None:
-    """Writes the file, with one tensor in memory at a time."""
+def write_random_gguf(path: Path, shape: Shape, quantisation: int, seed: int) -> None:
+    """Write the file, with one tensor in memory at a time."""
     sizes: dict[str, tuple[int, ...]] = {"token_embd": (shape.vocabulary, shape.dim)}
     for index in range(shape.layers):
         sizes |= {f"blk.{index}.{name}": size for name, size in layer_sizes(shape).items()}
@@ -41,30 +41,30 @@ def write_random_gguf(path: Path, shape: Shape, form: int, seed: int) -> None:
             if len(size) == 1:
                 writer.add_tensor_info(f"{name}.weight", size, np.dtype(np.float32), 4 * size[0])
             else:
-                stored = (size[0], size[1] // GROUP * GGML_BLOCK_BYTES[form])
-                writer.add_tensor_info(f"{name}.weight", stored, np.dtype(np.uint8), stored[0] * stored[1], GGML_TYPES[form])
+                stored = (size[0], size[1] // GROUP * GGML_BLOCK_BYTES[quantisation])
+                writer.add_tensor_info(f"{name}.weight", stored, np.dtype(np.uint8), stored[0] * stored[1], GGML_TYPES[quantisation])
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for number, (name, size) in enumerate(sizes.items()):
             source = np.random.SFC64([seed, number])
             length = 1.0 if name == "token_embd" else size[-1] ** 0.5
-            writer.write_tensor_data(_norm(source, size[0]) if len(size) == 1 else _matrix(source, form, size[0], size[1], length))
+            writer.write_tensor_data(_norm(source, size[0]) if len(size) == 1 else _matrix(source, quantisation, size[0], size[1], length))
         writer.close()
 
 
 def _norm(source: np.random.SFC64, length: int) -> NDArray[np.float32]:
-    """Between 0.5 and 1.5."""
+    """Return weights between 0.5 and 1.5."""
     return (source.random_raw(length) / 2.0**64 + 0.5).astype(np.float32)
 
 
-def _matrix(source: np.random.SFC64, form: int, rows: int, columns: int, length: float) -> NDArray[np.uint8]:
-    """Blocks whose weights have a deviation of about 1/length: (rows, bytes)."""
-    step = GGML_BLOCK_BYTES[form]
-    raw = source.random_raw(-(-rows * (columns // GROUP) * step // 8))
-    blocks = raw.view(np.uint8)[: rows * (columns // GROUP) * step].reshape(-1, step)
+def _matrix(source: np.random.SFC64, quantisation: int, rows: int, columns: int, length: float) -> NDArray[np.uint8]:
+    """Return blocks whose weights have a standard deviation of about 1/length: (rows, bytes)."""
+    block_bytes = GGML_BLOCK_BYTES[quantisation]
+    raw = source.random_raw(-(-rows * (columns // GROUP) * block_bytes // 8))
+    blocks = raw.view(np.uint8)[: rows * (columns // GROUP) * block_bytes].reshape(-1, block_bytes)
     spread = np.ascontiguousarray(blocks[:, :2]).view(np.uint16)[:, 0] / 2.0**16 + 0.5
-    blocks[:, :2] = (spread / (DEVIATIONS[form] * length)).astype("<f2").view(np.uint8).reshape(-1, 2)
+    blocks[:, :2] = (spread / (DEVIATIONS[quantisation] * length)).astype("<f2").view(np.uint8).reshape(-1, 2)
     return blocks.reshape(rows, -1)
 
 
@@ -92,7 +92,7 @@ def _add_metadata(writer: GGUFWriter, shape: Shape) -> None:
 
 
 def _tokens() -> Iterator[str]:
-    """In the form of LLaMA's vocabulary; ▁ is a space."""
+    """Yield tokens as LLaMA's vocabulary writes them; ▁ is a space."""
     yield from ("<unk>", "<s>", "</s>")
     yield from (f"<0x{byte:02X}>" for byte in range(256))
     yield "▁"

@@ -1,13 +1,13 @@
-"""The kinds of source files, told apart by what they begin with: a GGUF file, a folder of Hugging Face's, a llama2.c checkpoint.
+"""One way to read every kind of source: a GGUF file, a Hugging Face folder, or else a llama2.c checkpoint.
 
-What reads the first two is imported when it is needed: a model that is an image does without these libraries.
+The readers of the first two are imported only when they are needed, because their libraries are slow to load.
 """
 
 from pathlib import Path
 
 from opml_min.model.errors import CheckpointError, TokenizerError
-from opml_min.model.sources.checkpoint import read_llama2c
-from opml_min.model.sources.source import Source, llama2c_text
+from opml_min.model.sources.llama2c import llama2c_text, read_llama2c
+from opml_min.model.sources.source import Source
 
 GGUF_MAGIC = b"GGUF"
 
@@ -21,20 +21,20 @@ def starts_with(path: Path, magic: bytes) -> bool:
 
 
 def tokenizer_beside(path: Path) -> Path | None:
-    """The one `tok*.bin` in the folder of a checkpoint of llama2.c; None for the other kinds, which have a tokenizer of their own."""
+    """Find the one `tok*.bin` in the folder of a llama2.c checkpoint. The other kinds of source contain a tokenizer."""
     if path.is_dir() or starts_with(path, GGUF_MAGIC):
         return None
     found = sorted(path.absolute().parent.glob("tok*.bin"))
     if len(found) != 1:
         kind = f"{path} is no image, no GGUF file and no folder"
         raise TokenizerError(
-            f"{kind}; if it is a checkpoint of llama2.c, name its tokenizer with --tokenizer ({len(found)} tok*.bin are beside it)"
+            f"{kind}; if it is a llama2.c checkpoint, name its tokenizer with --tokenizer ({len(found)} tok*.bin are beside it)"
         )
     return found[0]
 
 
 def files_of_source(path: Path) -> list[Path]:
-    """All that an image built from this source depends on, but the tokenizer of another place."""
+    """Return all files that an image of this source is built from, apart from a tokenizer that is named separately."""
     if not path.is_dir():
         return [path]
     from opml_min.model.sources.hugging_face import CONFIG, TEXT_FILES, weight_files
@@ -45,7 +45,7 @@ def files_of_source(path: Path) -> list[Path]:
 
 
 def read_source(path: Path, tokenizer: Path | None) -> Source:
-    """The model in a source. tokenizer: a file that takes the place of its own"""
+    """Read the model in a source. tokenizer: a file to use instead of the source's own tokenizer"""
     if path.is_dir():
         from opml_min.model.sources.hugging_face import read_hugging_face
 

@@ -1,54 +1,23 @@
-"""What a source file gives: the weights, and how its model reads and writes text."""
+"""What reading a source file gives: the weights, and the model's text side with its tokenizer."""
 
-from typing import NamedTuple, Protocol
+from attrs import frozen
 
-from opml_min.model.image.header import MAX_STOP_TOKENS, NO_TOKEN, TOKENIZER_HUGGING_FACE, TOKENIZER_LLAMA2C
+from opml_min.model.image.header import TOKENIZER_HUGGING_FACE, TOKENIZER_LLAMA2C
 from opml_min.model.sources.checkpoint import Checkpoint
-from opml_min.model.sources.tokenizers.llama2c import BOS, EOS, Llama2cTokenizer
+from opml_min.model.sources.tokenizers.llama2c import Llama2cTokenizer
+from opml_min.model.sources.tokenizers.text import Text, Tokenizer
 
 
-class Tokenizer(Protocol):
-    """Text to tokens and back."""
+@frozen(eq=False)
+class Source:
+    """A checkpoint and its text side, if it has one."""
 
-    longest_piece: int
-
-    def encode(self, text: str, *, markup: bool = False) -> list[int]: ...
-    def prompt(self, text: str) -> list[int]: ...
-    def name(self, token: int) -> str: ...
-    def piece(self, token: int, previous: int) -> bytes: ...
-    def decode(self, tokens: list[int], previous: int) -> str: ...
-
-
-class Text(NamedTuple):
-    """What an image holds of the model's text side."""
-
-    tokenizer: bytes
-    kind: int  # TOKENIZER_…
-    bos: int = NO_TOKEN
-    stops: tuple[int, ...] = ()
-    template: str = ""  # of chats, in Jinja
-
-    def check(self, vocabulary: int) -> None:
-        """TokenizerError unless the tokenizer can be read and fits the model."""
-        tokenizer_of(self.kind, self.tokenizer, vocabulary, self.bos)
-
-
-class Source(NamedTuple):
     checkpoint: Checkpoint
     text: Text | None
 
 
-def llama2c_text(tokenizer: bytes) -> Text:
-    return Text(tokenizer, TOKENIZER_LLAMA2C, BOS, (BOS, EOS))
-
-
-def stop_tokens(*candidates: int | None) -> tuple[int, ...]:
-    """The distinct ones, as many as an image holds."""
-    return tuple(dict.fromkeys(token for token in candidates if token is not None))[:MAX_STOP_TOKENS]
-
-
 def tokenizer_of(kind: int, data: bytes, vocabulary: int, bos: int) -> Tokenizer | None:
-    """The tokenizer that an image's bytes describe."""
+    """Return the tokenizer that an image's bytes describe."""
     if kind == TOKENIZER_LLAMA2C:
         return Llama2cTokenizer(data, vocabulary)
     if kind == TOKENIZER_HUGGING_FACE:
@@ -56,3 +25,8 @@ def tokenizer_of(kind: int, data: bytes, vocabulary: int, bos: int) -> Tokenizer
 
         return JsonTokenizer(data, vocabulary, bos)
     return None
+
+
+def check_text(text: Text, vocabulary: int) -> None:
+    """Raise TokenizerError unless the tokenizer can be read and fits the model."""
+    tokenizer_of(text.kind, text.tokenizer, vocabulary, text.bos)

@@ -10,9 +10,8 @@ from opml_min.machine.decode import BRANCH, IMMEDIATE, LOAD, REGISTER, Instructi
 from opml_min.machine.state import Status
 from opml_min.memory_map import OUTPUT, REQUEST, STATE
 from opml_min.model.image.header import TEXT
-from opml_min.model.image.ops import OPERANDS, Op, Opcode
+from opml_min.model.image.ops import OPERANDS, Op, Opcode, writes
 from opml_min.model.image.weights import BLOCK_BYTES, F32, SCALE_OFFSET, matrix_bytes
-from opml_min.model.native.check import writes
 from opml_min.players.cheats.cheat import Cheat, Liar, Scene, Table
 from opml_min.players.cheats.tampering import NoSuchLie, Plan, Tampering, lie, next_instruction, step_that_writes, steps_of
 from opml_min.players.computation import Computation
@@ -152,11 +151,12 @@ class OtherWeights(Computation):
         super().__init__(*scene)
         self._first_stage = first_stage
         o = op.operands
-        form = o.get("format", F32)
-        self._address, length = o["matrix"], matrix_bytes(form, o["rows"], o["columns"])
+        quantisation = o.get("quantisation", F32)
+        self._address, length = o["matrix"], matrix_bytes(quantisation, o["rows"], o["columns"])
         self._true = self._run.memory.read(self._address, length)
-        blocks = np.frombuffer(self._true, np.uint8).reshape(-1, BLOCK_BYTES.get(form, 4)).copy()
-        blocks[:, : SCALE_OFFSET.get(form, 2)] &= WEIGHT_BITS_KEPT
+        size, weights = (4, 2) if quantisation == F32 else (BLOCK_BYTES[quantisation], SCALE_OFFSET[quantisation])
+        blocks = np.frombuffer(self._true, np.uint8).reshape(-1, size).copy()
+        blocks[:, :weights] &= WEIGHT_BITS_KEPT
         self._rounded = blocks.tobytes()
 
     def _use(self, weights: bytes) -> None:

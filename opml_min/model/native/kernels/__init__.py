@@ -1,7 +1,6 @@
-"""What each op of the tape computes, as compiled integer code that works in place on the machine's memory.
+"""The ops of the tape as compiled code that works in place on the machine's memory, and leaves exactly the bytes that the guest leaves.
 
-Every kernel leaves exactly the bytes that the guest leaves. `fixed_point` holds the shared arithmetic, `addressing` the view of the
-memory, then one file an op; `stages` walks the tape.
+`stages` walks the tape, `work_sharing` divides ops among threads, and `fixed`, `floats` and `vector` hold the arithmetic.
 
-*Source*: spec/README.md §4 and §5.
+*Source*: spec/README.md §4, §5 and §7.
 """

@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 @intrinsic
 def _pointer(typing: Any, address: Any) -> Any:
-    """The integer as an untyped pointer."""
+    """Convert the integer to an untyped pointer."""
     return types.voidptr(types.int64), lambda context, builder, signature, arguments: builder.inttoptr(
         arguments[0], context.get_value_type(types.voidptr)
     )

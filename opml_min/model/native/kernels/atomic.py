@@ -1,7 +1,4 @@
-"""What threads that share work need: 64-bit words that are read and changed in one piece, and a way to wait.
-
-Everything is sequentially consistent. A word is given by its process address.
-"""
+"""Atomic operations on 64-bit words at process addresses, sequentially consistent, and a way to wait for one to change."""
 
 import platform
 from typing import Any
@@ -12,12 +9,12 @@ from numba.extending import intrinsic
 
 I64 = ir.IntType(64)
 HAS_PAUSE = platform.machine() in ("x86_64", "AMD64")
-SPINS_BEFORE_YIELD = 5000  # some 0.1 ms: longer than any op leaves a thread waiting, shorter than a time slice
+SPINS_BEFORE_YIELD = 5000  # about 0.1 ms: longer than a thread usually waits for an op, shorter than a time slice
 
 
 @intrinsic
 def atomic_add(typing: Any, address: Any, amount: Any) -> Any:
-    """Adds; gives the value before."""
+    """Add to the word, and return the value before."""
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         return builder.atomic_rmw("add", builder.inttoptr(arguments[0], I64.as_pointer()), arguments[1], "seq_cst")
@@ -44,7 +41,7 @@ def atomic_store(typing: Any, address: Any, value: Any) -> Any:
 
 @intrinsic
 def _pause(typing: Any) -> Any:
-    """Leaves the core to its other hardware thread for a moment."""
+    """Leave the core to its other hardware thread for a moment."""
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         if HAS_PAUSE:
@@ -59,7 +56,7 @@ _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 @njit
 def wait_a_moment(times):
-    """To be called again and again while waiting; `times` counts the calls."""
+    """Wait for a moment, in a loop that counts its calls in `times`."""
     _pause()
     if times > SPINS_BEFORE_YIELD:
         _sched_yield()

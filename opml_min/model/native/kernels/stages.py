@@ -1,6 +1,6 @@
-"""A range of stages, computed natively.
+"""A range of stages in native code: stage i is op `i mod n` of the tape at position `i div n`.
 
-Stage i is op `i mod n` of the tape at position `i div n`. Thread 0 enters here to lead, other threads enter to help with the heavy ops.
+Thread 0 enters here to lead. Other threads enter to help with MATMUL and ATTENTION.
 
 *Source*: spec/README.md §3.3.
 """
@@ -13,21 +13,22 @@ from opml_min.model.image.header import BYTES, TEXT
 from opml_min.model.image.ops import FLOAT_OPCODES, WHEN_DRAWN
 from opml_min.model.native.kernel_cache import compiled
 from opml_min.model.native.kernels.addressing import int32s, int64s
-from opml_min.model.native.kernels.batch import begin_block, begin_op_of_block, block_length, end_block
-from opml_min.model.native.kernels.fixed.attention import attention_output
+from opml_min.model.native.kernels.batch import batch_length, begin_batch, end_batch, move_operands
+from opml_min.model.native.kernels.fixed.attention_output import attention_output
 from opml_min.model.native.kernels.fixed.matmul import needs_group_sums, sum_groups
 from opml_min.model.native.kernels.fixed.sample import sample
 from opml_min.model.native.kernels.floats.sample import float_sample
-from opml_min.model.native.kernels.unshared import ATTENTION, MATMUL, SAMPLE, light_float_op, light_op
-from opml_min.model.native.kernels.work_sharing import STOP, do_phase, end_sharing, help_leader, is_worth_sharing, phase_at
+from opml_min.model.native.kernels.unshared import ATTENTION, MATMUL, SAMPLE, unshared_float_op, unshared_op
+from opml_min.model.native.kernels.work_queues import STOP, end_sharing
+from opml_min.model.native.kernels.work_sharing import do_fused_group, fused_group_at, help_leader, is_worth_sharing
 
-HEAVY = (MATMUL, ATTENTION, MATMUL + FLOAT_OPCODES, ATTENTION + FLOAT_OPCODES)
+SHARED = (MATMUL, ATTENTION, MATMUL + FLOAT_OPCODES, ATTENTION + FLOAT_OPCODES)
 DRAWING = (SAMPLE, SAMPLE + FLOAT_OPCODES)
 
 
 @njit
 def write_token(base, token, index, done, stop_tokens):
-    """Appends to the output; sets `done` at a stop token."""
+    """Append a token to the output, and set its `done` word at a stop token."""
     int32s(base, OUTPUT + 32 + 4 * index, 1)[0] = token
     head = int64s(base, OUTPUT, 2)  # count, done
     for stop in stop_tokens:
@@ -39,45 +40,47 @@ def write_token(base, token, index, done, stop_tokens):
 
 
 @njit
-def heavy_phase(base, tape, stage, end, position, workspace, floats, threads):
-    """MATMULs of one activation, or an ATTENTION, shared if that pays; the number of stages."""
+def run_fused_group(base, tape, stage, end, position, workspace, floats, threads):
+    """Compute MATMULs of one activation, or an ATTENTION, shared if that is faster. Return the number of stages."""
     first = stage % len(tape)
-    opcode, length = tape[first, 0], phase_at(tape, stage, end, workspace)[1]
-    pays = False
+    opcode, length = tape[first, 0], fused_group_at(tape, stage, end, workspace)[1]
+    is_faster = False
     for op in range(first, first + length):
-        pays |= is_worth_sharing(opcode, tape[op, 2:], position)
+        is_faster |= is_worth_sharing(opcode, tape[op, 2:], position)
     if floats is None and opcode == MATMUL:
         for op in range(first, first + length):
             if needs_group_sums(tape[op, 2:]):
                 sum_groups(base, tape[op, 2:], workspace.group_sums)
                 break
-    do_phase(base, tape, stage, end, workspace, floats, threads if pays else 1)
+    do_fused_group(base, tape, stage, end, workspace, floats, threads if is_faster else 1)
     if floats is None and opcode == ATTENTION:
         attention_output(base, tape[first, 2:], workspace.z[0], workspace.fractions[0])
     return length
 
 
 @njit
-def run_block(base, tape, position, positions, workspace, threads):
-    """The positions [position, position + positions), which draw no token, op by op."""
-    begin_block(base, positions, workspace.block)
+def run_batch(base, tape, position, positions, workspace, threads):
+    """Compute the positions [position, position + positions), which draw no token, op by op."""
+    batch = workspace.batch
+    begin_batch(base, positions, batch)
     for op in range(len(tape)):
         if tape[op, 1] == WHEN_DRAWN:
             continue
         if workspace.control[STOP] != 0:
             return
         stage = position * len(tape) + op
-        begin_op_of_block(base, tape, op, positions, workspace.block)
-        do_phase(base, tape, stage, stage + 1, workspace, None, threads)
-    end_block(base, positions, workspace.block)
+        if tape[op, 0] == MATMUL and needs_group_sums(tape[op, 2:]):
+            for i in range(positions):
+                sum_groups(base, move_operands(base, tape, op, i, batch, 0), batch.group_sums[i])
+        do_fused_group(base, tape, stage, stage + 1, workspace, None, threads)
+    end_batch(base, positions, batch)
 
 
 @compiled
 def run_stages(base, kind, tape, stop_tokens, first, end, workspace, floats, thread, threads):
-    """Computes the stages [first, end) until done or told to stop; a helper (thread > 0) returns when the leader does.
+    """Compute the stages [first, end), or fewer after a stop token or an interrupt. A helper (thread > 0) returns when the leader does.
 
-    tape: i64 (ops, 16), all of one arithmetic · stop_tokens: i64 (count)
-    floats: see `sharing`"""
+    tape: i64 (ops, 16), in one arithmetic · stop_tokens: i64 (count) · floats: see `work_sharing`"""
     if thread > 0:
         help_leader(base, tape, end, workspace, floats, thread, threads)
         return
@@ -94,16 +97,16 @@ def run_stages(base, kind, tape, stop_tokens, first, end, workspace, floats, thr
         if output[1] != 0 or (op == 0 and workspace.control[STOP] != 0):
             break
         if floats is None and op == 0:
-            positions = block_length(workspace.block, position)
+            positions = batch_length(workspace.batch, position)
             if positions > 0:
-                run_block(base, tape, position, positions, workspace, threads)
+                run_batch(base, tape, position, positions, workspace, threads)
                 stage += positions * len(tape) - 1
                 continue
         if tape[op, 1] == WHEN_DRAWN and position < prompt_length - 1:
             continue
         opcode, operands = tape[op, 0], tape[op, 2:]
-        if opcode in HEAVY:
-            stage += heavy_phase(base, tape, stage, end, position, workspace, floats, threads) - 1
+        if opcode in SHARED:
+            stage += run_fused_group(base, tape, stage, end, position, workspace, floats, threads) - 1
         elif opcode in DRAWING:
             if position >= prompt_length - 1:
                 if floats is None:
@@ -113,7 +116,7 @@ def run_stages(base, kind, tape, stop_tokens, first, end, workspace, floats, thr
                 write_token(base, token, position - (prompt_length - 1), kind == BYTES, stop_tokens)
         else:
             if floats is None:
-                light_op(base, opcode, operands, position, prompt_length, workspace.z[0], workspace.sigmoid_table)
+                unshared_op(base, opcode, operands, position, prompt_length, workspace.z[0], workspace.sigmoid_table)
             else:
-                light_float_op(base, opcode, operands, position, prompt_length)
-    end_sharing(workspace, threads)
+                unshared_float_op(base, opcode, operands, position, prompt_length)
+    end_sharing(workspace.control, threads)

@@ -1,4 +1,4 @@
-"""The ops that one thread does alone, of either arithmetic: all but MATMUL, ATTENTION and SAMPLE.
+"""The ops that one thread computes alone, in either arithmetic: all but MATMUL, ATTENTION and SAMPLE.
 
 *Source*: spec/README.md §5 and §7.
 """
@@ -7,8 +7,7 @@ import numpy as np
 from numba import njit
 
 from opml_min.memory_map import OUTPUT, REQUEST
-from opml_min.model.image.header import FIXED
-from opml_min.model.image.ops import FLOAT_OPCODES, Opcode
+from opml_min.model.image.ops import FIXED, FLOAT_OPCODES, Opcode
 from opml_min.model.native.kernels.addressing import int32s
 from opml_min.model.native.kernels.fixed.elementwise import add, input_bytes, relu, swiglu
 from opml_min.model.native.kernels.fixed.embed import embed
@@ -31,14 +30,14 @@ EMBED, NORM, MATMUL, ROPE, CACHE, ATTENTION, SWIGLU, ADD, SAMPLE, INPUT, RELU = 
 
 @njit
 def token_at(base, position, prompt_length):
-    """prompt[position], or the output behind it."""
+    """Return the token at a position of the prompt followed by the output."""
     place = REQUEST + 56 + 4 * position if position < prompt_length else OUTPUT + 32 + 4 * (position - prompt_length)
     return np.int64(int32s(base, place, 1)[0])
 
 
 @njit
-def light_op(base, opcode, operands, position, prompt_length, z, sigmoid_table):
-    """One of fixed point. z: i64 (longest vector), scratch"""
+def unshared_op(base, opcode, operands, position, prompt_length, z, sigmoid_table):
+    """Compute an op of fixed point. z: i64 (longest vector), scratch"""
     if opcode == EMBED:
         embed(base, operands, token_at(base, position, prompt_length))
     elif opcode == NORM:
@@ -58,7 +57,7 @@ def light_op(base, opcode, operands, position, prompt_length, z, sigmoid_table):
 
 
 @njit
-def light_float_op(base, opcode, operands, position, prompt_length):
+def unshared_float_op(base, opcode, operands, position, prompt_length):
     kind = opcode - FLOAT_OPCODES
     if kind == EMBED:
         float_embed(base, operands, token_at(base, position, prompt_length))

@@ -1,12 +1,11 @@
-"""How threads share a phase, that is one op or some that may be done at once: in chunks, of which each thread has a queue.
+"""How threads share a fused group, that is one op or several that may be computed at once: what a chunk of it is, and who computes which.
 
-The leader, thread 0, walks the tape. Where a phase is worth sharing it writes its first stage into the queues, one atomic word each. Taking
-a chunk is adding 1 to such a word, which tells the taker both the stage and the chunk, so nobody can mix up two phases. A thread takes from
-its own queue, which is a stretch of the weights without gaps, and then from the others', and tells what it has finished whenever a queue
-is empty: what a helper has not yet taken when the operating system puts it to sleep is done by the others. What a chunk writes does not
-depend on who does it.
+The leader, thread 0, walks the tape and publishes each group that is worth sharing. A thread first takes chunks from its own queue, whose
+weights lie one after the other, and then from the other queues. It reports what it has finished whenever a queue is empty. So if the
+operating system suspends a helper, the others compute the chunks that it has not taken. What a chunk writes does not depend on who computes
+it.
 
-`floats` is scratch of float arithmetic, f32 (threads, context), or None in fixed point: the other arithmetic's code is then left out.
+`floats` is scratch for float arithmetic, f32 (threads, context). In fixed point it is None, and numba leaves the float code out.
 """
 
 from typing import Any, NamedTuple
@@ -15,27 +14,37 @@ import numpy as np
 from numba import njit
 
 from opml_min.model.image.ops import Opcode
-from opml_min.model.native.kernels.atomic import atomic_add, atomic_load, atomic_store, wait_a_moment
-from opml_min.model.native.kernels.batch import block_length, chunks_of_block, do_chunk_of_block
+from opml_min.model.image.weights import TILE_ROWS
+from opml_min.model.native.kernels.atomic import wait_a_moment
+from opml_min.model.native.kernels.batch import batch_length, move_operands
 from opml_min.model.native.kernels.fixed.attention import attention_head
+from opml_min.model.native.kernels.fixed.batch_attention import ATTENTION_POSITIONS, attend
 from opml_min.model.native.kernels.fixed.matmul import matmul_tiles
 from opml_min.model.native.kernels.floats.attention import float_attention_head
 from opml_min.model.native.kernels.floats.matmul import float_matmul_tiles
-from opml_min.model.native.kernels.vector.tile import LANES
+from opml_min.model.native.kernels.unshared import unshared_op
+from opml_min.model.native.kernels.vector.panel import TILES, matmul_panel
+from opml_min.model.native.kernels.work_queues import (
+    NOTHING,
+    OVER,
+    count_done,
+    publish,
+    published_work,
+    take_chunk,
+    wait_until_done,
+)
 
 MATMUL, ATTENTION = int(Opcode.MATMUL), int(Opcode.ATTENTION)
 FLOAT_MATMUL, FLOAT_ATTENTION = int(Opcode.FLOAT_MATMUL), int(Opcode.FLOAT_ATTENTION)
-SHARE_FROM_WEIGHTS = 1 << 16  # multiplications of an op, below which sharing costs more than it saves
-SHARE_FROM_PRODUCTS = 1 << 13  # the same of an ATTENTION, where each takes longer
-CHUNK_WEIGHTS = 1 << 14  # of a MATMUL, at least; about 1 µs
-CHUNKS_AT_MOST = 64  # about, of a MATMUL: taking one waits for all memory that is being read
-DONE, STOP, QUEUES, QUEUE_WORDS = 0, 16, 32, 16  # places in the control array, far enough apart for caches that fetch lines in pairs
-NOTHING, OVER = 0, (1 << 31) - 1  # instead of a stage + 1 in TAKEN
-CHUNK_BITS = 32
+SHARE_FROM_WEIGHTS = 1 << 16  # multiplications of a MATMUL, below which sharing costs more than it saves
+SHARE_FROM_PRODUCTS = 1 << 13  # likewise of an ATTENTION, where each takes longer
+CHUNK_WEIGHTS = 1 << 14  # at least, in a chunk of a MATMUL; about 1 µs
+MAX_CHUNKS = 64  # about, in a MATMUL: taking one waits for all memory that is being read
+UNSHARED_POSITIONS = 4  # in a chunk of another op in a batch
 
 
 class Workspace(NamedTuple):
-    """Scratch of the kernels, outside the machine's memory."""
+    """Scratch of the kernels, outside the machine's memory. A tuple, because numba takes it apart."""
 
     z: Any  # i64 (threads, longest vector)
     fractions: Any  # i64 (threads, heads)
@@ -44,13 +53,9 @@ class Workspace(NamedTuple):
     sums: Any  # i64 (threads, 8)
     group_sums: Any  # i32 (groups)
     sigmoid_table: Any  # i32 (4097)
-    control: Any  # i64 (control_words): chunks done; the wish to stop; the queues: stage + 1 and the next chunk
-    phase_lengths: Any  # i64 (ops): how many ops, from each one on, are a phase
-    block: Any  # a prefill.Block
-
-
-def control_words(threads: int) -> int:
-    return QUEUES + QUEUE_WORDS * threads
+    control: Any  # i64 (control_words): the work queues, and the wish to stop
+    fused_lengths: Any  # i64 (ops): how many ops form the fused group that begins with each one
+    batch: Any  # a Batch
 
 
 @njit
@@ -67,37 +72,42 @@ def is_worth_sharing(opcode, operands, position):
 
 
 @njit
-def tiles_a_chunk(rows, columns):
-    return max(1, CHUNK_WEIGHTS // (LANES * columns), rows // (LANES * CHUNKS_AT_MOST))
+def tiles_per_chunk(rows, columns):
+    return max(1, CHUNK_WEIGHTS // (TILE_ROWS * columns), rows // (TILE_ROWS * MAX_CHUNKS))
 
 
 @njit
 def chunk_count(opcode, operands, positions):
-    """Of a MATMUL some tiles; of an ATTENTION a head. positions: of a block; 0 for a single one."""
+    """Return how many chunks an op has. At a single position, a chunk is some tiles of a MATMUL, or a head of an ATTENTION.
+
+    In a batch it is a panel of a MATMUL at all positions, or any other op at some positions. positions: in the batch; 0 if there is none"""
     if positions > 0:
-        return chunks_of_block(opcode, operands, positions)
+        if opcode == MATMUL:
+            return (operands[4] + TILES * TILE_ROWS - 1) // (TILES * TILE_ROWS)
+        each = ATTENTION_POSITIONS if opcode == ATTENTION else UNSHARED_POSITIONS
+        return (positions + each - 1) // each
     if opcode in (MATMUL, FLOAT_MATMUL):
         rows, columns = (operands[4], operands[5]) if opcode == MATMUL else (operands[3], operands[4])
-        tiles = (rows + LANES - 1) // LANES
-        return (tiles + tiles_a_chunk(rows, columns) - 1) // tiles_a_chunk(rows, columns)
+        tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+        return (tiles + tiles_per_chunk(rows, columns) - 1) // tiles_per_chunk(rows, columns)
     return operands[6] if opcode == ATTENTION else operands[4]
 
 
 @njit
-def phase_at(tape, stage, end, workspace):
-    """The phase that begins with the stage: this stage, how many stages before `end` it has, its positions if it is a block, its chunks."""
-    positions, op = block_length(workspace.block, stage // len(tape)), stage % len(tape)
-    length = 1 if positions > 0 else min(workspace.phase_lengths[op], end - stage)
+def fused_group_at(tape, stage, end, workspace):
+    """Return the fused group that begins with the stage: this stage, its number of stages before `end`, of batch positions, of chunks."""
+    positions, op = batch_length(workspace.batch, stage // len(tape)), stage % len(tape)
+    length = 1 if positions > 0 else min(workspace.fused_lengths[op], end - stage)
     chunks = 0
     for each in range(op, op + length):
         chunks += chunk_count(tape[each, 0], tape[each, 2:], positions)
     return stage, length, positions, chunks
 
 
-@njit(inline="always")  # handing over the workspace costs as much as a chunk
-def do_chunk(base, tape, phase, chunk, workspace, floats, thread):
-    """A chunk of the phase. Its stages' chunks follow one another."""
-    stage, length, positions, _ = phase
+@njit(inline="always")  # passing the workspace costs as much as a chunk
+def do_chunk(base, tape, group, chunk, workspace, floats, thread):
+    """Compute a chunk of the fused group. The chunks of its stages are numbered one after the other."""
+    stage, length, positions, _ = group
     position, op = stage // len(tape), stage % len(tape)
     if length > 1:
         chunks = chunk_count(tape[op, 0], tape[op, 2:], positions)
@@ -106,7 +116,7 @@ def do_chunk(base, tape, phase, chunk, workspace, floats, thread):
             op += 1
             chunks = chunk_count(tape[op, 0], tape[op, 2:], positions)
     if floats is None and positions == 0 and tape[op, 0] == MATMUL:
-        size = tiles_a_chunk(tape[op, 6], tape[op, 7])
+        size = tiles_per_chunk(tape[op, 6], tape[op, 7])
         matmul_tiles(base, tape[op, 2:], chunk * size, (chunk + 1) * size, workspace.group_sums, workspace.sums[thread])
     else:
         do_other_chunk(base, tape, op, position, positions, chunk, workspace, floats, thread)
@@ -114,87 +124,84 @@ def do_chunk(base, tape, phase, chunk, workspace, floats, thread):
 
 @njit
 def do_other_chunk(base, tape, op, position, positions, chunk, workspace, floats, thread):
-    """A chunk of an op, or of an op in a block of positions, that is not a MATMUL of fixed point at one position."""
+    """Compute any chunk except that of a fixed-point MATMUL at a single position."""
     opcode, operands = tape[op, 0], tape[op, 2:]
     if floats is None:
         if positions > 0:
-            do_chunk_of_block(base, tape, op, position, chunk, positions, workspace, thread)
+            do_batch_chunk(base, tape, op, position, positions, chunk, workspace, thread)
         else:
             scores, query = workspace.scores[thread], workspace.queries[thread]
             attention_head(base, operands, position, chunk, workspace.z[0], workspace.fractions[0], scores, query)
     else:
         if opcode == FLOAT_MATMUL:
-            size = tiles_a_chunk(operands[3], operands[4])
+            size = tiles_per_chunk(operands[3], operands[4])
             float_matmul_tiles(base, operands, chunk * size, (chunk + 1) * size, workspace.sums[thread])
         else:
             float_attention_head(base, operands, position, chunk, floats[thread])
 
 
 @njit
-def queue_address(workspace, thread):
-    return workspace.control.ctypes.data + 8 * (QUEUES + QUEUE_WORDS * thread)
+def do_batch_chunk(base, tape, op, position, positions, chunk, workspace, thread):
+    opcode, batch = tape[op, 0], workspace.batch
+    if opcode == MATMUL:
+        operands, stride = move_operands(base, tape, op, 0, batch, thread), batch.copies.shape[1]
+        matmul_panel(base, operands, chunk, positions, stride, batch.group_sums, batch.scratch[thread].ctypes.data)
+        return
+    each = ATTENTION_POSITIONS if opcode == ATTENTION else UNSHARED_POSITIONS
+    first, end = chunk * each, min((chunk + 1) * each, positions)
+    if opcode == ATTENTION:
+        operands, stride = move_operands(base, tape, op, first, batch, thread), batch.copies.shape[1]
+        attend(base, operands, stride, position + first, end - first, batch.scratch[thread].ctypes.data)
+        return
+    for i in range(first, end):
+        operands = move_operands(base, tape, op, i, batch, thread)
+        unshared_op(base, opcode, operands, position + i, position + i + 1, workspace.z[thread], workspace.sigmoid_table)
 
 
 @njit
 def take_chunks(base, tape, end, workspace, floats, thread, threads):
-    """Does chunks of the published phase until none is left."""
-    done = workspace.control.ctypes.data + 8 * DONE
-    phase = 0, 0, 0, 0
+    """Compute chunks of the published group until none is left."""
+    group = 0, 0, 0, 0
     known, finished = NOTHING, 0
     for distance in range(threads):
         owner = (thread + distance) % threads
-        queue = queue_address(workspace, owner)
         while True:
-            taken = atomic_add(queue, 1)
-            published, chunk = taken >> CHUNK_BITS, taken & ((1 << CHUNK_BITS) - 1)
-            if published in (NOTHING, OVER):
+            work, chunk = take_chunk(workspace.control, owner)
+            if work in (NOTHING, OVER):
                 return
-            if published != known:
-                phase, known = phase_at(tape, published - 1, end, workspace), published
-            if chunk >= (owner + 1) * phase[3] // threads:
+            if work != known:
+                group, known = fused_group_at(tape, work - 1, end, workspace), work
+            if chunk >= (owner + 1) * group[3] // threads:
                 break
-            do_chunk(base, tape, phase, chunk, workspace, floats, thread)
+            do_chunk(base, tape, group, chunk, workspace, floats, thread)
             finished += 1
-        if finished > 0:  # not told chunk by chunk, which would make both threads' caches exchange a line each time
-            atomic_add(done, finished)
+        if finished > 0:  # reported once per queue, because every report moves a cache line between the threads' processors
+            count_done(workspace.control, finished)
             finished = 0
 
 
 @njit
-def do_phase(base, tape, stage, end, workspace, floats, threads):
-    """The leader's part: publishes the phase that begins with the stage, helps, and returns when all of it is done."""
-    phase = phase_at(tape, stage, end, workspace)
+def do_fused_group(base, tape, stage, end, workspace, floats, threads):
+    """The leader's part: publish the group that begins with the stage, help, and return when all of it is done."""
+    group = fused_group_at(tape, stage, end, workspace)
     if threads == 1:
-        for chunk in range(phase[3]):
-            do_chunk(base, tape, phase, chunk, workspace, floats, np.int64(0))
+        for chunk in range(group[3]):
+            do_chunk(base, tape, group, chunk, workspace, floats, np.int64(0))
         return
-    done = workspace.control.ctypes.data + 8 * DONE
-    atomic_store(done, 0)
-    for thread in range(threads):
-        atomic_store(queue_address(workspace, thread), (stage + 1) << CHUNK_BITS | thread * phase[3] // threads)
-    take_chunks(base, tape, end, workspace, floats, np.int64(0), threads)  # a literal 0 would be compiled for separately
-    times = 0
-    while atomic_load(done) < phase[3]:
-        times += 1
-        wait_a_moment(times)
+    publish(workspace.control, stage + 1, group[3], threads)
+    take_chunks(base, tape, end, workspace, floats, np.int64(0), threads)  # numba would compile another version for a literal 0
+    wait_until_done(workspace.control, group[3])
 
 
 @njit
 def help_leader(base, tape, end, workspace, floats, thread, threads):
-    """A helper's part: takes chunks of whatever is published until the run is over."""
-    queue = queue_address(workspace, thread)
+    """A helper's part: take chunks of whatever is published until the run is over."""
     last, times = 0, 0
     while last != OVER:
-        published = atomic_load(queue) >> CHUNK_BITS
-        if published != last:
+        work = published_work(workspace.control, thread)
+        if work != last:
             take_chunks(base, tape, end, workspace, floats, thread, threads)
-            last, times = published, 0
+            last, times = work, 0
         else:
             times += 1
             wait_a_moment(times)
-
-
-@njit
-def end_sharing(workspace, threads):
-    for thread in range(threads):
-        atomic_store(queue_address(workspace, thread), OVER << CHUNK_BITS)

@@ -1,1 +1,1 @@
-"""How a model reads and writes text: one module per kind of tokenizer, and chat templates."""
+"""Text to tokens and back: one module per kind of tokenizer, and chat templates."""

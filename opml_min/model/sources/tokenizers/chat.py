@@ -1,6 +1,6 @@
-"""The chat template of an instruct model: what a question looks like to it.
+"""Chat templates: a question as an instruct model expects to read it.
 
-A template is a program from whoever made the model, so it runs in Jinja's sandbox.
+A template is a program by the model's author, so it runs in Jinja's sandbox.
 
 *Source*: Hugging Face's `transformers`, "Chat templates" (the variables, `raise_exception`, trimmed blocks).
 """
@@ -9,17 +9,17 @@ from typing import NoReturn
 
 from opml_min.model.errors import ModelError
 from opml_min.model.image.image import Image
-from opml_min.model.sources.source import Tokenizer
+from opml_min.model.sources.tokenizers.text import Tokenizer
 
 
 class TemplateFailed(ModelError):
-    """A chat template is no template, or refuses the question."""
+    """A chat template is malformed, or refuses the question."""
 
 
 def prompt_tokens(image: Image, tokenizer: Tokenizer, text: str, *, raw: bool) -> list[int]:
-    """What a run of the model begins with. raw: the text itself, even if the model has a chat template
+    """Return the prompt for a text, through the chat template if the model has one. An empty text is BOS alone.
 
-    An empty text is BOS alone, where the model has one."""
+    raw: use the text itself even if there is a template"""
     header, template = image.header, image.template()
     if raw or not template or not text:
         return tokenizer.prompt(text)
@@ -29,8 +29,8 @@ def prompt_tokens(image: Image, tokenizer: Tokenizer, text: str, *, raw: bool) -
 
 
 def render_question(template: str, question: str, *, bos: str, eos: str) -> str:
-    """The text that asks the model the question and lets it answer. bos, eos: the names of these tokens"""
-    from jinja2 import TemplateError  # takes 0.2 s, which models without a template do without
+    """Return the text that asks the model the question and leaves it the answer. bos, eos: the names of these tokens"""
+    from jinja2 import TemplateError  # slow to import, and few models need it
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
@@ -44,4 +44,4 @@ def render_question(template: str, question: str, *, bos: str, eos: str) -> str:
             messages=messages, add_generation_prompt=True, bos_token=bos, eos_token=eos, raise_exception=refuse
         )
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise TemplateFailed(f"the chat template cannot be used ({str(error)[:100]}); --raw does without it") from error
+        raise TemplateFailed(f"the chat template cannot be used ({str(error)[:100]}); --raw avoids it") from error

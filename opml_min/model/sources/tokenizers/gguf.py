@@ -1,9 +1,9 @@
 """The tokenizer in a GGUF file's metadata, as a `tokenizer.json`.
 
-"gpt2" is byte-level byte-pair encoding with a list of merges; what it first splits a text at has a name in `tokenizer.ggml.pre`. "llama" is
-SentencePiece's: a score for each piece, so a merge ranks as the piece that it makes.
+"gpt2" is byte-level byte-pair encoding with a list of merges; `tokenizer.ggml.pre` names the rule that first splits a text. "llama" is
+SentencePiece's: every piece has a score, and a merge ranks as the piece that it produces.
 
-*Source*: llama.cpp's `llama-vocab.cpp` (the splits by name, which tokens end a text); GPT-2's `encoder.py`.
+*Source*: llama.cpp's `llama-vocab.cpp` (the names of the splits, the tokens that end a text); GPT-2's `encoder.py`.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tokenizers.models import BPE
 
 from opml_min.model.errors import TokenizerError
 from opml_min.model.image.header import NO_TOKEN, TOKENIZER_HUGGING_FACE
-from opml_min.model.sources.source import Text, stop_tokens
+from opml_min.model.sources.tokenizers.text import Text, stop_tokens
 
 NORMAL, CONTROL, USER_DEFINED, BYTE = 1, 3, 4, 6  # token types
 ENDINGS = ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>")  # end a text or a turn wherever they exist
@@ -27,7 +27,7 @@ LLAMA3_PATTERN = (
 
 
 def text_of_metadata(metadata: dict[str, Any], given: bytes | None = None) -> Text | None:
-    """The text side of a model; None if the file has no tokenizer. given: a tokenizer.json in place of the file's"""
+    """Return the text side of a model, or None if the file has no tokenizer. given: a tokenizer.json to use instead"""
     kind = metadata.get("tokenizer.ggml.model")
     if kind in (None, "none", "no_vocab") and given is None:
         return None
@@ -38,7 +38,7 @@ def text_of_metadata(metadata: dict[str, Any], given: bytes | None = None) -> Te
         endings = [tokens.index(name) for name in ENDINGS if name in tokens]
     except TokenizerError:
         raise
-    except Exception as error:  # whatever the library, or indexing, makes of impossible metadata
+    except Exception as error:  # the library and indexing raise many kinds for impossible metadata
         raise TokenizerError(f"the tokenizer's metadata is damaged: {type(error).__name__} {str(error)[:100]}") from error
     stops = stop_tokens(eos, metadata.get("tokenizer.ggml.eot_token_id"), *endings)
     return Text(data, TOKENIZER_HUGGING_FACE, NO_TOKEN if bos is None else bos, stops, metadata.get("tokenizer.chat_template", ""))
@@ -72,7 +72,7 @@ def _byte_level(metadata: dict[str, Any], tokens: list[str], types: list[int]) -
     elif name in LLAMA3_SPLIT:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated"), byte_level])
     else:
-        raise TokenizerError(f"it is unknown how a tokenizer of the kind {name} splits a text; name a tokenizer.json with --tokenizer")
+        raise TokenizerError(f"a tokenizer of the kind {name} splits a text in an unknown way; name a tokenizer.json with --tokenizer")
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
@@ -91,7 +91,7 @@ def _sentence_piece(metadata: dict[str, Any], tokens: list[str], types: list[int
 
 
 def _splits(pieces: dict[str, int]) -> Iterator[tuple[str, str]]:
-    """Every way to put a piece together from two others."""
+    """Yield every way to join two pieces into a third."""
     for piece in pieces:
         for i in range(1, len(piece)):
             if piece[:i] in pieces and piece[i:] in pieces:

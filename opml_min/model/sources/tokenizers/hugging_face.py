@@ -16,17 +16,17 @@ BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def byte_characters() -> dict[str, int]:
-    """GPT-2's character for each byte: itself where it is printable, else the next one from U+0100 on."""
+    """Return the byte of each of GPT-2's characters: a printable byte is itself, the others follow from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
 class JsonTokenizer:
-    """Text to tokens and back."""
+    """Turns text into tokens and back."""
 
     def __init__(self, data: bytes, vocabulary: int, bos: int = NO_TOKEN) -> None:
-        """data: the file · vocabulary: the model's, which may have more tokens · bos: an empty text is this token alone"""
+        """data: the file · vocabulary: the model's tokens, at least as many as the tokenizer's · bos: the prompt for an empty text"""
         try:
             self._tokenizer = Tokenizer.from_str(data.decode())
             self._byte_level = '"ByteLevel"' in json.dumps(json.loads(data)["decoder"])
@@ -41,11 +41,11 @@ class JsonTokenizer:
         self.longest_piece = max(map(len, vocabulary_of_tokenizer))
 
     def encode(self, text: str, *, markup: bool = False) -> list[int]:
-        """The tokens, without BOS. markup: the names of special tokens in the text stand for these tokens."""
+        """Return the tokens, without BOS. markup: names of special tokens in the text become these tokens"""
         return self._encode(text, markup, False)
 
     def prompt(self, text: str) -> list[int]:
-        """The tokens of a text that stands alone, with BOS where the model's texts begin with it."""
+        """Return the tokens of a whole text, with BOS if the tokenizer puts it first."""
         if not text and self._bos != NO_TOKEN:
             return [self._bos]
         return self._encode(text, False, True)
@@ -56,16 +56,16 @@ class JsonTokenizer:
         return list(self._tokenizer.encode(clean, add_special_tokens=with_bos).ids)
 
     def name(self, token: int) -> str:
-        """The token as the vocabulary writes it."""
+        """Return the token as the vocabulary writes it."""
         return self._tokenizer.id_to_token(token) or ""
 
     def token(self, name: str) -> int | None:
-        """The token that the vocabulary writes so."""
+        """Return the token that the vocabulary writes like this."""
         token: int | None = self._tokenizer.token_to_id(name)
         return token
 
     def piece(self, token: int, previous: int) -> bytes:
-        """The bytes of a token. Special ones have none; a SentencePiece text drops its leading space."""
+        """Return the bytes of a token. Special ones have none; after BOS a SentencePiece text drops its leading space."""
         piece = self.name(token)
         if token in self._special:
             return b"" if self._special[token] else piece.encode()
@@ -77,6 +77,6 @@ class JsonTokenizer:
         return piece.replace("▁", " ").removeprefix(" " if previous == self._bos else "").encode()
 
     def decode(self, tokens: list[int], previous: int) -> str:
-        """The text of tokens that follow the token `previous`."""
+        """Return the text of tokens that follow the token `previous`."""
         data = b"".join(self.piece(token, before) for before, token in zip([previous, *tokens], tokens, strict=False))
         return data.decode("utf-8", "replace")

@@ -1,10 +1,10 @@
 """llama2.c's tokenizer: SentencePiece's byte-pair encoding with scores.
 
-A text begins with a dummy space. Each character becomes its token, or else the tokens of its UTF-8 bytes; then, again and again, the two
-neighbours whose concatenation is the token with the best score (the leftmost of equals) are merged.
+A text begins with a dummy space. Each character becomes its token, or else the tokens of its UTF-8 bytes. Then neighbours are merged, one
+pair at a time: the pair whose concatenation is the token with the best score, and the leftmost of equals.
 
 *Source*: github.com/karpathy/llama2.c, `run.c` (`build_tokenizer`, `encode`, `decode`).
-The file: u32 longest piece, then per token f32 score, i32 length, bytes.
+The file is u32 longest piece, then f32 score, i32 length and bytes per token.
 """
 
 import heapq
@@ -14,12 +14,11 @@ import struct
 from opml_min.model.errors import TextNotEncodable, TokenizerError
 
 UNKNOWN, BOS, EOS = 0, 1, 2
-FIRST_BYTE_TOKEN = 3
 BYTE_PIECE = re.compile(rb"<0x([0-9A-F]{2})>")
 
 
 class Llama2cTokenizer:
-    """Text to tokens and back."""
+    """Turns text into tokens and back."""
 
     def __init__(self, data: bytes, vocabulary: int) -> None:
         """data: a tokenizer file that holds exactly `vocabulary` tokens."""
@@ -43,13 +42,13 @@ class Llama2cTokenizer:
         self._bytes = [self._ids.get(b"<0x%02X>" % byte) for byte in range(256)]
 
     def encode(self, text: str, *, markup: bool = False) -> list[int]:
-        """The tokens, without BOS. This kind of tokenizer knows no markup."""
+        """Return the tokens, without BOS. This kind of tokenizer has no markup."""
         if not text:
             return []
         return self._merge([*self._character(" "), *(token for character in text for token in self._character(character))])
 
     def prompt(self, text: str) -> list[int]:
-        """The tokens of a text that stands alone, with BOS."""
+        """Return the tokens of a whole text, with BOS."""
         return [BOS, *self.encode(text)]
 
     def _character(self, character: str) -> list[int]:
@@ -62,7 +61,7 @@ class Llama2cTokenizer:
         return tokens
 
     def _merge(self, tokens: list[int]) -> list[int]:
-        """Merges neighbours, best score first, over a linked list and a heap of candidates."""
+        """Merge neighbours, best score first, over a linked list and a heap of candidates."""
         following = [*range(1, len(tokens)), -1]
         before = list(range(-1, len(tokens) - 1))
         alive = list(tokens)  # −1: merged into its left neighbour
@@ -92,11 +91,11 @@ class Llama2cTokenizer:
         return [token for token in alive if token >= 0]
 
     def name(self, token: int) -> str:
-        """The token as the vocabulary writes it."""
+        """Return the token as the vocabulary writes it."""
         return self.pieces[token].decode("utf-8", "replace")
 
     def piece(self, token: int, previous: int) -> bytes:
-        """The bytes of a token; after BOS a leading space is dropped. BOS and EOS have none."""
+        """Return the bytes of a token. BOS and EOS have none; after BOS a leading space is dropped."""
         if token in (BOS, EOS):
             return b""
         piece = self.pieces[token]
@@ -106,6 +105,6 @@ class Llama2cTokenizer:
         return bytes([int(byte[1], 16)]) if byte else piece
 
     def decode(self, tokens: list[int], previous: int = UNKNOWN) -> str:
-        """The text of tokens that follow the token `previous`."""
+        """Return the text of tokens that follow the token `previous`."""
         data = b"".join(self.piece(token, before) for before, token in zip([previous, *tokens], tokens, strict=False))
         return data.decode("utf-8", "replace")

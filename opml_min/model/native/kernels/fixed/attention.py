@@ -1,4 +1,4 @@
-"""ATTENTION: each query head's softmax-weighted sum of the cached values, all heads normalised to one activation.
+"""ATTENTION: the softmax-weighted sum of the cached values for each query head. `attention_output` then makes one activation of all heads.
 
     score_t = sat32(round_shift((Σ_i q_i·K[t]_i)·scale_q30, e_q + e_K[t] + 14)), w_t = exp2(score_t − max score), S = Σ w_t
     acc_i = Σ_t round_shift(w_t, e_V[t] − e*)·V[t]_i, o_i = round_shift(acc_i, c)·reciprocal(S)
@@ -12,38 +12,35 @@ from numba import njit
 from opml_min.model.native.kernels.addressing import int8s, int16s, int32s
 from opml_min.model.native.kernels.fixed.fixed_point import (
     INT32_MIN,
-    ZERO_EXPONENT,
+    QUERY_BITS,
+    VECTOR_FRACTION_BITS,
     bits,
     exp2,
     largest_bits,
     normalise,
-    quantise,
     reciprocal,
     round_shift,
     round_shift_sat32,
 )
-from opml_min.model.native.kernels.fixed.kv_cache import VECTOR_FRACTION_BITS
-from opml_min.model.native.kernels.vector.vectors import LANES, PIECE, dot_of_pieces, weighted_sum_of_8
-
-QUERY_WIDTH = 13
+from opml_min.model.native.kernels.vector.attention_sums import LANES, PIECE, dot_of_pieces, weighted_sum_of_8
 
 
 @njit
 def attention_head(base, operands, position, head, o, fractions, weights, query):
-    """One head.
+    """Compute one head, and write its row of o and its element of fractions.
 
-    o: i64 (heads, head_size), its row is written · fractions: i64 (heads), its element is written: the fraction bits of its row of o
+    o: i64 (heads, head_size) · fractions: i64 (heads), the fraction bits of each row of o
     weights: i64 (context), query: i16 (head_size): scratch"""
     q_address, key_address, key_exp_address, value_address, value_exp_address = operands[1:6]
     heads, kv_heads, head_size, context, scale_q30 = operands[6:11]
     length = position + 1
-    row = head // (heads // kv_heads) * context  # the first of this kv head
+    row = head // (heads // kv_heads) * context  # this kv head's first row
     keys = int16s(base, key_address + 2 * row * head_size, length * head_size)  # (length, head_size)
     key_exponents = int8s(base, key_exp_address + row, length)  # (length)
     values = int16s(base, value_address + 2 * row * head_size, length * head_size)  # (length, head_size)
     value_exponents = int8s(base, value_exp_address + row, length)  # (length)
     q_vector = int32s(base, q_address + 4 * head * head_size, head_size)  # (head_size), Q14
-    query_exponent = normalise(q_vector, VECTOR_FRACTION_BITS, QUERY_WIDTH, query[:head_size])
+    query_exponent = normalise(q_vector, VECTOR_FRACTION_BITS, QUERY_BITS, query[:head_size])
 
     largest = np.int64(INT32_MIN)
     for t in range(length):
@@ -73,27 +70,3 @@ def attention_head(base, operands, position, head, o, fractions, weights, query)
     for i in range(head_size):
         acc[i] = round_shift(acc[i], c) * inverse
     fractions[head] = smallest + bits(total) + 30 - c
-
-
-@njit
-def attention_output(base, operands, o, fractions):
-    """Normalises all heads' o together."""
-    heads, head_size = operands[6], operands[8]
-    exponent = int32s(base, operands[0], 1)
-    q = int16s(base, operands[0] + 32, heads * head_size)  # (heads, head_size)
-    smallest = np.int64(1 << 62)
-    for head in range(heads):
-        size = largest_bits(o[head * head_size : (head + 1) * head_size])
-        if size != 0:
-            smallest = min(smallest, fractions[head] + 15 - size)
-    if smallest == 1 << 62:
-        exponent[0] = ZERO_EXPONENT
-        q[:] = 0
-        return
-    exponent[0] = smallest
-    for head in range(heads):
-        mine = o[head * head_size : (head + 1) * head_size]
-        if largest_bits(mine) == 0:
-            q[head * head_size : (head + 1) * head_size] = 0
-        else:
-            quantise(mine, fractions[head] - smallest, 32767, q[head * head_size : (head + 1) * head_size])

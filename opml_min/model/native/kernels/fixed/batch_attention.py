@@ -1,4 +1,4 @@
-"""ATTENTION for neighbouring positions: what `attention` computes, with the keys and values packed once for all of them.
+"""ATTENTION for neighbouring positions of a batch: the results of `attention`, with keys and values packed once for all of them.
 
 *Source*: spec/README.md §5.
 """
@@ -7,9 +7,11 @@ import numpy as np
 from numba import njit
 
 from opml_min.model.native.kernels.addressing import int8s, int16s, int32s, int64s
-from opml_min.model.native.kernels.fixed.attention import QUERY_WIDTH, attention_output
+from opml_min.model.native.kernels.fixed.attention_output import attention_output
 from opml_min.model.native.kernels.fixed.fixed_point import (
     INT32_MIN,
+    QUERY_BITS,
+    VECTOR_FRACTION_BITS,
     bits,
     exp2,
     largest_bits,
@@ -19,12 +21,11 @@ from opml_min.model.native.kernels.fixed.fixed_point import (
     round_shift_sat32,
     sat32,
 )
-from opml_min.model.native.kernels.fixed.kv_cache import VECTOR_FRACTION_BITS
 from opml_min.model.native.kernels.vector.packed import (
     COLUMNS,
+    LANES,
     QUERIES,
     QUERY_LOW_BITS,
-    TOGETHER,
     WEIGHT_LOW_BITS,
     dots_of_16_keys,
     pack_keys,
@@ -32,7 +33,7 @@ from opml_min.model.native.kernels.vector.packed import (
     sums_of_16_columns,
 )
 
-POSITIONS = 16  # at most, that share one packing
+ATTENTION_POSITIONS = 16  # at most; they share the packed keys and values
 
 
 @njit
@@ -42,35 +43,35 @@ def _padded(length, multiple):
 
 @njit
 def _pack(base, address, length, head_size, rows, packed, are_keys):
-    """Packs the rows [0, length) of a head, padded with zeros.
+    """Pack the rows [0, length) of a head, padded with zeros.
 
-    address: of i16 (length, head_size) · rows: of i16 (TOGETHER, columns), scratch, packed: where to; process addresses"""
+    address: of i16 (length, head_size) · rows, packed: process addresses of i16 (LANES, columns), scratch, and of the result"""
     columns = _padded(head_size, COLUMNS)
-    for first in range(0, length, TOGETHER):
-        start, step = base + address + 2 * first * head_size, 2 * head_size
-        count = min(TOGETHER, length - first)
-        if count < TOGETHER or head_size < columns:
-            start, step = rows, 2 * columns
-            int16s(0, rows, TOGETHER * columns)[:] = 0
+    for first in range(0, length, LANES):
+        start, stride = base + address + 2 * first * head_size, 2 * head_size
+        count = min(LANES, length - first)
+        if count < LANES or head_size < columns:
+            start, stride = rows, 2 * columns
+            int16s(0, rows, LANES * columns)[:] = 0
             for row in range(count):
-                int16s(0, rows + row * step, head_size)[:] = int16s(base, address + 2 * (first + row) * head_size, head_size)
+                int16s(0, rows + row * stride, head_size)[:] = int16s(base, address + 2 * (first + row) * head_size, head_size)
         if are_keys:
-            pack_keys(start, step, columns, packed + 2 * first * columns)
+            pack_keys(start, stride, columns, packed + 2 * first * columns)
         else:
-            pack_values(start, step, columns, packed + 2 * first * TOGETHER, 2 * _padded(length, TOGETHER) * TOGETHER)
+            pack_values(start, stride, columns, packed + 2 * first * LANES, 2 * _padded(length, LANES) * LANES)
 
 
 @njit
 def _weigh(scores, exponents, value_exponents, places, scale, high, low):
-    """From dots to weights. Returns the weights' sum and the least exponent of the values.
+    """Turn dot products into softmax weights. Return the sum of the weights and the least exponent of the values.
 
-    scores: i64 (length), the dots, overwritten · exponents, value_exponents: i8 (length) · places: the shift beside a key's exponent
+    scores: i64 (length), the dot products, overwritten · exponents, value_exponents: i8 (length) · places: added to a key's exponent
     high, low: i16 (length), written"""
     length = len(scores)
     smallest = np.int64(127)
     for t in range(length):
         smallest = min(smallest, np.int64(exponents[t]))
-    if smallest + places > 0:  # always, as far as keys come from vectors of Q14
+    if smallest + places > 0:  # always for keys that CACHE wrote
         for t in range(length):
             shift = min(exponents[t] + places, 64)
             product = scores[t] * scale
@@ -96,23 +97,23 @@ def _weigh(scores, exponents, value_exponents, places, scale, high, low):
 
 
 @njit
-def _attend(base, operands, step, position, count, head, places, longest, o, fractions):
-    """One head at up to QUERIES positions. o, fractions: their rows are written · places, longest: see `attend`"""
+def _attend(base, operands, stride, position, count, head, places, longest, o, fractions):
+    """Compute one head at up to QUERIES positions, and write their rows of o and fractions. places, longest: see `attend`"""
     q_address, _, key_exp_address, _, value_exp_address = operands[1:6]
     heads, kv_heads, head_size, context, scale = operands[6:11]
     row = head // (heads // kv_heads) * context
     _, keys, values, queries, weights, scores, sums = places
-    columns, length = _padded(head_size, COLUMNS), _padded(position + count, TOGETHER)
+    columns, length = _padded(head_size, COLUMNS), _padded(position + count, LANES)
     fraction_bits, totals = int64s(0, sums + 8 * QUERIES * columns, QUERIES), int64s(0, sums + 8 * QUERIES * (columns + 1), QUERIES)
 
     for i in range(count):
-        q = int32s(base, q_address + i * step + 4 * head * head_size, head_size)  # (head_size), Q14
+        q = int32s(base, q_address + i * stride + 4 * head * head_size, head_size)  # (head_size), Q14
         high, low = int16s(0, queries + 4 * i * columns, head_size), int16s(0, queries + 2 * (2 * i + 1) * columns, head_size)
-        fraction_bits[i] = normalise(q, VECTOR_FRACTION_BITS, QUERY_WIDTH, high)
+        fraction_bits[i] = normalise(q, VECTOR_FRACTION_BITS, QUERY_BITS, high)
         for c in range(head_size):
             low[c] = high[c] & ((1 << QUERY_LOW_BITS) - 1)
             high[c] >>= QUERY_LOW_BITS
-    for first in range(0, length, TOGETHER):
+    for first in range(0, length, LANES):
         dots_of_16_keys(keys + 2 * first * columns, queries, head_size // 2, 2 * columns, scores + 8 * first, 8 * longest)
     for i in range(count):
         high, low = int16s(0, weights + 4 * i * longest, length), int16s(0, weights + 2 * (2 * i + 1) * longest, length)
@@ -122,9 +123,9 @@ def _attend(base, operands, step, position, count, head, places, longest, o, fra
         totals[i], least = _weigh(dots, key_exponents, value_exponents, fraction_bits[i] + 14, scale, high, low)
         high[mine:], low[mine:] = 0, 0
         fraction_bits[i] = least + bits(totals[i]) + 30
-    for first in range(0, head_size, TOGETHER):
+    for first in range(0, head_size, LANES):
         place = values + 2 * first * longest
-        sums_of_16_columns(place, weights, length // TOGETHER, 2 * longest, sums + 8 * first, 8 * columns)
+        sums_of_16_columns(place, weights, length // LANES, 2 * longest, sums + 8 * first, 8 * columns)
     for i in range(count):
         acc, mine = int64s(0, sums + 8 * i * columns, head_size), int64s(0, o + 8 * (i * heads + head) * head_size, head_size)
         c = max(0, largest_bits(acc) - 31)
@@ -135,20 +136,21 @@ def _attend(base, operands, step, position, count, head, places, longest, o, fra
 
 
 @njit
-def attend(base, operands, step, position, count, scratch):
-    """`count` positions, at most POSITIONS, from `position` on.
+def attend(base, operands, stride, position, count, scratch):
+    """Compute `count` positions from `position` on, at most ATTENTION_POSITIONS.
 
-    operands: of the first one's copy, overwritten · step: bytes to the next copy · scratch: the address of attention_scratch_bytes"""
+    operands: for the first one's copy of the buffers, overwritten · stride: bytes to the next copy
+    scratch: the process address of attention_scratch_bytes bytes"""
     out_address, q_address, key_address, _, value_address, _, heads, kv_heads, head_size, context = operands[:10]
-    columns, longest = _padded(head_size, COLUMNS), _padded(position + count, TOGETHER)
-    keys = scratch + 2 * TOGETHER * columns  # behind a buffer for rows
+    columns, longest = _padded(head_size, COLUMNS), _padded(position + count, LANES)
+    keys = scratch + 2 * LANES * columns  # behind a buffer for rows
     values = keys + 2 * longest * columns
     queries = values + 2 * longest * columns  # i16 (QUERIES, 2, columns): high and low
     weights = queries + 4 * QUERIES * columns  # i16 (QUERIES, 2, longest): high and low
     scores = weights + 4 * QUERIES * longest  # i64 (QUERIES, longest)
     sums = scores + 8 * QUERIES * longest  # i64 (QUERIES, columns), then fraction bits and sums of weights: i64 (QUERIES)
-    o = sums + 8 * QUERIES * (columns + 2)  # i64 (POSITIONS, heads, head_size)
-    fractions = o + 8 * POSITIONS * heads * head_size  # i64 (POSITIONS, heads)
+    o = sums + 8 * QUERIES * (columns + 2)  # i64 (ATTENTION_POSITIONS, heads, head_size)
+    fractions = o + 8 * ATTENTION_POSITIONS * heads * head_size  # i64 (ATTENTION_POSITIONS, heads)
     places = scratch, keys, values, queries, weights, scores, sums
     for kv_head in range(kv_heads):
         offset = 2 * kv_head * context * head_size
@@ -156,18 +158,18 @@ def attend(base, operands, step, position, count, scratch):
         _pack(base, value_address + offset, position + count, head_size, scratch, values, False)
         for head in range(kv_head * (heads // kv_heads), (kv_head + 1) * (heads // kv_heads)):
             for i in range(0, count, QUERIES):
-                operands[1] = q_address + i * step
+                operands[1] = q_address + i * stride
                 rows = o + 8 * i * heads * head_size, fractions + 8 * i * heads
-                _attend(base, operands, step, position + i, min(QUERIES, count - i), head, places, longest, *rows)
+                _attend(base, operands, stride, position + i, min(QUERIES, count - i), head, places, longest, *rows)
     for i in range(count):
-        operands[0] = out_address + i * step
+        operands[0] = out_address + i * stride
         row = int64s(0, o + 8 * i * heads * head_size, heads * head_size)
         attention_output(base, operands, row, int64s(0, fractions + 8 * i * heads, heads))
 
 
 def attention_scratch_bytes(heads: int, head_size: int, context: int) -> int:
-    columns, longest = -(-head_size // COLUMNS) * COLUMNS, -(-context // TOGETHER) * TOGETHER
+    columns, longest = -(-head_size // COLUMNS) * COLUMNS, -(-context // LANES) * LANES
     return (
-        2 * TOGETHER * columns + 4 * longest * columns + 12 * QUERIES * columns + 12 * QUERIES * longest + 16 * QUERIES
-        + 8 * POSITIONS * heads * (head_size + 1)
+        2 * LANES * columns + 4 * longest * columns + 12 * QUERIES * columns + 12 * QUERIES * longest + 16 * QUERIES
+        + 8 * ATTENTION_POSITIONS * heads * (head_size + 1)
     )  # fmt: skip

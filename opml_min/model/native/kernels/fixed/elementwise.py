@@ -1,4 +1,4 @@
-"""The ops that treat each element by itself: SWIGLU, ADD, INPUT, RELU.
+"""The ops on single elements: SWIGLU, ADD, INPUT, RELU.
 
 *Source*: spec/README.md §5.
 """
@@ -12,7 +12,7 @@ from opml_min.model.native.kernels.fixed.fixed_point import bits, largest_bits, 
 
 @njit
 def swiglu(base, operands, table, z):
-    """gate·σ(gate)·up: p_i = gate_i·sigmoid(gate_i), c = max(0, max bits(p_i) − 31), z_i = round_shift(p_i, c)·up_i → act.
+    """Compute gate·σ(gate)·up: p_i = gate_i·sigmoid(gate_i), c = max(0, max bits(p_i) − 31), z_i = round_shift(p_i, c)·up_i → act.
 
     table: i32 (4097) · z: i64 (length) or longer, scratch"""
     out_address, gate_address, up_address, length = operands[:4]
@@ -31,7 +31,7 @@ def swiglu(base, operands, table, z):
 
 @njit
 def add(base, operands):
-    """x_i = sat32(x_i + y_i)."""
+    """Compute x_i = sat32(x_i + y_i)."""
     x_address, y_address, length = operands[:3]
     x = int32s(base, x_address, length)  # (length)
     y = int32s(base, y_address, length)  # (length)
@@ -41,7 +41,7 @@ def add(base, operands):
 
 @njit
 def input_bytes(base, operands, request):
-    """q_i = request byte i, e = 8."""
+    """Set q_i to byte i of the request, and e to 8."""
     out_address, length = operands[:2]
     data = uint8s(base, request, length)  # (length)
     q = int16s(base, out_address + 32, length)  # (length)
@@ -52,9 +52,7 @@ def input_bytes(base, operands, request):
 
 @njit
 def relu(base, operands, z):
-    """max(x_i, 0) with `frac` fraction bits → act.
-
-    z: i64 (length) or longer, scratch"""
+    """Compute max(x_i, 0) with `frac` fraction bits → act. z: i64 (length) or longer, scratch"""
     out_address, x_address, length, frac = operands[:4]
     x = int32s(base, x_address, length)  # (length)
     for i in range(length):

@@ -1,4 +1,4 @@
-"""The shared integer arithmetic: one rounding, normalisation, and the elementary functions. Everything fits int64.
+"""The integer arithmetic of all ops: one rounding, normalisation, and the elementary functions. Every intermediate fits int64.
 
 *Source*: spec/README.md §4.
 """
@@ -12,7 +12,9 @@ from numba.extending import intrinsic
 
 INT32_MAX = (1 << 31) - 1
 INT32_MIN = -(1 << 31)
-ZERO_EXPONENT = 127  # of an activation or a cached vector that is all zero
+ZERO_EXPONENT = 127  # for an activation or a cached vector that is all zero
+VECTOR_FRACTION_BITS = 14  # of q, k and v
+QUERY_BITS = 13  # of a normalised query's elements, without sign
 EXP2_Q30 = (234018, 1333042, 10395076, 59573866, 257944889, 744260928, 1073741824)  # Horner, highest first
 ONE_Q30 = 1 << 30
 
@@ -27,7 +29,7 @@ def _leading_zeros(typing: Any, value: Any) -> Any:
 
 @intrinsic
 def _multiply_high(typing: Any, a: Any, b: Any) -> Any:
-    """The upper half of the product of two u64."""
+    """Return the upper half of the product of two u64."""
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         wide = ir.IntType(128)
@@ -39,7 +41,7 @@ def _multiply_high(typing: Any, a: Any, b: Any) -> Any:
 
 @njit
 def bits(v):
-    """The bit length of |v|, |v| < 2^63."""
+    """Return the bit length of |v|, |v| < 2^63."""
     return 64 - _leading_zeros(abs(np.int64(v)))
 
 
@@ -50,7 +52,7 @@ def sat32(v):
 
 @njit
 def round_shift(v, s):
-    """floor(v / 2^s + 1/2). For s < 0 the caller knows that v·2^-s fits."""
+    """Return floor(v / 2^s + 1/2). For s < 0 the caller ensures that v·2^-s fits."""
     if s > 63:
         return np.int64(0)
     if s > 0:
@@ -60,7 +62,7 @@ def round_shift(v, s):
 
 @njit
 def round_shift_sat32(v, s):
-    """sat32(round_shift(v, s)) for every s."""
+    """Return sat32(round_shift(v, s)) for every s."""
     if s >= 0:
         return sat32(round_shift(v, s))
     return sat32(sat32(v) << min(-s, 31))  # 31 places take every v ≠ 0 to the bounds
@@ -68,7 +70,7 @@ def round_shift_sat32(v, s):
 
 @njit
 def largest_bits(values):
-    """max bits(values_i), |values_i| < 2^63."""
+    """Return max bits(values_i), |values_i| < 2^63."""
     union = np.int64(0)
     for value in values:
         union |= abs(np.int64(value))
@@ -77,7 +79,7 @@ def largest_bits(values):
 
 @njit
 def quantise(values, shift, limit, out):
-    """out_i = clamp(round_shift(values_i, shift), ±limit); shift keeps every value within int64."""
+    """Write out_i = clamp(round_shift(values_i, shift), ±limit). The shift must keep every value within int64."""
     if shift > 63:
         out[:] = 0
     elif shift > 0:
@@ -91,13 +93,13 @@ def quantise(values, shift, limit, out):
 
 @njit
 def normalise(values, fraction_bits, width, out):
-    """Writes out_i, |out_i| < 2^width, and returns the exponent e: values_i·2^-fraction_bits ≈ out_i·2^-e."""
+    """Write out_i, |out_i| < 2^width, and return the exponent e: values_i·2^-fraction_bits ≈ out_i·2^-e."""
     return normalise_sized(values, largest_bits(values), fraction_bits, width, out)
 
 
 @njit
 def normalise_sized(values, size, fraction_bits, width, out):
-    """The same where max bits(values_i) is known: size."""
+    """Normalise values whose largest bit length is already known. size: max bits(values_i)"""
     if size == 0:
         out[:] = 0
         return np.int64(ZERO_EXPONENT)
@@ -107,7 +109,7 @@ def normalise_sized(values, size, fraction_bits, width, out):
 
 @njit
 def rsqrt(v):
-    """floor(2^62 / √v) for 2^62 ≤ v < 2^64, v a uint64: the largest R with R²·v ≤ 2^124."""
+    """Return floor(2^62 / √v) for 2^62 ≤ v < 2^64, v a uint64: the largest R with R²·v ≤ 2^124."""
     root = np.uint64(0)
     for place in range(31, -1, -1):
         trial = root | (np.uint64(1) << np.uint64(place))
@@ -120,7 +122,7 @@ def rsqrt(v):
 
 @njit
 def reciprocal(v):
-    """floor(2^(b + 30) / v), b = bits(v), for 1 ≤ v < 2^62, by long division."""
+    """Return floor(2^(b + 30) / v), b = bits(v), for 1 ≤ v < 2^62, by long division."""
     remainder = np.int64(1) << (bits(v) - 1)
     quotient = np.int64(0)
     for _ in range(32):
@@ -134,8 +136,8 @@ def reciprocal(v):
 
 @njit
 def exp2(z):
-    """2^z in Q24 for z ≤ 0 in Q16."""
-    i = max(z >> 16, -57)  # below −32 the result is 0, and a shift by up to 63 places gives it without a branch
+    """Return 2^z in Q24 for z ≤ 0 in Q16."""
+    i = max(z >> 16, -57)  # below −32 the result is 0, which a shift by at most 63 places gives without a branch
     f = (z & 0xFFFF) << 14
     p = np.int64(EXP2_Q30[0])
     for coefficient in EXP2_Q30[1:]:
@@ -145,9 +147,7 @@ def exp2(z):
 
 @njit
 def sigmoid(g, table):
-    """σ(g) in Q30 for g in Q14.
-
-    table: i32[4097], σ(k/256) in Q30."""
+    """Return σ(g) in Q30 for g in Q14. table: i32 (4097), σ(k/256) in Q30"""
     a = abs(np.int64(g))
     if a >= 1 << 18:
         s = np.int64(ONE_Q30)
@@ -160,7 +160,7 @@ def sigmoid(g, table):
 
 @njit
 def splitmix64(seed, position):
-    """The random u64 of a position."""
+    """Return the random u64 of a position."""
     z = seed + (np.uint64(position) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -169,10 +169,10 @@ def splitmix64(seed, position):
 
 @njit
 def scaled(random, total):
-    """(random·total) >> 64: a number below total."""
+    """Return (random·total) >> 64, a number below total."""
     return np.int64(_multiply_high(random, np.uint64(total)))
 
 
 def sigmoid_table() -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-    """σ(k/256) in Q30, k = 0 … 4096, each the nearest integer (the tests check it with 50 digits)."""
+    """Return σ(k/256) in Q30 for k = 0 … 4096, each the nearest integer (a test checks them with 50 digits)."""
     return np.rint((1 << 30) / (1 + np.exp(-np.arange(4097) / 256))).astype(np.int32)

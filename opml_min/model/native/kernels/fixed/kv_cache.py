@@ -1,4 +1,4 @@
-"""CACHE: the key and the value of this position, each head normalised to i16 and an i8 exponent, go into their rows.
+"""CACHE: the key and value of this position go into their rows, each head normalised to i16 with an i8 exponent.
 
 *Source*: spec/README.md §5.
 """
@@ -6,9 +6,7 @@
 from numba import njit
 
 from opml_min.model.native.kernels.addressing import int8s, int16s, int32s
-from opml_min.model.native.kernels.fixed.fixed_point import normalise
-
-VECTOR_FRACTION_BITS = 14
+from opml_min.model.native.kernels.fixed.fixed_point import VECTOR_FRACTION_BITS, normalise
 
 
 @njit

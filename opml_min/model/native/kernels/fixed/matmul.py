@@ -6,19 +6,10 @@
 import numpy as np
 from numba import njit
 
+from opml_min.model.image.weights import BLOCK_BYTES, GROUP, Q4_0, Q8_0, TILE_ROWS
 from opml_min.model.native.kernels.addressing import int16s, int32s
-from opml_min.model.native.kernels.fixed.fixed_point import round_shift_sat32
-from opml_min.model.native.kernels.vector.tile import (
-    BLOCK_BYTES,
-    GROUP,
-    LANES,
-    Q4_0,
-    Q8_0,
-    round_whole_tile,
-    tile_sums_q4_0,
-    tile_sums_q4_1,
-    tile_sums_q8_0,
-)
+from opml_min.model.native.kernels.vector.rounding import finish_tile
+from opml_min.model.native.kernels.vector.tile import tile_sums_q4_0, tile_sums_q4_1, tile_sums_q8_0
 
 
 @njit
@@ -28,7 +19,7 @@ def needs_group_sums(operands):
 
 @njit
 def sum_groups(base, operands, group_sums):
-    """Σ_c q of every group, for the formats that need it. group_sums: i32 (columns/32) or longer, written."""
+    """Compute Σ_c q of every group if the quantisation needs it. group_sums: i32 (columns/32) or longer, written"""
     x_address, columns = operands[1], operands[5]
     q = int16s(base, x_address + 32, columns)  # (groups, 32)
     if needs_group_sums(operands):
@@ -40,33 +31,20 @@ def sum_groups(base, operands, group_sums):
 
 
 @njit
-def finish_tile(base, out_address, rows, tile, sums, shift):
-    """Rounds a tile's sums, i64 (8), into the vector."""
-    count = min(LANES, rows - LANES * tile)
-    place = out_address + 4 * LANES * tile
-    if 0 < shift <= 63 and count == LANES:  # as good as always
-        round_whole_tile(sums.ctypes.data, shift, base + place)
-        return
-    out = int32s(base, place, count)
-    for lane in range(count):
-        out[lane] = round_shift_sat32(sums[lane], shift)
-
-
-@njit
 def matmul_tiles(base, operands, first, end, group_sums, sums):
-    """The tiles [first, end), as far as there are any.
+    """Compute the existing tiles of [first, end).
 
     group_sums: i32 (columns/32) or longer, from sum_groups · sums: i64 (8) or longer, scratch"""
-    out_address, x_address, matrix_address, form, rows, columns, out_frac = operands[:7]
+    out_address, x_address, matrix_address, quantisation, rows, columns, out_frac = operands[:7]
     q = base + x_address + 32  # i16 (columns)
     shift = np.int64(int32s(base, x_address, 1)[0]) + 24 - out_frac
     groups = columns // GROUP
-    tile_bytes = groups * BLOCK_BYTES[form]
-    for tile in range(first, min(end, (rows + LANES - 1) // LANES)):
+    tile_bytes = groups * BLOCK_BYTES[quantisation]
+    for tile in range(first, min(end, (rows + TILE_ROWS - 1) // TILE_ROWS)):
         block = base + matrix_address + tile * tile_bytes
-        if form == Q8_0:
+        if quantisation == Q8_0:
             tile_sums_q8_0(block, q, group_sums.ctypes.data, groups, sums.ctypes.data)
-        elif form == Q4_0:
+        elif quantisation == Q4_0:
             tile_sums_q4_0(block, q, group_sums.ctypes.data, groups, sums.ctypes.data)
         else:
             tile_sums_q4_1(block, q, group_sums.ctypes.data, groups, sums.ctypes.data)

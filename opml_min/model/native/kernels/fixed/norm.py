@@ -16,7 +16,7 @@ from opml_min.model.native.kernels.fixed.fixed_point import ZERO_EXPONENT, bits,
 
 @njit
 def norm(base, operands, z):
-    """z: i64 (length) or longer, scratch."""
+    """Compute one NORM. z: i64 (length) or longer, scratch"""
     out_address, x_address, weight_address, length, r, eps_q48 = operands[:6]
     exponent = int32s(base, out_address, 1)
     q = int16s(base, out_address + 32, length)  # (length)

@@ -1,4 +1,4 @@
-"""ROPE: each pair of neighbours (a, b) of every head is turned by the position's angle, in place.
+"""ROPE: rotates each pair of neighbours (a, b) of every head by the position's angle, in place.
 
     a' = sat32(round_shift(a·cos − b·sin, 30)), b' = sat32(round_shift(a·sin + b·cos, 30))
 
@@ -17,12 +17,14 @@ from opml_min.model.native.kernels.addressing import int32s
 from opml_min.model.native.kernels.fixed.fixed_point import round_shift, sat32
 from opml_min.model.native.kernels.vector.vector_code import I32, I64, at, in_turn, load, splat, store, vector, widened
 
-PAIRS = 8  # that are turned together
+PAIRS = 8  # rotated at once
 
 
 @intrinsic
 def _turn(typing: Any, vector_address: Any, table: Any, vectors: Any) -> Any:
-    """Turns `vectors` times PAIRS pairs. Process addresses of i32 (vectors, PAIRS, 2), vector_address: a and b, table: cosine and sine."""
+    """Rotate `vectors` times PAIRS pairs.
+
+    vector_address, table: process addresses of i32 (vectors, PAIRS, 2), a and b, and of cosine and sine likewise"""
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         start, table_address, count = arguments

@@ -1,4 +1,4 @@
-"""SAMPLE: the next token, the lowest index of the largest logit or drawn from the softmax at a temperature.
+"""SAMPLE: the next token, which is the first with the largest logit, or drawn from the softmax at a temperature.
 
     c = 6196328018 // T, w_j = exp2(−min(round_shift((M − l_j)·c, 12), 2^31 − 1)), S = Σ w_j
     the first j with w_0 + … + w_j > (random·S) >> 64
@@ -17,7 +17,7 @@ LOG2_E_Q32 = 6196328018
 
 @njit
 def sample(base, operands, temperature_q16, seed, position):
-    """The token; temperature 0 is greedy. seed: uint64."""
+    """Return the token. Temperature 0 is greedy. seed: uint64"""
     logits_address, length = operands[:2]
     logits = int32s(base, logits_address, length)  # (length), Q12
     best = 0

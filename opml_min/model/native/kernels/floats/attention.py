@@ -1,4 +1,4 @@
-"""FLOAT_ATTENTION: each query head's softmax-weighted sum of the cached values.
+"""FLOAT_ATTENTION: the softmax-weighted sum of the cached values for each query head.
 
     score_t = (Σ_i q_i ⊗ K[t]_i) ⊘ root, M = score_0 replaced by each later score_t > M
     w_t = exp(score_t ⊖ M), S = Σ w_t, y_i = Σ_t (w_t ⊘ S) ⊗ V[t]_i
@@ -12,16 +12,16 @@ from numba import njit
 from opml_min.model.native.kernels.addressing import float32s
 from opml_min.model.native.kernels.floats.functions import ZERO, canonical, exp
 
-SIDE_BY_SIDE = 4  # scores that are summed together, so that one addition need not wait for the other
+SIDE_BY_SIDE = 4  # scores summed at once, so that additions need not wait for one another
 
 
 @njit
 def float_attention_head(base, operands, position, head, weights):
-    """One head. weights: f32 (context), scratch."""
+    """Compute one head. weights: f32 (context), scratch"""
     out_address, q_address, key_address, value_address, heads, kv_heads, head_size, context, root_bits = operands[:9]
     root = np.int32(root_bits).view(np.float32)
     length = position + 1
-    row = head // (heads // kv_heads) * context  # the first of this kv head
+    row = head // (heads // kv_heads) * context  # this kv head's first row
     keys = float32s(base, key_address + 4 * row * head_size, length * head_size)  # (length, head_size)
     values = float32s(base, value_address + 4 * row * head_size, length * head_size)  # (length, head_size)
     q = float32s(base, q_address + 4 * head * head_size, head_size)  # (head_size)

@@ -8,26 +8,26 @@ from math import sqrt
 import numpy as np
 from numba import njit
 
+from opml_min.model.image.weights import TILE_ROWS
 from opml_min.model.native.kernels.addressing import float32s, int32s, uint8s
 from opml_min.model.native.kernels.floats.functions import ONE, ZERO, canonical, sigmoid
-from opml_min.model.native.kernels.floats.matmul import LANES
 
 BYTE_UNITS = np.float32(256)
 
 
 @njit
 def float_embed(base, operands, token):
-    """The token's row of the matrix, pattern for pattern."""
+    """Copy the token's row of the matrix, pattern for pattern."""
     out_address, matrix_address, columns = operands[:3]
     out = int32s(base, out_address, columns)  # (columns)
-    tile = int32s(base, matrix_address + token // LANES * columns * LANES * 4, columns * LANES)  # (columns, LANES)
+    tile = int32s(base, matrix_address + token // TILE_ROWS * columns * TILE_ROWS * 4, columns * TILE_ROWS)  # (columns, TILE_ROWS)
     for c in range(columns):
-        out[c] = tile[c * LANES + token % LANES]
+        out[c] = tile[c * TILE_ROWS + token % TILE_ROWS]
 
 
 @njit
 def float_norm(base, operands):
-    """s = Σ x_i ⊗ x_i, R = 1 ⊘ √((s ⊘ length) ⊕ eps), y_i = w_i ⊗ (R ⊗ x_i)."""
+    """Compute s = Σ x_i ⊗ x_i, R = 1 ⊘ √((s ⊘ length) ⊕ eps), y_i = w_i ⊗ (R ⊗ x_i)."""
     out_address, x_address, weight_address, length, eps_bits = operands[:5]
     out = float32s(base, out_address, length)  # (length)
     x = float32s(base, x_address, length)  # (length)
@@ -42,7 +42,7 @@ def float_norm(base, operands):
 
 @njit
 def float_rope(base, operands, position):
-    """a' = (a ⊗ cos) ⊖ (b ⊗ sin), b' = (a ⊗ sin) ⊕ (b ⊗ cos) for each pair of neighbours, in place."""
+    """Compute a' = (a ⊗ cos) ⊖ (b ⊗ sin), b' = (a ⊗ sin) ⊕ (b ⊗ cos) for each pair of neighbours, in place."""
     vector_address, heads, head_size, table_address = operands[:4]
     vector = float32s(base, vector_address, heads * head_size)  # (heads, head_size / 2, 2)
     table = float32s(base, table_address + position * 4 * head_size, head_size)  # (head_size / 2, 2): cos, sin
@@ -55,7 +55,7 @@ def float_rope(base, operands, position):
 
 @njit
 def float_kv_cache(base, operands, position):
-    """The key and the value of this position go into their rows, pattern for pattern."""
+    """Copy the key and value of this position into their rows, pattern for pattern."""
     kv_heads, head_size, context = operands[4], operands[5], operands[6]
     for which in range(2):  # keys, values
         vector = int32s(base, operands[which], kv_heads * head_size)  # (kv_heads, head_size)
@@ -67,7 +67,7 @@ def float_kv_cache(base, operands, position):
 
 @njit
 def float_swiglu(base, operands):
-    """(gate ⊗ sigmoid(gate)) ⊗ up."""
+    """Compute (gate ⊗ sigmoid(gate)) ⊗ up."""
     out_address, gate_address, up_address, length = operands[:4]
     out = float32s(base, out_address, length)  # (length)
     gate = float32s(base, gate_address, length)  # (length)
@@ -87,7 +87,7 @@ def float_add(base, operands):
 
 @njit
 def float_input(base, operands, request):
-    """Request byte i, divided by 256."""
+    """Divide each byte of the request by 256."""
     out_address, length = operands[:2]
     data = uint8s(base, request, length)  # (length)
     out = float32s(base, out_address, length)  # (length)
@@ -97,7 +97,7 @@ def float_input(base, operands, request):
 
 @njit
 def float_relu(base, operands):
-    """x where x > 0, else +0."""
+    """Keep x where x > 0, else +0."""
     out_address, x_address, length = operands[:3]
     x = float32s(base, x_address, length)  # (length)
     out = float32s(base, out_address, length)  # (length)

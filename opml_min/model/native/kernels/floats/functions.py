@@ -1,4 +1,4 @@
-"""The one NaN, exp and sigmoid.
+"""The functions of float arithmetic: exp, sigmoid, and the canonical NaN.
 
 *Source*: spec/README.md §7. The polynomial is for e^r, |r| ≤ ln 2 / 2; the two halves of ln 2 let `n ⊗ 0x3f318000` be exact.
 """
@@ -14,7 +14,7 @@ def _float(bits: int) -> np.float32:
 NAN = _float(0x7FC00000)
 INFINITY = np.float32(np.inf)
 ZERO, ONE = np.float32(0), np.float32(1)
-LARGEST_EXPONENT, SMALLEST_EXPONENT = _float(0x42B17218), _float(0xC2CFF1B5)  # of a finite, of a positive result
+LARGEST_EXPONENT, SMALLEST_EXPONENT = _float(0x42B17218), _float(0xC2CFF1B5)  # the bounds of x for a finite and for a positive e^x
 LOG2_E = _float(0x3FB8AA3B)
 ROUNDER = _float(0x4B400000)  # 12582912 (= 1.5·2^23): adding it leaves no fraction bits
 LN2_HIGH, LN2_LOW = _float(0x3F318000), _float(0xB95E8083)
@@ -23,19 +23,19 @@ C5, C4, C3, C2, C1 = (_float(bits) for bits in (0x3AB6DA15, 0x3C091DAB, 0x3D2AAA
 
 @njit
 def canonical(v):
-    """v, but the one NaN if it is any. Tested on the pattern: comparisons of floats a compiler may see through."""
+    """Return v, or the canonical NaN if v is any NaN. The test is on the pattern, because a compiler may optimise float comparisons."""
     return NAN if (np.float32(v).view(np.int32) & 0x7FFFFFFF) > 0x7F800000 else v
 
 
 @njit
 def power_of_two(n):
-    """2^n for −126 ≤ n ≤ 127."""
+    """Return 2^n for −126 ≤ n ≤ 127."""
     return np.int32((n + 127) << 23).view(np.float32)
 
 
 @njit
 def exp(x):
-    """e^x; a NaN may be any."""
+    """Return e^x; a NaN result may have any pattern."""
     if not x <= LARGEST_EXPONENT:
         return INFINITY if x > LARGEST_EXPONENT else x
     if x < SMALLEST_EXPONENT:

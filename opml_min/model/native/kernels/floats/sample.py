@@ -1,4 +1,4 @@
-"""FLOAT_SAMPLE: the next token, the index of the largest logit or drawn from the softmax at a temperature.
+"""FLOAT_SAMPLE: the next token, which is the first with the largest logit, or drawn from the softmax at a temperature.
 
     M = l_0, replaced by each later l_j > M; w_j = the integer nearest to exp((l_j ⊖ M) ⊘ (T ⊗ 2^-16)) ⊗ 2^24, 0 for a NaN; S = Σ w_j
     the first j with w_0 + … + w_j > (random·S) >> 64, that of M if S = 0
@@ -25,7 +25,7 @@ def _weight(logit, largest, temperature):
 
 @njit
 def float_sample(base, operands, temperature_q16, seed, position):
-    """The token; temperature 0 is greedy. seed: uint64."""
+    """Return the token. Temperature 0 is greedy. seed: uint64"""
     logits_address, length = operands[:2]
     logits = float32s(base, logits_address, length)  # (length)
     best = 0

@@ -1,1 +1,1 @@
-"""Kernels written as vector code, and the words in which they are written."""
+"""Vector code for matrix products and attention, written as LLVM instructions."""

@@ -1,0 +1,81 @@
+"""The checkpoint that an image stands for: its weights as floats, found by the order of the LLaMA tape.
+
+*Source*: spec/README.md §3.4 and §5 (The LLaMA tape).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opml_min.model.errors import ImageError
+from opml_min.model.image.image import Image
+from opml_min.model.image.ops import FLOAT, Opcode
+from opml_min.model.image.weights import F32, dequantise, matrix_bytes, unpack, unpack_f32
+from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
+from opml_min.model.sources.matrices import Floats
+
+Doubles = NDArray[np.float64]
+
+
+def checkpoint_of_image(image: Image) -> Checkpoint:
+    """Return the floats that an image's weights stand for."""
+    header = image.header
+    ops = image.ops
+    matmuls, norms, ropes = (
+        [op.operands for op in ops if op.opcode.kind == kind] for kind in (Opcode.MATMUL, Opcode.NORM, Opcode.ROPE)
+    )
+    if ops[0].opcode.kind != Opcode.EMBED or len(norms) != 2 * header.layers + 1 or len(ropes) != header.layers:
+        raise ImageError(f"{image.path} does not hold a LLaMA")
+
+    def matrix(o: dict[str, int], rows: int, columns: int) -> Floats:
+        data = image.view(o["matrix"], matrix_bytes(o.get("quantisation", F32), rows, o["columns"]))
+        if header.arithmetic == FLOAT:
+            return unpack_f32(data, rows, columns)
+        return dequantise(o["quantisation"], unpack(data, o["quantisation"], rows, o["columns"]))[:, :columns]
+
+    def norm(o: dict[str, int]) -> Floats:
+        data = image.view(o["weights"], 4 * o["length"])
+        if header.arithmetic == FLOAT:
+            return data.view(np.float32)
+        return (data.view(np.int32) / 2.0**24).astype(np.float32)
+
+    def layer(index: int) -> Layer:
+        wq, wk, wv, wo, gate, up, down = matmuls[7 * index : 7 * index + 7]
+        dim, attention_dim = header.dim, header.heads * header.head_size
+        attention_norm, ffn_norm = norm(norms[2 * index]), norm(norms[2 * index + 1])
+        q, k, v = (matrix(o, o["rows"], dim) for o in (wq, wk, wv))
+        o = matrix(wo, dim, attention_dim)
+        hidden = matrix(gate, header.hidden_dim, dim), matrix(up, header.hidden_dim, dim), matrix(down, dim, header.hidden_dim)
+        return Layer(attention_norm, q, k, v, o, ffn_norm, *hidden)
+
+    return Checkpoint(
+        _shape(image, norms[0], ropes[0]),
+        matrix(ops[0].operands, header.vocabulary, header.dim),
+        [layer(index) for index in range(header.layers)],
+        norm(norms[-1]),
+        matrix(matmuls[7 * header.layers], header.vocabulary, header.dim),
+    )
+
+
+def _shape(image: Image, norm: dict[str, int], rope: dict[str, int]) -> Shape:
+    """Return the shape. Epsilon comes from the tape, the rotary frequencies from their table."""
+    h = image.header
+    table = image.view(rope["table"], 4 * h.head_size * h.context)
+    turns = table.view(np.float32).astype(np.float64) if h.arithmetic == FLOAT else table.view(np.int32) / 2.0**30
+    divisors = tuple((1 / np.maximum(_frequencies(turns.reshape(h.context, -1, 2)), 1e-30)).tolist())
+    epsilon = float(np.uint32(norm["eps_bits"]).view(np.float32)) if h.arithmetic == FLOAT else norm["eps_q48"] / 2.0**48
+    sizes = (h.dim, h.hidden_dim, h.layers, h.heads, h.kv_heads, h.vocabulary, h.context, h.head_size)
+    return Shape(*sizes, epsilon, theta=1.0, frequency_divisors=divisors)
+
+
+def _frequencies(turns: Doubles) -> Doubles:
+    """Return the angle between neighbouring positions for each pair, refined at the positions 1, 2, 4, …: (head_size/2).
+
+    turns: cosine and sine, (context, head_size/2, 2)"""
+    frequencies = np.zeros(turns.shape[1])
+    position = 1
+    while position < len(turns):
+        measured = np.arctan2(turns[position, :, 1], turns[position, :, 0])
+        whole = np.rint((position * frequencies - measured) / (2 * np.pi))
+        frequencies = (measured + 2 * np.pi * whole) / position
+        position *= 2
+    return frequencies
