@@ -18,7 +18,7 @@ class SavedRunError(ModelError):
 
 
 class RunOfAnotherModel(ModelError):
-    """The saved run's model is not the one at hand."""
+    """The saved run used another model than the one given."""
 
 
 @frozen

@@ -104,7 +104,7 @@ class Op:
 
     @classmethod
     def from_words(cls, words: list[int]) -> "Op":
-        """Read a record. An unknown opcode is a ValueError."""
+        """Read a record. An unknown opcode raises ValueError."""
         opcode = Opcode(words[0])
         return cls(opcode, words[1], dict(zip(OPERANDS[opcode], words[2:], strict=False)))
 

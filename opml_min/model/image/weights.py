@@ -83,7 +83,8 @@ def block_halfs(data: NDArray[np.uint8], offset: int, quantisation: int, columns
 def unpack(data: NDArray[np.uint8], quantisation: int, rows: int, columns: int) -> Groups:
     """Return the matrix in packed bytes."""
     group_count, weight_bytes = columns // GROUP, SCALE_OFFSET[quantisation]
-    pairs = data.reshape(-1, group_count, BLOCK_BYTES[quantisation])[:, :, :weight_bytes].reshape(-1, group_count, -1, TILE_ROWS, 2)
+    blocks = data.reshape(-1, group_count, BLOCK_BYTES[quantisation])[:, :, :weight_bytes]
+    pairs = blocks.reshape(len(blocks), group_count, -1, TILE_ROWS, 2)
     stored = pairs.transpose(0, 3, 1, 2, 4).reshape(-1, group_count, weight_bytes // TILE_ROWS)
     if quantisation != Q8_0:
         stored = np.concatenate([stored & 15, stored >> 4], axis=2)

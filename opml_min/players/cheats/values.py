@@ -9,8 +9,8 @@ from opml_min.machine import HALTED, Machine
 from opml_min.machine.decode import BRANCH, IMMEDIATE, LOAD, REGISTER, Instruction
 from opml_min.machine.state import Status
 from opml_min.memory_map import OUTPUT, REQUEST, STATE
-from opml_min.model.image.header import TEXT
 from opml_min.model.image.ops import OPERANDS, Op, Opcode, writes
+from opml_min.model.image.request import position_count, prompt_length
 from opml_min.model.image.weights import BLOCK_BYTES, F32, SCALE_OFFSET, matrix_bytes
 from opml_min.players.cheats.cheat import Cheat, Liar, Scene, Table
 from opml_min.players.cheats.tampering import NoSuchLie, Plan, Tampering, lie, next_instruction, step_that_writes, steps_of
@@ -37,8 +37,7 @@ def stage_and_op(honest: Computation, random: Random, stage: int | None, *kinds:
         return None
     index = random.choice(fitting)
     if header.single_phase:
-        prompt_length, new_tokens = (int.from_bytes(honest.request[at : at + 4], "little") for at in (0, 4))
-        position = random.randrange(prompt_length + new_tokens - 1 if header.request_kind == TEXT else 1)
+        position = random.randrange(position_count(header.request_kind, honest.request))
         return 0, Op.from_words(tape[index]), position
     position = random.randrange(-(-honest.stage_count // len(tape))) if stage is None else stage // len(tape)
     return position * len(tape) + index, Op.from_words(tape[index]), position
@@ -74,7 +73,7 @@ def cached_values(honest: Computation, random: Random, stage: int | None) -> Ite
 
 def tokens(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:
     count = len(honest.tokens())
-    positions_before = int.from_bytes(honest.request[:4], "little") - 1 if honest.image.header.request_kind == TEXT else 0
+    positions_before = prompt_length(honest.image.header.request_kind, honest.request) - 1
     while True:
         found = stage_and_op(honest, random, stage, Opcode.SAMPLE)
         if not found or not positions_before <= found[2] < positions_before + count:

@@ -78,9 +78,9 @@ def tiles_per_chunk(rows, columns):
 
 @njit
 def chunk_count(opcode, operands, positions):
-    """Return how many chunks an op has. At a single position, a chunk is some tiles of a MATMUL, or a head of an ATTENTION.
+    """Return how many chunks an op has. At a single position a chunk is some tiles of a MATMUL, or a head of an ATTENTION.
 
-    In a batch it is a panel of a MATMUL at all positions, or any other op at some positions. positions: in the batch; 0 if there is none"""
+    In a batch it is a panel of a MATMUL at all positions, or any other op at some positions. positions: of the batch; 0 outside one"""
     if positions > 0:
         if opcode == MATMUL:
             return (operands[4] + TILES * TILE_ROWS - 1) // (TILES * TILE_ROWS)
@@ -95,7 +95,7 @@ def chunk_count(opcode, operands, positions):
 
 @njit
 def fused_group_at(tape, stage, end, workspace):
-    """Return the fused group that begins with the stage: this stage, its number of stages before `end`, of batch positions, of chunks."""
+    """Return the fused group that begins with the stage: (stage, its stages before `end`, positions if it is a batch, chunks)."""
     positions, op = batch_length(workspace.batch, stage // len(tape)), stage % len(tape)
     length = 1 if positions > 0 else min(workspace.fused_lengths[op], end - stage)
     chunks = 0

@@ -29,7 +29,7 @@ def prompt_tokens(image: Image, tokenizer: Tokenizer, text: str, *, raw: bool) -
 
 
 def render_question(template: str, question: str, *, bos: str, eos: str) -> str:
-    """Return the text that asks the model the question and leaves it the answer. bos, eos: the names of these tokens"""
+    """Return the text that asks the model the question and lets it answer. bos, eos: the names of these tokens"""
     from jinja2 import TemplateError  # slow to import, and few models need it
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 

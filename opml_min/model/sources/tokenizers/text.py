@@ -31,5 +31,5 @@ class Text:
 
 
 def stop_tokens(*candidates: int | None) -> tuple[int, ...]:
-    """Return the distinct candidates, as many as an image can hold."""
+    """Return the distinct candidates, at most as many as an image can hold."""
     return tuple(dict.fromkeys(token for token in candidates if token is not None))[:MAX_STOP_TOKENS]
