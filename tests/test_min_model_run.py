@@ -19,7 +19,7 @@ from opml_min.model.image.request import TextRequest
 from opml_min.model.image.weights import Q8_0, pack
 from opml_min.model.quality.reference import logits
 from opml_min.model.resolve import build_source
-from opml_min.model.run import FAILED, OK, Run
+from opml_min.model.run import FAILED, OK, Run, RunState
 from opml_min.model.sources.llama2c import read_llama2c
 
 
@@ -124,7 +124,7 @@ def test_a_wrong_number_of_stages_fails(image, stages):
     start = native.state()
     for run in (native, machine):
         run.run_to(2)
-    assert native.state() == machine.state() == (start.carry_root, FAILED)
+    assert native.state() == machine.state() == RunState(start.carry_root, FAILED)
 
 
 BAD_REQUESTS = [
@@ -155,7 +155,7 @@ def test_another_program_runs_in_the_machine_alone(image, tmp_path):
         run = Run(Image(tmp_path / "other.opml"), TextRequest((1,), 2).pack(), device="vm")
         start = run.state()
         run.run_all()
-        assert run.state() == (start.carry_root, FAILED)
+        assert run.state() == RunState(start.carry_root, FAILED)
 
 
 def test_snapshots_bring_a_run_back(image):

@@ -33,7 +33,7 @@ def test_native_code_and_the_machine_agree(computation: Computation) -> None:
 def test_opening_fits_between_the_run_states(stage: int, computation: Computation) -> None:
     """The machine begins where native code arrived, and ends where native code arrives next."""
     start, end, opening = computation.run_state(stage), computation.run_state(stage + 1), computation.opening(stage)
-    assert (opening.start_carry, opening.start_status) == start == (start.carry_root, OK)
+    assert RunState(opening.start_carry, opening.start_status) == start == RunState(start.carry_root, OK)
     assert RunState(opening.final_carry, OK) == end
     assert opening.final_state[256] == HALTED
     assert 1 <= opening.steps < STAGE_STEP_LIMIT
