@@ -35,7 +35,7 @@ from evm_arbiter.objects import Segment
 from evm_arbiter.parameters import Parameters as ContractParameters
 from opml_min import machine as fast
 from opml_min.machine.witness import encode_access
-from opml_min.memory_map import HEADER, REQUEST
+from opml_min.memory_map import ENTRY, HEADER, REQUEST
 from opml_min.model.image.header import HEADER_WORDS, Header
 from opml_min.model.image.image import Image, write_image
 from opml_min.model.image.ops import RECORD_WORDS
@@ -299,7 +299,7 @@ def books(post: Case) -> tuple[int, int, int, int]:
     return post["deposits"], post["locked"], post["burned"], post["paid_out"]
 
 
-# The hardware -----------------------------------------------------------------------------------------------------------------------
+# binary32 by hardware and by integer algorithms -------------------------------------------------------------------------------------
 
 
 def test_hardware_binary32() -> None:
@@ -318,10 +318,7 @@ def test_hardware_binary32() -> None:
     assert compared > 1_000
 
 
-# opml_min ---------------------------------------------------------------------------------------------------------------------------
-
-
-def test_opml_min_binary32() -> None:
+def test_integer_algorithms_of_binary32() -> None:
     names = {"add": "f32_add", "sub": "f32_sub", "mul": "f32_mul", "div": "f32_div", "sqrt": "f32_sqrt", "fma": "f32_mulAdd"}
     names |= {"minimum": "f32_min", "maximum": "f32_max", "eq": "f32_eq", "lt": "f32_lt", "le": "f32_le"}
     compared = 0
@@ -331,6 +328,9 @@ def test_opml_min_binary32() -> None:
             assert f"{found:08x}" == case["post"], case
             compared += 1
     assert compared > 2_000
+
+
+# opml_min ---------------------------------------------------------------------------------------------------------------------------
 
 
 def state_parts(preimage: bytes) -> tuple[int, list[int], tuple[int, int]]:
@@ -386,7 +386,7 @@ def test_opml_min_operations(name: str) -> None:
     for case in cases(name):
         stage, post = case["pre"]["stage"], case["post"]
         guest = fast_memory(case["pre"]["memory"])
-        guest.write(fast.ENTRY, shipped_program())
+        guest.write(ENTRY, shipped_program())
         machine = fast.Machine(guest)
         machine.begin_stage(stage)
         machine.run(1 << 32)
@@ -423,7 +423,7 @@ def test_opml_min_stages() -> None:
 def test_opml_min_runs(device: Any, tmp_path: Path) -> None:
     for number, case in enumerate(cases("runs/models.json")):
         path = tmp_path / f"{number}.opml"
-        placed = {fast.ENTRY: shipped_program(), **segments(case["pre"]["memory"])}
+        placed = {ENTRY: shipped_program(), **segments(case["pre"]["memory"])}
         write_image(path, [(address, [data]) for address, data in placed.items()])
         run = Run(Image(path), *bytes_of(case, "request"), stages=case["pre"]["stages"], device=device)
         hashes = [run.run_hash().hex()]
