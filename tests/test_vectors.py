@@ -299,7 +299,7 @@ def books(post: Case) -> tuple[int, int, int, int]:
     return post["deposits"], post["locked"], post["burned"], post["paid_out"]
 
 
-# The hardware -----------------------------------------------------------------------------------------------------------------------
+# binary32 by hardware and by integer algorithms -------------------------------------------------------------------------------------
 
 
 def test_hardware_binary32() -> None:
@@ -318,10 +318,7 @@ def test_hardware_binary32() -> None:
     assert compared > 1_000
 
 
-# opml_min ---------------------------------------------------------------------------------------------------------------------------
-
-
-def test_opml_min_binary32() -> None:
+def test_integer_algorithms_of_binary32() -> None:
     names = {"add": "f32_add", "sub": "f32_sub", "mul": "f32_mul", "div": "f32_div", "sqrt": "f32_sqrt", "fma": "f32_mulAdd"}
     names |= {"minimum": "f32_min", "maximum": "f32_max", "eq": "f32_eq", "lt": "f32_lt", "le": "f32_le"}
     compared = 0
@@ -331,6 +328,9 @@ def test_opml_min_binary32() -> None:
             assert f"{found:08x}" == case["post"], case
             compared += 1
     assert compared > 2_000
+
+
+# opml_min ---------------------------------------------------------------------------------------------------------------------------
 
 
 def state_parts(preimage: bytes) -> tuple[int, list[int], tuple[int, int]]:
