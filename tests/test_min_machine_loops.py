@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from opml_min.machine import TRAPPED, Machine, Memory, native
+from opml_min.machine import NEVER_TRANSLATE, TRAPPED, Machine, Memory, native
 from opml_min.machine.translator.control_flow import scan
 from opml_min.machine.translator.region import loops_ir
 from opml_min.memory_map import ENTRY
 
-NEVER = 10**12
+TO_THE_END = 10**12  # steps
 M64 = 2**64
 FROM, TO, END = 8, 9, 28  # registers: two pointers, the limit
 IO = 2**39
@@ -79,7 +79,7 @@ class Pair:
 
     def __init__(self, words: list[int]) -> None:
         program = b"".join(word.to_bytes(4, "little") for word in words)
-        self.fast, self.slow = (Machine(Memory(), after_steps) for after_steps in (0, NEVER))
+        self.fast, self.slow = (Machine(Memory(), after_steps) for after_steps in (0, NEVER_TRANSLATE))
         for machine in self:
             machine.memory.write(ENTRY, program)
 
@@ -128,7 +128,7 @@ def test_every_number_of_iterations(iterations: int) -> None:
     for words, stride in ((DOT, 1), (SUM, 8), (copy(0), 1), (copy(1), 2), (copy(3), 8)):
         pair = Pair(words)
         pair.begin({FROM: IO, TO: IO + 2**16, END: IO + iterations * stride, 10: -5}, {IO: noise(iterations * stride)})
-        pair.run(NEVER)
+        pair.run(TO_THE_END)
 
 
 @pytest.mark.parametrize("distance", [-64, -17, -8, -3, -2, -1, 0, 1, 2, 3, 8, 17, 64])
@@ -140,7 +140,7 @@ def test_overlapping_source_and_destination(distance: int) -> None:
             pair = Pair(copy(size_log, stride))
             start = IO + 4096
             pair.begin({FROM: start, TO: start + (distance << size_log), END: start + 200 * by}, {IO: noise(8192)})
-            pair.run(NEVER)
+            pair.run(TO_THE_END)
 
 
 def test_overlap_by_bytes() -> None:
@@ -149,7 +149,7 @@ def test_overlap_by_bytes() -> None:
         pair = Pair(copy(size_log))
         for distance in (1 - 2**size_log, -1, 1, 2**size_log - 1, 2**size_log + 1, 33):
             pair.begin({FROM: IO + 512, TO: IO + 512 + distance, END: IO + 512 + (150 << size_log)}, {IO: noise(4096)})
-            pair.run(NEVER)
+            pair.run(TO_THE_END)
 
 
 @pytest.mark.parametrize("edge", [0, 2**38, 2**39, 3 * 2**38, 2**40, M64])
@@ -171,11 +171,11 @@ def test_traps_in_the_middle(edge: int) -> None:
 def test_the_trap_is_the_first_there_is() -> None:
     pair = Pair(DOT)
     pair.begin({FROM: 2**40 - 100, TO: 2**40 - 50, END: 0})
-    pair.run(NEVER)
+    pair.run(TO_THE_END)
     assert (pair.fast.status, pair.fast.steps, pair.fast.pc) == ((TRAPPED, 5), 50 * 7 + 2, ENTRY + 4)
     pair = Pair(copy(0))
     pair.begin({FROM: IO, TO: 2**38 - 77, END: 0})
-    pair.run(NEVER)
+    pair.run(TO_THE_END)
     assert (pair.fast.status, pair.fast.steps, pair.fast.pc) == ((TRAPPED, 7), 77 * 6 + 3, ENTRY + 8)
 
 
@@ -206,7 +206,7 @@ def test_a_sum_that_does_not_begin_as_a_word() -> None:
     """addw drops what a register holds above 32 bits, but only if an iteration is executed."""
     pair = Pair(DOT)
     for iterations in (1, 2, 100):
-        for steps in (3, 4, NEVER):
+        for steps in (3, 4, TO_THE_END):
             pair.begin({FROM: IO, TO: IO + 500, END: IO + iterations, 10: 2**40 + 2**31}, {IO: noise(1000)})
             pair.run(steps)
 
@@ -214,7 +214,7 @@ def test_a_sum_that_does_not_begin_as_a_word() -> None:
 def test_sums_wrap_around() -> None:
     pair = Pair(DOT)
     pair.begin({FROM: IO, TO: IO + 2000, END: IO + 2000, 10: 2**31 - 1}, {IO: b"\x7f" * 4000})
-    pair.run(NEVER)
+    pair.run(TO_THE_END)
     assert int(pair.fast.registers[10]) == (2**31 - 1 + 2000 * 127**2 + 2**31) % 2**32 - 2**31 + M64
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opml_min.machine import HALTED, RUNNING, TRAPPED, Machine, Memory
+from opml_min.machine import HALTED, NEVER_TRANSLATE, RUNNING, TRAPPED, Machine, Memory
 from opml_min.machine.translator import hot_regions
 from opml_min.machine.translator.control_flow import scan
 from opml_min.memory_map import ENTRY
 
-NEVER = 10**12
+TO_THE_END = 10**12  # steps
 M64 = 2**64
 EDGES = [0, 2**38, 2**39, 3 * 2**38, 2**40, 2**63, M64]
 
@@ -85,7 +85,7 @@ def test_random_programs_agree_with_single_steps(seed: int) -> None:
     """Odd seeds: most accesses are near an edge, and runs are short. Even seeds: none is, and the hashes see what stores have marked."""
     rng = random.Random(seed)
     words = random_program(rng, 120)
-    fast, slow = machine_with(words, 0), machine_with(words, NEVER)
+    fast, slow = machine_with(words, 0), machine_with(words, NEVER_TRANSLATE)
     for _ in range(25):
         values = [rng.choice([rng.randrange(M64), rng.randrange(64), M64 - 1]) for _ in range(32)]
         for register in range(8, 16):
@@ -102,9 +102,10 @@ def test_random_programs_agree_with_single_steps(seed: int) -> None:
             assert fast.run(budget) == slow.run(budget)
             same_state(fast, slow)
     assert fast._text.entries, "nothing was translated"
+    assert not slow._text.entries, "a program was not interpreted"
 
 
-@pytest.mark.parametrize("after_steps", [0, NEVER])
+@pytest.mark.parametrize("after_steps", [0, NEVER_TRANSLATE])
 def test_every_page_that_a_store_touches_is_recorded(after_steps: int) -> None:
     """Two stores with one base, at any distance, across pages or not: all that they wrote must be in the root."""
     rng = random.Random(1)
@@ -153,7 +154,7 @@ def test_loops_agree_with_single_steps(seed: int) -> None:
     """Loops run without checks for as long as none can fail; edges, pages and budgets must end that in time."""
     rng = random.Random(seed)
     words, strides = random_loop(rng)
-    fast, slow = machine_with(words, 0), machine_with(words, NEVER)
+    fast, slow = machine_with(words, 0), machine_with(words, NEVER_TRANSLATE)
     edges = [2**39 + 2**20, 3 * 2**38 + 5 * 2**10, *EDGES]
     for _ in range(8):
         values = [0] * 32
@@ -185,7 +186,7 @@ def test_loops_agree_with_single_steps(seed: int) -> None:
 )
 def test_loops_that_cannot_be_planned(body: list[int]) -> None:
     words = [*body, i_type(0x13, 0, 5, 5, -1), b_type(1, 5, 0, -4 * (len(body) + 1)), jal(0, 0)]
-    fast, slow = machine_with(words, 0), machine_with(words, NEVER)
+    fast, slow = machine_with(words, 0), machine_with(words, NEVER_TRANSLATE)
     for machine in (fast, slow):
         machine.registers[5], machine.registers[6], machine.registers[9], machine.registers[29] = 12, 1, 2**36, 2**30
         machine.registers[8] = 2**39 + 4096 - 64
@@ -193,7 +194,7 @@ def test_loops_that_cannot_be_planned(body: list[int]) -> None:
     same_state(fast, slow)
 
 
-@pytest.mark.parametrize("after_steps", [0, NEVER])
+@pytest.mark.parametrize("after_steps", [0, NEVER_TRANSLATE])
 def test_a_changed_base_is_a_new_address(after_steps: int) -> None:
     """`sd; add to the base; sd` records both places, and the same with loads traps at the second."""
     add = 8 << 20 | 5 << 15 | 5 << 7 | 0x33  # add x5, x5, x8
@@ -210,7 +211,7 @@ def test_a_changed_base_is_a_new_address(after_steps: int) -> None:
     assert (machine.status, machine.pc) == ((TRAPPED, 5), ENTRY + 8)
 
 
-@pytest.mark.parametrize("after_steps", [0, NEVER])
+@pytest.mark.parametrize("after_steps", [0, NEVER_TRANSLATE])
 def test_a_store_between_two_recorded_pages_is_recorded(after_steps: int) -> None:
     machine = machine_with([s_type(3, 5, 6, offset) for offset in (-2000, 2000, 0)] + [jal(0, 4)], after_steps)
     replay = machine_with([s_type(3, 5, 6, offset) for offset in (-2000, 2000, 0)] + [jal(0, 4)], after_steps)
@@ -242,7 +243,7 @@ def counting_loop(count: int) -> list[int]:
 
 
 def test_every_budget_stops_exactly() -> None:
-    slow, fast = machine_with(counting_loop(5), NEVER), machine_with(counting_loop(5), 0)
+    slow, fast = machine_with(counting_loop(5), NEVER_TRANSLATE), machine_with(counting_loop(5), 0)
     slow.begin_stage(0)
     length = 5 + 5 * 5 + 2
     for budget in range(length + 3):
@@ -254,14 +255,23 @@ def test_every_budget_stops_exactly() -> None:
     assert fast.status == (HALTED, 15)
 
 
+def test_a_machine_that_never_translates_uses_no_code_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("opml_min.machine.native.KEEP_FROM_SECONDS", 0.0)
+    for after_steps, is_translated in ((0, True), (10**12, True), (NEVER_TRANSLATE, False)):
+        machine = machine_with(counting_loop(20), after_steps)
+        machine.run(TO_THE_END)
+        assert bool(machine._text.entries) == is_translated
+
+
 def test_a_long_run_is_translated_and_exact() -> None:
     machine = machine_with(counting_loop(2000), 1000)
-    assert machine.run(NEVER) == 5 + 5 * 2000 + 2
+    assert machine.run(TO_THE_END) == 5 + 5 * 2000 + 2
     assert machine.status == (HALTED, 2000 * 2001 // 2)
     assert machine._text.entries
 
 
-@pytest.mark.parametrize("after_steps", [0, NEVER])
+@pytest.mark.parametrize("after_steps", [0, NEVER_TRANSLATE])
 @pytest.mark.parametrize("size_log", range(4))
 @pytest.mark.parametrize("is_store", [False, True])
 def test_access_faults_at_every_edge(size_log: int, is_store: bool, after_steps: int) -> None:
@@ -285,7 +295,7 @@ def test_access_faults_at_every_edge(size_log: int, is_store: bool, after_steps:
                     assert machine.memory.read(address, size) == b"\xa5" * size
 
 
-@pytest.mark.parametrize("after_steps", [0, NEVER])
+@pytest.mark.parametrize("after_steps", [0, NEVER_TRANSLATE])
 def test_misaligned_targets_trap_at_the_jump(after_steps: int) -> None:
     for word, x5 in [(jal(1, 6), 0), (b_type(0, 0, 0, 10), 0), (i_type(0x67, 0, 1, 5, 0), ENTRY + 2), (i_type(0x67, 0, 1, 5, 3), ENTRY)]:
         machine = machine_with([0x00000013, word], after_steps)
@@ -301,7 +311,7 @@ def test_misaligned_targets_trap_at_the_jump(after_steps: int) -> None:
     assert machine.pc == ENTRY + 8
 
 
-@pytest.mark.parametrize("after_steps", [0, NEVER])
+@pytest.mark.parametrize("after_steps", [0, NEVER_TRANSLATE])
 def test_leaving_the_text_traps_at_the_next_step(after_steps: int) -> None:
     last = ENTRY + 2**28 - 4
     machine = machine_with([0x00000013], after_steps, last)
@@ -354,7 +364,7 @@ def test_translated_code_does_not_jump_into_a_program_that_is_gone() -> None:
 
 
 def test_x0_is_zero_whoever_wrote_to_it() -> None:
-    for after_steps in (0, NEVER):
+    for after_steps in (0, NEVER_TRANSLATE):
         machine = machine_with([i_type(0x13, 0, 5, 0, 1), jal(0, 4)], after_steps)
         machine.registers[0] = 7
         machine.run(2)
@@ -365,7 +375,7 @@ def test_computed_jumps_into_a_block_become_entries(monkeypatch: pytest.MonkeyPa
     """x5 counts up; each iteration jumps by register to the fourth word of a straight run."""
     monkeypatch.setattr(hot_regions, "MISSES_BEFORE_RETRANSLATION", 100)
     words = [*[i_type(0x13, 0, 5, 5, 1)] * 8, i_type(0x67, 0, 0, 6, 0)]
-    fast, slow = machine_with(words, 0), machine_with(words, NEVER)
+    fast, slow = machine_with(words, 0), machine_with(words, NEVER_TRANSLATE)
     for machine in (fast, slow):
         machine.registers[6] = ENTRY + 12
         assert machine.run(5000) == 5000
@@ -395,7 +405,7 @@ def test_damaged_and_unwritable_caches_do_no_harm(tmp_path: Path, monkeypatch: p
     expected = (HALTED, 40 * 41 // 2)
     for damage in (None, b"", b"no object", None):
         machine = machine_with(counting_loop(40), 0)
-        machine.run(NEVER)
+        machine.run(TO_THE_END)
         assert machine.status == expected
         files = list((tmp_path / "opml" / "code").iterdir())
         assert files
@@ -404,5 +414,5 @@ def test_damaged_and_unwritable_caches_do_no_harm(tmp_path: Path, monkeypatch: p
                 file.write_bytes(damage + file.read_bytes()[len(damage) : -1])
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
     machine = machine_with(counting_loop(40), 0)
-    machine.run(NEVER)
+    machine.run(TO_THE_END)
     assert machine.status == expected

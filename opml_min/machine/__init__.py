@@ -4,9 +4,11 @@ from opml_min.machine.machine import Machine, Snapshot
 from opml_min.machine.memory.memory import Memory
 from opml_min.machine.sparse import execute_single
 from opml_min.machine.state import HALTED, RUNNING, TRAPPED, Status
+from opml_min.machine.translator.hot_regions import NEVER_TRANSLATE
 
 __all__ = [
     "HALTED",
+    "NEVER_TRANSLATE",
     "RUNNING",
     "TRAPPED",
     "Machine",

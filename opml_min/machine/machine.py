@@ -65,8 +65,10 @@ class Machine:
         self._state[RECORD_WRITE] = record_write
         self._state[CONTROL] = memory.written.control_address
         self._state[PC] = ENTRY
-        self._entry_points = np.frombuffer(reserve_table(PROGRAM_BYTES // 4 * 8), dtype=np.uint64)
-        self._text = TranslatedText(memory.view(ENTRY, PROGRAM_BYTES, np.uint8), self._entry_points, translate_after_steps)
+        entry_points = np.frombuffer(reserve_table(PROGRAM_BYTES // 4 * 8), dtype=np.uint64)
+        self._text = TranslatedText(memory.view(ENTRY, PROGRAM_BYTES, np.uint8), entry_points, translate_after_steps)
+        flags = memory.written.flags_address
+        self._run_arguments = (self._state.ctypes.data, memory.base_address, flags, entry_points.ctypes.data)
 
     @property
     def registers(self) -> npt.NDArray[np.uint64]:
@@ -109,10 +111,7 @@ class Machine:
     def _run_native(self, budget: int) -> tuple[int, int]:
         """Runs translated code; returns why it came back, and how many steps it executed."""
         self._state[BUDGET] = budget
-        memory = self.memory
-        reason = self._native_run(
-            self._state.ctypes.data, memory.base_address, memory.written.flags_address, self._entry_points.ctypes.data
-        )
+        reason = self._native_run(*self._run_arguments)
         return reason, budget - int(self._state[BUDGET])
 
     def _interpret(self, budget: int) -> int:

@@ -16,7 +16,7 @@ from statistics import median
 from opml_min.bench_programs.build import FOLDER, NAMES, sources
 from opml_min.cli.bench.row import Row
 from opml_min.cli.output import Progress
-from opml_min.machine import HALTED, Machine, Memory
+from opml_min.machine import HALTED, NEVER_TRANSLATE, Machine, Memory
 from opml_min.model.errors import CheckFailed
 from opml_min.model.image.program import elf_segments
 
@@ -78,7 +78,7 @@ def run_to_the_end(machine: Machine) -> int:
 
 def interpret(name: str) -> None:
     """Executes the program's first steps without translation."""
-    machine = loaded(name, translate_after_steps=1 << 62)
+    machine = loaded(name, NEVER_TRANSLATE)
     machine.begin_stage(0)
     machine.run(INTERPRETED_STEPS)
 

@@ -117,14 +117,14 @@ class Memory:
     def _note_written(self) -> None:
         """Takes the record of written pages, and notes them as neither hashed nor in a snapshot."""
         pages = self.written.take()
-        self._not_in_snapshot.add(pages)
-        self._note_changed(pages, self._not_hashed)
+        if len(pages):
+            self._not_in_snapshot.add(pages)
+            self._note_changed(pages, self._not_hashed)
 
     def _note_changed(self, pages: Indices, work: PagesByQuarter) -> None:
         """Notes pages that have changed, and the work on the tree that is left to do for them."""
-        if len(pages):
-            work.add(pages)
-            self._scratch_used.add(pages[: np.searchsorted(pages, QUARTER_PAGES)])
+        work.add(pages)
+        self._scratch_used.add(pages[: np.searchsorted(pages, QUARTER_PAGES)])
 
     def forget_scratch(self) -> None:
         """Makes the scratch quarter all zero again."""

@@ -1,6 +1,7 @@
 """Sets of page numbers, as ascending arrays."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from opml_min.memory_map import PAGE_BYTES, QUARTER_BYTES, Quarter
 
 QUARTER_PAGES = QUARTER_BYTES // PAGE_BYTES
+QUARTER_EDGES = np.arange(len(Quarter) + 1) * QUARTER_PAGES
 
 Indices = npt.NDArray[np.int64]
 
@@ -64,9 +66,10 @@ class PagesByQuarter:
 
     def add(self, pages: Indices) -> None:
         """Adds each page to its quarter's set; `pages` are ascending and distinct."""
-        edges = np.searchsorted(pages, np.arange(len(Quarter) + 1) * QUARTER_PAGES)
-        for quarter in Quarter:
-            self._sets[quarter].add(pages[edges[quarter] : edges[quarter + 1]])
+        edges = np.searchsorted(pages, QUARTER_EDGES).tolist()
+        for pages_of_quarter, (first, end) in zip(self._sets, pairwise(edges), strict=True):
+            if first < end:
+                pages_of_quarter.add(pages[first:end])
 
     def take(self, quarters: Sequence[int]) -> Indices:
         """Empties the sets of some quarters, named in ascending order, and gives what their members were, ascending."""

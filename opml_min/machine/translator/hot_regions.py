@@ -20,6 +20,8 @@ from opml_min.machine.translator.control_flow import Region, scan
 from opml_min.machine.translator.region import loops_ir, region_ir
 from opml_min.memory_map import ENTRY, PAGE_BYTES, PROGRAM_BYTES
 
+NEVER_TRANSLATE = 1 << 62
+"""As the steps after which a region is translated: all steps are interpreted, even where translated code is in the cache."""
 SECTION_PAGES = 1024  # how far a section reaches from pc
 MISSES_BEFORE_RETRANSLATION = 20_000  # steps; they take about as long as a translation
 
@@ -62,6 +64,8 @@ class TranslatedText:
         """Whether translated code can go on at `pc`. Translates the region first if it has become hot, or loads it from the cache."""
         if pc in self.entries:
             return True
+        if self._translate_after_steps >= NEVER_TRANSLATE:
+            return False
         progress = self._progress(pc)
         if progress is None or progress.code is not None:
             return False
