@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check prove fuzz guest contracts clean
+.PHONY: help demo test check prove fuzz guest contracts docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -35,8 +35,11 @@ guest: $(VENV)/.developer ## rebuild the RISC-V program that every image carries
 contracts: $(VENV)/.developer ## recompile the contracts
 	@$(BIN)/python -m evm_arbiter.compile
 
-clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+docs: $(VENV)/.developer ## one static site from all texts and docstrings, in build/site
+	@$(BIN)/python -m docs
+
+clean: ## remove the virtual environment, the site and caches
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The two set-ups: what a user needs, and what a developer needs on top (compilers, provers, linters).
 $(VENV)/bin/python:
