@@ -475,7 +475,7 @@ def test_evm_court(name: str) -> None:
         if "game" in post:
             game = contract.game_of(bytes.fromhex(post.get("id", pre["arguments"].get("game_id"))))
             for field, value in post["game"].items():
-                found = getattr(game, field.replace("_seconds", "_left"))
+                found = getattr(game, {"position": "commitment"}.get(field, field.replace("_seconds", "_left")))
                 assert (found.hex() if isinstance(found, bytes) else int(found)) == value, (case["name"], field)
 
 
