@@ -186,7 +186,7 @@ class Duel:
         return len(posted)
 
     def next_move(self) -> Move:
-        """Of the side on turn."""
+        """The move that the side whose turn it is makes now."""
         game = self.table.game
         segment = game.segment
         if game.on_turn is Side.CHALLENGER:

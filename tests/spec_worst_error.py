@@ -31,7 +31,7 @@ def worst_error(function: Callable[[int], int]) -> Decimal:
 
 
 def sampled_error(function: Callable[[int], int]) -> Decimal:
-    """Of binary32's exp, relative, over a fixed sample of the arguments with normal results: no proof, but the same on every machine."""
+    """The worst relative error of binary32's exp over a fixed sample of arguments with normal results: no proof, but equal everywhere."""
     assert function is float_functions.exp
     arguments = np.random.default_rng(1).uniform(-87.3, 88.7, 5000).astype(np.float32)
     with flint.ctx.workprec(PRECISION):

@@ -85,7 +85,7 @@ def challenged(attempt: Attempt) -> None:
 
 
 def already(attempt: Attempt) -> None:
-    """The same move was made before."""
+    """Makes the same move before the attempt."""
     assert attempt.error() is None
 
 

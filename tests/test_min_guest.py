@@ -423,7 +423,7 @@ def test_sample_at_the_border_of_two_tokens(drawn: int, token: int) -> None:
 
 
 def test_sample_shows_the_last_bit_of_exp2() -> None:
-    """Of two tokens the second is the likelier one; the least random number that draws it depends on every bit of the first's weight."""
+    """The second of two tokens is the likelier one; the least random number that draws it depends on every bit of the first's weight."""
     scale = 6196328018 // 2**16
     for distance in [*range(1, 3000, 5), *range(3000, 90_000, 997)]:
         weight = exp2(-round_shift(distance * scale, 12))

@@ -350,7 +350,7 @@ def test_greedy_sample(logits: list[float], token: int) -> None:
 
 
 def test_sample_shows_the_last_bit_of_a_likelihood() -> None:
-    """Of two tokens the second is the likelier one; the least random number that draws it depends on every bit of the first's weight."""
+    """The second of two tokens is the likelier one; the least random number that draws it depends on every bit of the first's weight."""
     for distance in np.random.default_rng(3).uniform(0, 18, 150).astype(F32):
         logits = np.array([-distance, 0], F32)
         weight = int(np.rint(exp(logits)[0] * F32(2**24)))

@@ -75,7 +75,7 @@ def copy(size_log: int, stride: int = 1) -> list[int]:
 
 
 class Pair:
-    """The same program translated and one step at a time."""
+    """One program, translated and one step at a time."""
 
     def __init__(self, words: list[int]) -> None:
         program = b"".join(word.to_bytes(4, "little") for word in words)

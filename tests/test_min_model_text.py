@@ -84,7 +84,7 @@ SENTENCE_PIECE_TOKENIZER = tokenizer_from(SENTENCE_PIECE)
 
 
 def llama2c_file():
-    """The same vocabulary in llama2.c's format."""
+    """Writes that vocabulary in llama2.c's format."""
     pieces = [piece.replace("▁", " ").encode() for piece in PIECES]
     head = struct.pack("<I", max(map(len, pieces)))
     return head + b"".join(struct.pack("<fi", score, len(piece)) + piece for piece, score in zip(pieces, SCORES, strict=True))

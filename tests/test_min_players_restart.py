@@ -64,7 +64,7 @@ def told(match: Match) -> list[Any]:
     ids=["challenger", "server"],
 )
 def test_nothing_is_lost(forgetful: Cheat, steady: Cheat, scene: Scene) -> None:
-    """The same moves, to the last byte of their hashes, and the same end."""
+    """Both players make the same moves, to the last byte of their hashes, and come to the same end."""
     court, compute = Court(), shared_computations()
     before = court.snapshot()
     games = []

@@ -56,7 +56,7 @@ def test_a_command_that_is_shown_exists(command: str, word: str) -> None:
 
 
 def test_options_that_are_shown_exist() -> None:
-    """Of the commands in shell blocks of the first page."""
+    """Commands in shell blocks of the first page have every option that they are shown with."""
     for line in shell_lines(REPOSITORY / "README.md"):
         name, *rest = shlex.split(line)
         if name.startswith("opml"):

@@ -96,7 +96,7 @@ def test_the_order_of_the_checks() -> None:
 
 
 def test_leaves_that_are_not_shown_are_proven_to_be_zero() -> None:
-    """Of three leaves the fourth is part of the proof, so a longer output cannot be passed off as a shorter one."""
+    """A proof of three leaves includes the hash of the fourth, so a longer output cannot be passed off as a shorter one."""
     memory = run_of(9, 8 * 3)  # leaf 3 is not zero
     output, proof = shown(memory, 4)
     assert read_out(memory, output, proof)[0] is Outcome.OK

@@ -92,7 +92,7 @@ def test_the_quarters_make_the_root() -> None:
 
 
 def test_a_part_may_be_a_mere_hash() -> None:
-    """As the contract does: the model's root and the carry's root make the memory's, and nothing can be read below them."""
+    """The model's root and the carry's root make the memory's, as in the contract, and nothing can be read below them."""
     whole = Memory.from_segments({MODEL: b"text", IO: b"request"})
     known = Memory().set_subtree(QUARTER_HEIGHT, 1, merkle.hash_of(whole.subtree(QUARTER_HEIGHT, 1)))
     known = known.set_subtree(CARRY_HEIGHT, 1, whole.subtree(CARRY_HEIGHT, 1))

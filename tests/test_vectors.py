@@ -146,6 +146,15 @@ def test_the_call_of_the_page_processes_its_case(number: int) -> None:
             page_result(call, {**case, "post": post}, dict(before))
 
 
+@pytest.mark.parametrize("name", ["machine/wrong_witnesses.json", "merkle/proofs.json", "court/parameters.json"])
+def test_the_call_of_the_page_raises_the_error_of_every_case_that_has_one(name: str) -> None:
+    refused = [case for case in cases(name) if "error" in case]
+    call = page_call([section for section, _, _ in PAGE_SECTIONS].index(name))
+    assert refused
+    for case in refused:
+        assert page_result(call, case, {}) == case["error"], case["name"]
+
+
 def test_all_cases_have_one_form() -> None:
     for case in cases(*FILES):
         assert case["name"]

@@ -14,7 +14,7 @@ from numba import types, vectorize
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from opml_fuzz.conformance.integer_float.encoding import NAN
+from opml_fuzz.conformance.integer_float.bit_pattern import NAN
 
 Patterns = NDArray[np.uint32]
 Floats = NDArray[np.float32]

@@ -8,7 +8,7 @@ Which leaders are entries decides how well LLVM can optimise, because an entry i
 are the targets of backward jumps (so no cycle is without one), of calls and of jumps from other regions, and whatever follows an
 unconditional jump, because calls return there and most cases of jump tables begin there.
 
-*Source*: Aho, Lam, Sethi, Ullman, Compilers (2nd edition), section 8.4, for leaders and basic blocks.
+*Source*: Aho, Lam, Sethi, Ullman, Compilers (2nd edition), "Basic Blocks and Flow Graphs", for leaders and basic blocks.
 """
 
 from bisect import bisect_right

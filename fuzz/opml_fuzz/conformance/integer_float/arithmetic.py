@@ -5,7 +5,7 @@ Each first handles NaN, infinity and zero. Then it computes enough bits exactly 
 *Source*: IEEE 754-2019, 5.4.1 and 6.
 """
 
-from opml_fuzz.conformance.integer_float.encoding import (
+from opml_fuzz.conformance.integer_float.bit_pattern import (
     INFINITY,
     NAN,
     SIGN,

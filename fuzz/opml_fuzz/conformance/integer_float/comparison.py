@@ -5,7 +5,7 @@ Read as sign and magnitude, patterns have the order of their values; `_place` is
 *Source*: IEEE 754-2019, 5.11; the RISC-V manual, chapter F: FMIN and FMAX prefer a number to a NaN, and −0 is less than +0 for them.
 """
 
-from opml_fuzz.conformance.integer_float.encoding import NAN, SIGN, is_nan
+from opml_fuzz.conformance.integer_float.bit_pattern import NAN, SIGN, is_nan
 
 
 def _place(a: int) -> int:

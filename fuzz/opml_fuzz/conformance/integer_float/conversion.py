@@ -3,7 +3,7 @@
 *Source*: the RISC-V unprivileged manual, chapter F, FCVT.
 """
 
-from opml_fuzz.conformance.integer_float.encoding import (
+from opml_fuzz.conformance.integer_float.bit_pattern import (
     SIGN,
     is_infinite,
     is_nan,
