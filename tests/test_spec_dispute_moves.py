@@ -223,7 +223,7 @@ def test_choose() -> None:
     table.refused(204, "choose", UNKNOWN, stale, b"", 4, value=bond + 1)
     for value in (0, bond - 1, bond + 1):
         table.refused(205, "choose", at, stale, b"", 4, value=value)
-    for segment, hashes in ((stale, node.posted), (node.segment, b""), (node.segment, node.posted[:-1]), (node.segment, node.posted + b"\0")):
+    for segment, hashes in ((stale, node.posted), *((node.segment, wrong) for wrong in (b"", node.posted[:-1], node.posted + b"\0"))):
         table.refused(215, "choose", at, segment, hashes, 4, value=bond)
     table.refused(217, "choose", at, node.segment, node.posted, 4, value=bond)
     table.now = node.clock.posted_at + 29
