@@ -1,1 +1,1 @@
-"""The dispute: runs of stages (2), narrowing, clocks, bonds, one game, the result, and the court of them all (6)."""
+"""The dispute: one tree per claim, its clocks, its money and its result; the text of this chapter is the README beside it (5)."""
