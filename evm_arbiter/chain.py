@@ -184,6 +184,15 @@ class Chain:
             raise ArbiterError(f"time cannot go back from {self._now} to {time}")
         self._now = time
 
+    @property
+    def base_fee(self) -> int:
+        """Base fee of the next block, in wei per gas, as contracts read it. Nobody pays it."""
+        return self.node.base_fee_wei
+
+    def set_base_fee(self, wei: int) -> None:
+        """Stays until it is set again."""
+        self.node.base_fee_wei = wei
+
     def deploy(self, artefact: Artefact, *args: Any, sender: str, value: int = 0) -> Contract:
         """Creates the contract; raises `Reverted` if its constructor does."""
         constructor = any(entry["type"] == "constructor" for entry in artefact.abi)
@@ -199,13 +208,14 @@ class Chain:
         """In wei."""
         return self.node.balance_wei(_bytes20(address))
 
-    def snapshot(self) -> tuple[bytes, int]:
+    def snapshot(self) -> tuple[bytes, int, int]:
         """Everything there is now; contracts deployed before it stay usable after `restore`."""
-        return self.node.snapshot(), self._now
+        return self.node.snapshot(), self._now, self.base_fee
 
-    def restore(self, snapshot: tuple[bytes, int]) -> None:
-        """Back to the snapshot, time included; may be used again and again."""
-        state, self._now = snapshot
+    def restore(self, snapshot: tuple[bytes, int, int]) -> None:
+        """Back to the snapshot, time and base fee included; may be used again and again."""
+        state, self._now, base_fee = snapshot
+        self.set_base_fee(base_fee)
         self.node.restore(state)
 
 

@@ -24,6 +24,9 @@ class Outcome(NamedTuple):
 class Node(Protocol):
     """A chain whose blocks hold one transaction each. Addresses are 20 bytes; `to = None` creates a contract."""
 
+    base_fee_wei: int
+    """Of the blocks to come, per gas, as contracts read it; gas is free all the same."""
+
     def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Outcome:
         """Mines a transaction in a block with that timestamp."""
         ...
