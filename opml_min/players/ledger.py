@@ -1,7 +1,7 @@
 """The events of a chain, read once each, and the index made from them.
 
-Each time, the last events are read again. If they are not those that were read before, the chain was reorganised: what is gone is taken back,
-and what came in its place is read. If storage contradicts the index, everything is read anew.
+Each time, the last events are read again. If they are not those that were read before, the chain was reorganised: what is gone is taken
+back, and what came in its place is read. If storage contradicts the index, everything is read anew.
 """
 
 from collections import deque

@@ -1,6 +1,7 @@
 """The requester: it registers the model, requests a run, and takes the fee back if no claim becomes final."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from opml_min.model.image.image import Image
 from opml_min.players.agenda import Group, Task
@@ -33,12 +34,12 @@ class Requester(Player):
         for request in self._own():
             for claim_id in request.claims:
                 if claim_id in self.index.pending:
-                    yield Task(claim_id, lambda claim_id=claim_id: expiry(self, claim_id))
+                    yield Task(claim_id, partial(expiry, self, claim_id))
 
     def _refunds(self) -> Iterable[Task]:
         for request in self._own():
             if request.request_id in self.index.unanswered:
-                yield Task(request.request_id, lambda request=request: self.reclaim(request))
+                yield Task(request.request_id, partial(self.reclaim, request))
 
     def reclaim(self, request: RequestEntry) -> Decision:
         """Takes the fee back once nobody can earn it any more."""

@@ -1,12 +1,13 @@
 """The honest server: it runs requests, claims the results, and answers every node of its claims with true hashes.
 
-Nodes are answered in the order of their opening, which is the order of their due times. Nobody else need answer them: to have an instruction
-executed helps only the side that is right, and at a node of this server's that is the server.
+Nodes are answered in the order of their opening, which is the order of their due times. It has an instruction executed where that answers a
+node of its own. At other servers' nodes it would only pay gas for a validator.
 
 *Source*: spec 5.4 to 5.7 and 5.12.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from opml_min.players.agenda import Group, Task
 from opml_min.players.chain import ANYONE, FINAL, NO_HASH, OPEN, PENDING, POSTED, STAGES, Decision, Move, Segment, Wait, child_id, seal
@@ -27,12 +28,14 @@ class Server(Player):
 
     def _answers(self) -> Iterable[Task]:
         for node in list(self.index.open_nodes[self.address].values()):
-            yield Task(node.node_id, lambda node=node: self.answer(node))
+            yield Task(node.node_id, partial(self.answer, node))
 
     def answer(self, node: NodeEntry) -> Decision:
+        """Answers a node that is not lost yet."""
+        return None if self.chain.now > node.due + node.server_left else self.true_answer(node)
+
+    def true_answer(self, node: NodeEntry) -> Decision:
         """Posts the inner hashes of the segment, opens the one stage left, or has the one instruction left executed."""
-        if self.chain.now > node.due + node.server_left:
-            return None
         request, segment, k = self.request_of(node.claim_id), node.segment, self.chain.parameters.k
         computation = self.checked(node)
         run_hash = self.runs.run_hash(request) if node.is_root else NO_HASH
@@ -50,7 +53,7 @@ class Server(Player):
         """Answers to nodes that the contract counts and no event told of."""
         for claim in self._own_pending():
             if self.chain.claim_of(claim.claim_id).nodes > len(claim.nodes):
-                yield Task(claim.claim_id + b"unlogged", lambda claim=claim: self._answer_unlogged(claim))
+                yield Task(claim.claim_id + b"unlogged", partial(self._answer_unlogged, claim))
 
     def _answer_unlogged(self, claim: ClaimEntry) -> Decision:
         for parent in claim.nodes.values():
@@ -70,7 +73,7 @@ class Server(Player):
 
     def _finalisations(self) -> Iterable[Task]:
         for claim in self._own_pending():
-            yield Task(claim.claim_id, lambda claim=claim: self.finalise(claim))
+            yield Task(claim.claim_id, partial(self.finalise, claim))
 
     def finalise(self, claim: ClaimEntry) -> Decision:
         """Finalises a claim as soon as nothing can follow any more."""
@@ -86,7 +89,7 @@ class Server(Player):
     def _awards(self) -> Iterable[Task]:
         for request in self.index.unpaid.values():
             if any(claim.server == self.address and claim.status == FINAL for claim in map(self.index.claims.get, request.claims) if claim):
-                yield Task(request.request_id, lambda request=request: self.award(request))
+                yield Task(request.request_id, partial(self.award, request))
 
     def award(self, request: RequestEntry) -> Decision:
         """Moves the fee on towards an own final claim: past claims that can no longer get it."""
@@ -103,7 +106,7 @@ class Server(Player):
         if len(self._own_pending()) < self.policy.most_pending_claims:
             for request in list(self.index.unanswered.values()):
                 if self._wants(request):
-                    yield Task(request.request_id, lambda request=request: self.claim(request))
+                    yield Task(request.request_id, partial(self.claim, request))
 
     def _wants(self, request: RequestEntry) -> bool:
         """Whether this server may claim, has not yet, and finds the fee worth it. Nothing is computed for that."""
@@ -127,8 +130,8 @@ class Server(Player):
 
     def line_end(self, request: RequestEntry) -> int:
         """When the request is checked, as the line of its model stands now."""
-        checked_at = self.chain.request_of(request.request_id).checked_at
+        checked_at: int = self.chain.request_of(request.request_id).checked_at
         if checked_at:
             return max(self.chain.now, checked_at)
-        work = self.policy.work_seconds(request.stage_count, self.index.models[request.model_id])
-        return max(self.chain.now, self.chain.model_of(request.model_id).busy_until) + work
+        busy_until: int = self.chain.model_of(request.model_id).busy_until
+        return max(self.chain.now, busy_until) + self.policy.work_seconds(request.stage_count, self.index.models[request.model_id])

@@ -7,6 +7,7 @@ there. So every node on its way has a true lower end and a false upper end, and 
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from opml_min.players.agenda import Group, Task
 from opml_min.players.chain import (
@@ -49,7 +50,7 @@ class Validator(Player):
     def _fights(self) -> Iterable[Task]:
         urgent = filter(self._is_urgent, self.index.pending.values())
         for claim in sorted(urgent, key=self._by_knowledge):
-            yield Task(claim.claim_id, lambda claim=claim: self.next_step(claim))
+            yield Task(claim.claim_id, partial(self.next_step, claim))
 
     def _checks(self) -> Iterable[Task]:
         """One run that is not known yet is computed per decision, so that no clock waits for more than one."""
@@ -57,7 +58,7 @@ class Validator(Player):
             if self._is_urgent(claim):
                 continue
             was_known = self.runs.knows(claim.request_id)
-            yield Task(claim.claim_id, lambda claim=claim: self.next_step(claim))
+            yield Task(claim.claim_id, partial(self.next_step, claim))
             if not was_known and self.runs.knows(claim.request_id):
                 yield Task(b"again", lambda: Wait(self.chain.now))
                 return
@@ -124,7 +125,10 @@ class Validator(Player):
             return Wait(free_from)
         if not self.can_pay(parameters.node_bond):
             return None
-        return Move("choose", (node.node_id, node.segment, node.hashes, part), parameters.node_bond)
+        return self.choice_at(node, part)
+
+    def choice_at(self, node: NodeEntry, part: int) -> Move:
+        return Move("choose", (node.node_id, node.segment, node.hashes, part), self.chain.parameters.node_bond)
 
     def expose(self, node: NodeEntry) -> Decision:
         """At an open node that the server cannot answer truthfully: executes the one instruction, or waits for the server to be late."""
@@ -140,13 +144,13 @@ class Validator(Player):
     def _collections(self) -> Iterable[Task]:
         for node in list(self.index.uncollected[self.address].values()):
             if self.index.claims[node.claim_id].status == REJECTED:
-                yield Task(node.node_id, lambda node=node: Move("collect", (node.node_id,)))
+                yield Task(node.node_id, partial(Move, "collect", (node.node_id,)))
 
     def _expiries(self) -> Iterable[Task]:
         """Claims that hold bonds of this player and that nobody finalises."""
         held = {node.claim_id for node in self.index.uncollected[self.address].values()}
         for claim_id in held & self.index.pending.keys():
-            yield Task(claim_id + b"expire", lambda claim_id=claim_id: expiry(self, claim_id))
+            yield Task(claim_id + b"expire", partial(expiry, self, claim_id))
 
 
 def expiry(player: Player, claim_id: bytes) -> Decision:
