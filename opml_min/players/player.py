@@ -112,9 +112,13 @@ class Player:
         if not self.is_as_stored(node):
             raise Stale(f"node 0x{node.node_id.hex()}")
         computation = self.runs.of(self.request_of(node.claim_id))
-        if computation.hash_at(self.stage_of(node), node.segment.lo) != node.segment.agreed:
+        if not self.agrees(computation.hash_at(self.stage_of(node), node.segment.lo), node.segment.agreed):
             raise Stale(f"node 0x{node.node_id.hex()} begins with another hash than this player computes")
         return computation
+
+    def agrees(self, computed: bytes, agreed: bytes) -> bool:
+        """Whether the lower end of a node is what this player computes."""
+        return computed == agreed
 
     def arbitrate(self, node: NodeEntry) -> Decision:
         """Has the contract execute the one instruction of a node."""

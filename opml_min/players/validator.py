@@ -142,7 +142,7 @@ class Validator(Player):
     # Money in ----------------------------------------------------------------------------------------------------------------
 
     def _collections(self) -> Iterable[Task]:
-        for node in list(self.index.uncollected[self.address].values()):
+        for node in sorted(self.index.uncollected[self.address].values(), key=lambda node: node.due):
             if self.index.claims[node.claim_id].status == REJECTED:
                 yield Task(node.node_id, partial(Move, "collect", (node.node_id,)))
 

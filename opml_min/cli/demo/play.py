@@ -221,6 +221,7 @@ def play(
     compute: Callable[[Image, bytes, int], Computation] | None = None,
     observe: Observer = unobserved,
     begin: Callable[[Match], None] = lambda match: None,
+    kind: type[Match] = Match,
 ) -> Match:
     """Plays one match to its end. court: one on which nothing has happened yet."""
     court, compute, random = court or Court(), compute or shared_computations(), Random(f"{cheat.name} {seed}")
@@ -233,6 +234,6 @@ def play(
         data=setup.scene.request, stage_count=setup.scene.stage_count, stage_microseconds=STAGE_MICROSECONDS,
         deadline=court.now + DEADLINE_SECONDS, fee_wei=FEE_WEI, bond_wei=BOND_WEI,
     )  # fmt: skip
-    match = Match(cheat, scene.image, court, setup, [*players, requester], observe)
+    match = kind(cheat, scene.image, court, setup, [*players, requester], observe)
     begin(match)
     return match.run()
