@@ -280,6 +280,9 @@ class HashRun:
         true = self.hashes(stage, begin, points)
         return next((part for part, (a, b) in enumerate(zip(true, posted, strict=True)) if a != b), len(points))
 
+    def held_bytes(self) -> int:
+        return 0
+
     def result(self) -> Result:
         state = self.run_state(self.stage_count)
         return Result(state.carry_root, state.status)

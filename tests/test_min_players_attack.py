@@ -80,8 +80,9 @@ class Table:
                         sent += 1
                         break
                 else:
-                    self.waits += waited
-                    break
+                    if not any(wait.until <= self.chain.now for wait in waited):  # else it wants to be asked again
+                        self.waits += waited
+                        break
         self.chain.now += BLOCK_SECONDS
         return sent
 
@@ -187,7 +188,7 @@ def test_the_first_false_part_is_chosen_whoever_opened_its_node() -> None:
     assert table.chain.send(LIAR, liar.next_move()) is None
     posted_at = table.chain.now
     (validator,) = table.players
-    assert validator.next_move() == Wait(posted_at + table.chain.parameters.priority)
+    assert next_after_computing(validator) == Wait(posted_at + table.chain.parameters.priority)
     root = table.chain.court.nodes[root_id(claim)]
     table.send(ATTACKER, "choose", root_id(claim), segment_in(root), root.posted, 0, value=table.chain.parameters.node_bond)  # a true part
     assert validator.next_move() == Wait(posted_at + table.chain.parameters.priority)
@@ -270,6 +271,19 @@ def test_a_node_that_no_event_tells_of_is_answered() -> None:
     assert server.index.nodes[hidden].state == POSTED
     table.run()
     assert status(table, claim) == FINAL
+
+
+def test_a_root_that_no_event_tells_of_is_answered() -> None:
+    table = Table()
+    server, _ = table.players
+    table.request(b"asked")
+    table.head()
+    (claim,) = table.chain.court.claims
+    table.chain.is_withheld = lambda event: isinstance(event, Opened)
+    table.send(ATTACKER, "challenge", claim, value=root_bond(table.chain.parameters, BOND))
+    table.head()
+    assert root_id(claim) not in server.index.nodes
+    assert table.chain.court.nodes[root_id(claim)].state == POSTED
 
 
 def test_hashes_that_no_event_tells_are_waited_for() -> None:

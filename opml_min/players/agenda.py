@@ -36,7 +36,7 @@ class Agenda:
         """What to do, in the order in which to try it."""
         for group in groups:
             later = []
-            for task in group():
+            for task in self._tasks(group):
                 if task.subject in self.troubles:
                     later.append(task)
                 else:
@@ -44,16 +44,26 @@ class Agenda:
             for task in later:
                 yield from self._decide(task)
 
+    def _tasks(self, group: Group) -> Iterator[Task]:
+        """The tasks of a group, up to the first that cannot even be named."""
+        try:
+            yield from group()
+        except Exception as trouble:
+            self._note(b"", trouble)
+
     def _decide(self, task: Task) -> Iterator[Move | Wait]:
         self.troubles.pop(task.subject, None)
         try:
             decision = task.decide()
         except Exception as trouble:  # whatever one request does to its computation, the others go on
-            if len(self.troubles) < MOST_TROUBLES:
-                self.troubles[task.subject] = trouble
+            self._note(task.subject, trouble)
             return
         if decision is not None:
             yield decision
+
+    def _note(self, subject: bytes, trouble: Exception) -> None:
+        if len(self.troubles) < MOST_TROUBLES:
+            self.troubles[subject] = trouble
 
 
 def first_of(decisions: Iterable[Move | Wait]) -> Decision:

@@ -117,14 +117,20 @@ class Computation:
 
     def _make_room(self) -> None:
         """Forgets all checkpoints between stages but the first one, if they have become too many or too large."""
-        held = sum(snapshot.machine.memory.contents.nbytes for snapshot in self._checkpoints.values())
-        if len(self._checkpoints) >= MOST_CHECKPOINTS or held > CHECKPOINT_BYTES:
+        if len(self._checkpoints) >= MOST_CHECKPOINTS or self._stage_checkpoint_bytes() > CHECKPOINT_BYTES:
             self._checkpoints = {0: self._checkpoints[0]}
         if len(self._states) > MOST_STATES:
             self._states = {}
 
     def _advance_stages(self, stages: int) -> None:
         self._run.run_to(stages)
+
+    def held_bytes(self) -> int:
+        """The bytes that all checkpoints hold."""
+        return self._stage_checkpoint_bytes() + self._checkpoint_bytes()
+
+    def _stage_checkpoint_bytes(self) -> int:
+        return sum(snapshot.machine.memory.contents.nbytes for snapshot in self._checkpoints.values())
 
     # Steps of one stage ------------------------------------------------------------------------------------------------------
 

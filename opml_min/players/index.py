@@ -159,10 +159,15 @@ class Index:
             note.drop(self.open_nodes[claim.server], node.node_id)
 
     def _fallen(self, event: Any) -> None:
-        self._end(event.claim_id, REJECTED, event.node_id)
+        self._reject(event.claim_id, event.node_id)
 
     def _expired(self, event: Any) -> None:
-        self._end(event.claim_id, REJECTED)
+        self._reject(event.claim_id)
+
+    def _reject(self, claim_id: bytes, node_id: bytes | None = None) -> None:
+        claim = self._end(claim_id, REJECTED, node_id)
+        if claim is not None:
+            self._forget_data(self.requests[claim.request_id])
 
     def _finalised(self, event: Any) -> None:
         claim = self._end(event.claim_id, FINAL)
@@ -176,6 +181,12 @@ class Index:
             self.journal.set(request, "run_hash", event.run_hash)
             self.journal.drop(self.unanswered, request.request_id)
             self.journal.put(self.unpaid, request.request_id, request)
+        self._forget_data(request)
+
+    def _forget_data(self, request: RequestEntry) -> None:
+        """Nobody computes a run about which nothing is left to decide."""
+        if request.fee_paid and not any(claim_id in self.pending for claim_id in request.claims):
+            self.journal.set(request, "data", b"")
 
     def _end(self, ended: bytes, status: int, node_id: bytes | None = None) -> ClaimEntry | None:
         """A claim is decided, so that the server owes no more answers."""
@@ -206,6 +217,7 @@ class Index:
             self.journal.set(request, "fee_paid", True)
             self.journal.drop(self.unanswered, request_id)
             self.journal.drop(self.unpaid, request_id)
+            self._forget_data(request)
 
     def _passedover(self, event: Any) -> None:
         request = self.requests.get(event.request_id)

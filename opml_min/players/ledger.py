@@ -5,6 +5,8 @@ back, and what came in its place is read. If storage contradicts the index, ever
 """
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from opml_min.players.chain import Chain
@@ -12,6 +14,7 @@ from opml_min.players.index import Index
 from opml_min.players.journal import DEPTH
 
 OVERLAP = 256  # events that are read again
+DOUBT_SECONDS = 120  # between two times of reading everything anew
 
 
 class Ledger:
@@ -19,7 +22,7 @@ class Ledger:
 
     def __init__(self, chain: Chain, is_mine: Any) -> None:
         self._chain, self._is_mine = chain, is_mine
-        self._doubted: tuple[int, int] | None = None
+        self._doubted_at = -DOUBT_SECONDS
         self._reset()
 
     def _reset(self) -> None:
@@ -33,8 +36,8 @@ class Ledger:
         while True:
             since = self._count - overlap
             events = self._chain.events(since)
-            known = [self._last[at] for at in range(len(self._last) - overlap, len(self._last))]
-            kept = next((at for at, event in enumerate(known) if at >= len(events) or events[at] != event), overlap)
+            known = list(islice(self._last, len(self._last) - overlap, None))
+            kept = _equal(known, events)
             if kept or not overlap:
                 break
             if overlap == len(self._last):  # all that can be taken back is gone
@@ -51,9 +54,15 @@ class Ledger:
         return self.index
 
     def doubt(self) -> None:
-        """Reads everything anew, because storage contradicts what was read; once for as long as nothing changes."""
-        state = (self._chain.now, self._count)
-        if self._doubted != state:
-            self._doubted = state
+        """Reads everything anew, because storage contradicts what was read; now and then, if that does not help."""
+        if self._chain.now >= self._doubted_at + DOUBT_SECONDS:
+            self._doubted_at = self._chain.now
             self._reset()
             self.follow()
+
+
+def _equal(known: list[Any], events: Sequence[Any]) -> int:
+    """How many of the known events are still there, counted from the first."""
+    if list(events[: len(known)]) == known:
+        return len(known)
+    return next(at for at, event in enumerate(known) if at >= len(events) or events[at] != event)

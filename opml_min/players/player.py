@@ -4,15 +4,28 @@ A player only decides; its driver delivers the moves. Each time it is asked it d
 away at any time. What it holds are caches.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from opml_min.memory_map import Quarter
 from opml_min.model.image.image import Image
 from opml_min.model.run import Run
 from opml_min.players.agenda import Agenda, Group, Task, first_of
-from opml_min.players.chain import INSTRUCTIONS, Chain, Decision, Move, Wait, model_id, stage_at
+from opml_min.players.chain import (
+    INSTRUCTIONS,
+    NO_HASH,
+    STAGES,
+    Chain,
+    Decision,
+    Move,
+    Segment,
+    Wait,
+    child_id,
+    model_id,
+    root_id,
+    stage_at,
+)  # fmt: skip
 from opml_min.players.computation import Computation
-from opml_min.players.index import Index, NodeEntry, RequestEntry
+from opml_min.players.index import ClaimEntry, Index, NodeEntry, RequestEntry
 from opml_min.players.ledger import Ledger
 from opml_min.players.policy import Policy
 from opml_min.players.run_cache import Compute, RunCache
@@ -126,16 +139,33 @@ class Player:
         assert stage is not None
         return Move("arbitrate", (node.node_id, node.segment, computation.witness(stage, node.segment.lo)))
 
-    def unlogged(self, claim_id: bytes, node_id: bytes, parent: NodeEntry | None, part: int) -> NodeEntry | None:
-        """A node that the contract stores and no event told of, made from its parent; None if there is none."""
+    def unlogged_root(self, claim: ClaimEntry) -> NodeEntry | None:
+        """The root of a claim's tree, if the contract stores it and no event told of it."""
+        request = self.index.requests[claim.request_id]
+        first = self.chain.request_of(claim.request_id).first_run_hash
+        whole = Segment(STAGES, 0, request.stage_count, bytes(first), claim.sealed)
+        return self._unlogged(claim, root_id(claim.claim_id), NO_HASH, 0, whole)
+
+    def unlogged_part(self, claim: ClaimEntry, parent: NodeEntry, part: int) -> NodeEntry | None:
+        """A part of a posted node, if the contract stores it and no event told of it."""
+        return self._unlogged(claim, child_id(parent.node_id, part), parent.node_id, part, parent.segment.part(parent.hashes, part))
+
+    def _unlogged(self, claim: ClaimEntry, node_id: bytes, parent_id: bytes, part: int, segment: Segment) -> NodeEntry | None:
         stored = self.chain.node_of(node_id)
-        if not stored.state or parent is None:
+        if not stored.state:
             return None
         self._is_in_doubt = True
-        return NodeEntry(
-            node_id, claim_id, stored.opener, parent.node_id, part, parent.segment.part(parent.hashes, part), stored.due,
-            stored.server_left, stored.challengers_left,
-        )  # fmt: skip
+        times = (stored.due, stored.server_left, stored.challengers_left)
+        return NodeEntry(node_id, claim.claim_id, stored.opener, parent_id, part, segment, *times)
+
+    def one_run_at_a_time(self, tasks: Iterable[tuple[bytes, Task]]) -> Iterator[Task]:
+        """The tasks up to the first that computes a run, and then asks to be asked again: no clock waits for two runs. First: requests."""
+        for request_id, task in tasks:
+            was_known = self.runs.knows(request_id)
+            yield task
+            if not was_known and self.runs.knows(request_id):
+                yield Task(b"again", lambda: Wait(self.chain.now))
+                return
 
     def withdrawal(self) -> list[Task]:
         """Withdraws what the contract owes this player, if anything."""

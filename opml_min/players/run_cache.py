@@ -5,7 +5,7 @@ was found out about posted hashes. All of it can be computed again.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from opml_min.model.image.image import Image
@@ -14,6 +14,7 @@ from opml_min.players.index import RequestEntry
 
 Compute = Callable[[Image, bytes, int], Computation]
 MOST_COMPUTATIONS = 4
+MOST_HELD_BYTES = 512 << 20  # by their checkpoints
 MOST_ANSWERS = 1 << 16
 
 K = TypeVar("K", bound=Hashable)
@@ -35,6 +36,11 @@ class Bounded(Generic[K, V]):
         self._entries.move_to_end(key)
         return self._entries[key]
 
+    def shrink(self, fits: Callable[[Iterable[V]], bool]) -> None:
+        """Forgets until what is left fits, or is one."""
+        while len(self._entries) > 1 and not fits(self._entries.values()):
+            self._entries.popitem(last=False)
+
     def __contains__(self, key: K) -> bool:
         return key in self._entries
 
@@ -54,7 +60,9 @@ class RunCache:
 
     def of(self, request: RequestEntry) -> Computation:
         """The run of a request. It fails if the request, as it was read, does not begin where the contract says."""
-        return self.computations.get(request.request_id, lambda: self._begun(request))
+        computation = self.computations.get(request.request_id, lambda: self._begun(request))
+        self.computations.shrink(lambda kept: sum(each.held_bytes() for each in kept) <= MOST_HELD_BYTES)
+        return computation
 
     def _begun(self, request: RequestEntry) -> Computation:
         computation = self._compute(self._image, request.data, request.stage_count)

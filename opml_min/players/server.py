@@ -10,7 +10,22 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from opml_min.players.agenda import Group, Task
-from opml_min.players.chain import ANYONE, FINAL, NO_HASH, OPEN, PENDING, POSTED, STAGES, Decision, Move, Segment, Wait, child_id, seal
+from opml_min.players.chain import (
+    ANYONE,
+    FINAL,
+    NO_HASH,
+    PENDING,
+    POSTED,
+    STAGES,
+    Decision,
+    Move,
+    Segment,
+    Wait,
+    child_id,
+    root_id,
+    seal,
+    split,
+)  # fmt: skip
 from opml_min.players.index import ClaimEntry, NodeEntry, RequestEntry
 from opml_min.players.player import Player
 
@@ -56,15 +71,14 @@ class Server(Player):
                 yield Task(claim.claim_id + b"unlogged", partial(self._answer_unlogged, claim))
 
     def _answer_unlogged(self, claim: ClaimEntry) -> Decision:
-        for parent in claim.nodes.values():
-            if parent.state == POSTED:
-                for part in range(len(parent.hashes) // 32 + 1):
-                    identity = child_id(parent.node_id, part)
-                    node = None if identity in claim.nodes else self.unlogged(claim.claim_id, identity, parent, part)
-                    if node is not None and self.chain.node_of(identity).state == OPEN:
-                        return self.answer(node)
         self._is_in_doubt = True
-        return None
+        found = [self.unlogged_root(claim)] if root_id(claim.claim_id) not in claim.nodes else []
+        for parent in claim.nodes.values():
+            for part in range(len(split(parent.hashes)) + 1 if parent.state == POSTED else 0):
+                if child_id(parent.node_id, part) not in claim.nodes:
+                    found.append(self.unlogged_part(claim, parent, part))
+        due = sorted((node for node in found if node is not None and self.is_as_stored(node)), key=lambda node: node.due)
+        return self.answer(due[0]) if due else None
 
     # Money in ------------------------------------------------------------------------------------------------------------
 
@@ -104,9 +118,9 @@ class Server(Player):
 
     def _claims(self) -> Iterable[Task]:
         if len(self._own_pending()) < self.policy.most_pending_claims:
-            for request in list(self.index.unanswered.values()):
-                if self._wants(request):
-                    yield Task(request.request_id, partial(self.claim, request))
+            affordable = self.chain.balance(self.address) - self.policy.reserve_wei
+            wanted = (each for each in list(self.index.unanswered.values()) if each.bond <= affordable and self._wants(each))
+            yield from self.one_run_at_a_time((each.request_id, Task(each.request_id, partial(self.claim, each))) for each in wanted)
 
     def _wants(self, request: RequestEntry) -> bool:
         """Whether this server may claim, has not yet, and finds the fee worth it. Nothing is computed for that."""
@@ -117,7 +131,6 @@ class Server(Player):
             and request.fee - work * self.chain.parameters.second_price >= self.policy.least_fee_wei
             and work <= self.policy.most_work_seconds
             and all(self.index.claims[claim_id].server != self.address for claim_id in request.claims)
-            and self.can_pay(request.bond)
         )
 
     def claim(self, request: RequestEntry) -> Decision:

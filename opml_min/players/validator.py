@@ -49,19 +49,14 @@ class Validator(Player):
 
     def _fights(self) -> Iterable[Task]:
         urgent = filter(self._is_urgent, self.index.pending.values())
-        for claim in sorted(urgent, key=self._by_knowledge):
-            yield Task(claim.claim_id, partial(self.next_step, claim))
+        return self._steps(urgent)
+
+    def _steps(self, claims: Iterable[ClaimEntry]) -> Iterator[Task]:
+        in_order = sorted(claims, key=self._by_knowledge)
+        return self.one_run_at_a_time((claim.request_id, Task(claim.claim_id, partial(self.next_step, claim))) for claim in in_order)
 
     def _checks(self) -> Iterable[Task]:
-        """One run that is not known yet is computed per decision, so that no clock waits for more than one."""
-        for claim in sorted(self.index.pending.values(), key=self._by_knowledge):
-            if self._is_urgent(claim):
-                continue
-            was_known = self.runs.knows(claim.request_id)
-            yield Task(claim.claim_id, partial(self.next_step, claim))
-            if not was_known and self.runs.knows(claim.request_id):
-                yield Task(b"again", lambda: Wait(self.chain.now))
-                return
+        return self._steps(claim for claim in self.index.pending.values() if not self._is_urgent(claim))
 
     def objects_to(self, claim: ClaimEntry) -> bool:
         """Whether a claim is of another run hash than the one that this player computes."""
@@ -71,12 +66,12 @@ class Validator(Player):
         """What brings a false claim closer to its fall."""
         if not self.objects_to(claim):
             return None
-        root = claim.nodes.get(root_id(claim.claim_id))
+        root = claim.nodes.get(root_id(claim.claim_id)) or self.unlogged_root(claim)
         return self.challenge(claim) if root is None else self.go_down(claim, root)
 
     def challenge(self, claim: ClaimEntry) -> Decision:
         """Opens the root of a claim's tree, if there is money to go to the end of the longest path."""
-        if self.chain.now >= claim.closes_at or self.chain.claim_of(claim.claim_id).nodes:
+        if self.chain.now >= claim.closes_at:
             return None
         request, parameters = self.index.requests[claim.request_id], self.chain.parameters
         choices = most_nodes(request.stage_count, parameters.k) - 1
@@ -100,8 +95,7 @@ class Validator(Player):
         """Goes down along first false parts, and acts at the end of the way."""
         while node.state == POSTED:
             part = self.part(node)
-            identity = child_id(node.node_id, part)
-            child = claim.nodes.get(identity) or self.unlogged(claim.claim_id, identity, node, part)
+            child = claim.nodes.get(child_id(node.node_id, part)) or self.unlogged_part(claim, node, part)
             if child is None:
                 return self.choose(claim, node, part)
             node = child
@@ -134,7 +128,7 @@ class Validator(Player):
         """At an open node that the server cannot answer truthfully: executes the one instruction, or waits for the server to be late."""
         late_from = node.due + node.server_left + 1
         if self.chain.now >= late_from:
-            return Move("timeout", (node.node_id,))
+            return Move("timeout", (node.node_id,)) if self.is_as_stored(node) else None
         if node.segment.phase == INSTRUCTIONS and node.segment.length == 1:
             return self.arbitrate(node)
         return Wait(late_from)
