@@ -2,9 +2,9 @@
 
 The stages take 1.0 to 1.5 · 10^9 steps and differ in how much they write, and in what order. An honest player of either side first learns
 the result. Then the segment shrinks to one step late in the stage: the server posts the hashes at the inner boundaries of each segment,
-and the challenger chooses the first false part from hashes that are true up to that step and wrong after it. Each player runs in a process of its own, so
-that its peak memory can be measured. The fastest of three rounds counts, for players and for the plain run. What the contracts cost is
-not included; `opml bench gas` measures that.
+and the challenger chooses the first false part from hashes that are true up to that step and wrong after it. Each player runs in a process
+of its own, so that its peak memory can be measured. The fastest of three rounds counts, for players and for the plain run. What the
+contracts cost is not included; `opml bench gas` measures that.
 """
 
 import multiprocessing
