@@ -165,10 +165,10 @@ class Dispute:
         return self.hashes_between(segment.phase, segment.lo, segment.hi)
 
     def part(self) -> int:
-        """The one with the disputed stage or step in it."""
+        """The one with the disputed stage or step in it; the first of a node beside the path."""
         segment, hashes = self.last()
         length, parts, target = segment.hi - segment.lo, len(hashes) // 32 + 1, self.stage if segment.phase == 1 else self.step
-        return max(part for part in range(parts) if segment.lo + part * length // parts <= target)
+        return max((part for part in range(parts) if segment.lo + part * length // parts <= target), default=0)
 
     def post(self) -> None:
         self.court.post(self.node_id, self.last()[0], self.inner_hashes(), self.run_hash, sender=self.server)
