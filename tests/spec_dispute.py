@@ -1,46 +1,53 @@
-"""Whole disputes on real machines: a small program, what an honest party and a liar say about it, and a court to say it in."""
+"""Whole disputes on real machines: a small program, what an honest party and a liar tell of it, and a court to settle it in."""
 
-from collections.abc import Callable
+from typing import Any
 
-from attrs import Factory, define, evolve, frozen
-from opml_spec.dispute.acts import Act, Ask, Challenge, Court, MakeClaim, Play, Register, act, deploy
-from opml_spec.dispute.clocks import Side
-from opml_spec.dispute.game import Arbitrate, Choose, Game, GameStatus, Move, Open, Post, Timeout
-from opml_spec.dispute.money import Parameters
-from opml_spec.dispute.narrowing import Phase, boundary, part_count
-from opml_spec.machine.memory import CARRY_HEIGHT, ENTRY, STATE, Memory
+import pytest
+from attrs import Factory, define, evolve
+from opml_spec.dispute.acts import Act, act, deploy
+from opml_spec.dispute.honest import Lie, Trace, answer, finalising, next_answer, next_move, trace
+from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Node, NodeState, claim_id, model_id, root_id, seal
+from opml_spec.dispute.parameters import Parameters
+from opml_spec.dispute.tree import settlement
+from opml_spec.errors import SpecError
+from opml_spec.machine.memory import STATE, Memory
 from opml_spec.machine.merkle import hash_of
-from opml_spec.machine.state import RUNNING, MachineState, encode, state_hash
-from opml_spec.machine.step import step
-from opml_spec.machine.witness import make_witness
-from opml_spec.runs.run import RunState, RunStatus, first_state, hand_over, io_quarter, model_id, stage_start
+from opml_spec.machine.state import MachineState
+from opml_spec.machine.step import ENTRY
 
 REQUESTER, SERVER, CHALLENGER, PUPPET, STRANGER = (bytes([number]) * 20 for number in range(1, 6))
+NOBODY = bytes(20)
+UNKNOWN = bytes(32)
 START_TIME = 1_000_000
-FEE = 7_003
 DATA = b"what is it that we disagree about?"
+FEE = 7_003
+BOND = 40_000_000
+STAGE_MICROSECONDS = 2_500_000
 
 PARAMETERS = Parameters(
     k=4,
     share_numerator=1,
     share_denominator=3,
-    window_seconds=1_000,
-    server_seconds=2_000,
-    challenger_seconds=1_500,
-    server_bond_wei=10_000,
-    challenger_bond_wei=1_001,
-    censorship_seconds=100,
-    inclusion_seconds=10,
-    effort_seconds=20,
-    games_at_once=10,
-    side_gas=150,
-    gas_per_second=10,
-    game_effort_seconds=60,
-    machines=7,
-    detect_seconds=300,
-    recompute_seconds=590,
-    gas_price_cap_wei=2,
+    window=1_000,
+    server_time=400,
+    challenger_time=2_340,
+    priority=30,
+    grace=150,
+    effort=20,
+    censorship=100,
+    inclusion=10,
+    detect=300,
+    claims_at_once=2,
+    min_bond=32_000_000,
+    node_bond=900_001,
+    second_price=7,
+    gas_post=50_000,
+    gas_open=50_000,
+    gas_choose=20_000,
+    gas_arbitrate=100_000,
+    gas_price_cap=3,
 )
+ROOT_BOND = PARAMETERS.root_bond(BOND)
 
 TEXT = (
     0x00300313,  # addi t1, zero, 3
@@ -61,161 +68,13 @@ TEXT = (
     0x00000513,  # addi a0, zero, 0
     0x00000073,  # ecall
 )
-LOOP = (0x0000006F,)  # jal zero, 0
-TRAP = (0x00100073,)  # ebreak
+HALT = (0x05D00893, 0x00000513, 0x00000073)
+TRAP = (0x00100073,)  # ebreak: a stage of one step
 
 
 def memory_of(*text: int) -> Memory:
     """The memory of a model that is this program and some state."""
     return Memory.from_segments({ENTRY: b"".join(word.to_bytes(4, "little") for word in text), STATE: bytes(range(64))})
-
-
-Lie = Callable[[MachineState], MachineState]
-
-
-@frozen
-class Account:
-    """What somebody says about a run: the run states between stages, and the machines of each stage (none if it began FAILED)."""
-
-    runs: tuple[RunState, ...]
-    stages: tuple[tuple[MachineState, ...], ...]
-
-    @property
-    def run_hash(self) -> bytes:
-        return self.runs[-1].run_hash
-
-    def hash_at(self, phase: Phase, stage: int, at: int) -> bytes:
-        """At a boundary of stages, or of one stage's instructions; a machine that ended stays as it is."""
-        if phase == Phase.STAGES:
-            return self.runs[at].run_hash
-        machines = self.stages[stage]
-        return state_hash(machines[min(at, len(machines) - 1)])
-
-
-def account(memory: Memory, stages: int, lie: Lie | None = None, where: tuple[int, int] = (0, 1), data: bytes = DATA) -> Account:
-    """The truth, or what follows from one lie about the machine `where[1]` steps into stage `where[0]`."""
-    model, state = memory.subtree(33, 1), memory.subtree(33, 3)
-    runs, traces = [first_state(io_quarter(stages, data), state)], []
-    for stage in range(stages):
-        machines = [stage_start(model, runs[-1].carry, stage)] if runs[-1].status == RunStatus.OK else []
-        while machines and machines[-1].status == RUNNING:
-            after = step(machines[-1])
-            machines.append(lie(after) if lie and (stage, len(machines)) == where else after)
-        runs.append(hand_over(runs[-1], machines[-1]) if machines else runs[-1])
-        traces.append(tuple(machines))
-    return Account(tuple(runs), tuple(traces))
-
-
-@define
-class Table:
-    """A court, the time, and the three things that a dispute is about. Every act is checked for what must always hold."""
-
-    memory: Memory = Factory(lambda: memory_of(*TEXT))
-    stages: int = 3
-    court: Court = Factory(lambda: deploy(PARAMETERS))
-    now: int = START_TIME
-    request_id: bytes = b""
-    claim_id: bytes = b""
-    game_id: bytes = b""
-
-    def act(self, what: Act, sender: bytes = STRANGER, value: int = 0) -> None:
-        before = self.court.ledger
-        self.court = act(self.court, what, sender, self.now, value)
-        after = self.court.ledger
-        assert after.balanced
-        assert after.locked >= 0
-        assert after.deposits == before.deposits + value
-        assert after.burned >= before.burned
-        assert after.paid_out >= before.paid_out
-
-    @property
-    def game(self) -> Game:
-        return self.court.games[self.game_id]
-
-    def play(self, move: Move, sender: bytes, game_id: bytes | None = None) -> None:
-        """A move in the position that the game is in."""
-        game = self.court.games[game_id or self.game_id]
-        self.act(Play(game.game_id, game.position, move), sender)
-
-    def asked(self, server: bytes = bytes(20), deadline: int = START_TIME + 500) -> "Table":
-        model_root, state_root = hash_of(self.memory.subtree(33, 1)), hash_of(self.memory.subtree(33, 3))
-        self.act(Register(model_root, state_root), REQUESTER)
-        self.act(Ask(model_id(model_root, state_root), self.stages, DATA, deadline, server), REQUESTER, FEE)
-        self.request_id = [*self.court.requests][-1]
-        return self
-
-    def claimed(self, run_hash: bytes, server: bytes = SERVER) -> "Table":
-        self.act(MakeClaim(self.request_id, run_hash), server, PARAMETERS.server_bond_wei)
-        self.claim_id = [*self.court.claims][-1]
-        return self
-
-    def challenged(self, challenger: bytes = CHALLENGER) -> "Table":
-        self.act(Challenge(self.claim_id), challenger, PARAMETERS.challenger_bond_wei)
-        self.game_id = [*self.court.games][-1]
-        return self
-
-
-def opening(start: RunState, steps: int, final: MachineState) -> Open:
-    """The server's account of a stage."""
-    left, right = (hash_of(final.memory.subtree(CARRY_HEIGHT, side)) for side in (0, 1))
-    return Open(hash_of(start.carry), start.status, steps, encode(final), left, right)
-
-
-@define
-class Duel:
-    """Two players who each have an account of the run, and play it."""
-
-    table: Table
-    server: Account
-    challenger: Account
-    stage: int = 0  # the one that is opened
-
-    def inner_hashes(self) -> tuple[bytes, ...]:
-        segment = self.table.game.segment
-        parts = part_count(segment.length, PARAMETERS.k)
-        at = [boundary(segment.lo, segment.length, parts, j) for j in range(1, parts)]
-        return tuple(self.server.hash_at(segment.phase, self.stage, j) for j in at)
-
-    def first_disputed(self) -> int:
-        """The first part whose end is not what the challenger has; the last one if there is none."""
-        segment, posted = self.table.game.segment, self.table.game.posted
-        for j, said in enumerate(posted):
-            end = boundary(segment.lo, segment.length, len(posted) + 1, j + 1)
-            if self.challenger.hash_at(segment.phase, self.stage, end) != said:
-                return j
-        return len(posted)
-
-    def next_move(self) -> Move:
-        """The move that the side whose turn it is makes now."""
-        game = self.table.game
-        segment = game.segment
-        if game.on_turn is Side.CHALLENGER:
-            return Choose(self.first_disputed())
-        if segment.length > 1:
-            return Post(self.inner_hashes())
-        if segment.phase == Phase.INSTRUCTIONS:
-            machines = self.server.stages[self.stage]
-            return Arbitrate(make_witness(machines[min(segment.lo, len(machines) - 1)]))
-        self.stage = segment.lo
-        machines, start = self.server.stages[self.stage], self.server.runs[self.stage]
-        return opening(start, len(machines) - 1, machines[-1]) if machines else Open(hash_of(start.carry), 1, 0, b"", b"", b"")
-
-    def move(self) -> None:
-        game = self.table.game
-        self.table.play(self.next_move(), game.player(game.on_turn))
-
-    def play(self, until: Callable[[Game], bool] = lambda game: False) -> Game:
-        """To the end, or until then."""
-        while self.table.game.status is GameStatus.OPEN and not until(self.table.game):
-            self.move()
-        return self.table.game
-
-
-def duel(server: Account, table: Table | None = None, truth: Account | None = None) -> Duel:
-    """The claim of `server`, challenged."""
-    table = table or Table()
-    truth = truth or account(table.memory, table.stages)
-    return Duel(table.asked().claimed(server.run_hash).challenged(), server, truth)
 
 
 def wrong_register(state: MachineState) -> MachineState:
@@ -227,7 +86,160 @@ def wrong_memory(state: MachineState) -> MachineState:
     return evolve(state, memory=state.memory.store(STATE, 8, 1))
 
 
-def call_timeout(table: Table, seconds: int) -> None:
-    """After so many seconds."""
-    table.now += seconds
-    table.play(Timeout(), STRANGER)
+@define
+class Table:
+    """A court, the time, and one request. After each act everything that must always hold is checked."""
+
+    memory: Memory = Factory(lambda: memory_of(*TEXT))
+    stages: int = 3
+    parameters: Parameters = PARAMETERS
+    now: int = START_TIME
+    basefee: int = 0
+    court: Court = Factory(lambda self: deploy(self.parameters), takes_self=True)
+    request_id: bytes = b""
+    claim_id: bytes = b""
+
+    @property
+    def model_id(self) -> bytes:
+        model_root, state_root = (hash_of(self.memory.subtree(33, quarter)) for quarter in (1, 3))
+        return model_id(model_root, state_root, STAGE_MICROSECONDS)
+
+    def act(self, name: str, *arguments: Any, sender: bytes = STRANGER, value: int = 0) -> None:
+        self.play(Act(name, arguments, value), sender)
+
+    def play(self, what: Act | None, sender: bytes) -> None:
+        assert what is not None
+        before = self.court.ledger
+        self.court = act(self.court, what, sender, self.now, self.basefee)
+        after = self.court.ledger
+        assert after.deposits == before.deposits + what.value
+        assert after.burned >= before.burned
+        assert after.paid_out >= before.paid_out
+        check(self.court)
+
+    def refused(self, number: int, name: str, *arguments: Any, sender: bytes = STRANGER, value: int = 0) -> None:
+        """The act is refused with this number, and nothing changes."""
+        before = self.court
+        with pytest.raises(SpecError) as refusal:
+            self.act(name, *arguments, sender=sender, value=value)
+        assert refusal.value.number == number, f"{name}: {refusal.value}"
+        assert self.court == before
+
+    def trace(self, lie: Lie | None = None, where: tuple[int, int] = (0, 1)) -> Trace:
+        model, state = (self.memory.subtree(33, quarter) for quarter in (1, 3))
+        return trace(model, state, self.stages, DATA, lie, where)
+
+    def asked(self, server: bytes = NOBODY, deadline: int = START_TIME + 500, fee: int = FEE, bond: int = BOND) -> "Table":
+        roots = (hash_of(self.memory.subtree(33, quarter)) for quarter in (1, 3))
+        self.act("register", *roots, STAGE_MICROSECONDS, sender=REQUESTER)
+        self.act("request", self.model_id, self.stages, DATA, deadline, bond, server, sender=REQUESTER, value=fee)
+        self.request_id = [*self.court.requests][-1]
+        return self
+
+    def claimed(self, run_hash: bytes, server: bytes = SERVER) -> "Table":
+        sealed = seal(run_hash, server)
+        value = self.court.requests[self.request_id].bond
+        self.act("claim", self.request_id, sealed, self.now + 10_000_000, sender=server, value=value)
+        self.claim_id = claim_id(self.request_id, server, sealed)
+        return self
+
+    def challenged(self, challenger: bytes = CHALLENGER) -> "Table":
+        self.act("challenge", self.claim_id, sender=challenger, value=self.root_bond)
+        return self
+
+    def answered(self, told: Trace, node_id: bytes | None = None) -> "Table":
+        """The server answers a node, the root if none is named."""
+        self.play(answer(self.court, node_id or self.root, told), self.claim.server)
+        return self
+
+    def chosen(self, part: int, node_id: bytes | None = None, sender: bytes = CHALLENGER) -> "Table":
+        parent = node_id or self.root
+        node = self.court.nodes[parent]
+        self.act("choose", parent, node.segment, node.posted, part, sender=sender, value=self.parameters.node_bond)
+        return self
+
+    @property
+    def root_bond(self) -> int:
+        return self.parameters.root_bond(self.court.requests[self.claim.request_id].bond)
+
+    @property
+    def claim(self) -> Claim:
+        return self.court.claims[self.claim_id]
+
+    @property
+    def root(self) -> bytes:
+        return root_id(self.claim_id)
+
+    def node(self, node_id: bytes | None = None) -> Node:
+        return self.court.nodes[node_id or self.root]
+
+    def credit(self, who: bytes) -> int:
+        return self.court.ledger.credited.get(who, 0)
+
+    def fight(self, told: Trace, truth: Trace, validator: bytes = CHALLENGER) -> None:
+        """The server tells its trace and the validator the truth, until the claim has fallen."""
+        while self.claim.status is ClaimStatus.PENDING:
+            answering = next_answer(self.court, self.claim_id, told)
+            move = next_move(self.court, self.claim_id, truth, validator, self.now)
+            if move is not None:
+                self.play(move, validator)
+            elif answering is not None:
+                self.play(answering, self.claim.server)
+            else:
+                self.now += 1
+
+    def finalised(self, told: Trace) -> "Table":
+        """As soon as that is legal."""
+        self.now = max(self.now, self.claim.closes_at, self.claim.settles_at + 1)
+        self.play(finalising(self.claim_id, told), STRANGER)
+        return self
+
+    def collected(self) -> "Table":
+        """All nodes of the claim, by a stranger."""
+        for node_id, node in self.court.nodes.items():
+            if node.claim_id == self.claim_id and not node.collected:
+                self.act("collect", node_id)
+        return self
+
+
+def locked_for(court: Court, claim: Claim) -> int:
+    """What must be locked for a claim, told from its nodes alone."""
+    parameters, bond = court.parameters, court.requests[claim.request_id].bond
+    nodes = [node for node in court.nodes.values() if court.claims[node.claim_id] is claim and not node.collected]
+    bonds = sum(parameters.node_bond if node.path else parameters.root_bond(bond) for node in nodes)
+    if claim.status is ClaimStatus.PENDING:
+        return bond + bonds
+    if claim.status is ClaimStatus.FINAL:
+        return 0
+    if claim.fell_at is None:
+        return bonds
+    settled, at = settlement(court, claim), court.nodes[claim.fell_at]
+    return bonds + sum(node.price * settled.gas + (settled.share if node.on_the_way_to(at) else 0) for node in nodes)
+
+
+def check(court: Court) -> None:
+    """What holds in every state: conservation, the counters, and the shape of each tree."""
+    ledger, parameters = court.ledger, court.parameters
+    assert ledger.balanced
+    assert ledger.locked == sum(it.fee_left for it in court.requests.values()) + sum(locked_for(court, it) for it in court.claims.values())
+    assert min(ledger.locked, ledger.burned, ledger.paid_out, *ledger.credited.values(), 0) == 0
+    for identity, claim in court.claims.items():
+        nodes = [node for node in court.nodes.values() if node.claim_id == identity]
+        assert (claim.nodes, claim.prices) == (len(nodes), sum(node.price for node in nodes))
+        assert claim.open_nodes == sum(node.state is NodeState.OPEN for node in nodes)
+        for node in nodes:
+            check_node(court, claim, node)
+    for identity, request in court.requests.items():
+        claims = [claim for claim in court.claims.values() if claim.request_id == identity]
+        assert (request.claims, request.pending) == (len(claims), sum(claim.status is ClaimStatus.PENDING for claim in claims))
+        assert (request.result is not None) == any(claim.status is ClaimStatus.FINAL for claim in claims)
+    assert all(node.depth <= parameters.most_nodes for node in court.nodes.values())
+
+
+def check_node(court: Court, claim: Claim, node: Node) -> None:
+    clock, parameters = node.clock, court.parameters
+    assert 0 <= clock.server_left <= parameters.server_time
+    assert 0 <= clock.challengers_left <= parameters.challenger_time
+    assert node.segment.length >= 1
+    if node.state is NodeState.POSTED:
+        assert claim.settles_at >= clock.last_choice(claim.closes_at)

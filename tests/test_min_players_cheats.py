@@ -1,5 +1,6 @@
 """Every kind of cheat, played to the end against the contracts: the verdict is right, nobody honest pays, and the money adds up."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,20 +12,24 @@ from opml_min.cli.demo.play import Match, play, shared_computations
 from opml_min.cli.demo.scene import scene_of
 from opml_min.model.image.ops import Opcode
 from opml_min.model.resolve import resolve
-from opml_min.players.chain import INSTRUCTIONS, REJECTED, Dispute, EventLog
-from opml_min.players.challenger import Challenger
-from opml_min.players.cheats import CHEATS, NONE, own_programs, values
+from opml_min.players.agenda import first_of
+from opml_min.players.chain import INSTRUCTIONS, REJECTED, Move
+from opml_min.players.cheats import CHEATS, NONE, own_programs, puppets, values
 from opml_min.players.cheats.cheat import CLAIM_REJECTED, Cheat, Liar, Scene, Setup
 from opml_min.players.cheats.tampering import NoSuchLie, lie
 from opml_min.players.cheats.values import output_values
+from opml_min.players.index import NodeEntry
 from opml_min.players.player import Player
+from opml_min.players.validator import Validator
 
 Play = Callable[..., Match]
 DECIDED_BEFORE_A_STAGE = {
-    "silent-server", "late-server", "silent-challenger", "late-challenger", "silent-at-opening", "bad-defence",  # by the clock
+    "silent-server", "late-server", "silent-challenger", "late-choices", "bad-defence", "copied-claim", "unopenable",  # by the clock
     "resurrection", "denied-failure",  # by the opening: a run that has failed has no machine
-    "forged-output",  # without a dispute
+    "forged-output", "true-flood",  # without a dispute
 }  # fmt: skip
+TRUE_CLAIMS = {"forged-output", "true-flood"}  # whose servers earn the fee
+NOT_NARROWED_DOWN = {"silent-in-stage", "breadth"}  # to one instruction
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +43,9 @@ def play_here(scene: Scene) -> Play:
     court, compute = Court(), shared_computations()
     before = court.snapshot()
 
-    def played(cheat: Cheat, **how: Any) -> Match:
+    def played(cheat: Cheat, base_fee_wei: int = 0, **how: Any) -> Match:
         court.restore(before)
+        court.set_base_fee(base_fee_wei)
         return play(scene, cheat, court=court, compute=compute, **how)
 
     return played
@@ -53,32 +59,34 @@ def test_cheat_does_not_pay(name: str, play_here: Play) -> None:
     assert match.verdict == cheat.verdict
     assert match.honest_side_won()
     assert match.money_adds_up()
+    assert not any(player.agenda.troubles for player in match.players if player.honest)
     assert match.money()["locked"] == match.money()["credited"] == 0  # everybody got what is theirs, and took it
     if cheat.refusal is not None:
         assert cheat.refusal in {delivered.refusal for delivered in match.history}
-    if name != "forged-output":
+    if name not in TRUE_CLAIMS:
         assert sum(gains[player.name] for player in match.players if not player.honest) < 0
     if name in DECIDED_BEFORE_A_STAGE:
         assert evidence(match) is None
         assert "arbitrate" not in {delivered.move.name for delivered in match.history}
     else:
-        check_instruction(match, decided_by_clock=name.startswith("silent-in-stage"))
+        check_instruction(match, narrowed_down=name not in NOT_NARROWED_DOWN)
 
 
-def check_instruction(match: Match, *, decided_by_clock: bool) -> None:
+def check_instruction(match: Match, *, narrowed_down: bool) -> None:
     """What is told about the instruction is what the contract finds out."""
     found, dispute = evidence(match), match.dispute
     assert found is not None
     assert dispute is not None
-    assert dispute.segment.phase == INSTRUCTIONS
+    assert dispute.node.segment.phase == INSTRUCTIONS
     honest = match.setup.honest
     before, after = match.court.arbiter.call("step", honest.witness(found.stage, found.step))
     assert before == honest.step_hash(found.stage, found.step)
     assert after == honest.step_hash(found.stage, found.step + 1)
-    if not decided_by_clock:
-        assert before == dispute.segment.agreed
-        assert (after == dispute.segment.disputed) is dispute.server_won
-        assert (found.claimed is not None and found.claimed != found.after) or dispute.server_won or "register" in found.instruction
+    if narrowed_down:
+        survived = dispute.claim.status != REJECTED
+        assert before == dispute.node.segment.agreed
+        assert (after == dispute.node.segment.disputed) is survived
+        assert (found.claimed is not None and found.claimed != found.after) or survived or "register" in found.instruction
 
 
 @pytest.mark.parametrize("name", [cheat.name for cheat in (*values.CHEATS, *own_programs.CHEATS)])
@@ -117,34 +125,61 @@ def test_stage_can_be_chosen(play_here: Play) -> None:
         play_here(CHEATS["kv-cache"], stage=1_000_000)
 
 
-def test_puppet_does_not_rob_the_honest_challenger(play_here: Play) -> None:
-    """Its game is void, but it has its bond back and its part of the share."""
-    match = play_here(CHEATS["concession"], seed=5)
-    disputes = {dispute.challenger: dispute for dispute in EventLog.of(match.court).disputes.values()}
-    by_name = {player.name: disputes.get(player.address) for player in match.players}
-    puppets, honests = by_name["puppet"], by_name["challenger"]
-    assert puppets is not None
-    assert honests is not None
-    assert puppets.server_won is False
-    assert honests.server_won is None
-    share = match.court.parameters.server_bond_wei // 2
+PUPPETS = [cheat.name for cheat in puppets.CHEATS]
+
+
+@pytest.mark.parametrize("name", ["output-value", "silent-server", *PUPPETS])
+def test_gas_is_paid_back_on_the_way(name: str, play_here: Play) -> None:
+    """At a high price of gas, whoever opened a node on the way to the fall ends with more than before, its gas included."""
+    match = play_here(CHEATS[name], seed=5, base_fee_wei=100 * 10**9)
     gained = match.balances()["challenger"] - match.balances_before["challenger"]
-    assert 0.4 * share < gained < 0.6 * share
+    assert match.verdict == CLAIM_REJECTED
+    opened = [node for node in match.index.nodes.values() if node.opener == match.players[-2].address]
+    on_the_way = way_to(match)
+    if any(node.node_id in on_the_way for node in opened):
+        assert gained > 0
+    else:
+        assert name == "priority-abuse"  # the puppet opened all of the way
+        assert 0 >= gained > -(10**17)
+
+
+def way_to(match: Match) -> set[bytes]:
+    """The nodes from the root to where the claim fell."""
+    assert match.dispute is not None
+    node, way = match.dispute.node, set()
+    while True:
+        way.add(node.node_id)
+        if node.is_root:
+            return way
+        node = match.index.nodes[node.parent_id]
+
+
+def test_puppets_open_what_they_are_meant_to(play_here: Play) -> None:
+    openers = {}
+    for name in PUPPETS:
+        match = play_here(CHEATS[name], seed=5)
+        names = {player.address: player.name for player in match.players}
+        openers[name] = Counter(names[node.opener] for node in match.index.nodes.values())
+    assert openers["stalling-puppet"]["puppet"] == 2
+    assert openers["own-clock"]["puppet"] == 1 + puppets.PARTS_IN_THE_WAY
+    assert openers["flash-loan"]["puppet"] == 1 + puppets.PARTS_IN_THE_DECIDING_BLOCK
+    assert openers["priority-abuse"]["challenger"] == openers["sniping"]["sniper"] == 0
 
 
 def test_true_claim_beside_one_that_is_defended_badly_becomes_final(play_here: Play) -> None:
     match = play_here(CHEATS["bad-defence"], seed=6)
-    claims = {claim.server: claim_id for claim_id, claim in EventLog.of(match.court).claims.items()}
+    claims = {claim.server: claim for claim in match.index.claims.values()}
     saboteur, server = (next(player.address for player in match.players if player.name == name) for name in ("saboteur", "server"))
-    assert match.court.claim_of(claims[saboteur]).status == REJECTED
-    request = match.court.request_of(next(iter(EventLog.of(match.court).requests)))
-    assert request.result == claims[server]
+    assert claims[saboteur].status == REJECTED
+    (request,) = match.index.requests.values()
+    assert request.result == claims[server].claim_id
+    assert match.balances()["server"] > match.balances_before["server"]
 
 
-class CarelessChallenger(Challenger):
+class CarelessChallenger(Validator):
     """Names the first part whatever was posted."""
 
-    def part(self, dispute: Dispute, request_id: bytes) -> int:
+    def part(self, node: NodeEntry) -> int:
         return 0
 
 
@@ -157,3 +192,28 @@ def test_careless_challenger_loses_and_that_is_seen(play_here: Play) -> None:
     match = play_here(Cheat("careless", "", seats, verdict=CLAIM_REJECTED), seed=7, stage=900)
     assert not match.honest_side_won()
     assert match.money_adds_up()
+
+
+class Unsteady(Match):
+    """A match on a chain on which every move is undone once, seen by everybody, and made again."""
+
+    def _deliver(self, player: Player, move: Move) -> bool:
+        before, told = self.court.snapshot(), len(self.history)
+        if not super()._deliver(player, move):
+            return False
+        for each in self.players:
+            each.next_move()
+        self.court.restore(before)
+        del self.history[told:]
+        for each in self.players:
+            if each is not player:
+                each.next_move()
+        assert first_of(player.decisions()) == move
+        return super()._deliver(player, move)
+
+
+@pytest.mark.parametrize("name", ["register", "accuse-first"])
+def test_each_move_is_removed_and_brought_back(name: str, play_here: Play) -> None:
+    steady, unsteady = play_here(CHEATS[name], seed=8), play_here(CHEATS[name], seed=8, kind=Unsteady)
+    assert unsteady.history == steady.history
+    assert unsteady.honest_side_won()

@@ -59,7 +59,7 @@ def test_after_the_end_nothing_changes(computation: Computation) -> None:
 def test_every_part_of_a_segment_has_a_length() -> None:
     for length in (1, 2, 3, 31, 32, 33, 1216, 1 << 32):
         for k in (2, 3, 32, 64):
-            ends = Segment(STAGES, 5, 5 + length, b"", b"", 0).boundaries(k)
+            ends = Segment(STAGES, 5, 5 + length, b"", b"").boundaries(k)
             assert ends[0] == 5
             assert ends[-1] == 5 + length
             assert len(ends) == min(k, length) + 1
@@ -95,7 +95,7 @@ def test_room_for_checkpoints_does_not_matter(checkpoint_bytes: int, computation
     low, high = 0, fresh.opening(2).steps
     target = high * 2 // 3
     while high - low > 1:
-        ends = Segment(INSTRUCTIONS, low, high, b"", b"", 0).boundaries(8)
+        ends = Segment(INSTRUCTIONS, low, high, b"", b"").boundaries(8)
         assert fresh.hashes(2, low, ends[1:-1]) == [computation.step_hash(2, end) for end in ends[1:-1]]
         low, high = next((begin, end) for begin, end in pairwise(ends) if begin <= target < end)
     assert fresh.witness(2, low) == computation.witness(2, low)
@@ -104,7 +104,7 @@ def test_room_for_checkpoints_does_not_matter(checkpoint_bytes: int, computation
 
 @pytest.mark.parametrize("checkpoint_bytes", [0, 3 << 10, 1 << 20])
 @pytest.mark.parametrize("stage", [None, 2])
-def test_a_disputed_part_begins_right_and_ends_wrong(
+def test_the_first_false_part_is_found(
     stage: int | None, checkpoint_bytes: int, computation: Computation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hashes that are true up to a point, and wrong, or now and then true again, after it."""
@@ -112,14 +112,14 @@ def test_a_disputed_part_begins_right_and_ends_wrong(
     fresh, rng = Computation(*scene_of(resolve("embedded")), device="cpu" if stage is None else "vm"), Random(4)
     for first_lie in range(0, 9, 2):
         low, high = (0, 32) if stage is None else (0, fresh.opening(stage).steps)
-        inner = Segment(STAGES, low, high, b"", b"", 0).boundaries(8)[1:-1]
+        inner = Segment(STAGES, low, high, b"", b"").boundaries(8)[1:-1]
         true = computation.hashes(stage, low, inner)
-        posted = [hash_ if done < first_lie or rng.random() < 0.2 else rng.randbytes(32) for done, hash_ in enumerate(true)]
-        part = fresh.disputed_part(stage, low, inner, posted)
-        assert part >= min(first_lie, len(inner))
-        assert part == 0 or posted[part - 1] == true[part - 1]
-        assert part == len(inner) or posted[part] != true[part]
+        true_at = [done < first_lie or (done > first_lie and rng.random() < 0.5) for done in range(len(true))]
+        posted = [hash_ if is_true else rng.randbytes(32) for hash_, is_true in zip(true, true_at, strict=True)]
+        part = fresh.first_false_part(stage, low, inner, posted)
+        assert part == min(first_lie, len(inner))
         begin = [low, *inner][part]
+        assert fresh.hash_at(stage, begin) == computation.hash_at(stage, begin)
         assert fresh.hashes(stage, begin, [begin + 1]) == computation.hashes(stage, begin, [begin + 1])
 
 

@@ -1,5 +1,6 @@
 """A player that is thrown away after every move, and made anew from the image and the chain, goes on as if nothing had happened."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,13 +10,13 @@ from opml_min.cli.demo.play import Match, play, shared_computations
 from opml_min.cli.demo.scene import scene_of
 from opml_min.model.image.image import Image
 from opml_min.model.resolve import resolve
-from opml_min.players.chain import Decision
-from opml_min.players.challenger import Challenger
+from opml_min.players.chain import Move, Wait
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Liar, Scene, Setup
 from opml_min.players.cheats.tampering import lie
 from opml_min.players.cheats.values import tokens
 from opml_min.players.player import Player
 from opml_min.players.server import Server
+from opml_min.players.validator import Validator
 
 
 class ShortLived(Player):
@@ -23,8 +24,8 @@ class ShortLived(Player):
 
     kind: type[Player]
 
-    def next_move(self) -> Decision:
-        return self.kind(self.name, self.address, self.chain, Image(self._image.path)).next_move()
+    def decisions(self) -> Iterator[Move | Wait]:
+        yield from self.kind(self.name, self.address, self.chain, Image(self._image.path)).decisions()
 
 
 def short_lived(setup: Setup, kind: type[Player], name: str) -> Player:
@@ -36,7 +37,7 @@ def short_lived(setup: Setup, kind: type[Player], name: str) -> Player:
 def lying_server(challenger: type[Player] | None) -> Cheat:
     def seats(setup: Setup) -> list[Player]:
         liar = setup.seat(Liar, "server", lie(setup, tokens))
-        return [liar, short_lived(setup, challenger, "challenger") if challenger else setup.seat(Challenger, "challenger")]
+        return [liar, short_lived(setup, challenger, "challenger") if challenger else setup.seat(Validator, "challenger")]
 
     return Cheat("lying-server", "", seats)
 
@@ -60,7 +61,7 @@ def told(match: Match) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("forgetful", "steady"),
-    [(lying_server(Challenger), lying_server(None)), (false_challenger(Server), false_challenger(None))],
+    [(lying_server(Validator), lying_server(None)), (false_challenger(Server), false_challenger(None))],
     ids=["challenger", "server"],
 )
 def test_nothing_is_lost(forgetful: Cheat, steady: Cheat, scene: Scene) -> None:
@@ -70,6 +71,6 @@ def test_nothing_is_lost(forgetful: Cheat, steady: Cheat, scene: Scene) -> None:
     games = []
     for cheat in (steady, forgetful):
         court.restore(before)
-        games.append(told(play(scene, cheat, seed=9, court=court, compute=compute).run()))
+        games.append(told(play(scene, cheat, seed=9, court=court, compute=compute)))
         assert len(games[-1]) > 12
     assert games[0] == games[1]

@@ -2,11 +2,11 @@
 
 import itertools
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opml_spec.dispute.narrowing import Phase, Segment, boundary, check_posted, most_rounds, narrow, part_count
-from opml_spec.errors import NoSuchPart, WrongCount
+from opml_spec.dispute.narrowing import Phase, Segment, boundary, inner_boundaries, most_nodes, part_count, part_of, rounds, split
+from opml_spec.hashing import keccak256
+from opml_spec.runs.run import STAGE_STEP_LIMIT
 
 lengths = st.integers(1, 1 << 32) | st.integers(1, 100)
 ks = st.integers(2, 64)
@@ -20,9 +20,8 @@ def segment(lo: int, length: int) -> Segment:
     return Segment(Phase.INSTRUCTIONS, lo, lo + length, said(lo), said(lo + length))
 
 
-def posted(whole: Segment, k: int) -> tuple[bytes, ...]:
-    parts = part_count(whole.length, k)
-    return tuple(said(boundary(whole.lo, whole.length, parts, j)) for j in range(1, parts))
+def posted(whole: Segment, k: int) -> bytes:
+    return b"".join(map(said, inner_boundaries(whole, k)))
 
 
 @given(st.integers(0, 1 << 40), lengths, ks)
@@ -38,62 +37,54 @@ def test_parts_tile_the_segment_and_none_is_empty(lo: int, length: int, k: int) 
 
 @given(st.integers(0, 1 << 40), lengths, ks, st.data())
 def test_the_hashes_at_both_ends_are_those_of_these_places(lo: int, length: int, k: int, data: st.DataObject) -> None:
-    whole, rounds = segment(lo, length), 0
+    whole, choices = segment(lo, length), 0
     while whole.length > 1:
-        hashes = posted(whole, k)
-        check_posted(whole, hashes, k)
-        part = narrow(whole, hashes, data.draw(st.integers(0, len(hashes))))
+        part = part_of(whole, posted(whole, k), data.draw(st.integers(0, part_count(whole.length, k) - 1)))
         assert whole.lo <= part.lo < part.hi <= whole.hi
         assert part == segment(part.lo, part.length)
-        whole, rounds = part, rounds + 1
-    assert rounds <= most_rounds(length, k)
+        whole, choices = part, choices + 1
+    assert choices <= rounds(length, k)
 
 
 @given(lengths, ks)
 def test_the_longest_way_takes_exactly_the_stated_number_of_rounds(length: int, k: int) -> None:
-    whole, rounds = segment(0, length), 0
+    whole, choices = segment(0, length), 0
     while whole.length > 1:
-        hashes = posted(whole, k)
-        whole = max((narrow(whole, hashes, part) for part in range(len(hashes) + 1)), key=lambda part: part.length)
-        rounds += 1
-    assert rounds == most_rounds(length, k)
-    assert k**rounds >= length
-    assert (rounds == 0 or k ** (rounds - 1) < length)
+        parts = range(part_count(whole.length, k))
+        whole = max((part_of(whole, posted(whole, k), part) for part in parts), key=lambda part: part.length)
+        choices += 1
+    assert choices == rounds(length, k)
+    assert k**choices >= length
+    assert choices == 0 or k ** (choices - 1) < length
 
 
 @given(lengths, ks, st.data())
 def test_who_names_the_first_disputed_end_still_agrees_below_and_disagrees_above(length: int, k: int, data: st.DataObject) -> None:
     """The invariant: true at `lo`, false at `hi`. So a liar is led to one step that it cannot defend."""
-    whole = Segment(Phase.STAGES, 0, length, said(0), b"false")
+    false = b"\xff" * 32
+    whole = Segment(Phase.STAGES, 0, length, said(0), false)
     while whole.length > 1:
-        hashes = tuple(data.draw(st.sampled_from([true, bytes(31) + b"!"])) for true in posted(whole, k))
-        parts = [narrow(whole, hashes, part) for part in range(len(hashes) + 1)]
+        hashes = [data.draw(st.sampled_from([true, false])) for true in split(posted(whole, k))]
+        parts = [part_of(whole, b"".join(hashes), part) for part in range(len(hashes) + 1)]
         whole = next(part for part in parts if part.disputed != said(part.hi))
         assert whole.agreed == said(whole.lo)
         assert whole.disputed != said(whole.hi)
 
 
-@given(st.integers(2, 200), ks, st.integers(-2, 2))
-def test_all_inner_hashes_must_be_posted(length: int, k: int, more: int) -> None:
-    count = min(k, length) - 1 + more
-    if more == 0:
-        return
-    with pytest.raises(WrongCount):
-        check_posted(segment(5, length), (bytes(32),) * max(count, 0), k)
+def test_the_cut_of_a_thousand() -> None:
+    whole = segment(0, 1_000)
+    assert inner_boundaries(whole, 32)[:3] == [31, 62, 93]
+    assert len(inner_boundaries(whole, 32)) == 31
+    assert inner_boundaries(segment(5, 1), 32) == []
 
 
-@pytest.mark.parametrize("size", [0, 31, 33])
-def test_a_hash_has_32_bytes(size: int) -> None:
-    with pytest.raises(WrongCount):
-        check_posted(segment(0, 3), (bytes(32), bytes(size)), 4)
+def test_commitment() -> None:
+    whole = Segment(2, 3, 258, said(1), said(2))
+    assert whole.commitment(said(7)) == keccak256(b"\2" + bytes(7) + b"\3" + bytes(6) + b"\1\2" + said(1) + said(2) + said(7))
+    assert whole.commitment(b"") == keccak256(b"\2" + bytes(7) + b"\3" + bytes(6) + b"\1\2" + said(1) + said(2))
 
 
-@pytest.mark.parametrize("part", [-1, 3, 255])
-def test_only_parts_that_exist_can_be_named(part: int) -> None:
-    with pytest.raises(NoSuchPart):
-        narrow(segment(0, 3), (bytes(32), bytes(32)), part)
-
-
-def test_rounds() -> None:
-    assert [most_rounds(length, 4) for length in (1, 2, 4, 5, 16, 17)] == [0, 1, 1, 2, 2, 3]
-    assert (most_rounds(1 << 24, 32), most_rounds(1 << 32, 32)) == (5, 7)
+def test_rounds_and_nodes() -> None:
+    assert [rounds(length, 4) for length in (1, 2, 4, 5, 16, 17)] == [0, 1, 1, 2, 2, 3]
+    assert (rounds(1 << 24, 32), rounds(STAGE_STEP_LIMIT, 32)) == (5, 7)
+    assert [most_nodes(k) for k in (2, 4, 32, 64)] == [57, 29, 13, 11]

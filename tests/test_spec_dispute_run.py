@@ -12,7 +12,6 @@ from opml_spec.runs.run import (
     first_state,
     hand_over,
     io_quarter,
-    model_id,
     run_machine,
     run_meaning,
     stage_memory,
@@ -70,7 +69,6 @@ def test_hashes_are_those_of_the_text() -> None:
     start = first_state(io, state)
     assert start.preimage == hash_pair(io, state) + b"\0"
     assert start.run_hash == keccak256(hash_pair(io, state) + b"\0")
-    assert model_id(io, state) == hash_pair(io, state)
     machine = stage_start(bytes(32), start.carry, 5)
     assert (machine.pc, machine.x[10], sum(machine.x)) == (ENTRY, 5, 5)
     assert machine.memory.root == hash_pair(hash_pair(ZERO[33], bytes(32)), hash_of(start.carry))

@@ -3,7 +3,7 @@ state after any number of steps.
 
 Everything follows from image and request, so nothing here outlives its player. While the player lives, the points that one round asked
 about are checkpoints for the next round. All hashes of a round come from one pass that starts at the lower end of the segment; they are
-computed in the background while the pass goes on. A player that only compares hashes needs 5 of 31.
+computed in the background while the pass goes on.
 
 Within a stage, checkpoints may take `CHECKPOINT_BYTES`, and the one at the segment's lower end whatever it needs. So a player that runs a
 stage of n steps in the machine executes n steps to learn the result, up to n in the first round, n/k in the second, and so on. If the stage
@@ -15,7 +15,7 @@ native code is compiled, because compiling would take longer.
 *Source*: spec §2.5, §4, §5.3 and §5.6.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +35,8 @@ MOST_READABLE = 4096  # tokens; the output of a run with a larger count is UNREA
 LEAF_TOKENS = 8
 NO_HASH = bytes(32)
 CHECKPOINT_BYTES = 256 << 20
+MOST_CHECKPOINTS = 1_024  # between stages
+MOST_STATES = 1 << 16
 AHEAD_STEPS = 1 << 25  # how many steps of a long run pass, at first, between two starts of hashing pages that are probably final
 SHORT_RUN_STEPS = 1 << 34  # as the loader bounds it; a run takes about a tenth of the bound, half a second in the machine
 
@@ -110,10 +112,25 @@ class Computation:
         self._run.restore(self._checkpoints[max(done for done in self._checkpoints if done <= stages)])
         self._advance_stages(stages)
         if stages not in self._checkpoints:
+            self._make_room()
             self._checkpoints[stages] = self._run.snapshot()
+
+    def _make_room(self) -> None:
+        """Forgets all checkpoints between stages but the first one, if they have become too many or too large."""
+        if len(self._checkpoints) >= MOST_CHECKPOINTS or self._stage_checkpoint_bytes() > CHECKPOINT_BYTES:
+            self._checkpoints = {0: self._checkpoints[0]}
+        if len(self._states) > MOST_STATES:
+            self._states = {}
 
     def _advance_stages(self, stages: int) -> None:
         self._run.run_to(stages)
+
+    def held_bytes(self) -> int:
+        """The bytes that all checkpoints hold."""
+        return self._stage_checkpoint_bytes() + self._checkpoint_bytes()
+
+    def _stage_checkpoint_bytes(self) -> int:
+        return sum(snapshot.machine.memory.contents.nbytes for snapshot in self._checkpoints.values())
 
     # Steps of one stage ------------------------------------------------------------------------------------------------------
 
@@ -162,37 +179,28 @@ class Computation:
             found.append(machine.state_hash_later())
         return [state_hash() for state_hash in found]
 
-    def disputed_part(self, phase_stage: int | None, begin: int, points: Sequence[int], posted: Sequence[bytes]) -> int:
-        """A part of the segment whose first hash is right and whose last hash is wrong.
+    def hash_at(self, phase_stage: int | None, point: int) -> bytes:
+        """The hash at one point, in the named stage or, without one, in the run."""
+        return self.run_state(point).hash() if phase_stage is None else self._segment_begun(phase_stage, point).state_hash()
 
-        points, posted: the inner boundaries (ascending) and the hashes that somebody posted for them. The two sides agree on the hash at
-        the segment's begin and disagree at its end, so bisection finds such a part and needs only a few of the hashes.
+    def first_false_part(self, phase_stage: int | None, begin: int, points: Sequence[int], posted: Sequence[bytes]) -> int:
+        """The first part of a segment whose last hash is wrong, if its end is wrong.
+
+        points, posted: the inner boundaries (ascending) and the hashes that somebody posted for them. This is one pass from the segment's
+        begin, which ends at the first wrong hash. Each hash is computed while the pass goes on to the next point.
         """
-        if phase_stage is not None:
-            self._segment_begun(phase_stage, begin)
-        low, high = 0, len(points)
-        while low < high:
-            middle = (low + high) // 2
-            if self._agrees(phase_stage, points[middle], posted[middle]):
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    def _agrees(self, phase_stage: int | None, point: int, posted: bytes) -> bool:
-        """Whether the hash is right. If so, the point becomes a checkpoint, since nothing before it will be asked for."""
         if phase_stage is None:
-            return self.run_state(point).hash() == posted
-        machine = self.machine_at(phase_stage, point)
-        machine.memory.begin_hashing()
-        if self._has_room():  # meanwhile
-            self._checkpoint_here(point)
-        agrees = machine.state_hash() == posted
-        if agrees:
-            self._checkpoint_here(point)
-        else:
-            self._step_checkpoints.pop(point, None)
-        return agrees
+            return next((part for part, point in enumerate(points) if self.run_state(point).hash() != posted[part]), len(points))
+        machine = self._segment_begun(phase_stage, begin)
+        hashing: Callable[[], bytes] | None = None  # of the point before
+        for part, point in enumerate(points):
+            self._advance_steps(point)
+            if hashing is not None and hashing() != posted[part - 1]:
+                return part - 1
+            if self._has_room():
+                self._checkpoint_here(point)
+            hashing = machine.state_hash_later()
+        return len(points) if hashing is None or hashing() == posted[-1] else len(points) - 1
 
     def _segment_begun(self, stage: int, step: int) -> Machine:
         """The machine at the lower end of a segment, with a checkpoint there and none after it."""

@@ -1,15 +1,38 @@
-"""What all players share: an address, the chain, one computation per request, and how to wait for a timeout.
+"""What all players share: an address, the chain, the index of its events, and few computations.
 
-A player only decides; its driver delivers the move. Each time it is asked, it decides afresh from what the chain says.
+A player only decides; its driver delivers the moves. Each time it is asked it decides anew from what the chain says, so it may be thrown
+away at any time. What it holds are caches.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 
+from opml_min.memory_map import Quarter
 from opml_min.model.image.image import Image
-from opml_min.players.chain import INSTRUCTIONS, Chain, Decision, Dispute, EventLog, Move, Wait
+from opml_min.model.run import Run
+from opml_min.players.agenda import Agenda, Group, Task, first_of
+from opml_min.players.chain import (
+    INSTRUCTIONS,
+    NO_HASH,
+    STAGES,
+    Chain,
+    Decision,
+    Move,
+    Segment,
+    Wait,
+    child_id,
+    model_id,
+    root_id,
+    stage_at,
+)  # fmt: skip
 from opml_min.players.computation import Computation
+from opml_min.players.index import ClaimEntry, Index, NodeEntry, RequestEntry
+from opml_min.players.ledger import Ledger
+from opml_min.players.policy import Policy
+from opml_min.players.run_cache import Compute, RunCache
 
-Compute = Callable[[Image, bytes, int], Computation]
+
+class Stale(Exception):
+    """What was read from events is not what the contract stores: a log is missing, or the chain was reorganised."""
 
 
 class Player:
@@ -19,71 +42,135 @@ class Player:
     reorganises = False
     """Whether it can undo its own last move, as somebody who controls the blocks can."""
 
-    def __init__(self, name: str, address: str, chain: Chain, image: Image, compute: Compute = Computation) -> None:
-        self.name, self.address, self.chain = name, address, chain
+    def __init__(
+        self, name: str, address: str, chain: Chain, image: Image, compute: Compute = Computation, policy: Policy | None = None
+    ) -> None:
+        self.name, self.address, self.chain, self.policy = name, address, chain, policy or Policy()
         self._image, self._compute = image, compute
-        self._computations: dict[bytes, Computation] = {}
-        self._refused: list[Move] = []
+        self.agenda = Agenda()
+        self.runs = RunCache(image, compute, lambda request_id: bytes(chain.request_of(request_id).first_run_hash))
+        self._roots: tuple[bytes, bytes] | None = None
+        self._ledger = Ledger(chain, self.runs_model)
+        self._is_in_doubt = False
+
+    def decisions(self) -> Iterator[Move | Wait]:
+        """What to do at this head, in the order in which to try it. Only the first move that is accepted counts; then ask again."""
+        self._ledger.follow()
+        if self._is_in_doubt:
+            self._is_in_doubt = False
+            self._ledger.doubt()
+        yield from self.agenda.decisions(self.groups())
 
     def next_move(self) -> Decision:
-        """Decides what to do now."""
-        raise NotImplementedError
+        """The first move, or else the shortest wait."""
+        return first_of(self.decisions())
 
-    def refused(self, move: Move) -> None:
-        """Learns that the contract refused a move. Most moves are then not tried again."""
-        self._refused.append(move)
+    def groups(self) -> Iterator[Group]:
+        """The player's tasks, the most important kind first."""
+        raise NotImplementedError
 
     def replacement(self, answer: Move) -> Move | None:
         """The move to deliver instead of its last one, which `answer` is about to answer; None to leave it."""
         return None
 
+    def squeezed_in(self, move: Move) -> Move | None:
+        """A move to deliver in the same block before somebody else's, as somebody can who sees it on its way; None to let it pass."""
+        return None
+
     # What the moves are made of ----------------------------------------------------------------------------------------------
 
-    def computation(self, request_id: bytes) -> Computation:
-        """The run that a request asks for, as this player computes it."""
-        if request_id not in self._computations:
-            request = EventLog.of(self.chain).requests[request_id]
-            self._computations[request_id] = self._compute(self._image, request.data, request.stage_count)
-        return self._computations[request_id]
+    @property
+    def index(self) -> Index:
+        """What is known from events."""
+        return self._ledger.index
 
-    def runs_model_of(self, request_id: bytes) -> bool:
-        """Whether the request is for the model that this player has."""
-        log, computation = EventLog.of(self.chain), self.computation(request_id)
-        model = log.models[log.requests[request_id].model_id]
-        return (computation.model_root, computation.state_root) == (model.model_root, model.state_root)
+    @property
+    def roots(self) -> tuple[bytes, bytes]:
+        """The model root and the state root of the image."""
+        if self._roots is None:
+            run = Run(self._image, b"", stages=1, device="vm")
+            self._roots = run.model_root, run.memory.quarter_root(Quarter.STATE)
+        return self._roots
 
-    def dispute_hashes(self, dispute: Dispute, request_id: bytes, points: list[int]) -> list[bytes]:
-        """The hashes at points of the disputed segment, as this player computes them."""
-        stage = dispute.stage if dispute.segment.phase == INSTRUCTIONS else None
-        return self.computation(request_id).hashes(stage, dispute.segment.lo, points)
+    def runs_model(self, registered: object) -> bool:
+        """Whether a registered model is the one that this player has, and it is willing to work on it."""
+        model_root, state_root, microseconds = (getattr(registered, name) for name in ("model_root", "state_root", "stage_microseconds"))
+        identity = model_id(model_root, state_root, microseconds)
+        known = identity == getattr(registered, "model_id", None) and self.policy.accepts(identity, microseconds)
+        return known and (model_root, state_root) == self.roots
 
-    def arbitrate(self, dispute: Dispute, request_id: bytes) -> Decision:
-        """Has the contract execute the first instruction of the segment."""
-        witness = self.computation(request_id).witness(dispute.stage, dispute.segment.lo)
-        return self.unless_refused(Move("arbitrate", (dispute.game_id, dispute.segment, witness)))
+    def request_of(self, claim_id: bytes) -> RequestEntry:
+        return self.index.requests[self.index.claims[claim_id].request_id]
 
-    def timeout(self, dispute: Dispute, left_seconds: int) -> Decision:
-        """Ends the game as soon as the other side, whose turn it is, has no time left; waits until then."""
-        legal_from = self.chain.game_of(dispute.game_id).turn_start + left_seconds + 1
-        if self.chain.now < legal_from:
-            return Wait(legal_from)
-        return Move("timeout", (dispute.game_id, dispute.segment, dispute.hashes))
+    def can_pay(self, wei: int) -> bool:
+        """Whether a bond is affordable."""
+        return self.chain.balance(self.address) >= wei + self.policy.reserve_wei
 
-    def unless_refused(self, move: Move) -> Decision:
-        """The move, unless the contract has refused it before."""
-        return None if move in self._refused else move
+    def is_as_stored(self, node: NodeEntry) -> bool:
+        """Whether the contract stores this node as it was read. If not, all events are read anew before the next decisions."""
+        stored = self.chain.node_of(node.node_id)
+        same = (stored.state, stored.commitment) == (node.state, node.segment.commitment(node.hashes))
+        self._is_in_doubt |= not same
+        return same
 
-    def withdraw(self) -> Decision:
+    def stage_of(self, node: NodeEntry) -> int | None:
+        """The stage inside which a node lies; None while it is about stages."""
+        if node.segment.phase != INSTRUCTIONS:
+            return None
+        stored = self.chain.node_of(node.node_id)
+        return stage_at(stored.path, stored.depth, self.request_of(node.claim_id).stage_count, self.chain.parameters.k)
+
+    def checked(self, node: NodeEntry) -> Computation:
+        """The run that a node is about, if the node is stored as it was read and its lower end is true."""
+        if not self.is_as_stored(node):
+            raise Stale(f"node 0x{node.node_id.hex()}")
+        computation = self.runs.of(self.request_of(node.claim_id))
+        if not self.agrees(computation.hash_at(self.stage_of(node), node.segment.lo), node.segment.agreed):
+            raise Stale(f"node 0x{node.node_id.hex()} begins with another hash than this player computes")
+        return computation
+
+    def agrees(self, computed: bytes, agreed: bytes) -> bool:
+        """Whether the lower end of a node is what this player computes."""
+        return computed == agreed
+
+    def arbitrate(self, node: NodeEntry) -> Decision:
+        """Has the contract execute the one instruction of a node."""
+        computation, stage = self.checked(node), self.stage_of(node)
+        assert stage is not None
+        return Move("arbitrate", (node.node_id, node.segment, computation.witness(stage, node.segment.lo)))
+
+    def unlogged_root(self, claim: ClaimEntry) -> NodeEntry | None:
+        """The root of a claim's tree, if the contract stores it and no event told of it."""
+        request = self.index.requests[claim.request_id]
+        first = self.chain.request_of(claim.request_id).first_run_hash
+        whole = Segment(STAGES, 0, request.stage_count, bytes(first), claim.sealed)
+        return self._unlogged(claim, root_id(claim.claim_id), NO_HASH, 0, whole)
+
+    def unlogged_part(self, claim: ClaimEntry, parent: NodeEntry, part: int) -> NodeEntry | None:
+        """A part of a posted node, if the contract stores it and no event told of it."""
+        return self._unlogged(claim, child_id(parent.node_id, part), parent.node_id, part, parent.segment.part(parent.hashes, part))
+
+    def _unlogged(self, claim: ClaimEntry, node_id: bytes, parent_id: bytes, part: int, segment: Segment) -> NodeEntry | None:
+        stored = self.chain.node_of(node_id)
+        if not stored.state:
+            return None
+        self._is_in_doubt = True
+        times = (stored.due, stored.server_left, stored.challengers_left)
+        return NodeEntry(node_id, claim.claim_id, stored.opener, parent_id, part, segment, *times)
+
+    def one_run_at_a_time(self, tasks: Iterable[tuple[bytes, Task]]) -> Iterator[Task]:
+        """The tasks up to the first that computes a run, and then asks to be asked again: no clock waits for two runs. First: requests."""
+        for request_id, task in tasks:
+            was_known = self.runs.knows(request_id)
+            yield task
+            if not was_known and self.runs.knows(request_id):
+                yield Task(b"again", lambda: Wait(self.chain.now))
+                return
+
+    def withdrawal(self) -> list[Task]:
         """Withdraws what the contract owes this player, if anything."""
-        return Move("withdraw_to", (self.address,)) if self.chain.balance_of(self.address) else None
 
+        def decide() -> Decision:
+            return Move("withdraw_to", (self.address,)) if self.chain.account_of(self.address).credited else None
 
-def first_of(decisions: Iterable[Decision]) -> Decision:
-    """The first move among decisions; if there is none, the shortest wait."""
-    shortest: Wait | None = None
-    for decision in decisions:
-        if isinstance(decision, Move):
-            return decision
-        if decision is not None and (shortest is None or decision.until < shortest.until):
-            shortest = decision
-    return shortest
+        return [Task(b"withdraw", decide)]

@@ -1,55 +1,150 @@
-"""The honest server: it runs requests, claims the results, and defends its claims with true hashes."""
+"""The honest server: it runs requests, claims the results, and answers every node of its claims with true hashes.
 
-from collections.abc import Iterator
+Nodes are answered in the order of their opening, which is the order of their due times. It has an instruction executed where that answers a
+node of its own. At other servers' nodes it would only pay gas for a validator.
 
-from opml_min.players.chain import ANYONE, OPEN, PENDING, STAGES, Decision, Dispute, EventLog, Move, Wait
-from opml_min.players.player import Player, first_of
+*Source*: spec 5.4 to 5.7 and 5.12.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from opml_min.players.agenda import Group, Task
+from opml_min.players.chain import (
+    ANYONE,
+    FINAL,
+    NO_HASH,
+    PENDING,
+    POSTED,
+    STAGES,
+    Decision,
+    Move,
+    Segment,
+    Wait,
+    child_id,
+    root_id,
+    seal,
+    split,
+)  # fmt: skip
+from opml_min.players.index import ClaimEntry, NodeEntry, RequestEntry
+from opml_min.players.player import Player
 
 
 class Server(Player):
-    def next_move(self) -> Decision:
-        return first_of(self._decisions(EventLog.of(self.chain)))
+    def groups(self) -> Iterator[Group]:
+        yield self._answers
+        yield self._unlogged_answers
+        yield self._awards
+        yield self._finalisations
+        yield self.withdrawal
+        yield self._claims
 
-    def _decisions(self, log: EventLog) -> Iterator[Decision]:
-        for request_id, request in log.requests.items():
-            mine = (request_id, self.address)
-            claims = [claim_id for claim_id, claim in log.claims.items() if (claim.request_id, claim.server) == mine]
-            if not claims and request.server in (ANYONE, self.address) and self.chain.now <= request.deadline:
-                yield self.claim(request_id)
-            for claim_id in claims:
-                if self.chain.claim_of(claim_id).status == PENDING:
-                    for dispute in log.disputes.values():
-                        game = self.chain.game_of(dispute.game_id)
-                        if dispute.claim_id == claim_id and game.status == OPEN:
-                            own_turn = dispute.is_servers_turn
-                            yield self.answer(dispute, request_id) if own_turn else self.timeout(dispute, game.challenger_left)
-                    yield self.finalise(claim_id, request_id)
-        yield self.withdraw()
+    # Answers -------------------------------------------------------------------------------------------------------------
 
-    def claim(self, request_id: bytes) -> Decision:
-        """Claims the run of a request; None if the request is for another model."""
-        if not self.runs_model_of(request_id):
-            return None
-        return Move("claim", (request_id, self.computation(request_id).run_hash()), self.chain.parameters.server_bond_wei)
+    def _answers(self) -> Iterable[Task]:
+        for node in list(self.index.open_nodes[self.address].values()):
+            yield Task(node.node_id, partial(self.answer, node))
 
-    def answer(self, dispute: Dispute, request_id: bytes) -> Decision:
-        """On turn: posts the inner hashes of the segment, opens the one stage left, or has the one instruction left executed."""
-        segment = dispute.segment
+    def answer(self, node: NodeEntry) -> Decision:
+        """Answers a node that is not lost yet."""
+        return None if self.chain.now > node.due + node.server_left else self.true_answer(node)
+
+    def true_answer(self, node: NodeEntry) -> Decision:
+        """Posts the inner hashes of the segment, opens the one stage left, or has the one instruction left executed."""
+        request, segment, k = self.request_of(node.claim_id), node.segment, self.chain.parameters.k
+        computation = self.checked(node)
+        run_hash = self.runs.run_hash(request) if node.is_root else NO_HASH
         if segment.length > 1:
-            inner = segment.boundaries(self.chain.parameters.k)[1:-1]
-            hashes = b"".join(self.dispute_hashes(dispute, request_id, inner))
-            return self.unless_refused(Move("post", (dispute.game_id, segment, hashes)))
+            hashes = computation.hashes(self.stage_of(node), segment.lo, segment.boundaries(k)[1:-1])
+            return Move("post", (node.node_id, segment, b"".join(hashes), run_hash))
         if segment.phase == STAGES:
-            opening = self.computation(request_id).opening(segment.lo)
-            return self.unless_refused(Move("open", (dispute.game_id, segment, *opening)))
-        return self.arbitrate(dispute, request_id)
+            opening = computation.opening(segment.lo)
+            inner = Segment(0, 0, opening.steps, NO_HASH, NO_HASH).boundaries(k)[1:-1] if opening.steps else []
+            hashes = computation.hashes(segment.lo, 0, inner) if inner else []
+            return Move("open", (node.node_id, segment, *opening, b"".join(hashes), run_hash))
+        return self.arbitrate(node)
 
-    def finalise(self, claim_id: bytes, request_id: bytes) -> Decision:
-        """Finalises a claim once the challenge period is over and no game is open."""
-        claim = self.chain.claim_of(claim_id)
-        period_end = claim.claimed_at + self.chain.parameters.window_seconds
-        if self.chain.now < period_end:
-            return Wait(period_end)
-        if claim.open_games:
+    def _unlogged_answers(self) -> Iterable[Task]:
+        """Answers to nodes that the contract counts and no event told of."""
+        for claim in self._own_pending():
+            if self.chain.claim_of(claim.claim_id).nodes > len(claim.nodes):
+                yield Task(claim.claim_id + b"unlogged", partial(self._answer_unlogged, claim))
+
+    def _answer_unlogged(self, claim: ClaimEntry) -> Decision:
+        self._is_in_doubt = True
+        found = [self.unlogged_root(claim)] if root_id(claim.claim_id) not in claim.nodes else []
+        for parent in claim.nodes.values():
+            for part in range(len(split(parent.hashes)) + 1 if parent.state == POSTED else 0):
+                if child_id(parent.node_id, part) not in claim.nodes:
+                    found.append(self.unlogged_part(claim, parent, part))
+        due = sorted((node for node in found if node is not None and self.is_as_stored(node)), key=lambda node: node.due)
+        return self.answer(due[0]) if due else None
+
+    # Money in ------------------------------------------------------------------------------------------------------------
+
+    def _own_pending(self) -> list[ClaimEntry]:
+        return [claim for claim in self.index.pending.values() if claim.server == self.address]
+
+    def _finalisations(self) -> Iterable[Task]:
+        for claim in self._own_pending():
+            yield Task(claim.claim_id, partial(self.finalise, claim))
+
+    def finalise(self, claim: ClaimEntry) -> Decision:
+        """Finalises a claim as soon as nothing can follow any more."""
+        stored = self.chain.claim_of(claim.claim_id)
+        request = self.index.requests[claim.request_id]
+        if stored.status != PENDING or stored.open_nodes or request.run_hash not in (None, self.runs.run_hash(request)):
             return None
-        return self.unless_refused(Move("finalise", (claim_id, *self.computation(request_id).result())))
+        legal_from = max(stored.closes_at, stored.settles_at + 1)
+        if self.chain.now < legal_from:
+            return Wait(legal_from)
+        return Move("finalise", (claim.claim_id, *self.runs.of(request).result()))
+
+    def _awards(self) -> Iterable[Task]:
+        for request in self.index.unpaid.values():
+            if any(claim.server == self.address and claim.status == FINAL for claim in map(self.index.claims.get, request.claims) if claim):
+                yield Task(request.request_id, partial(self.award, request))
+
+    def award(self, request: RequestEntry) -> Decision:
+        """Moves the fee on towards an own final claim: past claims that can no longer get it."""
+        claim = self.index.claims[request.claims[request.next_award]]
+        assert request.run_hash is not None
+        if claim.status == FINAL:
+            return Move("award", (claim.claim_id,)) if claim.server == self.address else None
+        holds_back = claim.status == PENDING and claim.sealed == seal(request.run_hash, claim.server)
+        return None if holds_back else Move("award", (claim.claim_id,))
+
+    # New risk ------------------------------------------------------------------------------------------------------------
+
+    def _claims(self) -> Iterable[Task]:
+        if len(self._own_pending()) < self.policy.most_pending_claims:
+            affordable = self.chain.balance(self.address) - self.policy.reserve_wei
+            wanted = (each for each in list(self.index.unanswered.values()) if each.bond <= affordable and self._wants(each))
+            yield from self.one_run_at_a_time((each.request_id, Task(each.request_id, partial(self.claim, each))) for each in wanted)
+
+    def _wants(self, request: RequestEntry) -> bool:
+        """Whether this server may claim, has not yet, and finds the fee worth it. Nothing is computed for that."""
+        work = self.policy.work_seconds(request.stage_count, self.index.models[request.model_id])
+        return (
+            request.server in (ANYONE, self.address)
+            and self.chain.now <= request.deadline
+            and request.fee - work * self.chain.parameters.second_price >= self.policy.least_fee_wei
+            and work <= self.policy.most_work_seconds
+            and all(self.index.claims[claim_id].server != self.address for claim_id in request.claims)
+        )
+
+    def claim(self, request: RequestEntry) -> Decision:
+        """Claims the run of a request, unless somebody's claim of the same result stands."""
+        run_hash, standing = self.runs.run_hash(request), map(self.index.claims.__getitem__, request.claims)
+        if self.honest and any(claim.status == PENDING and claim.sealed == seal(run_hash, claim.server) for claim in standing):
+            return None
+        latest = self.line_end(request) + self.chain.parameters.window + self.policy.line_slack_seconds
+        return Move("claim", (request.request_id, seal(run_hash, self.address), latest), request.bond)
+
+    def line_end(self, request: RequestEntry) -> int:
+        """When the request is checked, as the line of its model stands now."""
+        checked_at: int = self.chain.request_of(request.request_id).checked_at
+        if checked_at:
+            return max(self.chain.now, checked_at)
+        busy_until: int = self.chain.model_of(request.model_id).busy_until
+        return max(self.chain.now, busy_until) + self.policy.work_seconds(request.stage_count, self.index.models[request.model_id])

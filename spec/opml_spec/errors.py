@@ -79,8 +79,8 @@ class UnknownClaim(SpecError, number=203):
     """No claim has this id."""
 
 
-class UnknownGame(SpecError, number=204):
-    """No game has this id."""
+class UnknownNode(SpecError, number=204):
+    """No node has this id."""
 
 
 class WrongValue(SpecError, number=205):
@@ -96,11 +96,11 @@ class RequestTooLong(SpecError, number=207):
 
 
 class Deadline(SpecError, number=208):
-    """The request's deadline has passed."""
+    """The request's deadline has passed, or is more than a year away."""
 
 
 class NotTheServer(SpecError, number=209):
-    """The request names another server."""
+    """The request, or the claim, has another server."""
 
 
 class ClaimNotPending(SpecError, number=210):
@@ -115,32 +115,28 @@ class WindowOpen(SpecError, number=212):
     """It is too early to finalise: the claim can still be challenged."""
 
 
-class GamesOpen(SpecError, number=213):
-    """A claim that is still disputed cannot become final."""
+class NodesOpen(SpecError, number=213):
+    """A claim whose server still owes an answer does not end."""
 
 
-class GameOver(SpecError, number=214):
-    """A decided game takes no move, nor does one whose claim is decided."""
+class StaleCommitment(SpecError, number=215):
+    """The move answers something that the node does not hold."""
 
 
-class StalePosition(SpecError, number=215):
-    """The move answers a position that the game is not in."""
-
-
-class NotYourTurn(SpecError, number=216):
-    """The other side is on turn."""
+class WrongTurn(SpecError, number=216):
+    """The node waits for something else, or for nothing."""
 
 
 class OutOfTime(SpecError, number=217):
-    """The side on turn has used up its time."""
+    """The side that would move has used up its time."""
 
 
 class NotOutOfTime(SpecError, number=218):
-    """The side on turn still has time."""
+    """The server still has time."""
 
 
 class WrongMove(SpecError, number=219):
-    """This position takes another kind of move."""
+    """This segment takes another kind of move."""
 
 
 class WrongCount(SpecError, number=220):
@@ -152,7 +148,7 @@ class NoSuchPart(SpecError, number=221):
 
 
 class WrongStart(SpecError, number=222):
-    """The stage does not begin where both sides agree."""
+    """The stage does not begin in the agreed run state."""
 
 
 class StepCount(SpecError, number=223):
@@ -168,7 +164,7 @@ class WrongEnd(SpecError, number=225):
 
 
 class WrongState(SpecError, number=226):
-    """The witness is of a state that nobody agreed on."""
+    """The witness is of another state than the agreed one."""
 
 
 class WrongOutput(SpecError, number=227):
@@ -176,15 +172,11 @@ class WrongOutput(SpecError, number=227):
 
 
 class NothingToCollect(SpecError, number=228):
-    """The game won nothing, or it was collected before."""
-
-
-class NotTheRequester(SpecError, number=229):
-    """The fee belongs to who made the request."""
+    """The claim of the node is not rejected, or the node was collected before."""
 
 
 class NotAllFailed(SpecError, number=230):
-    """The request may still be answered, was answered, or the fee is back already."""
+    """The request may still be answered, was answered, or the fee is gone already."""
 
 
 class NothingToWithdraw(SpecError, number=231):
@@ -193,6 +185,70 @@ class NothingToWithdraw(SpecError, number=231):
 
 class BadParameters(SpecError, number=232, name="PARAMETERS"):
     """The bounds under which an honest side cannot lose do not hold."""
+
+
+class StageTime(SpecError, number=234):
+    """A stage takes at least one microsecond and less than 2^32."""
+
+
+class BondRange(SpecError, number=235):
+    """The bond is below the least one, or too large to count."""
+
+
+class FeeRange(SpecError, number=236):
+    """The fee does not pay for the line, or is too large to count."""
+
+
+class TooMuchWork(SpecError, number=237):
+    """It takes more than a year to recompute the run."""
+
+
+class AlreadyFinal(SpecError, number=238):
+    """The request has a result."""
+
+
+class ClaimExists(SpecError, number=239):
+    """This server made this claim before."""
+
+
+class TooLate(SpecError, number=240):
+    """The claim would close later than its server accepts."""
+
+
+class RootExists(SpecError, number=241):
+    """The claim was challenged before; its tree is open to everybody."""
+
+
+class NotTheOpener(SpecError, number=242):
+    """For a while after an answer only the opener of the node may choose."""
+
+
+class PartChosen(SpecError, number=243):
+    """This part is a node already."""
+
+
+class WrongSeal(SpecError, number=244):
+    """The first answer must reveal the run hash that the claim sealed."""
+
+
+class Unsettled(SpecError, number=245):
+    """It is too early to finalise: a part may still be chosen."""
+
+
+class OtherResult(SpecError, number=246):
+    """Another run hash is the result of the request."""
+
+
+class NotExpired(SpecError, number=247):
+    """There is still time to finalise the claim."""
+
+
+class NothingToAward(SpecError, number=248):
+    """There is no fee, or it is not this claim's turn, or the claim may still become final."""
+
+
+class NoResult(SpecError, number=249):
+    """No claim of the request is final."""
 
 
 # 3xx: models ---------------------------------------------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 The stages take 1.0 to 1.5 · 10^9 steps and differ in how much they write, and in what order. An honest player of either side first learns
 the result. Then the segment shrinks to one step late in the stage: the server posts the hashes at the inner boundaries of each segment,
-and the challenger chooses parts from hashes that are true up to that step and wrong after it. Each player runs in a process of its own, so
-that its peak memory can be measured. The fastest of three rounds counts, for players and for the plain run. What the contracts cost is
-not included; `opml bench gas` measures that.
+and the challenger chooses the first false part from hashes that are true up to that step and wrong after it. Each player runs in a process
+of its own, so that its peak memory can be measured. The fastest of three rounds counts, for players and for the plain run. What the
+contracts cost is not included; `opml bench gas` measures that.
 """
 
 import multiprocessing
@@ -52,7 +52,7 @@ class Stage:
     pattern: int
     touched_bytes: int  # a power of two, beside the page with the result
     iterations: int
-    limits_server: bool = True
+    is_limited: bool = True
 
     def request(self) -> bytes:
         return pack("<QQQ", self.pattern, self.touched_bytes // 8, self.iterations)
@@ -63,7 +63,7 @@ STAGES = (
     Stage("64 MiB", READ, 64 * MEBI, 22),
     Stage("128 MiB streamed", STREAM, 128 * MEBI, 8),
     # each of 31 hashes covers nearly all that is touched, more work than four runs; only more cores speed it up
-    Stage("128 MiB scattered", SCATTER, 128 * MEBI, 110_000_000, limits_server=False),
+    Stage("128 MiB scattered", SCATTER, 128 * MEBI, 110_000_000, is_limited=False),
 )
 
 
@@ -92,8 +92,8 @@ def rows_of(stage: Stage) -> list[Row]:
     server_played = fastest(server, stage, target)
     challenger_played = fastest(challenger, stage, target, server_played.posted)
     found = [Row(f"{stage.name}: plain run", plain_seconds, "s"), Row(f"{stage.name}: steps", steps, "steps")]
-    for side, played, limited in (("server", server_played, stage.limits_server), ("challenger", challenger_played, True)):
-        limit = MOST_RUNS * plain_seconds if limited else None
+    for side, played in (("server", server_played), ("challenger", challenger_played)):
+        limit = MOST_RUNS * plain_seconds if stage.is_limited else None
         found.append(Row(f"{stage.name}: {side}", played.seconds, "s", "plain run", plain_seconds, limit))
         if played.peak_bytes is not None:
             touched = stage.touched_bytes / MEBI
@@ -157,7 +157,7 @@ def challenger(stage: Stage, target: int, true: dict[int, bytes]) -> Played:
     while high - low > 1:
         ends = boundaries(low, high)
         posted = [true[end] if end <= target else bytes(32) for end in ends[1:-1]]
-        part = computation.disputed_part(0, low, ends[1:-1], posted)
+        part = computation.first_false_part(0, low, ends[1:-1], posted)
         low, high = ends[part], ends[part + 1]
     if low != target:
         raise CheckFailed(f"the challenger found step {low} where step {target} is wrong")
@@ -166,7 +166,7 @@ def challenger(stage: Stage, target: int, true: dict[int, bytes]) -> Played:
 
 
 def boundaries(low: int, high: int) -> list[int]:
-    return Segment(INSTRUCTIONS, low, high, b"", b"", 0).boundaries(K)
+    return Segment(INSTRUCTIONS, low, high, b"", b"").boundaries(K)
 
 
 def peak_bytes() -> int | None:

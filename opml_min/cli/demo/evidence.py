@@ -9,7 +9,8 @@ from opml_min.machine.disassemble import REGISTERS, disassemble
 from opml_min.machine.interpret import MASK, access_fault, fetch_fault
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Opcode
-from opml_min.players.chain import INSTRUCTIONS, EventLog
+from opml_min.players.chain import INSTRUCTIONS, stage_at
+from opml_min.players.index import NodeEntry
 
 STATUS_NAMES = ("running", "halted", "trapped")
 Values = dict[str, str]
@@ -47,7 +48,7 @@ def op_at(image: Image, stage: int, is_own_program: bool) -> OpAt:
 
 @frozen
 class Evidence:
-    """The first instruction that was still in dispute when the game was decided."""
+    """The first instruction that was still in dispute in the end."""
 
     stage: int
     op: OpAt
@@ -59,12 +60,13 @@ class Evidence:
     claimed: Values | None  # after it, as a lying server has it; None if several instructions were left or the server is honest
 
 
-def evidence(match: Match) -> Evidence | None:
-    """Recomputes the disputed instruction; None if no stage was opened."""
-    dispute = match.dispute
-    if dispute is None or dispute.segment.phase != INSTRUCTIONS:
+def evidence(match: Match, node: NodeEntry | None = None) -> Evidence | None:
+    """Recomputes the disputed instruction, by default that of the decided dispute; None if no stage was opened."""
+    if node is None and match.dispute is not None:
+        node = match.dispute.node
+    if node is None or node.segment.phase != INSTRUCTIONS:
         return None
-    stage, step, honest = dispute.stage, dispute.segment.lo, match.setup.honest
+    stage, step, honest = stage_of(match, node), node.segment.lo, match.setup.honest
     machine = honest.machine_at(stage, step)
     pc = machine.pc
     instruction = decode(0 if fetch_fault(pc) else machine.memory.load(pc, 4))
@@ -72,12 +74,20 @@ def evidence(match: Match) -> Evidence | None:
     before = _values(machine, instruction, address, reads=True)
     after = _values(honest.machine_at(stage, step + 1), instruction, address)
     claimed = None
-    claim = EventLog.of(match.court).claims[dispute.claim_id]
+    claim = match.index.claims[node.claim_id]
     server = next(player for player in match.players if player.address == claim.server)
-    if not server.honest and dispute.segment.length == 1:
-        claimed = _values(server.computation(claim.request_id).machine_at(stage, step + 1), instruction, address)
+    if not server.honest and node.segment.length == 1:
+        computation = server.runs.of(match.index.requests[claim.request_id])
+        claimed = _values(computation.machine_at(stage, step + 1), instruction, address)
     op = op_at(match.setup.scene.image, stage, match.setup.scene.image is not match.model)
     return Evidence(stage, op, step, pc, disassemble(instruction), before, after, claimed)
+
+
+def stage_of(match: Match, node: NodeEntry) -> int:
+    """The stage that a node lies in, or begins with."""
+    stored = match.court.node_of(node.node_id)
+    stage_count = match.index.requests[match.index.claims[node.claim_id].request_id].stage_count
+    return stage_at(stored.path, stored.depth, stage_count, match.court.parameters.k)
 
 
 def _address(machine: Machine, instruction: Instruction) -> int | None:

@@ -11,20 +11,25 @@ from typing import Any
 from attrs import define, field, frozen
 
 from evm_arbiter.court import Court, Refused
+from evm_arbiter.objects import Expired, Fallen, Finalised
 from opml_min.model.image.image import Image
-from opml_min.players.chain import REJECTED, Dispute, EventLog, Move
+from opml_min.players.chain import REJECTED, Move, Wait
 from opml_min.players.cheats import NONE
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CLAIM_FINAL, CLAIM_REJECTED, Cheat, Scene, Setup
 from opml_min.players.cheats.tampering import NoSuchLie
 from opml_min.players.computation import Computation
+from opml_min.players.index import ClaimEntry, Index, NodeEntry
+from opml_min.players.ledger import Ledger
 from opml_min.players.player import Player
 from opml_min.players.requester import Requester
 
 FEE_WEI = 10**16  # a hundredth of an ether
-DEADLINE_SECONDS = 86_400  # from the request on
+BOND_WEI = 8 * 10**18  # of each claim
+STAGE_MICROSECONDS = 5_000  # what the model is registered with
+DEADLINE_SECONDS = 3 * 86_400  # from the request on
 BLOCK_SECONDS = 12  # one move per block. Source: Ethereum's main net
 MOST_DECISIONS = 5_000
-GAME_MOVES = ("challenge", "post", "choose", "open", "arbitrate", "timeout")
+TREE_MOVES = ("challenge", "post", "choose", "open", "arbitrate", "timeout")
 
 
 class MatchDoesNotEnd(Exception):
@@ -40,6 +45,14 @@ class Delivered:
     at_seconds: int  # since the match began
     gas_used: int | None  # None if it was refused
     refusal: str | None
+
+
+@frozen
+class Dispute:
+    """A claim that was disputed, and the node that tells most about it."""
+
+    claim: ClaimEntry
+    node: NodeEntry
 
 
 Observer = Callable[["Match", Delivered], None]
@@ -58,69 +71,90 @@ class Match:
     history: list[Delivered] = field(factory=list)
     balances_before: dict[str, int] = field(init=False)
     _begun: int = field(init=False)
+    _ledger: Ledger = field(init=False)
     _before_last: Any = None  # a snapshot before the last move, for a player that can take blocks back
 
     def __attrs_post_init__(self) -> None:
         self.balances_before = self.balances()
         self._begun = self.court.now
+        self._ledger = Ledger(self.court, lambda model: True)
 
     def run(self) -> "Match":
         for _ in range(MOST_DECISIONS):
-            if not self._one_decision():
+            if not self._one_head():
                 return self
         raise MatchDoesNotEnd(self.cheat.name)
 
-    def _one_decision(self) -> bool:
-        """Delivers the first move that a player wants; if there is none, lets time pass. False if there is nothing to wait for either."""
+    def _one_head(self) -> bool:
+        """Delivers the first move that is accepted; if there is none, lets time pass. False if there is nothing to wait for either."""
         waits = []
         for player in self.players:
-            decision = player.next_move()
-            if isinstance(decision, Move):
-                self._replace_last(decision)
-                self._deliver(player, decision)
-                return True
-            if decision is not None:
-                waits.append(decision.until)
+            for decision in player.decisions():
+                if isinstance(decision, Wait):
+                    waits.append(decision.until)
+                elif self._reorganised(decision) | self._deliver(player, decision):
+                    return True
         if waits:
             self.court.set_time(max(self.court.now, min(waits)))
         return bool(waits)
 
-    def _replace_last(self, answer: Move) -> None:
+    def _reorganised(self, answer: Move) -> bool:
         """Reorganises the chain if a player wants it: undoes that player's last move and delivers another one in its place."""
         for player in self.players:
             replacement = player.replacement(answer) if player.reorganises else None
             if replacement is not None:
                 self.court.restore(self._before_last)
                 self._deliver(player, replacement)
+                return True
+        return False
 
-    def _deliver(self, player: Player, move: Move) -> None:
+    def _deliver(self, player: Player, move: Move) -> bool:
+        """Sends a move, after those that others squeeze in before it. Whether it was accepted; only then does time pass."""
+        for other in self.players:
+            while other is not player and (first := other.squeezed_in(move)) is not None:
+                self._send(other, first)
         if any(player.reorganises for player in self.players):
             self._before_last = self.court.snapshot()
+        is_accepted = self._send(player, move)
+        if is_accepted:
+            self.court.set_time(self.court.now + BLOCK_SECONDS)
+        return is_accepted
+
+    def _send(self, player: Player, move: Move) -> bool:
         money = {"value": move.value} if move.value else {}
         at, gas_used, refusal = self.court.now - self._begun, None, None
         try:
             getattr(self.court, move.name)(*move.arguments, sender=player.address, **money)
             gas_used = self.court.transactions[-1].gas_used
-            self.court.set_time(self.court.now + BLOCK_SECONDS)
         except Refused as refused:
             refusal = refused.name
-            player.refused(move)
         self.history.append(Delivered(player.name, move, at, gas_used, refusal))
         self.observe(self, self.history[-1])
+        return refusal is None
 
     # The outcome -----------------------------------------------------------------------------------------------------------
 
     @property
+    def index(self) -> Index:
+        """All that happened, as events tell it."""
+        return self._ledger.follow()
+
+    @property
     def dispute(self) -> Dispute | None:
-        """The first dispute that was decided."""
-        decided = [dispute for dispute in EventLog.of(self.court).disputes.values() if dispute.server_won is not None]
-        return decided[0] if decided else None
+        """The first dispute that was decided: at the node where the claim fell, or else at the one that was narrowed down most."""
+        index = self.index
+        ended = [event.claim_id for event in self.court.events() if isinstance(event, Fallen | Expired | Finalised)]
+        for claim in (index.claims[claim_id] for claim_id in ended):
+            if claim.nodes:
+                deepest = max(claim.nodes.values(), key=lambda node: (node.segment.phase, -node.segment.length))
+                return Dispute(claim, index.nodes[claim.fell_at] if claim.fell_at else deepest)
+        return None
 
     @property
     def verdict(self) -> str:
-        if self.dispute is None:
-            return CLAIM_FINAL
-        return CLAIM_REJECTED if self.court.claim_of(self.dispute.claim_id).status == REJECTED else CHALLENGE_REJECTED
+        if any(claim.status == REJECTED for claim in self.index.claims.values()):
+            return CLAIM_REJECTED
+        return CLAIM_FINAL if self.dispute is None else CHALLENGE_REJECTED
 
     def balances(self) -> dict[str, int]:
         """What the players own, in wei."""
@@ -128,8 +162,8 @@ class Match:
 
     def money(self) -> dict[str, int]:
         """Where the contract's money is, in wei."""
-        totals = self.court.totals()
-        credited = sum(self.court.balance_of(player.address) for player in self.players)
+        totals = self.court.books()
+        credited = sum(self.court.account_of(player.address).credited for player in self.players)
         return {
             "deposits": totals.deposits, "locked": totals.locked, "credited": credited,
             "burned": totals.burned, "paid_out": totals.paid_out,
@@ -156,8 +190,8 @@ class Match:
         return gas
 
     def moves(self) -> int:
-        """How many moves of games the contract accepted."""
-        return sum(delivered.refusal is None and delivered.move.name in GAME_MOVES for delivered in self.history)
+        """How many moves in trees the contract accepted."""
+        return sum(delivered.refusal is None and delivered.move.name in TREE_MOVES for delivered in self.history)
 
 
 def shared_computations() -> Callable[[Image, bytes, int], Computation]:
@@ -187,6 +221,7 @@ def play(
     compute: Callable[[Image, bytes, int], Computation] | None = None,
     observe: Observer = unobserved,
     begin: Callable[[Match], None] = lambda match: None,
+    kind: type[Match] = Match,
 ) -> Match:
     """Plays one match to its end. court: one on which nothing has happened yet."""
     court, compute, random = court or Court(), compute or shared_computations(), Random(f"{cheat.name} {seed}")
@@ -196,8 +231,9 @@ def play(
     players = cheat.seats(setup)
     requester = Requester(
         "requester", court.accounts[0], court, setup.scene.image, compute,
-        data=setup.scene.request, stage_count=setup.scene.stage_count, deadline=court.now + DEADLINE_SECONDS, fee_wei=FEE_WEI,
+        data=setup.scene.request, stage_count=setup.scene.stage_count, stage_microseconds=STAGE_MICROSECONDS,
+        deadline=court.now + DEADLINE_SECONDS, fee_wei=FEE_WEI, bond_wei=BOND_WEI,
     )  # fmt: skip
-    match = Match(cheat, scene.image, court, setup, [*players, requester], observe)
+    match = kind(cheat, scene.image, court, setup, [*players, requester], observe)
     begin(match)
     return match.run()

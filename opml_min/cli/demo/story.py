@@ -4,17 +4,19 @@ from collections.abc import Callable
 
 from opml_min.cli.demo.evidence import Evidence, evidence, op_at
 from opml_min.cli.demo.play import Delivered, Match
-from opml_min.players.chain import INSTRUCTIONS, EventLog, Segment
+from opml_min.players.chain import ANSWERED, INSTRUCTIONS, REJECTED, Move, Segment, child_id
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CLAIM_REJECTED
+from opml_min.players.index import NodeEntry
 
 INTRODUCTION = """\
-A server runs a language model off chain and posts only a hash of the whole run, with a bond. Anybody who recomputes the run and gets
-another hash can challenge the claim, also with a bond. The two then narrow down where their runs part: first to one stage (one
-operation of the model), then to one machine instruction. A contract executes that instruction and decides. Each line is a transaction.
+A server runs a language model off chain and posts only a sealed hash of the whole run, with a bond. Anybody who recomputes the run and
+gets another hash can open a dispute tree about the claim, also with a bond. At each node the server must show hashes in between, and
+anybody can go on at a part that looks wrong: first down to one stage (one operation of the model), then to one machine instruction. A
+contract executes that instruction. The claim falls at the first node that the server fails. Each line is a transaction.
 """
 VERDICTS = {
-    CLAIM_REJECTED: "the claim is rejected: the server loses its bond",
-    CHALLENGE_REJECTED: "the challenge is rejected: the challenger loses its bond",
+    CLAIM_REJECTED: "the claim is rejected: the server loses its bond, and half of it goes to those who opened the nodes on the way",
+    CHALLENGE_REJECTED: "the claim has survived its dispute: those who opened its nodes lose their bonds",
 }
 
 
@@ -52,50 +54,71 @@ class Story:
             text, cost = f"tries to {delivered.move.name}: the contract refuses, {delivered.refusal}", ""
         else:
             text, cost = self._told(match, delivered), f"{delivered.gas_used:>9,} gas"
-        self._write(f"{clock(delivered.at_seconds)}  {delivered.player:<10}  {text:<78} {cost}".rstrip())
-        if delivered.move.name == "arbitrate" and not delivered.refusal:
-            found = evidence(match)
+        self._write(f"{clock(delivered.at_seconds)}  {delivered.player:<10}  {text:<92} {cost}".rstrip())
+        if delivered.refusal:
+            return
+        if delivered.move.name == "arbitrate":
+            node = match.index.nodes[delivered.move.arguments[0]]
+            found = evidence(match, node)
             if found:
-                self._tell_instruction(match, found)
-        if delivered.move.name in ("arbitrate", "timeout", "open") and not delivered.refusal and match.dispute is not None:
-            self._write(f"{'':16}=> {VERDICTS[match.verdict]}")
+                self._tell_instruction(match, node, found)
+        self._tell_end(match, delivered.move)
+
+    def _tell_end(self, match: Match, move: Move) -> None:
+        """Tells what a move has decided."""
+        name, subject = move.name, move.arguments[0]
+        if name in ("arbitrate", "timeout", "open"):
+            node = match.index.nodes[subject]
+            if match.index.claims[node.claim_id].status == REJECTED:
+                self._write(f"{'':16}=> {VERDICTS[CLAIM_REJECTED]}")
+            elif node.state == ANSWERED:
+                self._write(f"{'':16}=> the server was right here; nothing can follow below this node")
+        elif name == "finalise" and match.index.claims[subject].nodes:
+            self._write(f"{'':16}=> {VERDICTS[CHALLENGE_REJECTED]}")
 
     def _told(self, match: Match, delivered: Delivered) -> str:
-        move, parameters = delivered.move, match.court.parameters
-        arguments = move.arguments
+        move, arguments, parameters = delivered.move, delivered.move.arguments, match.court.parameters
         match move.name:
             case "register":
                 return f"registers the model with the root {short(arguments[0])}"
             case "request":
                 return f"asks for a run of {arguments[1]:,} stages and pays {ether(move.value)}"
             case "claim":
-                return f"claims that the run ends in {short(arguments[1])}; bond {ether(move.value)}"
+                return f"claims that it knows how the run ends, sealed {short(arguments[1])}; bond {ether(move.value)}"
             case "challenge":
-                return f"challenges the claim; bond {ether(move.value)}"
+                return f"challenges the claim, which opens the root of its tree; bond {ether(move.value)}"
             case "post":
                 count = len(arguments[2]) // 32
-                return f"posts {count} hash{'es' * (count > 1)} inside {_named(arguments[1])}"
+                return f"{place(match, arguments[0])}: posts {count} hash{'es' * (count > 1)} inside {_named(arguments[1])}"
             case "choose":
-                after = EventLog.of(match.court).disputes[arguments[0]].segment
-                return f"agrees up to {after.lo:,}, disputes what follows; left: {_named(after)}"
+                child = match.index.nodes[child_id(arguments[0], arguments[3])].segment
+                text = f"agrees up to {child.lo:,}, disputes {_named(child)}; bond {ether(move.value)}"
+                return f"{place(match, arguments[0])}: {text}"
             case "open":
                 image = match.setup.scene.image
                 op = op_at(image, arguments[1].lo, image is not match.model)
-                return f"opens stage {arguments[1].lo:,} ({op}): {arguments[4]:,} instructions"
+                text = f"opens stage {arguments[1].lo:,} ({op}): {arguments[4]:,} instructions"
+                return f"{place(match, arguments[0])}: {text}, {len(arguments[8]) // 32} hashes"
             case "arbitrate":
-                return f"has instruction {arguments[1].lo:,} executed by the contract ({len(arguments[2]):,} bytes)"
+                text = f"has instruction {arguments[1].lo:,} executed by the contract ({len(arguments[2]):,} bytes)"
+                return f"{place(match, arguments[0])}: {text}"
             case "timeout":
-                return f"ends the game: the other side used up its time on {_named(arguments[1])}"
+                node = match.index.nodes[arguments[0]]
+                return f"{place(match, node.node_id)}: the server has used up its time on {_named(node.segment)}"
             case "finalise":
-                return f"finalises the claim: the challenge period of {parameters.window_seconds // 3600} hours is over"
+                return f"finalises the claim: the challenge period of {parameters.window // 3600} hours is over, and nothing can follow"
+            case "expire":
+                return "ends the claim: nobody showed what it claims"
             case "collect":
-                return "collects its bond and its share of the lost one"
+                return f"{place(match, arguments[0])}: collects its bond and what it earned"
+            case "award":
+                return "moves the fee on to the next claim"
             case "reclaim":
                 return "takes its fee back: no claim became final"
             case _:
                 return "withdraws what it is owed"
 
-    def _tell_instruction(self, match: Match, found: Evidence) -> None:
+    def _tell_instruction(self, match: Match, node: NodeEntry, found: Evidence) -> None:
         _, executed = match.court.arbiter.call("step", match.setup.honest.witness(found.stage, found.step))
         self._write(f"{'':16}stage {found.stage:,} is {found.op}; instruction {found.step:,} of it, at {found.pc:#x}, is")
         self._write(f"{'':20}{found.instruction}")
@@ -106,8 +129,7 @@ class Story:
                 told = [value[:14] + "…" if value else "" for value in told]
             mark = "  <- false" if found.claimed and told[1] != told[2] else ""
             self._write(f"{'':16}{name:>28} {told[0]:>20} {told[1]:>20}  {told[2]:>20}{mark}".rstrip())
-        disputed = match.dispute.segment.disputed if match.dispute else b""
-        self._write(f"{'':16}the contract computes state {short(executed)}, the server claims {short(disputed)}")
+        self._write(f"{'':16}the contract computes state {short(executed)}, the server claims {short(node.segment.disputed)}")
 
     def end(self, match: Match, seconds: float) -> None:
         after, money = match.balances(), match.money()
@@ -117,7 +139,17 @@ class Story:
         books = " + ".join(f"{ether(money[part])} {part.replace('_', ' ')}" for part in ("locked", "credited", "burned", "paid_out"))
         self._write(f"{ether(money['deposits'])} deposited = {books}: {'it adds up' if match.money_adds_up() else 'IT DOES NOT ADD UP'}")
         side = "The honest side won." if match.honest_side_won() else "THE HONEST SIDE DID NOT WIN."
-        self._write(f"{side} {match.moves()} moves, {sum(match.gas().values()):,} gas, {seconds:.1f} s")
+        self._write(f"{side} {match.moves()} moves in trees, {sum(match.gas().values()):,} gas, {seconds:.1f} s")
+
+
+def place(match: Match, node_id: bytes) -> str:
+    """A node by its path of parts: `root`, `root/3`, `root/3/17`."""
+    parts = []
+    node = match.index.nodes[node_id]
+    while not node.is_root:
+        parts.append(f"/{node.part}")
+        node = match.index.nodes[node.parent_id]
+    return "root" + "".join(reversed(parts))
 
 
 def _named(segment: Segment) -> str:

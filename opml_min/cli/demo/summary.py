@@ -8,7 +8,8 @@ from opml_min.cli.demo.play import Match
 
 def summary(match: Match) -> dict[str, Any]:
     """The verdict, what was disputed, every transaction, and the money; null for what a match without a machine run does not have."""
-    found = evidence(match)
+    found, dispute = evidence(match), match.dispute
+    segment = dispute and dispute.node.segment
     return {
         "verdict": match.verdict,
         "cheat": match.cheat.name,
@@ -20,7 +21,8 @@ def summary(match: Match) -> dict[str, Any]:
         "step": found and found.step,
         "instruction": found and found.instruction,
         "values": found and {"pc": hex(found.pc), "before": found.before, "after": found.after, "claimed": found.claimed},
-        "dispute": match.dispute and {"phase": match.dispute.segment.phase, "lo": match.dispute.segment.lo, "hi": match.dispute.segment.hi},
+        "dispute": segment and {"phase": segment.phase, "lo": segment.lo, "hi": segment.hi},
+        "nodes": sum(len(claim.nodes) for claim in match.index.claims.values()),
         "moves": match.moves(),
         "gas": match.gas(),
         "transactions": [

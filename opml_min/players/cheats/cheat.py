@@ -8,11 +8,13 @@ from typing import Any, NamedTuple, TypeVar
 from attrs import field, frozen
 
 from opml_min.model.image.image import Image
-from opml_min.players.chain import STAGES, Chain, Dispute
-from opml_min.players.challenger import Challenger
+from opml_min.players.chain import STAGES, Chain, Decision, Move, Wait
 from opml_min.players.computation import Computation
-from opml_min.players.player import Compute, Player
+from opml_min.players.index import ClaimEntry, NodeEntry
+from opml_min.players.player import Player
+from opml_min.players.run_cache import Compute
 from opml_min.players.server import Server
+from opml_min.players.validator import Validator
 
 SERVER, CHALLENGER = "server", "challenger"
 CLAIM_REJECTED, CHALLENGE_REJECTED, CLAIM_FINAL = "claim_rejected", "challenge_rejected", "claim_final"
@@ -51,7 +53,7 @@ class Setup:
 
     def with_challenger(self, *cheats: Player) -> list[Player]:
         """The cheats and an honest challenger."""
-        return [*cheats, self.seat(Challenger, CHALLENGER)]
+        return [*cheats, self.seat(Validator, CHALLENGER)]
 
     def with_server(self, accuser: "FalseChallenger") -> list[Player]:
         """A false challenger, aimed at the chosen stage, and an honest server."""
@@ -77,20 +79,38 @@ class Liar(Server):
 
     honest = False
 
+    def agrees(self, computed: bytes, agreed: bytes) -> bool:
+        return True  # it answers as well as it can
 
-class FalseChallenger(Challenger):
-    """A challenger that challenges every claim, also true ones."""
+
+class FalseChallenger(Validator):
+    """A challenger that challenges every claim, also true ones, and chooses one part of every node."""
 
     honest = False
     wanted: dict[int, int | None]  # by phase: the stage and the instruction to narrow down to, if it matters
     choice: Callable[[int], int] | None = None  # which of so many parts to choose; None: the one that an honest challenger would
 
-    def objects_to(self, request_id: bytes, run_hash: bytes) -> bool:
+    def __init__(self, *arguments: Any, **how: Any) -> None:
+        super().__init__(*arguments, **how)
+        self.wanted = {}
+        self._chosen: dict[bytes, int] = {}
+
+    def objects_to(self, claim: ClaimEntry) -> bool:
         return True
 
-    def part(self, dispute: Dispute, request_id: bytes) -> int:
-        ends = dispute.segment.boundaries(self.chain.parameters.k)[1:]
-        wanted = self.wanted.get(dispute.segment.phase)
+    def part(self, node: NodeEntry) -> int:
+        if node.node_id not in self._chosen:
+            self._chosen[node.node_id] = self._part(node)
+        return self._chosen[node.node_id]
+
+    def _part(self, node: NodeEntry) -> int:
+        ends = node.segment.boundaries(self.chain.parameters.k)[1:]
+        wanted = self.wanted.get(node.segment.phase)
         if wanted is not None:
             return sum(end <= wanted for end in ends[:-1])
-        return super().part(dispute, request_id) if self.choice is None else self.choice(len(ends))
+        return super().part(node) if self.choice is None else self.choice(len(ends))
+
+    def expose(self, node: NodeEntry) -> Decision:
+        """Hopes that the server is late."""
+        late_from = node.due + node.server_left + 1
+        return Wait(late_from) if self.chain.now < late_from else Move("timeout", (node.node_id,))

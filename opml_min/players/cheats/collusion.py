@@ -1,48 +1,29 @@
-"""Cheats that need accomplices: a challenger that belongs to the server, a claim that is lost on purpose, a reorganised chain."""
+"""Cheats that need accomplices: a claim that is lost on purpose, or to a puppet, and a chain that is reorganised."""
+
+from attrs import evolve
 
 from opml_min.machine.hashing import keccak256
-from opml_min.players.chain import INSTRUCTIONS, Decision, Dispute, EventLog, Move
-from opml_min.players.challenger import Challenger
+from opml_min.players.chain import Decision, Move, split
 from opml_min.players.cheats.cheat import Cheat, FalseChallenger, Liar, Setup
+from opml_min.players.cheats.puppets import Puppet
 from opml_min.players.cheats.silence import SilentServer
 from opml_min.players.cheats.tampering import lie
 from opml_min.players.cheats.values import output_values
+from opml_min.players.index import ClaimEntry, NodeEntry
 from opml_min.players.player import Player
 from opml_min.players.server import Server
-
-
-def is_one_instruction(dispute: Dispute) -> bool:
-    return dispute.segment.phase == INSTRUCTIONS and dispute.segment.length == 1
-
-
-class Puppet(Challenger):
-    """A challenger that belongs to the server. It waits until an honest challenger is about to win, and wins first."""
-
-    honest = False
-
-    def arbitrate(self, dispute: Dispute, request_id: bytes) -> Decision:
-        others = [other for other in EventLog.of(self.chain).disputes.values() if other.challenger != self.address]
-        if not any(other.claim_id == dispute.claim_id and is_one_instruction(other) for other in others):
-            return None
-        return super().arbitrate(dispute, request_id)
-
-
-def concession(setup: Setup) -> list[Player]:
-    server = setup.seat(SilentServer, "server", lie(setup, output_values))
-    server.is_silent = is_one_instruction
-    return setup.with_challenger(server, setup.seat(Puppet, "puppet"))
 
 
 class Accomplice(FalseChallenger):
     """A false challenger of the first claim only."""
 
-    def objects_to(self, request_id: bytes, run_hash: bytes) -> bool:
-        return len(EventLog.of(self.chain).claims) == 1
+    def objects_to(self, claim: ClaimEntry) -> bool:
+        return claim.claim_id == next(iter(self.index.claims))
 
 
 def bad_defence(setup: Setup) -> list[Player]:
     saboteur = setup.seat(SilentServer, "saboteur")
-    saboteur.is_silent = lambda dispute: True
+    saboteur.is_silent = lambda node: True
     return [saboteur, setup.seat(Accomplice, "puppet"), setup.seat(Server, "server")]
 
 
@@ -53,13 +34,12 @@ class ReplacingServer(Liar):
     _posted: Move | None = None  # the post that takes the place of the first one
     _has_replaced = False
 
-    def answer(self, dispute: Dispute, request_id: bytes) -> Decision:
-        decision = super().answer(dispute, request_id)
+    def answer(self, node: NodeEntry) -> Decision:
+        decision = super().answer(node)
         if self._posted is None and isinstance(decision, Move) and decision.name == "post":
             self._posted = decision
-            game_id, segment, hashes = decision.arguments
-            other = b"".join(keccak256(hashes[start : start + 32]) for start in range(0, len(hashes), 32))
-            return Move("post", (game_id, segment, other))
+            node_id, segment, hashes, run_hash = decision.arguments
+            return evolve(decision, arguments=(node_id, segment, b"".join(map(keccak256, split(hashes))), run_hash))
         return decision
 
     def replacement(self, answer: Move) -> Move | None:
@@ -71,7 +51,10 @@ class ReplacingServer(Liar):
 
 CHEATS = (
     Cheat("replaced-hashes", "a reorganisation replaces the posted hashes when the choice is already on its way",
-          lambda setup: setup.with_challenger(setup.seat(ReplacingServer, "server", lie(setup, output_values))), refusal="STALE_POSITION"),
-    Cheat("concession", "the server loses to a challenger of its own just before the honest one wins", concession),
-    Cheat("bad-defence", "a true claim is lost on purpose, while an honest server makes the same claim", bad_defence),
+          lambda setup: setup.with_challenger(setup.seat(ReplacingServer, "server", lie(setup, output_values))),
+          refusal="STALE_COMMITMENT"),
+    Cheat("concession", "the server loses to a puppet of its own, which challenges first and chooses before anybody else can",
+          lambda setup: setup.with_challenger(setup.seat(Liar, "server", lie(setup, output_values)), setup.seat(Puppet, "puppet")),
+          refusal="ROOT_EXISTS"),
+    Cheat("bad-defence", "a true claim is lost on purpose, while an honest server could make the same claim", bad_defence),
 )  # fmt: skip

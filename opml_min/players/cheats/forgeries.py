@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
+from attrs import evolve
+
 from opml_min.machine import Machine
 from opml_min.machine.state import STATUS_RUNNING
 from opml_min.memory_map import STAGE_STEP_LIMIT
-from opml_min.players.chain import FINAL, INSTRUCTIONS, REJECTED, Decision, EventLog, Move, Segment
+from opml_min.players.chain import INSTRUCTIONS, OPEN, PENDING, Decision, Move, Segment, Wait
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, CLAIM_FINAL, Cheat, FalseChallenger, Liar, Setup
 from opml_min.players.cheats.tampering import Plan, TamperedComputation, Tampering, lie, steps_of
 from opml_min.players.cheats.values import output_values
@@ -16,7 +18,7 @@ from opml_min.players.player import Player
 
 Seats = Callable[[Setup], list[Player]]
 Forge = Callable[[Decision, Player], Move | None]
-"""What to try instead of a decision; None: nothing this time."""
+"""What to try before a decision, or before any (None); None: nothing this time."""
 
 
 class _Forging(Player):
@@ -25,13 +27,18 @@ class _Forging(Player):
     forge: Forge
     _has_tried = False
 
-    def next_move(self) -> Decision:
-        decision = super().next_move()
+    def decisions(self) -> Iterator[Move | Wait]:
+        self._ledger.follow()
+        yield from self._forged(None)
+        for decision in super().decisions():
+            yield from self._forged(decision)
+            yield decision
+
+    def _forged(self, decision: Decision) -> Iterator[Move]:
         forged = None if self._has_tried else self.forge(decision, self)
         if forged is not None:
             self._has_tried = True
-            return forged
-        return decision
+            yield forged
 
 
 class ForgingServer(_Forging, Liar):
@@ -49,11 +56,16 @@ def instead_of(name: str, change: Callable[[Move, Player], Move | None]) -> Forg
 
 def opening(**changes: Any) -> Callable[[Move, Player], Move]:
     """An `open` with other arguments."""
-    return lambda move, player: Move("open", (*move.arguments[:2], *Opening(*move.arguments[2:])._replace(**changes)))
+
+    def change(move: Move, player: Player) -> Move:
+        told = Opening(*move.arguments[2:8])._replace(**changes)
+        return evolve(move, arguments=(*move.arguments[:2], *told, *move.arguments[8:]))
+
+    return change
 
 
 def true_end(move: Move, player: Player, honest: Computation) -> Move:
-    return Move("open", (*move.arguments[:2], *honest.opening(move.arguments[1].lo)))
+    return opening(**honest.opening(move.arguments[1].lo)._asdict())(move, player)
 
 
 def running_end(move: Move, player: Player, honest: Computation) -> Move:
@@ -64,31 +76,31 @@ def running_end(move: Move, player: Player, honest: Computation) -> Move:
 
 
 def without_last_hash(move: Move, player: Player) -> Move:
-    return Move("post", (*move.arguments[:2], move.arguments[2][:-32]))
+    node_id, segment, hashes, run_hash = move.arguments
+    return Move("post", (node_id, segment, hashes[:-32], run_hash))
 
 
 def straight_into_the_machine(move: Move, player: Player) -> Move:
     """Posts hashes of instructions before any stage is open, from a start that suits the server."""
-    game_id, segment = move.arguments[:2]
-    return Move("post", (game_id, Segment(INSTRUCTIONS, 0, 2, bytes(32), segment.disputed, segment.turn), bytes(32)))
+    node_id, segment = move.arguments[:2]
+    return Move("post", (node_id, Segment(INSTRUCTIONS, 0, 2, bytes(32), segment.disputed), bytes(32), bytes(32)))
 
 
 def with_wrong_leaf(move: Move, player: Player) -> Move:
-    game_id, segment, witness = move.arguments
-    return Move("arbitrate", (game_id, segment, witness[:297] + bytes([witness[297] ^ 1]) + witness[298:]))
+    node_id, segment, witness = move.arguments
+    return Move("arbitrate", (node_id, segment, witness[:297] + bytes([witness[297] ^ 1]) + witness[298:]))
 
 
 def finalise_at_once(move: Move, player: Player) -> Move | None:
-    log = EventLog.of(player.chain)
-    claim_id = log.disputes[move.arguments[0]].claim_id
-    return Move("finalise", (claim_id, *player.computation(log.claims[claim_id].request_id).result()))
+    claim_id = player.index.nodes[move.arguments[0]].claim_id
+    return Move("finalise", (claim_id, *player.runs.of(player.request_of(claim_id)).result()))
 
 
 def after_the_verdict(decision: Decision, player: Player) -> Move | None:
-    """Posts into a game that is already decided."""
-    for dispute in EventLog.of(player.chain).disputes.values():
-        if player.chain.claim_of(dispute.claim_id).status in (FINAL, REJECTED):
-            return Move("post", (dispute.game_id, dispute.segment, bytes(32)))
+    """Posts into a tree whose claim is already decided."""
+    for node in player.index.nodes.values():
+        if player.index.claims[node.claim_id].status != PENDING:
+            return Move("post", (node.node_id, node.segment, bytes(32), bytes(32)))
     return None
 
 
@@ -97,42 +109,13 @@ def forged_output(move: Move, player: Player) -> Move:
     return Move("finalise", (claim_id, carry, status, output[:-1] + bytes([output[-1] ^ 1]), proof))
 
 
-def collect_at_once(move: Move, player: Player) -> Move:
-    return Move("collect", move.arguments[:1])
-
-
 def no_such_part(move: Move, player: Player) -> Move:
-    return Move("choose", (*move.arguments[:3], len(move.arguments[2]) // 32 + 1))
-
-
-def other_hashes(move: Move, player: Player) -> Move:
-    """Chooses among hashes that the server did not post."""
-    return Move("choose", (*move.arguments[:2], bytes(32) + move.arguments[2][32:], move.arguments[3]))
-
-
-def out_of_turn(decision: Decision, player: Player) -> Move | None:
-    """Chooses while it is the server's turn."""
-    for dispute in EventLog.of(player.chain).disputes.values():
-        if dispute.is_servers_turn:
-            return Move("choose", (dispute.game_id, dispute.segment, b"", 0))
-    return None
+    node_id, segment, hashes, _ = move.arguments
+    return evolve(move, arguments=(node_id, segment, hashes, len(hashes) // 32 + 1))
 
 
 def early_timeout(decision: Decision, player: Player) -> Move | None:
-    for dispute in EventLog.of(player.chain).disputes.values():
-        if dispute.is_servers_turn:
-            return Move("timeout", (dispute.game_id, dispute.segment, b""))
-    return None
-
-
-def forged_evidence(decision: Decision, player: Player) -> Move | None:
-    """Sends a witness with a wrong leaf before the server sends the right one."""
-    for dispute in EventLog.of(player.chain).disputes.values():
-        if dispute.segment.phase == INSTRUCTIONS and dispute.segment.length == 1:
-            request_id = EventLog.of(player.chain).claims[dispute.claim_id].request_id
-            witness = player.computation(request_id).witness(dispute.stage, dispute.segment.lo)
-            return with_wrong_leaf(Move("arbitrate", (dispute.game_id, dispute.segment, witness)), player)
-    return None
+    return next((Move("timeout", (node.node_id,)) for node in player.index.nodes.values() if node.state == OPEN), None)
 
 
 def never_halts(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering]:
@@ -196,7 +179,6 @@ CHEATS = (
     Cheat("forged-end", "the stage is opened with another end than the disputed one",
           server(lambda setup: instead_of("open", lambda move, player: true_end(move, player, setup.honest))), refusal="WRONG_END"),
     _opens("zero-steps", "the stage is opened with zero steps", "STEP_COUNT", opening(steps=0)),
-    _opens("too-many-steps", "the stage is opened with more steps than are allowed", "STEP_COUNT", opening(steps=STAGE_STEP_LIMIT + 1)),
     Cheat("early-failure", "a stage is opened as failed while the machine still runs, and then said to run for ever",
           server(lambda setup: instead_of("open", lambda move, player: running_end(move, player, setup.honest)), never_halts),
           refusal="STILL_RUNNING"),
@@ -204,19 +186,15 @@ CHEATS = (
           server(lambda setup: lambda decision, player: None, kind=Padded)),
     Cheat("few-hashes", "one hash too few is posted", server(lambda setup: instead_of("post", without_last_hash)), refusal="WRONG_COUNT"),
     Cheat("skipped-opening", "the server posts hashes of instructions without opening a stage",
-          server(lambda setup: instead_of("open", straight_into_the_machine)), refusal="STALE_POSITION"),
+          server(lambda setup: instead_of("open", straight_into_the_machine)), refusal="STALE_COMMITMENT"),
     Cheat("forged-witness", "the witness shows another memory than the agreed one",
           server(lambda setup: instead_of("arbitrate", with_wrong_leaf)), refusal="WITNESS_ROOT"),
     Cheat("early-finalise", "the claim is finalised during the dispute",
           server(lambda setup: instead_of("open", finalise_at_once)), refusal="WINDOW_OPEN"),
-    Cheat("after-the-verdict", "the server plays on after it has lost", server(lambda setup: after_the_verdict), refusal="GAME_OVER"),
+    Cheat("after-the-verdict", "the server plays on after it has lost",
+          server(lambda setup: after_the_verdict), refusal="CLAIM_NOT_PENDING"),
     Cheat("forged-output", "the claim is true, but it is finalised with another output",
           truthful_server(instead_of("finalise", forged_output)), verdict=CLAIM_FINAL, refusal="WITNESS_ROOT"),
     _accuses("no-such-part", "a part is chosen that does not exist", "NO_SUCH_PART", instead_of("choose", no_such_part)),
-    _accuses("other-hashes", "the choice is among hashes that nobody posted", "STALE_POSITION", instead_of("choose", other_hashes)),
-    _accuses("out-of-turn", "the challenger chooses while it is the server's turn", "NOT_YOUR_TURN", out_of_turn),
     _accuses("early-timeout", "the challenger calls a timeout while the server still has time", "NOT_OUT_OF_TIME", early_timeout),
-    _accuses("early-collect", "the winner's share is collected before there is a winner", "NOTHING_TO_COLLECT",
-             instead_of("choose", collect_at_once)),
-    _accuses("forged-evidence", "the challenger sends a witness of another memory than the agreed one", "WITNESS_ROOT", forged_evidence),
 )  # fmt: skip

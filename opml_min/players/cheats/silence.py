@@ -1,54 +1,46 @@
-"""Silence, and moves that come too late. The silent side uses up its own time and loses by a timeout."""
+"""Silence, and moves that come too late. A silent server's claim falls when its time is up; a silent challenger's bonds are lost."""
 
 from collections.abc import Callable
 
-from opml_min.players.chain import INSTRUCTIONS, STAGES, Decision, Dispute, Move, Wait
+from opml_min.players.chain import INSTRUCTIONS, Decision, Wait
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Liar, Setup
 from opml_min.players.cheats.tampering import lie
 from opml_min.players.cheats.values import output_values
+from opml_min.players.index import ClaimEntry, NodeEntry
 from opml_min.players.player import Player
 
-When = Callable[[Dispute], bool]
+When = Callable[[NodeEntry], bool]
 
 
 class SilentServer(Liar):
-    """A server that does not answer in some disputes."""
+    """A server that does not answer some nodes."""
 
     is_silent: When
 
-    def answer(self, dispute: Dispute, request_id: bytes) -> Decision:
-        return None if self.is_silent(dispute) else super().answer(dispute, request_id)
+    def answer(self, node: NodeEntry) -> Decision:
+        return None if self.is_silent(node) else super().answer(node)
 
 
 class SilentChallenger(FalseChallenger):
-    """A challenger that does not choose in some disputes."""
+    """A challenger that never chooses."""
 
-    is_silent: When
-
-    def choose(self, dispute: Dispute, request_id: bytes) -> Decision:
-        return None if self.is_silent(dispute) else super().choose(dispute, request_id)
-
-
-def first_too_late(player: Player, dispute: Dispute, decision: Decision, left_seconds: int) -> Decision:
-    """Delays a move to the first second at which it is too late."""
-    too_late = player.chain.game_of(dispute.game_id).turn_start + left_seconds + 1
-    return Wait(too_late) if isinstance(decision, Move) and player.chain.now < too_late else decision
+    def choose(self, claim: ClaimEntry, node: NodeEntry, part: int) -> Decision:
+        return None
 
 
 class LateServer(Liar):
     """A server that answers only when its time is up."""
 
-    def answer(self, dispute: Dispute, request_id: bytes) -> Decision:
-        left_seconds = self.chain.game_of(dispute.game_id).server_left
-        return first_too_late(self, dispute, super().answer(dispute, request_id), left_seconds)
+    _has_tried = False
 
-
-class LateChallenger(FalseChallenger):
-    """A challenger that chooses only when its time is up."""
-
-    def choose(self, dispute: Dispute, request_id: bytes) -> Decision:
-        left_seconds = self.chain.game_of(dispute.game_id).challenger_left
-        return first_too_late(self, dispute, super().choose(dispute, request_id), left_seconds)
+    def answer(self, node: NodeEntry) -> Decision:
+        too_late = node.due + node.server_left + 1
+        if self.chain.now < too_late:
+            return Wait(too_late)
+        if self._has_tried:
+            return None
+        self._has_tried = True
+        return self.true_answer(node)
 
 
 def _silent_server(name: str, description: str, is_silent: When) -> Cheat:
@@ -60,28 +52,14 @@ def _silent_server(name: str, description: str, is_silent: When) -> Cheat:
     return Cheat(name, description, seats)
 
 
-def _silent_challenger(name: str, description: str, is_silent: When) -> Cheat:
-    def seats(setup: Setup) -> list[Player]:
-        player = setup.seat(SilentChallenger, CHALLENGER)
-        player.is_silent = is_silent
-        return setup.with_server(player)
-
-    return Cheat(name, description, seats, CHALLENGER, CHALLENGE_REJECTED)
-
-
 CHEATS = (
-    _silent_server("silent-server", "the server never answers the challenge", lambda dispute: True),
-    _silent_server("silent-at-opening", "the server does not open the one stage left",
-                   lambda dispute: dispute.segment.phase == STAGES and dispute.segment.length == 1),
+    _silent_server("silent-server", "the server never answers the challenge", lambda node: True),
     _silent_server("silent-in-stage", "the server opens the stage and then posts nothing",
-                   lambda dispute: dispute.segment.phase == INSTRUCTIONS and dispute.segment.length > 1),
+                   lambda node: node.segment.phase == INSTRUCTIONS and node.segment.length > 1),
     _silent_server("silent-at-arbitration", "the server does not have the one instruction left executed",
-                   lambda dispute: dispute.segment.phase == INSTRUCTIONS and dispute.segment.length == 1),
+                   lambda node: node.segment.phase == INSTRUCTIONS and node.segment.length == 1),
     Cheat("late-server", "the server answers in the block in which its time is up",
           lambda setup: setup.with_challenger(setup.seat(LateServer, "server", lie(setup, output_values))), refusal="OUT_OF_TIME"),
-    _silent_challenger("silent-challenger", "the challenger challenges and then never chooses", lambda dispute: True),
-    _silent_challenger("silent-in-stage-challenger", "the challenger falls silent once a stage is open",
-                       lambda dispute: dispute.segment.phase == INSTRUCTIONS),
-    Cheat("late-challenger", "the challenger chooses in the block in which its time is up",
-          lambda setup: setup.with_server(setup.seat(LateChallenger, CHALLENGER)), CHALLENGER, CHALLENGE_REJECTED, refusal="OUT_OF_TIME"),
+    Cheat("silent-challenger", "the challenger challenges and then never chooses",
+          lambda setup: setup.with_server(setup.seat(SilentChallenger, CHALLENGER)), CHALLENGER, CHALLENGE_REJECTED),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from random import Random
 import numpy as np
 
 from opml_min.machine import HALTED, Machine
-from opml_min.machine.decode import BRANCH, IMMEDIATE, LOAD, REGISTER, Instruction
+from opml_min.machine.decode import BRANCH, IMMEDIATE, REGISTER, Instruction
 from opml_min.machine.state import Status
 from opml_min.memory_map import OUTPUT, REQUEST, STATE
 from opml_min.model.image.ops import OPERANDS, Op, Opcode, writes
@@ -195,7 +195,6 @@ CHEATS = (
     Cheat("kv-cache", "one value in the KV cache is changed by one bit", liar(cached_values)),
     Cheat("token", "another token is sampled", liar(tokens)),
     Cheat("register", "the result of an arithmetic instruction is wrong by one bit", liar(registers)),
-    Cheat("load", "a loaded value is wrong by one bit", liar(instructions(lambda it: it.kind == LOAD and it.rd != 0, wrong_register))),
     Cheat("branch", "a branch goes the wrong way", liar(instructions(lambda it: it.kind == BRANCH and it.imm != 4, wrong_way))),
     Cheat("early-exit", "the stage ends before it is done, so its step count is too small", liar(early_exit)),
     Cheat("final-state", "the final state of a stage has bytes in memory that the stage never wrote", liar(final_states)),

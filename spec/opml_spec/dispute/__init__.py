@@ -1,4 +1,1 @@
-"""The dispute: narrowing, clocks, money, one game, the result, and the acts of the court.
-
-Its text is spec §5, in the README of this folder.
-"""
+"""The dispute: one tree per claim, its clocks, its money and its result; the text of this chapter is the README beside it (5)."""

@@ -1,19 +1,21 @@
 """Narrowing: how a long disagreement becomes a short one.
 
-The two sides agree about the hash at the lower end of a segment and disagree about the one at its upper end. The server posts hashes at
-inner boundaries that cut it into k parts; some part must be the first whose end is disputed, and the challenger names it. In that part
-the two again agree at the lower end and disagree at the upper end, and it is shorter. Nothing here knows what the hashes are of: the
-same rule serves stages and instructions.
+Somebody agrees with the server about the hash at the lower end of a segment and disagrees about the one at its upper end. The server
+posts the hashes at the inner boundaries of up to k parts. Some part is the first whose end is disputed: there the lower end is agreed,
+the upper end is not, and it is shorter. The rule does not depend on what the hashes are of: it serves stages and instructions.
 
-*Source*: spec §5.2 and §5.3.
+*Source*: 5.2.
 """
 
 from enum import IntEnum
 
 from attrs import frozen
 
-from opml_spec.errors import NoSuchPart, WrongCount
-from opml_spec.hashing import HASH_BYTES
+from opml_spec.hashing import HASH_BYTES, keccak256
+from opml_spec.runs.limits import STAGE_STEP_LIMIT
+
+MOST_STAGES = 1 << 24
+"""Stages of the longest run. (= 16777216)"""
 
 
 class Phase(IntEnum):
@@ -25,9 +27,9 @@ class Phase(IntEnum):
 
 @frozen
 class Segment:
-    """The disagreement that is left: `agreed` is the hash at `lo`, `disputed` the server's hash at `hi`."""
+    """A disagreement: `agreed` is the hash at `lo`, `disputed` the server's hash at `hi`."""
 
-    phase: Phase
+    phase: int
     lo: int
     hi: int
     agreed: bytes
@@ -37,9 +39,14 @@ class Segment:
     def length(self) -> int:
         return self.hi - self.lo
 
+    def commitment(self, posted: bytes) -> bytes:
+        """The hash by which a move names this segment together with the hashes posted in it."""
+        numbers = bytes([self.phase]) + self.lo.to_bytes(8, "big") + self.hi.to_bytes(8, "big")
+        return keccak256(numbers + self.agreed + self.disputed + posted)
+
 
 def part_count(length: int, k: int) -> int:
-    """Into how many parts a segment is cut: every part has length ≥ 1."""
+    """The number of parts into which a segment is cut; every part has length ≥ 1."""
     return min(k, length)
 
 
@@ -48,25 +55,32 @@ def boundary(lo: int, length: int, parts: int, j: int) -> int:
     return lo + j * length // parts
 
 
-def check_posted(segment: Segment, posted: tuple[bytes, ...], k: int) -> None:
-    """The server must post the hashes at all inner boundaries, no more and no fewer."""
-    if [len(each) for each in posted] != [HASH_BYTES] * (part_count(segment.length, k) - 1):
-        raise WrongCount(f"{len(posted)} hashes for {segment.length} and k = {k}")
+def inner_boundaries(segment: Segment, k: int) -> list[int]:
+    """Where the server must post hashes."""
+    parts = part_count(segment.length, k)
+    return [boundary(segment.lo, segment.length, parts, j) for j in range(1, parts)]
 
 
-def narrow(segment: Segment, posted: tuple[bytes, ...], part: int) -> Segment:
-    """The part that the challenger names."""
-    parts = len(posted) + 1
-    if not 0 <= part < parts:
-        raise NoSuchPart(f"{part} of {parts}")
-    hashes = (segment.agreed, *posted, segment.disputed)
-    lo, hi = (boundary(segment.lo, segment.length, parts, j) for j in (part, part + 1))
+def split(posted: bytes) -> list[bytes]:
+    """The posted hashes, one by one."""
+    return [posted[at : at + HASH_BYTES] for at in range(0, len(posted), HASH_BYTES)]
+
+
+def part_of(segment: Segment, posted: bytes, part: int) -> Segment:
+    """One part of a segment whose inner hashes are posted."""
+    hashes = [segment.agreed, *split(posted), segment.disputed]
+    lo, hi = (boundary(segment.lo, segment.length, len(hashes) - 1, j) for j in (part, part + 1))
     return Segment(segment.phase, lo, hi, hashes[part], hashes[part + 1])
 
 
-def most_rounds(length: int, k: int) -> int:
-    """ceil(log_k length): after so many rounds of post and choose the length is 1, whatever is chosen."""
-    rounds, reach = 0, 1
+def rounds(length: int, k: int) -> int:
+    """ceil(log_k length): after so many choices the length is 1, whatever is chosen."""
+    count, reach = 0, 1
     while reach < length:
-        rounds, reach = rounds + 1, reach * k
-    return rounds
+        count, reach = count + 1, reach * k
+    return count
+
+
+def most_nodes(k: int) -> int:
+    """R: the nodes of the longest path. Where stages become instructions the node stays, so there is one node more than choices."""
+    return rounds(MOST_STAGES, k) + rounds(STAGE_STEP_LIMIT, k) + 1

@@ -2,7 +2,7 @@
 
 Whoever finalises shows the output's leaves and the siblings that lead from their subtree to the carry root.
 
-*Source*: spec §5.6.
+*Source*: 5.8.
 """
 
 from enum import IntEnum
@@ -29,11 +29,9 @@ class Outcome(IntEnum):
     UNREADABLE = 2  # it counts more tokens than a result may have
 
 
-def check_result(run_hash: bytes, carry: bytes, status: int, output: bytes, proof: bytes) -> tuple[Outcome, bytes | None]:
-    """The outcome of the run with this final hash, and the hash of its output leaves if it is OK."""
-    if status not in tuple(RunStatus) or RunState(carry, RunStatus(status)).run_hash != run_hash:
-        raise WrongOutput("not the claimed run state")
-    if status == RunStatus.FAILED:
+def read_result(state: RunState, output: bytes, proof: bytes) -> tuple[Outcome, bytes | None]:
+    """The outcome of a run that ends in this state, and the hash of its output leaves if it is OK."""
+    if state.status == RunStatus.FAILED:
         if output or proof:
             raise WrongOutput("a failed run has no output")
         return Outcome.FAILED, None
@@ -45,14 +43,14 @@ def check_result(run_hash: bytes, carry: bytes, status: int, output: bytes, proo
     spare = output[needed * LEAF_BYTES :]
     if leaves < needed or (count > MOST_TOKENS and spare) or (spare and not any(spare[-LEAF_BYTES:])):
         raise WrongOutput(f"{leaves} leaves for {count} tokens")
-    check_proof(carry, output, leaves, proof)
+    check_proof(hash_of(state.carry), output, leaves, proof)
     if count > MOST_TOKENS:
         return Outcome.UNREADABLE, None
     return Outcome.OK, keccak256(output[: needed * LEAF_BYTES])
 
 
 def check_proof(carry: bytes, output: bytes, leaves: int, proof: bytes) -> None:
-    """That the smallest subtree at OUTPUT with room for these leaves holds them and zeros behind them."""
+    """Refuses leaves unless the smallest subtree at OUTPUT with room for them holds them and zeros behind them."""
     height = (leaves - 1).bit_length()
     reader = WitnessReader(proof)
     sent = int.from_bytes(reader.take(SENT_BYTES), "big")

@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from attrs import field, frozen
 
-from opml_spec.hashing import hash_pair, keccak256
+from opml_spec.hashing import keccak256
 from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT, Memory
 from opml_spec.machine.merkle import ZERO, Node, Pair, hash_of
 from opml_spec.machine.start import start_state
@@ -48,11 +48,6 @@ class RunState:
     def run_hash(self) -> bytes:
         """The hash that the two sides of a dispute compare."""
         return keccak256(self.preimage)
-
-
-def model_id(model_root: bytes, state_root: bytes) -> bytes:
-    """The id under which a model is registered."""
-    return hash_pair(model_root, state_root)
 
 
 def io_quarter(stage_count: int, request: bytes) -> Node:
