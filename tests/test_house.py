@@ -11,9 +11,9 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C and assembly; raising one is a reviewed change
-    "spec/opml_spec": 3_100,
+    "spec/opml_spec": 3_700,
     "opml_min": 13_200,
-    "evm_arbiter": 1_900,
+    "evm_arbiter": 2_800,
     "fuzz/opml_fuzz": 5_000,
 }
 SOURCES = {".py", ".vy", ".c", ".S"}
