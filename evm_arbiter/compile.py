@@ -48,7 +48,7 @@ def compile_contract(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def artefact_text(artefact: dict[str, Any]) -> str:
-    """As it stands in the file."""
+    """The text of the artefact's file."""
     return json.dumps(artefact, indent=1) + "\n"
 
 

@@ -3,7 +3,7 @@
 Method names and arguments are those of the contract's interface, with `sender` (and `value`, in wei) as keywords; moves that make an
 object return its id. A refused move raises `Refused` with the number and the name of its error and changes nothing.
 
-*Source*: spec/opml_spec/dispute/README.md, 5.3 - 5.8, 5.10, 5.11.
+*Source*: spec §5.3 to §5.8 and §5.11.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ ERRORS = {
     237: "TOO_MUCH_WORK", 238: "ALREADY_FINAL", 239: "CLAIM_EXISTS", 240: "TOO_LATE", 241: "ROOT_EXISTS", 242: "NOT_THE_OPENER",
     243: "PART_CHOSEN", 244: "WRONG_SEAL", 245: "UNSETTLED", 246: "OTHER_RESULT", 247: "NOT_EXPIRED", 248: "NOTHING_TO_AWARD",
     249: "NO_RESULT",
-}  # fmt: skip  # Source: spec/README.md, 2.5; spec/opml_spec/dispute/README.md, 5.10
+}  # fmt: skip  # Source: spec §0.6
 
 
 class Refused(ArbiterError):

@@ -23,7 +23,7 @@ from eth.vm.message import Message
 from eth.vm.spoof import SpoofTransaction
 from eth_typing import Address, BlockNumber, Hash32
 
-from evm_arbiter.node import Outcome, RawLog
+from evm_arbiter.node import Execution, RawLog
 
 CHAIN_ID = 1337
 BLOCK_GAS_LIMIT = 36_000_000  # gas. Source: main net in 2025, when Prague went live
@@ -55,7 +55,7 @@ class EmbeddedNode:
         for address, wei in balances_wei:
             self._state.set_balance(Address(address), wei)
 
-    def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Outcome:
+    def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Execution:
         self._block_number += 1
         self._state.execution_context = self._context(time)
         self._state.lock_changes()
@@ -73,7 +73,7 @@ class EmbeddedNode:
         refund = min(computation.get_gas_refund(), burnt // MAX_REFUND_QUOTIENT)
         return _outcome(computation, burnt - refund + computation.data_floor_gas)
 
-    def call(self, sender: bytes, to: bytes, data: bytes, time: int) -> Outcome:
+    def call(self, sender: bytes, to: bytes, data: bytes, time: int) -> Execution:
         self._state.execution_context = self._context(time)
         self._state.lock_changes()
         before = self._state.snapshot()
@@ -113,10 +113,10 @@ class EmbeddedNode:
         )
 
 
-def _outcome(computation: ComputationAPI, gas_used: int) -> Outcome:
+def _outcome(computation: ComputationAPI, gas_used: int) -> Execution:
     logs = tuple(
         RawLog(bytes(address), tuple(topic.to_bytes(32, "big") for topic in topics), bytes(data))
         for address, topics, data in computation.get_log_entries()
     )
     created = computation.msg.storage_address if computation.msg.is_create else None
-    return Outcome(computation.is_success, gas_used, bytes(computation.output), logs, created)
+    return Execution(computation.is_success, gas_used, bytes(computation.output), logs, created)

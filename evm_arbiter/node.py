@@ -11,8 +11,8 @@ class RawLog(NamedTuple):
     data: bytes
 
 
-class Outcome(NamedTuple):
-    """What a transaction or call came to. `output` is what it returned, or the revert data; a failed one leaves no logs."""
+class Execution(NamedTuple):
+    """The effect of a transaction or call. `output` is what it returned, or the revert data; a failed one leaves no logs."""
 
     success: bool
     gas_used: int  # of a whole transaction, floor and refund included; of a call: the execution alone
@@ -27,11 +27,11 @@ class Node(Protocol):
     base_fee_wei: int
     """Of the blocks to come, per gas, as contracts read it; gas is free all the same."""
 
-    def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Outcome:
+    def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Execution:
         """Mines a transaction in a block with that timestamp."""
         ...
 
-    def call(self, sender: bytes, to: bytes, data: bytes, time: int) -> Outcome:
+    def call(self, sender: bytes, to: bytes, data: bytes, time: int) -> Execution:
         """Executes without lasting effect."""
         ...
 

@@ -1,9 +1,9 @@
 """What stands in the contract and what it tells: models, requests, claims, nodes of dispute trees, money, events.
 
 Addresses are lower-case hex strings, hashes and ids 32 bytes, money wei, times seconds. Fields have the names and the order of the
-contract's interface; of an unknown id every field is zero.
+contract's interface; for an unknown id every field is zero.
 
-*Source*: spec/opml_spec/dispute/README.md, 5.1, 5.2, 5.11.
+*Source*: spec §5.1, §5.2 and §5.11.
 """
 
 from enum import IntEnum
@@ -47,7 +47,7 @@ class Outcome(IntEnum):
 
 @frozen
 class Model:
-    """As `Court.model_of` gives it."""
+    """What `Court.model_of` returns."""
 
     model_root: bytes
     state_root: bytes
@@ -57,7 +57,7 @@ class Model:
 
 @frozen
 class Request:
-    """As `Court.request_of` gives it."""
+    """What `Court.request_of` returns."""
 
     model_id: bytes
     stage_count: int
@@ -80,7 +80,7 @@ class Request:
 
 @frozen
 class Claim:
-    """As `Court.claim_of` gives it."""
+    """What `Court.claim_of` returns."""
 
     request_id: bytes
     server: str
@@ -97,7 +97,7 @@ class Claim:
 
 @frozen
 class TreeNode:
-    """As `Court.node_of` gives it."""
+    """What `Court.node_of` returns."""
 
     claim_id: bytes
     opener: str
@@ -115,7 +115,7 @@ class TreeNode:
 
 @frozen
 class Account:
-    """As `Court.account_of` gives it."""
+    """What `Court.account_of` returns."""
 
     requests: int  # how many it made
     credited: int  # what `withdraw_to` would pay it
@@ -134,7 +134,7 @@ class Books:
 
 @frozen
 class Result:
-    """As `Court.result_of` gives it."""
+    """What `Court.result_of` returns."""
 
     outcome: Outcome = field(converter=Outcome)
     output_hash: bytes

@@ -2,7 +2,7 @@
 
 The defaults are for claims about a language model's answers: days for people to wake up, bonds that cover the gas of a whole dispute.
 
-*Source*: spec/opml_spec/dispute/README.md, 5.9. The gas figures are measured in evm_arbiter/README.md.
+*Source*: spec §5.9. The gas figures are measured in evm_arbiter/README.md.
 """
 
 from attrs import frozen
@@ -14,7 +14,7 @@ GWEI = 10**9  # wei
 
 @frozen
 class Parameters:
-    """What a deployment fixes. The constructor of the contract checks them against each other (5.9)."""
+    """What a deployment fixes. The constructor of the contract checks them against each other (spec §5.9)."""
 
     k: int = 32  # parts of a segment. Source: the table in evm_arbiter/README.md
     share_numerator: int = 1  # φ: of a lost bond, this share is paid out ...

@@ -189,7 +189,7 @@ class Table:
                 self.now += 1
 
     def finalised(self, told: Trace) -> "Table":
-        """As soon as that is legal."""
+        """Finalises the claim as soon as that is legal."""
         self.now = max(self.now, self.claim.closes_at, self.claim.settles_at + 1)
         self.play(finalising(self.claim_id, told), STRANGER)
         return self

@@ -109,7 +109,7 @@ def test_a_fall_at_each_depth(depth: int, beside: bool) -> None:
 
 
 def test_refunds_are_cut_when_the_rest_of_the_bond_does_not_reach() -> None:
-    """Then `gas` is below G_choose, the same for all: here for 64 nodes at a price at which the bond would pay for 56."""
+    """`gas` is then below G_choose, the same for all: here for 64 nodes at a price at which the bond would pay for 56."""
     court = new_court(64, gas_price_cap=10**12, min_bond=10 * ETHER, node_bond=ETHER)
     fixed = court.parameters
     court.set_base_fee(10**12)
@@ -261,7 +261,7 @@ def test_arbitration_pays_nobody_at_once(lie: bool) -> None:
 
 
 def test_the_dispute_in_numbers_of_the_page() -> None:
-    """5.13, line by line, in gwei."""
+    """The table of spec §5.13, line by line, in gwei."""
     court = Court(parameters=Parameters())
     court.set_base_fee(10 * GWEI)
     start, another, anybody = court.now, court.accounts[5], court.accounts[9]

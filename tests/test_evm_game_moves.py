@@ -204,7 +204,7 @@ def choose() -> Attempt:
 
 
 def choose_in_the_last_second() -> Attempt:
-    """Of a node that was opened in the last second of all challengers and posted at once: nothing of their time is left."""
+    """A choice at a node that was opened in the last second of all challengers and posted at once: nothing of their time is left."""
     dispute = Dispute(new_court(), stage_count=64).started()
     dispute.post()
     claim = dispute.court.claim_of(dispute.claim_id)
@@ -312,7 +312,7 @@ def finalise_after_a_tree() -> Attempt:
 
 
 def finalise_a_second_claim() -> Attempt:
-    """Of another run than that of the claim that is final already."""
+    """A second claim is of another run than the claim that is final already."""
     dispute = claimed_failure()
     other = evolve(dispute, last_run_hash=run_hash(NOTHING, 1)).claimed()
     later(WINDOW + 1).put(finalising(dispute))
@@ -355,7 +355,7 @@ def collect_of_a_final_claim() -> Attempt:
 
 
 def award() -> Attempt:
-    """Of the second claim, when the first is final as well: then the first has the fee only if it was asked for."""
+    """The fee goes to the second claim when the first is final as well: the first has the fee only if it was asked for."""
     dispute = claimed_failure()
     second = evolve(dispute, last_run_hash=run_hash(NOTHING, 1)).claimed()
     later(WINDOW + 1).put(finalising(dispute))
@@ -556,7 +556,7 @@ def test_the_first_fault_counts(prepare: Callable[[], Attempt], faults: list[tup
 
 
 def test_a_fee_has_a_limit() -> None:
-    """Of 2^128 wei, which is more than the accounts of the tests have."""
+    """A fee of 2^128 wei is refused. The accounts of the tests have less, so this chain gives them more."""
     chain = Chain()
     chain.node = EmbeddedNode([(bytes.fromhex(account[2:]), 2**130) for account in chain.accounts], chain.now)
     dispute = Dispute(type(new_court())(chain, FIXED))

@@ -34,7 +34,7 @@ def test_the_contract_computes_the_io_root(court: Court, length: int, stage_coun
 
 
 def test_ids_are_those_of_the_page(court: Court) -> None:
-    """Of a request: the nonce counts the requests of its requester alone."""
+    """In the id of a request the nonce counts the requests of its requester alone."""
     alice = court.accounts[7]
     for stage_microseconds in (1, 2**32 - 1):
         model_id = court.register(b"\1" * 32, b"\2" * 32, stage_microseconds, sender=alice)

@@ -40,7 +40,7 @@ def disputed(stages: int = 3) -> tuple[Table, Trace]:
 
 
 def rejected(table: Table) -> Table:
-    """The same table after the root was not answered in time."""
+    """This table after the root was not answered in time."""
     table.now += LATE
     table.act("timeout", table.root)
     return table

@@ -41,7 +41,7 @@ def test_the_interface_has_the_acts_of_the_code() -> None:
 
 
 def dispute() -> Iterator[tuple[int, str, str, Table]]:
-    """The dispute of 5.13: seconds, who, what, and the table afterwards."""
+    """The dispute of spec §5.13: seconds, who, what, and the table afterwards."""
     table = Table(parameters=Parameters(), basefee=10 * GWEI)
     start = table.now
     truth, told = table.trace(), table.trace(wrong_register, (1, 6))
@@ -99,7 +99,7 @@ def test_the_dispute_in_numbers() -> None:
 
 
 def test_the_clocks_in_numbers() -> None:
-    """The due times and clocks that the text below the table of 5.13 names."""
+    """The due times and clocks that the text below the table of spec §5.13 names."""
     *_, (_, _, _, table) = dispute()
     start = 1_000_000
     text = section("5.13")

@@ -10,7 +10,7 @@
 @dev    A node stores a commitment to its segment and to what is posted there; every move brings the preimage. Words that change
         together share a slot, packed by hand, since the gas of a move is mostly that of the slots it touches; their layouts stand
         with the storage. A node is exactly four slots, all fresh when it is opened: the ceiling of gas_choose rests on that.
-        Source: specification, chapter 5.
+        Source: spec §5.
 """
 
 from modules import codec
@@ -23,7 +23,7 @@ interface Arbiter:
     def step(witness: Bytes[merkle.WITNESS_BYTES]) -> (bytes32, bytes32): view
 
 
-# --- Limits: specification 2.5, 3.2, 5.3, 5.4, 5.8, 5.9 ---
+# --- Limits: spec §2.5, §3.2, §5.3, §5.4, §5.8, §5.9 ---
 # Bytes arguments have room for one byte (hashes: one hash) more than any legal one, so that too long ones are refused by name.
 YEAR: constant(uint256) = 31_536_000  # seconds
 MICROSECONDS: constant(uint256) = 1_000_000  # of a second
@@ -36,12 +36,12 @@ MAX_OUTPUT_LEAVES: constant(uint256) = 1024
 OUTPUT_BYTES: constant(uint256) = 32 * MAX_OUTPUT_LEAVES + 1
 MAX_OUTPUT_COUNT: constant(uint256) = 4096
 
-# --- Memory: specification 2.2, 3.2 ---
+# --- Memory: spec §2.2, §3.2 ---
 ENTRY: constant(uint256) = 2**38
 QUARTER_HEIGHT: constant(uint256) = 33
 OUTPUT_INDEX: constant(uint256) = 2**23  # of the leaf of the io quarter where OUTPUT begins
 
-# --- Encodings: specification 4, 5.2, 5.11 ---
+# --- Encodings: spec §4, §5.2, §5.11 ---
 OK: constant(uint8) = 0  # status of a run state; outcome
 FAILED: constant(uint8) = 1
 UNREADABLE: constant(uint8) = 2  # outcome
@@ -54,7 +54,7 @@ OPEN: constant(uint256) = 1  # of a node
 POSTED: constant(uint256) = 2
 ANSWERED: constant(uint256) = 3
 
-# --- Errors: specification 5.10; those of states and proofs are numbered in codec ---
+# --- Errors: spec §0.6; those of states and proofs are numbered in codec ---
 UNKNOWN_MODEL: constant(uint256) = 201
 UNKNOWN_REQUEST: constant(uint256) = 202
 UNKNOWN_CLAIM: constant(uint256) = 203
@@ -107,7 +107,7 @@ NO_RESULT: constant(uint256) = 249
 # --- What goes in and out ---
 
 
-struct Parameters:  # times in seconds, money in wei; specification 5.9
+struct Parameters:  # times in seconds, money in wei; spec §5.9
     k: uint64
     share_numerator: uint64
     share_denominator: uint64
@@ -417,7 +417,7 @@ struct Turn:  # a node and its claim, as a move finds them
     clock_word: uint256
 
 
-# --- Deployment: specification 5.9 ---
+# --- Deployment: spec §5.9 ---
 
 
 @deploy
@@ -517,7 +517,7 @@ def _digits(base: uint256, count: uint256) -> uint256:
     return 33
 
 
-# --- Models, requests, claims: specification 5.3 ---
+# --- Models, requests, claims: spec §5.3 ---
 
 
 @external
@@ -698,7 +698,7 @@ def _io_root(stage_count: uint256, data: Bytes[MAX_REQUEST_BYTES + 1]) -> bytes3
     return root
 
 
-# --- Moves in the tree: specification 5.4, 5.5 ---
+# --- Moves in the tree: spec §5.4, §5.5 ---
 
 
 @external
@@ -1017,7 +1017,7 @@ def _answer(node_id: bytes32, turn: Turn, segment: Segment, hashes: Bytes[POSTED
 
 @internal
 def _fall(node_id: bytes32, turn: Turn):
-    """Rejects a claim at this node, and burns what neither the way to it nor the refunds of gas can get: specification 5.6."""
+    """Rejects a claim at this node, and burns what neither the way to it nor the refunds of gas can get: spec §5.6."""
     request_id: bytes32 = self.claims[turn.claim_id].request_id
     bond: uint256 = self.requests[request_id].money_word >> BOND_BIT
     tree_word: uint256 = self.claims[turn.claim_id].tree_word
@@ -1113,7 +1113,7 @@ def _server_left(clock_word: uint256) -> uint256:
     return (clock_word >> SERVER_LEFT_BIT) & MASK32
 
 
-# --- Ends of a claim: specification 5.6, 5.8 ---
+# --- Ends of a claim: spec §5.6, §5.8 ---
 
 
 @external
@@ -1304,7 +1304,7 @@ def _node_at(claim_id: bytes32, depth: uint256, path: uint256) -> bytes32:
     return node_id
 
 
-# --- The fee, and leaving: specification 5.7 ---
+# --- The fee, and leaving: spec §5.7 ---
 
 
 @external
@@ -1480,7 +1480,7 @@ def _requester(request_id: bytes32) -> address:
     return convert(self.requests[request_id].terms_word & MASK160, address)
 
 
-# --- Views: specification 5.11. For an unknown id every field is zero. ---
+# --- Views: spec §5.11. For an unknown id every field is zero. ---
 
 
 @external

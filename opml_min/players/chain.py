@@ -2,7 +2,7 @@
 
 Events tell a player what exists. Storage tells it what is true now; no answer is sent before the two agree.
 
-*Source*: spec 5.1, 5.2, 5.9 and 5.11.
+*Source*: spec §5.1, §5.2, §5.9 and §5.11.
 """
 
 from collections.abc import Sequence
@@ -136,7 +136,7 @@ def root_bond(parameters: Parameters, bond: int) -> int:
 
 
 class Chain(Protocol):
-    """What a player reads. `Any` stands for objects with the fields that spec 5.11 gives views and events.
+    """What a player reads. `Any` stands for objects with the fields that spec §5.11 gives views and events.
 
     For an unknown id a view returns zeros or fails. Players ask for what they computed or read from an event. A chain that was reorganised
     returns other events under the same numbers, and perhaps fewer.

@@ -12,7 +12,7 @@ writes much, the second round first needs up to n more steps to reach its lower 
 Stages run natively if the image carries the shipped program, and in the machine otherwise. A short run uses the machine, too, until the
 native code is compiled, because compiling would take longer.
 
-*Source*: spec §2.5, §4, §5.3 and §5.6.
+*Source*: spec §2.5, §4, §5.2, §5.4 and §5.8.
 """
 
 from collections.abc import Callable, Sequence

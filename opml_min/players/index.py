@@ -4,7 +4,7 @@ Requests on other models, and everything about them, are passed over. So strange
 An event whose id does not fit what it names is passed over, too. Each event changes the index once, through a journal that can take the
 change back.
 
-*Source*: spec 5.1, 5.2 and 5.11.
+*Source*: spec §5.1, §5.2 and §5.11.
 """
 
 from collections import defaultdict

@@ -3,7 +3,7 @@
 Nodes are answered in the order of their opening, which is the order of their due times. It has an instruction executed where that answers a
 node of its own. At other servers' nodes it would only pay gas for a validator.
 
-*Source*: spec 5.4 to 5.7 and 5.12.
+*Source*: spec §5.4 to §5.7 and §5.12.
 """
 
 from collections.abc import Iterable, Iterator

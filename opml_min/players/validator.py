@@ -3,7 +3,7 @@
 In the tree of a false claim it goes down from the root, always to the first part whose end is not what it computed, whoever opened the node
 there. So every node on its way has a true lower end and a false upper end, and the server cannot answer all of them truthfully.
 
-*Source*: spec 5.4, 5.5 and 5.12.
+*Source*: spec §5.4, §5.5 and §5.12.
 """
 
 from collections.abc import Iterable, Iterator

@@ -3,7 +3,7 @@
 Each act is a function from a court and a message to the court afterwards, or the error that names why it is refused. Errors are raised
 in the order of the page. Money can only come in where the page says that an act takes it.
 
-*Source*: 5.11.
+*Source*: spec §5.11.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,14 +11,14 @@ from typing import Any
 
 from attrs import frozen
 
-from opml_spec.dispute import ends, moves, requests
+from opml_spec.dispute import claims, ends, moves
 from opml_spec.dispute.objects import Court, Message
 from opml_spec.dispute.parameters import Parameters
 
 ACTS: Mapping[str, Callable[..., Court]] = {
     each.__name__: each
     for each in (
-        *(requests.register, requests.request, requests.claim),
+        *(claims.register, claims.request, claims.claim),
         *(moves.challenge, moves.post, moves.open, moves.choose, moves.arbitrate, moves.timeout),
         *(ends.finalise, ends.expire, ends.collect, ends.award, ends.reclaim, ends.withdraw_to),
     )

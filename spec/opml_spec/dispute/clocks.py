@@ -4,7 +4,7 @@ The server has a due time at each node: the more nodes are opened against it, th
 taken off its time. The challengers' time runs from an answer, but never before the claim could be finalised anyway. At each instant
 exactly one of "answer" and "timeout" is legal at an open node, and exactly one of "choose" and "too late" at a posted one.
 
-*Source*: 5.5.
+*Source*: spec §5.5.
 """
 
 from attrs import evolve, frozen

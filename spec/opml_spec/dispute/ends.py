@@ -2,7 +2,7 @@
 
 Anybody may do each of these for anybody else: only the last pull waits for its owner.
 
-*Source*: 5.6 and 5.7.
+*Source*: spec §5.6 and §5.7.
 """
 
 from attrs import evolve

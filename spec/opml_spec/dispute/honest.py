@@ -4,7 +4,7 @@ A `Trace` tells a run in full. The true one and one with a lie in it are told by
 a liar that answers consistently is a server with another trace. Both strategies look only at the court, so whoever plays may be thrown
 away and replaced at any time.
 
-*Source*: 5.12.
+*Source*: spec §5.12.
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@ Money moves between five places, and only `Ledger` moves it: what is deposited i
 Of a lost bond at most the share φ ≤ ½ goes to the nodes that decided; out of the rest the other openers get the gas of their choices.
 `Settlement` states those amounts. They depend on nothing that happens after the fall, so the order of collecting changes nothing.
 
-*Source*: 5.6.
+*Source*: spec §5.6.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 Somebody opens the root; the server answers each node once; anybody chooses parts; one instruction is executed, or the server is late.
 
-*Source*: 5.4 and 5.5.
+*Source*: spec §5.4 and §5.5.
 """
 
 from attrs import evolve

@@ -4,7 +4,7 @@ Somebody agrees with the server about the hash at the lower end of a segment and
 posts the hashes at the inner boundaries of up to k parts. Some part is the first whose end is disputed: there the lower end is agreed,
 the upper end is not, and it is shorter. The rule does not depend on what the hashes are of: it serves stages and instructions.
 
-*Source*: 5.2.
+*Source*: spec §5.2.
 """
 
 from enum import IntEnum

@@ -3,7 +3,7 @@
 An id is a hash of what it names, so a reorganisation of the chain cannot make one mean something else. A claim is sealed: without the
 server's address in it, it could be copied by somebody who did not compute the run.
 
-*Source*: 5.1 and 5.2.
+*Source*: spec §5.1 and §5.2.
 """
 
 from collections.abc import Mapping

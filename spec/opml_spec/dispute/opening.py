@@ -3,7 +3,7 @@
 The first machine state is built by the court, from the model and the agreed run state. The last one is the server's; it must give the
 disputed run state. So whoever disputes the end of the stage disputes the end of these instructions.
 
-*Source*: 5.4; chapter 4 for what a stage hands over.
+*Source*: spec §5.4; spec §4.2 for what a stage hands over.
 """
 
 from attrs import evolve

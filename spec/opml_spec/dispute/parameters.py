@@ -2,7 +2,7 @@
 
 The bounds tie the rules (times, bonds) to the assumptions behind them (censorship, delay, effort, gas). The defaults satisfy them.
 
-*Source*: 5.9.
+*Source*: spec §5.9.
 """
 
 from attrs import fields, frozen
@@ -89,7 +89,7 @@ class Parameters:
             raise BadParameters(", ".join(broken))
 
     def bounds(self) -> dict[str, bool]:
-        """Each bound of 5.9, and whether it holds."""
+        """Each bound of spec §5.9, and whether it holds."""
         values = {each.name: getattr(self, each.name) for each in fields(Parameters)}
         times = ("window", "server_time", "challenger_time", "priority", "grace", "effort", "censorship", "inclusion", "detect")
         small = ("share_denominator", "claims_at_once", *GAS_FLOORS)

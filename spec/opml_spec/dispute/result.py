@@ -2,7 +2,7 @@
 
 Whoever finalises shows the output's leaves and the siblings that lead from their subtree to the carry root.
 
-*Source*: 5.8.
+*Source*: spec §5.8.
 """
 
 from enum import IntEnum

@@ -2,7 +2,7 @@
 
 These are the three things that can happen in a tree. What is legal when is the business of the acts; here is what follows.
 
-*Source*: 5.4, 5.5 and 5.6.
+*Source*: spec §5.4, §5.5 and §5.6.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 A request waits in the line of its model from its first claim on, so that one machine can recompute every run before its claims close.
 
-*Source*: 5.1 and 5.3.
+*Source*: spec §5.1 and §5.3.
 """
 
 from attrs import evolve
