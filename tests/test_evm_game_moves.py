@@ -355,7 +355,7 @@ def collect_of_a_final_claim() -> Attempt:
 
 
 def award() -> Attempt:
-    """The fee goes to the second claim when the first is final as well: the first has the fee only if it was asked for."""
+    """The first claim is passed over: the second is final, with another run hash."""
     dispute = claimed_failure()
     second = evolve(dispute, last_run_hash=run_hash(NOTHING, 1)).claimed()
     later(WINDOW + 1).put(finalising(dispute))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from opml_spec.arithmetic import elementary, fixed, float_functions
+from opml_spec.dispute.narrowing import Phase, Segment, inner_boundaries
+from opml_spec.dispute.objects import model_id
 from opml_spec.errors import SpecError
 from opml_spec.machine.decode import disassemble
 from opml_spec.machine.memory import ENTRY, STATE, Memory
@@ -20,7 +22,7 @@ from opml_spec.machine.witness import make_witness
 from opml_spec.model.layout import BYTES, HEADER, OUTPUT, OUTPUT_TOKENS, REQUEST, REQUEST_BYTES, Header, Record, encode_tape, encode_words
 from opml_spec.model.operations.fixed import Input, MatMul, Sample
 from opml_spec.model.operations.operation import Operation
-from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter, model_id, run_machine, run_meaning, stage_memory, stage_start
+from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter, run_machine, run_meaning, stage_memory, stage_start
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FRONT = REPOSITORY / "spec" / "README.md"
@@ -172,9 +174,10 @@ def test_the_leaves_of_the_tiny_run() -> None:
 def test_the_hashes_of_the_tiny_run() -> None:
     memory, states = tiny_model(), run_states()
     model, state = (hash_of(memory.subtree(33, index)) for index in (1, 3))
-    roots = {"model_root": model, "state_root": state, "model_id": model_id(model, state), "io_root": hash_of(io_quarter(len(OPS), DATA))}
+    roots = {"model_root": model, "state_root": state, "io_root": hash_of(io_quarter(len(OPS), DATA))}
     for name, value in roots.items():
         assert row(name, code(value)) in text("runs")
+    assert f"the id of the model is {code(model_id(model, state, 2_500_000))}" in text("dispute")
     for stages, reached in enumerate(states):
         assert row(stages, code(hash_of(reached.carry)), int(reached.status), code(reached.run_hash)) in text("runs")
 
@@ -189,6 +192,19 @@ def test_the_tiny_model_has_no_program() -> None:
     assert f"with run_hash `{failed.run_hash.hex()}`" in text("runs")
 
 
+# --- chapter 5 -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_round_of_narrowing_in_the_picture() -> None:
+    """The picture's hashes are those at the inner boundaries, and its parts are what lies between them."""
+    picture = text("dispute").split("A node's segment: ")[1].split("```")[0]
+    inner = inner_boundaries(Segment(Phase.STAGES, 0, 10, bytes(32), bytes(32)), 4)
+    assert "post: the hashes at {}, {} and {}".format(*inner) in picture
+    ends = [f"{lower} … {upper}" for lower, upper in pairwise([0, *inner, 10])]
+    assert re.findall(r"\d+ … \d+", picture) == ["0 … 10", *ends, ends[2]]
+    assert '"choose: part 2"' in picture
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +213,14 @@ def test_every_error_is_listed_once() -> None:
     listed = [(int(number), name) for number, name in rows]
     assert sorted(listed) == sorted({(error.number, error.name) for error in SpecError.__subclasses__()} | {(233, "PAYMENT_FAILED")})
     assert [number for number, _ in listed] == sorted(number for number, _ in listed)
+
+
+def test_the_table_of_errors_names_every_section_of_the_dispute_that_reports_it() -> None:
+    """Error by error: the sections of chapter 5 in the last column are those in which its name stands, and no others."""
+    number_and_text = re.split(r"^## (5\.\d+)", text("dispute"), flags=re.M)[1:]
+    for name, cited in re.findall(r"^\| \d{3} \| ([A-Z_]+) \| [^|]+ \| (§[^|]+) \|$", FRONT.read_text(), re.M):
+        sections = [number for number, body in zip(number_and_text[::2], number_and_text[1::2], strict=True) if re.search(rf"\b{name}\b", body)]
+        assert [number for number in re.findall(NUMBER, cited) if number.startswith("5")] == sections, name
 
 
 # --- references ------------------------------------------------------------------------------------------------------------------
@@ -253,7 +277,7 @@ def test_references_and_links_of_a_page_lead_somewhere(page: Path) -> None:
         linked = (page.parent / path).resolve() if path else page
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), target
-    for shown, anchor in re.findall(r"\[§(\d\.\d) [^\]]*\]\([^)#]*#(\d+)-[^)]*\)", page.read_text()):
+    for shown, anchor in re.findall(r"\[§(\d\.\d+) [^\]]*\]\([^)#]*#(\d+)-[^)]*\)", page.read_text()):
         assert shown.replace(".", "") == anchor
 
 
