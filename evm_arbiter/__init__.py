@@ -1,1 +1,1 @@
-"""The court of opML: contracts in EVM bytecode and the chain they run on."""
+"""The court of opML: the contracts that decide, in EVM bytecode, and the chain that they run on."""

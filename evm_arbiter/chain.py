@@ -1,8 +1,8 @@
 """The chain that the contracts run on: accounts, time, deployed contracts, and what each transaction cost.
 
-Addresses are lower-case hex strings (what the ABI decoder gives), hashes and bytes are `bytes`, money is in wei, time is in
-seconds. Time stands still until `set_time`; every transaction is a block of its own at `now`.
-A transaction that reverts gives a `Receipt` whose `status` is false; a call that reverts raises `Reverted`.
+Addresses are lower-case hex strings, as the ABI decoder returns them; hashes and bytes are `bytes`; money is in wei, time in seconds.
+Time stands still until `set_time`, and every transaction is a block of its own at `now`.
+A transaction that reverts returns a `Receipt` whose `status` is false. A call that reverts raises `Reverted`.
 
 *Source*: the contract ABI specification; custom errors as in Solidity.
 """
@@ -25,7 +25,7 @@ START_TIME = 1_750_000_000  # seconds since 1970 (= June 2025)
 
 
 class ArbiterError(Exception):
-    """Whatever this part can go wrong with."""
+    """The root of all errors of this package."""
 
 
 class UnknownName(ArbiterError):
@@ -33,7 +33,7 @@ class UnknownName(ArbiterError):
 
 
 class Reverted(ArbiterError):
-    """A call, or a transaction that was expected to succeed, reverted; `number` is that of its `OpmlError`, if it is one."""
+    """A call reverted, or a transaction that had to succeed; `number` is that of its `OpmlError`, None for any other revert."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -42,7 +42,7 @@ class Reverted(ArbiterError):
 
 
 def keccak256(data: bytes) -> bytes:
-    """The hash of Ethereum: Keccak with its original padding."""
+    """Ethereum's hash: Keccak-256 with its original padding."""
     return bytes(keccak_256(data).digest())
 
 
@@ -56,7 +56,7 @@ def error_number(revert_data: bytes) -> int | None:
     return None
 
 
-class Event(NamedTuple):
+class DecodedLog(NamedTuple):
     """A decoded log."""
 
     address: str
@@ -66,20 +66,20 @@ class Event(NamedTuple):
 
 @frozen
 class Receipt:
-    """What a transaction came to. `gas_used` is the whole transaction under Prague rules."""
+    """The result of a transaction. `gas_used` counts the whole transaction under Prague rules."""
 
     status: bool
     gas_used: int
-    logs: tuple[Event, ...]
+    logs: tuple[DecodedLog, ...]
     revert_data: bytes
 
     @property
     def error(self) -> int | None:
-        """The number of the `OpmlError` it reverted with."""
+        """The number of the `OpmlError` that it reverted with; None for anything else."""
         return error_number(self.revert_data)
 
     def or_raise(self) -> "Receipt":
-        """Itself; raises `Reverted` if the transaction did."""
+        """Returns the receipt, or raises `Reverted` if the transaction reverted."""
         if not self.status:
             raise Reverted(self.revert_data)
         return self
@@ -95,19 +95,19 @@ class Artefact:
 
     @classmethod
     def load(cls, name: str) -> "Artefact":
-        """The committed artefact of `contracts/<name>.vy`."""
+        """Loads the committed artefact of `contracts/<name>.vy`."""
         text = json.loads((ARTEFACTS / f"{name}.json").read_text())
         return cls(name, text["abi"], bytes.fromhex(text["creation_bytecode"].removeprefix("0x")))
 
     def types(self, kind: str, name: str, count: int) -> tuple[list[str], list[str]]:
-        """ABI types of inputs and outputs of a function; Vyper's default arguments make one entry a count."""
+        """Looks up the ABI types of a function's inputs and outputs. Vyper's default arguments make one entry per argument count."""
         for entry in self.abi:
             if entry["type"] == kind and entry.get("name", "") == name and len(entry["inputs"]) == count:
                 return [_type(i) for i in entry["inputs"]], [_type(o) for o in entry.get("outputs", [])]
         raise UnknownName(f"{self.name} has no {kind} {name} with {count} arguments")
 
-    def event(self, log: RawLog) -> Event:
-        """The log by name; indexed values of dynamic type are given by their hash."""
+    def event(self, log: RawLog) -> DecodedLog:
+        """Decodes a log by the ABI. Of indexed values with a dynamic type, the log has only the hash."""
         for entry in self.abi:
             if entry["type"] != "event":
                 continue
@@ -116,12 +116,12 @@ class Artefact:
                 topics = iter(log.topics[1:])
                 data = iter(decode([_type(i) for i in inputs if not i["indexed"]], log.data))
                 values = {i["name"]: _topic(_type(i), next(topics)) if i["indexed"] else next(data) for i in inputs}
-                return Event("0x" + log.address.hex(), entry["name"], values)
+                return DecodedLog("0x" + log.address.hex(), entry["name"], values)
         raise UnknownName(f"{self.name} has no event with topic 0x{log.topics[0].hex()}")
 
 
 def _type(parameter: dict[str, Any]) -> str:
-    """The canonical type, tuples written out."""
+    """The canonical name of a type, with tuples spelled out."""
     kind: str = parameter["type"]
     if not kind.startswith("tuple"):
         return kind
@@ -140,7 +140,7 @@ class Contract:
         self.chain, self.artefact, self.address, self.deployment = chain, artefact, address, deployment
 
     def calldata(self, name: str, *args: Any) -> bytes:
-        """Selector and encoded arguments."""
+        """Encodes a call: selector and arguments."""
         inputs, _ = self.artefact.types("function", name, len(args))
         return keccak256(f"{name}({','.join(inputs)})".encode())[:4] + encode(inputs, args)
 
@@ -152,11 +152,11 @@ class Contract:
         return Receipt(outcome.success, outcome.gas_used, logs, b"" if outcome.success else outcome.output)
 
     def call(self, name: str, *args: Any, sender: str | None = None) -> Any:
-        """What a view function returns: nothing, the value, or the tuple of values. Raises `Reverted`."""
+        """Returns what a view function returns: nothing, a value, or a tuple of values. Raises `Reverted`."""
         return self.measured_call(name, *args, sender=sender)[0]
 
     def measured_call(self, name: str, *args: Any, sender: str | None = None) -> tuple[Any, int]:
-        """`call`, with the gas of the execution alone."""
+        """Does what `call` does, and also returns the gas of the execution alone."""
         chain = self.chain
         outcome = chain.node.call(_bytes20(sender or chain.accounts[0]), _bytes20(self.address), self.calldata(name, *args), chain.now)
         if not outcome.success:
@@ -175,26 +175,26 @@ class Chain:
 
     @property
     def now(self) -> int:
-        """Timestamp of the next block."""
+        """The timestamp of the next block."""
         return self._now
 
     def set_time(self, time: int) -> None:
-        """Time never goes back, but by `restore`."""
+        """Moves time forward; only `restore` moves it back."""
         if time < self._now:
             raise ArbiterError(f"time cannot go back from {self._now} to {time}")
         self._now = time
 
     @property
     def base_fee(self) -> int:
-        """Base fee of the next block, in wei per gas, as contracts read it. Nobody pays it."""
+        """The base fee of the next block, in wei per gas, as contracts read it. Nobody pays it."""
         return self.node.base_fee_wei
 
     def set_base_fee(self, wei: int) -> None:
-        """Stays until it is set again."""
+        """Sets the base fee of all blocks to come, until it is set again."""
         self.node.base_fee_wei = wei
 
     def deploy(self, artefact: Artefact, *args: Any, sender: str, value: int = 0) -> Contract:
-        """Creates the contract; raises `Reverted` if its constructor does."""
+        """Creates a contract; raises `Reverted` if its constructor reverts."""
         constructor = any(entry["type"] == "constructor" for entry in artefact.abi)
         inputs = artefact.types("constructor", "", len(args))[0] if constructor or args else []
         code = artefact.creation_bytecode + encode(inputs, args)
@@ -205,15 +205,15 @@ class Chain:
         return Contract(self, artefact, "0x" + outcome.created.hex(), receipt)
 
     def balance(self, address: str) -> int:
-        """In wei."""
+        """What an address owns, in wei."""
         return self.node.balance_wei(_bytes20(address))
 
     def snapshot(self) -> tuple[bytes, int, int]:
-        """Everything there is now; contracts deployed before it stay usable after `restore`."""
+        """Remembers the whole chain. Contracts deployed before stay usable after `restore`."""
         return self.node.snapshot(), self._now, self.base_fee
 
     def restore(self, snapshot: tuple[bytes, int, int]) -> None:
-        """Back to the snapshot, time and base fee included; may be used again and again."""
+        """Goes back to a snapshot, with its time and base fee, as often as wanted."""
         state, self._now, base_fee = snapshot
         self.set_base_fee(base_fee)
         self.node.restore(state)

@@ -1,7 +1,7 @@
-"""Compiles `contracts/*.vy` into `artefacts/*.json`: `python -m evm_arbiter.compile [NAME…]`, all without a name.
+"""Compiles `contracts/*.vy` into `artefacts/*.json`: `python -m evm_arbiter.compile [NAME…]`; without a name, all of them.
 
-The artefacts are committed, so nobody needs the compiler to run the contracts; a test compiles again and compares.
-Settings stand in the sources as pragmas and are repeated in the artefact. Constants of a contract are computed by the compiler.
+The artefacts are committed, so nobody needs the compiler to run the contracts. A test compiles again and compares.
+Compiler settings are pragmas in the sources, repeated in the artefact. The compiler also computes the constants of a contract.
 `contracts/modules/*.vy` are not deployed: the contracts that import them contain their code.
 """
 
@@ -18,7 +18,7 @@ OUTPUTS = ["abi", "bytecode", "bytecode_runtime", "integrity", "settings_dict"]
 
 
 def contracts() -> list[str]:
-    """Names of all contracts."""
+    """The names of all contracts."""
     return sorted(path.stem for path in CONTRACTS.glob("*.vy"))
 
 
@@ -48,7 +48,7 @@ def compile_contract(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def artefact_text(artefact: dict[str, Any]) -> str:
-    """The text of the artefact's file."""
+    """The text of an artefact file."""
     return json.dumps(artefact, indent=1) + "\n"
 
 

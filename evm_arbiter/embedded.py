@@ -1,8 +1,8 @@
-"""An Ethereum node inside the process: py-evm under Prague rules, one block a transaction.
+"""An Ethereum node inside the process: py-evm under Prague rules, with one block per transaction.
 
-The only file that imports py-evm; `chain.py` states what it has to offer. Transactions are not signed: who sends is an
-argument. Gas is free, whatever the base fee that contracts read, so that balances show the contracts' money alone. It is metered
-as on the main net: intrinsic gas, cold and warm accesses, refunds, the calldata floor of EIP-7623.
+This is the only file that imports py-evm; `node.py` states the interface. Transactions are not signed; the sender is an argument. Gas is
+free, whatever base fee the contracts read, so that balances show only the contracts' money. It is metered as on the main net: intrinsic
+gas, cold and warm accesses, refunds, the calldata floor of EIP-7623.
 
 *Source*: the Prague fork of py-evm; EIP-2929, EIP-3529, EIP-7623.
 """
@@ -27,7 +27,7 @@ from evm_arbiter.node import Execution, RawLog
 
 CHAIN_ID = 1337
 BLOCK_GAS_LIMIT = 36_000_000  # gas. Source: main net in 2025, when Prague went live
-TRANSACTION_GAS_LIMIT = 2**24  # gas (= 16,777,216). Source: the cap of EIP-7825, so that what passes here passes there
+TRANSACTION_GAS_LIMIT = 2**24  # gas (= 16,777,216). Source: the cap of EIP-7825, which later forks enforce
 MAX_REFUND_QUOTIENT = 5  # Source: EIP-3529
 
 
@@ -67,11 +67,11 @@ class EmbeddedNode:
             value=value_wei,
             data=data,
         )
-        unsigned_from = SpoofTransaction(unsigned, from_=sender)  # has all that a signed one has, but no class says so
+        unsigned_from = SpoofTransaction(unsigned, from_=sender)  # has all attributes of a signed one, but not the type
         computation = self._state.apply_transaction(cast(SignedTransactionAPI, unsigned_from))
         burnt = TRANSACTION_GAS_LIMIT - computation.get_gas_remaining()
         refund = min(computation.get_gas_refund(), burnt // MAX_REFUND_QUOTIENT)
-        return _outcome(computation, burnt - refund + computation.data_floor_gas)
+        return _execution(computation, burnt - refund + computation.data_floor_gas)
 
     def call(self, sender: bytes, to: bytes, data: bytes, time: int) -> Execution:
         self._state.execution_context = self._context(time)
@@ -82,7 +82,7 @@ class EmbeddedNode:
         computation = self._state.computation_class.apply_message(self._state, message, transaction)
         self._state.revert(before)
         self._state.clear_transient_storage()
-        return _outcome(computation, computation.get_gas_used())
+        return _execution(computation, computation.get_gas_used())
 
     def balance_wei(self, address: bytes) -> int:
         return int(self._state.get_balance(Address(address)))
@@ -113,7 +113,7 @@ class EmbeddedNode:
         )
 
 
-def _outcome(computation: ComputationAPI, gas_used: int) -> Execution:
+def _execution(computation: ComputationAPI, gas_used: int) -> Execution:
     logs = tuple(
         RawLog(bytes(address), tuple(topic.to_bytes(32, "big") for topic in topics), bytes(data))
         for address, topics, data in computation.get_log_entries()

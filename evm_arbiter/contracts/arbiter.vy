@@ -10,7 +10,7 @@
         multiplication, the logical shift right of up to 64 and SDIV give the right low bits without any special case; the last
         thing that happens to a result is that it is cut to 64 bits. 32-bit instructions are the same circuit with another width.
         `unsafe_` arithmetic is wanted where a comment says mod 2^256, and elsewhere its arguments are below 2^65.
-        Source: RISC-V unprivileged manual, RV64I and M; specification, section 1.
+        Source: RISC-V unprivileged manual, RV64I and M; spec §2.
 """
 
 from modules import codec
@@ -18,7 +18,7 @@ from modules import merkle
 
 initializes: merkle
 
-# --- Traps: specification 1.5 ---
+# --- Traps: spec §2.5 ---
 FETCH_MISALIGNED: constant(uint256) = 0
 FETCH_FAULT: constant(uint256) = 1
 ILLEGAL: constant(uint256) = 2
@@ -28,7 +28,7 @@ STORE_FAULT: constant(uint256) = 7
 ENVIRONMENT_CALL: constant(uint256) = 8
 NO_TRAP: constant(uint256) = 255  # the causes are below 16
 
-# --- Memory map: specification 1.2 ---
+# --- Memory map: spec §2.2 ---
 MEMORY_BYTES: constant(uint256) = 2**40
 ENTRY: constant(uint256) = 2**38  # also where the model quarter begins
 MODEL_END: constant(uint256) = 2**39
@@ -74,7 +74,7 @@ def __init__():
 def step(witness: Bytes[merkle.WITNESS_BYTES]) -> (bytes32, bytes32):
     """
     @notice Executes one step of the machine. Reverts with OpmlError unless the witness is the valid one for its memory root.
-    @param witness The state, then each leaf that the step touches, in order, with bitmap and siblings: specification 1.5
+    @param witness The state, then each leaf that the step touches, in order, with bitmap and siblings: spec §2.5
     @return The hash of the state before the step and the hash of the state after it
     """
     if len(witness) < codec.STATE_BYTES:

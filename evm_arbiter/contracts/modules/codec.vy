@@ -3,7 +3,7 @@
 @title Codec: numbered errors, byte order, encodings of a machine state
 @notice What both contracts read and write. A state is 297 bytes: pc and x1 … x31, 8 bytes each, big-endian; kind of status, 1 byte;
         value of the status, 8 bytes; memory root, 32 bytes.
-        Source: specification, 1.1, 1.5 and 6.8.
+        Source: spec §2.1, §2.5 and §0.6.
 """
 
 STATE_BYTES: constant(uint256) = 297

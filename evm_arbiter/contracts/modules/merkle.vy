@@ -3,7 +3,7 @@
 @title Merkle: the tree over the memory, from the leaves that are sent
 @notice A leaf comes with a bitmap that says at which heights its sibling is sent; elsewhere the sibling is the root of an all-zero
         subtree, and may not be sent. So a leaf has exactly one proof.
-        Source: specification, 1.3 and 1.5.
+        Source: spec §2.2 and §2.5.
 """
 
 from . import codec
