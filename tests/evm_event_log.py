@@ -105,13 +105,13 @@ class EventLog:
         self.nodes[event.node_id] = evolve(self.nodes[event.node_id], collected=True)
 
     def awarded(self, event: objects.Awarded) -> None:
-        self._request(event.request_id, fee_paid=True)
+        self._request(event.request_id, fee_paid=True, fee_left=0)
 
     def passedover(self, event: objects.PassedOver) -> None:
         self._request(event.request_id, next_award=self.requests[event.request_id].next_award + 1)
 
     def reclaimed(self, event: objects.Reclaimed) -> None:
-        self._request(event.request_id, fee_paid=True)
+        self._request(event.request_id, fee_paid=True, fee_left=0)
 
     def credited(self, event: objects.Credited) -> None:
         account = self.accounts[event.account]

@@ -153,7 +153,7 @@ def test_a_final_claim(nodes: int) -> None:
                  Credited(dispute.server, dispute.claim_id, fee_left)]  # fmt: skip
     assert money(court, mark) == expected
     request = court.request_of(dispute.request_id)
-    assert (request.fee_paid, request.fee_left, request.next_award, request.pending) == (True, fee_left, 0, 0)
+    assert (request.fee_paid, request.fee_left, request.next_award, request.pending) == (True, 0, 0, 0)
     assert court.books().locked == 0
 
 

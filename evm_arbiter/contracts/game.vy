@@ -337,7 +337,7 @@ struct RequestSlots:
     first_run_hash: bytes32
     terms_word: uint256  # requester 160, deadline 64, stage_count 32; never changes
     server: address
-    money_word: uint256  # fee_left 128, bond 128
+    money_word: uint256  # fee_left 128, which counts until the fee is paid, bond 128
     progress_word: uint256  # checked_at 64, claims 32, pending 32, next_award 32, fee paid 8, 1 + outcome 8
     result: bytes32
     run_hash: bytes32
@@ -1526,12 +1526,13 @@ def request_of(request_id: bytes32) -> Request:
     """
     slots: RequestSlots = self.requests[request_id]
     outcome: uint256 = slots.progress_word >> OUTCOME_BIT
+    fee_paid: bool = (slots.progress_word >> FEE_PAID_BIT) & MASK8 != 0
     return Request(
         model_id=slots.model_id,
         stage_count=convert(slots.terms_word >> STAGE_COUNT_BIT, uint64),
         first_run_hash=slots.first_run_hash,
         deadline=convert((slots.terms_word >> DEADLINE_BIT) & codec.MASK64, uint64),
-        fee_left=convert(slots.money_word & MASK128, uint128),
+        fee_left=0 if fee_paid else convert(slots.money_word & MASK128, uint128),
         bond=convert(slots.money_word >> BOND_BIT, uint128),
         requester=convert(slots.terms_word & MASK160, address),
         server=slots.server,
@@ -1539,7 +1540,7 @@ def request_of(request_id: bytes32) -> Request:
         claims=convert((slots.progress_word >> CLAIMS_BIT) & MASK32, uint32),
         pending=convert((slots.progress_word >> PENDING_BIT) & MASK32, uint32),
         next_award=convert((slots.progress_word >> NEXT_AWARD_BIT) & MASK32, uint32),
-        fee_paid=(slots.progress_word >> FEE_PAID_BIT) & MASK8 != 0,
+        fee_paid=fee_paid,
         result=slots.result,
         run_hash=slots.run_hash,
         outcome=convert(max(outcome, 1) - 1, uint8),
