@@ -37,7 +37,7 @@ def test_stage_and_instruction(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(told["step"], int)
     assert told["moves"] == sum(each["refusal"] is None for each in told["transactions"] if each["move"] in (
         "challenge", "post", "choose", "open", "arbitrate"))  # fmt: skip
-    assert told["gas"]["arbitrate"] <= 150_000  # a claim falls in it
+    assert told["gas"]["arbitrate"] <= 130_000
     assert told["balances"].keys() == {"server", "challenger", "requester"}
 
 

@@ -65,7 +65,7 @@ def told(match: Match) -> list[Any]:
     ids=["challenger", "server"],
 )
 def test_nothing_is_lost(forgetful: Cheat, steady: Cheat, scene: Scene) -> None:
-    """Both players make the same moves, to the last byte of their hashes, and come to the same end."""
+    """Both matches have the same moves, to the last byte of their hashes, and the same end."""
     court, compute = Court(), shared_computations()
     before = court.snapshot()
     games = []
