@@ -184,6 +184,15 @@ class Chain:
             raise ArbiterError(f"time cannot go back from {self._now} to {time}")
         self._now = time
 
+    @property
+    def base_fee(self) -> int:
+        """Base fee of the next block, in wei per gas, as contracts read it. Nobody pays it."""
+        return self.node.base_fee_wei
+
+    def set_base_fee(self, wei: int) -> None:
+        """Stays until it is set again."""
+        self.node.base_fee_wei = wei
+
     def deploy(self, artefact: Artefact, *args: Any, sender: str, value: int = 0) -> Contract:
         """Creates a contract; raises `Reverted` if its constructor reverts."""
         constructor = any(entry["type"] == "constructor" for entry in artefact.abi)
@@ -199,13 +208,14 @@ class Chain:
         """What an address owns, in wei."""
         return self.node.balance_wei(_bytes20(address))
 
-    def snapshot(self) -> tuple[bytes, int]:
-        """Remembers the whole chain. Contracts deployed before stay usable after `restore`."""
-        return self.node.snapshot(), self._now
+    def snapshot(self) -> tuple[bytes, int, int]:
+        """Everything there is now; contracts deployed before it stay usable after `restore`."""
+        return self.node.snapshot(), self._now, self.base_fee
 
-    def restore(self, snapshot: tuple[bytes, int]) -> None:
-        """Goes back to a snapshot, with its time, as often as wanted."""
-        state, self._now = snapshot
+    def restore(self, snapshot: tuple[bytes, int, int]) -> None:
+        """Back to the snapshot, time and base fee included; may be used again and again."""
+        state, self._now, base_fee = snapshot
+        self.set_base_fee(base_fee)
         self.node.restore(state)
 
 

@@ -3,7 +3,7 @@
 Methods have the names and arguments of the contract's interface, and `sender` (and `value`, in wei) as keywords. A move that creates an
 object returns its id. A refused move changes nothing and raises `Refused`, with the number and the name of its error.
 
-*Source*: spec §5.3, §5.4, §5.8.
+*Source*: spec/opml_spec/dispute/README.md, 5.3 - 5.8, 5.10, 5.11.
 """
 
 from collections.abc import Callable
@@ -13,21 +13,22 @@ from attrs import astuple, frozen
 
 from evm_arbiter import objects
 from evm_arbiter.chain import ArbiterError, Artefact, Chain, Contract, Receipt, Reverted
-from evm_arbiter.objects import Claim, ClaimStatus, Event, Game, GameStatus, Request, Segment, Totals, fields
+from evm_arbiter.objects import Account, Books, Claim, Event, Model, Request, Result, Segment, TreeNode
 from evm_arbiter.parameters import Parameters
 
 ANYONE = "0x" + 40 * "0"  # the server of a request that any server may claim
 ERRORS = {
-    101: "WITNESS_TRUNCATED", 102: "STATE_UNDECODABLE", 103: "WITNESS_BITMAP", 104: "WITNESS_ZERO_SIBLING",
-    105: "WITNESS_ROOT", 106: "WITNESS_TRAILING", 201: "UNKNOWN_MODEL", 202: "UNKNOWN_REQUEST", 203: "UNKNOWN_CLAIM",
-    204: "UNKNOWN_GAME", 205: "WRONG_VALUE", 206: "STAGE_COUNT", 207: "REQUEST_TOO_LONG", 208: "DEADLINE",
-    209: "NOT_THE_SERVER", 210: "CLAIM_NOT_PENDING", 211: "WINDOW_CLOSED", 212: "WINDOW_OPEN", 213: "GAMES_OPEN",
-    214: "GAME_OVER", 215: "STALE_POSITION", 216: "NOT_YOUR_TURN", 217: "OUT_OF_TIME", 218: "NOT_OUT_OF_TIME",
-    219: "WRONG_MOVE", 220: "WRONG_COUNT", 221: "NO_SUCH_PART", 222: "WRONG_START", 223: "STEP_COUNT",
-    224: "STILL_RUNNING", 225: "WRONG_END", 226: "WRONG_STATE", 227: "WRONG_OUTPUT", 228: "NOTHING_TO_COLLECT",
-    229: "NOT_THE_REQUESTER", 230: "NOT_ALL_FAILED", 231: "NOTHING_TO_WITHDRAW", 232: "PARAMETERS", 233: "PAYMENT_FAILED",
-}  # fmt: skip  # Source: spec §2.5 and §0.6
-UNKNOWN_REQUEST, UNKNOWN_CLAIM, UNKNOWN_GAME = 202, 203, 204
+    101: "WITNESS_TRUNCATED", 102: "STATE_UNDECODABLE", 103: "WITNESS_BITMAP", 104: "WITNESS_ZERO_SIBLING", 105: "WITNESS_ROOT",
+    106: "WITNESS_TRAILING", 201: "UNKNOWN_MODEL", 202: "UNKNOWN_REQUEST", 203: "UNKNOWN_CLAIM", 204: "UNKNOWN_NODE",
+    205: "WRONG_VALUE", 206: "STAGE_COUNT", 207: "REQUEST_TOO_LONG", 208: "DEADLINE", 209: "NOT_THE_SERVER", 210: "CLAIM_NOT_PENDING",
+    211: "WINDOW_CLOSED", 212: "WINDOW_OPEN", 213: "NODES_OPEN", 215: "STALE_COMMITMENT", 216: "WRONG_TURN", 217: "OUT_OF_TIME",
+    218: "NOT_OUT_OF_TIME", 219: "WRONG_MOVE", 220: "WRONG_COUNT", 221: "NO_SUCH_PART", 222: "WRONG_START", 223: "STEP_COUNT",
+    224: "STILL_RUNNING", 225: "WRONG_END", 226: "WRONG_STATE", 227: "WRONG_OUTPUT", 228: "NOTHING_TO_COLLECT", 230: "NOT_ALL_FAILED",
+    231: "NOTHING_TO_WITHDRAW", 232: "PARAMETERS", 233: "PAYMENT_FAILED", 234: "STAGE_TIME", 235: "BOND_RANGE", 236: "FEE_RANGE",
+    237: "TOO_MUCH_WORK", 238: "ALREADY_FINAL", 239: "CLAIM_EXISTS", 240: "TOO_LATE", 241: "ROOT_EXISTS", 242: "NOT_THE_OPENER",
+    243: "PART_CHOSEN", 244: "WRONG_SEAL", 245: "UNSETTLED", 246: "OTHER_RESULT", 247: "NOT_EXPIRED", 248: "NOTHING_TO_AWARD",
+    249: "NO_RESULT",
+}  # fmt: skip  # Source: spec/README.md, 2.5; spec/opml_spec/dispute/README.md, 5.10
 
 
 class Refused(ArbiterError):
@@ -78,6 +79,10 @@ class Court:
     def set_time(self, time: int) -> None:
         self.chain.set_time(time)
 
+    def set_base_fee(self, wei: int) -> None:
+        """The price of gas that the contract reads from now on."""
+        self.chain.set_base_fee(wei)
+
     def balance(self, address: str) -> int:
         """What an address owns outside the contract, in wei."""
         return self.chain.balance(address)
@@ -95,31 +100,69 @@ class Court:
         self.chain.restore(state)
         del self._events[events:], self.transactions[transactions:]
 
-    # moves before and after games
+    # models, requests, claims
 
-    def register(self, model_root: bytes, state_root: bytes, *, sender: str) -> bytes:
-        """Makes a model known; returns its id."""
-        return self._new("model_id", "register", model_root, state_root, sender=sender)
+    def register(self, model_root: bytes, state_root: bytes, stage_microseconds: int, *, sender: str) -> bytes:
+        """Makes a model known; its id."""
+        return self._new("model_id", "register", model_root, state_root, stage_microseconds, sender=sender)
 
-    def request(self, model_id: bytes, stage_count: int, data: bytes, deadline: int, server: str, *, sender: str, value: int) -> bytes:
-        """Asks for a run and locks the fee; returns the request's id."""
-        return self._new("request_id", "request", model_id, stage_count, data, deadline, server, sender=sender, value=value)
+    def request(
+        self, model_id: bytes, stage_count: int, data: bytes, deadline: int, bond: int, server: str, *, sender: str, value: int
+    ) -> bytes:
+        """Asks for a run and locks the fee; the request's id."""
+        return self._new("request_id", "request", model_id, stage_count, data, deadline, bond, server, sender=sender, value=value)
 
-    def claim(self, request_id: bytes, run_hash: bytes, *, sender: str, value: int) -> bytes:
-        """Claims the run hash against a bond; returns the claim's id."""
-        return self._new("claim_id", "claim", request_id, run_hash, sender=sender, value=value)
+    def claim(self, request_id: bytes, sealed: bytes, latest: int, *, sender: str, value: int) -> bytes:
+        """Claims the run's last hash, sealed, against the request's bond; the claim's id."""
+        return self._new("claim_id", "claim", request_id, sealed, latest, sender=sender, value=value)
+
+    # moves in the tree
 
     def challenge(self, claim_id: bytes, *, sender: str, value: int) -> bytes:
-        """Opens a game about a claim against a bond; returns the game's id."""
-        return self._new("game_id", "challenge", claim_id, sender=sender, value=value)
+        """Opens the root of a claim's tree against a bond; the node's id."""
+        return self._new("node_id", "challenge", claim_id, sender=sender, value=value)
+
+    def post(self, node_id: bytes, segment: Segment, hashes: bytes, run_hash: bytes, *, sender: str) -> None:
+        """The server's inner hashes of the segment, 32 bytes each; at the root also what it sealed."""
+        self._move("post", node_id, astuple(segment), hashes, run_hash, sender=sender)
+
+    def open(
+        self, node_id: bytes, segment: Segment, start_carry: bytes, start_status: int, steps: int, final_state: bytes, left_root: bytes,
+        final_carry: bytes, hashes: bytes, run_hash: bytes, *, sender: str,
+    ) -> None:  # fmt: skip
+        """The server's account of the one stage left: its steps, its final machine state, the hashes between its parts."""
+        arguments = (start_carry, start_status, steps, final_state, left_root, final_carry, hashes, run_hash)
+        self._move("open", node_id, astuple(segment), *arguments, sender=sender)
+
+    def choose(self, node_id: bytes, segment: Segment, hashes: bytes, part: int, *, sender: str, value: int) -> bytes:
+        """Opens the node of one part of a posted segment against a bond; `hashes` are the posted ones; the new node's id."""
+        return self._new("node_id", "choose", node_id, astuple(segment), hashes, part, sender=sender, value=value)
+
+    def arbitrate(self, node_id: bytes, segment: Segment, witness: bytes, *, sender: str) -> None:
+        """Executes the one instruction left; anybody may."""
+        self._move("arbitrate", node_id, astuple(segment), witness, sender=sender)
+
+    def timeout(self, node_id: bytes, *, sender: str) -> None:
+        """Ends a claim at a node that the server has not answered in time; anybody may."""
+        self._move("timeout", node_id, sender=sender)
+
+    # ends of a claim, and its money; anybody may call these, but that `withdraw_to` pays the sender's credit
 
     def finalise(self, claim_id: bytes, carry: bytes, status: int, output: bytes, proof: bytes, *, sender: str) -> None:
         """Ends a claim that nobody rejected, with the output and its proof."""
         self._move("finalise", claim_id, carry, status, output, proof, sender=sender)
 
-    def collect(self, game_id: bytes, *, sender: str) -> None:
-        """Credits the challenger of a won or voided game."""
-        self._move("collect", game_id, sender=sender)
+    def expire(self, claim_id: bytes, *, sender: str) -> None:
+        """Rejects a claim that nobody finalised in time."""
+        self._move("expire", claim_id, sender=sender)
+
+    def collect(self, node_id: bytes, *, sender: str) -> None:
+        """Credits the opener of a node of a rejected claim."""
+        self._move("collect", node_id, sender=sender)
+
+    def award(self, claim_id: bytes, *, sender: str) -> None:
+        """Pays the fee to the claim that is next, or passes it over."""
+        self._move("award", claim_id, sender=sender)
 
     def reclaim(self, request_id: bytes, *, sender: str) -> None:
         """Credits the requester with the fee of a request without a final claim."""
@@ -129,66 +172,32 @@ class Court:
         """Pays out all that the sender is owed."""
         self._move("withdraw_to", to, sender=sender)
 
-    # moves of a game
+    # what stands in the contract
 
-    def post(self, game_id: bytes, segment: Segment, hashes: bytes, *, sender: str) -> None:
-        """Posts the server's hashes at the inner boundaries of the segment, 32 bytes each."""
-        self._move("post", game_id, astuple(segment), hashes, sender=sender)
-
-    def choose(self, game_id: bytes, segment: Segment, hashes: bytes, part: int, *, sender: str) -> None:
-        """Chooses the part to go on with: the challenger agrees with its first hash, not with its last. hashes: the posted ones"""
-        self._move("choose", game_id, astuple(segment), hashes, part, sender=sender)
-
-    def open(
-        self, game_id: bytes, segment: Segment, start_carry: bytes, start_status: int, steps: int, final_state: bytes, left_root: bytes,
-        final_carry: bytes, *, sender: str,
-    ) -> None:  # fmt: skip
-        """Opens the one stage left: the server says how many steps it takes and in which machine state it ends."""
-        arguments = (start_carry, start_status, steps, final_state, left_root, final_carry)
-        self._move("open", game_id, astuple(segment), *arguments, sender=sender)
-
-    def arbitrate(self, game_id: bytes, segment: Segment, witness: bytes, *, sender: str) -> None:
-        """Has the arbiter execute the one instruction left; anybody may."""
-        self._move("arbitrate", game_id, astuple(segment), witness, sender=sender)
-
-    def timeout(self, game_id: bytes, segment: Segment, hashes: bytes, *, sender: str) -> None:
-        """Ends a game in which the side on turn has used up its time; anybody may."""
-        self._move("timeout", game_id, astuple(segment), hashes, sender=sender)
-
-    # what the contract stores
+    def model_of(self, model_id: bytes) -> Model:
+        return Model(*self.game.call("model_of", model_id))
 
     def request_of(self, request_id: bytes) -> Request:
-        return Request.unpacked(*self._known("requests", request_id, UNKNOWN_REQUEST))
+        return Request(*self.game.call("request_of", request_id))
 
     def claim_of(self, claim_id: bytes) -> Claim:
-        fixed = self.parameters
-        share_wei = fixed.server_bond_wei * fixed.share_numerator // fixed.share_denominator
-        return Claim.unpacked(share_wei, *self._known("claims", claim_id, UNKNOWN_CLAIM))
+        return Claim(*self.game.call("claim_of", claim_id))
 
-    def game_of(self, game_id: bytes) -> Game:
-        return Game.unpacked(*self._known("games", game_id, UNKNOWN_GAME))
+    def node_of(self, node_id: bytes) -> TreeNode:
+        return TreeNode(*self.game.call("node_of", node_id))
 
-    def claim_status(self, claim_id: bytes) -> ClaimStatus:
-        return self.claim_of(claim_id).status
+    def account_of(self, address: str) -> Account:
+        return Account(*self.game.call("account_of", address))
 
-    def game_status(self, game_id: bytes) -> GameStatus:
-        return self.game_of(game_id).status
+    def books(self) -> Books:
+        return Books(*self.game.call("books"))
 
-    def balance_of(self, address: str) -> int:
-        """What `withdraw_to` would pay to an address, in wei."""
-        return fields(self.game.call("accounts", address), 64)[1]
-
-    def totals(self) -> Totals:
-        """The contract's totals of money."""
-        locked, burned = fields(self.game.call("held"), 128)
-        deposits, paid_out = fields(self.game.call("flow"), 128)
-        return Totals(deposits, locked, burned, paid_out)
-
-    def _known(self, mapping: str, identity: bytes, unknown: int) -> Any:
-        stored = self.game.call(mapping, identity)
-        if all(word in (0, bytes(32), ANYONE) for word in stored):
-            raise Refused(unknown)
-        return stored
+    def result_of(self, request_id: bytes) -> Result:
+        """Refused while there is none."""
+        try:
+            return Result(*self.game.call("result_of", request_id))
+        except Reverted as refusal:
+            raise _named(refusal) from refusal
 
     def _move(self, move: str, *arguments: Any, sender: str, value: int = 0) -> Receipt:
         try:

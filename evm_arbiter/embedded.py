@@ -1,8 +1,8 @@
 """An Ethereum node inside the process: py-evm under Prague rules, with one block per transaction.
 
-This is the only file that imports py-evm; `node.py` states the interface. Transactions are not signed; the sender is an argument. Gas is
-free (base fee and gas price are 0), so that balances show only the contracts' money. It is metered as on the main net: intrinsic gas, cold
-and warm accesses, refunds, the calldata floor of EIP-7623.
+The only file that imports py-evm; `chain.py` states what it has to offer. Transactions are not signed: who sends is an
+argument. Gas is free, whatever the base fee that contracts read, so that balances show the contracts' money alone. It is metered
+as on the main net: intrinsic gas, cold and warm accesses, refunds, the calldata floor of EIP-7623.
 
 *Source*: the Prague fork of py-evm; EIP-2929, EIP-3529, EIP-7623.
 """
@@ -13,7 +13,7 @@ from typing import cast
 
 os.environ.setdefault("ETH_HASH_BACKEND", "pysha3")  # ten times as fast as the default backend; read at the first import below
 
-from eth.abc import ComputationAPI, SignedTransactionAPI
+from eth.abc import ComputationAPI, SignedTransactionAPI, TransactionContextAPI
 from eth.constants import BLANK_ROOT_HASH, CREATE_CONTRACT_ADDRESS, ZERO_ADDRESS, ZERO_HASH32
 from eth.db.atomic import AtomicDB
 from eth.vm.execution_context import ExecutionContext
@@ -31,13 +31,27 @@ TRANSACTION_GAS_LIMIT = 2**24  # gas (= 16,777,216). Source: the cap of EIP-7825
 MAX_REFUND_QUOTIENT = 5  # Source: EIP-3529
 
 
+class FreeGasState(PragueState):
+    """Charges nobody for gas: a transaction offers the base fee, and the price that it pays is zero."""
+
+    def get_gas_price(self, transaction: SignedTransactionAPI) -> int:
+        return 0
+
+    def get_tip(self, transaction: SignedTransactionAPI) -> int:
+        return 0
+
+    def get_transaction_context(self, transaction: SignedTransactionAPI) -> TransactionContextAPI:
+        return self.get_transaction_context_class()(gas_price=0, origin=transaction.sender)
+
+
 class EmbeddedNode:
     """The state of one chain; see `Node` for what each method does."""
 
     def __init__(self, balances_wei: Sequence[tuple[bytes, int]], start_time: int) -> None:
+        self.base_fee_wei = 0
         self._database = AtomicDB()
         self._block_number = 0
-        self._state = PragueState(self._database, self._context(start_time), BLANK_ROOT_HASH)
+        self._state = FreeGasState(self._database, self._context(start_time), BLANK_ROOT_HASH)
         for address, wei in balances_wei:
             self._state.set_balance(Address(address), wei)
 
@@ -47,7 +61,7 @@ class EmbeddedNode:
         self._state.lock_changes()
         unsigned = PragueTransactionBuilder.create_unsigned_transaction(
             nonce=self._state.get_nonce(Address(sender)),
-            gas_price=0,
+            gas_price=self.base_fee_wei,
             gas=TRANSACTION_GAS_LIMIT,
             to=CREATE_CONTRACT_ADDRESS if to is None else Address(to),
             value=value_wei,
@@ -82,7 +96,7 @@ class EmbeddedNode:
         return bytes(self._state.state_root)
 
     def restore(self, snapshot: bytes) -> None:
-        self._state = PragueState(self._database, self._state.execution_context, Hash32(snapshot))
+        self._state = FreeGasState(self._database, self._state.execution_context, Hash32(snapshot))
 
     def _context(self, time: int) -> ExecutionContext:
         return ExecutionContext(
@@ -94,7 +108,7 @@ class EmbeddedNode:
             gas_limit=BLOCK_GAS_LIMIT,
             prev_hashes=(),
             chain_id=CHAIN_ID,
-            base_fee_per_gas=0,
+            base_fee_per_gas=self.base_fee_wei,
             excess_blob_gas=0,
         )
 

@@ -24,8 +24,11 @@ class Execution(NamedTuple):
 class Node(Protocol):
     """A chain whose blocks hold one transaction each. Addresses are 20 bytes; `to = None` creates a contract."""
 
-    def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Execution:
-        """Executes a transaction in a block with that timestamp."""
+    base_fee_wei: int
+    """Of the blocks to come, per gas, as contracts read it; gas is free all the same."""
+
+    def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Outcome:
+        """Mines a transaction in a block with that timestamp."""
         ...
 
     def call(self, sender: bytes, to: bytes, data: bytes, time: int) -> Execution:

@@ -1,8 +1,9 @@
-"""What the contract stores and emits: segments, requests, claims, games, money and events.
+"""What stands in the contract and what it tells: models, requests, claims, nodes of dispute trees, money, events.
 
-Addresses are lower-case hex strings, hashes and ids 32 bytes, money wei, times seconds.
+Addresses are lower-case hex strings, hashes and ids 32 bytes, money wei, times seconds. Fields have the names and the order of the
+contract's interface; of an unknown id every field is zero.
 
-*Source*: spec §5.1 and §5.8.
+*Source*: spec/opml_spec/dispute/README.md, 5.1, 5.2, 5.11.
 """
 
 from enum import IntEnum
@@ -10,30 +11,15 @@ from enum import IntEnum
 from attrs import field, frozen
 
 
-def fields(word: int, *widths: int) -> list[int]:
-    """Splits a storage word into fields, from bit 0 up; the last field takes the remaining bits."""
-    values = []
-    for width in widths:
-        values.append(word & ((1 << width) - 1))
-        word >>= width
-    return [*values, word]
-
-
-def address(number: int) -> str:
-    """The address in a field of 160 bits."""
-    return f"0x{number:040x}"
-
-
 @frozen
 class Segment:
-    """What a game is about now. The commitment is a hash of it and of the posted hashes."""
+    """What a node is about now; with the posted hashes it is the preimage of the commitment."""
 
     phase: int  # 1 stages, 2 instructions
     lo: int
     hi: int
-    agreed: bytes
-    disputed: bytes
-    turn: int
+    agreed: bytes  # at lo
+    disputed: bytes  # at hi, what the server says
 
 
 class ClaimStatus(IntEnum):
@@ -42,11 +28,13 @@ class ClaimStatus(IntEnum):
     REJECTED = 2
 
 
-class GameStatus(IntEnum):
-    OPEN = 0
-    SERVER_WON = 1
-    CHALLENGER_WON = 2
-    COLLECTED = 3
+class NodeState(IntEnum):
+    """Whose move it is at a node. `NONE` is what the view gives for an unknown id."""
+
+    NONE = 0
+    OPEN = 1  # the server owes an answer
+    POSTED = 2  # parts may be chosen
+    ANSWERED = 3  # nothing can follow
 
 
 class Outcome(IntEnum):
@@ -58,32 +46,36 @@ class Outcome(IntEnum):
 
 
 @frozen
+class Model:
+    """As `Court.model_of` gives it."""
+
+    model_root: bytes
+    state_root: bytes
+    stage_microseconds: int  # what one stage takes a validator
+    busy_until: int  # when all work in its line is checked
+
+
+@frozen
 class Request:
     """A request, as the contract stores it."""
 
-    model_root: bytes
-    first_run_hash: bytes
+    model_id: bytes
     stage_count: int
+    first_run_hash: bytes
     deadline: int
-    fee: int
+    fee_left: int  # without the price of the line
+    bond: int  # of each claim
     requester: str
-    server: str
-    pending_claims: int
-    fee_reclaimed: bool
-    result: bytes  # the id of the first final claim; zero if there is none
+    server: str  # the only one that may claim; zero: anyone
+    checked_at: int  # when a validator has the run; zero until the first claim
+    claims: int
+    pending: int
+    next_award: int  # index of the claim that is next to get the fee or be passed over
+    fee_paid: bool
+    result: bytes  # id of the first final claim; zero if none
+    run_hash: bytes  # of the result
+    outcome: Outcome = field(converter=Outcome)
     output_hash: bytes  # keccak256 of its output leaves; zero if it failed or is unreadable
-
-    @classmethod
-    def unpacked(
-        cls, model_root: bytes, first_run_hash: bytes, asked: int, standing: int, fee: int, result: bytes, output_hash: bytes
-    ) -> "Request":
-        """Unpacks the words of the contract's `requests`, where their layout is explained."""
-        requester, deadline, stage_count = fields(asked, 160, 64)
-        server, pending_claims, fee_reclaimed = fields(standing, 160, 64)
-        return cls(
-            model_root, first_run_hash, stage_count, deadline, fee, address(requester), address(server), pending_claims,
-            bool(fee_reclaimed), result, output_hash,
-        )  # fmt: skip
 
 
 @frozen
@@ -91,45 +83,48 @@ class Claim:
     """A claim, as the contract stores it."""
 
     request_id: bytes
-    run_hash: bytes
     server: str
-    claimed_at: int
-    status: ClaimStatus
-    open_games: int
-    challenger_moves: int  # accepted ones, in all open games; once the claim is rejected, in all won and voided ones
-    wei_per_move: int  # what one challenger move earns, once the claim is rejected; zero before
-
-    @classmethod
-    def unpacked(cls, share_wei: int, request_id: bytes, run_hash: bytes, standing: int, claimed_at: int) -> "Claim":
-        """Unpacks the words of the contract's `claims`. share_wei: what a server's lost bond pays out"""
-        server, status, open_games, challenger_moves = fields(standing, 160, 8, 40)
-        wei_per_move = share_wei // challenger_moves if status == ClaimStatus.REJECTED else 0
-        return cls(request_id, run_hash, address(server), claimed_at, ClaimStatus(status), open_games, challenger_moves, wei_per_move)
+    sealed: bytes  # keccak256 of the run hash and the server
+    index: int  # among the claims of the request
+    closes_at: int
+    settles_at: int  # when the last part that is posted so far can no longer be chosen
+    open_nodes: int
+    nodes: int
+    prices: int  # sum of the prices of its nodes
+    status: ClaimStatus = field(converter=ClaimStatus)
+    fell_at: bytes  # the node; zero if it did not fall
 
 
 @frozen
-class Game:
-    """A game, as the contract stores it."""
+class TreeNode:
+    """As `Court.node_of` gives it."""
 
     claim_id: bytes
-    challenger: str
-    commitment: bytes  # zero once a move has decided the game
+    opener: str
+    depth: int  # of the root 1
+    path: int  # the parts chosen from the root down, as one number
+    commitment: bytes
+    state: NodeState = field(converter=NodeState)
+    due: int
     server_left: int
-    challenger_left: int
-    turn_start: int
-    moves: int  # of the challenger
-    status: GameStatus
-
-    @classmethod
-    def unpacked(cls, claim_id: bytes, challenger: str, commitment: bytes, clock: int) -> "Game":
-        """Unpacks the words of the contract's `games`."""
-        turn_start, server_left, challenger_left, moves, status = fields(clock, 64, 64, 64, 16)
-        return cls(claim_id, challenger, commitment, server_left, challenger_left, turn_start, moves, GameStatus(status))
+    challengers_left: int
+    posted_at: int
+    price: int  # of gas, when it was opened
+    collected: bool
 
 
 @frozen
-class Totals:
-    """Where all the money is: deposits = locked + credited (the sum of `balance_of`) + burned + paid_out."""
+class Account:
+    """As `Court.account_of` gives it."""
+
+    requests: int  # how many it made
+    credited: int  # what `withdraw_to` would pay it
+    due: int  # as a server: when the last of its nodes is due
+
+
+@frozen
+class Books:
+    """Where all the money is: deposits = locked + credited (the sum over all accounts) + burned + paid_out."""
 
     deposits: int
     locked: int
@@ -138,10 +133,23 @@ class Totals:
 
 
 @frozen
+class Result:
+    """As `Court.result_of` gives it."""
+
+    outcome: Outcome = field(converter=Outcome)
+    output_hash: bytes
+    claim_id: bytes
+
+
+# Events
+
+
+@frozen
 class Registered:
     model_id: bytes
     model_root: bytes
     state_root: bytes
+    stage_microseconds: int
 
 
 @frozen
@@ -152,6 +160,7 @@ class Requested:
     stage_count: int
     deadline: int
     fee: int
+    bond: int
     server: str
     data: bytes
 
@@ -161,28 +170,53 @@ class Claimed:
     claim_id: bytes
     request_id: bytes
     server: str
-    run_hash: bytes
+    sealed: bytes
+    index: int
+    checked_at: int
+    closes_at: int
 
 
 @frozen
-class Challenged:
-    game_id: bytes
+class Opened:
+    """A node was opened, by `challenge` or `choose`."""
+
+    node_id: bytes
     claim_id: bytes
-    challenger: str
+    opener: str
+    parent_id: bytes  # of a root zero
+    part: int
+    segment: Segment
+    due: int
+    server_left: int
+    challengers_left: int
+    price: int
 
 
 @frozen
-class Moved:
-    game_id: bytes
-    segment: Segment  # after the move
-    hashes: bytes  # posted and not yet answered
+class Answered:
+    """A node after `post`, `open`, or an `arbitrate` that the server survives."""
 
-
-@frozen
-class Decided:
-    game_id: bytes
+    node_id: bytes
     claim_id: bytes
-    server_won: bool
+    state: NodeState = field(converter=NodeState)
+    segment: Segment
+    hashes: bytes
+    posted_at: int  # zero unless the node is POSTED
+    server_left: int
+    settles_at: int  # of the claim
+
+
+@frozen
+class Fallen:
+    """A claim was rejected at this node."""
+
+    claim_id: bytes
+    node_id: bytes
+
+
+@frozen
+class Expired:
+    claim_id: bytes
 
 
 @frozen
@@ -190,7 +224,57 @@ class Finalised:
     claim_id: bytes
     request_id: bytes
     outcome: Outcome = field(converter=Outcome)
+    run_hash: bytes
     output: bytes
 
 
-Event = Registered | Requested | Claimed | Challenged | Moved | Decided | Finalised
+@frozen
+class Collected:
+    node_id: bytes
+
+
+@frozen
+class Awarded:
+    """The fee went to this claim."""
+
+    claim_id: bytes
+    request_id: bytes
+
+
+@frozen
+class PassedOver:
+    """The fee does not go to this claim."""
+
+    claim_id: bytes
+    request_id: bytes
+
+
+@frozen
+class Reclaimed:
+    request_id: bytes
+
+
+@frozen
+class Credited:
+    account: str
+    subject: bytes  # claim, node or request
+    amount: int
+
+
+@frozen
+class Burned:
+    subject: bytes  # request, claim or node
+    amount: int
+
+
+@frozen
+class Withdrawn:
+    account: str
+    to: str
+    amount: int
+
+
+Event = (
+    Registered | Requested | Claimed | Opened | Answered | Fallen | Expired | Finalised | Collected | Awarded | PassedOver | Reclaimed
+    | Credited | Burned | Withdrawn
+)  # fmt: skip

@@ -1,8 +1,8 @@
-"""What a deployment fixes: rules, times and bonds, and the assumptions behind them.
+"""What a deployment fixes: how segments are cut, times, bonds, prices, and the assumptions that they rest on.
 
-The defaults suit claims about a language model's answer: days for people to react, and bonds that cover the gas of a whole game.
+The defaults are for claims about a language model's answers: days for people to wake up, bonds that cover the gas of a whole dispute.
 
-*Source*: spec §5.7. The gas figures are in MEASUREMENTS.md.
+*Source*: spec/opml_spec/dispute/README.md, 5.9. The gas figures are measured in evm_arbiter/README.md.
 """
 
 from attrs import frozen
@@ -14,24 +14,36 @@ GWEI = 10**9  # wei
 
 @frozen
 class Parameters:
-    """The arguments of a deployment. The contract's constructor checks them against each other (spec §5.7)."""
+    """What a deployment fixes. The constructor of the contract checks them against each other (5.9)."""
 
-    k: int = 32  # parts of a segment. Source: the whole games in MEASUREMENTS.md, of which k = 32 costs least
-    share_numerator: int = 1  # this share of a lost bond is paid out ...
+    k: int = 32  # parts of a segment. Source: the table in evm_arbiter/README.md
+    share_numerator: int = 1  # φ: of a lost bond, this share is paid out ...
     share_denominator: int = 2  # ... and the rest burned
-    window_seconds: int = 3 * DAY  # W: the challenge period of a claim
-    server_seconds: int = 2 * DAY  # T_server: the server's time in a game
-    challenger_seconds: int = 2 * DAY  # T_challenger
-    server_bond_wei: int = 10 * ETHER
-    challenger_bond_wei: int = ETHER
-    censorship_seconds: int = DAY  # C: how long in total a party may be kept from the chain
-    inclusion_seconds: int = 60  # d: from sending to inclusion
-    effort_seconds: int = 600  # E: computing one move
-    games_at_once: int = 64  # n_max: games that a server must be able to answer
-    side_gas: int = 1_500_000  # G_side: what one side of the longest game uses, rounded up
-    gas_per_second: int = 1_000_000  # Γ: a third of main net's in 2025 (36,000,000 every 12 s)
-    game_effort_seconds: int = 3_600  # E_game: computing for one game
-    machines: int = 16  # M: computers that work in parallel
-    detect_seconds: int = 3_600  # T_detect: until a validator sees a claim
-    recompute_seconds: int = DAY  # T_recompute: until it has the run
-    gas_price_cap_wei: int = 200 * GWEI  # above this price the shares paid out no longer cover the gas
+    window: int = 2 * DAY  # W, in seconds: how long a claim can be challenged
+    server_time: int = 36 * 3_600  # T_server, in seconds: how late the server may be, in all, on a path
+    challenger_time: int = 2 * DAY  # T_challenger, in seconds: how long the challengers may take, in all, on a path
+    priority: int = 660  # P, in seconds: while a posted node belongs to its opener
+    grace: int = 36 * 3_600  # seconds from when a claim could be final until it expires
+    effort: int = 600  # E, in seconds: for an answer or a choice
+    censorship: int = DAY  # C, in seconds: how long, in all, a side can be kept from the chain
+    inclusion: int = 60  # d, in seconds: from sending to inclusion
+    detect: int = 3_600  # T_detect, in seconds: until a validator has seen a claim
+    claims_at_once: int = 10  # m: false claims that a validator can fight at once
+    min_bond: int = 2 * ETHER  # B_min: what a request must ask of each claim, at least
+    node_bond: int = ETHER // 8  # B_node
+    second_price: int = 10**12  # wei burned for each second of work in a model's line
+    gas_post: int = 150_000  # G_post: what an answer costs the server, at most ...
+    gas_open: int = 200_000  # G_open
+    gas_choose: int = 80_000  # G_choose: ... and a choice at least, which is what is refunded
+    gas_arbitrate: int = 300_000  # G_arbitrate
+    gas_price_cap: int = 200 * GWEI  # above it the payable shares no longer cover the gas
+
+
+def share_of(parameters: Parameters, amount: int) -> int:
+    """The part of a lost bond that is paid out, φ(amount)."""
+    return amount * parameters.share_numerator // parameters.share_denominator
+
+
+def root_bond(parameters: Parameters, bond: int) -> int:
+    """What it costs to challenge a claim with this bond, B_root."""
+    return max(parameters.node_bond, bond // 8)

@@ -2,7 +2,7 @@
 
 Only the hashes that a contract ever looks into are real: those around the one stage that is opened and the one step that is executed.
 All others are arbitrary, as they may be for a contract that does not know them. The segment and the posted hashes are read from
-the last event, as a player would that was thrown away after its last move.
+the last event about a node, as a player would that was thrown away after its last move.
 """
 
 from attrs import define
@@ -10,16 +10,22 @@ from evm_machine import HALTED, Machine, Memory, i_type, machine, witness
 
 from evm_arbiter.chain import Chain, keccak256
 from evm_arbiter.court import ANYONE, Court
-from evm_arbiter.objects import Moved, Segment
-from evm_arbiter.parameters import Parameters
+from evm_arbiter.objects import Answered, NodeState, Opened, Segment
+from evm_arbiter.parameters import ETHER, Parameters, root_bond
 
 REQUEST, OUTPUT = 0x80_0000_0000, 0x80_1000_0000
-FEE = 7_000_003  # wei
+STAGE_MICROSECONDS = 1_000
+FEE = ETHER // 50 + 3  # wei; for up to 20,000 seconds of work
+BOND = 9 * ETHER + 5  # wei
 ADDI = i_type(0x13, 0, 5)
 
 
 def run_hash(carry: bytes, status: int = 0) -> bytes:
     return keccak256(carry + bytes([status]))
+
+
+def seal(run_hash: bytes, server: str) -> bytes:
+    return keccak256(run_hash + bytes.fromhex(server[2:]))
 
 
 def carry_of(memory: Memory) -> bytes:
@@ -52,7 +58,7 @@ DATA = b"what is it that we disagree about?"
 
 @define
 class Dispute:
-    """One claim about `stage_count` stages, and a game that goes to step `step` of stage `stage`."""
+    """One claim about `stage_count` stages, and a path in its tree that goes to step `step` of stage `stage`."""
 
     court: Court
     stage_count: int = 6
@@ -64,9 +70,16 @@ class Dispute:
     model: Memory = MODEL.memory  # its model and state quarters are registered
     start_status: int = 0
     final: Machine = FINAL  # the machine at the end of the stage
+    bond: int = BOND
+    last_run_hash: bytes | None = None  # what the server claims; None: arbitrary, but the end of the stage if that is the last one
+    challenger: str = ""  # who opens nodes; at first account 2
+    model_id: bytes = b""
     request_id: bytes = b""
     claim_id: bytes = b""
-    game_id: bytes = b""
+    node_id: bytes = b""  # where the path is now
+
+    def __attrs_post_init__(self) -> None:
+        self.challenger = self.challenger or self.court.accounts[2]
 
     @property
     def requester(self) -> str:
@@ -75,10 +88,6 @@ class Dispute:
     @property
     def server(self) -> str:
         return self.court.accounts[1]
-
-    @property
-    def challenger(self) -> str:
-        return self.court.accounts[2]
 
     @property
     def start_carry(self) -> bytes:
@@ -95,6 +104,11 @@ class Dispute:
             return run_hash(self.start_carry, 1)
         return run_hash(carry_of(self.final.memory))
 
+    @property
+    def run_hash(self) -> bytes:
+        """What the server claims."""
+        return self.last_run_hash or self.boundary(1, self.stage_count)
+
     def boundary(self, phase: int, at: int) -> bytes:
         """What the server says at a boundary."""
         stage_hashes = {self.stage: run_hash(self.start_carry, self.start_status), self.stage + 1: self.next_run_hash}
@@ -105,38 +119,49 @@ class Dispute:
 
     def asked(self, server: str = ANYONE, deadline: int | None = None) -> "Dispute":
         """The model is registered and the request made."""
-        model_id = self.court.register(quarter(self.model, 1), quarter(self.model, 3), sender=self.requester)
-        deadline = self.court.now + 1000 if deadline is None else deadline
-        self.request_id = self.court.request(model_id, self.stage_count, DATA, deadline, server, sender=self.requester, value=FEE)
+        court, roots = self.court, (quarter(self.model, 1), quarter(self.model, 3))
+        self.model_id = court.register(*roots, STAGE_MICROSECONDS, sender=self.requester)
+        deadline = court.now + 1000 if deadline is None else deadline
+        asked = (self.model_id, self.stage_count, DATA, deadline, self.bond, server)
+        self.request_id = court.request(*asked, sender=self.requester, value=FEE)
         return self
 
-    def claimed(self, final_hash: bytes | None = None) -> "Dispute":
-        bond = self.court.parameters.server_bond_wei
-        self.claim_id = self.court.claim(self.request_id, final_hash or self.boundary(1, self.stage_count), sender=self.server, value=bond)
+    def claimed(self, server: str | None = None) -> "Dispute":
+        """By account 1 if no other is named; the moves of the server are account 1's."""
+        server = server or self.server
+        self.claim_id = self.court.claim(self.request_id, seal(self.run_hash, server), 2**64 - 1, sender=server, value=self.bond)
         return self
 
     def challenged(self, challenger: str | None = None) -> "Dispute":
-        bond = self.court.parameters.challenger_bond_wei
-        self.game_id = self.court.challenge(self.claim_id, sender=challenger or self.challenger, value=bond)
+        value = root_bond(self.court.parameters, self.bond)
+        self.node_id = self.court.challenge(self.claim_id, sender=challenger or self.challenger, value=value)
         return self
 
     def started(self) -> "Dispute":
         return self.asked().claimed().challenged()
 
-    def last(self) -> tuple[Segment, bytes]:
-        """The segment and the posted hashes."""
+    def last(self, node_id: bytes | None = None) -> tuple[Segment, bytes]:
+        """The segment and the posted hashes of a node; of the present one if none is named."""
         for event in reversed(self.court.events()):
-            if isinstance(event, Moved) and event.game_id == self.game_id:
+            if isinstance(event, Answered) and event.node_id == (node_id or self.node_id):
                 return event.segment, event.hashes
-        request, claim = self.court.request_of(self.request_id), self.court.claim_of(self.claim_id)
-        return Segment(1, 0, request.stage_count, request.first_run_hash, claim.run_hash, 0), b""
+            if isinstance(event, Opened) and event.node_id == (node_id or self.node_id):
+                return event.segment, b""
+        raise AssertionError("nothing was told about this node")
+
+    @property
+    def state(self) -> NodeState:
+        return self.court.node_of(self.node_id).state
+
+    def hashes_between(self, phase: int, lo: int, hi: int) -> bytes:
+        """What the server has at the inner boundaries."""
+        parts = min(self.court.parameters.k, hi - lo)
+        return b"".join(self.boundary(phase, lo + part * (hi - lo) // parts) for part in range(1, parts))
 
     def inner_hashes(self) -> bytes:
         """What the server posts about the segment."""
         segment, _ = self.last()
-        length = segment.hi - segment.lo
-        parts = min(self.court.parameters.k, length)
-        return b"".join(self.boundary(segment.phase, segment.lo + part * length // parts) for part in range(1, parts))
+        return self.hashes_between(segment.phase, segment.lo, segment.hi)
 
     def part(self) -> int:
         """The one with the disputed stage or step in it."""
@@ -145,33 +170,62 @@ class Dispute:
         return max(part for part in range(parts) if segment.lo + part * length // parts <= target)
 
     def post(self) -> None:
-        self.court.post(self.game_id, self.last()[0], self.inner_hashes(), sender=self.server)
+        self.court.post(self.node_id, self.last()[0], self.inner_hashes(), self.run_hash, sender=self.server)
 
-    def choose(self) -> None:
-        self.court.choose(self.game_id, *self.last(), self.part(), sender=self.court.game_of(self.game_id).challenger)
+    def choose(self, part: int | None = None, sender: str | None = None) -> None:
+        """Opens a part's node, the one of the path if none is named, and goes there."""
+        chosen = self.part() if part is None else part
+        money = self.court.parameters.node_bond
+        self.node_id = self.court.choose(self.node_id, *self.last(), chosen, sender=sender or self.challenger, value=money)
+
+    def answer(self) -> None:
+        """What the server owes at the node."""
+        segment, _ = self.last()
+        if segment.hi - segment.lo > 1:
+            self.post()
+        elif segment.phase == 1:
+            self.open()
+        else:
+            self.arbitrate()
 
     def narrow(self) -> "Dispute":
-        """Down to one stage or one step."""
-        while self.last()[0].hi - self.last()[0].lo > 1:
-            self.post()
-            self.choose()
-        return self
+        """Down to a node that is about one stage or one step, and OPEN."""
+        while True:
+            if self.state is NodeState.POSTED:
+                self.choose()
+            elif self.last()[0].hi - self.last()[0].lo > 1:
+                self.post()
+            else:
+                return self
+
+    def opening(self) -> dict[str, object]:
+        """The arguments of `open` after the segment."""
+        return {
+            "start_carry": self.start_carry, "start_status": self.start_status, "steps": self.steps, "final_state": self.final.encode(),
+            "left_root": left_of(self.final.memory), "final_carry": carry_of(self.final.memory),
+            "hashes": self.hashes_between(2, 0, self.steps), "run_hash": self.run_hash,
+        }  # fmt: skip
 
     def open(self, **changes: object) -> "Dispute":
         """The server opens the stage."""
-        values = {
-            "start_carry": self.start_carry, "start_status": self.start_status, "steps": self.steps, "final_state": self.final.encode(),
-            "left_root": left_of(self.final.memory), "final_carry": carry_of(self.final.memory), **changes,
-        }  # fmt: skip
-        self.court.open(self.game_id, self.last()[0], *values.values(), sender=self.server)  # type: ignore[arg-type]
+        values = {**self.opening(), **changes}
+        self.court.open(self.node_id, self.last()[0], *values.values(), sender=self.server)  # type: ignore[arg-type]
         return self
 
     def arbitrate(self, evidence: bytes | None = None) -> None:
-        self.court.arbitrate(self.game_id, self.last()[0], evidence or witness(self.before), sender=self.court.accounts[9])
+        self.court.arbitrate(self.node_id, self.last()[0], evidence or witness(self.before), sender=self.court.accounts[9])
 
     def timeout(self, sender: str | None = None) -> None:
-        self.court.timeout(self.game_id, *self.last(), sender=sender or self.court.accounts[9])
+        self.court.timeout(self.node_id, sender=sender or self.court.accounts[9])
+
+    def played(self) -> "Dispute":
+        """From the challenge down to the arbiter's verdict."""
+        self.narrow().open().narrow().arbitrate()
+        return self
 
 
-def new_court(k: int = 4) -> Court:
-    return Court(Chain(), Parameters(k=k, effort_seconds=60))
+def new_court(k: int = 4, **changes: int) -> Court:
+    return Court(Chain(), Parameters(**{"k": k, **SMALL, **changes}))
+
+
+SMALL = {"effort": 60, "priority": 120, "inclusion": 30, "claims_at_once": 2, "min_bond": 3 * ETHER}  # so that small k are legal too

@@ -2,16 +2,16 @@
 #pragma evm-version prague
 #pragma optimize gas
 """
-@title The game: models, requests, claims against a bond, disputes by narrowing, money
-@notice A server claims the last hash of a run. Whoever disputes it plays a game of its own against the claim: the server posts
-        inner hashes of the disputed segment, the challenger names the first part whose end it disputes, until one stage is left;
-        the server opens it, and the same narrowing goes on over its instructions until one is left, which the arbiter executes.
-@dev    A game is stored as a commitment to its position, a hash; every move brings the preimage. Words that change together share a slot,
-        packed by hand, since the gas of a move is mostly that of the slots it touches; their layouts stand with the storage.
-        Vyper's checked arithmetic guards each field against the next one: counters and sums of wei stay far below their widths.
-        Source: spec §5.
+@title The game: models, requests, claims against a bond, one dispute tree per claim, and the money of all of them
+@notice A server claims the last hash of a run and stakes a bond on it. Whoever disagrees opens the claim's dispute tree. At each node
+        the server answers once, for everybody: it posts the inner hashes of the disputed segment, opens the one stage that is left,
+        or has the arbiter execute the one instruction that is left. Anybody may go on at any part that it disputes. The claim falls
+        at the first node that the server fails. If it has failed none when time is up, the claim is final.
+@dev    A node stores a commitment to its segment and to what is posted there; every move brings the preimage. Words that change
+        together share a slot, packed by hand, since the gas of a move is mostly that of the slots it touches; their layouts stand
+        with the storage. A node is exactly four slots, all fresh when it is opened: the ceiling of gas_choose rests on that.
+        Source: specification, chapter 5.
 """
-
 
 from modules import codec
 from modules import merkle
@@ -23,8 +23,10 @@ interface Arbiter:
     def step(witness: Bytes[merkle.WITNESS_BYTES]) -> (bytes32, bytes32): view
 
 
-# --- Limits: spec §2.5, §4, §3.2, §5.6, §5.7 ---
+# --- Limits: specification 2.5, 3.2, 5.3, 5.4, 5.8, 5.9 ---
 # Bytes arguments have room for one byte (hashes: one hash) more than any legal one, so that too long ones are refused by name.
+YEAR: constant(uint256) = 31_536_000  # seconds
+MICROSECONDS: constant(uint256) = 1_000_000  # of a second
 MAX_REQUEST_BYTES: constant(uint256) = 16384
 MAX_STAGES: constant(uint256) = 2**24
 STAGE_STEP_LIMIT: constant(uint256) = 2**32
@@ -34,34 +36,29 @@ MAX_OUTPUT_LEAVES: constant(uint256) = 1024
 OUTPUT_BYTES: constant(uint256) = 32 * MAX_OUTPUT_LEAVES + 1
 MAX_OUTPUT_COUNT: constant(uint256) = 4096
 
-# --- Memory: spec §2.2, §3.2 ---
+# --- Memory: specification 2.2, 3.2 ---
 ENTRY: constant(uint256) = 2**38
 QUARTER_HEIGHT: constant(uint256) = 33
 OUTPUT_INDEX: constant(uint256) = 2**23  # of the leaf of the io quarter where OUTPUT begins
 
-# --- Encodings: spec §4, §5.1, §5.2 ---
-OK: constant(uint8) = 0
+# --- Encodings: specification 4, 5.2, 5.11 ---
+OK: constant(uint8) = 0  # status of a run state; outcome
 FAILED: constant(uint8) = 1
-UNREADABLE: constant(uint8) = 2
+UNREADABLE: constant(uint8) = 2  # outcome
 STAGES: constant(uint8) = 1  # phases
 INSTRUCTIONS: constant(uint8) = 2
-REQUEST: constant(bytes1) = 0x01  # kinds of id
-CLAIM: constant(bytes1) = 0x02
-GAME: constant(bytes1) = 0x03
 PENDING: constant(uint256) = 0  # of a claim
 FINAL: constant(uint256) = 1
 REJECTED: constant(uint256) = 2
-OPEN: constant(uint256) = 0  # of a game
-SERVER_WON: constant(uint256) = 1
-CHALLENGER_WON: constant(uint256) = 2
-COLLECTED: constant(uint256) = 3
-NOTHING_POSTED: constant(bytes32) = keccak256(b"")
+OPEN: constant(uint256) = 1  # of a node
+POSTED: constant(uint256) = 2
+ANSWERED: constant(uint256) = 3
 
-# --- Errors: spec §0.6; those of states and proofs are numbered in codec ---
+# --- Errors: specification 5.10; those of states and proofs are numbered in codec ---
 UNKNOWN_MODEL: constant(uint256) = 201
 UNKNOWN_REQUEST: constant(uint256) = 202
 UNKNOWN_CLAIM: constant(uint256) = 203
-UNKNOWN_GAME: constant(uint256) = 204
+UNKNOWN_NODE: constant(uint256) = 204
 WRONG_VALUE: constant(uint256) = 205
 STAGE_COUNT: constant(uint256) = 206
 REQUEST_TOO_LONG: constant(uint256) = 207
@@ -70,10 +67,9 @@ NOT_THE_SERVER: constant(uint256) = 209
 CLAIM_NOT_PENDING: constant(uint256) = 210
 WINDOW_CLOSED: constant(uint256) = 211
 WINDOW_OPEN: constant(uint256) = 212
-GAMES_OPEN: constant(uint256) = 213
-GAME_OVER: constant(uint256) = 214
-STALE_POSITION: constant(uint256) = 215
-NOT_YOUR_TURN: constant(uint256) = 216
+NODES_OPEN: constant(uint256) = 213
+STALE_COMMITMENT: constant(uint256) = 215
+WRONG_TURN: constant(uint256) = 216
 OUT_OF_TIME: constant(uint256) = 217
 NOT_OUT_OF_TIME: constant(uint256) = 218
 WRONG_MOVE: constant(uint256) = 219
@@ -86,33 +82,53 @@ WRONG_END: constant(uint256) = 225
 WRONG_STATE: constant(uint256) = 226
 WRONG_OUTPUT: constant(uint256) = 227
 NOTHING_TO_COLLECT: constant(uint256) = 228
-NOT_THE_REQUESTER: constant(uint256) = 229
 NOT_ALL_FAILED: constant(uint256) = 230
 NOTHING_TO_WITHDRAW: constant(uint256) = 231
 PARAMETERS: constant(uint256) = 232
 PAYMENT_FAILED: constant(uint256) = 233
+STAGE_TIME: constant(uint256) = 234
+BOND_RANGE: constant(uint256) = 235
+FEE_RANGE: constant(uint256) = 236
+TOO_MUCH_WORK: constant(uint256) = 237
+ALREADY_FINAL: constant(uint256) = 238
+CLAIM_EXISTS: constant(uint256) = 239
+TOO_LATE: constant(uint256) = 240
+ROOT_EXISTS: constant(uint256) = 241
+NOT_THE_OPENER: constant(uint256) = 242
+PART_CHOSEN: constant(uint256) = 243
+WRONG_SEAL: constant(uint256) = 244
+UNSETTLED: constant(uint256) = 245
+OTHER_RESULT: constant(uint256) = 246
+NOT_EXPIRED: constant(uint256) = 247
+NOTHING_TO_AWARD: constant(uint256) = 248
+NO_RESULT: constant(uint256) = 249
 
 
-struct Parameters:  # times in seconds, money in wei
+# --- What goes in and out ---
+
+
+struct Parameters:  # times in seconds, money in wei; specification 5.9
     k: uint64
     share_numerator: uint64
     share_denominator: uint64
-    challenge_period: uint64  # W
-    server_time: uint64  # T_server
+    window: uint64
+    server_time: uint64
     challenger_time: uint64
-    server_bond: uint128
-    challenger_bond: uint128
-    censorship: uint64  # C
-    inclusion: uint64  # d
-    effort: uint64  # E
-    games_at_once: uint64  # n_max
-    side_gas: uint64  # G_side
-    gas_per_second: uint64
-    game_effort: uint64  # E_game
-    machines: uint64  # M
-    detect: uint64  # T_detect
-    recompute: uint64  # T_recompute
-    gas_price_cap: uint128
+    priority: uint64
+    grace: uint64
+    effort: uint64
+    censorship: uint64
+    inclusion: uint64
+    detect: uint64
+    claims_at_once: uint64
+    min_bond: uint128
+    node_bond: uint128
+    second_price: uint64
+    gas_post: uint64
+    gas_open: uint64
+    gas_choose: uint64
+    gas_arbitrate: uint64
+    gas_price_cap: uint64
 
 
 struct Segment:
@@ -121,19 +137,82 @@ struct Segment:
     hi: uint64
     agreed: bytes32
     disputed: bytes32
-    turn: uint64
 
 
-struct Turn:  # a game, in memory
+struct Model:
+    model_root: bytes32
+    state_root: bytes32
+    stage_microseconds: uint64
+    busy_until: uint64
+
+
+struct Request:
+    model_id: bytes32
+    stage_count: uint64
+    first_run_hash: bytes32
+    deadline: uint64
+    fee_left: uint128
+    bond: uint128
+    requester: address
+    server: address
+    checked_at: uint64
+    claims: uint32
+    pending: uint32
+    next_award: uint32
+    fee_paid: bool
+    result: bytes32
+    run_hash: bytes32
+    outcome: uint8
+    output_hash: bytes32
+
+
+struct Claim:
+    request_id: bytes32
+    server: address
+    sealed: bytes32
+    index: uint32
+    closes_at: uint64
+    settles_at: uint64
+    open_nodes: uint32
+    nodes: uint32
+    prices: uint128
+    status: uint8
+    fell_at: bytes32
+
+
+struct Node:
     claim_id: bytes32
-    clock_word: uint256
-    claim_word: uint256
+    opener: address
+    depth: uint8
+    path: uint128
+    commitment: bytes32
+    state: uint8
+    due: uint64
+    server_left: uint64
+    challengers_left: uint64
+    posted_at: uint64
+    price: uint64
+    collected: bool
+
+
+struct Account:
+    requests: uint64
+    credited: uint128
+    due: uint64
+
+
+struct Books:
+    deposits: uint128
+    locked: uint128
+    burned: uint128
+    paid_out: uint128
 
 
 event Registered:
     model_id: indexed(bytes32)
     model_root: bytes32
     state_root: bytes32
+    stage_microseconds: uint64
 
 
 event Requested:
@@ -143,6 +222,7 @@ event Requested:
     stage_count: uint64
     deadline: uint64
     fee: uint256
+    bond: uint256
     server: address
     data: Bytes[MAX_REQUEST_BYTES + 1]
 
@@ -151,209 +231,449 @@ event Claimed:
     claim_id: indexed(bytes32)
     request_id: indexed(bytes32)
     server: indexed(address)
-    run_hash: bytes32
+    sealed: bytes32
+    index: uint32
+    checked_at: uint64
+    closes_at: uint64
 
 
-event Challenged:
-    game_id: indexed(bytes32)
+event Opened:
+    node_id: indexed(bytes32)
     claim_id: indexed(bytes32)
-    challenger: indexed(address)
+    opener: indexed(address)
+    parent_id: bytes32
+    part: uint8
+    segment: Segment
+    due: uint64
+    server_left: uint64
+    challengers_left: uint64
+    price: uint64
 
 
-event Moved:
-    game_id: indexed(bytes32)
+event Answered:
+    node_id: indexed(bytes32)
+    claim_id: indexed(bytes32)
+    state: uint8
     segment: Segment
     hashes: Bytes[POSTED_BYTES]
+    posted_at: uint64
+    server_left: uint64
+    settles_at: uint64
 
 
-event Decided:
-    game_id: indexed(bytes32)
+event Fallen:
     claim_id: indexed(bytes32)
-    server_won: bool
+    node_id: indexed(bytes32)
+
+
+event Expired:
+    claim_id: indexed(bytes32)
 
 
 event Finalised:
     claim_id: indexed(bytes32)
     request_id: indexed(bytes32)
     outcome: uint8
+    run_hash: bytes32
     output: Bytes[OUTPUT_BYTES]
 
 
+event Collected:
+    node_id: indexed(bytes32)
+
+
+event Awarded:
+    claim_id: indexed(bytes32)
+    request_id: indexed(bytes32)
+
+
+event PassedOver:
+    claim_id: indexed(bytes32)
+    request_id: indexed(bytes32)
+
+
+event Reclaimed:
+    request_id: indexed(bytes32)
+
+
+event Credited:
+    account: indexed(address)
+    subject: indexed(bytes32)
+    amount: uint256
+
+
+event Burned:
+    subject: indexed(bytes32)
+    amount: uint256
+
+
+event Withdrawn:
+    account: indexed(address)
+    to: address
+    amount: uint256
+
+
 # --- Storage. Fields of a packed word from bit 0 up, with their widths. ---
+# No field can grow into the next one: a time moves by less than a year with each act, and of acts there are fewer than 2^31;
+# money is below 2^128 wei, since there is less ether; Vyper's checked arithmetic guards each word as a whole.
+MASK8: constant(uint256) = 2**8 - 1
+MASK32: constant(uint256) = 2**32 - 1
+MASK56: constant(uint256) = 2**56 - 1
 MASK128: constant(uint256) = 2**128 - 1
 MASK160: constant(uint256) = 2**160 - 1
 
 
-struct Model:
+struct ModelSlots:
     model_root: bytes32
     state_root: bytes32
-    known: bool
+    line_word: uint256  # stage_microseconds 64, busy_until 64
 
 
-struct Request:
-    model_root: bytes32
+struct RequestSlots:
+    model_id: bytes32
     first_run_hash: bytes32
-    request_terms: uint256  # requester 160, deadline 64, stage_count 32
-    request_word: uint256  # server 160, pending claims 64, fee reclaimed 1
-    fee: uint256
-    result: bytes32  # id of the first final claim
+    terms_word: uint256  # requester 160, deadline 64, stage_count 32; never changes
+    server: address
+    money_word: uint256  # fee_left 128, bond 128
+    progress_word: uint256  # checked_at 64, claims 32, pending 32, next_award 32, fee paid 8, 1 + outcome 8
+    result: bytes32
+    run_hash: bytes32
     output_hash: bytes32
 
 
-struct Claim:
+struct ClaimSlots:
     request_id: bytes32
-    run_hash: bytes32
-    claim_word: uint256  # server 160, status 8, open games 40, challengers' moves 48
-    claimed_at: uint256
+    sealed: bytes32
+    claim_word: uint256  # server 160, closes_at 56, index 32, status 8
+    tree_word: uint256  # settles_at 64, open nodes 32, nodes 32, prices 128
+    fell_at: bytes32
 
 
-struct Game:
+struct NodeSlots:
     claim_id: bytes32
-    challenger: address
-    commitment: bytes32  # to the segment and what is posted; cleared when a move decides the game
-    clock_word: uint256  # turn_start 64, server's time left 64, challenger's 64, moves 16, status 8
+    commitment: bytes32
+    place_word: uint256  # opener 160, path 88, depth 8; never changes
+    clock_word: uint256  # price 64, due 56, posted_at 56, server_left 32, challengers_left 32, state 8, collected 8
 
 
-CLAIM_STATUS_BIT: constant(uint256) = 160
-OPEN_GAMES_BIT: constant(uint256) = 168
-CHALLENGER_MOVES_BIT: constant(uint256) = 208
-SERVER_LEFT_BIT: constant(uint256) = 64
-CHALLENGER_LEFT_BIT: constant(uint256) = 128
-MOVES_BIT: constant(uint256) = 192
-GAME_STATUS_BIT: constant(uint256) = 208
-PENDING_CLAIMS_BIT: constant(uint256) = 160
-RECLAIMED_BIT: constant(uint256) = 224
-CREDIT_BIT: constant(uint256) = 64
-BURNED_BIT: constant(uint256) = 128
+BUSY_UNTIL_BIT: constant(uint256) = 64  # of a model
+DEADLINE_BIT: constant(uint256) = 160  # of a request
+STAGE_COUNT_BIT: constant(uint256) = 224
+BOND_BIT: constant(uint256) = 128
+CLAIMS_BIT: constant(uint256) = 64
+PENDING_BIT: constant(uint256) = 96
+NEXT_AWARD_BIT: constant(uint256) = 128
+FEE_PAID_BIT: constant(uint256) = 160
+OUTCOME_BIT: constant(uint256) = 168
+CLOSES_AT_BIT: constant(uint256) = 160  # of a claim
+INDEX_BIT: constant(uint256) = 216
+STATUS_BIT: constant(uint256) = 248
+OPEN_NODES_BIT: constant(uint256) = 64
+NODES_BIT: constant(uint256) = 96
+PRICES_BIT: constant(uint256) = 128
+PATH_BIT: constant(uint256) = 160  # of a node
+DEPTH_BIT: constant(uint256) = 248
+DUE_BIT: constant(uint256) = 64
+POSTED_AT_BIT: constant(uint256) = 120
+SERVER_LEFT_BIT: constant(uint256) = 176
+CHALLENGERS_LEFT_BIT: constant(uint256) = 208
+STATE_BIT: constant(uint256) = 240
+COLLECTED_BIT: constant(uint256) = 248
+CREDITED_BIT: constant(uint256) = 64  # of an account
+SERVER_DUE_BIT: constant(uint256) = 192
+DEPOSITS_BIT: constant(uint256) = 128  # of the books
 PAID_OUT_BIT: constant(uint256) = 128
 
-models: HashMap[bytes32, Model]
-requests: public(HashMap[bytes32, Request])
-claims: public(HashMap[bytes32, Claim])
-games: public(HashMap[bytes32, Game])
-accounts: public(HashMap[address, uint256])  # ids made 64, credited wei 192: whoever made a claim or game has a slot that is not fresh
-held: public(uint256)  # locked 128, burned 128
-flow: public(uint256)  # deposits 128, paid out 128
+models: HashMap[bytes32, ModelSlots]
+requests: HashMap[bytes32, RequestSlots]
+claims: HashMap[bytes32, ClaimSlots]
+nodes: HashMap[bytes32, NodeSlots]
+accounts: HashMap[address, uint256]  # requests made 64, credited wei 128, due as a server 64
+held: uint256  # locked 128, deposits 128: what comes in changes both
+gone: uint256  # burned 128, paid out 128
 
 ARBITER: immutable(address)
 FIXED: immutable(Parameters)
 K: immutable(uint256)
-CHALLENGE_PERIOD: immutable(uint256)
-SERVER_BOND: immutable(uint256)
-CHALLENGER_BOND: immutable(uint256)
-SERVER_SHARE: immutable(uint256)  # floor(φ · B_server), what a server's lost bond pays out
-CHALLENGER_SHARE: immutable(uint256)
-FULL_CLOCK: immutable(uint256)  # clock word of a new game but for turn_start
+PART_BITS: immutable(uint256)  # of a part in a path
+SHARE_NUMERATOR: immutable(uint256)
+SHARE_DENOMINATOR: immutable(uint256)
+WINDOW: immutable(uint256)
+PRIORITY: immutable(uint256)
+EFFORT: immutable(uint256)
+NODE_BOND: immutable(uint256)
+SECOND_PRICE: immutable(uint256)
+GAS_CHOOSE: immutable(uint256)
+GAS_PRICE_CAP: immutable(uint256)
 
 
-# --- Deployment: spec §5.7 ---
+struct Turn:  # a node and its claim, as a move finds them
+    claim_id: bytes32
+    claim_word: uint256
+    clock_word: uint256
+
+
+# --- Deployment: specification 5.9 ---
 
 
 @deploy
 def __init__(arbiter: address, parameters: Parameters):
     p: Parameters = parameters
-    sane: bool = 2 <= p.k and p.k <= convert(MAX_K, uint64) and p.share_denominator != 0 and p.gas_per_second != 0 and p.machines != 0
-    if not sane or not arbiter.is_contract:
-        codec.fail(PARAMETERS)
-
-    share: uint256 = convert(p.share_numerator, uint256)
-    whole: uint256 = convert(p.share_denominator, uint256)
-    moves: uint256 = self._ceil_log(p.k, MAX_STAGES) + self._ceil_log(p.k, STAGE_STEP_LIMIT) + 2
-    waiting: uint256 = convert(p.censorship, uint256) + moves * (convert(p.inclusion, uint256) + convert(p.effort, uint256))
-    per_game: uint256 = self._ceil_div(p.side_gas, p.gas_per_second) + self._ceil_div(p.game_effort, p.machines)
-    noticing: uint256 = convert(p.censorship, uint256) + convert(p.inclusion, uint256) + convert(p.detect, uint256) + convert(p.recompute, uint256)
-    gas_wei: uint256 = convert(p.side_gas, uint256) * convert(p.gas_price_cap, uint256)
-    games_at_once: uint256 = convert(p.games_at_once, uint256)
-
     ARBITER = arbiter
     FIXED = p
     K = convert(p.k, uint256)
-    CHALLENGE_PERIOD = convert(p.challenge_period, uint256)
-    SERVER_BOND = convert(p.server_bond, uint256)
-    CHALLENGER_BOND = convert(p.challenger_bond, uint256)
-    SERVER_SHARE = SERVER_BOND * share // whole
-    CHALLENGER_SHARE = CHALLENGER_BOND * share // whole
-    FULL_CLOCK = (
-        (convert(p.server_time, uint256) << SERVER_LEFT_BIT) | (convert(p.challenger_time, uint256) << CHALLENGER_LEFT_BIT) | (1 << MOVES_BIT)
-    )
-    holds: bool = (
-        2 * share <= whole
-        and convert(p.server_time, uint256) >= waiting + games_at_once * per_game
-        and convert(p.challenger_time, uint256) >= waiting + per_game
-        and CHALLENGE_PERIOD >= noticing
-        and SERVER_SHARE >= gas_wei
-        and CHALLENGER_SHARE >= gas_wei
-        and games_at_once * CHALLENGER_BOND >= SERVER_BOND
-    )
-    if not holds:
+    SHARE_NUMERATOR = convert(p.share_numerator, uint256)
+    SHARE_DENOMINATOR = convert(p.share_denominator, uint256)
+    WINDOW = convert(p.window, uint256)
+    PRIORITY = convert(p.priority, uint256)
+    EFFORT = convert(p.effort, uint256)
+    NODE_BOND = convert(p.node_bond, uint256)
+    SECOND_PRICE = convert(p.second_price, uint256)
+    GAS_CHOOSE = convert(p.gas_choose, uint256)
+    GAS_PRICE_CAP = convert(p.gas_price_cap, uint256)
+    if not arbiter.is_contract or K < 2 or K > MAX_K or SHARE_NUMERATOR < 1 or 2 * SHARE_NUMERATOR > SHARE_DENOMINATOR:
+        codec.fail(PARAMETERS)
+    PART_BITS = self._digits(2, K)
+    if not (self._in_range(p) and self._times_suffice(p) and self._bonds_suffice(p)):
         codec.fail(PARAMETERS)
     merkle.__init__()
 
 
 @internal
 @pure
-def _ceil_log(k: uint64, leaves: uint256) -> uint256:
-    """Finds the smallest n with k^n >= leaves."""
-    reach: uint256 = 1
-    for n: uint256 in range(33):
-        if reach >= leaves:
-            return n
-        reach *= convert(k, uint256)
-    return 33
+def _in_range(p: Parameters) -> bool:
+    """Compares each parameter with its own limits."""
+    year: uint64 = convert(YEAR, uint64)
+    return (
+        p.share_denominator < 2**32
+        and 0 < p.window and p.window < year
+        and p.server_time < year
+        and p.challenger_time < year
+        and p.priority < year
+        and p.grace < year
+        and 0 < p.effort and p.effort < year
+        and p.censorship < year
+        and 0 < p.inclusion and p.inclusion < year
+        and p.detect < year
+        and 1 <= p.claims_at_once and p.claims_at_once < 2**32
+        and 1 <= p.second_price
+        and 50_000 <= p.gas_post and p.gas_post < 2**32
+        and 50_000 <= p.gas_open and p.gas_open < 2**32
+        and 20_000 <= p.gas_choose and p.gas_choose <= 80_000
+        and 100_000 <= p.gas_arbitrate and p.gas_arbitrate < 2**32
+        and 1 <= p.gas_price_cap
+    )
+
+
+@internal
+@view
+def _times_suffice(p: Parameters) -> bool:
+    """Checks that honest sides have time enough, for parameters in their ranges."""
+    answer: uint64 = p.inclusion + p.effort  # until an answer or a choice is in the chain
+    moves: uint64 = self._longest_path(convert(p.k, uint256))
+    choice: uint256 = convert(p.priority + p.inclusion, uint256) + convert(p.claims_at_once, uint256) * convert(p.effort, uint256)
+    return (
+        p.window >= p.censorship + p.inclusion + p.detect
+        and p.server_time >= p.censorship + moves * p.inclusion
+        and convert(p.challenger_time, uint256) >= convert(p.censorship, uint256) + convert(moves - 1, uint256) * choice
+        and p.priority >= answer
+        and p.grace >= p.censorship + answer
+    )
+
+
+@internal
+@view
+def _bonds_suffice(p: Parameters) -> bool:
+    """Checks that what a lost bond pays out covers the gas of winning it, for parameters in their ranges."""
+    cap: uint256 = convert(p.gas_price_cap, uint256)
+    path_gas: uint256 = convert(self._longest_path(convert(p.k, uint256)) * (p.gas_choose + p.gas_arbitrate), uint256)
+    answer_gas: uint256 = convert(max(p.gas_post, max(p.gas_open, p.gas_arbitrate)), uint256)
+    return (
+        convert(p.min_bond, uint256) * convert(p.share_numerator, uint256) // convert(p.share_denominator, uint256) >= path_gas * cap
+        and convert(p.node_bond, uint256) * convert(p.share_numerator, uint256) // convert(p.share_denominator, uint256) >= answer_gas * cap
+    )
 
 
 @internal
 @pure
-def _ceil_div(a: uint64, b: uint64) -> uint256:
-    """Divides, rounding up."""
-    return (convert(a, uint256) + convert(b, uint256) - 1) // convert(b, uint256)
+def _longest_path(k: uint256) -> uint64:
+    """Counts the nodes of a path at most, R."""
+    return convert(self._digits(k, MAX_STAGES) + self._digits(k, STAGE_STEP_LIMIT) + 1, uint64)
 
 
-# --- Models, requests, claims: spec §5.4 ---
+@internal
+@pure
+def _digits(base: uint256, count: uint256) -> uint256:
+    """Finds the smallest n with base^n >= count."""
+    reach: uint256 = 1
+    for n: uint256 in range(33):
+        if reach >= count:
+            return n
+        reach *= base
+    return 33
+
+
+# --- Models, requests, claims: specification 5.3 ---
 
 
 @external
-def register(model_root: bytes32, state_root: bytes32) -> bytes32:
+def register(model_root: bytes32, state_root: bytes32, stage_microseconds: uint64) -> bytes32:
     """
-    @notice Makes a model known. Anybody may; a model registered twice is the same model.
+    @notice Makes a model known. Anybody may; registering it again changes nothing.
+    @param model_root Root of the model quarter: program and weights
+    @param state_root Root of the state quarter that every run begins with
+    @param stage_microseconds The time that one stage takes a validator
     @return The id of the model
     """
-    model_id: bytes32 = merkle.node(model_root, state_root)
-    self.models[model_id] = Model(model_root=model_root, state_root=state_root, known=True)
-    log Registered(model_id=model_id, model_root=model_root, state_root=state_root)
+    if stage_microseconds < 1 or stage_microseconds >= 2**32:
+        codec.fail(STAGE_TIME)
+    model_id: bytes32 = keccak256(concat(model_root, state_root, convert(stage_microseconds, bytes8)))
+    if self.models[model_id].line_word == 0:
+        self.models[model_id] = ModelSlots(model_root=model_root, state_root=state_root, line_word=convert(stage_microseconds, uint256))
+    log Registered(model_id=model_id, model_root=model_root, state_root=state_root, stage_microseconds=stage_microseconds)
     return model_id
 
 
 @external
 @payable
-def request(model_id: bytes32, stage_count: uint64, data: Bytes[MAX_REQUEST_BYTES + 1], deadline: uint64, server: address) -> bytes32:
+def request(
+    model_id: bytes32, stage_count: uint64, data: Bytes[MAX_REQUEST_BYTES + 1], deadline: uint64, bond: uint256, server: address
+) -> bytes32:
     """
     @notice Asks for a run of a model and locks the fee that comes with the call.
+    @param model_id The model
     @param stage_count How many stages the run has
-    @param data What the request says to the program, bytes 16 and up of the io quarter
+    @param data What the request says to the program
     @param deadline The last second in which the request can be claimed
+    @param bond What each claim must stake: what the use of the result is worth
     @param server Who may claim it; zero if anybody may
     @return The id of the request
     """
-    model: Model = self.models[model_id]
+    line_word: uint256 = self.models[model_id].line_word
     wide_stage_count: uint256 = convert(stage_count, uint256)
-    if not model.known:
+    wide_deadline: uint256 = convert(deadline, uint256)
+    if line_word == 0:
         codec.fail(UNKNOWN_MODEL)
     if wide_stage_count < 1 or wide_stage_count > MAX_STAGES:
         codec.fail(STAGE_COUNT)
     if len(data) > MAX_REQUEST_BYTES:
         codec.fail(REQUEST_TOO_LONG)
-    if convert(deadline, uint256) < block.timestamp:
+    if wide_deadline < block.timestamp or wide_deadline > block.timestamp + YEAR:
         codec.fail(DEADLINE)
+    if bond < convert(FIXED.min_bond, uint256) or bond > MASK128:
+        codec.fail(BOND_RANGE)
+    work: uint256 = self._work(line_word, wide_stage_count)
+    if work > YEAR:
+        codec.fail(TOO_MUCH_WORK)
+    if msg.value < work * SECOND_PRICE or msg.value > MASK128:
+        codec.fail(FEE_RANGE)
 
-    numbers: uint256 = (wide_stage_count << 64) | convert(deadline, uint256)
-    content: bytes32 = keccak256(
-        concat(model_id, convert(convert(numbers, uint128), bytes16), convert(msg.value, bytes32), convert(server, bytes20), keccak256(data))
+    request_id: bytes32 = self._new_request_id(
+        concat(
+            model_id, convert(stage_count, bytes8), convert(deadline, bytes8), convert(msg.value, bytes32), convert(bond, bytes32),
+            convert(server, bytes20), keccak256(data)
+        )
     )
-    request_id: bytes32 = self._new_id(REQUEST, content)
+    carry: bytes32 = merkle.node(self._io_root(wide_stage_count, data), self.models[model_id].state_root)
+    self.requests[request_id].model_id = model_id
+    self.requests[request_id].first_run_hash = self._run_hash(carry, OK)
+    self.requests[request_id].terms_word = (
+        convert(msg.sender, uint256) | (wide_deadline << DEADLINE_BIT) | (wide_stage_count << STAGE_COUNT_BIT)
+    )
+    self.requests[request_id].money_word = msg.value | (bond << BOND_BIT)
+    if server != empty(address):
+        self.requests[request_id].server = server
+    self._deposit()
+    log Requested(
+        request_id=request_id, model_id=model_id, requester=msg.sender, stage_count=stage_count, deadline=deadline,
+        fee=msg.value, bond=bond, server=server, data=data
+    )
+    return request_id
 
-    # The root of the io quarter, by the frontier of its leaves so far: frontier[h] is a full subtree of height h.
-    first_leaf: uint256 = (codec.reverse(wide_stage_count) << 192) | (codec.reverse(len(data)) << 128)
+
+@external
+@payable
+def claim(request_id: bytes32, sealed: bytes32, latest: uint64) -> bytes32:
+    """
+    @notice Claims what a run ends with, against the request's bond. The first claim of a request joins the line of its model.
+    @param request_id The request
+    @param sealed Hash of the run hash and the sender, which reveals nothing to those who have not computed the run
+    @param latest The last time at which the claim may close: the line may grow while a transaction waits
+    @return The id of the claim
+    """
+    terms_word: uint256 = self.requests[request_id].terms_word
+    if terms_word == 0:
+        codec.fail(UNKNOWN_REQUEST)
+    if msg.value != self.requests[request_id].money_word >> BOND_BIT:
+        codec.fail(WRONG_VALUE)
+    if block.timestamp > (terms_word >> DEADLINE_BIT) & codec.MASK64:
+        codec.fail(DEADLINE)
+    server: address = self.requests[request_id].server
+    if server != empty(address) and server != msg.sender:
+        codec.fail(NOT_THE_SERVER)
+    progress_word: uint256 = self.requests[request_id].progress_word
+    if progress_word >> OUTCOME_BIT != 0:
+        codec.fail(ALREADY_FINAL)
+    claim_id: bytes32 = keccak256(concat(request_id, convert(msg.sender, bytes20), sealed))
+    if self.claims[claim_id].claim_word != 0:
+        codec.fail(CLAIM_EXISTS)
+
+    checked_at: uint256 = progress_word & codec.MASK64
+    price: uint256 = 0  # of the line, for the first claim
+    if checked_at == 0:
+        checked_at, price = self._join_line(request_id, terms_word >> STAGE_COUNT_BIT)
+        progress_word += checked_at
+    closes_at: uint256 = max(block.timestamp, checked_at) + WINDOW
+    if closes_at > convert(latest, uint256):
+        codec.fail(TOO_LATE)
+
+    index: uint256 = (progress_word >> CLAIMS_BIT) & MASK32
+    self.requests[request_id].progress_word = progress_word + (1 << CLAIMS_BIT) + (1 << PENDING_BIT)
+    self.claims[claim_id].request_id = request_id
+    self.claims[claim_id].sealed = sealed
+    self.claims[claim_id].claim_word = convert(msg.sender, uint256) | (closes_at << CLOSES_AT_BIT) | (index << INDEX_BIT)
+    self._deposit()
+    log Claimed(
+        claim_id=claim_id, request_id=request_id, server=msg.sender, sealed=sealed, index=convert(index, uint32),
+        checked_at=convert(checked_at, uint64), closes_at=convert(closes_at, uint64)
+    )
+    self._burn(request_id, price)
+    return claim_id
+
+
+@internal
+def _join_line(request_id: bytes32, stage_count: uint256) -> (uint256, uint256):
+    """Puts a request at the end of its model's line: when it is checked, and the price of its work, taken off the fee."""
+    model_id: bytes32 = self.requests[request_id].model_id
+    line_word: uint256 = self.models[model_id].line_word
+    work: uint256 = self._work(line_word, stage_count)
+    busy_until: uint256 = line_word >> BUSY_UNTIL_BIT
+    checked_at: uint256 = max(block.timestamp, busy_until) + work
+    self.models[model_id].line_word = line_word + ((checked_at - busy_until) << BUSY_UNTIL_BIT)
+    self.requests[request_id].money_word -= work * SECOND_PRICE
+    return checked_at, work * SECOND_PRICE
+
+
+@internal
+@pure
+def _work(line_word: uint256, stage_count: uint256) -> uint256:
+    """Computes the seconds that a validator needs for a run."""
+    return (stage_count * (line_word & codec.MASK64) + MICROSECONDS - 1) // MICROSECONDS
+
+
+@internal
+def _new_request_id(content: Bytes[32 + 8 + 8 + 32 + 32 + 20 + 32]) -> bytes32:
+    """Makes an id of a request's content, its requester and the number of requests that the requester made before."""
+    account_word: uint256 = self.accounts[msg.sender]
+    self.accounts[msg.sender] = account_word + 1
+    return keccak256(concat(convert(msg.sender, bytes20), codec.bytes8(account_word), content))
+
+
+@internal
+@view
+def _io_root(stage_count: uint256, data: Bytes[MAX_REQUEST_BYTES + 1]) -> bytes32:
+    """Computes the root of the io quarter of a request, by the frontier of its leaves so far: frontier[h] is a full subtree of height h."""
+    first_leaf: uint256 = (codec.reverse(stage_count) << 192) | (codec.reverse(len(data)) << 128)
     leaves: Bytes[32 + MAX_REQUEST_BYTES + 1 + 32] = concat(convert(first_leaf, bytes32), data, empty(bytes32))
     leaf_count: uint256 = 1 + (len(data) + 31) // 32
     frontier: bytes32[QUARTER_HEIGHT] = empty(bytes32[QUARTER_HEIGHT])
@@ -364,137 +684,136 @@ def request(model_id: bytes32, stage_count: uint64, data: Bytes[MAX_REQUEST_BYTE
                 frontier[height] = node
                 break
             node = merkle.node(frontier[height], node)
-    io_root: bytes32 = empty(bytes32)
+    root: bytes32 = empty(bytes32)
     for height: uint256 in range(QUARTER_HEIGHT):
         if (leaf_count >> height) & 1 == 1:
-            io_root = merkle.node(frontier[height], io_root)
+            root = merkle.node(frontier[height], root)
         else:
-            io_root = merkle.node(io_root, merkle.ZERO[height])
-
-    self.requests[request_id] = Request(
-        model_root=model.model_root,
-        first_run_hash=self._run_hash(merkle.node(io_root, model.state_root), OK),
-        request_terms=convert(msg.sender, uint256) | (convert(deadline, uint256) << 160) | (wide_stage_count << 224),
-        request_word=convert(server, uint256), fee=msg.value, result=empty(bytes32), output_hash=empty(bytes32)
-    )
-    self._deposit()
-    log Requested(
-        request_id=request_id, model_id=model_id, requester=msg.sender,
-        stage_count=stage_count, deadline=deadline, fee=msg.value, server=server, data=data
-    )
-    return request_id
+            root = merkle.node(root, merkle.ZERO[height])
+    return root
 
 
-@external
-@payable
-def claim(request_id: bytes32, run_hash: bytes32) -> bytes32:
-    """
-    @notice Claims what a run ends with, against the server's bond. It can be challenged until the challenge period is over.
-    @param run_hash Hash of the last carry and its status
-    @return The id of the claim
-    """
-    request_terms: uint256 = self.requests[request_id].request_terms
-    if request_terms == 0:
-        codec.fail(UNKNOWN_REQUEST)
-    if msg.value != SERVER_BOND:
-        codec.fail(WRONG_VALUE)
-    if block.timestamp > (request_terms >> 160) & codec.MASK64:
-        codec.fail(DEADLINE)
-    request_word: uint256 = self.requests[request_id].request_word
-    server: uint256 = request_word & MASK160
-    if server != 0 and server != convert(msg.sender, uint256):
-        codec.fail(NOT_THE_SERVER)
-
-    claim_id: bytes32 = self._new_id(CLAIM, merkle.node(request_id, run_hash))
-    self.requests[request_id].request_word = request_word + (1 << PENDING_CLAIMS_BIT)
-    self.claims[claim_id] = Claim(
-        request_id=request_id, run_hash=run_hash, claim_word=convert(msg.sender, uint256), claimed_at=block.timestamp
-    )
-    self._deposit()
-    log Claimed(claim_id=claim_id, request_id=request_id, server=msg.sender, run_hash=run_hash)
-    return claim_id
+# --- Moves in the tree: specification 5.4, 5.5 ---
 
 
 @external
 @payable
 def challenge(claim_id: bytes32) -> bytes32:
     """
-    @notice Disputes a claim against the challenger's bond: opens a game over all its stages.
-    @return The id of the game
+    @notice Disputes a claim against a bond: opens the root of its tree, for everybody. Its segment is all stages.
+    @param claim_id The claim
+    @return The id of the root
     """
     claim_word: uint256 = self._known_claim(claim_id)
-    if msg.value != CHALLENGER_BOND:
-        codec.fail(WRONG_VALUE)
-    if self._claim_status(claim_word) != PENDING:
-        codec.fail(CLAIM_NOT_PENDING)
-    if block.timestamp >= self.claims[claim_id].claimed_at + CHALLENGE_PERIOD:
-        codec.fail(WINDOW_CLOSED)
-
-    game_id: bytes32 = self._new_id(GAME, claim_id)
     request_id: bytes32 = self.claims[claim_id].request_id
-    stage_count: uint64 = convert(self.requests[request_id].request_terms >> 224, uint64)
+    if msg.value != self._root_bond(self.requests[request_id].money_word >> BOND_BIT):
+        codec.fail(WRONG_VALUE)
+    if claim_word >> STATUS_BIT != PENDING:
+        codec.fail(CLAIM_NOT_PENDING)
+    if block.timestamp >= self._closes_at(claim_word):
+        codec.fail(WINDOW_CLOSED)
+    node_id: bytes32 = keccak256(claim_id)
+    if self.nodes[node_id].claim_id != empty(bytes32):
+        codec.fail(ROOT_EXISTS)
+
     segment: Segment = Segment(
-        phase=STAGES, lo=0, hi=stage_count,
-        agreed=self.requests[request_id].first_run_hash, disputed=self.claims[claim_id].run_hash, turn=0
+        phase=STAGES, lo=0, hi=convert(self.requests[request_id].terms_word >> STAGE_COUNT_BIT, uint64),
+        agreed=self.requests[request_id].first_run_hash, disputed=self.claims[claim_id].sealed
     )
-    self.claims[claim_id].claim_word = claim_word + (1 << OPEN_GAMES_BIT) + (1 << CHALLENGER_MOVES_BIT)
-    commitment: bytes32 = self._commitment(game_id, segment, NOTHING_POSTED)
-    self.games[game_id] = Game(claim_id=claim_id, challenger=msg.sender, commitment=commitment, clock_word=FULL_CLOCK | block.timestamp)
-    self._deposit()
-    log Challenged(game_id=game_id, claim_id=claim_id, challenger=msg.sender)
-    return game_id
-
-
-# --- Moves of a game: spec §5.3 ---
+    turn: Turn = Turn(claim_id=claim_id, claim_word=claim_word, clock_word=0)
+    clocks: uint256 = (convert(FIXED.server_time, uint256) << SERVER_LEFT_BIT) | (
+        convert(FIXED.challenger_time, uint256) << CHALLENGERS_LEFT_BIT
+    )
+    self._open_node(node_id, turn, empty(bytes32), 0, 1 << DEPTH_BIT, clocks, segment)
+    return node_id
 
 
 @external
-def post(game_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES]):
+@payable
+def choose(node_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], part: uint8) -> bytes32:
+    """
+    @notice Disputes one part of a posted segment against a bond: opens a node for it. At first only the opener of the segment's node may.
+    @param node_id The node whose part it is
+    @param segment What that node is about, as in its last event
+    @param hashes Those that the server posted there
+    @param part The number of the part, from 0
+    @return The id of the part's node
+    """
+    turn: Turn = self._turn(node_id)
+    if msg.value != NODE_BOND:
+        codec.fail(WRONG_VALUE)
+    self._check_state(turn, POSTED)
+    if self.nodes[node_id].commitment != self._commitment(segment, hashes):
+        codec.fail(STALE_COMMITMENT)
+    place_word: uint256 = self.nodes[node_id].place_word
+    posted_at: uint256 = (turn.clock_word >> POSTED_AT_BIT) & MASK56
+    if block.timestamp < posted_at + PRIORITY and convert(msg.sender, uint256) != place_word & MASK160:
+        codec.fail(NOT_THE_OPENER)
+    used: uint256 = self._beyond(max(posted_at, self._closes_at(turn.claim_word)))
+    if used > (turn.clock_word >> CHALLENGERS_LEFT_BIT) & MASK32:
+        codec.fail(OUT_OF_TIME)
+    wide_part: uint256 = convert(part, uint256)
+    if wide_part >= self._part_count(segment.hi - segment.lo):
+        codec.fail(NO_SUCH_PART)
+    child_id: bytes32 = keccak256(concat(node_id, convert(part, bytes1)))
+    if self.nodes[child_id].claim_id != empty(bytes32):
+        codec.fail(PART_CHOSEN)
+
+    path: uint256 = ((place_word >> PATH_BIT) & (2**88 - 1)) << PART_BITS | wide_part
+    child_place: uint256 = (path << PATH_BIT) | (((place_word >> DEPTH_BIT) + 1) << DEPTH_BIT)
+    clocks: uint256 = turn.clock_word - (used << CHALLENGERS_LEFT_BIT)
+    self._open_node(child_id, turn, node_id, part, child_place, clocks, self._part(segment, hashes, wide_part))
+    return child_id
+
+
+@internal
+@payable
+def _open_node(
+    node_id: bytes32, turn: Turn, parent_id: bytes32, part: uint8, place: uint256, clocks: uint256, segment: Segment
+):
+    """Opens a node for the sender at this place; of `clocks`, laid out as a clock word, only the times that are left count."""
+    server: address = self._server(turn.claim_word)
+    account_word: uint256 = self.accounts[server]
+    due: uint256 = max(block.timestamp, account_word >> SERVER_DUE_BIT) + EFFORT
+    price: uint256 = min(block.basefee, GAS_PRICE_CAP)
+    times_left: uint256 = clocks & ((2**64 - 1) << SERVER_LEFT_BIT)
+    self.accounts[server] = (account_word & (2**SERVER_DUE_BIT - 1)) | (due << SERVER_DUE_BIT)
+    self.claims[turn.claim_id].tree_word += (1 << OPEN_NODES_BIT) + (1 << NODES_BIT) + (price << PRICES_BIT)
+    self.nodes[node_id] = NodeSlots(
+        claim_id=turn.claim_id, commitment=self._commitment(segment, b""), place_word=place | convert(msg.sender, uint256),
+        clock_word=price | (due << DUE_BIT) | times_left | (OPEN << STATE_BIT)
+    )
+    self._deposit()
+    log Opened(
+        node_id=node_id, claim_id=turn.claim_id, opener=msg.sender, parent_id=parent_id, part=part, segment=segment,
+        due=convert(due, uint64), server_left=convert((clocks >> SERVER_LEFT_BIT) & MASK32, uint64),
+        challengers_left=convert((clocks >> CHALLENGERS_LEFT_BIT) & MASK32, uint64), price=convert(price, uint64)
+    )
+
+
+@external
+def post(node_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], run_hash: bytes32):
     """
     @notice Posts the hashes between the parts of the segment; a move of the server.
-    @param segment What the game is about, as in its last Moved
+    @param node_id The node
+    @param segment What the node is about, as in its last event
     @param hashes One for the end of each part but the last
+    @param run_hash At the root, what the claim sealed
     """
-    turn: Turn = self._begin(game_id, segment, NOTHING_POSTED, True, False)
+    turn: Turn = self._servers_turn(node_id, segment)
     length: uint64 = segment.hi - segment.lo
     if length < 2:
         codec.fail(WRONG_MOVE)
+    shown: Segment = segment
+    shown.disputed = self._unsealed(node_id, turn, segment.disputed, run_hash)
     if len(hashes) != 32 * (self._part_count(length) - 1):
         codec.fail(WRONG_COUNT)
-    self._moved(game_id, turn.clock_word, segment, hashes)
-
-
-@external
-def choose(game_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], part: uint8):
-    """
-    @notice Names the first part whose end the challenger disputes; the game goes on in that part.
-    @param segment What the game is about, as in its last Moved
-    @param hashes Those that the server posted
-    @param part Its number, from 0
-    """
-    turn: Turn = self._begin(game_id, segment, keccak256(hashes), len(hashes) == 0, False)
-    if len(hashes) == 0:
-        codec.fail(WRONG_MOVE)
-    parts: uint256 = self._part_count(segment.hi - segment.lo)
-    chosen: uint256 = convert(part, uint256)
-    if chosen >= parts:
-        codec.fail(NO_SUCH_PART)
-
-    length: uint256 = convert(segment.hi - segment.lo, uint256)
-    narrowed: Segment = segment
-    narrowed.lo = segment.lo + convert(chosen * length // parts, uint64)
-    narrowed.hi = segment.lo + convert((chosen + 1) * length // parts, uint64)
-    if chosen > 0:
-        narrowed.agreed = extract32(hashes, 32 * (chosen - 1))
-    if chosen < parts - 1:
-        narrowed.disputed = extract32(hashes, 32 * chosen)
-    self.claims[turn.claim_id].claim_word = turn.claim_word + (1 << CHALLENGER_MOVES_BIT)
-    self._moved(game_id, turn.clock_word + (1 << MOVES_BIT), narrowed, b"")
+    self._answer(node_id, turn, shown, hashes, POSTED)
 
 
 @external
 def open(
-    game_id: bytes32,
+    node_id: bytes32,
     segment: Segment,
     start_carry: bytes32,
     start_status: uint8,
@@ -502,27 +821,144 @@ def open(
     final_state: Bytes[codec.STATE_BYTES + 1],
     left_root: bytes32,
     final_carry: bytes32,
+    hashes: Bytes[POSTED_BYTES],
+    run_hash: bytes32,
 ):
     """
-    @notice Opens the one stage that is left: shows its first and last machine state, between which the game goes on; a move of the server.
-    @param segment What the game is about, as in its last Moved
+    @notice Opens the one stage that is left: shows its first and last machine state and the hashes between; a move of the server.
+    @param node_id The node
+    @param segment What the node is about, as in its last event
     @param start_carry With start_status, what the stage before left
+    @param start_status Zero, or one if the run had failed before this stage; then only `run_hash` of what follows counts
     @param steps How many steps the stage takes
     @param final_state The last machine state
     @param left_root Root of the left half of its memory
     @param final_carry Root of the right half, what the stage leaves
+    @param hashes Those of the machine states between the parts of the stage
+    @param run_hash At the root, what the claim sealed
     """
-    turn: Turn = self._begin(game_id, segment, NOTHING_POSTED, True, False)
+    turn: Turn = self._servers_turn(node_id, segment)
     if segment.phase != STAGES or segment.hi - segment.lo != 1:
         codec.fail(WRONG_MOVE)
+    shown: Segment = segment
+    shown.disputed = self._unsealed(node_id, turn, segment.disputed, run_hash)
     if start_status > FAILED or self._run_hash(start_carry, start_status) != segment.agreed:
         codec.fail(WRONG_START)
     if start_status == FAILED:
-        self._decide(game_id, turn, segment.agreed == segment.disputed)
+        if shown.agreed == shown.disputed:
+            self._answer(node_id, turn, shown, b"", ANSWERED)
+        else:
+            self._fall(node_id, turn)
         return
 
     if steps < 1 or convert(steps, uint256) > STAGE_STEP_LIMIT:
         codec.fail(STEP_COUNT)
+    self._check_end(steps, final_state, left_root, start_carry, final_carry, shown.disputed)
+    if len(hashes) != 32 * (self._part_count(steps) - 1):
+        codec.fail(WRONG_COUNT)
+    inside: Segment = Segment(
+        phase=INSTRUCTIONS, lo=0, hi=steps, agreed=self._first_machine(turn.claim_id, segment.lo, start_carry), disputed=keccak256(final_state)
+    )
+    self._answer(node_id, turn, inside, hashes, OPEN if steps == 1 else POSTED)
+
+
+@external
+def arbitrate(node_id: bytes32, segment: Segment, witness: Bytes[merkle.WITNESS_BYTES]):
+    """
+    @notice Executes the one instruction that is left, which answers the node or makes the claim fall. Anybody may.
+    @param node_id The node
+    @param segment What the node is about, as in its last event
+    @param witness The state before the instruction and the leaves that it touches
+    """
+    turn: Turn = self._answerers_turn(node_id, segment, False)
+    if segment.phase != INSTRUCTIONS or segment.hi - segment.lo != 1:
+        codec.fail(WRONG_MOVE)
+    before: bytes32 = empty(bytes32)
+    after: bytes32 = empty(bytes32)
+    before, after = staticcall Arbiter(ARBITER).step(witness, skip_contract_check=True)
+    if before != segment.agreed:
+        codec.fail(WRONG_STATE)
+    if after == segment.disputed:
+        self._answer(node_id, turn, segment, b"", ANSWERED)
+    else:
+        self._fall(node_id, turn)
+
+
+@external
+def timeout(node_id: bytes32):
+    """
+    @notice Makes a claim fall at a node that its server has not answered in time. Anybody may.
+    @param node_id The node
+    """
+    turn: Turn = self._turn(node_id)
+    self._check_state(turn, OPEN)
+    if self._late(turn.clock_word) <= self._server_left(turn.clock_word):
+        codec.fail(NOT_OUT_OF_TIME)
+    self._fall(node_id, turn)
+
+
+# --- What moves share ---
+
+
+@internal
+@view
+def _turn(node_id: bytes32) -> Turn:
+    """Reads a node; fails if there is none."""
+    claim_id: bytes32 = self.nodes[node_id].claim_id
+    if claim_id == empty(bytes32):
+        codec.fail(UNKNOWN_NODE)
+    return Turn(claim_id=claim_id, claim_word=self.claims[claim_id].claim_word, clock_word=self.nodes[node_id].clock_word)
+
+
+@internal
+@pure
+def _check_state(turn: Turn, state: uint256):
+    """Fails unless the claim is pending and the node in this state."""
+    if turn.claim_word >> STATUS_BIT != PENDING:
+        codec.fail(CLAIM_NOT_PENDING)
+    if (turn.clock_word >> STATE_BIT) & MASK8 != state:
+        codec.fail(WRONG_TURN)
+
+
+@internal
+@view
+def _servers_turn(node_id: bytes32, segment: Segment) -> Turn:
+    """Makes the checks that all answers of the server share."""
+    return self._answerers_turn(node_id, segment, True)
+
+
+@internal
+@view
+def _answerers_turn(node_id: bytes32, segment: Segment, server_only: bool) -> Turn:
+    """Makes the checks that all answers share: an open node that is about this segment, and the server in time."""
+    turn: Turn = self._turn(node_id)
+    self._check_state(turn, OPEN)
+    if self.nodes[node_id].commitment != self._commitment(segment, b""):
+        codec.fail(STALE_COMMITMENT)
+    if server_only and msg.sender != self._server(turn.claim_word):
+        codec.fail(NOT_THE_SERVER)
+    if self._late(turn.clock_word) > self._server_left(turn.clock_word):
+        codec.fail(OUT_OF_TIME)
+    return turn
+
+
+@internal
+@pure
+def _unsealed(node_id: bytes32, turn: Turn, disputed: bytes32, run_hash: bytes32) -> bytes32:
+    """Returns the hash at the end of the segment: at the root, where it is sealed until the first answer, the one that breaks the seal."""
+    if node_id != keccak256(turn.claim_id):
+        return disputed
+    if self._seal(run_hash, self._server(turn.claim_word)) != disputed:
+        codec.fail(WRONG_SEAL)
+    return run_hash
+
+
+@internal
+@pure
+def _check_end(
+    steps: uint64, final_state: Bytes[codec.STATE_BYTES + 1], left_root: bytes32, start_carry: bytes32, final_carry: bytes32, disputed: bytes32
+):
+    """Fails unless the last machine state of a stage leads to the disputed run hash."""
     if len(final_state) != codec.STATE_BYTES:
         codec.fail(codec.STATE_UNDECODABLE)
     kind: uint256 = 0
@@ -533,116 +969,89 @@ def open(
     if merkle.node(left_root, final_carry) != extract32(final_state, codec.ROOT):
         codec.fail(WRONG_END)
     ended_well: bool = kind == codec.HALTED and status_value == 0
-    if segment.disputed != (self._run_hash(final_carry, OK) if ended_well else self._run_hash(start_carry, FAILED)):
+    if disputed != (self._run_hash(final_carry, OK) if ended_well else self._run_hash(start_carry, FAILED)):
         codec.fail(WRONG_END)
 
-    model_root: bytes32 = self.requests[self.claims[turn.claim_id].request_id].model_root
+
+@internal
+@view
+def _first_machine(claim_id: bytes32, stage: uint64, start_carry: bytes32) -> bytes32:
+    """Hashes the machine state that a stage begins in: the registered model, this carry, no scratch memory."""
+    model_root: bytes32 = self.models[self.requests[self.claims[claim_id].request_id].model_id].model_root
     memory_root: bytes32 = merkle.node(merkle.node(merkle.ZERO[QUARTER_HEIGHT], model_root), start_carry)
-    start_hash: bytes32 = codec.first_hash(ENTRY, convert(segment.lo, uint256), memory_root)
-    inside: Segment = Segment(
-        phase=INSTRUCTIONS, lo=0, hi=steps, agreed=start_hash, disputed=keccak256(final_state), turn=segment.turn
+    return codec.first_hash(ENTRY, convert(stage, uint256), memory_root)
+
+
+@internal
+def _answer(node_id: bytes32, turn: Turn, segment: Segment, hashes: Bytes[POSTED_BYTES], state: uint256):
+    """
+    Stores what a node is about now, with these hashes posted. Unless it stays open, its clock is charged, and `settles_at` raised to
+    the time until which something may follow.
+    """
+    clock_word: uint256 = turn.clock_word
+    tree_word: uint256 = self.claims[turn.claim_id].tree_word
+    posted_at: uint256 = 0
+    self.nodes[node_id].commitment = self._commitment(segment, hashes)
+    if state != OPEN:
+        follows_until: uint256 = block.timestamp
+        clock_word = clock_word + ((state - OPEN) << STATE_BIT) - (self._late(clock_word) << SERVER_LEFT_BIT)
+        if state == POSTED:
+            posted_at = block.timestamp
+            clock_word += posted_at << POSTED_AT_BIT  # zero before
+            follows_until = max(posted_at, self._closes_at(turn.claim_word)) + ((clock_word >> CHALLENGERS_LEFT_BIT) & MASK32)
+        settles_at: uint256 = tree_word & codec.MASK64
+        tree_word = tree_word - (1 << OPEN_NODES_BIT) + max(settles_at, follows_until) - settles_at
+        self.nodes[node_id].clock_word = clock_word
+        self.claims[turn.claim_id].tree_word = tree_word
+    log Answered(
+        node_id=node_id, claim_id=turn.claim_id, state=convert(state, uint8), segment=segment, hashes=hashes,
+        posted_at=convert(posted_at, uint64), server_left=convert(self._server_left(clock_word), uint64),
+        settles_at=convert(tree_word & codec.MASK64, uint64)
     )
-    self._moved(game_id, turn.clock_word, inside, b"")
 
 
-@external
-def arbitrate(game_id: bytes32, segment: Segment, witness: Bytes[merkle.WITNESS_BYTES]):
-    """
-    @notice Executes the one instruction that is left, which decides the game. Anybody may.
-    @param segment What the game is about, as in its last Moved
-    @param witness The state before the instruction and the leaves that it touches
-    """
-    turn: Turn = self._begin(game_id, segment, NOTHING_POSTED, True, True)
-    if segment.phase != INSTRUCTIONS or segment.hi - segment.lo != 1:
-        codec.fail(WRONG_MOVE)
-    before: bytes32 = empty(bytes32)
-    after: bytes32 = empty(bytes32)
-    before, after = staticcall Arbiter(ARBITER).step(witness, skip_contract_check=True)
-    if before != segment.agreed:
-        codec.fail(WRONG_STATE)
-    self._decide(game_id, turn, after == segment.disputed)
-
-
-@external
-def timeout(game_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES]):
-    """
-    @notice Decides a game against the side whose time is over. Anybody may.
-    @param segment What the game is about, as in its last Moved
-    @param hashes Those that the server posted and nobody has answered; empty in a turn of the server
-    """
-    turn: Turn = self._playing(game_id, segment, keccak256(hashes))
-    servers_turn: bool = len(hashes) == 0
-    if block.timestamp - (turn.clock_word & codec.MASK64) <= self._time_left(turn.clock_word, servers_turn):
-        codec.fail(NOT_OUT_OF_TIME)
-    self._decide(game_id, turn, not servers_turn)
+@internal
+def _fall(node_id: bytes32, turn: Turn):
+    """Rejects a claim at this node, and burns what neither the way to it nor the refunds of gas can get: specification 5.6."""
+    request_id: bytes32 = self.claims[turn.claim_id].request_id
+    bond: uint256 = self.requests[request_id].money_word >> BOND_BIT
+    prices: uint256 = self.claims[turn.claim_id].tree_word >> PRICES_BIT
+    depth: uint256 = self.nodes[node_id].place_word >> DEPTH_BIT
+    share: uint256 = 0
+    gas: uint256 = 0
+    share, gas = self._payouts(bond, depth, prices)
+    self.claims[turn.claim_id].claim_word = turn.claim_word | (REJECTED << STATUS_BIT)
+    self.claims[turn.claim_id].fell_at = node_id
+    self.requests[request_id].progress_word -= 1 << PENDING_BIT
+    log Fallen(claim_id=turn.claim_id, node_id=node_id)
+    self._burn(turn.claim_id, bond - depth * share - gas * prices)
 
 
 @internal
 @view
-def _playing(game_id: bytes32, segment: Segment, posted_hash: bytes32) -> Turn:
-    """Reads an open game; fails unless it is at exactly this position."""
-    claim_id: bytes32 = self.games[game_id].claim_id
-    if claim_id == empty(bytes32):
-        codec.fail(UNKNOWN_GAME)
-    clock_word: uint256 = self.games[game_id].clock_word
-    claim_word: uint256 = self.claims[claim_id].claim_word
-    if clock_word >> GAME_STATUS_BIT != OPEN or self._claim_status(claim_word) != PENDING:
-        codec.fail(GAME_OVER)
-    if self.games[game_id].commitment != self._commitment(game_id, segment, posted_hash):
-        codec.fail(STALE_POSITION)
-    return Turn(claim_id=claim_id, clock_word=clock_word, claim_word=claim_word)
+def _payouts(bond: uint256, depth: uint256, prices: uint256) -> (uint256, uint256):
+    """Computes what a node on the way to the fall gets of the claim's bond, and the gas that is refunded for each of the others."""
+    share: uint256 = self._phi(bond) // depth
+    gas: uint256 = GAS_CHOOSE
+    if prices != 0:
+        gas = min(gas, (bond - depth * share) // prices)
+    return share, gas
 
 
 @internal
 @view
-def _begin(game_id: bytes32, segment: Segment, posted_hash: bytes32, servers_turn: bool, anyone: bool) -> Turn:
-    """Makes the checks that all moves share, and charges the time used to the clock of whoever moves."""
-    turn: Turn = self._playing(game_id, segment, posted_hash)
-    if not anyone:
-        mover: address = convert(turn.claim_word & MASK160, address) if servers_turn else self.games[game_id].challenger
-        if msg.sender != mover:
-            codec.fail(NOT_YOUR_TURN)
-    used: uint256 = block.timestamp - (turn.clock_word & codec.MASK64)
-    if used > self._time_left(turn.clock_word, servers_turn):
-        codec.fail(OUT_OF_TIME)
-    turn.clock_word = turn.clock_word + used - (used << (SERVER_LEFT_BIT if servers_turn else CHALLENGER_LEFT_BIT))  # turn_start + used = now
-    return turn
-
-
-@internal
-def _moved(game_id: bytes32, clock_word: uint256, segment: Segment, hashes: Bytes[POSTED_BYTES]):
-    """Stores where the game goes on: this segment, with these hashes posted."""
-    after: Segment = segment
-    after.turn += 1
-    self.games[game_id].commitment = self._commitment(game_id, after, keccak256(hashes))
-    self.games[game_id].clock_word = clock_word
-    log Moved(game_id=game_id, segment=after, hashes=hashes)
-
-
-@internal
-def _decide(game_id: bytes32, turn: Turn, server_won: bool):
-    """Ends a game and books the bond of whoever lost it: spec §5.5."""
-    if server_won:
-        moves: uint256 = (turn.clock_word >> MOVES_BIT) & (2**16 - 1)
-        self.games[game_id].clock_word = turn.clock_word | (SERVER_WON << GAME_STATUS_BIT)
-        self.claims[turn.claim_id].claim_word = turn.claim_word - (1 << OPEN_GAMES_BIT) - (moves << CHALLENGER_MOVES_BIT)
-        self.accounts[convert(turn.claim_word & MASK160, address)] += CHALLENGER_SHARE << CREDIT_BIT
-        self.held = self.held - CHALLENGER_BOND + ((CHALLENGER_BOND - CHALLENGER_SHARE) << BURNED_BIT)
-    else:
-        burned: uint256 = SERVER_BOND - self._wei_per_move(turn.claim_word) * (turn.claim_word >> CHALLENGER_MOVES_BIT)
-        self.games[game_id].clock_word = turn.clock_word | (CHALLENGER_WON << GAME_STATUS_BIT)
-        self.claims[turn.claim_id].claim_word = turn.claim_word | (REJECTED << CLAIM_STATUS_BIT)
-        self.requests[self.claims[turn.claim_id].request_id].request_word -= 1 << PENDING_CLAIMS_BIT
-        self.held = self.held - burned + (burned << BURNED_BIT)
-    self.games[game_id].commitment = empty(bytes32)
-    log Decided(game_id=game_id, claim_id=turn.claim_id, server_won=server_won)
-
-
-@internal
-@view
-def _wei_per_move(claim_word: uint256) -> uint256:
-    """Computes what one move of a challenger earns; the number of moves no longer changes once the claim is rejected."""
-    return SERVER_SHARE // (claim_word >> CHALLENGER_MOVES_BIT)
+def _part(segment: Segment, hashes: Bytes[POSTED_BYTES], part: uint256) -> Segment:
+    """Cuts one part out of a segment with these hashes at its inner boundaries."""
+    length: uint256 = convert(segment.hi - segment.lo, uint256)
+    parts: uint256 = self._part_count(segment.hi - segment.lo)
+    cut: Segment = segment
+    cut.lo = segment.lo + convert(part * length // parts, uint64)
+    cut.hi = segment.lo + convert((part + 1) * length // parts, uint64)
+    if part > 0:
+        cut.agreed = extract32(hashes, 32 * (part - 1))
+    if part < parts - 1:
+        cut.disputed = extract32(hashes, 32 * part)
+    return cut
 
 
 @internal
@@ -654,43 +1063,66 @@ def _part_count(length: uint64) -> uint256:
 
 @internal
 @pure
-def _time_left(clock_word: uint256, servers_turn: bool) -> uint256:
-    """Reads the seconds that one side has left."""
-    return (clock_word >> (SERVER_LEFT_BIT if servers_turn else CHALLENGER_LEFT_BIT)) & codec.MASK64
-
-
-@internal
-@pure
-def _commitment(game_id: bytes32, segment: Segment, posted_hash: bytes32) -> bytes32:
-    """Hashes all that is needed to go on with a game."""
+def _commitment(segment: Segment, hashes: Bytes[POSTED_BYTES]) -> bytes32:
+    """Hashes all that is needed to go on at a node."""
     return keccak256(
         concat(
-            game_id, convert(segment.phase, bytes1), convert(segment.lo, bytes8), convert(segment.hi, bytes8),
-            segment.agreed, segment.disputed, posted_hash, convert(segment.turn, bytes8)
+            convert(segment.phase, bytes1), convert(segment.lo, bytes8), convert(segment.hi, bytes8),
+            segment.agreed, segment.disputed, hashes
         )
     )
 
 
-# --- After the games: spec §5.4 to §5.6 ---
+@internal
+@view
+def _beyond(time: uint256) -> uint256:
+    """Counts the seconds since this time; none before it."""
+    return max(block.timestamp, time) - time
+
+
+@internal
+@view
+def _late(clock_word: uint256) -> uint256:
+    """Counts the seconds since a node was due."""
+    return self._beyond((clock_word >> DUE_BIT) & MASK56)
+
+
+@internal
+@pure
+def _server_left(clock_word: uint256) -> uint256:
+    """Reads the seconds that the server may be late in all on the way to a node and below."""
+    return (clock_word >> SERVER_LEFT_BIT) & MASK32
+
+
+# --- Ends of a claim: specification 5.6, 5.8 ---
 
 
 @external
 def finalise(claim_id: bytes32, carry: bytes32, status: uint8, output: Bytes[OUTPUT_BYTES], proof: Bytes[merkle.PROOF_BYTES]):
     """
-    @notice Makes a claim final once its challenge period and its games are over, reads its output and pays the server. Anybody may.
-    @param carry With status, the preimage of the claimed hash
+    @notice Makes a claim final once its tree is settled, reads its output and pays its server. Anybody may.
+    @param claim_id The claim
+    @param carry With status and the server, the preimage of the seal
+    @param status Zero, or one if the run failed
     @param output The leaves of the output, from its count on; nothing if the run failed
     @param proof Their bitmap and siblings up to the carry
     """
-    claim_word: uint256 = self._known_claim(claim_id)
-    if self._claim_status(claim_word) != PENDING:
-        codec.fail(CLAIM_NOT_PENDING)
-    if block.timestamp < self.claims[claim_id].claimed_at + CHALLENGE_PERIOD:
+    claim_word: uint256 = self._pending_claim(claim_id)
+    tree_word: uint256 = self.claims[claim_id].tree_word
+    if block.timestamp < self._closes_at(claim_word):
         codec.fail(WINDOW_OPEN)
-    if (claim_word >> OPEN_GAMES_BIT) & (2**40 - 1) != 0:
-        codec.fail(GAMES_OPEN)
-    if status > FAILED or self._run_hash(carry, status) != self.claims[claim_id].run_hash:
+    if (tree_word >> OPEN_NODES_BIT) & MASK32 != 0:
+        codec.fail(NODES_OPEN)
+    if block.timestamp <= tree_word & codec.MASK64:
+        codec.fail(UNSETTLED)
+    run_hash: bytes32 = self._run_hash(carry, status)
+    if status > FAILED or self._seal(run_hash, self._server(claim_word)) != self.claims[claim_id].sealed:
         codec.fail(WRONG_OUTPUT)
+    request_id: bytes32 = self.claims[claim_id].request_id
+    progress_word: uint256 = self.requests[request_id].progress_word
+    first: bool = progress_word >> OUTCOME_BIT == 0
+    if not first and self.requests[request_id].run_hash != run_hash:
+        codec.fail(OTHER_RESULT)
     outcome: uint8 = status
     needed: uint256 = 0  # leaves that the result is made of
     if status == FAILED:
@@ -699,19 +1131,20 @@ def finalise(claim_id: bytes32, carry: bytes32, status: uint8, output: Bytes[OUT
     else:
         outcome, needed = self._read_output(carry, output, proof)
 
-    request_id: bytes32 = self.claims[claim_id].request_id
-    server: address = convert(claim_word & MASK160, address)
-    earned: uint256 = SERVER_BOND
-    self.claims[claim_id].claim_word = claim_word | (FINAL << CLAIM_STATUS_BIT)
-    self.requests[request_id].request_word -= 1 << PENDING_CLAIMS_BIT
     result: Bytes[OUTPUT_BYTES] = slice(output, 0, 32 * needed)
-    if self.requests[request_id].result == empty(bytes32):
+    progress_word -= 1 << PENDING_BIT
+    if first:
+        progress_word += (convert(outcome, uint256) + 1) << OUTCOME_BIT
         self.requests[request_id].result = claim_id
+        self.requests[request_id].run_hash = run_hash
         if outcome == OK:
             self.requests[request_id].output_hash = keccak256(result)
-        earned += self.requests[request_id].fee
-    self._credit(server, earned)
-    log Finalised(claim_id=claim_id, request_id=request_id, outcome=outcome, output=result)
+    self.requests[request_id].progress_word = progress_word
+    self.claims[claim_id].claim_word = claim_word | (FINAL << STATUS_BIT)
+    log Finalised(claim_id=claim_id, request_id=request_id, outcome=outcome, run_hash=run_hash, output=result)
+    self._pay_final(claim_id, request_id, self._server(claim_word), tree_word)
+    if self._is_next(claim_word, progress_word):
+        self._award(claim_id, request_id, self._server(claim_word), progress_word)
 
 
 @internal
@@ -728,7 +1161,7 @@ def _read_output(carry: bytes32, output: Bytes[OUTPUT_BYTES], proof: Bytes[merkl
     if count < needed or spare:
         codec.fail(WRONG_OUTPUT)
 
-    # The subtree over the leaves, by the frontier as in `request`.
+    # The subtree over the leaves, by the frontier as in `_io_root`.
     frontier: bytes32[11] = empty(bytes32[11])
     for i: uint256 in range(count, bound=MAX_OUTPUT_LEAVES):
         leaf: bytes32 = extract32(output, 32 * i)
@@ -756,40 +1189,144 @@ def _read_output(carry: bytes32, output: Bytes[OUTPUT_BYTES], proof: Bytes[merkl
     return outcome, 0 if outcome == UNREADABLE else needed
 
 
+@internal
+def _pay_final(claim_id: bytes32, request_id: bytes32, server: address, tree_word: uint256):
+    """Credits the server of a final claim with its bond and the payable share of all node bonds; burns the rest of these."""
+    bond: uint256 = self.requests[request_id].money_word >> BOND_BIT
+    node_count: uint256 = (tree_word >> NODES_BIT) & MASK32
+    node_bonds: uint256 = 0
+    if node_count != 0:
+        node_bonds = self._root_bond(bond) + (node_count - 1) * NODE_BOND
+    won: uint256 = self._phi(node_bonds)
+    self._burn(claim_id, node_bonds - won)
+    self._credit(server, claim_id, bond + won)
+
+
 @external
-def collect(game_id: bytes32):
+def expire(claim_id: bytes32):
     """
-    @notice Credits a challenger with its bond and its share of the server's, once the claim is rejected. Anybody may.
+    @notice Rejects a claim that could long have been final: nobody showed what it claims. Anybody may.
+    @param claim_id The claim
     """
-    claim_id: bytes32 = self.games[game_id].claim_id
-    if claim_id == empty(bytes32):
-        codec.fail(UNKNOWN_GAME)
-    clock_word: uint256 = self.games[game_id].clock_word
-    status: uint256 = clock_word >> GAME_STATUS_BIT
-    claim_word: uint256 = self.claims[claim_id].claim_word
-    if self._claim_status(claim_word) != REJECTED or status == SERVER_WON or status == COLLECTED:
+    claim_word: uint256 = self._pending_claim(claim_id)
+    tree_word: uint256 = self.claims[claim_id].tree_word
+    if (tree_word >> OPEN_NODES_BIT) & MASK32 != 0:
+        codec.fail(NODES_OPEN)
+    settled: uint256 = max(self._closes_at(claim_word), tree_word & codec.MASK64)
+    if block.timestamp <= settled + convert(FIXED.grace, uint256):
+        codec.fail(NOT_EXPIRED)
+    request_id: bytes32 = self.claims[claim_id].request_id
+    bond: uint256 = self.requests[request_id].money_word >> BOND_BIT
+    paid: uint256 = self._phi(bond)
+    self.claims[claim_id].claim_word = claim_word | (REJECTED << STATUS_BIT)
+    self.requests[request_id].progress_word -= 1 << PENDING_BIT
+    log Expired(claim_id=claim_id)
+    self._burn(claim_id, bond - paid)
+    self._credit(self._requester(request_id), request_id, paid)
+
+
+@external
+def collect(node_id: bytes32):
+    """
+    @notice Credits the opener of a node of a rejected claim: its bond, and its share if the claim fell below, or gas if elsewhere.
+            Anybody may.
+    @param node_id The node
+    """
+    turn: Turn = self._turn(node_id)
+    if turn.claim_word >> STATUS_BIT != REJECTED or turn.clock_word >> COLLECTED_BIT != 0:
         codec.fail(NOTHING_TO_COLLECT)
-    moves: uint256 = (clock_word >> MOVES_BIT) & (2**16 - 1)
-    self.games[game_id].clock_word = clock_word | (COLLECTED << GAME_STATUS_BIT)
-    self._credit(self.games[game_id].challenger, CHALLENGER_BOND + self._wei_per_move(claim_word) * moves)
+    place_word: uint256 = self.nodes[node_id].place_word
+    bond: uint256 = self.requests[self.claims[turn.claim_id].request_id].money_word >> BOND_BIT
+    credit: uint256 = self._root_bond(bond) if place_word >> DEPTH_BIT == 1 else NODE_BOND
+    burned: uint256 = 0
+    fell_at: bytes32 = self.claims[turn.claim_id].fell_at
+    if fell_at != empty(bytes32):
+        end_word: uint256 = self.nodes[fell_at].place_word
+        share: uint256 = 0
+        gas: uint256 = 0
+        share, gas = self._payouts(bond, end_word >> DEPTH_BIT, self.claims[turn.claim_id].tree_word >> PRICES_BIT)
+        refund: uint256 = gas * (turn.clock_word & codec.MASK64)
+        if self._lies_on_the_way(place_word, end_word):
+            credit += share
+            burned = refund
+        else:
+            credit += refund
+    self.nodes[node_id].clock_word = turn.clock_word | (1 << COLLECTED_BIT)
+    log Collected(node_id=node_id)
+    self._burn(node_id, burned)
+    self._credit(convert(place_word & MASK160, address), node_id, credit)
+
+
+@internal
+@view
+def _lies_on_the_way(place_word: uint256, end_word: uint256) -> bool:
+    """Compares two places of a tree: whether the path of the first is a prefix of the other's."""
+    depth: uint256 = place_word >> DEPTH_BIT
+    end_depth: uint256 = end_word >> DEPTH_BIT
+    if depth > end_depth:
+        return False
+    path: uint256 = (place_word >> PATH_BIT) & (2**88 - 1)
+    end_path: uint256 = (end_word >> PATH_BIT) & (2**88 - 1)
+    return end_path >> (PART_BITS * (end_depth - depth)) == path
+
+
+# --- The fee, and leaving: specification 5.7 ---
+
+
+@external
+def award(claim_id: bytes32):
+    """
+    @notice Goes one claim further in the search for the final claim of lowest index, which earns the fee. Anybody may.
+    @param claim_id The claim that is next
+    """
+    claim_word: uint256 = self._known_claim(claim_id)
+    request_id: bytes32 = self.claims[claim_id].request_id
+    progress_word: uint256 = self.requests[request_id].progress_word
+    if progress_word >> OUTCOME_BIT == 0 or not self._is_next(claim_word, progress_word):
+        codec.fail(NOTHING_TO_AWARD)
+    server: address = self._server(claim_word)
+    status: uint256 = claim_word >> STATUS_BIT
+    if status == PENDING and self.claims[claim_id].sealed == self._seal(self.requests[request_id].run_hash, server):
+        codec.fail(NOTHING_TO_AWARD)
+    if status == FINAL:
+        self._award(claim_id, request_id, server, progress_word)
+    else:
+        self.requests[request_id].progress_word = progress_word + (1 << NEXT_AWARD_BIT)
+        log PassedOver(claim_id=claim_id, request_id=request_id)
+
+
+@internal
+@pure
+def _is_next(claim_word: uint256, progress_word: uint256) -> bool:
+    """Finds whether the fee is still there and this claim the next one that may earn it."""
+    index: uint256 = (claim_word >> INDEX_BIT) & MASK32
+    return index == (progress_word >> NEXT_AWARD_BIT) & MASK32 and (progress_word >> FEE_PAID_BIT) & MASK8 == 0
+
+
+@internal
+def _award(claim_id: bytes32, request_id: bytes32, server: address, progress_word: uint256):
+    """Pays the fee to this claim."""
+    self.requests[request_id].progress_word = progress_word + (1 << FEE_PAID_BIT)
+    log Awarded(claim_id=claim_id, request_id=request_id)
+    self._credit(server, claim_id, self.requests[request_id].money_word & MASK128)
 
 
 @external
 def reclaim(request_id: bytes32):
     """
-    @notice Credits the requester with its fee, once the deadline is over and no claim is pending or final.
+    @notice Credits the requester with the fee, once the deadline is over and no claim is pending or final. Anybody may.
+    @param request_id The request
     """
-    request_terms: uint256 = self.requests[request_id].request_terms
-    if request_terms == 0:
+    terms_word: uint256 = self.requests[request_id].terms_word
+    if terms_word == 0:
         codec.fail(UNKNOWN_REQUEST)
-    if convert(msg.sender, uint256) != request_terms & MASK160:
-        codec.fail(NOT_THE_REQUESTER)
-    request_word: uint256 = self.requests[request_id].request_word
-    undecided: bool = block.timestamp <= (request_terms >> 160) & codec.MASK64 or request_word >> PENDING_CLAIMS_BIT != 0
-    if undecided or self.requests[request_id].result != empty(bytes32):
+    progress_word: uint256 = self.requests[request_id].progress_word
+    waiting: bool = block.timestamp <= (terms_word >> DEADLINE_BIT) & codec.MASK64 or (progress_word >> PENDING_BIT) & MASK32 != 0
+    if waiting or progress_word >> FEE_PAID_BIT != 0:  # of a result the bits above `fee paid` tell
         codec.fail(NOT_ALL_FAILED)
-    self.requests[request_id].request_word = request_word | (1 << RECLAIMED_BIT)
-    self._credit(msg.sender, self.requests[request_id].fee)
+    self.requests[request_id].progress_word = progress_word + (1 << FEE_PAID_BIT)
+    log Reclaimed(request_id=request_id)
+    self._credit(convert(terms_word & MASK160, address), request_id, self.requests[request_id].money_word & MASK128)
 
 
 @external
@@ -798,26 +1335,60 @@ def withdraw_to(to: address):
     @notice Pays out all that the sender is credited with.
     @param to Who gets it
     """
-    account: uint256 = self.accounts[msg.sender]
-    amount: uint256 = account >> CREDIT_BIT
+    account_word: uint256 = self.accounts[msg.sender]
+    amount: uint256 = (account_word >> CREDITED_BIT) & MASK128
     if amount == 0:
         codec.fail(NOTHING_TO_WITHDRAW)
-    self.accounts[msg.sender] = account & codec.MASK64
-    self.flow += amount << PAID_OUT_BIT
+    self.accounts[msg.sender] = account_word - (amount << CREDITED_BIT)
+    self.gone += amount << PAID_OUT_BIT
+    log Withdrawn(account=msg.sender, to=to, amount=amount)
     if not raw_call(to, b"", value=amount, revert_on_failure=False):
         codec.fail(PAYMENT_FAILED)
 
 
-@external
+# --- Money ---
+
+
+@internal
+@payable
+def _deposit():
+    """Books the money that came with the call as locked."""
+    self.held += msg.value + (msg.value << DEPOSITS_BIT)
+
+
+@internal
+def _credit(account: address, subject: bytes32, amount: uint256):
+    """Moves money from locked to credited."""
+    if amount != 0:
+        self.accounts[account] += amount << CREDITED_BIT
+        self.held -= amount
+        log Credited(account=account, subject=subject, amount=amount)
+
+
+@internal
+def _burn(subject: bytes32, amount: uint256):
+    """Moves money from locked to burned."""
+    if amount != 0:
+        self.held -= amount
+        self.gone += amount
+        log Burned(subject=subject, amount=amount)
+
+
+@internal
 @view
-def parameters() -> Parameters:
-    """
-    @notice Returns what the deployment fixed.
-    """
-    return FIXED
+def _phi(amount: uint256) -> uint256:
+    """Computes the share of a lost bond that is paid out."""
+    return amount * SHARE_NUMERATOR // SHARE_DENOMINATOR
 
 
-# --- Words that the chapters above share ---
+@internal
+@view
+def _root_bond(bond: uint256) -> uint256:
+    """Computes what it costs to challenge a claim with this bond."""
+    return max(NODE_BOND, bond // 8)
+
+
+# --- Words that the sections above share ---
 
 
 @internal
@@ -828,11 +1399,10 @@ def _run_hash(carry: bytes32, status: uint8) -> bytes32:
 
 
 @internal
-def _new_id(kind: bytes1, content: bytes32) -> bytes32:
-    """Makes an id of its content, its maker and the number of ids that the maker had before."""
-    account: uint256 = self.accounts[msg.sender]
-    self.accounts[msg.sender] = account + 1
-    return keccak256(concat(kind, convert(msg.sender, bytes20), convert(convert(account & codec.MASK64, uint64), bytes8), content))
+@pure
+def _seal(run_hash: bytes32, server: address) -> bytes32:
+    """Hashes what a server claims, so that it fits this server only."""
+    return keccak256(concat(run_hash, convert(server, bytes20)))
 
 
 @internal
@@ -846,22 +1416,188 @@ def _known_claim(claim_id: bytes32) -> uint256:
 
 
 @internal
+@view
+def _pending_claim(claim_id: bytes32) -> uint256:
+    """Reads the packed word of a claim; fails unless it is pending."""
+    claim_word: uint256 = self._known_claim(claim_id)
+    if claim_word >> STATUS_BIT != PENDING:
+        codec.fail(CLAIM_NOT_PENDING)
+    return claim_word
+
+
+@internal
 @pure
-def _claim_status(claim_word: uint256) -> uint256:
-    """Reads the status from the packed word of a claim."""
-    return (claim_word >> CLAIM_STATUS_BIT) & 255
+def _server(claim_word: uint256) -> address:
+    """Reads the server from the packed word of a claim."""
+    return convert(claim_word & MASK160, address)
 
 
 @internal
-@payable
-def _deposit():
-    """Books the money that came with the call as locked."""
-    self.held += msg.value
-    self.flow += msg.value
+@pure
+def _closes_at(claim_word: uint256) -> uint256:
+    """Reads the end of the window from the packed word of a claim."""
+    return (claim_word >> CLOSES_AT_BIT) & MASK56
 
 
 @internal
-def _credit(account: address, amount: uint256):
-    """Moves money from locked to credited."""
-    self.accounts[account] += amount << CREDIT_BIT
-    self.held -= amount
+@view
+def _requester(request_id: bytes32) -> address:
+    """Reads who made a request."""
+    return convert(self.requests[request_id].terms_word & MASK160, address)
+
+
+# --- Views: specification 5.11. For an unknown id every field is zero. ---
+
+
+@external
+@view
+def result_of(request_id: bytes32) -> (uint8, bytes32, bytes32):
+    """
+    @notice Returns the result of a request: its outcome, the hash of its output and the claim that became final. Reverts while there is none.
+    @param request_id The request
+    @return Outcome (0 OK, 1 FAILED, 2 UNREADABLE), hash of the output leaves, id of the claim
+    """
+    if self.requests[request_id].terms_word == 0:
+        codec.fail(UNKNOWN_REQUEST)
+    outcome: uint256 = self.requests[request_id].progress_word >> OUTCOME_BIT
+    if outcome == 0:
+        codec.fail(NO_RESULT)
+    return convert(outcome - 1, uint8), self.requests[request_id].output_hash, self.requests[request_id].result
+
+
+@external
+@view
+def model_of(model_id: bytes32) -> Model:
+    """
+    @notice Returns what is stored of a model.
+    @param model_id The model
+    @return Its fields
+    """
+    slots: ModelSlots = self.models[model_id]
+    return Model(
+        model_root=slots.model_root,
+        state_root=slots.state_root,
+        stage_microseconds=convert(slots.line_word & codec.MASK64, uint64),
+        busy_until=convert(slots.line_word >> BUSY_UNTIL_BIT, uint64),
+    )
+
+
+@external
+@view
+def request_of(request_id: bytes32) -> Request:
+    """
+    @notice Returns what is stored of a request.
+    @param request_id The request
+    @return Its fields
+    """
+    slots: RequestSlots = self.requests[request_id]
+    outcome: uint256 = slots.progress_word >> OUTCOME_BIT
+    return Request(
+        model_id=slots.model_id,
+        stage_count=convert(slots.terms_word >> STAGE_COUNT_BIT, uint64),
+        first_run_hash=slots.first_run_hash,
+        deadline=convert((slots.terms_word >> DEADLINE_BIT) & codec.MASK64, uint64),
+        fee_left=convert(slots.money_word & MASK128, uint128),
+        bond=convert(slots.money_word >> BOND_BIT, uint128),
+        requester=convert(slots.terms_word & MASK160, address),
+        server=slots.server,
+        checked_at=convert(slots.progress_word & codec.MASK64, uint64),
+        claims=convert((slots.progress_word >> CLAIMS_BIT) & MASK32, uint32),
+        pending=convert((slots.progress_word >> PENDING_BIT) & MASK32, uint32),
+        next_award=convert((slots.progress_word >> NEXT_AWARD_BIT) & MASK32, uint32),
+        fee_paid=(slots.progress_word >> FEE_PAID_BIT) & MASK8 != 0,
+        result=slots.result,
+        run_hash=slots.run_hash,
+        outcome=convert(max(outcome, 1) - 1, uint8),
+        output_hash=slots.output_hash,
+    )
+
+
+@external
+@view
+def claim_of(claim_id: bytes32) -> Claim:
+    """
+    @notice Returns what is stored of a claim.
+    @param claim_id The claim
+    @return Its fields
+    """
+    slots: ClaimSlots = self.claims[claim_id]
+    return Claim(
+        request_id=slots.request_id,
+        server=self._server(slots.claim_word),
+        sealed=slots.sealed,
+        index=convert((slots.claim_word >> INDEX_BIT) & MASK32, uint32),
+        closes_at=convert(self._closes_at(slots.claim_word), uint64),
+        settles_at=convert(slots.tree_word & codec.MASK64, uint64),
+        open_nodes=convert((slots.tree_word >> OPEN_NODES_BIT) & MASK32, uint32),
+        nodes=convert((slots.tree_word >> NODES_BIT) & MASK32, uint32),
+        prices=convert(slots.tree_word >> PRICES_BIT, uint128),
+        status=convert(slots.claim_word >> STATUS_BIT, uint8),
+        fell_at=slots.fell_at,
+    )
+
+
+@external
+@view
+def node_of(node_id: bytes32) -> Node:
+    """
+    @notice Returns what is stored of a node.
+    @param node_id The node
+    @return Its fields
+    """
+    slots: NodeSlots = self.nodes[node_id]
+    return Node(
+        claim_id=slots.claim_id,
+        opener=convert(slots.place_word & MASK160, address),
+        depth=convert(slots.place_word >> DEPTH_BIT, uint8),
+        path=convert((slots.place_word >> PATH_BIT) & (2**88 - 1), uint128),
+        commitment=slots.commitment,
+        state=convert((slots.clock_word >> STATE_BIT) & MASK8, uint8),
+        due=convert((slots.clock_word >> DUE_BIT) & MASK56, uint64),
+        server_left=convert(self._server_left(slots.clock_word), uint64),
+        challengers_left=convert((slots.clock_word >> CHALLENGERS_LEFT_BIT) & MASK32, uint64),
+        posted_at=convert((slots.clock_word >> POSTED_AT_BIT) & MASK56, uint64),
+        price=convert(slots.clock_word & codec.MASK64, uint64),
+        collected=slots.clock_word >> COLLECTED_BIT != 0,
+    )
+
+
+@external
+@view
+def account_of(owner: address) -> Account:
+    """
+    @notice Returns what is stored of an address: requests made, wei credited, and when it is due as a server.
+    @param owner The address
+    @return Its fields
+    """
+    account_word: uint256 = self.accounts[owner]
+    return Account(
+        requests=convert(account_word & codec.MASK64, uint64),
+        credited=convert((account_word >> CREDITED_BIT) & MASK128, uint128),
+        due=convert(account_word >> SERVER_DUE_BIT, uint64),
+    )
+
+
+@external
+@view
+def books() -> Books:
+    """
+    @notice Returns where all the money is: deposits are what is locked, credited, burned and paid out, in wei.
+    @return The sums but that of the credits
+    """
+    return Books(
+        deposits=convert(self.held >> DEPOSITS_BIT, uint128),
+        locked=convert(self.held & MASK128, uint128),
+        burned=convert(self.gone & MASK128, uint128),
+        paid_out=convert(self.gone >> PAID_OUT_BIT, uint128),
+    )
+
+
+@external
+@view
+def parameters() -> Parameters:
+    """
+    @notice Returns what the deployment fixed.
+    @return The parameters
+    """
+    return FIXED
