@@ -27,7 +27,7 @@ class Node(Protocol):
     base_fee_wei: int
     """Of the blocks to come, per gas, as contracts read it; gas is free all the same."""
 
-    def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Outcome:
+    def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Execution:
         """Mines a transaction in a block with that timestamp."""
         ...
 

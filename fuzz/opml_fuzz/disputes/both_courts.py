@@ -26,8 +26,15 @@ class CourtsDiffer(FuzzError):
     """After a call, the two courts differ in their answer or in what they show. said: what is seen, in either court"""
 
     def __init__(self, what: str, spec: Any, contract: Any) -> None:
-        self.said = tuple(f"{what}: {each.hex() if isinstance(each, bytes) else each}" for each in (spec, contract))
+        self.said = f"{what}: {shown(spec)}", f"{what}: {shown(contract)}"
         super().__init__(f"specification {self.said[0]}, contract {self.said[1]}")
+
+
+def shown(value: Any) -> str:
+    """Writes what is seen, bytes in hex."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return f"[{', '.join(map(shown, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
 class BothCourts:

@@ -1,4 +1,7 @@
-"""The game contract on a chain of its own: in revm where it is installed, else in the embedded EVM, which knows no base fee.
+"""The game contract on a chain of its own: in revm where it is installed, else in the embedded EVM.
+
+pyrevm sets the base fee of every block to 0. So in the code that it runs, the instruction BASEFEE is replaced by PREVRANDAO, which costs
+the same, and the base fee takes the place of that random number.
 
 It is asked in bytes, so nothing of the contracts' package that a player uses stands between the bytecode and the comparison.
 
@@ -6,7 +9,9 @@ It is asked in bytes, so nothing of the contracts' package that a player uses st
 """
 
 import re
-from typing import Any, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
 
 from attrs import astuple
 from opml_spec.dispute.parameters import Parameters
@@ -33,7 +38,7 @@ class Failed(Exception):
 class Chain(Protocol):
     """What is asked of a chain: each transaction is a block of its own."""
 
-    def deploy(self, code: bytes) -> bytes:
+    def deploy(self, code: bytes, arguments: bytes = b"") -> bytes:
         """Creates a contract and returns its address."""
 
     def transact(self, to: bytes, data: bytes, call: Call) -> list[Log]:
@@ -45,42 +50,59 @@ class Chain(Protocol):
     def balance(self, address: bytes) -> int: ...
 
 
+BASEFEE, PREVRANDAO, PUSH0, PUSH32 = 0x48, 0x44, 0x5F, 0x7F
+
+
+def without_base_fee(code: bytes) -> bytes:
+    """Replaces BASEFEE by PREVRANDAO; bytes that are pushed stay as they are."""
+    changed, at = bytearray(code), 0
+    while at < len(code):
+        if code[at] == BASEFEE:
+            changed[at] = PREVRANDAO
+        at += 1 + (code[at] - PUSH0 if PUSH0 <= code[at] <= PUSH32 else 0)
+    return bytes(changed)
+
+
 class RevmChain:
     """A chain in revm."""
 
     def __init__(self) -> None:
         import pyrevm  # a developer extra, so imported only where it is used
 
-        self._block, self._evm = pyrevm.BlockEnv, pyrevm.EVM(spec_id="PRAGUE")
+        self._block, self._evm = pyrevm.BlockEnv, cast(Any, pyrevm.EVM(spec_id="PRAGUE"))
         for person in PEOPLE:
-            self._evm.set_balance("0x" + person.hex(), WEI)
-        self._number, self._basefee = 0, 0
+            self._evm.set_balance(hexadecimal(person), WEI)
 
-    def _ask(self, *given: Any, **named: Any) -> bytes:
-        try:
-            return bytes(self._evm.message_call(*given, gas=GAS, gas_price=self._basefee, **named))
-        except RuntimeError as revert:  # how pyrevm reports a revert; the data is in the text
-            found = re.search("output: 0x([0-9a-f]*)", str(revert))
-            raise Failed(bytes.fromhex(found[1]) if found else str(revert).encode()) from None
-
-    def deploy(self, code: bytes) -> bytes:
-        try:
-            return bytes.fromhex(self._evm.deploy("0x" + PEOPLE[0].hex(), code)[2:])
-        except RuntimeError as revert:
-            found = re.search("output: 0x([0-9a-f]*)", str(revert))
-            raise Failed(bytes.fromhex(found[1]) if found else str(revert).encode()) from None
+    def deploy(self, code: bytes, arguments: bytes = b"") -> bytes:
+        with refusals():
+            return bytes.fromhex(self._evm.deploy(hexadecimal(PEOPLE[0]), without_base_fee(code) + arguments)[2:])
 
     def transact(self, to: bytes, data: bytes, call: Call) -> list[Log]:
-        self._number, self._basefee = self._number + 1, call.basefee
-        self._evm.set_block_env(self._block(number=self._number, timestamp=call.now, basefee=call.basefee, gas_limit=GAS))
-        self._ask("0x" + call.sender.hex(), "0x" + to.hex(), calldata=data, value=call.act.value)
+        self._evm.set_block_env(self._block(timestamp=call.now, prevrandao=word(call.basefee), gas_limit=GAS))
+        with refusals():
+            self._evm.message_call(hexadecimal(call.sender), hexadecimal(to), calldata=data, value=call.act.value, gas=GAS)
         return [Log(tuple(map(bytes, topics)), bytes(data)) for topics, data in (log.data for log in self._evm.result.logs)]
 
     def view(self, to: bytes, data: bytes) -> bytes:
-        return self._ask("0x" + PEOPLE[0].hex(), "0x" + to.hex(), calldata=data, is_static=True)
+        with refusals():
+            return bytes(self._evm.message_call(hexadecimal(PEOPLE[0]), hexadecimal(to), calldata=data, gas=GAS, is_static=True))
 
     def balance(self, address: bytes) -> int:
-        return int(self._evm.get_balance("0x" + address.hex()))
+        return int(self._evm.get_balance(hexadecimal(address)))
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns pyrevm's report of a revert into `Failed`; the data is in its text."""
+    try:
+        yield
+    except RuntimeError as revert:
+        found = re.search("output: 0x([0-9a-f]*)", str(revert))
+        raise Failed(bytes.fromhex(found[1]) if found else str(revert).encode()) from None
+
+
+def hexadecimal(address: bytes) -> str:
+    return "0x" + address.hex()
 
 
 class EmbeddedChain:
@@ -89,14 +111,14 @@ class EmbeddedChain:
     def __init__(self) -> None:
         self._node, self._now = EmbeddedNode([(person, WEI) for person in PEOPLE], START_TIME), START_TIME
 
-    def deploy(self, code: bytes) -> bytes:
-        result = self._node.transact(PEOPLE[0], None, code, 0, self._now)
+    def deploy(self, code: bytes, arguments: bytes = b"") -> bytes:
+        result = self._node.transact(PEOPLE[0], None, code + arguments, 0, self._now)
         if not result.success or result.created is None:
             raise Failed(result.output)
         return result.created
 
     def transact(self, to: bytes, data: bytes, call: Call) -> list[Log]:
-        self._now = call.now
+        self._now, self._node.base_fee_wei = call.now, call.basefee
         result = self._node.transact(call.sender, to, data, call.act.value, call.now)
         if not result.success:
             raise Failed(result.output)
@@ -128,7 +150,7 @@ class Contract:
         self.chain = chain or fastest_chain()
         arbiter = self.chain.deploy(Artefact.load("arbiter").creation_bytecode)
         code = (game or Artefact.load("game")).creation_bytecode
-        self.address = self.chain.deploy(code + word(arbiter) + words(astuple(parameters)))
+        self.address = self.chain.deploy(code, word(arbiter) + words(astuple(parameters)))
 
     def make(self, call: Call) -> list[Log]:
         """Makes a call; returns its events, or raises `Failed`."""

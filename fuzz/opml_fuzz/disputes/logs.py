@@ -8,9 +8,8 @@ Amounts are read from the ledger: what the act burned and credited is what the e
 from typing import Any, NamedTuple
 
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Node, NodeState
-from opml_spec.dispute.result import Outcome
+from opml_spec.dispute.result import TOKENS_PER_LEAF, Outcome
 from opml_spec.machine.merkle import LEAF_BYTES
-from opml_spec.dispute.result import TOKENS_PER_LEAF
 from opml_spec.model.layout import WORD_BYTES
 
 from opml_fuzz.disputes.abi import EVENTS, TOPICS, encode, word

@@ -22,6 +22,7 @@ from opml_fuzz.disputes.output import output_leaves
 from opml_fuzz.disputes.tellings import DATA, LIES, MODELS, STAGE_COUNTS, model, telling
 
 MOST_STAGES = max(STAGE_COUNTS) + 1  # of a run of which there is a telling
+MOST_WEI = 1 << 64  # of a bond that anybody has
 FAR = 1 << 40  # seconds since 1970
 
 
@@ -52,11 +53,12 @@ class Players:
         self.court = after
         for identity in after.requests.keys() - before.requests.keys():
             asked_of, stage_count, data, *_ = call.act.arguments
-            if stage_count <= MOST_STAGES:
+            if stage_count <= MOST_STAGES and asked_of in self.models and after.requests[identity].bond < MOST_WEI:
                 self.requests[identity] = self.models[asked_of], stage_count, data
         for identity in after.claims.keys() - before.claims.keys():
             asked = self.requests.get(call.act.arguments[0])
-            if told is not None and asked and len(told.stages) == asked[1]:
+            sealed = told is not None and seal(told.run_hash, call.sender) == call.act.arguments[1]
+            if told is not None and sealed and asked and len(told.stages) == asked[1]:
                 self.traces[identity] = told, telling(*asked, 0)
 
     # outside of trees
@@ -77,7 +79,7 @@ class Players:
         deadline = self.now + rng.choice((0, 30, 200, 2_000, YEAR))
         price = self.court.models[identity].work(stage_count) * parameters.second_price
         fee = price + rng.choice((0, 7, 12_345))
-        bond = parameters.min_bond + rng.choice((0, 0, 0, 1, 13_000_003))
+        bond = parameters.min_bond + rng.choice((0, 0, 0, 1, 13_000_003, 1_000_000_007))
         return self.call("request", identity, stage_count, rng.choice(DATA), deadline, bond, server, value=fee)
 
     def claim(self, request_id: bytes) -> tuple[Call, Trace]:
@@ -105,13 +107,28 @@ class Players:
     # in a tree
 
     def tree_move(self, claim_id: bytes) -> Call:
-        """Makes a move at some node of a claim's tree, deep ones first; opens its root if there is none."""
-        nodes = [(identity, node) for identity, node in self.court.nodes.items() if node.claim_id == claim_id]
+        """Makes a move at some node of a claim's tree, deep ones first. Opens the root if there is none; ends a claim that is settled."""
+        nodes = {identity: node for identity, node in self.court.nodes.items() if node.claim_id == claim_id}
+        claim = self.court.claims[claim_id]
+        useful = [identity for identity, node in nodes.items() if self.is_useful(identity, node, claim)]
+        if not nodes and self.now < claim.closes_at:
+            return self.challenge(claim_id)
+        if not useful and claim.status is ClaimStatus.PENDING and (self.now >= claim.closes_at or self.rng.random() < 0.2):
+            return self.finalise(claim_id) if self.rng.random() < 0.7 else self.call("expire", claim_id)
         if not nodes:
             return self.challenge(claim_id)
-        useful = [each for each in nodes if each[1].state is not NodeState.ANSWERED]
-        node_id, node = self.rng.choice((useful or nodes)[-self.rng.choice((1, 2, 4, 30)) :])
+        places = useful or [*nodes]
+        node_id = self.rng.choice(self.rng.choice((places[-1:], places[-2:], places[-4:], places[:1], places)))
+        node = nodes[node_id]
         return self.choose(node_id, node) if node.state is NodeState.POSTED else self.answer(node_id, node)
+
+    def is_useful(self, node_id: bytes, node: Node, claim: Claim) -> bool:
+        """Whether something can be done at a node."""
+        if node.state is not NodeState.POSTED:
+            return node.state is NodeState.OPEN
+        parts = range(part_count(node.segment.length, self.court.parameters.k))
+        is_free = any(child_id(node_id, part) not in self.court.nodes for part in parts)
+        return is_free and self.now <= node.clock.last_choice(claim.closes_at)
 
     def answer(self, node_id: bytes, node: Node) -> Call:
         """Answers an open node, or calls the timeout: usually if it is due, sometimes too early."""
@@ -144,6 +161,22 @@ class Players:
         """The claims of which a telling is known, oldest first."""
         claims = self.court.claims
         return [identity for identity in self.traces if status is None or claims[identity].status is status]
+
+    def next_awards(self) -> list[bytes]:
+        """The claims that the fee of a request with a result is next for."""
+        requests = self.court.requests
+        following = {each: (claim.index, requests[claim.request_id]) for each, claim in self.court.claims.items()}
+        return [each for each, (index, asked) in following.items() if asked.result and not asked.fee_paid and index == asked.next_award]
+
+    def open_requests(self) -> list[bytes]:
+        """The requests that may be claimed."""
+        asked = self.court.requests
+        return [each for each in self.requests if asked[each].deadline >= self.now and asked[each].result is None]
+
+    def failed_requests(self) -> list[bytes]:
+        """The requests that come to nothing."""
+        asked = self.court.requests.items()
+        return [each for each, it in asked if it.deadline < self.now and not (it.pending or it.result or it.fee_paid)]
 
     def edge_times(self) -> list[int]:
         """The times to come at which something becomes legal or illegal, and one second before and after each."""

@@ -10,17 +10,22 @@ from random import Random
 from attrs import field, frozen
 from opml_spec.dispute.honest import Trace
 from opml_spec.dispute.objects import ClaimStatus
+from opml_spec.dispute.parameters import Parameters
 
 from evm_arbiter.chain import START_TIME, Artefact
 from opml_fuzz.disputes.both_courts import BothCourts, CourtsDiffer
 from opml_fuzz.disputes.call import Call, Json, read, write
 from opml_fuzz.disputes.contract import PEOPLE
+from opml_fuzz.disputes.deployments import deploy_on_both
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.rules import RULES
 from opml_fuzz.disputes.spoilers import spoiled
+from opml_fuzz.machine.case import Acts, Deployment, Disputes
 
 MODELS = 4
 ALIVE = 3  # claims whose trees grow at once
+KINDS = ("ask", "ask", *3 * ("claim",), "challenge", *2 * ("finalise",), "expire", *3 * ("collect",), *2 * ("award",))
+OTHER_KINDS = ("reclaim", "withdraw_to", "move", "register")
 
 
 @frozen
@@ -36,10 +41,6 @@ class SequenceReport:
     def accepted(self) -> int:
         """Counts the calls that were accepted."""
         return sum(count for (_, answer), count in self.answers.items() if answer == "ok")
-
-    @property
-    def written(self) -> tuple[Json, ...]:
-        return tuple(map(write, self.calls))
 
 
 def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> SequenceReport:
@@ -83,12 +84,13 @@ def next_call(players: Players) -> tuple[Call, Trace | None]:
     pending = players.claims(ClaimStatus.PENDING)
     if pending and rng.random() < (0.75 if len(pending) >= ALIVE else 0.6):
         return players.tree_move(rng.choice(pending[:ALIVE])), None
-    requests, claims = [*players.requests][-3:], [*players.traces][-6:]
-    match rng.choice(KINDS):
+    claims = [*players.traces][-6:]
+    requests = (players.open_requests() or [*players.requests] if rng.random() < 0.9 else [*players.requests])[-3:]
+    match rng.choice(KINDS + OTHER_KINDS):
         case "claim" if requests:
             return players.claim(rng.choice(requests))
         case "challenge" if claims:
-            return players.challenge(rng.choice(claims)), None
+            return players.challenge(rng.choice(pending or claims)), None
         case "finalise" if claims:
             return players.finalise(rng.choice(pending or claims)), None
         case "expire" if claims:
@@ -98,20 +100,16 @@ def next_call(players: Players) -> tuple[Call, Trace | None]:
             owed = [each for each in fallen if not court.nodes[each].collected]
             return players.call("collect", rng.choice(owed or fallen or [*court.nodes])), None
         case "award" if claims:
-            return players.call("award", rng.choice(claims)), None
+            return players.call("award", rng.choice(players.next_awards() or claims)), None
         case "reclaim" if court.requests:
-            return players.call("reclaim", rng.choice([*court.requests])), None
+            return players.call("reclaim", rng.choice(players.failed_requests() or [*court.requests])), None
         case "withdraw_to":
-            return players.call("withdraw_to", players.anybody()), None
+            return players.call("withdraw_to", players.anybody(), sender=rng.choice([*court.ledger.credited] or PEOPLE)), None
         case "move" if claims:
             return players.tree_move(rng.choice(claims)), None
         case "register":
             return players.register(), None
     return players.ask(), None
-
-
-KINDS = ("ask", "claim", "claim", "claim", "challenge", "finalise", "finalise", "expire", "collect", "collect", "collect")
-KINDS += ("award", "award", "reclaim", "withdraw_to", "move", "register")  # type: ignore[assignment]
 
 
 def replay(rules: int, written: Iterable[Json], game: Artefact | None = None) -> SequenceReport:
@@ -126,3 +124,35 @@ def replay(rules: int, written: Iterable[Json], game: Artefact | None = None) ->
     except CourtsDiffer as difference:
         return SequenceReport(rules, tuple(calls), answers, difference.said)
     return SequenceReport(rules, tuple(calls), answers)
+
+
+class RandomDisputes:
+    """The two courts as an engine: each sequence of acts is played on fresh ones. game: other bytecode than the committed game contract"""
+
+    def __init__(self, game: Artefact | None = None) -> None:
+        self.accepted, self._game = 0, game
+
+    def play(self, case: Disputes) -> dict[str, list[str]]:
+        return self._answers(play_sequence(case.seed, case.acts, self._game))
+
+    def deploy(self, case: Deployment) -> dict[str, list[str]]:
+        try:
+            said = 2 * ("accepted" if deploy_on_both(Parameters(*case.parameters), self._game) else "refused",)
+        except CourtsDiffer as difference:
+            said = difference.said
+        return answers_of(said)
+
+    def replay(self, case: Acts) -> dict[str, list[str]]:
+        return self._answers(replay(case.rules, case.acts, self._game))
+
+    def written(self, case: Disputes) -> Acts:
+        report = play_sequence(case.seed, case.acts, self._game)
+        return Acts(report.rules, tuple(map(write, report.calls)))
+
+    def _answers(self, report: SequenceReport) -> dict[str, list[str]]:
+        self.accepted += report.accepted
+        return answers_of(report.difference or 2 * (f"{len(report.calls)} acts answered alike",))
+
+
+def answers_of(said: tuple[str, str]) -> dict[str, list[str]]:
+    return {name: [answer] for name, answer in zip(("spec, court", "contract, court"), said, strict=True)}

@@ -42,7 +42,7 @@ class Model:
 
 @cache
 def model(number: int) -> Model:
-    """Draws model number so and so: a small program and 64 bytes of state."""
+    """Draws the model of this number: a small program and 64 bytes of state."""
     rng = Random(f"model/{number}")
     words = list[int]()
     for register, (value, shift) in enumerate(POINTERS, FIRST_POINTER):
@@ -58,7 +58,8 @@ def model(number: int) -> Model:
         words = [assemble("ebreak")]
     text = b"".join(word.to_bytes(4, "little") for word in words)
     memory = Memory.from_segments({ENTRY: text, STATE: rng.randbytes(64)})
-    return Model(*(memory.subtree(QUARTER_HEIGHT, quarter) for quarter in (1, 3)), MICROSECONDS[number % len(MICROSECONDS)])
+    model, state = (memory.subtree(QUARTER_HEIGHT, quarter) for quarter in (1, 3))
+    return Model(model, state, MICROSECONDS[number % len(MICROSECONDS)])
 
 
 @cache

@@ -3,7 +3,7 @@
 *Source*: spec §5.11.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from attrs import astuple
 from opml_spec.dispute.ends import result_of
@@ -68,7 +68,7 @@ def result(court: Court, identity: bytes) -> bytes | int:
 OF = {"models": "model_of", "requests": "request_of", "claims": "claim_of", "nodes": "node_of"}
 """The view of each kind of object."""
 
-VIEWS = {
+VIEWS: Mapping[str, Callable[..., bytes | int]] = {
     "model_of": model_of, "request_of": request_of, "claim_of": claim_of, "node_of": node_of, "account_of": account_of,
     "books": books, "parameters": parameters, "result_of": result,
 }  # fmt: skip

@@ -7,6 +7,7 @@ answer is the hash of the state after the step in hex, or `error N` with the num
 from collections.abc import Sequence
 from typing import Protocol
 
+from opml_fuzz.machine.case import Acts, Deployment, Disputes
 from opml_fuzz.machine.start import Start
 
 
@@ -29,13 +30,23 @@ class StateEngine(Protocol):
 
 
 class Courts(Protocol):
-    """A pair of courts that answer the same random acts."""
+    """A pair of courts that answer the same acts. Its methods return by court what it says about the first act that they answer
+    differently, or the same for both if there is none."""
 
-    games: int
-    """Games begun so far."""
+    accepted: int
+    """Acts accepted so far."""
 
-    def play(self, seed: str, acts: int) -> dict[str, list[str]]:
-        """Returns by court what it says about the first act that they answer differently, or the same for both if there is none."""
+    def play(self, case: Disputes) -> dict[str, list[str]]:
+        """Makes random acts."""
+
+    def replay(self, case: Acts) -> dict[str, list[str]]:
+        """Makes acts that are written down."""
+
+    def deploy(self, case: Deployment) -> dict[str, list[str]]:
+        """Deploys on both."""
+
+    def written(self, case: Disputes) -> Acts:
+        """Writes random acts down, up to the first that is answered differently."""
 
 
 def describe(error: Exception) -> str:

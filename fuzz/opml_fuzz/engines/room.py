@@ -8,7 +8,7 @@ from attrs import frozen
 from opml_spec.machine.witness import make_witness
 
 from opml_fuzz.engines.protocol import Courts, StateEngine, WitnessEngine
-from opml_fuzz.machine.case import Case, Disputes, Program, Step, Witness
+from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness
 
 EMBEDDED_EVERY = 50  # cases: the embedded EVM then takes about a quarter of the time
 Answers = dict[str, list[str]]
@@ -34,8 +34,12 @@ class Engines:
                 return {engine.name: [engine.execute(witness)] for engine in self.of_witnesses}
             case Program(start, stops):
                 return {engine.name: engine.run(start, stops) for engine in self.of_programs}
-            case Disputes(seed, acts):
-                return self.courts.play(seed, acts)
+            case Disputes():
+                return self.courts.play(case)
+            case Deployment():
+                return self.courts.deploy(case)
+            case Acts():
+                return self.courts.replay(case)
 
 
 @frozen
