@@ -213,6 +213,23 @@ def test_reclaim() -> None:
     final.refused(230, "reclaim", final.request_id)
 
 
+def test_a_fee_that_waits_for_its_award_is_not_reclaimed() -> None:
+    """Nothing is pending any more, but there is a result whose claim has not been walked to."""
+    table = Table().asked()
+    fell = table.claimed(UNKNOWN, PUPPET).claim_id
+    table.claimed(FAILED.run_hash)
+    table.now = table.claim.closes_at
+    table.act(*end_as_failed(table))
+    table.now += PARAMETERS.grace + 1
+    table.act("expire", fell)
+    assert table.court.requests[table.request_id].pending == 0
+    table.refused(230, "reclaim", table.request_id)
+    table.act("award", fell)
+    table.refused(230, "reclaim", table.request_id)
+    table.act("award", table.claim_id)
+    assert table.credit(SERVER) == BOND + FEE - LINE
+
+
 def test_withdraw_to() -> None:
     table = Table().asked().claimed(FAILED.run_hash)
     table.refused(231, "withdraw_to", STRANGER, sender=SERVER)
