@@ -228,4 +228,4 @@ def new_court(k: int = 4, **changes: int) -> Court:
     return Court(Chain(), Parameters(**{"k": k, **SMALL, **changes}))
 
 
-SMALL = {"effort": 60, "priority": 120, "inclusion": 30, "claims_at_once": 2, "min_bond": 3 * ETHER}  # so that small k are legal too
+SMALL = {"effort": 60, "priority": 120, "inclusion": 30, "claims_at_once": 2, "min_bond": 9 * ETHER}  # so that small k are legal too
