@@ -1308,7 +1308,7 @@ def _award(claim_id: bytes32, request_id: bytes32, server: address, progress_wor
     """Pays the fee to this claim."""
     self.requests[request_id].progress_word = progress_word + (1 << FEE_PAID_BIT)
     log Awarded(claim_id=claim_id, request_id=request_id)
-    self._credit(server, claim_id, self.requests[request_id].money_word & MASK128)
+    self._credit(server, claim_id, self._take_fee(request_id))
 
 
 @external
@@ -1326,7 +1326,15 @@ def reclaim(request_id: bytes32):
         codec.fail(NOT_ALL_FAILED)
     self.requests[request_id].progress_word = progress_word + (1 << FEE_PAID_BIT)
     log Reclaimed(request_id=request_id)
-    self._credit(convert(terms_word & MASK160, address), request_id, self.requests[request_id].money_word & MASK128)
+    self._credit(convert(terms_word & MASK160, address), request_id, self._take_fee(request_id))
+
+
+@internal
+def _take_fee(request_id: bytes32) -> uint256:
+    """Takes what is left of a request's fee out of it."""
+    fee: uint256 = self.requests[request_id].money_word & MASK128
+    self.requests[request_id].money_word -= fee
+    return fee
 
 
 @external
