@@ -314,11 +314,14 @@ event Withdrawn:
 
 
 # --- Storage. Fields of a packed word from bit 0 up, with their widths. ---
-# No field can grow into the next one: a time moves by less than a year with each act, and of acts there are fewer than 2^31;
-# money is below 2^128 wei, since there is less ether; Vyper's checked arithmetic guards each word as a whole.
+# No field can grow into the next one. Money is below 2^128 wei, since there is less ether. Times are seconds since 1970; a claim whose
+# window does not close within 34,000 years is refused, and a server's due time grows by less than a year with each node.
+# The sum of prices stands at the top of its word: should it overflow, which takes base fees of a million gwei, the addition reverts.
 MASK8: constant(uint256) = 2**8 - 1
 MASK32: constant(uint256) = 2**32 - 1
+MASK40: constant(uint256) = 2**40 - 1
 MASK56: constant(uint256) = 2**56 - 1
+MASK76: constant(uint256) = 2**76 - 1
 MASK128: constant(uint256) = 2**128 - 1
 MASK160: constant(uint256) = 2**160 - 1
 
@@ -334,7 +337,7 @@ struct RequestSlots:
     first_run_hash: bytes32
     terms_word: uint256  # requester 160, deadline 64, stage_count 32; never changes
     server: address
-    money_word: uint256  # fee_left 128, bond 128
+    money_word: uint256  # fee_left 128, which counts until the fee is paid, bond 128
     progress_word: uint256  # checked_at 64, claims 32, pending 32, next_award 32, fee paid 8, 1 + outcome 8
     result: bytes32
     run_hash: bytes32
@@ -344,15 +347,14 @@ struct RequestSlots:
 struct ClaimSlots:
     request_id: bytes32
     sealed: bytes32
-    claim_word: uint256  # server 160, closes_at 56, index 32, status 8
-    tree_word: uint256  # settles_at 64, open nodes 32, nodes 32, prices 128
-    fell_at: bytes32
+    claim_word: uint256  # server 160, closes_at 40, index 32, depth of the node at which it fell 8, status 8
+    tree_word: uint256  # settles_at 40, open nodes 32, nodes 32, path of the node at which it fell 76, prices 76
 
 
 struct NodeSlots:
     claim_id: bytes32
     commitment: bytes32
-    place_word: uint256  # opener 160, path 88, depth 8; never changes
+    place_word: uint256  # opener 160, path 76, unused 12, depth 8; never changes
     clock_word: uint256  # price 64, due 56, posted_at 56, server_left 32, challengers_left 32, state 8, collected 8
 
 
@@ -366,11 +368,13 @@ NEXT_AWARD_BIT: constant(uint256) = 128
 FEE_PAID_BIT: constant(uint256) = 160
 OUTCOME_BIT: constant(uint256) = 168
 CLOSES_AT_BIT: constant(uint256) = 160  # of a claim
-INDEX_BIT: constant(uint256) = 216
-STATUS_BIT: constant(uint256) = 248
-OPEN_NODES_BIT: constant(uint256) = 64
-NODES_BIT: constant(uint256) = 96
-PRICES_BIT: constant(uint256) = 128
+INDEX_BIT: constant(uint256) = 200
+END_DEPTH_BIT: constant(uint256) = 232
+STATUS_BIT: constant(uint256) = 240
+OPEN_NODES_BIT: constant(uint256) = 40
+NODES_BIT: constant(uint256) = 72
+END_PATH_BIT: constant(uint256) = 104
+PRICES_BIT: constant(uint256) = 180
 PATH_BIT: constant(uint256) = 160  # of a node
 DEPTH_BIT: constant(uint256) = 248
 DUE_BIT: constant(uint256) = 64
@@ -626,6 +630,7 @@ def claim(request_id: bytes32, sealed: bytes32, latest: uint64) -> bytes32:
     closes_at: uint256 = max(block.timestamp, checked_at) + WINDOW
     if closes_at > convert(latest, uint256):
         codec.fail(TOO_LATE)
+    assert closes_at <= MASK40
 
     index: uint256 = (progress_word >> CLAIMS_BIT) & MASK32
     self.requests[request_id].progress_word = progress_word + (1 << CLAIMS_BIT) + (1 << PENDING_BIT)
@@ -759,7 +764,7 @@ def choose(node_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], part
     if self.nodes[child_id].claim_id != empty(bytes32):
         codec.fail(PART_CHOSEN)
 
-    path: uint256 = ((place_word >> PATH_BIT) & (2**88 - 1)) << PART_BITS | wide_part
+    path: uint256 = self._path(place_word) << PART_BITS | wide_part
     child_place: uint256 = (path << PATH_BIT) | (((place_word >> DEPTH_BIT) + 1) << DEPTH_BIT)
     clocks: uint256 = turn.clock_word - (used << CHALLENGERS_LEFT_BIT)
     self._open_node(child_id, turn, node_id, part, child_place, clocks, self._part(segment, hashes, wide_part))
@@ -780,7 +785,7 @@ def _open_node(
     self.accounts[server] = (account_word & (2**SERVER_DUE_BIT - 1)) | (due << SERVER_DUE_BIT)
     self.claims[turn.claim_id].tree_word += (1 << OPEN_NODES_BIT) + (1 << NODES_BIT) + (price << PRICES_BIT)
     self.nodes[node_id] = NodeSlots(
-        claim_id=turn.claim_id, commitment=self._commitment(segment, b""), place_word=place | convert(msg.sender, uint256),
+        claim_id=turn.claim_id, commitment=self._bare_commitment(segment), place_word=place | convert(msg.sender, uint256),
         clock_word=price | (due << DUE_BIT) | times_left | (OPEN << STATE_BIT)
     )
     self._deposit()
@@ -933,7 +938,7 @@ def _answerers_turn(node_id: bytes32, segment: Segment, server_only: bool) -> Tu
     """Makes the checks that all answers share: an open node that is about this segment, and the server in time."""
     turn: Turn = self._turn(node_id)
     self._check_state(turn, OPEN)
-    if self.nodes[node_id].commitment != self._commitment(segment, b""):
+    if self.nodes[node_id].commitment != self._bare_commitment(segment):
         codec.fail(STALE_COMMITMENT)
     if server_only and msg.sender != self._server(turn.claim_word):
         codec.fail(NOT_THE_SERVER)
@@ -999,14 +1004,14 @@ def _answer(node_id: bytes32, turn: Turn, segment: Segment, hashes: Bytes[POSTED
             posted_at = block.timestamp
             clock_word += posted_at << POSTED_AT_BIT  # zero before
             follows_until = max(posted_at, self._closes_at(turn.claim_word)) + ((clock_word >> CHALLENGERS_LEFT_BIT) & MASK32)
-        settles_at: uint256 = tree_word & codec.MASK64
+        settles_at: uint256 = tree_word & MASK40
         tree_word = tree_word - (1 << OPEN_NODES_BIT) + max(settles_at, follows_until) - settles_at
         self.nodes[node_id].clock_word = clock_word
         self.claims[turn.claim_id].tree_word = tree_word
     log Answered(
         node_id=node_id, claim_id=turn.claim_id, state=convert(state, uint8), segment=segment, hashes=hashes,
         posted_at=convert(posted_at, uint64), server_left=convert(self._server_left(clock_word), uint64),
-        settles_at=convert(tree_word & codec.MASK64, uint64)
+        settles_at=convert(tree_word & MASK40, uint64)
     )
 
 
@@ -1015,13 +1020,16 @@ def _fall(node_id: bytes32, turn: Turn):
     """Rejects a claim at this node, and burns what neither the way to it nor the refunds of gas can get: specification 5.6."""
     request_id: bytes32 = self.claims[turn.claim_id].request_id
     bond: uint256 = self.requests[request_id].money_word >> BOND_BIT
-    prices: uint256 = self.claims[turn.claim_id].tree_word >> PRICES_BIT
-    depth: uint256 = self.nodes[node_id].place_word >> DEPTH_BIT
+    tree_word: uint256 = self.claims[turn.claim_id].tree_word
+    prices: uint256 = tree_word >> PRICES_BIT
+    place_word: uint256 = self.nodes[node_id].place_word
+    depth: uint256 = place_word >> DEPTH_BIT
     share: uint256 = 0
     gas: uint256 = 0
     share, gas = self._payouts(bond, depth, prices)
-    self.claims[turn.claim_id].claim_word = turn.claim_word | (REJECTED << STATUS_BIT)
-    self.claims[turn.claim_id].fell_at = node_id
+    self.claims[turn.claim_id].claim_word = turn.claim_word | (depth << END_DEPTH_BIT) | (REJECTED << STATUS_BIT)
+    if depth > 1:
+        self.claims[turn.claim_id].tree_word = tree_word | (self._path(place_word) << END_PATH_BIT)
     self.requests[request_id].progress_word -= 1 << PENDING_BIT
     log Fallen(claim_id=turn.claim_id, node_id=node_id)
     self._burn(turn.claim_id, bond - depth * share - gas * prices)
@@ -1064,11 +1072,22 @@ def _part_count(length: uint64) -> uint256:
 @internal
 @pure
 def _commitment(segment: Segment, hashes: Bytes[POSTED_BYTES]) -> bytes32:
-    """Hashes all that is needed to go on at a node."""
+    """Hashes all that is needed to go on at a node where these hashes are posted."""
     return keccak256(
         concat(
             convert(segment.phase, bytes1), convert(segment.lo, bytes8), convert(segment.hi, bytes8),
             segment.agreed, segment.disputed, hashes
+        )
+    )
+
+
+@internal
+@pure
+def _bare_commitment(segment: Segment) -> bytes32:
+    """Hashes all that is needed to go on at a node where nothing is posted: the same with no hashes, and no room for them."""
+    return keccak256(
+        concat(
+            convert(segment.phase, bytes1), convert(segment.lo, bytes8), convert(segment.hi, bytes8), segment.agreed, segment.disputed
         )
     )
 
@@ -1113,7 +1132,7 @@ def finalise(claim_id: bytes32, carry: bytes32, status: uint8, output: Bytes[OUT
         codec.fail(WINDOW_OPEN)
     if (tree_word >> OPEN_NODES_BIT) & MASK32 != 0:
         codec.fail(NODES_OPEN)
-    if block.timestamp <= tree_word & codec.MASK64:
+    if block.timestamp <= tree_word & MASK40:
         codec.fail(UNSETTLED)
     run_hash: bytes32 = self._run_hash(carry, status)
     if status > FAILED or self._seal(run_hash, self._server(claim_word)) != self.claims[claim_id].sealed:
@@ -1212,7 +1231,7 @@ def expire(claim_id: bytes32):
     tree_word: uint256 = self.claims[claim_id].tree_word
     if (tree_word >> OPEN_NODES_BIT) & MASK32 != 0:
         codec.fail(NODES_OPEN)
-    settled: uint256 = max(self._closes_at(claim_word), tree_word & codec.MASK64)
+    settled: uint256 = max(self._closes_at(claim_word), tree_word & MASK40)
     if block.timestamp <= settled + convert(FIXED.grace, uint256):
         codec.fail(NOT_EXPIRED)
     request_id: bytes32 = self.claims[claim_id].request_id
@@ -1239,14 +1258,14 @@ def collect(node_id: bytes32):
     bond: uint256 = self.requests[self.claims[turn.claim_id].request_id].money_word >> BOND_BIT
     credit: uint256 = self._root_bond(bond) if place_word >> DEPTH_BIT == 1 else NODE_BOND
     burned: uint256 = 0
-    fell_at: bytes32 = self.claims[turn.claim_id].fell_at
-    if fell_at != empty(bytes32):
-        end_word: uint256 = self.nodes[fell_at].place_word
+    end_depth: uint256 = (turn.claim_word >> END_DEPTH_BIT) & MASK8
+    if end_depth != 0:  # it fell, and did not expire
+        tree_word: uint256 = self.claims[turn.claim_id].tree_word
         share: uint256 = 0
         gas: uint256 = 0
-        share, gas = self._payouts(bond, end_word >> DEPTH_BIT, self.claims[turn.claim_id].tree_word >> PRICES_BIT)
+        share, gas = self._payouts(bond, end_depth, tree_word >> PRICES_BIT)
         refund: uint256 = gas * (turn.clock_word & codec.MASK64)
-        if self._lies_on_the_way(place_word, end_word):
+        if self._lies_on_the_way(place_word, end_depth, (tree_word >> END_PATH_BIT) & MASK76):
             credit += share
             burned = refund
         else:
@@ -1259,15 +1278,30 @@ def collect(node_id: bytes32):
 
 @internal
 @view
-def _lies_on_the_way(place_word: uint256, end_word: uint256) -> bool:
-    """Compares two places of a tree: whether the path of the first is a prefix of the other's."""
+def _lies_on_the_way(place_word: uint256, end_depth: uint256, end_path: uint256) -> bool:
+    """Finds whether a node's path is a prefix of the path to the node at which the claim fell."""
     depth: uint256 = place_word >> DEPTH_BIT
-    end_depth: uint256 = end_word >> DEPTH_BIT
-    if depth > end_depth:
-        return False
-    path: uint256 = (place_word >> PATH_BIT) & (2**88 - 1)
-    end_path: uint256 = (end_word >> PATH_BIT) & (2**88 - 1)
-    return end_path >> (PART_BITS * (end_depth - depth)) == path
+    return depth <= end_depth and end_path >> (PART_BITS * (end_depth - depth)) == self._path(place_word)
+
+
+@internal
+@pure
+def _path(place_word: uint256) -> uint256:
+    """Reads the parts that were chosen from the root down, as one number."""
+    return (place_word >> PATH_BIT) & MASK76
+
+
+@internal
+@view
+def _node_at(claim_id: bytes32, depth: uint256, path: uint256) -> bytes32:
+    """Computes the id of the node at a place; zero for depth zero."""
+    if depth == 0:
+        return empty(bytes32)
+    node_id: bytes32 = keccak256(claim_id)
+    for level: uint256 in range(2, depth + 1, bound=64):
+        part: uint256 = (path >> (PART_BITS * (depth - level))) & ((1 << PART_BITS) - 1)
+        node_id = keccak256(concat(node_id, convert(convert(part, uint8), bytes1)))
+    return node_id
 
 
 # --- The fee, and leaving: specification 5.7 ---
@@ -1308,7 +1342,7 @@ def _award(claim_id: bytes32, request_id: bytes32, server: address, progress_wor
     """Pays the fee to this claim."""
     self.requests[request_id].progress_word = progress_word + (1 << FEE_PAID_BIT)
     log Awarded(claim_id=claim_id, request_id=request_id)
-    self._credit(server, claim_id, self._take_fee(request_id))
+    self._credit(server, claim_id, self.requests[request_id].money_word & MASK128)
 
 
 @external
@@ -1326,15 +1360,7 @@ def reclaim(request_id: bytes32):
         codec.fail(NOT_ALL_FAILED)
     self.requests[request_id].progress_word = progress_word + (1 << FEE_PAID_BIT)
     log Reclaimed(request_id=request_id)
-    self._credit(convert(terms_word & MASK160, address), request_id, self._take_fee(request_id))
-
-
-@internal
-def _take_fee(request_id: bytes32) -> uint256:
-    """Takes what is left of a request's fee out of it."""
-    fee: uint256 = self.requests[request_id].money_word & MASK128
-    self.requests[request_id].money_word -= fee
-    return fee
+    self._credit(convert(terms_word & MASK160, address), request_id, self.requests[request_id].money_word & MASK128)
 
 
 @external
@@ -1444,7 +1470,7 @@ def _server(claim_word: uint256) -> address:
 @pure
 def _closes_at(claim_word: uint256) -> uint256:
     """Reads the end of the window from the packed word of a claim."""
-    return (claim_word >> CLOSES_AT_BIT) & MASK56
+    return (claim_word >> CLOSES_AT_BIT) & MASK40
 
 
 @internal
@@ -1500,12 +1526,13 @@ def request_of(request_id: bytes32) -> Request:
     """
     slots: RequestSlots = self.requests[request_id]
     outcome: uint256 = slots.progress_word >> OUTCOME_BIT
+    fee_paid: bool = (slots.progress_word >> FEE_PAID_BIT) & MASK8 != 0
     return Request(
         model_id=slots.model_id,
         stage_count=convert(slots.terms_word >> STAGE_COUNT_BIT, uint64),
         first_run_hash=slots.first_run_hash,
         deadline=convert((slots.terms_word >> DEADLINE_BIT) & codec.MASK64, uint64),
-        fee_left=convert(slots.money_word & MASK128, uint128),
+        fee_left=0 if fee_paid else convert(slots.money_word & MASK128, uint128),
         bond=convert(slots.money_word >> BOND_BIT, uint128),
         requester=convert(slots.terms_word & MASK160, address),
         server=slots.server,
@@ -1513,7 +1540,7 @@ def request_of(request_id: bytes32) -> Request:
         claims=convert((slots.progress_word >> CLAIMS_BIT) & MASK32, uint32),
         pending=convert((slots.progress_word >> PENDING_BIT) & MASK32, uint32),
         next_award=convert((slots.progress_word >> NEXT_AWARD_BIT) & MASK32, uint32),
-        fee_paid=(slots.progress_word >> FEE_PAID_BIT) & MASK8 != 0,
+        fee_paid=fee_paid,
         result=slots.result,
         run_hash=slots.run_hash,
         outcome=convert(max(outcome, 1) - 1, uint8),
@@ -1536,12 +1563,12 @@ def claim_of(claim_id: bytes32) -> Claim:
         sealed=slots.sealed,
         index=convert((slots.claim_word >> INDEX_BIT) & MASK32, uint32),
         closes_at=convert(self._closes_at(slots.claim_word), uint64),
-        settles_at=convert(slots.tree_word & codec.MASK64, uint64),
+        settles_at=convert(slots.tree_word & MASK40, uint64),
         open_nodes=convert((slots.tree_word >> OPEN_NODES_BIT) & MASK32, uint32),
         nodes=convert((slots.tree_word >> NODES_BIT) & MASK32, uint32),
         prices=convert(slots.tree_word >> PRICES_BIT, uint128),
         status=convert(slots.claim_word >> STATUS_BIT, uint8),
-        fell_at=slots.fell_at,
+        fell_at=self._node_at(claim_id, (slots.claim_word >> END_DEPTH_BIT) & MASK8, (slots.tree_word >> END_PATH_BIT) & MASK76),
     )
 
 
@@ -1558,7 +1585,7 @@ def node_of(node_id: bytes32) -> Node:
         claim_id=slots.claim_id,
         opener=convert(slots.place_word & MASK160, address),
         depth=convert(slots.place_word >> DEPTH_BIT, uint8),
-        path=convert((slots.place_word >> PATH_BIT) & (2**88 - 1), uint128),
+        path=convert(self._path(slots.place_word), uint128),
         commitment=slots.commitment,
         state=convert((slots.clock_word >> STATE_BIT) & MASK8, uint8),
         due=convert((slots.clock_word >> DUE_BIT) & MASK56, uint64),

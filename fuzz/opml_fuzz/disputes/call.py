@@ -64,6 +64,8 @@ def text(value: Any) -> Any:
             return value.hex()
         case Segment():
             return [text(each) for each in astuple(value)]
+        case bool():
+            return value
         case _:
             return int(value) if value < EXACT else hex(value)
 

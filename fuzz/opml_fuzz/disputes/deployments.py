@@ -17,18 +17,19 @@ from opml_fuzz.disputes.rules import DEEP
 
 TIMES = ("window", "server_time", "challenger_time", "priority", "grace", "effort", "censorship", "inclusion", "detect")
 LIMITS = {
-    **dict.fromkeys(TIMES, (YEAR, YEAR - 1)),
-    **dict.fromkeys(("share_denominator", "claims_at_once", "gas_post", "gas_open", "gas_arbitrate"), (1 << 32, (1 << 32) - 1)),
-    **dict.fromkeys(("second_price", "gas_price_cap"), ((1 << 64) - 1,)),
+    **dict.fromkeys(TIMES, (YEAR, YEAR - 1, 0, 1)),
+    **dict.fromkeys(("share_denominator", "claims_at_once", "gas_post", "gas_open", "gas_arbitrate"), (1 << 32, (1 << 32) - 1, 0, 1, 49_999, 50_000, 99_999, 100_000)),
+    **dict.fromkeys(("second_price", "gas_price_cap"), ((1 << 64) - 1, 0, 1)),
     **dict.fromkeys(("min_bond", "node_bond"), ((1 << 128) - 1,)),
-    "k": (1, 2, 64, 65),
-    "gas_choose": (19_999, 80_000, 80_001),
+    "k": (2, 64, 65),
+    "share_numerator": (0, 1),
+    "gas_choose": (19_999, 20_000, 80_000, 80_001),
 }
-"""Values of a parameter at its own limits; all other parameters keep theirs."""
+"""Values of a parameter at its own limits."""
 
 
 def tight_parameters(rng: Random) -> Parameters:
-    """Draws parameters for which each bound holds exactly, then moves one of them by one, to 0, or to a limit of its own."""
+    """Draws parameters for which each bound holds exactly, with one of them at its own limit or moved by one or to 0."""
     numerator, denominator = rng.choice(((1, 2), (2, 5), (1, 3), (499, 1_000), (50, 99), (51, 101), (0, 1)))
     free = evolve(
         DEEP,
@@ -47,10 +48,14 @@ def tight_parameters(rng: Random) -> Parameters:
         gas_arbitrate=rng.choice((100_000, 350_000)),
         gas_price_cap=rng.randrange(1, 9),
     )
+    if rng.random() < 0.4:
+        name = rng.choice(list(LIMITS))
+        limit = {name: rng.choice(LIMITS[name])}
+        return evolve(exactly(evolve(free, **limit)), **limit)
     tight = exactly(free)
     name = rng.choice(list(asdict(tight)))
     value = getattr(tight, name)
-    return evolve(tight, **{name: rng.choice((value, value + 1, max(0, value - 1), max(0, value - 1), 0, *LIMITS.get(name, ())))})
+    return evolve(tight, **{name: rng.choice((value, value + 1, max(0, value - 1), max(0, value - 1), 0))})
 
 
 def exactly(free: Parameters) -> Parameters:

@@ -26,7 +26,7 @@ from opml_fuzz.machine.wrong_witnesses import wrong_witness
 
 MOST_DIFFERENCES = 3  # per batch: a defect shows in many cases
 STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch; a gallery has about as many again
-COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 12  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
+COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
 
 MakeRoom = Callable[[str | None], EngineRoom]
 

@@ -161,8 +161,8 @@ def replaced(name: str, right: str, wrong: str) -> dict[str, str]:
 
 def is_killed(mutant: Mutant, room: EngineRoom, seed: int, seconds: float) -> bool:
     """Tells whether some engine disagrees within that time."""
-    begin = time.monotonic()
     with mutant.broken(room) as broken:
+        begin = time.monotonic()  # a contract is compiled by now
         for number in filter(goes_to_court, count()) if mutant.at_court else count():
             for case in batch(seed, number):
                 if is_different(case, broken.most):
