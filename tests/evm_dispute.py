@@ -73,6 +73,7 @@ class Dispute:
     bond: int = BOND
     last_run_hash: bytes | None = None  # what the server claims; None: arbitrary, but the end of the stage if that is the last one
     challenger: str = ""  # who opens nodes; at first account 2
+    server_number: int = 1  # the account that claims and answers
     model_id: bytes = b""
     request_id: bytes = b""
     claim_id: bytes = b""
@@ -87,7 +88,7 @@ class Dispute:
 
     @property
     def server(self) -> str:
-        return self.court.accounts[1]
+        return self.court.accounts[self.server_number]
 
     @property
     def start_carry(self) -> bytes:
@@ -127,7 +128,7 @@ class Dispute:
         return self
 
     def claimed(self, server: str | None = None) -> "Dispute":
-        """By account 1 if no other is named; the moves of the server are account 1's."""
+        """By the server if no other is named; the answers are the server's."""
         server = server or self.server
         self.claim_id = self.court.claim(self.request_id, seal(self.run_hash, server), 2**64 - 1, sender=server, value=self.bond)
         return self
@@ -164,10 +165,10 @@ class Dispute:
         return self.hashes_between(segment.phase, segment.lo, segment.hi)
 
     def part(self) -> int:
-        """The one with the disputed stage or step in it."""
+        """The one with the disputed stage or step in it; the first of a node beside the path."""
         segment, hashes = self.last()
         length, parts, target = segment.hi - segment.lo, len(hashes) // 32 + 1, self.stage if segment.phase == 1 else self.step
-        return max(part for part in range(parts) if segment.lo + part * length // parts <= target)
+        return max((part for part in range(parts) if segment.lo + part * length // parts <= target), default=0)
 
     def post(self) -> None:
         self.court.post(self.node_id, self.last()[0], self.inner_hashes(), self.run_hash, sender=self.server)

@@ -4,13 +4,13 @@ Roots and proofs come from the naive tree of `evm_machine`, which folds all leav
 """
 
 import pytest
-from evm_dispute import FEE, OUTPUT, REQUEST, ZERO_QUARTER, Dispute, carry_of, new_court, quarter, request_memory, run_hash
+from attrs import evolve
+from evm_dispute import BOND, FEE, OUTPUT, REQUEST, ZERO_QUARTER, Dispute, carry_of, new_court, quarter, request_memory, run_hash, seal
 from evm_machine import ZERO, Memory
 
 from evm_arbiter.chain import keccak256
 from evm_arbiter.court import ANYONE, Court, Refused
-from evm_arbiter.objects import Finalised, Outcome, Requested
-from evm_arbiter.parameters import Parameters
+from evm_arbiter.objects import Finalised, Outcome, Requested, Result
 
 STATE_LEAF = 0xC0_0000_0040
 
@@ -24,29 +24,31 @@ def court() -> Court:
 @pytest.mark.parametrize("stage_count", [1, 2**24])
 def test_the_contract_computes_the_io_root(court: Court, length: int, stage_count: int) -> None:
     data = bytes((7 * i + length) % 255 + 1 for i in range(length))
-    model_id = court.register(b"\1" * 32, b"\2" * 32, sender=court.accounts[0])
+    alice, server = court.accounts[0], court.accounts[3]
+    model_id = court.register(b"\1" * 32, b"\2" * 32, 1_000, sender=alice)
     before = len(court.events())
-    request_id = court.request(model_id, stage_count, data, court.now, court.accounts[3], sender=court.accounts[0], value=FEE)
+    request_id = court.request(model_id, stage_count, data, court.now, BOND, server, sender=alice, value=FEE)
     carry = keccak256(quarter(request_memory(stage_count, data), 2) + b"\2" * 32)
     assert court.request_of(request_id).first_run_hash == run_hash(carry)
-    event = Requested(request_id, model_id, court.accounts[0], stage_count, court.now, FEE, court.accounts[3], data)
-    assert court.events(before) == (event,)
+    assert court.events(before) == (Requested(request_id, model_id, alice, stage_count, court.now, FEE, BOND, server, data),)
 
 
-def test_ids_are_those_of_the_specification(court: Court) -> None:
-    """keccak256(kind, sender, nonce, content); a nonce counts all ids of its sender."""
+def test_ids_are_those_of_the_page(court: Court) -> None:
+    """Of a request: the nonce counts the requests of its requester alone."""
     alice = court.accounts[7]
-    model_id = court.register(b"\1" * 32, b"\2" * 32, sender=alice)
-    assert model_id == keccak256(b"\1" * 32 + b"\2" * 32)
-    who, server = bytes.fromhex(alice[2:]), bytes.fromhex(ANYONE[2:])
-    deadline = court.now + 5
-    request_id = court.request(model_id, 3, b"data", deadline, ANYONE, sender=alice, value=FEE)
-    content = model_id + (3).to_bytes(8, "big") + deadline.to_bytes(8, "big") + FEE.to_bytes(32, "big") + server + keccak256(b"data")
-    assert request_id == keccak256(b"\1" + who + bytes(8) + keccak256(content))
-    claim_id = court.claim(request_id, b"\3" * 32, sender=alice, value=court.parameters.server_bond_wei)
-    assert claim_id == keccak256(b"\2" + who + (1).to_bytes(8, "big") + keccak256(request_id + b"\3" * 32))
-    game_id = court.challenge(claim_id, sender=alice, value=court.parameters.challenger_bond_wei)
-    assert game_id == keccak256(b"\3" + who + (2).to_bytes(8, "big") + claim_id)
+    for stage_microseconds in (1, 2**32 - 1):
+        model_id = court.register(b"\1" * 32, b"\2" * 32, stage_microseconds, sender=alice)
+        assert model_id == keccak256(b"\1" * 32 + b"\2" * 32 + stage_microseconds.to_bytes(8, "big"))
+    model_id = court.register(b"\1" * 32, b"\2" * 32, 1_000, sender=alice)
+    who, deadline = bytes.fromhex(alice[2:]), court.now + 5
+    for nonce, server in enumerate((ANYONE, alice)):
+        request_id = court.request(model_id, 3, b"data", deadline, BOND, server, sender=alice, value=FEE)
+        numbers = (3).to_bytes(8, "big") + deadline.to_bytes(8, "big") + FEE.to_bytes(32, "big") + BOND.to_bytes(32, "big")
+        content = model_id + numbers + bytes.fromhex(server[2:]) + keccak256(b"data")
+        assert request_id == keccak256(who + nonce.to_bytes(8, "big") + content)
+        assert court.account_of(alice).requests == nonce + 1
+        claim_id = court.claim(request_id, b"\3" * 32, 2**64 - 1, sender=alice, value=BOND)
+        assert claim_id == keccak256(request_id + who + b"\3" * 32)
 
 
 def output_memory(count: int, tokens: int, state: bool = True) -> Memory:
@@ -70,18 +72,24 @@ def proof_of(memory: Memory, leaves: int) -> tuple[bytes, bytes]:
 
 @pytest.fixture(scope="module")
 def base() -> Dispute:
-    """A request that waits for claims; the window of a claim made now is over at `now + window`."""
-    return Dispute(new_court()).asked(deadline=2**64 - 1)
+    """A court; each claim below is about a request of its own."""
+    return Dispute(new_court())
 
 
 def finalised(base: Dispute, memory: Memory, output: bytes, proof: bytes) -> Finalised:
     """The claim that the run ends in this memory is made and finalised."""
     court = base.court
-    base.claimed(run_hash(carry_of(memory)))
-    court.set_time(court.now + court.parameters.window_seconds)
-    court.finalise(base.claim_id, carry_of(memory), 0, output, proof, sender=court.accounts[9])
-    event = court.events()[-1]
-    assert isinstance(event, Finalised)
+    dispute = evolve(base, last_run_hash=run_hash(carry_of(memory))).asked().claimed()
+    court.set_time(court.claim_of(dispute.claim_id).closes_at)
+    court.finalise(dispute.claim_id, carry_of(memory), 0, output, proof, sender=court.accounts[9])
+    (event,) = [event for event in court.events() if isinstance(event, Finalised) and event.claim_id == dispute.claim_id]
+    output_hash = keccak256(event.output) if event.outcome is Outcome.OK else bytes(32)
+    request = court.request_of(dispute.request_id)
+    assert court.result_of(dispute.request_id) == Result(event.outcome, output_hash, dispute.claim_id)
+    assert (request.result, request.run_hash, request.outcome, request.output_hash) == (
+        dispute.claim_id, dispute.run_hash, event.outcome, output_hash,
+    )  # fmt: skip
+    assert event.run_hash == dispute.run_hash
     return event
 
 
@@ -158,33 +166,45 @@ def test_a_proof_is_canonical(base: Dispute) -> None:
     assert refusal(base, memory, wrong, proof + b"!") == "WITNESS_ROOT"
     assert refusal(base, memory, output, altered(sent & ~(1 << 33), siblings)) == "WITNESS_ROOT"
     assert refusal(base, memory, output[:64], proof[:4]) == "WRONG_OUTPUT"
+    assert refusal(base, memory, output, bytes(5 + 32 * 34 + 1)) == "WITNESS_ROOT"  # no sibling is sent, and one byte too many
     assert refusal(base, memory, output, proof + b"!") == "WITNESS_TRAILING"
     finalised(base, memory, output, proof)
 
 
 def test_the_first_final_claim_is_the_result() -> None:
-    dispute = Dispute(new_court()).asked(deadline=2**64 - 1)
-    court, bond = dispute.court, Parameters().server_bond_wei
-    memory = output_memory(9, 9)
-    output = finalised(dispute, memory, *proof_of(memory, 3)).output
-    first = dispute.claim_id
-    assert court.balance_of(dispute.server) == FEE + bond
-    finalised(dispute, memory, *proof_of(memory, 3))
-    assert court.balance_of(dispute.server) == FEE + 2 * bond  # the fee is paid once
-    request = court.request_of(dispute.request_id)
-    assert (request.result, request.output_hash, request.pending_claims) == (first, keccak256(output), 0)
+    """A second one of the same run becomes final too; one of another run cannot, not even with a proof of its output."""
+    court = new_court()
+    memory, other = output_memory(9, 9), output_memory(8, 8)
+    first = Dispute(court, last_run_hash=run_hash(carry_of(memory))).asked().claimed()
+    second, false = evolve(first), evolve(first, last_run_hash=run_hash(carry_of(other)))
+    second.claimed(court.accounts[3])
+    false.claimed()
+    court.set_time(court.claim_of(first.claim_id).closes_at)
+    for dispute in (second, first):
+        court.finalise(dispute.claim_id, carry_of(memory), 0, *proof_of(memory, 3), sender=court.accounts[9])
+        assert court.result_of(first.request_id) == Result(Outcome.OK, keccak256(proof_of(memory, 3)[0]), second.claim_id)
+    with pytest.raises(Refused, match="OTHER_RESULT"):
+        court.finalise(false.claim_id, carry_of(other), 0, *proof_of(other, 2), sender=court.accounts[9])
+    assert court.request_of(first.request_id).pending == 1
 
 
-def test_a_failed_run_earns_the_fee() -> None:
-    dispute = Dispute(new_court(), start_status=1).asked()
+def test_the_seal_fits_one_server_only() -> None:
+    """Whoever copies a seal cannot finalise, though it learns the run."""
+    dispute = Dispute(new_court(), last_run_hash=run_hash(b"\7" * 32, 1)).asked()
+    court, copier = dispute.court, dispute.court.accounts[6]
+    copy = court.claim(dispute.request_id, seal(dispute.run_hash, dispute.server), 2**64 - 1, sender=copier, value=BOND)
+    court.set_time(court.claim_of(copy).closes_at)
+    with pytest.raises(Refused, match="WRONG_OUTPUT"):
+        court.finalise(copy, b"\7" * 32, 1, b"", b"", sender=copier)
+
+
+def test_a_failed_run_has_a_result() -> None:
+    dispute = Dispute(new_court(), last_run_hash=run_hash(b"\7" * 32, 1)).asked().claimed()
     court = dispute.court
-    dispute.claimed(run_hash(dispute.start_carry, 1))
-    court.set_time(court.now + court.parameters.window_seconds)
-    court.finalise(dispute.claim_id, dispute.start_carry, 1, b"", b"", sender=dispute.server)
-    assert court.events()[-1] == Finalised(dispute.claim_id, dispute.request_id, Outcome.FAILED, b"")
-    assert court.balance_of(dispute.server) == FEE + court.parameters.server_bond_wei
-    request = court.request_of(dispute.request_id)
-    assert (request.result, request.output_hash) == (dispute.claim_id, bytes(32))
+    court.set_time(court.claim_of(dispute.claim_id).closes_at)
+    court.finalise(dispute.claim_id, b"\7" * 32, 1, b"", b"", sender=dispute.server)
+    assert Finalised(dispute.claim_id, dispute.request_id, Outcome.FAILED, dispute.run_hash, b"") in court.events()
+    assert court.result_of(dispute.request_id) == Result(Outcome.FAILED, bytes(32), dispute.claim_id)
 
 
 def test_request_and_output_do_not_overlap() -> None:

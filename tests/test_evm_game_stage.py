@@ -138,8 +138,8 @@ def test_narrowing_reaches_every_stage(k: int, length: int) -> None:
 
 @pytest.mark.parametrize(("k", "longest"), [(2, 57), (3, 38), (5, 26), (9, 20), (32, 13), (33, 13), (64, 11)])
 def test_the_longest_path(k: int, longest: int) -> None:
-    """2^24 stages of 2^32 steps: as many nodes as R counts; the last number that names the place has at most 76 bits."""
-    dispute = Dispute(new_court(k), stage_count=2**24, stage=2**24 - 1, steps=STEP_LIMIT, step=STEP_LIMIT - 2)
+    """2^24 stages of 2^32 steps: as many nodes as R counts; the number that names the place has at most 76 bits, and finds the node."""
+    dispute = Dispute(new_court(k), 2**24, 2**24 - 1, STEP_LIMIT, STEP_LIMIT - 2, after_hash=bytes(32))
     dispute.started().played()
     opened = [event for event in dispute.court.events() if isinstance(event, Opened)]
     path = 0
@@ -148,3 +148,4 @@ def test_the_longest_path(k: int, longest: int) -> None:
     node = dispute.court.node_of(dispute.node_id)
     assert (len(opened), node.depth, node.path) == (longest, longest, path)
     assert path < 2**76
+    assert dispute.court.claim_of(dispute.claim_id).fell_at == dispute.node_id

@@ -4,7 +4,7 @@
 """
 
 interface Game:
-    def request(model_id: bytes32, stage_count: uint64, data: Bytes[32], deadline: uint64, server: address) -> bytes32: payable
+    def request(model_id: bytes32, stage_count: uint64, data: Bytes[32], deadline: uint64, bond: uint256, server: address) -> bytes32: payable
     def reclaim(request_id: bytes32): nonpayable
     def withdraw_to(to: address): nonpayable
 
@@ -22,8 +22,8 @@ def __init__(game: address):
 
 @external
 @payable
-def ask(model_id: bytes32, deadline: uint64):
-    self.request_id = extcall self.game.request(model_id, 1, b"", deadline, empty(address), value=msg.value)
+def ask(model_id: bytes32, deadline: uint64, bond: uint256):
+    self.request_id = extcall self.game.request(model_id, 1, b"", deadline, bond, empty(address), value=msg.value)
 
 
 @external
