@@ -31,6 +31,7 @@ from opml_fuzz.vectors.small_program import PROGRAM, TRAPPING, model_memory, qua
 
 REQUESTER, SERVER, VALIDATOR, OTHER, STRANGER = (bytes([number]) * 20 for number in (0xA1, 0xA2, 0xA3, 0xA4, 0xA5))
 START_TIME = 2_000_000_000
+DEADLINE = START_TIME + 1_200
 PARAMETERS = Parameters(
     k=4,
     share_numerator=2,
@@ -117,7 +118,7 @@ class Scenario:
         roots = [hash_of(node) for node in quarters(self.segments)]
         self.do(Act("register", (*roots, MICROSECONDS)), STRANGER)
         model = model_id(*roots, MICROSECONDS)
-        self.do(Act("request", (model, STAGES, DATA, START_TIME + 500, BOND, ANYONE), FEE), REQUESTER)
+        self.do(Act("request", (model, STAGES, DATA, DEADLINE, BOND, ANYONE), FEE), REQUESTER)
         return [*self.court.requests][-1]
 
     def claim(self, request_id: bytes, told: Trace, server: bytes = SERVER) -> bytes:
@@ -165,7 +166,7 @@ class Scenario:
             self.do_or_not(Act("collect", (node_id,)), STRANGER)
         for claim in self.court.claims:
             self.do_or_not(Act("award", (claim,)), STRANGER)
-        self.now = max(self.now, START_TIME + 501)
+        self.now = max(self.now, DEADLINE + 1)
         self.do_or_not(Act("reclaim", (request_id,)), STRANGER)
         for person in (REQUESTER, SERVER, VALIDATOR, OTHER, STRANGER):
             self.do_or_not(Act("withdraw_to", (person,)), person)
@@ -246,9 +247,12 @@ def undisputed(rng: Random) -> Iterator[Json]:
         played.attempt(Call(Act("request", long_work, FEE), REQUESTER, played.now))
         wrong = played.tell((4, 9))
         claims = [played.claim(request_id, wrong), played.claim(request_id, truth, OTHER), played.claim(request_id, truth, VALIDATOR)]
+        again = Act("claim", (request_id, played.court.claims[claims[0]].sealed, 1 << 63), BOND)
+        played.try_at(played.now, again, SERVER)
         played.settle(claims[2], truth)
+        played.try_at(played.now, finalising(claims[2], truth))
         played.try_at(played.now, finalising(claims[0], wrong))
-        played.try_at(played.now, Act("claim", (request_id, bytes(32), 1 << 63), BOND), SERVER)
+        played.try_at(played.now, again, SERVER)
         played.do_or_not(Act("award", (claims[0],)), STRANGER)
         played.do_or_not(Act("award", (claims[1],)), STRANGER)
         played.settle(claims[1], truth)
@@ -269,6 +273,7 @@ def honest_server(rng: Random) -> Iterator[Json]:
         node_id = played.challenge(claim)
         played.attempt(Call(Act("challenge", (claim,), PARAMETERS.root_bond(BOND)), OTHER, played.now))
         played.try_at(START_TIME + 300, finalising(claim, truth))
+        played.try_at(played.now, Act("arbitrate", (node_id, played.court.nodes[node_id].segment, b"")))
         while True:
             played.now += 25
             act = answer(played.court, node_id, truth)
