@@ -115,9 +115,9 @@ class Scenario:
 
     def ask(self) -> bytes:
         """Registers the model and makes a request; returns its id."""
-        roots = [hash_of(node) for node in quarters(self.segments)]
-        self.do(Act("register", (*roots, MICROSECONDS)), STRANGER)
-        model = model_id(*roots, MICROSECONDS)
+        model_root, state_root = (hash_of(node) for node in quarters(self.segments))
+        self.do(Act("register", (model_root, state_root, MICROSECONDS)), STRANGER)
+        model = model_id(model_root, state_root, MICROSECONDS)
         self.do(Act("request", (model, STAGES, DATA, DEADLINE, BOND, ANYONE), FEE), REQUESTER)
         return [*self.court.requests][-1]
 
