@@ -6,7 +6,7 @@ A word is 32 bytes. Arguments stand one after the other; one of type bytes has i
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from attrs import astuple
 from opml_spec.dispute.narrowing import Segment
@@ -57,6 +57,13 @@ EVENTS = {  # indexed ones first
 }
 SELECTORS = {name: keccak256(f"{name}({','.join(kinds)})".encode())[:4] for name, kinds in FUNCTIONS.items()}
 TOPICS = {name: keccak256(f"{name}({','.join((*indexed, *rest))})".encode()) for name, (indexed, rest) in EVENTS.items()}
+
+
+class Log(NamedTuple):
+    """An event as the chain keeps it."""
+
+    topics: tuple[bytes, ...]
+    data: bytes
 
 
 def word(value: int | bytes | None) -> bytes:

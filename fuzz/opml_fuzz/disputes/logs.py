@@ -5,24 +5,17 @@ Amounts are read from the ledger: what the act burned and credited is what the e
 *Source*: spec §5.11.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Node, NodeState
 from opml_spec.dispute.result import TOKENS_PER_LEAF, Outcome
 from opml_spec.machine.merkle import LEAF_BYTES
 from opml_spec.model.layout import WORD_BYTES
 
-from opml_fuzz.disputes.abi import EVENTS, TOPICS, encode, word
+from opml_fuzz.disputes.abi import EVENTS, TOPICS, Log, encode, word
 from opml_fuzz.disputes.call import Call
 
 ZERO = bytes(32)
-
-
-class Log(NamedTuple):
-    """An event as the chain keeps it."""
-
-    topics: tuple[bytes, ...]
-    data: bytes
 
 
 def event(name: str, *values: Any) -> Log:

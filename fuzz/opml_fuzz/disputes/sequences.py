@@ -20,7 +20,6 @@ from opml_fuzz.disputes.deployments import deploy_on_both
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.rules import RULES
 from opml_fuzz.disputes.spoilers import spoiled
-from opml_fuzz.machine.case import Acts, Deployment, Disputes
 
 MODELS = 4
 ALIVE = 3  # claims whose trees grow at once
@@ -132,22 +131,22 @@ class RandomDisputes:
     def __init__(self, game: Artefact | None = None) -> None:
         self.accepted, self._game = 0, game
 
-    def play(self, case: Disputes) -> dict[str, list[str]]:
-        return self._answers(play_sequence(case.seed, case.acts, self._game))
+    def play(self, seed: str, acts: int) -> dict[str, list[str]]:
+        return self._answers(play_sequence(seed, acts, self._game))
 
-    def deploy(self, case: Deployment) -> dict[str, list[str]]:
+    def deploy(self, parameters: tuple[int, ...]) -> dict[str, list[str]]:
         try:
-            said = 2 * ("accepted" if deploy_on_both(Parameters(*case.parameters), self._game) else "refused",)
+            said = 2 * ("accepted" if deploy_on_both(Parameters(*parameters), self._game) else "refused",)
         except CourtsDiffer as difference:
             said = difference.said
         return answers_of(said)
 
-    def replay(self, case: Acts) -> dict[str, list[str]]:
-        return self._answers(replay(case.rules, case.acts, self._game))
+    def replay(self, rules: int, acts: Iterable[Json]) -> dict[str, list[str]]:
+        return self._answers(replay(rules, acts, self._game))
 
-    def written(self, case: Disputes) -> Acts:
-        report = play_sequence(case.seed, case.acts, self._game)
-        return Acts(report.rules, tuple(map(write, report.calls)))
+    def written(self, seed: str, acts: int) -> tuple[int, tuple[Json, ...]]:
+        report = play_sequence(seed, acts, self._game)
+        return report.rules, tuple(map(write, report.calls))
 
     def _answers(self, report: SequenceReport) -> dict[str, list[str]]:
         self.accepted += report.accepted

@@ -5,9 +5,8 @@ answer is the hash of the state after the step in hex, or `error N` with the num
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from opml_fuzz.machine.case import Acts, Deployment, Disputes
 from opml_fuzz.machine.start import Start
 
 
@@ -36,17 +35,17 @@ class Courts(Protocol):
     accepted: int
     """Acts accepted so far."""
 
-    def play(self, case: Disputes) -> dict[str, list[str]]:
+    def play(self, seed: str, acts: int) -> dict[str, list[str]]:
         """Makes random acts."""
 
-    def replay(self, case: Acts) -> dict[str, list[str]]:
+    def replay(self, rules: int, acts: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
         """Makes acts that are written down."""
 
-    def deploy(self, case: Deployment) -> dict[str, list[str]]:
+    def deploy(self, parameters: tuple[int, ...]) -> dict[str, list[str]]:
         """Deploys on both."""
 
-    def written(self, case: Disputes) -> Acts:
-        """Writes random acts down, up to the first that is answered differently."""
+    def written(self, seed: str, acts: int) -> tuple[int, tuple[dict[str, Any], ...]]:
+        """Writes random acts down, up to the first that is answered differently, and the number of the parameters that they have."""
 
 
 def describe(error: Exception) -> str:

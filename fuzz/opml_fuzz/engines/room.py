@@ -34,12 +34,12 @@ class Engines:
                 return {engine.name: [engine.execute(witness)] for engine in self.of_witnesses}
             case Program(start, stops):
                 return {engine.name: engine.run(start, stops) for engine in self.of_programs}
-            case Disputes():
-                return self.courts.play(case)
-            case Deployment():
-                return self.courts.deploy(case)
-            case Acts():
-                return self.courts.replay(case)
+            case Disputes(seed, acts):
+                return self.courts.play(seed, acts)
+            case Deployment(parameters):
+                return self.courts.deploy(parameters)
+            case Acts(rules, written):
+                return self.courts.replay(rules, written)
 
 
 @frozen

@@ -74,7 +74,7 @@ def compare(case: Case, engines: Engines) -> Difference | None:
     first = next(iter(answers.values()))
     if all(answer == first for answer in answers.values()):
         return None
-    return Difference(engines.courts.written(case) if isinstance(case, Disputes) else case, answers)
+    return Difference(Acts(*engines.courts.written(case.seed, case.acts)) if isinstance(case, Disputes) else case, answers)
 
 
 def shrink(difference: Difference, engines: Engines, most_tries: int = 300) -> Difference:
