@@ -4,13 +4,27 @@ from collections import Counter
 from random import Random
 
 import pytest
-from opml_fuzz.disputes.both_courts import PARAMETERS, BothCourts, Call, CourtsDiffer
+from attrs import evolve
+from opml_fuzz.disputes.both_courts import BothCourts, CourtsDiffer
+from opml_fuzz.disputes.call import ARGUMENTS, Call, read, write
+from opml_fuzz.disputes.contract import PEOPLE, Contract, EmbeddedChain, Failed, RevmChain
 from opml_fuzz.disputes.deployments import deploy_on_both, tight_parameters
-from opml_fuzz.disputes.sequences import SequenceReport, play_sequence
-from opml_fuzz.disputes.spoilers import ARGUMENTS
+from opml_fuzz.disputes.rules import DEEP, RULES
+from opml_fuzz.disputes.sequences import RandomDisputes, SequenceReport, play_sequence, replay
+from opml_fuzz.engines.room import Engines
+from opml_fuzz.fuzzing.difference import compare, shrink
+from opml_fuzz.fuzzing.mutants import compiled
+from opml_fuzz.fuzzing.reproducer import program_text
+from opml_fuzz.machine.case import Acts, Disputes, from_json
+from opml_spec.dispute.acts import Act
+from opml_spec.dispute.objects import model_id
 from opml_spec.errors import SpecError
 
-SEEDS, ACTS = (1, 2, 3), 350
+from evm_arbiter.chain import START_TIME
+
+SEEDS, ACTS = range(1, 11), 400
+UNREACHED = {"224 STILL_RUNNING", "237 TOO_MUCH_WORK", "201 UNKNOWN_MODEL", "238 ALREADY_FINAL"}
+"""What so few acts may miss; the mutants need it too, and find it."""
 
 
 @pytest.fixture(scope="module")
@@ -23,39 +37,83 @@ def test_both_courts_answer_alike(reports: list[SequenceReport]) -> None:
     assert [report.answers.total() for report in reports] == [ACTS] * len(SEEDS)
 
 
-def test_the_acts_reach_every_move_and_most_errors(reports: list[SequenceReport]) -> None:
+def test_the_acts_reach_every_act_and_most_errors(reports: list[SequenceReport]) -> None:
     """Else the agreement would mean little."""
     answers = sum((report.answers for report in reports), Counter())
     assert {move for move, answer in answers if answer == "ok"} == set(ARGUMENTS)
     errors = {answer for _, answer in answers} - {"ok"}
-    named = {f"{error.number} {error.name}" for error in SpecError.__subclasses__() if 200 < error.number < 232}
-    assert errors <= named | {f"{error.number} {error.name}" for error in SpecError.__subclasses__() if error.number < 110}
-    assert len(errors & named) >= len(named) - 4, named - errors
-    accepted = sum(count for (_, answer), count in answers.items() if answer == "ok")
-    assert accepted > answers.total() // 3
+    named = {f"{error.number} {error.name}" for error in SpecError.__subclasses__() if 200 < error.number < 249}
+    assert errors >= named - UNREACHED - {"232 PARAMETERS", "233 PAYMENT_FAILED"}
+    assert sum(report.accepted for report in reports) > answers.total() // 3
+    assert len({report.rules for report in reports}) > len(RULES) // 2
 
 
 def test_the_same_seed_gives_the_same_acts() -> None:
-    first, second = (play_sequence(4, 30) for _ in range(2))
+    first, second = (play_sequence(4, 60) for _ in range(2))
     assert first == second
-    assert play_sequence(5, 30).answers != first.answers
+    assert play_sequence(5, 60).calls != first.calls
+
+
+def test_acts_that_are_written_down_are_made_again(reports: list[SequenceReport]) -> None:
+    for report in reports[:3]:
+        assert all(read(write(call)) == call for call in report.calls)
+        again = replay(report.rules, map(write, report.calls))
+        assert (again.answers, again.calls, again.difference) == (report.answers, report.calls, None)
+
+
+def test_both_chains_run_the_contract_alike(reports: list[SequenceReport]) -> None:
+    """Base fee included, which the one in revm is told in another way."""
+    report = reports[0]
+    contracts = [Contract(RULES[report.rules], chain=chain) for chain in (RevmChain(), EmbeddedChain())]
+    for call in report.calls[:120]:
+        said = []
+        for contract in contracts:
+            try:
+                said.append((contract.make(call), contract.balance))
+            except Failed as failed:
+                said.append(([], failed.number))
+        assert said[0] == said[1]
+    assert any(call.basefee for call in report.calls[:120])
+
+
+def courts_with_model() -> tuple[BothCourts, Call]:
+    courts = BothCourts(DEEP)
+    roots = bytes(32), bytes(32), 1
+    assert courts.call(Call(Act("register", roots), PEOPLE[0], START_TIME)) == "ok"
+    asking = Act("request", (model_id(*roots), 1, b"", START_TIME + 9, DEEP.min_bond, bytes(20)), 100)
+    return courts, Call(asking, PEOPLE[0], START_TIME)
 
 
 def test_a_difference_is_seen() -> None:
     """When one court has heard of an act that the other has not."""
-    courts = BothCourts()
-    people = courts.people
-    model = courts.call(Call("register", (bytes(32), bytes(32)), people[0]))
-    request = courts.call(Call("request", (bytes.fromhex(model[3:]), 1, b"", courts.now, bytes(20)), people[0], 5))
-    claim = Call("claim", (bytes.fromhex(request[3:]), bytes(32)), people[1], PARAMETERS.server_bond_wei)
-    courts.ask_specification(claim)
-    with pytest.raises(CourtsDiffer, match=r"specification ok .*, contract ok "):
-        courts.call(claim)
-    with pytest.raises(CourtsDiffer, match="money"):
-        courts.compare_books()
+    courts, asking = courts_with_model()
+    courts.ask_specification(asking)
+    with pytest.raises(CourtsDiffer, match="request_of"):
+        courts.compare_everything()
+    courts, asking = courts_with_model()
+    courts.contract.make(asking)
+    with pytest.raises(CourtsDiffer, match="events"):
+        courts.call(asking)
+
+
+def test_a_difference_is_shrunk_to_the_acts_that_matter() -> None:
+    """With a contract that lets somebody choose a part twice, ten acts or so are left."""
+    courts = RandomDisputes(compiled("game", "        codec.fail(PART_CHOSEN)", "        pass"))
+    engines = Engines((), (), (), courts)
+    difference = next(found for seed in range(20) if (found := compare(Disputes(f"shrink/{seed}", 300), engines)))
+    small = shrink(difference, engines)
+    assert isinstance(difference.case, Acts)
+    assert isinstance(small.case, Acts)
+    assert len(small.case.acts) <= 12 < len(difference.case.acts)
+    assert [act["move"] for act in small.case.acts[-2:]] == ["choose", "choose"]
+    assert from_json(small.to_json()) == small.case
+    names: dict[str, object] = {}
+    exec(program_text(small.case).replace("print(said)", "pass"), names)  # on the committed contract nothing differs
+    assert names["said"] == "all agree"
+    assert compare(evolve(small.case, acts=small.case.acts[:-1]), engines) is None
 
 
 def test_both_refuse_the_same_parameters() -> None:
     rng = Random("deployments")
-    accepted = [deploy_on_both(tight_parameters(rng)) for _ in range(100)]
-    assert 20 < sum(accepted) < 80
+    accepted = [deploy_on_both(tight_parameters(rng)) for _ in range(200)]
+    assert 40 < sum(accepted) < 160

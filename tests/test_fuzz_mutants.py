@@ -1,11 +1,14 @@
 """Mutants: each is broken while it is entered and whole afterwards; one of each kind is killed, and one that changes nothing lives."""
 
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from types import CodeType, FunctionType, ModuleType
 
 import pytest
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.engines.room import EngineRoom
-from opml_fuzz.fuzzing.mutants import CONTRACT, GAME, Mutant, is_killed, mutants, replaced
+from opml_fuzz.fuzzing import game_mutants
+from opml_fuzz.fuzzing.mutants import CONTRACT, Mutant, is_killed, mutants, replaced
 from opml_spec.machine import decode
 
 from evm_arbiter.compile import sources
@@ -19,7 +22,11 @@ KILLED = (
     "opml_min, interpreter: sltu does",
     "opml_min, translator: remuw does",
     "contract: funct7 &= 126",
-    "game: if chosen > 0",
+    "game, contract: if used > (turn",
+    "game, contract: share: uint256",
+    "game, contract: and p.priority",
+    "game, spec, clocks: max(now",
+    "game, spec, ends: wei += node",
 )
 
 
@@ -39,7 +46,8 @@ def test_there_are_enough_of_each() -> None:
     assert counts["spec"] >= 60
     assert counts["opml_min, interpreter"] == counts["opml_min, translator"] >= 34
     assert counts["contract"] == len(CONTRACT) >= 25
-    assert counts["game"] == len(GAME) >= 15
+    assert counts["game, contract"] == len(game_mutants.CONTRACT) >= 100
+    assert sum(count for kind, count in counts.items() if kind.startswith("game, spec")) == len(game_mutants.SPECIFICATION) >= 60
 
 
 @pytest.mark.parametrize("prefix", KILLED)
@@ -57,8 +65,25 @@ def test_what_changes_nothing_survives(room: EngineRoom) -> None:
     assert not is_killed(Mutant("nothing", unbroken), room, 1, 1.0)
 
 
+@pytest.mark.parametrize(("module", "right", "wrong"), game_mutants.SPECIFICATION)
+def test_the_specification_has_what_is_replaced(module: str, right: str, wrong: str) -> None:
+    """And some function is another one while it is."""
+    rules = import_module(f"opml_spec.dispute.{module}")
+    before = codes(rules)
+    with game_mutants.changed(module, right, wrong):
+        assert codes(rules) != before
+    assert codes(rules) == before
+
+
+def codes(module: ModuleType) -> list[CodeType]:
+    """The code of all functions, methods and properties of a module."""
+    things = [thing for it in vars(module).values() for thing in (it, *(vars(it).values() if isinstance(it, type) else ()))]
+    found = [it.fget if isinstance(it, property) else it for it in things]
+    return [function.__code__ for function in found if isinstance(function, FunctionType)]
+
+
 def test_the_contracts_have_what_is_replaced() -> None:
-    for name, changes in (("arbiter", CONTRACT), ("game", GAME)):
+    for name, changes in (("arbiter", CONTRACT), ("game", game_mutants.CONTRACT)):
         for right, wrong in changes:
             texts = replaced(name, right, wrong)  # which refuses what does not stand there once
             assert texts != {path: sources()[path] for path in texts}, right

@@ -23,7 +23,7 @@ from opml_fuzz.fuzzing.difference import Difference, compare, read
 from opml_fuzz.fuzzing.loop import ACTS, batch, run_batch
 from opml_fuzz.fuzzing.mutants import compiled
 from opml_fuzz.fuzzing.reproducer import program_text
-from opml_fuzz.machine.case import Case, Disputes, Program, Step, Witness, from_json
+from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness, from_json
 from opml_fuzz.machine.encodings import ENCODINGS
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.states import random_state
@@ -158,13 +158,13 @@ def test_a_wrong_contract(right: str, wrong: str) -> None:
 
 
 def test_a_wrong_game(tmp_path: Path) -> None:
-    room = engine_room(courts=RandomDisputes(compiled("game", "if chosen > 0:", "if chosen > 1:")))
+    room = engine_room(courts=RandomDisputes(compiled("game", "if wide_part >= self._part_count(", "if wide_part > self._part_count(")))
     difference = found(room)
     case = difference.case
-    assert isinstance(case, Disputes)
-    assert case.acts < ACTS
-    assert all(answer.startswith(f"act {case.acts}, ") for (answer,) in difference.answers.values())
-    assert compare(evolve(case, acts=case.acts - 1), room.all) is None
+    assert isinstance(case, Acts)
+    assert len(case.acts) < ACTS // 4
+    assert {answer.partition(":")[0] for (answer,) in difference.answers.values()} == {"choose"}
+    assert compare(evolve(case, acts=case.acts[:-1]), room.all) is None
     path = difference.write(tmp_path)
     assert read(path) == case
     assert cli.main(["replay", str(path)]) == 0  # with the right one
@@ -205,9 +205,12 @@ def test_a_shrunk_case_is_written_down_and_found_again(room: EngineRoom, monkeyp
     assert cli.main(["replay", str(path)]) == 0
 
 
+AT_COURT = (Disputes("1/9", 7), Acts(1, ({"move": "timeout"},)), Deployment((1, 1 << 70)))
+
+
 @given(randoms)
 def test_cases_survive_json(rng: Random) -> None:
-    for case in (Step(random_state(rng)), Witness(wrong_witness(rng, random_state(rng))), loop(rng), Disputes("1/9", rng.randrange(200))):
+    for case in (Step(random_state(rng)), Witness(wrong_witness(rng, random_state(rng))), loop(rng), *AT_COURT):
         assert from_json(json.loads(json.dumps(case.to_json()))) == case
 
 
@@ -285,7 +288,7 @@ def test_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["run", "--seconds", "3", "--seed", "11", "--json", "--replays", str(tmp_path)]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["cases"] > 0
-    assert printed["games"] > 0
+    assert printed["court_acts"] > 0
     assert printed["seconds"] >= 3
     assert printed["differences"] == []
 

@@ -99,6 +99,27 @@ def test_an_arbiter_with_one_wrong_formula_is_found(monkeypatch: pytest.MonkeyPa
         assert prove(STATEMENTS[name]).result == "counterexample"
 
 
+LATE = "if not node.clock.server_in_time(message.now):\n        raise OutOfTime\n    return node", "return node"
+
+
+@pytest.mark.parametrize(
+    ("module", "right", "wrong", "name"),
+    [
+        ("moves", *LATE, "clocks.exactly_one"),
+        ("clocks", "self.server_left - max(0, now - self.due)", "self.server_left", "clocks.own_time"),
+        ("clocks", "return max(self.posted_at, closes_at)", "return self.posted_at", "clocks.choice"),
+        ("tree", "settles_at=max(claim.settles_at, settles_at)", "settles_at=claim.settles_at", "clocks.settled"),
+        ("money", "pool - gas * prices", "pool", "money.settlement"),
+        ("ends", "wei + settled.share, ledger.burn(node.price * settled.gas)", "wei + settled.share, ledger", "money.fall"),
+    ],
+)
+def test_a_game_with_one_wrong_rule_is_found(module: str, right: str, wrong: str, name: str) -> None:
+    from opml_fuzz.fuzzing.game_mutants import changed
+
+    with changed(module, right, wrong):
+        assert prove(STATEMENTS[name]).result == "counterexample"
+
+
 @given(st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1), st.integers(0, 200))
 def test_words_of_the_arbiter_are_those_of_the_evm(a: int, b: int, amount: int) -> None:
     top = 1 << 256
@@ -125,7 +146,7 @@ def test_every_path_is_taken_once() -> None:
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["money", "clocks.timeout", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed["proved"] == 5
+    assert printed["proved"] == 7
     assert printed["failed"] == []
     assert all(one["result"] == "proved" and one["seconds"] >= 0 for one in printed["statements"])
 

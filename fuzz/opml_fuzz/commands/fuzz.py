@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         for difference, file in zip(report.differences, files, strict=True):
             print_difference(difference)
             print(f"# replay: opml-fuzz replay {file}\n")
-        what = f"{report.cases} cases and {report.games} games at court in {report.seconds:.1f} s"
+        what = f"{report.cases} cases and {report.court_acts} acts accepted at court in {report.seconds:.1f} s"
         print(f"{what}, seed {seed}: {len(report.differences) or 'no'} differences")
     return 1 if report.differences else 0
 

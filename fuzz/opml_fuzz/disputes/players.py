@@ -1,156 +1,201 @@
 """Players: calls that a server, a challenger, a requester or a bystander might rightly make now.
 
-They see the specification's court, and they know a trace for each claim: a run in full, true or with one lie.
+They see the specification's court. Of each claim they know a telling of its run, true or with one lie, and play it as an honest side
+would; choices also go where nobody honest would go.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from random import Random
 
-from attrs import define, field
-from opml_spec.dispute.acts import ClaimStatus
-from opml_spec.dispute.game import Game, GameStatus
-from opml_spec.dispute.narrowing import Phase, boundary, part_count
-from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT, Memory
-from opml_spec.machine.merkle import hash_of
-from opml_spec.machine.state import encode
-from opml_spec.machine.witness import make_witness
+from attrs import define, evolve, field
+from opml_spec.dispute.acts import Act
+from opml_spec.dispute.honest import Trace, answer, finalising, first_false_part
+from opml_spec.dispute.narrowing import part_count
+from opml_spec.dispute.objects import ANYONE, Claim, ClaimStatus, Court, Node, NodeState, child_id, model_id, seal
+from opml_spec.dispute.parameters import YEAR
+from opml_spec.machine.merkle import LEAF_BYTES
 from opml_spec.runs.run import RunStatus
 
-from evm_arbiter.objects import Segment
-from opml_fuzz.disputes.both_courts import NOBODY, PARAMETERS, BothCourts, Call
-from opml_fuzz.disputes.traces import Trace, random_model, random_trace, shown_output
+from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.output import output_leaves
+from opml_fuzz.disputes.tellings import DATA, LIES, MODELS, STAGE_COUNTS, model, telling
 
-STAGE_COUNTS = (1, 1, 2, 3, 5, 9)
-MOST_STAGES = 10  # of a run for which a trace is made
-FAR = 1 << 63  # seconds since 1970
-
-
-def segment_of(game: Game) -> Segment:
-    """Writes a game's segment as the contract's interface has it."""
-    segment = game.segment
-    return Segment(segment.phase, segment.lo, segment.hi, segment.agreed, segment.disputed, game.turn)
+MOST_STAGES = max(STAGE_COUNTS) + 1  # of a run of which there is a telling
+MOST_WEI = 1 << 64  # of a bond that anybody has
+FAR = 1 << 40  # seconds since 1970
 
 
 @define
 class Players:
-    """All players of one pair of courts, and what they remember."""
+    """All players of one court, and what they remember."""
 
-    courts: BothCourts
+    court: Court
+    people: tuple[bytes, ...]
     rng: Random
-    models: dict[bytes, Memory] = field(factory=dict)  # by id
-    requests: dict[bytes, tuple[Memory, int, bytes]] = field(factory=dict)  # model, stages, data
-    traces: dict[bytes, Trace] = field(factory=dict)  # by claim
-    opened: dict[bytes, int] = field(factory=dict)  # the disputed stage, by game
-    history: dict[bytes, list[Segment]] = field(factory=dict)  # earlier segments, by game
+    now: int
+    basefee: int = 0
+    requests: dict[bytes, tuple[int, int, bytes]] = field(factory=dict)  # model, stages, data
+    traces: dict[bytes, tuple[Trace, Trace]] = field(factory=dict)  # by claim: what its server tells, and the truth
+    models: dict[bytes, int] = field(factory=dict)  # their numbers, by id
 
     def anybody(self) -> bytes:
-        return self.rng.choice(self.courts.people)
+        return self.rng.choice(self.people)
 
-    def play(self, call: Call) -> str:
-        """Makes a call on both courts, and remembers what the moves of a game need."""
-        game = self.courts.spec.games.get(call.arguments[0]) if call.arguments else None
-        if game is not None:
-            self.history.setdefault(game.game_id, []).append(segment_of(game))
-        answer = self.courts.call(call)
-        if answer == "ok" and call.move == "open":
-            self.opened[call.arguments[0]] = call.arguments[1].lo
-        return answer
+    def call(self, name: str, *arguments: object, sender: bytes | None = None, value: int = 0) -> Call:
+        return self.play(Act(name, arguments, value), sender)
 
-    # outside of games
+    def play(self, act: Act, sender: bytes | None = None) -> Call:
+        return Call(act, sender or self.anybody(), self.now, self.basefee)
 
-    def register(self) -> None:
-        model = random_model(self.rng)
-        roots = [hash_of(model.subtree(QUARTER_HEIGHT, quarter)) for quarter in (1, 3)]
-        answer = self.play(Call("register", tuple(roots), self.anybody()))
-        self.models[bytes.fromhex(answer.removeprefix("ok "))] = model
+    def learn(self, call: Call, before: Court, after: Court, told: Trace | None) -> None:
+        """Sees the court after a call that was accepted."""
+        self.court = after
+        for identity in after.requests.keys() - before.requests.keys():
+            asked_of, stage_count, data, *_ = call.act.arguments
+            if stage_count <= MOST_STAGES and asked_of in self.models and after.requests[identity].bond < MOST_WEI:
+                self.requests[identity] = self.models[asked_of], stage_count, data
+        for identity in after.claims.keys() - before.claims.keys():
+            asked = self.requests.get(call.act.arguments[0])
+            sealed = told is not None and seal(told.run_hash, call.sender) == call.act.arguments[1]
+            if told is not None and sealed and asked and len(told.stages) == asked[1]:
+                self.traces[identity] = told, telling(*asked, 0)
+
+    # outside of trees
+
+    def register(self) -> Call:
+        number = self.rng.randrange(MODELS)
+        self.models[model_id(*model(number).roots)] = number
+        return self.call("register", *model(number).roots)
 
     def ask(self) -> Call:
-        model_id, rng = self.rng.choice([*self.models]), self.rng
-        stages, data = rng.choice(STAGE_COUNTS), rng.randbytes(rng.choice((0, 1, 32, 40, 1_000)))
-        server = rng.choice((NOBODY, NOBODY, self.anybody()))
-        deadline = self.courts.now + rng.choice((0, 100, 2_000, 10_000))
-        return Call("request", (model_id, stages, data, deadline, server), self.anybody(), rng.choice((0, 7, 12_345)))
+        rng = self.rng
+        known = [identity for identity in self.models if identity in self.court.models]
+        if not known:
+            return self.register()
+        identity, parameters = rng.choice(known), self.court.parameters
+        stage_count = rng.choice(STAGE_COUNTS if parameters.k > 5 else STAGE_COUNTS[:-1])
+        server = rng.choice((ANYONE, ANYONE, ANYONE, self.anybody()))
+        deadline = self.now + rng.choice((0, 30, 200, 2_000, YEAR))
+        price = self.court.models[identity].work(stage_count) * parameters.second_price
+        fee = price + rng.choice((0, 7, 12_345))
+        bond = parameters.min_bond + rng.choice((0, 0, 0, 1, 13_000_003, 1_000_000_007))
+        return self.call("request", identity, stage_count, rng.choice(DATA), deadline, bond, server, value=fee)
 
     def claim(self, request_id: bytes) -> tuple[Call, Trace]:
-        request = self.courts.spec.requests[request_id]
-        model, stages, data = self.requests[request_id]
-        trace = random_trace(model, stages, data, self.rng, lies=self.rng.random() < 0.5)
-        sender = self.anybody() if request.server == NOBODY else request.server
-        return Call("claim", (request_id, trace.run_hash), sender, PARAMETERS.server_bond_wei), trace
-
-    def remember(self, call: Call, trace: Trace | None, answer: str) -> None:
-        """Remembers the request or the claim that an accepted call made."""
-        identity = bytes.fromhex(answer[3:])
-        if call.move == "request":
-            model_id, stages, data, *_ = call.arguments
-            if stages <= MOST_STAGES:
-                self.requests[identity] = self.models[model_id], stages, data
-        if call.move == "claim" and trace is not None and len(trace.stages) == self.courts.spec.requests[call.arguments[0]].stages:
-            self.traces[identity] = trace
+        request, rng = self.court.requests[request_id], self.rng
+        told = telling(*self.requests[request_id], rng.choice((0, 0, *range(1, LIES))))
+        sender = self.anybody() if request.server == ANYONE else request.server
+        line = self.court.models[request.model_id]
+        checked_at = request.checked_at or max(self.now, line.busy_until) + line.work(request.stage_count)
+        closes_at = max(self.now, checked_at) + self.court.parameters.window
+        latest = closes_at + rng.choice((0, 0, 10_000))
+        return self.call("claim", request_id, seal(told.run_hash, sender), latest, sender=sender, value=request.bond), told
 
     def challenge(self, claim_id: bytes) -> Call:
-        return Call("challenge", (claim_id,), self.anybody(), PARAMETERS.challenger_bond_wei)
+        bond = self.court.requests[self.court.claims[claim_id].request_id].bond
+        return self.call("challenge", claim_id, value=self.court.parameters.root_bond(bond))
 
     def finalise(self, claim_id: bytes) -> Call:
-        end = self.traces[claim_id].runs[-1]
-        shown = (b"", b"")
-        if end.status == RunStatus.OK:
-            shown = shown_output(self.traces[claim_id], self.rng.choice((0, 0, 0, 1, 2)))
-        return Call("finalise", (claim_id, hash_of(end.carry), int(end.status), *shown), self.anybody())
+        told = self.traces[claim_id][0]
+        act = finalising(claim_id, told)
+        if told.runs[-1].status == RunStatus.OK and self.rng.random() < 0.3:
+            leaves = len(act.arguments[3]) // LEAF_BYTES + self.rng.choice((1, 2, 5))
+            act = evolve(act, arguments=(*act.arguments[:3], *output_leaves(told.runs[-1].carry, leaves)))
+        return self.play(act)
 
-    def loose_ends(self) -> Iterator[Call]:
-        """Yields the calls that might bring somebody money back."""
-        spec = self.courts.spec
-        for game_id in spec.games:
-            yield Call("collect", (game_id,), self.anybody())
-        for request_id, request in spec.requests.items():
-            yield Call("reclaim", (request_id,), request.requester)
-        for person in self.courts.people:
-            yield Call("withdraw_to", (self.anybody(),), person)
+    # in a tree
 
-    # in a game
+    def tree_move(self, claim_id: bytes) -> Call:
+        """Makes a move at some node of a claim's tree, deep ones first. Opens the root if there is none; ends a claim that is settled."""
+        nodes = {identity: node for identity, node in self.court.nodes.items() if node.claim_id == claim_id}
+        claim = self.court.claims[claim_id]
+        useful = [identity for identity, node in nodes.items() if self.is_useful(identity, node, claim)]
+        if not nodes and self.now < claim.closes_at:
+            return self.challenge(claim_id)
+        if not useful and claim.status is ClaimStatus.PENDING and (self.now >= claim.closes_at or self.rng.random() < 0.2):
+            return self.finalise(claim_id) if self.rng.random() < 0.7 else self.call("expire", claim_id)
+        if not nodes:
+            return self.challenge(claim_id)
+        places = useful or [*nodes]
+        node_id = self.rng.choice(self.rng.choice((places[-1:], places[-2:], places[-4:], places[:1], places)))
+        node = nodes[node_id]
+        return self.choose(node_id, node) if node.state is NodeState.POSTED else self.answer(node_id, node)
 
-    def move(self, game: Game) -> Call:
-        """Makes the move of the side on turn, or the timeout: usually if it is due, sometimes one second early."""
-        segment, trace, hashes = segment_of(game), self.traces[game.claim_id], b"".join(game.posted)
-        left_seconds = game.clock.turn_start + game.clock.left(game.on_turn) - self.courts.now
-        if left_seconds <= 0 and self.rng.random() < (0.7 if left_seconds < 0 else 0.4):
-            return Call("timeout", (game.game_id, segment, hashes), self.anybody())
-        length, stage = segment.hi - segment.lo, None if segment.phase == Phase.STAGES else self.opened[game.game_id]
-        if game.posted:
-            return Call("choose", (game.game_id, segment, hashes, self.rng.randrange(len(game.posted) + 1)), game.challenger)
-        if length > 1:
-            parts = part_count(length, PARAMETERS.k)
-            ends = [boundary(segment.lo, length, parts, j) for j in range(1, parts)]
-            said = [self.rng.randbytes(32) if self.rng.random() < 0.02 else trace.hash_at(stage, at) for at in ends]
-            return Call("post", (game.game_id, segment, b"".join(said)), game.server)
-        if stage is None:
-            return Call("open", (game.game_id, segment, *self.opening(trace, segment.lo)), game.server)
-        return Call("arbitrate", (game.game_id, segment, make_witness(trace.machine(stage, segment.lo))), self.anybody())
+    def is_useful(self, node_id: bytes, node: Node, claim: Claim) -> bool:
+        """Whether something can be done at a node."""
+        if node.state is not NodeState.POSTED:
+            return node.state is NodeState.OPEN
+        parts = range(part_count(node.segment.length, self.court.parameters.k))
+        is_free = any(child_id(node_id, part) not in self.court.nodes for part in parts)
+        return is_free and self.now <= node.clock.last_choice(claim.closes_at)
 
-    def opening(self, trace: Trace, stage: int) -> tuple[bytes, int, int, bytes, bytes, bytes]:
-        """Computes the arguments with which a stage is opened."""
-        start, machines = trace.runs[stage], trace.stages[stage]
-        if not machines:
-            return hash_of(start.carry), int(start.status), 0, b"", bytes(32), bytes(32)
-        halves = [hash_of(machines[-1].memory.subtree(CARRY_HEIGHT, side)) for side in (0, 1)]
-        return hash_of(start.carry), int(start.status), len(machines) - 1, encode(machines[-1]), halves[0], halves[1]
+    def answer(self, node_id: bytes, node: Node) -> Call:
+        """Answers an open node, or calls the timeout: usually if it is due, sometimes too early."""
+        late = not node.clock.server_in_time(self.now)
+        if self.rng.random() < (0.8 if late else 0.03):
+            return self.call("timeout", node_id)
+        act = answer(self.court, node_id, self.traces[node.claim_id][0])
+        if act.name == "post" and self.rng.random() < 0.04:
+            hashes = act.arguments[2]
+            act = evolve(act, arguments=(*act.arguments[:2], self.rng.randbytes(len(hashes)), act.arguments[3]))
+        server = self.court.claims[node.claim_id].server
+        return self.play(act, None if act.name == "arbitrate" else server)
 
-    # what is there
+    def choose(self, node_id: bytes, node: Node) -> Call:
+        """Chooses a part: the first false one, or any."""
+        parts = part_count(node.segment.length, self.court.parameters.k)
+        free = [part for part in range(parts) if child_id(node_id, part) not in self.court.nodes]
+        part = self.rng.choice(free or range(parts))
+        told, truth = self.traces[node.claim_id]
+        if told is not truth and self.rng.random() < 0.5:
+            with suppress(StopIteration, IndexError):  # nothing is false, or the true run has no machines there
+                part = first_false_part(self.court, node, truth)
+        first = self.now < node.clock.posted_at + self.court.parameters.priority
+        sender = node.opener if first and self.rng.random() < 0.9 else None
+        return self.call("choose", node_id, node.segment, node.posted, part, sender=sender, value=self.court.parameters.node_bond)
 
-    def going_on(self) -> list[Game]:
-        """Lists the games that still take moves."""
-        pending = {claim_id for claim_id, claim in self.courts.spec.claims.items() if claim.status is ClaimStatus.PENDING}
-        return [game for game in self.games() if game.status is GameStatus.OPEN and game.claim_id in pending]
+    # what there is
 
-    def games(self) -> list[Game]:
-        """Lists the games about a claim with a trace."""
-        return [game for game in self.courts.spec.games.values() if game.claim_id in self.traces]
+    def claims(self, status: ClaimStatus | None = None) -> list[bytes]:
+        """The claims of which a telling is known, oldest first."""
+        claims = self.court.claims
+        return [identity for identity in self.traces if status is None or claims[identity].status is status]
+
+    def next_awards(self) -> list[bytes]:
+        """The claims that the fee of a request with a result is next for."""
+        requests = self.court.requests
+        following = {each: (claim.index, requests[claim.request_id]) for each, claim in self.court.claims.items()}
+        return [each for each, (index, asked) in following.items() if asked.result and not asked.fee_paid and index == asked.next_award]
+
+    def open_requests(self) -> list[bytes]:
+        """The requests that may be claimed."""
+        asked = self.court.requests
+        return [each for each in self.requests if asked[each].deadline >= self.now and asked[each].result is None]
+
+    def failed_requests(self) -> list[bytes]:
+        """The requests that come to nothing."""
+        asked = self.court.requests.items()
+        return [each for each, it in asked if it.deadline < self.now and not (it.pending or it.result or it.fee_paid)]
 
     def edge_times(self) -> list[int]:
-        """Lists the times to come at which something becomes legal, and one second before each."""
-        spec, now = self.courts.spec, self.courts.now
-        times = [claim.claimed_at + PARAMETERS.window_seconds for claim in spec.claims.values() if claim.status is ClaimStatus.PENDING]
-        times += [request.deadline + 1 for request in spec.requests.values()]
-        times += [game.clock.turn_start + game.clock.left(game.on_turn) + 1 for game in self.going_on()]
-        return sorted({time - early for time in times for early in (0, 1) if now < time - early < FAR})
+        """The times to come at which something becomes legal or illegal, and one second before and after each."""
+        times = [request.deadline for request in self.court.requests.values()]
+        pending = {identity: claim for identity, claim in self.court.claims.items() if claim.status is ClaimStatus.PENDING}
+        for claim in pending.values():
+            times += claim_times(claim, self.court.parameters.grace)
+        for node in self.court.nodes.values():
+            if node.claim_id in pending and node.state is not NodeState.ANSWERED:
+                times += node_times(node, pending[node.claim_id], self.court.parameters.priority)
+        return sorted({time + by for time in times for by in (-1, 0, 1) if self.now < time + by < FAR})
+
+
+def claim_times(claim: Claim, grace: int) -> Iterator[int]:
+    yield from (claim.closes_at, max(claim.closes_at, claim.settles_at), max(claim.closes_at, claim.settles_at) + grace)
+
+
+def node_times(node: Node, claim: Claim, priority: int) -> Iterator[int]:
+    if node.state is NodeState.OPEN:
+        yield from (node.clock.due, node.clock.due + node.clock.server_left)
+    else:
+        yield from (node.clock.posted_at + priority, node.clock.last_choice(claim.closes_at))

@@ -1,91 +1,157 @@
-"""Random sequences of acts on both courts, some right, some spoiled up to three times; time jumps to where something changes.
+"""Random sequences of calls to both courts, some right, some spoiled up to three times; time jumps to where something changes.
 
-A seed gives the same acts on every machine.
+A seed gives the same calls on every machine. The calls of a sequence can be written down, made again, and left out one by one.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from random import Random
 
 from attrs import field, frozen
+from opml_spec.dispute.honest import Trace
+from opml_spec.dispute.objects import ClaimStatus
+from opml_spec.dispute.parameters import Parameters
 
-from evm_arbiter.chain import Artefact
-from opml_fuzz.disputes.both_courts import BothCourts, Call, CourtsDiffer
+from evm_arbiter.chain import START_TIME, Artefact
+from opml_fuzz.disputes.both_courts import BothCourts, CourtsDiffer
+from opml_fuzz.disputes.call import Call, Json, read, write
+from opml_fuzz.disputes.contract import PEOPLE
+from opml_fuzz.disputes.deployments import deploy_on_both
 from opml_fuzz.disputes.players import Players
+from opml_fuzz.disputes.rules import RULES
 from opml_fuzz.disputes.spoilers import spoiled
-from opml_fuzz.disputes.traces import Trace
 
 MODELS = 4
-ALIVE = 3  # games that go on at once before others are opened
+ALIVE = 3  # claims whose trees grow at once
+KINDS = ("ask", "ask", *3 * ("claim",), "challenge", *2 * ("finalise",), "expire", *3 * ("collect",), *2 * ("award",))
+OTHER_KINDS = ("reclaim", "withdraw_to", "move", "register")
 
 
 @frozen
 class SequenceReport:
-    """The number of answers by call and kind, and the first act that the courts answered differently, if any."""
+    """The calls, the number of answers by call and kind, and what the courts answered differently to the last one, if anything."""
 
+    rules: int
+    calls: tuple[Call, ...] = ()
     answers: Counter[tuple[str, str]] = field(factory=Counter)
     difference: tuple[str, str] | None = None  # what is seen in either court
 
     @property
-    def games(self) -> int:
-        """Counts the games that were begun."""
-        return self.answers["challenge", "ok"]
+    def accepted(self) -> int:
+        """Counts the calls that were accepted."""
+        return sum(count for (_, answer), count in self.answers.items() if answer == "ok")
 
 
 def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> SequenceReport:
-    """Plays acts on two fresh courts; stops at the first difference. game: other bytecode than the committed game contract"""
+    """Plays calls on two fresh courts; stops at the first difference. game: other bytecode than the committed game contract"""
     rng = Random(f"disputes/{seed}")
-    players = Players(BothCourts(game), rng)
-    answers: Counter[tuple[str, str]] = Counter()
+    rules = rng.randrange(len(RULES))
+    courts = BothCourts(RULES[rules], game)
+    players = Players(courts.spec, PEOPLE, rng, START_TIME)
+    calls, answers = list[Call](), Counter[tuple[str, str]]()
     try:
-        for _ in range(MODELS):
-            players.register()
-        for _ in range(acts):
-            if rng.random() < 0.06 and (times := players.edge_times()):
-                players.courts.contract.set_time(rng.choice(times[:4]))
-            call, trace = next_call(players)
-            if rng.random() < 0.35:
+        for number in range(acts):
+            pass_time(players)
+            call, told = (players.register(), None) if number < MODELS else next_call(players)
+            if rng.random() < 0.25:
                 for _ in range(rng.choice((1, 1, 2, 3))):
-                    call = spoiled(rng, call, players.courts, players.history)
-            answer = players.play(call)
-            answers[call.move, answer[:2] if answer.startswith("ok") else answer] += 1
-            if answer.startswith("ok "):
-                players.remember(call, trace, answer)
-        players.courts.compare_everything()
+                    call = spoiled(rng, call, courts.spec, PEOPLE)
+            calls.append(call)
+            before, answer = courts.spec, courts.call(call)
+            answers[call.move, answer] += 1
+            if answer == "ok":
+                players.learn(call, before, courts.spec, told)
+        courts.compare_everything()
     except CourtsDiffer as difference:
-        spec, contract = (f"act {answers.total() + 1}, {said}" for said in difference.said)
-        return SequenceReport(answers, (spec, contract))
-    return SequenceReport(answers)
+        return SequenceReport(rules, tuple(calls), answers, difference.said)
+    return SequenceReport(rules, tuple(calls), answers)
+
+
+def pass_time(players: Players) -> None:
+    """Lets a few seconds pass, or time enough for something to become legal; the base fee changes."""
+    rng = players.rng
+    players.now += rng.choice((0, 0, 0, 1, 2, 5))
+    if rng.random() < 0.06 and (times := players.edge_times()):
+        players.now = rng.choice(times[:12])
+    if rng.random() < 0.2:
+        players.basefee = rng.choice((0, 1, 2, 3, 50))
 
 
 def next_call(players: Players) -> tuple[Call, Trace | None]:
-    """Draws a call that somebody might make now, usually a move in one of the games that are open."""
-    rng, spec = players.rng, players.courts.spec
-    games = players.going_on()
-    if games and rng.random() < (0.85 if len(games) >= ALIVE else 0.65):
-        return players.move(rng.choice(games[:ALIVE])), None
-    requests, claims = [*players.requests][-4:], [*players.traces][-6:]
-    match rng.choice(("ask", "claim", "claim", "challenge", "challenge", "finalise", "finalise", "loose end", "loose end", "move")):
+    """Draws a call that somebody might make now, usually a move in a tree that grows."""
+    rng, court = players.rng, players.court
+    pending = players.claims(ClaimStatus.PENDING)
+    if pending and rng.random() < (0.75 if len(pending) >= ALIVE else 0.6):
+        return players.tree_move(rng.choice(pending[:ALIVE])), None
+    claims = [*players.traces][-6:]
+    requests = (players.open_requests() or [*players.requests] if rng.random() < 0.9 else [*players.requests])[-3:]
+    match rng.choice(KINDS + OTHER_KINDS):
         case "claim" if requests:
             return players.claim(rng.choice(requests))
         case "challenge" if claims:
-            return players.challenge(rng.choice(claims)), None
+            return players.challenge(rng.choice(pending or claims)), None
         case "finalise" if claims:
-            return players.finalise(rng.choice(claims)), None
-        case "loose end" if spec.requests:
-            return rng.choice([*players.loose_ends()]), None
-        case "move" if players.games():
-            return players.move(rng.choice(players.games())), None
+            return players.finalise(rng.choice(pending or claims)), None
+        case "expire" if claims:
+            return players.call("expire", rng.choice(pending or claims)), None
+        case "collect" if court.nodes:
+            fallen = [each for each, node in court.nodes.items() if court.claims[node.claim_id].status is ClaimStatus.REJECTED]
+            owed = [each for each in fallen if not court.nodes[each].collected]
+            return players.call("collect", rng.choice(owed or fallen or [*court.nodes])), None
+        case "award" if claims:
+            return players.call("award", rng.choice(players.next_awards() or claims)), None
+        case "reclaim" if court.requests:
+            return players.call("reclaim", rng.choice(players.failed_requests() or [*court.requests])), None
+        case "withdraw_to":
+            return players.call("withdraw_to", players.anybody(), sender=rng.choice([*court.ledger.credited] or PEOPLE)), None
+        case "move" if claims:
+            return players.tree_move(rng.choice(claims)), None
+        case "register":
+            return players.register(), None
     return players.ask(), None
+
+
+def replay(rules: int, written: Iterable[Json], game: Artefact | None = None) -> SequenceReport:
+    """Makes calls that were written down on two fresh courts; stops at the first difference."""
+    courts = BothCourts(RULES[rules], game)
+    calls, answers = list[Call](), Counter[tuple[str, str]]()
+    try:
+        for call in map(read, written):
+            calls.append(call)
+            answers[call.move, courts.call(call)] += 1
+        courts.compare_everything()
+    except CourtsDiffer as difference:
+        return SequenceReport(rules, tuple(calls), answers, difference.said)
+    return SequenceReport(rules, tuple(calls), answers)
 
 
 class RandomDisputes:
     """The two courts as an engine: each sequence of acts is played on fresh ones. game: other bytecode than the committed game contract"""
 
     def __init__(self, game: Artefact | None = None) -> None:
-        self.games, self._game = 0, game
+        self.accepted, self._game = 0, game
 
     def play(self, seed: str, acts: int) -> dict[str, list[str]]:
+        return self._answers(play_sequence(seed, acts, self._game))
+
+    def deploy(self, parameters: tuple[int, ...]) -> dict[str, list[str]]:
+        try:
+            said = 2 * ("accepted" if deploy_on_both(Parameters(*parameters), self._game) else "refused",)
+        except CourtsDiffer as difference:
+            said = difference.said
+        return answers_of(said)
+
+    def replay(self, rules: int, acts: Iterable[Json]) -> dict[str, list[str]]:
+        return self._answers(replay(rules, acts, self._game))
+
+    def written(self, seed: str, acts: int) -> tuple[int, tuple[Json, ...]]:
         report = play_sequence(seed, acts, self._game)
-        self.games += report.games
-        seen = (f"{acts} acts answered alike",) * 2 if report.difference is None else report.difference
-        return {name: [answer] for name, answer in zip(("spec, court", "contract, court"), seen, strict=True)}
+        return report.rules, tuple(map(write, report.calls))
+
+    def _answers(self, report: SequenceReport) -> dict[str, list[str]]:
+        self.accepted += report.accepted
+        return answers_of(report.difference or 2 * (f"{len(report.calls)} acts answered alike",))
+
+
+def answers_of(said: tuple[str, str]) -> dict[str, list[str]]:
+    return {name: [answer] for name, answer in zip(("spec, court", "contract, court"), said, strict=True)}

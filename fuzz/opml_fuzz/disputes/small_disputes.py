@@ -17,10 +17,9 @@ from opml_spec.dispute.honest import Trace, stage_of, trace
 from opml_spec.dispute.narrowing import Phase, inner_boundaries, rounds, split
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Node, NodeState, child_id, claim_id, model_id, seal
 from opml_spec.dispute.parameters import Parameters
-from opml_spec.machine.memory import CARRY_HEIGHT, STATE, Memory
+from opml_spec.machine.memory import CARRY_HEIGHT, ENTRY, STATE, Memory
 from opml_spec.machine.merkle import hash_of
 from opml_spec.machine.state import MachineState, encode, state_hash
-from opml_spec.machine.step import ENTRY
 from opml_spec.machine.witness import make_witness
 
 REQUESTER, SERVER, VALIDATOR, PUPPET = (bytes([number]) * 20 for number in range(1, 5))

@@ -4,97 +4,91 @@ Each argument is spoiled in the ways that its meaning suggests, so that every er
 argument gets longer than the contract's interface takes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 from attrs import evolve
+from opml_spec.dispute.acts import PAYABLE, Act
+from opml_spec.dispute.narrowing import Segment
+from opml_spec.dispute.objects import Court
+from opml_spec.dispute.parameters import YEAR
 from opml_spec.machine.merkle import ZERO
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
-from evm_arbiter.objects import Segment
-from opml_fuzz.disputes.both_courts import BothCourts, Call
+from opml_fuzz.disputes.call import ARGUMENTS, Call
 from opml_fuzz.machine.wrong_witnesses import spoil as spoil_witness
 
-ARGUMENTS = {
-    "request": ("id", "stages", "data", "time", "address"),
-    "claim": ("id", "hash"),
-    "challenge": ("id",),
-    "post": ("id", "segment", "hashes"),
-    "choose": ("id", "segment", "hashes", "part"),
-    "open": ("id", "segment", "hash", "status", "steps", "state", "hash", "hash"),
-    "arbitrate": ("id", "segment", "witness"),
-    "timeout": ("id", "segment", "hashes"),
-    "finalise": ("id", "hash", "status", "output", "proof"),
-    "collect": ("id",),
-    "reclaim": ("id",),
-    "withdraw_to": ("address",),
-}
-PAYABLE = ("request", "claim", "challenge")
 MOST_BYTES = {
     "data": 16_385,
     "hashes": 32 * 64,
-    "state": 298,
+    "final_state": 298,
     "witness": 297 + 3 * (37 + 35 * 32) + 1,
     "output": 32_769,
     "proof": 5 + 34 * 32 + 1,
 }
 LARGEST = (1 << 64) - 1
+IDS = {"model_id": "models", "request_id": "requests", "claim_id": "claims", "node_id": "nodes"}
+IN_TREE = ("post", "choose", "open", "arbitrate", "timeout")
 
 
-def spoiled(rng: Random, call: Call, courts: BothCourts, history: Mapping[bytes, Sequence[Segment]]) -> Call:
-    """Changes one thing: the sender, the money, an argument, or in a game the kind of move. history: earlier segments, by game"""
-    if "segment" in ARGUMENTS[call.move] and rng.random() < 0.3:
-        return another_move(rng, call)
+def spoiled(rng: Random, call: Call, court: Court, people: Sequence[bytes]) -> Call:
+    """Changes one thing: the sender, the money, an argument, or in a tree the kind of move."""
+    if call.move in IN_TREE and rng.random() < 0.25:
+        return another_move(rng, call, court)
     names = ARGUMENTS[call.move]
     which = rng.randrange(-1 - (call.move in PAYABLE), len(names))
     if which == -1:
-        return evolve(call, sender=rng.choice(courts.people))
+        return evolve(call, sender=rng.choice(people))
     if which == -2:
-        return evolve(call, value=max(0, call.value + rng.choice((-1, 1, -call.value))))
-    if names[which] == "id" and rng.random() < 0.5:
+        value = max(0, call.act.value + rng.choice((-1, 1, -call.act.value, 1 << 128)))
+        return evolve(call, act=evolve(call.act, value=value))
+    if names[which] in IDS and rng.random() < 0.6:
         which = len(names) - 1  # a wrong id hides everything else
-    value = call.arguments[which]
-    if names[which] == "segment":
-        value = spoiled_segment(rng, value, history.get(call.arguments[0], []))
-    else:
-        value = spoiled_argument(rng, courts, names[which], value)
-    return evolve(call, arguments=(*call.arguments[:which], value, *call.arguments[which + 1 :]))
+    return call.with_argument(which, spoiled_argument(rng, names[which], call.act.arguments[which], call, court, people))
 
 
-def another_move(rng: Random, call: Call) -> Call:
-    """Changes the kind of move, often to the timeout; game and segment stay."""
-    posted = call.arguments[2] if call.move in ("choose", "timeout") else b""
+def another_move(rng: Random, call: Call, court: Court) -> Call:
+    """Changes the kind of move; the node stays."""
+    node_id, node = call.act.arguments[0], court.nodes.get(call.act.arguments[0])
+    if node is None:
+        return call
+    zero, segment = bytes(32), node.segment
     kinds: dict[str, tuple[Any, ...]] = {
-        "post": (b"",),
-        "choose": (posted, 0),
-        "open": (bytes(32), 0, 1, b"", bytes(32), bytes(32)),
-        "arbitrate": (b"",),
-        "timeout": (posted,),
+        "post": (segment, b"", zero),
+        "choose": (segment, node.posted, 0),
+        "open": (segment, zero, 0, 1, b"", zero, zero, b"", zero),
+        "arbitrate": (segment, b""),
+        "timeout": (),
     }
-    move = rng.choice([*kinds, "timeout"])
-    return evolve(call, move=move, arguments=(*call.arguments[:2], *kinds[move]))
+    move = rng.choice([*kinds])
+    value = court.parameters.node_bond if move == "choose" else 0
+    return evolve(call, act=Act(move, (node_id, *kinds[move]), value))
 
 
-def spoiled_argument(rng: Random, courts: BothCourts, name: str, value: Any) -> Any:
+def spoiled_argument(rng: Random, name: str, value: Any, call: Call, court: Court, people: Sequence[bytes]) -> Any:
     match name:
-        case "id":
-            spec = courts.spec
-            kinds = [kind for kind in (spec.models, spec.requests, spec.claims, spec.games) if value in kind or rng.random() < 0.2]
-            return rng.choice([bytes(32), *(identity for kind in kinds for identity in kind)])
-        case "address":
-            return rng.choice(courts.people)
+        case "model_id" | "request_id" | "claim_id" | "node_id":
+            return rng.choice([bytes(32), *list(getattr(court, IDS[name]))[-8:]])
+        case "server" | "to":
+            return rng.choice(people)
         case "part":
-            return rng.choice((min(value + 1, 255), rng.randrange(256), 255))
-        case "status":
+            return rng.choice((min(value + 1, 255), rng.randrange(64), court.parameters.k - 1, court.parameters.k, 255))
+        case "start_status" | "status":
             return rng.choice((0, 1, 2, 255))
         case "steps":
-            return rng.choice((0, 0, 0, 1, min(value + 1, LARGEST), STAGE_STEP_LIMIT - 1, STAGE_STEP_LIMIT, STAGE_STEP_LIMIT + 1, LARGEST))
-        case "stages":
+            return rng.choice((0, 1, 2, min(value + 1, LARGEST), STAGE_STEP_LIMIT - 1, STAGE_STEP_LIMIT, STAGE_STEP_LIMIT + 1, LARGEST))
+        case "stage_count":
             return rng.choice((0, min(value + 1, LARGEST), 1 << 24, (1 << 24) + 1, LARGEST))
-        case "time":
-            return rng.choice((0, courts.now - 1, courts.now, LARGEST))
-        case "state":
+        case "stage_microseconds":
+            return rng.choice((0, 1, (1 << 32) - 1, 1 << 32, LARGEST))
+        case "deadline" | "latest":
+            return rng.choice((0, value - 1 if value else 0, call.now - 1, call.now, call.now + YEAR, call.now + YEAR + 1, LARGEST))
+        case "bond":
+            return rng.choice((0, court.parameters.min_bond - 1, court.parameters.min_bond, (1 << 128) - 1, 1 << 128))
+        case "segment":
+            return spoiled_segment(rng, value, court)
+        case "final_state":
             kind, number = rng.choice((0, 1, 2, 3)), rng.choice((0, 0, 1, 4, 8, LARGEST))
             other = value[:256] + bytes([kind]) + number.to_bytes(8, "big") + value[265:]
             return rng.choice((other, other, spoiled_bytes(rng, value)))[: MOST_BYTES[name]]
@@ -121,10 +115,9 @@ def spoiled_bytes(rng: Random, value: bytes) -> bytes:
     return rng.choice((b"", value[:-1], value[:-32], value[:at], value + b"\0", value + bytes(32), value + b"\1" * 32, flipped))
 
 
-def spoiled_segment(rng: Random, segment: Segment, history: Sequence[Segment]) -> Segment:
-    """Changes a segment in one place, or takes an earlier one of the same game."""
+def spoiled_segment(rng: Random, segment: Segment, court: Court) -> Segment:
+    """Changes a segment in one place, or takes that of another node."""
     changes: tuple[dict[str, Any], ...] = (
-        {"turn": segment.turn + 1},
         {"phase": 3 - segment.phase},
         {"lo": segment.lo + 1},
         {"hi": segment.hi + 1},
@@ -133,4 +126,5 @@ def spoiled_segment(rng: Random, segment: Segment, history: Sequence[Segment]) -
         {"hi": segment.lo},
         {"lo": segment.hi, "hi": segment.lo},
     )
-    return rng.choice([evolve(segment, **rng.choice(changes)), *history[-3:]])
+    others = [node.segment for node in list(court.nodes.values())[-4:]]
+    return rng.choice([evolve(segment, **rng.choice(changes)), *others])

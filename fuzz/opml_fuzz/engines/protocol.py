@@ -5,7 +5,7 @@ answer is the hash of the state after the step in hex, or `error N` with the num
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from opml_fuzz.machine.start import Start
 
@@ -29,13 +29,23 @@ class StateEngine(Protocol):
 
 
 class Courts(Protocol):
-    """A pair of courts that answer the same random acts."""
+    """A pair of courts that answer the same acts. Its methods return by court what it says about the first act that they answer
+    differently, or the same for both if there is none."""
 
-    games: int
-    """Games begun so far."""
+    accepted: int
+    """Acts accepted so far."""
 
     def play(self, seed: str, acts: int) -> dict[str, list[str]]:
-        """Returns by court what it says about the first act that they answer differently, or the same for both if there is none."""
+        """Makes random acts."""
+
+    def replay(self, rules: int, acts: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+        """Makes acts that are written down."""
+
+    def deploy(self, parameters: tuple[int, ...]) -> dict[str, list[str]]:
+        """Deploys on both."""
+
+    def written(self, seed: str, acts: int) -> tuple[int, tuple[dict[str, Any], ...]]:
+        """Writes random acts down, up to the first that is answered differently, and the number of the parameters that they have."""
 
 
 def describe(error: Exception) -> str:

@@ -8,7 +8,7 @@ from attrs import frozen
 from opml_spec.machine.witness import make_witness
 
 from opml_fuzz.engines.protocol import Courts, StateEngine, WitnessEngine
-from opml_fuzz.machine.case import Case, Disputes, Program, Step, Witness
+from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness
 
 EMBEDDED_EVERY = 50  # cases: the embedded EVM then takes about a quarter of the time
 Answers = dict[str, list[str]]
@@ -36,6 +36,10 @@ class Engines:
                 return {engine.name: engine.run(start, stops) for engine in self.of_programs}
             case Disputes(seed, acts):
                 return self.courts.play(seed, acts)
+            case Deployment(parameters):
+                return self.courts.deploy(parameters)
+            case Acts(rules, written):
+                return self.courts.replay(rules, written)
 
 
 @frozen

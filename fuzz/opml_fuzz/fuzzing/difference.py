@@ -11,7 +11,7 @@ from opml_spec.machine.decode import disassemble
 from opml_fuzz.engines.room import Answers, Engines
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.reproducer import program_text
-from opml_fuzz.machine.case import Case, Disputes, Program, Witness, from_json
+from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Witness, from_json
 from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
 from opml_fuzz.machine.programs import GALLERY_STEPS
 
@@ -56,6 +56,10 @@ def subject(case: Case) -> str:
         return "witness"
     if isinstance(case, Disputes):
         return f"{case.acts} acts at court"
+    if isinstance(case, Deployment):
+        return "deployment"
+    if isinstance(case, Acts):
+        return f"{len(case.acts)} acts at court, the last one {case.acts[-1]['move'] if case.acts else 'none'}"
     start = case.start
     if isinstance(case, Program) and case.stops[-1] > GALLERY_STEPS:
         return f"program from {start.pc:#x}, {case.stops[-1]} steps"
@@ -68,11 +72,14 @@ def compare(case: Case, engines: Engines) -> Difference | None:
     """Puts a case to the engines; None if all give the same answer."""
     answers = engines.ask(case)
     first = next(iter(answers.values()))
-    return None if all(answer == first for answer in answers.values()) else Difference(case, answers)
+    if all(answer == first for answer in answers.values()):
+        return None
+    return Difference(Acts(*engines.courts.written(case.seed, case.acts)) if isinstance(case, Disputes) else case, answers)
 
 
 def shrink(difference: Difference, engines: Engines, most_tries: int = 300) -> Difference:
-    """Makes the case simpler for as long as some engine still disagrees."""
+    """Makes the case simpler for as long as some engine still disagrees; acts at court one by one, whatever that takes."""
+    most_tries = 3 * most_tries if isinstance(difference.case, Acts) else most_tries
     tries = 0
     while tries < most_tries:
         for case in difference.case.simpler():

@@ -14,18 +14,19 @@ from random import Random
 from signal import SIG_IGN, SIGINT, signal
 from typing import Any
 
-from attrs import field, frozen
+from attrs import astuple, field, frozen
 
+from opml_fuzz.disputes.deployments import tight_parameters
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.fuzzing.difference import Difference, compare, shrink
-from opml_fuzz.machine.case import Case, Disputes, Step, Witness
+from opml_fuzz.machine.case import Case, Deployment, Disputes, Step, Witness
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import wrong_witness
 
 MOST_DIFFERENCES = 3  # per batch: a defect shows in many cases
 STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch; a gallery has about as many again
-COURT_EVERY, ACTS = 8, 200  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
+COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
 
 MakeRoom = Callable[[str | None], EngineRoom]
 
@@ -36,21 +37,24 @@ class RunReport:
 
     seed: int
     cases: int
-    games: int
+    court_acts: int
     seconds: float
     differences: tuple[Difference, ...] = field(factory=tuple)
 
     def to_json(self) -> dict[str, Any]:
         differences = [{**difference.to_json(), "program": difference.program} for difference in self.differences]
-        return {"seed": self.seed, "cases": self.cases, "games": self.games, "seconds": round(self.seconds, 2), "differences": differences}
+        counts = {"seed": self.seed, "cases": self.cases, "court_acts": self.court_acts}
+        return {**counts, "seconds": round(self.seconds, 2), "differences": differences}
 
 
 def batch(seed: int, number: int) -> Iterator[Case]:
     """Yields a few hundred cases about the machine, or one with a few hundred acts at court."""
+    rng = Random(f"{seed}/{number}")
     if goes_to_court(number):
         yield Disputes(f"{seed}/{number}", ACTS)
+        for _ in range(DEPLOYMENTS):
+            yield Deployment(astuple(tight_parameters(rng)))
         return
-    rng = Random(f"{seed}/{number}")
     for _ in range(STEPS):
         yield Step(random_state(rng))
     for _ in range(WRONG_WITNESSES):
@@ -81,7 +85,7 @@ class Done:
     """The result of one batch."""
 
     cases: int
-    games: int
+    court_acts: int
     differences: tuple[Difference, ...]
 
 
@@ -94,9 +98,9 @@ def room_of_process(make_room: MakeRoom, target: str | None) -> EngineRoom:
 def run_batch_in_process(seed: int, number: int, make_room: MakeRoom, target: str | None) -> Done:
     """Runs a batch in a worker process."""
     room = room_of_process(make_room, target)
-    games_before = room.all.courts.games
+    accepted_before = room.all.courts.accepted
     cases, differences = run_batch(seed, number, room)
-    return Done(cases, room.all.courts.games - games_before, tuple(differences))
+    return Done(cases, room.all.courts.accepted - accepted_before, tuple(differences))
 
 
 def leave_interruptions_to_the_first_process() -> None:
@@ -122,5 +126,5 @@ def fuzz_on_all(
                 show(sum(one.cases for one in done), time.monotonic() - begin)
         done += [future.result() for future in running if not future.cancel()]
     differences = {difference.title: difference for one in done for difference in one.differences}
-    cases, games = sum(one.cases for one in done), sum(one.games for one in done)
-    return RunReport(seed, cases, games, time.monotonic() - begin, tuple(differences.values()))
+    cases, accepted = sum(one.cases for one in done), sum(one.court_acts for one in done)
+    return RunReport(seed, cases, accepted, time.monotonic() - begin, tuple(differences.values()))

@@ -1,7 +1,8 @@
 """Mutants: one implementation is broken in one place, and the fuzzer must notice. A mutant that survives shows what it does not test.
 
 In the specification, one instruction gets the effect of another. In opml_min, one operation is replaced by another, in the interpreter or
-in translated code. In a contract, arbiter or game, one expression of the source is replaced, and the source is compiled anew.
+in translated code. In the arbiter, one expression of the source is replaced, and the source is compiled anew; `game_mutants.py` has those
+of the game.
 
 *Source*: DeMillo, Lipton, Sayward, "Hints on Test Data Selection" (1978).
 """
@@ -21,11 +22,12 @@ from evm_arbiter.chain import Artefact
 from evm_arbiter.compile import compile_contract, sources
 from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
-from opml_fuzz.engines.room import EngineRoom
+from opml_fuzz.engines.room import EngineRoom, Engines
 from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.errors import InputError
-from opml_fuzz.fuzzing.difference import compare
+from opml_fuzz.fuzzing import game_mutants
 from opml_fuzz.fuzzing.loop import batch, goes_to_court
+from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.encodings import ENCODINGS
 from opml_min.machine import interpret
 from opml_min.machine.translator import operations
@@ -64,29 +66,6 @@ CONTRACT = (
 )
 """Expressions that occur once in the sources of the arbiter and its modules, and what replaces them."""
 
-GAME = (
-    ("if length < 2:", "if length < 1:"),
-    ("if chosen >= parts:", "if chosen > parts:"),
-    ("if chosen > 0:", "if chosen > 1:"),
-    ("convert(chosen * length // parts, uint64)", "convert(chosen * (length // parts), uint64)"),
-    ("if steps < 1 or ", "if "),
-    ("kind == codec.HALTED and status_value == 0", "kind == codec.HALTED"),
-    ("after == segment.disputed)", "after != segment.disputed)"),
-    ("turn, not servers_turn)", "turn, servers_turn)"),
-    ("<= self._time_left(turn.clock_word, servers_turn)", "< self._time_left(turn.clock_word, servers_turn)"),
-    ("if used > self._time_left", "if used >= self._time_left"),
-    (">= self.claims[claim_id].claimed_at + CHALLENGE_PERIOD:", "> self.claims[claim_id].claimed_at + CHALLENGE_PERIOD:"),
-    ("< self.claims[claim_id].claimed_at + CHALLENGE_PERIOD:", "<= self.claims[claim_id].claimed_at + CHALLENGE_PERIOD:"),
-    ("!= OPEN or self._claim_status(claim_word) != PENDING:", "!= OPEN:"),
-    (" - (moves << CHALLENGER_MOVES_BIT)", ""),
-    ("SERVER_BOND - self._wei_per_move(turn.claim_word) * (turn.claim_word >> CHALLENGER_MOVES_BIT)", "SERVER_BOND - SERVER_SHARE"),
-    (" or status == COLLECTED", ""),
-    ("block.timestamp <= (request_terms >> 160) & codec.MASK64", "block.timestamp < (request_terms >> 160) & codec.MASK64"),
-    ("if server != 0 and server != convert(msg.sender, uint256):", "if server >> 160 != 0:"),
-)
-"""Expressions that occur once in the game's source, and what replaces them."""
-
-
 @frozen
 class Mutant:
     """A defect. `broken(room)` is a context: while it is entered, one of the engines that it gives is broken."""
@@ -117,8 +96,10 @@ def mutants() -> Iterator[Mutant]:
             yield Mutant(f"opml_min, {engine}: {name} does what {other} does", partial(wrong_entry, table, name, other))
     for right, wrong in CONTRACT:
         yield Mutant(f"contract: {' '.join(right.split())} → {' '.join(wrong.split())}", partial(wrong_contract, right, wrong))
-    for right, wrong in GAME:
-        yield Mutant(f"game: {right} → {wrong}", partial(wrong_game, right, wrong), at_court=True)
+    for right, wrong in game_mutants.CONTRACT:
+        yield Mutant(f"game, contract: {right.strip()} → {wrong.strip()}", partial(wrong_game, right, wrong), at_court=True)
+    for module, right, wrong in game_mutants.SPECIFICATION:
+        yield Mutant(f"game, spec, {module}: {right} → {wrong}", partial(wrong_rule, module, right, wrong), at_court=True)
 
 
 @contextmanager
@@ -154,6 +135,12 @@ def wrong_game(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]
     yield EngineRoom(*(evolve(engines, courts=RandomDisputes(compiled("game", right, wrong))) for engines in (room.all, room.most)))
 
 
+@contextmanager
+def wrong_rule(module: str, right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]:
+    with game_mutants.changed(module, right, wrong):
+        yield room
+
+
 def compiled(name: str, right: str, wrong: str) -> Artefact:
     """Compiles the contract of this name with one expression replaced, in its own text or in a module's."""
     try:
@@ -174,12 +161,18 @@ def replaced(name: str, right: str, wrong: str) -> dict[str, str]:
 
 def is_killed(mutant: Mutant, room: EngineRoom, seed: int, seconds: float) -> bool:
     """Tells whether some engine disagrees within that time."""
-    begin = time.monotonic()
     with mutant.broken(room) as broken:
+        begin = time.monotonic()  # a contract is compiled by now
         for number in filter(goes_to_court, count()) if mutant.at_court else count():
             for case in batch(seed, number):
-                if compare(case, broken.most):
+                if is_different(case, broken.most):
                     return True
                 if time.monotonic() - begin > seconds:
                     return False
     return False
+
+
+def is_different(case: Case, engines: Engines) -> bool:
+    """Tells whether the engines give different answers; one that raises, because what breaks it is nonsense, does too."""
+    answers = list(engines.ask(case).values())
+    return any(answer != answers[0] for answer in answers)

@@ -2,7 +2,7 @@
 
 from opml_spec.machine.merkle import LEAF_BYTES
 
-from opml_fuzz.machine.case import Case, Disputes, Step, Witness
+from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Step, Witness
 from opml_fuzz.machine.start import Start
 
 STEP = """\
@@ -80,6 +80,23 @@ for said in play_sequence({seed!r}, {acts}).difference or ("all agree",):
     print(said)
 """
 
+ACTS = """\
+from opml_fuzz.disputes.sequences import replay
+
+acts = [
+{acts}
+]
+for said in replay({rules}, acts).difference or ("all agree",):
+    print(said)
+"""
+
+DEPLOYMENT = """\
+from opml_fuzz.disputes.deployments import deploy_on_both
+from opml_spec.dispute.parameters import Parameters
+
+print(deploy_on_both(Parameters(*{parameters})))
+"""
+
 
 def program_text(case: Case) -> str:
     """Writes the program."""
@@ -87,6 +104,10 @@ def program_text(case: Case) -> str:
         return WITNESS.format(witness=case.witness.hex())
     if isinstance(case, Disputes):
         return DISPUTES.format(seed=case.seed, acts=case.acts)
+    if isinstance(case, Deployment):
+        return DEPLOYMENT.format(parameters=case.parameters)
+    if isinstance(case, Acts):
+        return ACTS.format(rules=case.rules, acts="\n".join(f"    {act}," for act in case.acts))
     state, start = state_text(case.start), case.start
     if isinstance(case, Step):
         return STEP.format(state=state, kind=start.kind, value=start.value)

@@ -1,7 +1,7 @@
 """Questions to put to several implementations at once, and how they are written down.
 
-A *case* is one of four: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points, or
-random acts at court. A case is only data; `engines/room.py` puts it to the implementations.
+A *case* is one of six: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points,
+random acts at court, given ones, or a deployment of the game. A case is only data; `engines/room.py` puts it to the implementations.
 
 *Source*: spec §2.
 """
@@ -9,7 +9,7 @@ random acts at court. A case is only data; `engines/room.py` puts it to the impl
 from collections.abc import Iterable
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from opml_fuzz.errors import InputError
 from opml_fuzz.machine.start import Start
@@ -64,23 +64,53 @@ class Program:
 
 @frozen
 class Disputes:
-    """The first `acts` acts that a seed gives: requests, claims, challenges and moves of games, both valid and invalid."""
+    """The first `acts` acts that a seed gives: requests, claims, moves in dispute trees, ends of claims, both valid and invalid."""
 
     seed: str
     acts: int
 
     def simpler(self) -> Iterable["Disputes"]:
-        """Yields shorter beginnings: half of the acts, three quarters, …, all but one."""
-        left_out = self.acts // 2
-        while left_out:
-            yield evolve(self, acts=self.acts - left_out)
-            left_out //= 2
+        return ()
 
     def to_json(self) -> dict[str, Any]:
         return {"case": "disputes", "seed": self.seed, "acts": self.acts}
 
 
-Case = Step | Witness | Program | Disputes
+@frozen
+class Acts:
+    """Acts at court that are written down, one after the other, and the number of the parameters under which they happen."""
+
+    rules: int
+    acts: tuple[dict[str, Any], ...]
+    left_out: int = field(default=1 << 30, eq=False)
+    """How many acts in a row are left out at once, when the case is made simpler."""
+
+    def simpler(self) -> Iterable["Acts"]:
+        """Yields the case without some acts in a row: first half of them, at last every single one."""
+        size = min(self.left_out, len(self.acts) // 2)
+        while size:
+            for start in range(0, len(self.acts), size):
+                yield Acts(self.rules, self.acts[:start] + self.acts[start + size :], size)
+            size //= 2
+
+    def to_json(self) -> dict[str, Any]:
+        return {"case": "acts", "rules": self.rules, "acts": list(self.acts)}
+
+
+@frozen
+class Deployment:
+    """A deployment of the game with these parameters, in the order of spec §5.9: it is accepted or refused."""
+
+    parameters: tuple[int, ...]
+
+    def simpler(self) -> Iterable["Deployment"]:
+        return ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"case": "deployment", "parameters": list(map(hex, self.parameters))}
+
+
+Case = Step | Witness | Program | Disputes | Acts | Deployment
 
 
 def from_json(text: Any) -> Case:
@@ -95,6 +125,10 @@ def from_json(text: Any) -> Case:
                 return Program(Start.from_json(text["start"]), tuple(map(int, text["stops"])))
             case "disputes":
                 return Disputes(str(text["seed"]), int(text["acts"]))
+            case "deployment":
+                return Deployment(tuple(int(each, 0) for each in text["parameters"]))
+            case "acts":
+                return Acts(int(text["rules"]), tuple(map(dict, text["acts"])))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"this is not a replay file: {type(error).__name__} {error}") from error
     raise InputError(f"this is not a replay file: no case {text['case']!r}")

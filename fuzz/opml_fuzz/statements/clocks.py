@@ -1,84 +1,164 @@
-"""Statements about clocks: at each instant exactly one of move and timeout is legal, and neither side spends the other's time.
+"""Statements about clocks: at each instant exactly one of answer and timeout is legal, and nobody spends what another has.
 
-This excludes a known defect of such clocks: the overtime of one side is subtracted from the other's time.
+They are about the acts themselves, on a court with one claim and one node: `post`, `choose`, `timeout` and `finalise` as they run.
 
-*Source*: spec §5.3.
+*Source*: spec §5.4, §5.5.
 """
 
 from typing import Any
 
-from opml_spec.dispute.clocks import Clock
-from opml_spec.dispute.game import Choose, Game, GameStatus, Post, Timeout, apply
-from opml_spec.dispute.money import Parameters
+from opml_spec.dispute import ends, moves
+from opml_spec.dispute.clocks import Clock, next_due
+from opml_spec.dispute.money import Ledger
 from opml_spec.dispute.narrowing import Phase, Segment
-from opml_spec.errors import NotOutOfTime, OutOfTime
+from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Message, Model, Node, NodeState, Request, child_id, root_id, seal
+from opml_spec.dispute.parameters import Parameters
+from opml_spec.errors import NodesOpen, NotOutOfTime, OutOfTime, Unsettled, WindowOpen
 
 from opml_fuzz.statements.statement import Integer, Statement
 
-SERVER, CHALLENGER = b"s" * 20, b"c" * 20
+SERVER, OPENER, REQUESTER = b"s" * 20, b"o" * 20, b"q" * 20
+MODEL_ID, REQUEST_ID, CLAIM_ID = b"m" * 32, b"r" * 32, b"c" * 32
+CARRY = b"y" * 32
+RUN_HASH = b"h" * 32
+NODE_ID = root_id(CLAIM_ID)
+RULES = Parameters(k=4)
 PARTS = 4
-HASHES = tuple(bytes([i]) * 32 for i in range(PARTS + 1))
-RULES = Parameters(PARTS, 1, 2, *16 * (1,))  # only k matters
-TURNS = (("server",), ("challenger",))
-CLOCK = {"server_seconds": Integer(0), "challenger_seconds": Integer(0), "turn_start": Integer(0), "now": Integer(0)}
+HASHES = b"".join(bytes([number]) * 32 for number in range(1, PARTS))
+TIME = Integer(0)
+OPEN = {"due": TIME, "server_left": TIME, "now": TIME}
+POSTED = {"posted_at": TIME, "challengers_left": TIME, "closes_at": TIME, "now": TIME}
 
 
-def game(turn: str, clock: Clock) -> Game:
-    """Makes a game in the middle of narrowing, with that side on turn."""
-    segment = Segment(Phase.STAGES, 0, 100, HASHES[0], HASHES[-1])
-    posted = HASHES[1:-1] if turn == "challenger" else ()
-    return Game(b"g" * 32, b"c" * 32, SERVER, CHALLENGER, b"m" * 32, RULES, segment, clock, posted)
+def court_with(clock: Clock, state: NodeState, closes_at: Any = 0, settles_at: Any = 0) -> Court:
+    """Makes a court with one claim whose root has this clock, and money enough for all that follows."""
+    request = Request(MODEL_ID, 100, b"f" * 32, 0, 0, RULES.min_bond, REQUESTER, SERVER, claims=1, pending=1)
+    is_open = int(state is NodeState.OPEN)
+    claim = Claim(REQUEST_ID, SERVER, seal(RUN_HASH, SERVER), 0, closes_at, settles_at, is_open, 1)
+    segment = Segment(Phase.STAGES, 0, 100, b"f" * 32, claim.sealed if is_open else RUN_HASH)
+    node = Node(CLAIM_ID, OPENER, (), segment, clock, 0, state, b"" if is_open else HASHES)
+    ledger = Ledger(locked=10 * RULES.min_bond, deposits=10 * RULES.min_bond)
+    things = {"models": {MODEL_ID: Model(b"p" * 32, b"d" * 32, 1)}, "requests": {REQUEST_ID: request}, "claims": {CLAIM_ID: claim}}
+    return Court(RULES, **things, nodes={NODE_ID: node}, ledger=ledger)  # type: ignore[arg-type]  # each of its own kind
 
 
-def after_move(turn: str, clock: Clock, now: Any) -> Game | None:
-    """Plays a valid move of the side on turn; None if its time is up."""
-    before = game(turn, clock)
-    move, sender = (Choose(0), CHALLENGER) if turn == "challenger" else (Post(HASHES[1:-1]), SERVER)
+def answered(court: Court, now: Any) -> Court | None:
+    """The court after the server's answer; None if its time is up."""
     try:
-        return apply(before, move, sender, before.position, now)
+        return moves.post(court, Message(SERVER, now), NODE_ID, court.nodes[NODE_ID].segment, HASHES, RUN_HASH)
     except OutOfTime:
         return None
 
 
-def after_timeout(turn: str, clock: Clock, now: Any) -> Game | None:
-    """Plays the timeout; None if it is too early."""
-    before = game(turn, clock)
+def timed_out(court: Court, now: Any) -> Court | None:
+    """The court after a timeout; None if it is too early."""
     try:
-        return apply(before, Timeout(), b"x" * 20, before.position, now)
+        return moves.timeout(court, Message(REQUESTER, now), NODE_ID)
     except NotOutOfTime:
         return None
 
 
-def exactly_one(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any) -> bool:
-    clock = Clock(server, challenger, turn_start)
-    return (after_move(turn, clock, now) is None) != (after_timeout(turn, clock, now) is None)
+def chosen(court: Court, now: Any) -> Court | None:
+    """The court after the opener's choice of a part; None if the challengers' time is up."""
+    node = court.nodes[NODE_ID]
+    try:
+        return moves.choose(court, Message(OPENER, now, RULES.node_bond), NODE_ID, node.segment, node.posted, 1)
+    except OutOfTime:
+        return None
 
 
-def own_time(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any) -> Any:
-    """A move costs the mover the time it used, at most what it had, and the other side nothing; then that side's turn begins."""
-    after = after_move(turn, Clock(server, challenger, turn_start), now)
+def can_be_finalised(court: Court, now: Any) -> bool:
+    """Whether time and tree allow to finalise; what the run put out comes later."""
+    try:
+        ends.finalise(court, Message(REQUESTER, now), CLAIM_ID, CARRY, 2, b"", b"")
+    except (WindowOpen, NodesOpen, Unsettled):
+        return False
+    except Exception:  # of the checks that follow
+        return True
+    return True
+
+
+def exactly_one(due: Any, server_left: Any, now: Any) -> bool:
+    court = court_with(Clock(due, server_left, 0), NodeState.OPEN)
+    return (answered(court, now) is None) != (timed_out(court, now) is None)
+
+
+def own_time(due: Any, server_left: Any, now: Any) -> Any:
+    """An answer costs the server what it is late, and the challengers nothing."""
+    after = answered(court_with(Clock(due, server_left, 77), NodeState.OPEN), now)
     if after is None:
         return True
-    clock = after.clock
-    own, other = (clock.server_seconds, clock.challenger_seconds)[:: 1 if turn == "server" else -1]
-    own_before, other_before = (server, challenger)[:: 1 if turn == "server" else -1]
-    return (other == other_before) & (own == own_before - (now - turn_start)) & (own >= 0) & (clock.turn_start == now)
+    clock = after.nodes[NODE_ID].clock
+    return (clock.server_left == server_left - max(0, now - due)) & (clock.server_left >= 0) & (clock.challengers_left == 77)
 
 
-def timeout_decides(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any) -> bool:
-    """A timeout decides against the side on turn, and once it is legal it stays legal."""
-    clock = Clock(server, challenger, turn_start)
-    after = after_timeout(turn, clock, now)
-    lost = GameStatus.CHALLENGER_WON if turn == "server" else GameStatus.SERVER_WON
-    return after is None or (after.status is lost and after_timeout(turn, clock, now + 1) is not None)
+def in_time_costs_nothing(due: Any, server_left: Any, now: Any) -> Any:
+    after = answered(court_with(Clock(due, server_left, 0), NodeState.OPEN), now)
+    return after is not None and after.nodes[NODE_ID].clock.server_left == server_left
 
 
-def time_goes_on(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any) -> Any:
-    return now >= turn_start
+def timeout_stays(due: Any, server_left: Any, now: Any) -> bool:
+    """A timeout makes the claim fall at the node, and once it is legal it stays legal."""
+    court = court_with(Clock(due, server_left, 0), NodeState.OPEN)
+    after = timed_out(court, now)
+    if after is None:
+        return True
+    claim = after.claims[CLAIM_ID]
+    return claim.status is ClaimStatus.REJECTED and claim.fell_at == NODE_ID and timed_out(court, now + 1) is not None
 
 
+def choosers_time(posted_at: Any, challengers_left: Any, closes_at: Any, now: Any) -> Any:
+    """A choice is legal as long as the challengers have time, which does not run before the window closes; a child gets what is left."""
+    court = court_with(Clock(0, 55, challengers_left, posted_at), NodeState.POSTED, closes_at)
+    used = max(0, now - max(posted_at, closes_at))
+    after = chosen(court, now)
+    if after is None:
+        return used > challengers_left
+    child = after.nodes[child_id(NODE_ID, 1)].clock
+    return (used <= challengers_left) & (child.challengers_left == challengers_left - used) & (child.server_left == 55)
+
+
+def open_is_not_final(due: Any, server_left: Any, now: Any) -> bool:
+    return not can_be_finalised(court_with(Clock(due, server_left, 0), NodeState.OPEN), now)
+
+
+def choice_is_not_final(due: Any, challengers_left: Any, closes_at: Any, settles_at: Any, now: Any, later: Any) -> bool:
+    """After an answer, the claim cannot be finalised while a part of the node may still be chosen."""
+    before = court_with(Clock(due, 0, challengers_left), NodeState.OPEN, closes_at, settles_at)
+    after = answered(before, now)
+    return after is None or chosen(after, later) is None or not can_be_finalised(after, later)
+
+
+def settled_once(due: Any, challengers_left: Any, closes_at: Any, settles_at: Any, now: Any, later: Any) -> Any:
+    """An answer never brings the end of a claim closer."""
+    after = answered(court_with(Clock(due, 0, challengers_left), NodeState.OPEN, closes_at, settles_at), now)
+    return True if after is None else after.claims[CLAIM_ID].settles_at >= settles_at
+
+
+def turns_come_one_by_one(server_due: Any, now: Any, effort: Any) -> Any:
+    """Each node that is opened gives the server its effort again, beyond all that it was asked before."""
+    due = next_due(server_due, now, effort)
+    return (due >= now + effort) & (due >= server_due + effort)
+
+
+def in_time(due: Any, server_left: Any, now: Any) -> Any:
+    return now <= due
+
+
+def time_goes_on(due: Any, challengers_left: Any, closes_at: Any, settles_at: Any, now: Any, later: Any) -> Any:
+    return later >= now
+
+
+ANSWER = {"due": TIME, "challengers_left": TIME, "closes_at": TIME, "settles_at": TIME, "now": TIME, "later": TIME}
+OPENING = {"server_due": TIME, "now": TIME, "effort": TIME}
 STATEMENTS = (
-    Statement("clocks.exactly_one", "at each instant exactly one of move and timeout is legal", CLOCK, exactly_one, time_goes_on, TURNS),
-    Statement("clocks.own_time", "a move costs the mover the time it used, and the other side none", CLOCK, own_time, time_goes_on, TURNS),
-    Statement("clocks.timeout", "the side on turn loses by a timeout, which does not expire", CLOCK, timeout_decides, time_goes_on, TURNS),
+    Statement("clocks.exactly_one", "at an open node exactly one of answer and timeout is legal", OPEN, exactly_one),
+    Statement("clocks.own_time", "an answer costs the server what it is late, and the challengers none", OPEN, own_time),
+    Statement("clocks.in_time", "an answer by the due time is legal and costs nothing", OPEN, in_time_costs_nothing, in_time),
+    Statement("clocks.timeout", "a timeout makes the claim fall there, and does not expire", OPEN, timeout_stays),
+    Statement("clocks.choice", "challengers' time begins with answer and closing; a child gets what is left", POSTED, choosers_time),
+    Statement("clocks.open", "no claim is finalised while a node is open", OPEN, open_is_not_final),
+    Statement("clocks.settled", "no claim is finalised while a part may be chosen", ANSWER, choice_is_not_final, time_goes_on),
+    Statement("clocks.later", "an answer never brings the end closer", ANSWER, settled_once),
+    Statement("clocks.due", "each opening gives the server its effort again", OPENING, turns_come_one_by_one),
 )

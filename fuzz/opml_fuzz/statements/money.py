@@ -1,43 +1,41 @@
-"""Statements about money: every deposited wei is locked, credited, burned or paid out, and a liar loses at least half of its bond.
+"""Statements about money: it is conserved, a liar loses at least half of its bond, and nobody who opened a node loses by a fall.
 
-*Source*: spec §5.5.
+*Source*: spec §5.6.
 """
 
 from typing import Any
 
 from attrs import evolve
-from opml_spec.dispute.acts import Claim, Collect, Court, Request, settle
-from opml_spec.dispute.game import Game, GameStatus
-from opml_spec.dispute.money import Ledger, Parameters
+from opml_spec.dispute import ends, moves
+from opml_spec.dispute.clocks import Clock
+from opml_spec.dispute.money import Ledger, settle
+from opml_spec.dispute.narrowing import Phase, Segment
+from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Message, Node, NodeState, Request, child_id, root_id, seal
+from opml_spec.dispute.parameters import Parameters
+from opml_spec.hashing import keccak256
+from opml_spec.runs.run import RunStatus
 
-from opml_fuzz.statements.clocks import RULES, game
+from opml_fuzz.statements.clocks import CLAIM_ID, REQUEST_ID, REQUESTER, RULES, SERVER
 from opml_fuzz.statements.statement import Integer, Statement
 
 WEI, POSITIVE = Integer(0), Integer(1)
-CLAIM_ID, REQUEST_ID, SERVER = b"c" * 32, b"r" * 32, b"s" * 20
-SHARE = {"numerator": Integer(0), "denominator": POSITIVE, "server_bond": WEI, "challenger_bond": WEI}
 BOOKS = {"locked": WEI, "burned": WEI, "paid_out": WEI, "credit": WEI}
-MOST_GAMES = 3
-MOVES = {f"moves_{i}": POSITIVE for i in range(MOST_GAMES)}
-GAMES = tuple((games,) for games in range(1, MOST_GAMES + 1))
+SHARES = ((1, 2), (2, 5), (1, 3), (499, 1_000))
+DEPTHS = (1, 2, 3, 13, 57)
+CARRY = b"y" * 32
+FAILED_HASH = keccak256(CARRY + bytes([RunStatus.FAILED]))
+WHO = tuple(bytes([number]) * 20 for number in range(1, 5))
+ROOT = root_id(CLAIM_ID)
+WAY, ASIDE = child_id(ROOT, 0), child_id(ROOT, 1)
 
 
-def parameters(numerator: Any, denominator: Any, server_bond: Any, challenger_bond: Any) -> Parameters:
-    shares = evolve(RULES, share_numerator=numerator, share_denominator=denominator)
-    return evolve(shares, server_bond_wei=server_bond, challenger_bond_wei=challenger_bond)
+def share_is_half(numerator: Any, denominator: Any, wei: Any) -> Any:
+    share = evolve(RULES, share_numerator=numerator, share_denominator=denominator).share(wei)
+    return (share >= 0) & (2 * share <= wei)
 
 
-def at_most_half(numerator: Any, denominator: Any, *_: Any) -> Any:
+def at_most_half(numerator: Any, denominator: Any, wei: Any) -> Any:
     return 2 * numerator <= denominator
-
-
-def at_most_half_in(games: int, numerator: Any, denominator: Any, *_: Any) -> Any:
-    return 2 * numerator <= denominator
-
-
-def share_is_half(numerator: Any, denominator: Any, server_bond: Any, challenger_bond: Any) -> Any:
-    share = parameters(numerator, denominator, server_bond, challenger_bond).share(server_bond)
-    return (share >= 0) & (2 * share <= server_bond)
 
 
 def ledger(locked: Any, burned: Any, paid_out: Any, credit: Any) -> Ledger:
@@ -57,62 +55,96 @@ def stays_balanced(locked: Any, burned: Any, paid_out: Any, credit: Any, wei: An
     return result
 
 
-def court_of(rules: Parameters, games: list[Game], books: Ledger) -> Court:
-    """Makes a court with one claim and these games, all of them open until now."""
-    weight = sum(one.moves for one in games)
-    claim = Claim(REQUEST_ID, b"h" * 32, SERVER, 0, open_games=len(games), weight=weight)
-    request = Request(b"m" * 32, 8, b"f" * 32, 0, 0, b"q" * 20, SERVER, pending_claims=1)
-    return Court(rules, requests={REQUEST_ID: request}, claims={CLAIM_ID: claim}, games={one.game_id: one for one in games}, ledger=books)
+def parameters(numerator: int, denominator: int, node_bond: Any = 1, gas: Any = 1) -> Parameters:
+    return evolve(RULES, share_numerator=numerator, share_denominator=denominator, node_bond=node_bond, gas_choose=gas)
 
 
-def games_with(moves: tuple[Any, ...]) -> list[Game]:
-    """Makes games with these numbers of moves, each with its own challenger."""
-    made = game("server", None)  # type: ignore[arg-type]  # the clock does not matter
-    return [
-        evolve(made, game_id=bytes([i]) * 32, claim_id=CLAIM_ID, challenger=bytes([i]) * 20, moves=count) for i, count in enumerate(moves)
-    ]
+def settlement_conserves(numerator: int, denominator: int, depth: int, bond: Any, prices: Any, gas: Any) -> Any:
+    """Shares, refunds and what is burned at once are the bond; the shares are at most φ of it, and no refund exceeds the whole gas."""
+    settled = settle(parameters(numerator, denominator, gas=gas), bond, depth, prices)
+    parts = depth * settled.share + settled.gas * prices + settled.burned
+    share = bond * numerator // denominator
+    return (parts == bond) & (depth * settled.share <= share) & (settled.gas <= gas) & (settled.gas >= 0) & (settled.burned >= 0)
 
 
-def lost_challenge(numerator: Any, denominator: Any, server_bond: Any, challenger_bond: Any, *books: Any) -> Any:
-    """A lost challenge unlocks the challenger's bond, and the server gets at most half of it."""
-    rules, before = parameters(numerator, denominator, server_bond, challenger_bond), ledger(*books)
-    (one,) = games_with((1,))
-    after = settle(court_of(rules, [one], before), evolve(one, status=GameStatus.SERVER_WON)).ledger
-    earned = after.credited[SERVER] - before.credited[SERVER]
-    return after.balanced & (before.locked - after.locked == challenger_bond) & (2 * earned <= challenger_bond) & (earned >= 0)
+def court_of(rules: Parameters, bond: Any, nodes: dict[bytes, Node], books: Ledger, node_count: Any = None) -> Court:
+    """Makes a court with one claim of a FAILED run and these nodes."""
+    request = Request(b"m" * 32, 8, b"f" * 32, 0, 0, bond, REQUESTER, SERVER, claims=1, pending=1)
+    prices = sum(node.price for node in nodes.values())
+    count = len(nodes) if node_count is None else node_count
+    claim = Claim(REQUEST_ID, SERVER, seal(FAILED_HASH, SERVER), 0, 0, 0, len(nodes), count, prices)
+    return Court(rules, requests={REQUEST_ID: request}, claims={CLAIM_ID: claim}, nodes=nodes, ledger=books)
 
 
-def rejected_claim(games: int, numerator: Any, denominator: Any, server_bond: Any, challenger_bond: Any, *rest: Any) -> Any:
-    """A rejected claim unlocks all bonds. Every challenger gets at least its own back, and at least half of the server's is burned."""
-    rules, before = parameters(numerator, denominator, server_bond, challenger_bond), ledger(*rest[:4])
-    played = games_with(rest[4 : 4 + games])
-    won = evolve(played[0], status=GameStatus.CHALLENGER_WON)
-    court = settle(court_of(rules, [won, *played[1:]], before), won)
-    for one in played:
-        court = Collect(one.game_id).act(court, b"x" * 20, 0, 0)
-    after = court.ledger
-    result = after.balanced & (before.locked - after.locked == server_bond + games * challenger_bond)
-    for one in played:
-        result = result & (after.credited[one.challenger] >= challenger_bond)
-    return result & (2 * (after.burned - before.burned) >= server_bond)
+def node_at(path: tuple[int, ...], opener: bytes, price: Any) -> Node:
+    return Node(CLAIM_ID, opener, path, Segment(Phase.STAGES, 0, 8, b"a" * 32, b"d" * 32), Clock(0, 0, 0), price, NodeState.OPEN)
+
+
+def nobody_loses(numerator: int, denominator: int, bond: Any, node_bond: Any, gas: Any, *prices: Any) -> Any:
+    """A claim falls below its root, with a node aside; all collect. Nothing stays locked, every opener gets at least its bond back,
+    those on the way their share too, and at least half of the claim's bond, less the gas that is refunded, is burned."""
+    rules = parameters(numerator, denominator, node_bond, gas)
+    places = ((ROOT, ()), (WAY, (0,)), (ASIDE, (1,)))
+    nodes = {node_id: node_at(path, who, price) for (node_id, path), who, price in zip(places, WHO, prices, strict=False)}
+    bonds = rules.root_bond(bond) + 2 * node_bond
+    court = court_of(rules, bond, nodes, Ledger(locked=bond + bonds, deposits=bond + bonds))
+    court = moves.timeout(court, Message(REQUESTER, 1), WAY)
+    for node_id in nodes:
+        court = ends.collect(court, Message(REQUESTER, 1), node_id)
+    got, share = court.ledger.credited, rules.share(bond) // 2
+    result = court.ledger.balanced & (court.ledger.locked == 0) & (2 * court.ledger.burned + 2 * gas * prices[2] >= bond)
+    result = result & (got.get(WHO[0], 0) == rules.root_bond(bond) + share) & (got.get(WHO[1], 0) == node_bond + share)
+    return result & (got.get(WHO[2], 0) >= node_bond) & (got.get(WHO[2], 0) <= node_bond + gas * prices[2])
+
+
+def final_pays(numerator: int, denominator: int, bond: Any, node_bond: Any, nodes: Any) -> Any:
+    """A final claim gets its bond back, and at most half of the nodes' bonds; the rest of these is burned, and nothing stays locked."""
+    rules = parameters(numerator, denominator, node_bond)
+    bonds = rules.node_bonds(bond, nodes)
+    court = court_of(rules, bond, {}, Ledger(locked=bond + bonds, deposits=bond + bonds), nodes)
+    after = ends.finalise(court, Message(REQUESTER, 1), CLAIM_ID, CARRY, RunStatus.FAILED, b"", b"").ledger
+    got = after.credited.get(SERVER, 0)
+    return after.balanced & (after.locked == 0) & (got >= bond) & (2 * (got - bond) <= bonds) & (after.burned == bonds - (got - bond))
+
+
+def expiry_pays(numerator: int, denominator: int, bond: Any) -> Any:
+    """An expired claim loses its bond: at most half of it goes to the requester, the rest is burned."""
+    court = court_of(parameters(numerator, denominator), bond, {}, Ledger(locked=bond, deposits=bond))
+    after = ends.expire(court, Message(REQUESTER, RULES.grace + 1), CLAIM_ID)
+    got = after.ledger.credited.get(REQUESTER, 0)
+    is_rejected = after.claims[CLAIM_ID].status is ClaimStatus.REJECTED
+    return is_rejected and after.ledger.balanced & (after.ledger.locked == 0) & (2 * got <= bond)
 
 
 STATEMENTS = (
-    Statement("money.share", "at most half of a bond is paid out as a share", SHARE, share_is_half, at_most_half),
-    Statement("money.ledger", "deposit, credit, burn and pay_out keep the ledger balanced", {**BOOKS, "wei": WEI}, stays_balanced),
     Statement(
-        "money.challenge_lost",
-        "after a lost challenge the ledger balances, and at least half of the bond is burned",
-        {**SHARE, **BOOKS},
-        lost_challenge,
+        "money.share",
+        "at most half of a bond is paid out as a share",
+        {"numerator": Integer(0), "denominator": POSITIVE, "wei": WEI},
+        share_is_half,
         at_most_half,
     ),
+    Statement("money.ledger", "deposit, credit, burn and pay_out keep the ledger balanced", {**BOOKS, "wei": WEI}, stays_balanced),
     Statement(
-        "money.claim_rejected",
-        "after a rejected claim the ledger balances, no bond is left, no challenger loses, half of the server's bond is burned",
-        {**SHARE, **BOOKS, **MOVES},
-        rejected_claim,
-        at_most_half_in,
-        GAMES,
+        "money.settlement",
+        "shares, refunds and what is burned are the bond; shares are at most φ of it",
+        {"bond": WEI, "prices": WEI, "gas": POSITIVE},
+        settlement_conserves,
+        cases=tuple((*share, depth) for share in SHARES for depth in DEPTHS),
     ),
+    Statement(
+        "money.fall",
+        "after a fall nothing stays locked, no opener loses, half of the bond less refunds is burned",
+        {"bond": WEI, "node_bond": WEI, "gas": POSITIVE, "price_0": WEI, "price_1": WEI, "price_2": WEI},
+        nobody_loses,
+        cases=SHARES,
+    ),
+    Statement(
+        "money.final",
+        "a final claim gets its bond and at most half of the nodes' bonds",
+        {"bond": WEI, "node_bond": WEI, "nodes": WEI},
+        final_pays,
+        cases=SHARES,
+    ),
+    Statement("money.expired", "an expired claim's requester gets at most half of the bond", {"bond": WEI}, expiry_pays, cases=SHARES),
 )

@@ -1,11 +1,12 @@
 """Statements about narrowing: every part has a length ≥ 1, the disagreement survives each round, and it ends after ceil(log_k L) rounds.
 
-*Source*: spec §5.3.
+*Source*: spec §5.2, §5.12.
 """
 
 from typing import Any
 
-from opml_spec.dispute.narrowing import Phase, Segment, boundary, most_rounds, narrow, part_count
+from opml_spec.dispute.narrowing import Phase, Segment, boundary, part_count, part_of, rounds
+from opml_spec.hashing import HASH_BYTES
 
 from opml_fuzz.statements.statement import Integer, Statement
 
@@ -39,15 +40,34 @@ def fits(k: int, lo: Any, length: Any, j: Any, bound: Any) -> Any:
 
 def rounds_are_logarithm(k: int, length: Any) -> Any:
     """The number of rounds is the least r with k^r ≥ length."""
-    rounds = most_rounds(length, k)
-    enough = k**rounds >= length
-    return enough if rounds == 0 else enough & (k ** (rounds - 1) < length)
+    count = rounds(length, k)
+    enough = k**count >= length
+    return enough if count == 0 else enough & (k ** (count - 1) < length)
 
 
 def one_round_less(k: int, lo: Any, length: Any, j: Any) -> bool:
     parts = part_count(length, k)
     part = boundary(lo, length, parts, j + 1) - boundary(lo, length, parts, j)
-    return most_rounds(part, k) <= most_rounds(length, k) - 1
+    return rounds(part, k) <= rounds(length, k) - 1
+
+
+class Posted:
+    """Posted hashes that are flags: a slice of 32 bytes is a flag."""
+
+    def __init__(self, flags: tuple[Any, ...]) -> None:
+        self.flags = flags
+
+    def __len__(self) -> int:
+        return HASH_BYTES * len(self.flags)
+
+    def __getitem__(self, at: slice) -> Any:
+        return self.flags[at.start // HASH_BYTES]
+
+
+def part_with(segment: Segment, flags: tuple[Any, ...], part: int) -> Any:
+    """The part of a segment whose posted hashes are these flags."""
+    posted: Any = Posted(flags)
+    return part_of(segment, posted, part)
 
 
 def segment(lo: Any, length: Any, agreed: int, disputed: int) -> Any:
@@ -60,14 +80,14 @@ def honest_challenger(parts: int, lo: Any, length: Any, *flags: Any) -> Any:
     """A challenger that names the first part with a false end gets a part with a true beginning, inside the segment."""
     posted = flags[: parts - 1]
     part = next(j for j, flag in enumerate((*posted, FALSE)) if flag == FALSE)
-    after: Any = narrow(segment(lo, length, TRUE, FALSE), posted, part)
+    after = part_with(segment(lo, length, TRUE, FALSE), posted, part)
     return (after.agreed == TRUE) & (after.disputed == FALSE) & (lo <= after.lo) & (after.lo < after.hi) & (after.hi <= lo + length)
 
 
 def honest_server(parts: int, lo: Any, length: Any, *flags: Any) -> bool:
     """A server that posts true hashes keeps true ends, whichever part is named."""
     before = segment(lo, length, TRUE, TRUE)
-    named: Any = [narrow(before, (TRUE,) * (parts - 1), part) for part in range(parts)]  # type: ignore[arg-type]  # flags for hashes
+    named = [part_with(before, (TRUE,) * (parts - 1), part) for part in range(parts)]
     return all(after.agreed == TRUE and after.disputed == TRUE for after in named)
 
 
@@ -89,7 +109,7 @@ STATEMENTS = (
         fits,
         tuple((k,) for k in range(2, 65)),
     ),
-    Statement("narrowing.logarithm", "most_rounds is ceil(log_k L)", {"length": Integer(1, LONGEST)}, rounds_are_logarithm, cases=SOME_K),
+    Statement("narrowing.logarithm", "rounds is ceil(log_k L)", {"length": Integer(1, LONGEST)}, rounds_are_logarithm, cases=SOME_K),
     Statement(
         "narrowing.rounds",
         "each round reduces the number of rounds that remain",

@@ -8,14 +8,16 @@ The stages are those of a small program that ends in each possible way.
 from collections.abc import Iterator
 from random import Random
 
+from opml_spec.dispute.honest import trace
+from opml_spec.hashing import hash_pair
 from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT, STATE, Memory
 from opml_spec.machine.merkle import Node, Pair, hash_of
 from opml_spec.machine.state import state_hash
 from opml_spec.model.layout import OUTPUT, REQUEST, REQUEST_BYTES, Header
-from opml_spec.runs.run import first_state, io_quarter, model_id, run_machine, run_meaning, stage_memory
+from opml_spec.runs.run import first_state, io_quarter, run_machine, run_meaning, stage_memory
 
 from opml_fuzz.vectors.notation import Json, make_case, memory_text
-from opml_fuzz.vectors.small_program import ENDS, model_memory, quarters, trace_of
+from opml_fuzz.vectors.small_program import ENDS, model_memory, quarters
 from opml_fuzz.vectors.tiny_models import POSITIONS, TEMPERATURE_Q16, llama, text_request
 
 
@@ -24,9 +26,9 @@ def machine_stages(rng: Random) -> Iterator[Json]:
     for name, words in ENDS.items():
         for exit_code in (0, 1):
             segments, data, stages = model_memory(rng, words), bytes([exit_code]), 3
-            trace = trace_of(segments, stages, data)
-            model, _ = quarters(segments)
-            for stage, (run, machines) in enumerate(zip(trace.runs, trace.stages, strict=False)):
+            model, state = quarters(segments)
+            told = trace(model, state, stages, data)
+            for stage, (run, machines) in enumerate(zip(told.runs, told.stages, strict=False)):
                 after = run_machine(model, run, stage, limit=1 << 10)
                 end = {"steps": len(machines) - 1, "final_state_hash": state_hash(machines[-1]).hex()} if machines else {"steps": 0}
                 post = {"run_hash": after.run_hash.hex(), "carry_root": hash_of(after.carry).hex(), "status": int(after.status), **end}
@@ -61,7 +63,7 @@ def run_case(name: str, segments: dict[int, bytes], data: bytes, stages: int) ->
             runs.append(run_meaning(model, runs[-1], stage))
         end = stage_memory(model, runs[-1].carry)
         tokens = [end.load(OUTPUT + 32 + 4 * i, 4) for i in range(end.load(OUTPUT, 8))]
-        post = {"model_id": model_id(hash_of(model), hash_of(state)).hex(), "run_hashes": [run.run_hash.hex() for run in runs]}
+        post = {"model_id": hash_pair(hash_of(model), hash_of(state)).hex(), "run_hashes": [run.run_hash.hex() for run in runs]}
         return post | {"carry_root": hash_of(runs[-1].carry).hex(), "status": int(runs[-1].status), "tokens": tokens}
 
     return make_case(name, {"memory": memory_text(segments), "stages": stages, "request": data.hex()}, answer)

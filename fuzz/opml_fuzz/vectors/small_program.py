@@ -1,4 +1,4 @@
-"""A small program in place of a model, and what somebody may claim about its run.
+"""A small program in place of a model, and a lie about its run.
 
 The program computes on a number in the state, writes to state and output, and exits with the code in the first word of the request.
 
@@ -10,11 +10,8 @@ from random import Random
 from attrs import evolve
 from opml_spec.machine.memory import ENTRY, QUARTER_HEIGHT, STATE, Memory
 from opml_spec.machine.merkle import Node
-from opml_spec.machine.state import RUNNING, MachineState
-from opml_spec.machine.step import step
-from opml_spec.runs.run import RunStatus, first_state, hand_over, io_quarter, stage_start
+from opml_spec.machine.state import MachineState
 
-from opml_fuzz.disputes.traces import Trace
 from opml_fuzz.machine.encodings import assemble
 
 ZERO_REG, T0, T1, T2, A0, A3, A7 = 0, 5, 6, 7, 10, 13, 17
@@ -42,7 +39,8 @@ PROGRAM = (
     assemble("addi", A0, A3, 0, 0),
     assemble("ecall"),
 )
-ENDS = {"exit 0": PROGRAM, "trap": (*PROGRAM[:-1], assemble("ebreak")), "another call": (*PROGRAM[:-3], *PROGRAM[-2:])}
+TRAPPING = (*PROGRAM[:-1], assemble("ebreak"))
+ENDS = {"exit 0": PROGRAM, "trap": TRAPPING, "another call": (*PROGRAM[:-3], *PROGRAM[-2:])}
 
 
 def model_memory(rng: Random, words: tuple[int, ...] = PROGRAM) -> dict[int, bytes]:
@@ -54,20 +52,6 @@ def quarters(segments: dict[int, bytes]) -> tuple[Node, Node]:
     """Returns the model quarter and the state quarter."""
     memory = Memory.from_segments(segments)
     return memory.subtree(QUARTER_HEIGHT, 1), memory.subtree(QUARTER_HEIGHT, 3)
-
-
-def trace_of(segments: dict[int, bytes], stages: int, data: bytes, lie_at: tuple[int, int] | None = None) -> Trace:
-    """Runs the program and records the true trace, or what follows if one register goes wrong. lie_at: stage, and steps into it"""
-    model, state = quarters(segments)
-    runs, machines_by_stage = [first_state(io_quarter(stages, data), state)], list[tuple[MachineState, ...]]()
-    for stage in range(stages):
-        machines = [stage_start(model, runs[-1].carry, stage)] if runs[-1].status == RunStatus.OK else []
-        while machines and machines[-1].status == RUNNING:
-            after = step(machines[-1])
-            machines.append(wrong_register(after) if (stage, len(machines)) == lie_at else after)
-        runs.append(hand_over(runs[-1], machines[-1]) if machines else runs[-1])
-        machines_by_stage.append(tuple(machines))
-    return Trace(tuple(runs), tuple(machines_by_stage))
 
 
 def wrong_register(state: MachineState) -> MachineState:

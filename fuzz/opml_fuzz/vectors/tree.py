@@ -25,12 +25,14 @@ FILES: dict[str, Callable[[Random], Iterator[Json]]] = {
     "operations/float.json": operations.float_operations,
     "runs/stages.json": runs.machine_stages,
     "runs/models.json": runs.model_runs,
-    "court/parameters.json": court.refused_parameters,
+    "court/parameters.json": court.parameters_at_bounds,
     "court/undisputed.json": court.undisputed,
     "court/honest_server.json": court.honest_server,
     "court/lying_server.json": court.lying_server,
     "court/silent_server.json": court.silent_server,
-    "court/silent_challenger.json": court.silent_challenger,
+    "court/late_sides.json": court.late_sides,
+    "court/failed_run.json": court.failed_run,
+    "court/expired.json": court.expired,
 }
 
 
