@@ -87,3 +87,19 @@ def test_the_page_prints_the_defaults() -> None:
     assert f"… {GAS_CHOOSE_CEILING:,} |" in section
     assert "R = 13" in section
     assert Parameters().most_nodes == 13
+
+
+def test_the_front_page_tells_the_bounds_and_prices() -> None:
+    """The days, minutes and ethers in the README at the top follow from the defaults."""
+    fixed, text, day, ether = Parameters(), (PAGE.parents[3] / "README.md").read_text(), 86_400, 10**18
+    lost = [bond - fixed.share(bond) for bond in (fixed.root_bond(fixed.min_bond), fixed.node_bond)]
+    assert (fixed.window, fixed.server_time + fixed.challenger_time, fixed.grace) == (2 * day, 7 * day // 2, 3 * day // 2)
+    assert "can be challenged for two days" in text
+    assert "at the latest three and a half days later" in text
+    assert "after another day and a half" in text
+    assert (fixed.effort, fixed.challenger_time, fixed.claims_at_once) == (600, 2 * day, 10)
+    assert f"the least one, {fixed.min_bond // ether} ether, delaying a true claim by up to two days costs {lost[0] / ether} ether" in text
+    assert f"Every ten minutes more cost {lost[1] / ether} ether" in text
+    assert f"An hour of a model's line costs {3_600 * fixed.second_price / ether} ether" in text
+    assert (fixed.inclusion, fixed.censorship) == (60, day)
+    assert "within a minute. Nobody is kept out for longer than a day" in text

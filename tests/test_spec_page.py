@@ -217,9 +217,10 @@ def test_every_error_is_listed_once() -> None:
 
 def test_the_table_of_errors_names_every_section_of_the_dispute_that_reports_it() -> None:
     """Error by error: the sections of chapter 5 in the last column are those in which its name stands, and no others."""
-    number_and_text = re.split(r"^## (5\.\d+)", text("dispute"), flags=re.M)[1:]
+    parted = re.split(r"^## (5\.\d+)", text("dispute"), flags=re.M)[1:]
+    bodies = dict(zip(parted[::2], parted[1::2], strict=True))
     for name, cited in re.findall(r"^\| \d{3} \| ([A-Z_]+) \| [^|]+ \| (§[^|]+) \|$", FRONT.read_text(), re.M):
-        sections = [number for number, body in zip(number_and_text[::2], number_and_text[1::2], strict=True) if re.search(rf"\b{name}\b", body)]
+        sections = [number for number, body in bodies.items() if re.search(rf"\b{name}\b", body)]
         assert [number for number in re.findall(NUMBER, cited) if number.startswith("5")] == sections, name
 
 

@@ -2,7 +2,7 @@
 
 The machine itself has no errors, only traps. Errors are about bytes that somebody hands over: a witness, an image, a move.
 They are classes here, so that a test can ask for one by name; another implementation reports the number. 1xx are of the machine,
-2xx of the dispute, 3xx of models.
+2xx of the dispute (214 and 229 belonged to its first edition), 3xx of models.
 
 *Source*: spec §0.6.
 """
@@ -84,7 +84,7 @@ class UnknownNode(SpecError, number=204):
 
 
 class WrongValue(SpecError, number=205):
-    """The money sent along is not exactly the bond."""
+    """The money that was sent along is not exactly the bond."""
 
 
 class StageCount(SpecError, number=206):
@@ -92,7 +92,7 @@ class StageCount(SpecError, number=206):
 
 
 class RequestTooLong(SpecError, number=207):
-    """More bytes than a request may have."""
+    """The request has more bytes than a request may have."""
 
 
 class Deadline(SpecError, number=208):
@@ -108,7 +108,7 @@ class ClaimNotPending(SpecError, number=210):
 
 
 class WindowClosed(SpecError, number=211):
-    """It is too late to challenge."""
+    """The claim can no longer be challenged."""
 
 
 class WindowOpen(SpecError, number=212):
@@ -116,11 +116,11 @@ class WindowOpen(SpecError, number=212):
 
 
 class NodesOpen(SpecError, number=213):
-    """A claim whose server still owes an answer does not end."""
+    """The claim cannot end while its server owes an answer."""
 
 
 class StaleCommitment(SpecError, number=215):
-    """The move answers something that the node does not hold."""
+    """The move names another segment, or other hashes, than the node holds."""
 
 
 class WrongTurn(SpecError, number=216):
@@ -208,7 +208,7 @@ class AlreadyFinal(SpecError, number=238):
 
 
 class ClaimExists(SpecError, number=239):
-    """This server made this claim before."""
+    """The server made this claim before."""
 
 
 class TooLate(SpecError, number=240):
@@ -244,7 +244,7 @@ class NotExpired(SpecError, number=247):
 
 
 class NothingToAward(SpecError, number=248):
-    """There is no fee, or it is not this claim's turn, or the claim may still become final."""
+    """There is no result, the fee is gone, it is not this claim's turn, or the claim may still become final."""
 
 
 class NoResult(SpecError, number=249):
