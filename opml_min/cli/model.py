@@ -22,8 +22,7 @@ from opml_min.model.sources.read import tokenizer_beside
 QUANTISATIONS = {"q8_0": Q8_0, "q4_0": Q4_0}
 
 
-def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("model", help="build, fetch or describe a model image")
+def register(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _register_build(actions)
     _register_random(actions)

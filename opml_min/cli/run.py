@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opml_min.cli import INTERRUPTED
-from opml_min.cli.arguments import Subparsers, add_arithmetic, add_device, add_json, add_model, chosen_model, positive, word
+from opml_min.cli.arguments import add_arithmetic, add_device, add_json, add_model, chosen_model, positive, word
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.cli.saved_run import save_run
@@ -26,8 +26,7 @@ DEFAULT_NEW_TOKENS = 128
 MOST_TEMPERATURE = 64  # Source: spec §1
 
 
-def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("run", help="continue a text, or recognise the digit in a picture")
+def register(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--prompt", default="", metavar="TEXT", help="the text to continue (default: empty)")
     most_tokens = f"generate at most N tokens (default: {DEFAULT_NEW_TOKENS}, or fewer if the context is full before)"
