@@ -78,15 +78,15 @@ class _Messages:
 def exit_code(name: str, execute: Callable[[list[str]], int], refusals: tuple[type[Exception], ...], arguments: list[str] | None) -> int:
     """Executes a command and returns its exit code. An argument parser's exit still raises SystemExit.
 
-    name: of the program, which begins each line; refusals: the errors that mean bad input, with a message of one line; arguments: by default
-    those of the process"""
+    name: of the program, which begins each line; refusals: the errors that mean bad input, each with a message of one line; arguments: by
+    default those of the process"""
     arguments = sys.argv[1:] if arguments is None else arguments
     out, err = sys.stdout, sys.stderr
     null = open(os.devnull, "w", encoding="utf-8") if out is None or err is None else None  # noqa: SIM115  # closed below
     for stream in (out, err):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    sys.stdout, sys.stderr = _Output(out or null), _Messages(err or null)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Output(out or null), _Messages(err or null)
     try:
         signals = Signals()
         with signals.delivered():
