@@ -96,7 +96,7 @@ class Artefact:
     @classmethod
     def load(cls, name: str) -> "Artefact":
         """Loads the committed artefact of `contracts/<name>.vy`."""
-        text = json.loads((ARTEFACTS / f"{name}.json").read_text())
+        text = json.loads((ARTEFACTS / f"{name}.json").read_text(encoding="utf-8"))
         return cls(name, text["abi"], bytes.fromhex(text["creation_bytecode"].removeprefix("0x")))
 
     def types(self, kind: str, name: str, count: int) -> tuple[list[str], list[str]]:

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import asdict
 
 from opml_min.cli.arguments import add_arithmetic, add_json, add_model, add_threads, chosen_model, positive
+from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, print_json
 from opml_min.mnist.accuracy import count_right
@@ -35,6 +36,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(execute=execute)
 
 
+@announces_compilation
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     model = chosen_model(options)

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from opml_min.cli import INTERRUPTED
 from opml_min.cli.arguments import add_arithmetic, add_device, add_json, add_model, chosen_model, positive, word
+from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
-from opml_min.cli.saved_run import save_run
+from opml_min.cli.saved_run import check_save, save_run
 from opml_min.mnist.pictures import SIDE, drawn_request, picture_request, shown
 from opml_min.model.files.atomic import check_writable
 from opml_min.model.image.header import BYTES
@@ -45,11 +46,14 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(execute=execute)
 
 
+@announces_compilation
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     if options.save is not None:
         check_writable(options.save)
     model = chosen_model(options)
+    if options.save is not None:
+        check_save(options.save, model, options.input)
     task: _Task = (_Picture if model.image.header.request_kind == BYTES else _Text)(model, options)
     run = Run(model.image, task.request, device=options.device, threads=options.threads)
     try:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from opml_min.cli.arguments import MODEL_HELP, add_device, add_json, add_tokenizer
+from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
@@ -20,6 +21,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(execute=execute)
 
 
+@announces_compilation
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     saved = load(options.file)

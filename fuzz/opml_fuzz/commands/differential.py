@@ -121,7 +121,7 @@ def testfloat(options: argparse.Namespace) -> int:
     """Checks lines of TestFloat: `opml-fuzz float`."""
     progress = Progress()
     try:
-        with sys.stdin if str(options.file) == "-" else options.file.open() as lines:
+        with sys.stdin if str(options.file) == "-" else options.file.open(encoding="utf-8") as lines:
             report = check(options.operation, lines, options.rounding, lambda count: progress.show(f"{count} lines"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {options.file}: {error}") from error

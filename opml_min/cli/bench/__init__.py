@@ -5,6 +5,7 @@ from importlib import import_module
 
 from opml_min.cli.arguments import add_json, add_model, add_threads, chosen_model
 from opml_min.cli.bench.row import Row
+from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.exit_codes import MEANINGS
 from opml_min.cli.output import print_json
 
@@ -30,6 +31,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(execute=execute)
 
 
+@announces_compilation
 def execute(options: argparse.Namespace) -> int:
     module = import_module(f"opml_min.cli.bench.{options.what}")
     rows: list[Row] = module.rows(chosen_model(options), options.threads, options.peer_python) if options.what == "llama" else module.rows()

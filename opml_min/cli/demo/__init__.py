@@ -9,6 +9,7 @@ from functools import partial
 from random import Random
 
 from opml_min.cli.arguments import add_arithmetic, add_json, add_model, chosen_model, positive, word
+from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.demo.play import Match, play
 from opml_min.cli.demo.scene import NEW_TOKENS, answer_of, scene_of
 from opml_min.cli.demo.story import Story
@@ -37,6 +38,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(execute=execute)
 
 
+@announces_compilation
 def execute(options: argparse.Namespace) -> int:
     if options.cheat == "list":
         return _list(options.json)

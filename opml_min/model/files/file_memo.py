@@ -16,9 +16,7 @@ from pathlib import Path
 
 from attrs import astuple, frozen
 
-from opml_min.model.errors import WriteFailed
-from opml_min.model.files.atomic import written_whole
-from opml_min.model.files.cache import cache_folder
+from opml_min.cache_folder import cache_folder, keep, kept
 
 LARGE_BYTES = 1 << 24  # smaller files are read again
 TICK_SECONDS = 2  # FAT's, the slowest clock of any file system
@@ -47,10 +45,7 @@ class Identity:
 
 def recalled(what: str, identity: Identity) -> bytes | None:
     """Return what was remembered about this version of the file."""
-    try:
-        return _entry(what, identity).read_bytes() if identity.size >= LARGE_BYTES else None
-    except OSError:
-        return None
+    return kept(_entry(what, identity)) if identity.size >= LARGE_BYTES else None
 
 
 def remembered(what: str, path: Path, identity: Identity, compute: Callable[[], bytes]) -> bytes:
@@ -61,18 +56,9 @@ def remembered(what: str, path: Path, identity: Identity, compute: Callable[[], 
     settled = identity.is_settled()
     value = compute()
     if settled and identity.size >= LARGE_BYTES and Identity.of(path) == identity:
-        _keep(_entry(what, identity), value)
+        keep(_entry(what, identity), value)
     return value
 
 
 def _entry(what: str, identity: Identity) -> Path:
     return cache_folder() / "known" / hashlib.sha256(f"{what} {astuple(identity)}".encode()).hexdigest()[:32]
-
-
-def _keep(entry: Path, value: bytes) -> None:
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(entry) as file:
-            file.write(value)
-    except (OSError, WriteFailed):
-        pass  # without a writable cache nothing is remembered
