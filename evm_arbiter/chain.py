@@ -16,16 +16,13 @@ from eth_abi.abi import decode, encode
 from sha3 import keccak_256
 
 from evm_arbiter.embedded import EmbeddedNode
+from evm_arbiter.errors import ArbiterError as ArbiterError
 from evm_arbiter.node import Node, RawLog
 
 ARTEFACTS = Path(__file__).parent / "artefacts"
 ACCOUNT_COUNT = 10
 ACCOUNT_WEI = 10**24  # what each account starts with (= one million ether)
 START_TIME = 1_750_000_000  # seconds since 1970 (= June 2025)
-
-
-class ArbiterError(Exception):
-    """The root of all errors of this package."""
 
 
 class UnknownName(ArbiterError):

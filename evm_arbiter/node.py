@@ -25,7 +25,7 @@ class Node(Protocol):
     """A chain whose blocks hold one transaction each. Addresses are 20 bytes; `to = None` creates a contract."""
 
     def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Execution:
-        """Executes a transaction in a block with that timestamp."""
+        """Executes a transaction in a block with that timestamp. Raises `InvalidTransaction` if no block may hold it."""
         ...
 
     def call(self, sender: bytes, to: bytes, data: bytes, time: int) -> Execution:

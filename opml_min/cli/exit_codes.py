@@ -139,7 +139,8 @@ def is_for_want_of_memory(error: BaseException) -> bool:
     """Whether the error says that memory or addresses are used up; under a limit, libraries and threads that cannot be had say so, too."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return bool(_limit_of_addresses()) and isinstance(error, ImportError | RuntimeError | SystemError)
+    is_likely = isinstance(error, ImportError | RuntimeError | SystemError) or (isinstance(error, OSError) and error.filename is None)
+    return bool(_limit_of_addresses()) and is_likely
 
 
 def _limit_of_addresses() -> str:

@@ -4,6 +4,7 @@ Every subcommand takes `--json` (one object on standard output). It exits 0 if a
 """
 
 import argparse
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Runs random cases: `opml-fuzz run`."""
-    if not options.replays.is_dir():
+    if not os.path.isdir(options.replays):
         raise InputError(f"there is no folder {options.replays}")
     if options.target is not None:
         External(options.target).close()  # reports now if it does not start
@@ -119,6 +120,8 @@ def elf(options: argparse.Namespace) -> int:
 
 def testfloat(options: argparse.Namespace) -> int:
     """Checks lines of TestFloat: `opml-fuzz float`."""
+    if str(options.file) == "-" and sys.stdin is None:
+        raise InputError("standard input is closed")
     progress = Progress()
     try:
         with sys.stdin if str(options.file) == "-" else options.file.open(encoding="utf-8") as lines:

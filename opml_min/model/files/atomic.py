@@ -45,7 +45,17 @@ def is_written_into(path: Path) -> bool:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or str(path.absolute()).startswith(OPEN_FILES)
+    is_special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or str(path.absolute()).startswith(OPEN_FILES)
+    return is_special or _standard_stream(path) is not None
+
+
+def _standard_stream(path: Path) -> int | None:
+    """Return the descriptor of this process's output or error stream if the path leads to the same file."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # it is closed
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+                return descriptor
+    return None
 
 
 @contextmanager
@@ -75,7 +85,8 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
     try:
         into = is_written_into(path)
         if into:
-            with path.open("ab") as file:
+            stream = _standard_stream(path)
+            with path.open("ab") if stream is None else os.fdopen(os.dup(stream), "wb") as file:
                 yield file
     except OSError as error:
         raise _failed(path, error) from error
