@@ -182,6 +182,10 @@ def unread() -> io.TextIOWrapper:
     return os.fdopen(write, "w", encoding="utf-8")
 
 
+def full_disk() -> io.TextIOWrapper:
+    return os.fdopen(os.open("/dev/full", os.O_WRONLY), "w", encoding="utf-8")
+
+
 @pytest.mark.parametrize("length", [10, 1_000_000])
 @pytest.mark.parametrize("code", [0, 1])
 def test_an_output_that_nobody_reads_is_quiet(
@@ -200,7 +204,7 @@ def test_an_output_on_a_full_disk(
     ended: Callable[..., int], length: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", open("/dev/full", "w", encoding="utf-8"))
+        patch.setattr(sys, "stdout", full_disk())
         assert ended(lambda: print("x" * length) or code) == 74
         sys.stdout.close()
     assert capsys.readouterr().err.endswith(": cannot write the output: No space left on device\n")
@@ -216,7 +220,7 @@ def test_messages_that_cannot_be_written_change_nothing(
     ended: Callable[..., int], stream: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", stream and open("/dev/full", "w", encoding="utf-8"))
+        patch.setattr(sys, "stderr", stream and full_disk())
         assert ended(raising(MemoryError())) == 2
         assert ended(lambda: print("progress", file=sys.stderr, flush=True) or 0) == 0
         if sys.stderr is not None:
@@ -232,7 +236,10 @@ def test_characters_that_the_output_does_not_know(ended: Callable[..., int], enc
     assert data.getvalue() == b"2 ? 1\n"
 
 
-@pytest.mark.parametrize(("output", "code"), [("> /dev/full", 74), (">&-", 74), ("| true", 141), ("> /dev/null", 0), ("2>&- >/dev/full", 74)])
+OUTPUTS = [("> /dev/full", 74), (">&-", 74), ("| true", 141), ("> /dev/null", 0), ("2>&- >/dev/full", 74)]
+
+
+@pytest.mark.parametrize(("output", "code"), OUTPUTS)
 def test_the_end_of_the_interpreter_changes_nothing(output: str, code: int) -> None:
     line = f"{sys.executable} -m opml_min.cli --help {output}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)

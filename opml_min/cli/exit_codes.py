@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from opml_min.cli.signals import Ended, Signals
@@ -21,6 +22,7 @@ UNWRITTEN = 74  # EX_IOERR
 INTERRUPTED = 128 + signal.SIGINT  # (= 130)
 UNREAD = 128 + 13  # SIGPIPE (= 141)
 TRACEBACK = "--traceback"
+LEAST_ADDRESSES = 1 << 30  # bytes
 MEANINGS = (
     "Exit codes: 0 success; 1 what was checked does not hold; 2 bad input; 70 an unexpected error; 74 the output cannot be written; "
     "130 interrupted by Ctrl-C; 141 nobody reads the output; 143 ended by SIGTERM."
@@ -93,6 +95,8 @@ def exit_code(name: str, execute: Callable[[list[str]], int], refusals: tuple[ty
             try:
                 if out is None:
                     raise OutputLost("it is closed")
+                if _address_limit() < LEAST_ADDRESSES:  # libraries do not fail cleanly; OpenBLAS sends its own process SIGINT
+                    raise MemoryError("not even the libraries can be loaded")
                 try:
                     code = execute(arguments)
                 finally:
@@ -129,7 +133,8 @@ def _meaning(error: BaseException, refusals: tuple[type[Exception], ...], receiv
             return UNREAD, ""
         return UNWRITTEN, f"cannot write the output: {getattr(error.__cause__, 'strerror', None) or error}"
     if is_for_want_of_memory(error):
-        return BAD_INPUT, f"not enough memory{_limit_of_addresses()} ({type(error).__name__}: {error})"
+        limit = f"; `ulimit -v` allows {_address_limit():,} bytes of addresses, and the machine reserves 2^40"
+        return BAD_INPUT, f"not enough memory: {error}{limit if _address_limit() < inf else ''}"
     if isinstance(error, OSError) and error.filename is not None:
         return BAD_INPUT, f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"
     return UNEXPECTED, f"unexpected {type(error).__name__}: {error} ({TRACEBACK} shows where)"
@@ -140,18 +145,17 @@ def is_for_want_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     is_likely = isinstance(error, ImportError | RuntimeError | SystemError) or (isinstance(error, OSError) and error.filename is None)
-    return bool(_limit_of_addresses()) and is_likely
+    return _address_limit() < inf and is_likely
 
 
-def _limit_of_addresses() -> str:
-    """The limit that this process has on its addresses, as a part of a sentence; empty if it has none."""
+def _address_limit() -> float:
+    """The limit that this process has on its addresses, in bytes."""
     try:
         import resource
     except ImportError:  # not on this system
-        return ""
+        return inf
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    limit = f": `ulimit -v` limits this process to {soft:,} bytes of addresses, and the machine reserves 2^40"
-    return "" if soft == resource.RLIM_INFINITY else limit
+    return inf if soft == resource.RLIM_INFINITY else soft
 
 
 def _leave_nothing_unwritten(stream: Any) -> None:

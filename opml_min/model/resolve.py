@@ -131,7 +131,7 @@ def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], No
         except OSError as error:
             raise CheckpointError(f"cannot read {part}: {error.strerror}") from error
     image = cache_folder() / f"{digest.hexdigest()[:32]}.opml"
-    if not image.exists():
+    if not os.path.exists(image):
         try:
             image.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -97,7 +97,9 @@ class External:
             left = until - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            ready, writable, _ = select.select([self._output], [self._input] if question else [], [], left)
+            ready, writable, _ = select.select([self._output], [self._input] if question else [], [], min(left, EXIT_SECONDS))
+            if not ready and not writable and self._process is not None and self._process.poll() is not None:
+                raise EOFError  # the output is open yet in a process that it left behind
             if ready:
                 received = os.read(self._output, LONGEST_LINE)
                 if not received:

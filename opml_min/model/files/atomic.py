@@ -1,6 +1,6 @@
 """Output files that are complete or absent, never half written, and that replace nothing but a file.
 
-A symbolic link stays, and the file that it leads to is replaced. A device or a pipe is written into, where that can be done.
+A symbolic link stays, and the file that it leads to is replaced. A device or a pipe is written into or refused.
 """
 
 import os
@@ -80,10 +80,12 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Give an open file that appears at `path` complete or not at all; what must not be replaced is written into."""
+def written_whole(path: Path, *, also_into: bool = False) -> Iterator[IO[bytes]]:
+    """Give an open file that appears at `path` complete or not at all.
+
+    also_into: write into a device or a pipe if that is there, instead of refusing it"""
     try:
-        into = is_written_into(path)
+        into = also_into and is_written_into(path)
         if into:
             stream = _standard_stream(path)
             with path.open("ab") if stream is None else os.fdopen(os.dup(stream), "wb") as file:
