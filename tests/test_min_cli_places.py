@@ -29,7 +29,7 @@ from opml_min.cli import main
 from opml_min.cli.compiling import NOTICE
 from opml_min.machine import native
 from opml_min.model.errors import WriteFailed
-from opml_min.model.files import atomic
+from opml_min.model.files import atomic, file_memo
 from opml_min.model.files.atomic import check_writable, whole, written_whole
 from opml_min.model.native import kernel_cache
 from opml_min.model.resolve import BUILT_IN
@@ -182,6 +182,22 @@ def test_damaged_machine_code_is_compiled_again(damage: str, tmp_path: Path, mon
     assert native.load_cached("x") is None
     assert not entry.exists()
     assert [answer(), answer(), len(written)] == [42, 42, 2]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut"])
+def test_a_damaged_fact_about_a_file_is_found_out_again(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(file_memo, "LARGE_BYTES", 0)
+    monkeypatch.setattr(file_memo, "TICK_SECONDS", -1)
+    path = tmp_path / "file"
+    path.write_bytes(b"contents")
+    identity = file_memo.Identity.of(path)
+    facts = iter([b"a" * 32, b"b" * 32])
+    known = [file_memo.remembered("hash", path, identity, lambda: next(facts), 32) for _ in range(2)]
+    (entry,) = (tmp_path / "cache" / "opml" / "known").iterdir()
+    entry.write_bytes(DAMAGES[damage](entry.read_bytes()))
+    known += [file_memo.remembered("hash", path, identity, lambda: next(facts), 32) for _ in range(2)]
+    assert known == [b"a" * 32] * 2 + [b"b" * 32] * 2
 
 
 def full(*arguments: Any, **named: Any) -> Any:

@@ -127,7 +127,7 @@ def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], No
     digest = hashlib.sha256(digest_of_sources(*MODEL_SOURCES) + shipped_program() + arithmetic.encode())
     for part in sources:
         try:
-            digest.update(remembered("SHA-256", part, Identity.of(part), partial(_sha256, part)))
+            digest.update(remembered("SHA-256", part, Identity.of(part), partial(_sha256, part), 32))
         except OSError as error:
             raise CheckpointError(f"cannot read {part}: {error.strerror}") from error
     image = cache_folder() / f"{digest.hexdigest()[:32]}.opml"

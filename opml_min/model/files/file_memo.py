@@ -16,7 +16,9 @@ from pathlib import Path
 
 from attrs import astuple, frozen
 
-from opml_min.cache_folder import cache_folder, keep, kept
+from opml_min.cache_folder import cache_folder
+from opml_min.model.errors import WriteFailed
+from opml_min.model.files.atomic import written_whole
 
 LARGE_BYTES = 1 << 24  # smaller files are read again
 TICK_SECONDS = 2  # FAT's, the slowest clock of any file system
@@ -43,22 +45,39 @@ class Identity:
         return time.time_ns() - max(self.changed_ns, self.modified_ns) > TICK_SECONDS * 10**9
 
 
-def recalled(what: str, identity: Identity) -> bytes | None:
-    """Return what was remembered about this version of the file."""
-    return kept(_entry(what, identity)) if identity.size >= LARGE_BYTES else None
+def recalled(what: str, identity: Identity, length: int | None = None) -> bytes | None:
+    """Return what was remembered about this version of the file. With another length than it must have, it is damaged and forgotten."""
+    entry = _entry(what, identity)
+    try:
+        value = entry.read_bytes() if identity.size >= LARGE_BYTES else None
+        if value is None or length in (None, len(value)):
+            return value
+        entry.unlink()
+    except OSError:
+        pass
+    return None
 
 
-def remembered(what: str, path: Path, identity: Identity, compute: Callable[[], bytes]) -> bytes:
+def remembered(what: str, path: Path, identity: Identity, compute: Callable[[], bytes], length: int | None = None) -> bytes:
     """Return the remembered value, or else compute it from the file at `path`. It is remembered unless the file changed meanwhile."""
-    known = recalled(what, identity)
+    known = recalled(what, identity, length)
     if known is not None:
         return known
     settled = identity.is_settled()
     value = compute()
     if settled and identity.size >= LARGE_BYTES and Identity.of(path) == identity:
-        keep(_entry(what, identity), value)
+        _keep(_entry(what, identity), value)
     return value
 
 
 def _entry(what: str, identity: Identity) -> Path:
     return cache_folder() / "known" / hashlib.sha256(f"{what} {astuple(identity)}".encode()).hexdigest()[:32]
+
+
+def _keep(entry: Path, value: bytes) -> None:
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(entry) as file:
+            file.write(value)
+    except (OSError, WriteFailed):
+        pass  # without a writable cache nothing is remembered
