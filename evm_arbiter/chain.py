@@ -16,16 +16,13 @@ from eth_abi.abi import decode, encode
 from sha3 import keccak_256
 
 from evm_arbiter.embedded import EmbeddedNode
+from evm_arbiter.errors import ArbiterError as ArbiterError
 from evm_arbiter.node import Node, RawLog
 
 ARTEFACTS = Path(__file__).parent / "artefacts"
 ACCOUNT_COUNT = 10
 ACCOUNT_WEI = 10**24  # what each account starts with (= one million ether)
 START_TIME = 1_750_000_000  # seconds since 1970 (= June 2025)
-
-
-class ArbiterError(Exception):
-    """The root of all errors of this package."""
 
 
 class UnknownName(ArbiterError):
@@ -96,7 +93,7 @@ class Artefact:
     @classmethod
     def load(cls, name: str) -> "Artefact":
         """Loads the committed artefact of `contracts/<name>.vy`."""
-        text = json.loads((ARTEFACTS / f"{name}.json").read_text())
+        text = json.loads((ARTEFACTS / f"{name}.json").read_text(encoding="utf-8"))
         return cls(name, text["abi"], bytes.fromhex(text["creation_bytecode"].removeprefix("0x")))
 
     def types(self, kind: str, name: str, count: int) -> tuple[list[str], list[str]]:

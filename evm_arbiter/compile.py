@@ -24,7 +24,7 @@ def contracts() -> list[str]:
 
 def sources() -> dict[str, str]:
     """All texts, of contracts and modules, by their path below `contracts`."""
-    return {path.relative_to(CONTRACTS).as_posix(): path.read_text() for path in sorted(CONTRACTS.rglob("*.vy"))}
+    return {path.relative_to(CONTRACTS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(CONTRACTS.rglob("*.vy"))}
 
 
 def compile_contract(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -55,5 +55,5 @@ def artefact_text(artefact: dict[str, Any]) -> str:
 if __name__ == "__main__":
     for contract in sys.argv[1:] or contracts():
         compiled = compile_contract(contract, sources())
-        (ARTEFACTS / f"{contract}.json").write_text(artefact_text(compiled))
+        (ARTEFACTS / f"{contract}.json").write_text(artefact_text(compiled), encoding="utf-8")
         print(f"{contract}: {compiled['runtime_bytes']} bytes")

@@ -12,7 +12,8 @@ from typing import Any
 from attrs import astuple, frozen
 
 from evm_arbiter import objects
-from evm_arbiter.chain import ArbiterError, Artefact, Chain, Contract, Receipt, Reverted
+from evm_arbiter.chain import Artefact, Chain, Contract, Receipt, Reverted
+from evm_arbiter.errors import ArbiterError
 from evm_arbiter.objects import Account, Books, Claim, Event, Model, Request, Result, Segment, TreeNode
 from evm_arbiter.parameters import Parameters
 

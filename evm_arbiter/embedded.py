@@ -23,12 +23,14 @@ from eth.vm.message import Message
 from eth.vm.spoof import SpoofTransaction
 from eth_typing import Address, BlockNumber, Hash32
 
+from evm_arbiter.errors import InvalidTransaction
 from evm_arbiter.node import Execution, RawLog
 
 CHAIN_ID = 1337
 BLOCK_GAS_LIMIT = 36_000_000  # gas. Source: main net in 2025, when Prague went live
 TRANSACTION_GAS_LIMIT = 2**24  # gas (= 16,777,216). Source: the cap of EIP-7825, which later forks enforce
 MAX_REFUND_QUOTIENT = 5  # Source: EIP-3529
+TRANSACTION_GAS, FLOOR_GAS_PER_TOKEN, TOKENS_PER_NONZERO_BYTE = 21_000, 10, 4  # Source: EIP-7623
 
 
 class FreeGasState(PragueState):
@@ -56,6 +58,8 @@ class EmbeddedNode:
             self._state.set_balance(Address(address), wei)
 
     def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Execution:
+        if floor_gas(data) > TRANSACTION_GAS_LIMIT:
+            raise InvalidTransaction(f"{len(data)} bytes of data cost at least {floor_gas(data)} gas")
         self._block_number += 1
         self._state.execution_context = self._context(time)
         self._state.lock_changes()
@@ -111,6 +115,12 @@ class EmbeddedNode:
             base_fee_per_gas=self.base_fee_wei,
             excess_blob_gas=0,
         )
+
+
+def floor_gas(data: bytes) -> int:
+    """What a transaction with this data costs at least, whatever it executes."""
+    zeros = data.count(0)
+    return TRANSACTION_GAS + FLOOR_GAS_PER_TOKEN * (zeros + TOKENS_PER_NONZERO_BYTE * (len(data) - zeros))
 
 
 def _execution(computation: ComputationAPI, gas_used: int) -> Execution:

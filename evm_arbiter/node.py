@@ -28,7 +28,7 @@ class Node(Protocol):
     """The base fee of the blocks to come, in wei per gas, as contracts read it. Gas is free all the same."""
 
     def transact(self, sender: bytes, to: bytes | None, data: bytes, value_wei: int, time: int) -> Execution:
-        """Executes a transaction in a block with that timestamp."""
+        """Executes a transaction in a block with that timestamp. Raises `InvalidTransaction` if no block may hold it."""
         ...
 
     def call(self, sender: bytes, to: bytes, data: bytes, time: int) -> Execution:

@@ -1,10 +1,13 @@
 """What every test may rely on: fixed Hypothesis profiles and the data that the project does not ship."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from opml_min.model.native import kernel_cache
 
 for name, examples in (("dev", 50), ("ci", 100), ("nightly", 5_000)):
     settings.register_profile(
@@ -13,6 +16,15 @@ for name, examples in (("dev", 50), ("ci", 100), ("nightly", 5_000)):
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_kernel_folder() -> Iterator[None]:
+    """Kernels come from one folder in all tests, also in those whose cache folder is empty: compiling takes most of a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = kernel_cache.kernel_folder()
+        patch.setattr(kernel_cache, "kernel_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import pytest
 import vyper
 
 from evm_arbiter.chain import ACCOUNT_WEI, ArbiterError, Artefact, Chain, Contract, Reverted, UnknownName, keccak256
+from evm_arbiter.errors import InvalidTransaction
 
 SOURCE = """
 #pragma version 0.4.3
@@ -160,6 +161,17 @@ def test_calldata_has_a_floor_price(counter: Contract, data: bytes) -> None:
     standard = 21_000 + 4 * sent.count(0) + 16 * (len(sent) - sent.count(0)) + execution
     floor = 21_000 + 10 * sent.count(0) + 40 * (len(sent) - sent.count(0))
     assert counter.transact("swallow", data, sender=counter.chain.accounts[0]).gas_used == max(standard, floor)
+
+
+def test_a_transaction_whose_data_costs_more_than_its_limit_is_invalid() -> None:
+    """EIP-7623: 40 gas per byte that is not zero, from 21,000 on; the limit is 2^24."""
+    chain = Chain()
+    one, other = (bytes.fromhex(account[2:]) for account in chain.accounts[:2])
+    most = ((1 << 24) - 21_000) // 40
+    assert chain.node.transact(one, other, b"\xff" * most, 0, chain.now).gas_used == 21_000 + 40 * most
+    with pytest.raises(InvalidTransaction):
+        chain.node.transact(one, other, b"\xff" * (most + 1), 0, chain.now)
+    assert chain.node.transact(one, other, bytes(most + 1), 0, chain.now).success
 
 
 def test_every_transaction_begins_with_cold_storage(counter: Contract) -> None:

@@ -1,9 +1,9 @@
-"""Arguments that several commands share, and a parser that reports an error in one line."""
+"""Arguments that several commands share."""
 
 import argparse
 import os
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from opml_min.cli.errors import InputError
 from opml_min.model.image.ops import ARITHMETICS
@@ -13,13 +13,6 @@ DEVICES = ("cpu", "vm")
 MOST_THREADS = 256
 MODEL_HELP = "an image, the name of a built-in or known model, or a source file"
 Subparsers = Any  # argparse's type for it is private
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that prints one line and exits with 2 on bad input, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

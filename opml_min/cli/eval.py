@@ -7,7 +7,8 @@ from typing import Any
 
 from attrs import asdict
 
-from opml_min.cli.arguments import Subparsers, add_arithmetic, add_json, add_model, add_threads, chosen_model, positive
+from opml_min.cli.arguments import add_arithmetic, add_json, add_model, add_threads, chosen_model, positive
+from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, print_json
 from opml_min.mnist.accuracy import count_right
@@ -20,9 +21,7 @@ DEFAULT_WINDOW = 512  # tokens
 SPARE_CHARACTERS = 1000  # read beyond the longest text that --max-tokens can need
 
 
-def register(subparsers: Subparsers) -> None:
-    summary = "measure the perplexity of a language model, or the accuracy of a model of digits"
-    parser: argparse.ArgumentParser = subparsers.add_parser("eval", help=summary)
+def register(parser: argparse.ArgumentParser) -> None:
     add_model(parser, required=True)
     parser.add_argument("text", type=Path, metavar="FILE", help="the text to score; for a model of digits, pictures in the IDX format")
     parser.add_argument("labels", type=Path, nargs="?", metavar="LABELS", help="the right answers to the pictures, in the IDX format")
@@ -37,6 +36,7 @@ def register(subparsers: Subparsers) -> None:
     parser.set_defaults(execute=execute)
 
 
+@announces_compilation
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     model = chosen_model(options)

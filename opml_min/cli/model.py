@@ -15,15 +15,14 @@ from opml_min.model.files.fetch import KNOWN
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import ARITHMETICS, OPERANDS, Opcode
 from opml_min.model.image.weights import Q4_0, Q8_0
-from opml_min.model.resolve import build_source
+from opml_min.model.resolve import build_source, is_there
 from opml_min.model.sources.checkpoint import SHAPES
-from opml_min.model.sources.read import tokenizer_beside
+from opml_min.model.sources.read import files_of_source, tokenizer_beside
 
 QUANTISATIONS = {"q8_0": Q8_0, "q4_0": Q4_0}
 
 
-def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("model", help="build, fetch or describe a model image")
+def register(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _register_build(actions)
     _register_random(actions)
@@ -64,9 +63,13 @@ def _register_random(actions: Subparsers) -> None:
 
 
 def execute_build(options: argparse.Namespace) -> int:
-    if not options.source.exists():
+    if not is_there(options.source):
         raise CheckpointError(f"there is no file or folder {options.source}")
     tokenizer = options.tokenizer or tokenizer_beside(options.source)
+    reads = [*files_of_source(options.source), *([] if tokenizer is None else [tokenizer])]
+    for path in reads:
+        is_there(path)
+    check_writable(options.output, reads)
     how = {"context": options.context, "single_phase": options.single_phase, "arithmetic": options.arithmetic}
     build_source(options.source, tokenizer, options.output, **how)
     _print_description(Image(options.output), options.json)

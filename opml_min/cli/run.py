@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opml_min.cli import INTERRUPTED
-from opml_min.cli.arguments import Subparsers, add_arithmetic, add_device, add_json, add_model, chosen_model, positive, word
+from opml_min.cli.arguments import add_arithmetic, add_device, add_json, add_model, chosen_model, positive, word
+from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
-from opml_min.cli.saved_run import save_run
+from opml_min.cli.saved_run import check_save, save_run
 from opml_min.mnist.pictures import SIDE, drawn_request, picture_request, shown
 from opml_min.model.files.atomic import check_writable
 from opml_min.model.image.header import BYTES
@@ -26,8 +27,7 @@ DEFAULT_NEW_TOKENS = 128
 MOST_TEMPERATURE = 64  # Source: spec §1
 
 
-def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("run", help="continue a text, or recognise the digit in a picture")
+def register(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--prompt", default="", metavar="TEXT", help="the text to continue (default: empty)")
     most_tokens = f"generate at most N tokens (default: {DEFAULT_NEW_TOKENS}, or fewer if the context is full before)"
@@ -46,11 +46,14 @@ def register(subparsers: Subparsers) -> None:
     parser.set_defaults(execute=execute)
 
 
+@announces_compilation
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     if options.save is not None:
         check_writable(options.save)
     model = chosen_model(options)
+    if options.save is not None:
+        check_save(options.save, model, options.input)
     task: _Task = (_Picture if model.image.header.request_kind == BYTES else _Text)(model, options)
     run = Run(model.image, task.request, device=options.device, threads=options.threads)
     try:

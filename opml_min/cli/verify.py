@@ -4,15 +4,15 @@ import argparse
 import time
 from pathlib import Path
 
-from opml_min.cli.arguments import MODEL_HELP, Subparsers, add_device, add_json, add_tokenizer
+from opml_min.cli.arguments import MODEL_HELP, add_device, add_json, add_tokenizer
+from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
 from opml_min.model.run_file import RunOfAnotherModel, load
 
 
-def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("verify", help="recompute a saved run and compare its hash")
+def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="the file that `opml run --save` wrote")
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: the one that FILE names)")
     add_tokenizer(parser)
@@ -21,6 +21,7 @@ def register(subparsers: Subparsers) -> None:
     parser.set_defaults(execute=execute)
 
 
+@announces_compilation
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     saved = load(options.file)

@@ -220,7 +220,7 @@ def sample(w: Weights, tokenizer: PieceTokenizer, count: int, temperature: float
 def main(text_file: str, folder: str, steps: int = STEPS) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
-    text = Path(text_file).read_text()
+    text = Path(text_file).read_text(encoding="utf-8")
     border = len(text) * 9 // 10
     learned, unseen = text[:border], text[border:]
     out = Path(folder)

@@ -52,5 +52,5 @@ def build(output: Path) -> str:
 
 if __name__ == "__main__":
     digest = build(ELF)
-    ELF_SHA256.write_text(digest + "\n")
+    ELF_SHA256.write_text(digest + "\n", encoding="utf-8")
     print(digest)

@@ -32,4 +32,4 @@ def sigmoid_header() -> str:
 
 
 if __name__ == "__main__":
-    (Path(__file__).parent / "sigmoid_table.h").write_text(sigmoid_header())
+    (Path(__file__).parent / "sigmoid_table.h").write_text(sigmoid_header(), encoding="utf-8")

@@ -1,23 +1,23 @@
 """LLVM IR text in, callable machine code out, with the object code kept on disk.
 
 All native code of the machine is written as IR text. Compiling takes a tenth of a second to seconds, loading a compiled object a
-millisecond, so objects are kept in `$XDG_CACHE_HOME/opml/code` (or `~/.cache/opml/code`) under a hash of what they were compiled from.
+millisecond, so objects are kept in the folder `code` of the cache folder under a hash of what they were compiled from.
 What compiles quickly is not kept, and the folder's size is bounded. A cache that cannot be written is no error: the code is compiled
 again the next time.
 """
 
 import ctypes
 import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
 
+from opml_min.cache_folder import cache_folder, keep, kept
 from opml_min.machine import processor
 
 KEEP_FROM_SECONDS = 0.03
@@ -58,10 +58,6 @@ def host() -> str:
 def vector_lanes() -> int:
     """How many 64-bit lanes the widest vector register of this processor has (at least 4)."""
     return 8 if processor.has("avx512f") else 4
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opml" / "code"
 
 
 def compile_object(ir: str, loops_ir: str) -> bytes:
@@ -116,15 +112,12 @@ def load(key: str, write_ir: Callable[[], str], write_loops_ir: Callable[[], str
 
 def load_cached(key: str) -> Code | None:
     """Loads the code for `key` if it is in the cache and intact."""
-    try:
-        digest, object_code = (data := _path(key).read_bytes())[:32], data[32:]
-    except OSError:
-        return None
-    return _link(object_code) if digest == hashlib.sha256(object_code).digest() else None
+    object_code = kept(_path(key))
+    return None if object_code is None else _link(object_code)
 
 
 def _path(key: str) -> Path:
-    return cache_folder() / hashlib.sha256(f"{host()}\0{key}".encode()).hexdigest()
+    return cache_folder() / "code" / hashlib.sha256(f"{host()}\0{key}".encode()).hexdigest()
 
 
 def _link(object_code: bytes) -> Code:
@@ -137,16 +130,11 @@ def _link(object_code: bytes) -> Code:
 
 
 def _keep(path: Path, object_code: bytes) -> None:
-    """Writes the whole file or nothing, as other processes may read it; then deletes the oldest files beyond CACHE_BYTES."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.sha256(object_code).digest() + object_code)
-        os.replace(file.name, path)
-        left = CACHE_BYTES
+    """Keeps it for the next time; then deletes the oldest files beyond CACHE_BYTES."""
+    keep(path, object_code)
+    left = CACHE_BYTES
+    with suppress(OSError):  # also if another process deletes them meanwhile
         for other in sorted(path.parent.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True):
             left -= other.stat().st_size
             if left < 0:
                 other.unlink()
-    except OSError:
-        return

@@ -80,7 +80,7 @@ def main(weights: str, image: str) -> None:
     with np.load(weights) as stored:
         build_classifier(ClassifierWeights(*(stored[name] for name in ClassifierWeights._fields)), path, shipped_program())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n")
+    path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ An image in the cache is named after the contents that it was built from. A know
 """
 
 import hashlib
+import os
+import stat
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
@@ -11,9 +13,10 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
+from opml_min.cache_folder import VARIABLE, cache_folder
 from opml_min.model.build.build import build_llama
 from opml_min.model.errors import CheckpointError, WriteFailed
-from opml_min.model.files.cache import MODEL_SOURCES, cache_folder, digest_of_sources
+from opml_min.model.files.cache import MODEL_SOURCES, digest_of_sources
 from opml_min.model.files.fetch import KNOWN, fetched
 from opml_min.model.files.file_memo import Identity, remembered
 from opml_min.model.image.image import FILE_MAGIC, Image
@@ -67,18 +70,33 @@ def text_of(image: Image) -> Text:
 
 
 def _resolve(name: str, tokenizer: Path | None, arithmetic: str) -> Model:
-    if name in BUILT_IN and not Path(name).is_file():
+    if name in BUILT_IN and not os.path.isfile(name):
         package, resource = BUILT_IN[name]
         return _open_image(Path(str(files(package).joinpath(resource))))
-    path = fetched(name) if name in KNOWN and not Path(name).exists() else Path(name)
-    if not path.exists():
+    path = fetched(name) if name in KNOWN and not os.path.exists(name) else Path(name)
+    if not is_there(path):
         raise CheckpointError(f"there is no file {name}, and no known model of that name (known are {', '.join([*BUILT_IN, *KNOWN])})")
     if path.is_file() and starts_with(path, FILE_MAGIC):
         return _open_image(path)
     tokenizer = tokenizer_beside(path) if tokenizer is None else tokenizer
     parts = [*files_of_source(path), *([] if tokenizer is None else [tokenizer])]
+    for part in parts:
+        is_there(part)
     build = partial(build_source, path, tokenizer, arithmetic=arithmetic)
     return evolve(_open_image(_cached(parts, arithmetic, build)), source=path, tokenizer_path=tokenizer)
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is a file or a folder; what cannot be looked at, or would be waited for, is a CheckpointError."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be searched, a zero byte
+        raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise CheckpointError(f"{path} is neither a file nor a folder")
+    return True
 
 
 def _open_image(path: Path) -> Model:
@@ -109,15 +127,16 @@ def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], No
     digest = hashlib.sha256(digest_of_sources(*MODEL_SOURCES) + shipped_program() + arithmetic.encode())
     for part in sources:
         try:
-            digest.update(remembered("SHA-256", part, Identity.of(part), partial(_sha256, part)))
+            digest.update(remembered("SHA-256", part, Identity.of(part), partial(_sha256, part), 32))
         except OSError as error:
             raise CheckpointError(f"cannot read {part}: {error.strerror}") from error
     image = cache_folder() / f"{digest.hexdigest()[:32]}.opml"
-    if not image.exists():
+    if not os.path.exists(image):
         try:
             image.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise WriteFailed(f"cannot create {image.parent}: {error.strerror}") from error
+            where = f"{VARIABLE} names another folder for what is built"
+            raise WriteFailed(f"cannot create {image.parent}: {error.strerror}; {where}") from error
         build(image)
     return image
 

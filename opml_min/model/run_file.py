@@ -49,7 +49,7 @@ def save(path: Path, saved: SavedRun) -> None:
         },
         indent=2,
     )
-    with written_whole(path) as file:
+    with written_whole(path, also_into=True) as file:
         file.write(text.encode() + b"\n")
 
 

@@ -16,10 +16,9 @@ def engine_room(target: str | None = None, embedded: EmbeddedEvm | None = None, 
     """Makes all engines. That takes seconds, so one room serves thousands of cases.
 
     target: the command line of somebody's own implementation; embedded, courts: in place of the committed contracts"""
+    targets: list[WitnessEngine] = [] if target is None else [External(target)]  # first, so that it starts while the others are made
     embedded, courts = embedded or EmbeddedEvm(), courts or RandomDisputes()
-    fast: list[WitnessEngine] = [SpecWitness(), fastest(embedded)]
-    if target is not None:
-        fast.append(External(target))
+    fast: list[WitnessEngine] = [SpecWitness(), fastest(embedded), *targets]
     states, programs = (SpecState(), OneStep()), (SpecProgram(), interpreted(), translated())
     every = fast if embedded in fast else [*fast, embedded]
     return EngineRoom(Engines(tuple(every), states, programs, courts), Engines(tuple(fast), states, programs, courts))

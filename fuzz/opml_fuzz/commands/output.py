@@ -1,16 +1,8 @@
-"""Output of the commands: results on standard output, everything else on standard error, an error in one line."""
+"""Output of the commands: results on standard output, everything else on standard error."""
 
-import argparse
 import json
 import sys
-from typing import Any, NoReturn
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that reports bad arguments in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+from typing import Any
 
 
 def print_json(value: Any) -> None:

@@ -63,7 +63,7 @@ class GuestFloat:
         text = SOURCE.format(count=COUNT, operands=OPERANDS, results=RESULTS, words=OPERAND_WORDS, expression=EXPRESSIONS[operation])
         with TemporaryDirectory() as folder:
             source, elf = Path(folder) / "program.c", Path(folder) / "program.elf"
-            source.write_text(text)
+            source.write_text(text, encoding="utf-8")
             files = [build.FOLDER / "program.S", source, build.FOLDER / "binary32.c"]
             build.compile_elf(files, build.FOLDER / "program.ld", elf, [f"-I{build.FOLDER}"])
             segments = elf_segments(elf.read_bytes())

@@ -5,9 +5,24 @@ answer is the hash of the state after the step in hex, or `error N` with the num
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from opml_fuzz.machine.start import Start
+
+NO_ANSWER = "no answer"
+"""How the answer of a program begins that gave none."""
+
+
+class OutOfTime(Exception):
+    """The time asked for is up while an engine is still answering, and it did not take too long."""
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """An engine that may have to be waited for."""
+
+    def limit_waiting(self, seconds: float, until: float) -> None:
+        """Lets an answer take so many seconds, and no answer longer than the moment `until` of the monotonic clock."""
 
 
 class WitnessEngine(Protocol):

@@ -7,7 +7,7 @@ compared, printed and sent between processes as they are.
 from attrs import frozen
 from opml_spec.machine.witness import make_witness
 
-from opml_fuzz.engines.protocol import Courts, StateEngine, WitnessEngine
+from opml_fuzz.engines.protocol import Courts, StateEngine, Waiting, WitnessEngine
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness
 
 EMBEDDED_EVERY = 50  # cases: the embedded EVM then takes about a quarter of the time
@@ -52,3 +52,9 @@ class EngineRoom:
     def for_case(self, number: int) -> Engines:
         """Chooses the engines for the case of this number."""
         return self.all if number % EMBEDDED_EVERY == 0 else self.most
+
+    def limit_waiting(self, seconds: float, until: float) -> None:
+        """Limits how long an engine that is somebody else's program may take for an answer."""
+        for engine in self.all.of_witnesses:
+            if isinstance(engine, Waiting):
+                engine.limit_waiting(seconds, until)

@@ -1,6 +1,8 @@
 """A difference between implementations: who answered what to the smallest case found, and how to see it again."""
 
 import json
+import time
+from math import inf
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -8,6 +10,7 @@ from zlib import crc32
 from attrs import frozen
 from opml_spec.machine.decode import disassemble
 
+from opml_fuzz.engines.protocol import NO_ANSWER, OutOfTime
 from opml_fuzz.engines.room import Answers, Engines
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.reproducer import program_text
@@ -29,7 +32,8 @@ class Difference:
         camps: dict[str, list[str]] = {}
         for name, answer in self.answers.items():
             camps.setdefault(" ".join(answer), []).append(name)
-        return f"{subject(self.case)}: " + " | ".join(", ".join(names) for names in camps.values())
+        subject = NO_ANSWER if any(one.startswith(NO_ANSWER) for answer in self.answers.values() for one in answer) else _subject(self.case)
+        return f"{subject}: " + " | ".join(", ".join(names) for names in camps.values())
 
     def to_json(self) -> dict[str, Any]:
         return {"title": self.title, "answers": self.answers, **self.case.to_json()}
@@ -44,13 +48,13 @@ class Difference:
         text = json.dumps(self.to_json(), indent=1) + "\n"
         path = folder / f"opml-fuzz-{crc32(text.encode()):08x}.json"
         try:
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}") from error
         return path
 
 
-def subject(case: Case) -> str:
+def _subject(case: Case) -> str:
     """Names what a case is about; for a step, the instruction under the pc."""
     if isinstance(case, Witness):
         return "witness"
@@ -77,14 +81,22 @@ def compare(case: Case, engines: Engines) -> Difference | None:
     return Difference(Acts(*engines.courts.written(case.seed, case.acts)) if isinstance(case, Disputes) else case, answers)
 
 
-def shrink(difference: Difference, engines: Engines, most_tries: int = 300) -> Difference:
-    """Makes the case simpler for as long as some engine still disagrees; acts at court one by one, whatever that takes."""
+def shrink(difference: Difference, engines: Engines, until: float = inf, most_tries: int = 300) -> Difference:
+    """Makes the case simpler for as long as some engine still disagrees, and no longer than the moment `until` of the monotonic clock.
+
+    Acts at court are left out one by one, which takes more tries."""
     most_tries = 3 * most_tries if isinstance(difference.case, Acts) else most_tries
     tries = 0
     while tries < most_tries:
         for case in difference.case.simpler():
             tries += 1
-            if smaller := compare(case, engines):
+            if time.monotonic() > until:
+                return difference
+            try:
+                smaller = compare(case, engines)
+            except OutOfTime:
+                return difference
+            if smaller:
                 difference = smaller
                 break
         else:
@@ -95,7 +107,7 @@ def shrink(difference: Difference, engines: Engines, most_tries: int = 300) -> D
 def read(path: Path) -> Case:
     """Reads the case in a replay file."""
     try:
-        return from_json(json.loads(path.read_text()))
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

@@ -7,17 +7,21 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
-from multiprocessing import get_context
+from math import inf
+from multiprocessing import active_children, get_context
+from multiprocessing.util import _run_finalizers  # type: ignore[attr-defined]  # what a worker does at its ordinary end
 from random import Random
-from signal import SIG_IGN, SIGINT, signal
-from typing import Any
+from signal import SIG_BLOCK, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SIGINT, SIGTERM, pthread_sigmask, signal
+from typing import Any, TypeVar
 
 from attrs import astuple, field, frozen
 
 from opml_fuzz.disputes.deployments import tight_parameters
-from opml_fuzz.engines.room import EngineRoom
+from opml_fuzz.engines.protocol import NO_ANSWER, OutOfTime
+from opml_fuzz.engines.room import EngineRoom, Engines
 from opml_fuzz.fuzzing.difference import Difference, compare, shrink
 from opml_fuzz.machine.case import Case, Deployment, Disputes, Step, Witness
 from opml_fuzz.machine.programs import gallery, loop
@@ -28,6 +32,10 @@ MOST_DIFFERENCES = 3  # per batch: a defect shows in many cases
 STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
 
+ENDING = (SIGINT, SIGTERM)
+END_SECONDS = 5.0  # for a worker that was told to end
+
+T = TypeVar("T")
 MakeRoom = Callable[[str | None], EngineRoom]
 
 
@@ -69,15 +77,26 @@ def goes_to_court(number: int) -> bool:
     return number % COURT_EVERY == 1
 
 
-def run_batch(seed: int, number: int, room: EngineRoom) -> tuple[int, list[Difference]]:
-    """Runs a batch; returns the number of cases, and the first difference of each title, shrunk."""
+def run_batch(seed: int, number: int, room: EngineRoom, until: float = inf) -> tuple[int, list[Difference]]:
+    """Runs a batch; returns the number of cases, and the first difference of each title, shrunk. Ends soon after the moment `until`."""
     cases, found = 0, dict[str, Difference]()
-    for cases, case in enumerate(batch(seed, number), 1):
-        if difference := compare(case, room.for_case(cases)):
-            found.setdefault(difference.title, difference)
-    in_full = [compare(difference.case, room.all) or difference for difference in list(found.values())[:MOST_DIFFERENCES]]
-    smallest = [shrink(difference, room.all) for difference in in_full]
+    with suppress(OutOfTime):
+        for case in batch(seed, number):
+            if difference := compare(case, room.for_case(cases + 1)):
+                found.setdefault(difference.title, difference)
+            cases += 1
+            if time.monotonic() > until or any(title.startswith(NO_ANSWER) for title in found):  # which would come again and again
+                break
+    smallest = [shrink(in_full(difference, room.all, until), room.all, until) for difference in list(found.values())[:MOST_DIFFERENCES]]
     return cases, list({difference.title: difference for difference in smallest}.values())
+
+
+def in_full(difference: Difference, engines: Engines, until: float) -> Difference:
+    """Asks all engines about the case, if there is time for it."""
+    with suppress(OutOfTime):
+        if time.monotonic() < until:
+            return compare(difference.case, engines) or difference
+    return difference
 
 
 @frozen
@@ -95,17 +114,56 @@ def room_of_process(make_room: MakeRoom, target: str | None) -> EngineRoom:
     return make_room(target)
 
 
-def run_batch_in_process(seed: int, number: int, make_room: MakeRoom, target: str | None) -> Done:
+def make_engines(make_room: MakeRoom, target: str | None) -> None:
+    """Makes the engines of a worker process."""
+    room_of_process(make_room, target)
+
+
+def run_batch_in_process(seed: int, number: int, make_room: MakeRoom, target: str | None, patience: float, until: float) -> Done:
     """Runs a batch in a worker process."""
     room = room_of_process(make_room, target)
+    room.limit_waiting(patience, until)
     accepted_before = room.all.courts.accepted
-    cases, differences = run_batch(seed, number, room)
+    cases, differences = run_batch(seed, number, room, until)
     return Done(cases, room.all.courts.accepted - accepted_before, tuple(differences))
 
 
-def leave_interruptions_to_the_first_process() -> None:
-    """Ignores Ctrl-C in a worker: the first process ends it when its batch is done."""
+def leave_signals_to_the_first_process() -> None:
+    """Ignores Ctrl-C in a worker, which is told to end by SIGTERM; it then ends a target, too."""
     signal(SIGINT, SIG_IGN)
+    signal(SIGTERM, lambda number, frame: _end_worker())
+    pthread_sigmask(SIG_UNBLOCK, ENDING)
+
+
+def _end_worker() -> None:
+    _run_finalizers()
+    os._exit(128 + SIGTERM)
+
+
+@contextmanager
+def ended_with_this_process(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """Ends the workers at once if an exception ends this process."""
+    others = set(active_children())
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        workers = set(active_children()) - others
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join(END_SECONDS)
+            worker.kill()
+        raise
+
+
+def submitted(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: Any) -> "Future[T]":
+    """Submits work. A worker that this starts hears no signal before it has said what it does about signals."""
+    before = pthread_sigmask(SIG_BLOCK, ENDING)
+    try:
+        return pool.submit(work, *arguments)
+    finally:
+        pthread_sigmask(SIG_SETMASK, before)
 
 
 def fuzz_on_all(
@@ -113,13 +171,17 @@ def fuzz_on_all(
 ) -> RunReport:
     """Runs batch after batch on all processors; stops after the first difference.
 
-    make_room: the function that a process calls, with the target's command line, to make its engines"""
-    begin, done, number = time.monotonic(), list[Done](), count()
+    make_room: the function that a process calls, with the target's command line, to make its engines; seconds: counted from when the
+    engines are made; a target may take half of them for an answer"""
+    done, number = list[Done](), count()
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, get_context("spawn"), leave_interruptions_to_the_first_process) as pool:
-        running: set[Future[Done]] = set()
+    with ProcessPoolExecutor(workers, get_context("spawn"), leave_signals_to_the_first_process) as pool, ended_with_this_process(pool):
+        for made in [submitted(pool, make_engines, make_room, target) for _ in range(workers)]:
+            made.result()
+        begin = time.monotonic()
+        given, running = (make_room, target, seconds / 2, begin + seconds), set[Future[Done]]()
         while not any(one.differences for one in done) and time.monotonic() - begin < seconds:
-            running |= {pool.submit(run_batch_in_process, seed, next(number), make_room, target) for _ in range(workers + 1 - len(running))}
+            running |= {submitted(pool, run_batch_in_process, seed, next(number), *given) for _ in range(workers + 1 - len(running))}
             ready, running = wait(running, return_when=FIRST_COMPLETED)
             done += [future.result() for future in ready]
             if show:

@@ -3,12 +3,15 @@
 `proved` means that z3 showed there is none. `unknown` is a failure, and so is a path on which the predicate raises.
 """
 
+import threading
 import time
+from functools import partial
 from typing import Any
 
 import z3
 from attrs import frozen
 
+from opml_fuzz.proofs.stoppable import Stopped, stoppable
 from opml_fuzz.proofs.symbols import VECTOR_BITS, Number, Paths, Symbol, Vector, formula
 from opml_fuzz.statements.statement import Statement, Variable, Word
 
@@ -43,21 +46,26 @@ def symbol(name: str, variable: Variable, paths: Paths) -> Made:
 
 
 def prove(statement: Statement, query_seconds: float = QUERY_SECONDS) -> Verdict:
-    """Tries all cases of a statement; the first that is not proved decides."""
+    """Tries all cases of a statement; the first that is not proved decides. A signal stops it."""
+    return stoppable(partial(prove_cases, statement, query_seconds))
+
+
+def prove_cases(statement: Statement, query_seconds: float, stop: threading.Event) -> Verdict:
+    """Does what `prove` does, until `stop` is set."""
     begin = time.monotonic()
     for case in statement.cases:
-        result, detail = prove_case(statement, case, query_seconds)
+        result, detail = prove_case(statement, case, query_seconds, stop)
         if result != "proved":
             return Verdict(statement.name, result, time.monotonic() - begin, detail)
     return Verdict(statement.name, "proved", time.monotonic() - begin)
 
 
-def prove_case(statement: Statement, case: tuple[Any, ...], query_seconds: float) -> tuple[str, str]:
+def prove_case(statement: Statement, case: tuple[Any, ...], query_seconds: float, stop: threading.Event) -> tuple[str, str]:
     """Tries one case without knowing what products are, and if that fails, knowing it."""
     result, detail = "unknown", ""
     for knows_products in (False, True):
         try:
-            result, detail = search(statement, case, Paths(knows_products), query_seconds)
+            result, detail = search(statement, case, Paths(knows_products), query_seconds, stop)
         except Exception as error:  # a predicate that cannot be evaluated proves nothing
             result, detail = "error", f"{type(error).__name__}: {error}"
         if result == "proved":
@@ -65,13 +73,14 @@ def prove_case(statement: Statement, case: tuple[Any, ...], query_seconds: float
     return result, ", ".join([*map(str, case), *([detail] if detail else [])])
 
 
-def search(statement: Statement, case: tuple[Any, ...], paths: Paths, query_seconds: float) -> tuple[str, str]:
+def search(statement: Statement, case: tuple[Any, ...], paths: Paths, query_seconds: float, stop: threading.Event) -> tuple[str, str]:
     """Searches all paths for a counterexample."""
     made = {name: symbol(name, variable, paths) for name, variable in statement.variables.items()}
     values = [value for value, _, _ in made.values()]
     bounds = [bound for _, _, more in made.values() for bound in more]
     solver, admitted = z3.Solver(), False
     solver.set("timeout", int(1000 * query_seconds))
+    solver.set("ctrl_c", False)
 
     def holds_if_admitted() -> Any:
         nonlocal admitted
@@ -82,6 +91,8 @@ def search(statement: Statement, case: tuple[Any, ...], paths: Paths, query_seco
 
     for conditions, result in paths.explore(holds_if_admitted, bounds):
         answer = solver.check(*conditions, z3.Not(formula(result)))
+        if stop.is_set():
+            raise Stopped
         if answer == z3.sat:
             model = solver.model()
             return "counterexample", ", ".join(f"{name} = {model.eval(at, model_completion=True)}" for name, (_, at, _) in made.items())

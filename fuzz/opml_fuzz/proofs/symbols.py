@@ -37,6 +37,7 @@ class Paths:
         self.knows_products = knows_products
         self.solver = z3.Solver()
         self.solver.set("timeout", FEASIBLE_MILLISECONDS)
+        self.solver.set("ctrl_c", False)
         self.is_running = False
         self.pending: list[list[bool]] = []
         self.decisions: list[bool] = []
@@ -58,7 +59,7 @@ class Paths:
         """Answers for the path being run. An answer that cannot hold is not tried."""
         if not self.is_running:
             raise TypeError("a symbol has no truth value outside of `explore`")
-        condition = z3.simplify(condition)
+        condition = z3.simplify(condition, ctrl_c=False)
         if z3.is_true(condition) or z3.is_false(condition):
             return bool(z3.is_true(condition))
         place = len(self.conditions)

@@ -44,9 +44,9 @@ def write_tree(folder: Path, seed: int) -> dict[str, int]:
             lines = [json.dumps(case, separators=(",", ":")) for case in cases(Random(f"vectors/{seed}/{name}"))]
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+            path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
             counts[name] = len(lines)
-        (folder / PAGE.name).write_text(PAGE.read_text())
+        (folder / PAGE.name).write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise InputError(f"cannot write {error.filename or folder}: {error.strerror}") from error
     return counts

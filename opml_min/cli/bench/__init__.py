@@ -3,8 +3,10 @@
 import argparse
 from importlib import import_module
 
-from opml_min.cli.arguments import Subparsers, add_json, add_model, add_threads, chosen_model
+from opml_min.cli.arguments import add_json, add_model, add_threads, chosen_model
 from opml_min.cli.bench.row import Row
+from opml_min.cli.compiling import announces_compilation
+from opml_min.cli.exit_codes import MEANINGS
 from opml_min.cli.output import print_json
 
 BENCHES = {  # modules of this package
@@ -16,14 +18,10 @@ BENCHES = {  # modules of this package
 }
 
 
-def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "bench",
-        help="measure gas, the machine, hashing, disputes or a model",
-        description="Measure one part of the project. Exits with 1 if a value exceeds its limit.",
-        epilog="\n".join(["measurements:", *(f"  {name:<8}  {meaning}" for name, meaning in BENCHES.items())]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def register(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Measure one part of the project. Exits with 1 if a value exceeds its limit."
+    parser.epilog = "\n".join(["measurements:", *(f"  {name:<8}  {meaning}" for name, meaning in BENCHES.items()), "", MEANINGS])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("what", choices=BENCHES, metavar="MEASUREMENT", help=f"one of: {', '.join(BENCHES)}")
     add_model(parser)
     add_threads(parser)
@@ -33,6 +31,7 @@ def register(subparsers: Subparsers) -> None:
     parser.set_defaults(execute=execute)
 
 
+@announces_compilation
 def execute(options: argparse.Namespace) -> int:
     module = import_module(f"opml_min.cli.bench.{options.what}")
     rows: list[Row] = module.rows(chosen_model(options), options.threads, options.peer_python) if options.what == "llama" else module.rows()

@@ -174,7 +174,7 @@ def peak_bytes() -> int | None:
     status = Path("/proc/self/status")
     if not status.exists():
         return None
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
     return 1024 * int(lines["VmHWM"].split()[0])
 
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from functools import partial
 from random import Random
 
-from opml_min.cli.arguments import Subparsers, add_arithmetic, add_json, add_model, chosen_model, positive, word
+from opml_min.cli.arguments import add_arithmetic, add_json, add_model, chosen_model, positive, word
+from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.demo.play import Match, play
 from opml_min.cli.demo.scene import NEW_TOKENS, answer_of, scene_of
 from opml_min.cli.demo.story import Story
@@ -23,8 +24,7 @@ from opml_min.players.cheats.tampering import NoSuchLie
 DRAWN_SEEDS = 1_000_000  # a seed that nobody names is drawn from so many
 
 
-def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser("demo", help="watch somebody cheat, the dispute about it, and the verdict")
+def register(parser: argparse.ArgumentParser) -> None:
     add_model(parser, as_option=True)
     parser.add_argument("--max-tokens", type=positive, metavar="N", help=f"ask for N new tokens (default: {NEW_TOKENS})")
     kind = "the kind of cheat, or random (the default), none, or list, which prints all kinds"
@@ -38,6 +38,7 @@ def register(subparsers: Subparsers) -> None:
     parser.set_defaults(execute=execute)
 
 
+@announces_compilation
 def execute(options: argparse.Namespace) -> int:
     if options.cheat == "list":
         return _list(options.json)

@@ -14,7 +14,10 @@ MAP_FIXED = 0x10
 
 def reserve(length: int) -> mmap.mmap:
     """`length` zero bytes that take up memory only where they are touched."""
-    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+    try:
+        return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+    except OSError as error:
+        raise MemoryError(f"cannot reserve {length:,} bytes of addresses") from error
 
 
 def reserve_table(length: int) -> mmap.mmap:

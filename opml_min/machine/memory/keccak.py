@@ -212,7 +212,7 @@ def _module_ir() -> str:
 
 @cache
 def _code() -> native.Code:
-    return native.load(f"{PAGE_BYTES} {Path(__file__).read_text()}", _module_ir)
+    return native.load(f"{PAGE_BYTES} {Path(__file__).read_text(encoding='utf-8')}", _module_ir)
 
 
 @cache

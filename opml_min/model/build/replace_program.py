@@ -18,7 +18,7 @@ def update_program(path: Path) -> None:
     replace_program(Image(path), path, shipped_program())
     checksum = path.with_name(path.name + ".sha256")
     if checksum.exists():
-        checksum.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
+        checksum.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,6 @@
-"""The cache folder, which keeps images built from source files and compiled kernels between runs. It may be deleted at any time.
-
-It is `$XDG_CACHE_HOME/opml`, or `~/.cache/opml` without that variable.
-"""
+"""What the cache folder holds of models depends on sources, by which it is named."""
 
 import hashlib
-import os
 from pathlib import Path
 
 from opml_min import memory_map
@@ -12,10 +8,6 @@ from opml_min import memory_map
 MODEL_FOLDER = Path(__file__).parents[1]
 MODEL_SOURCES = (MODEL_FOLDER, Path(memory_map.__file__))
 """The sources that decide what an image holds and what a check of it finds."""
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opml"
 
 
 def digest_of_sources(*paths: Path) -> bytes:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from attrs import frozen
 
+from opml_min.cache_folder import VARIABLE, cache_folder
 from opml_min.model.errors import FetchFailed
 from opml_min.model.files.atomic import written_whole
-from opml_min.model.files.cache import cache_folder
 
 
 @frozen
@@ -48,7 +48,7 @@ def fetched(name: str) -> Path:
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:
                 _download(name, model, Path(folder), path)
         except OSError as error:
-            raise FetchFailed(f"cannot fetch {name} into {path.parent}: {error.strerror}") from error
+            raise FetchFailed(f"cannot fetch {name} into {path.parent}: {error.strerror}; {VARIABLE} names another folder") from error
     return path
 
 

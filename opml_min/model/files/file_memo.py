@@ -16,9 +16,9 @@ from pathlib import Path
 
 from attrs import astuple, frozen
 
+from opml_min.cache_folder import cache_folder
 from opml_min.model.errors import WriteFailed
 from opml_min.model.files.atomic import written_whole
-from opml_min.model.files.cache import cache_folder
 
 LARGE_BYTES = 1 << 24  # smaller files are read again
 TICK_SECONDS = 2  # FAT's, the slowest clock of any file system
@@ -45,17 +45,22 @@ class Identity:
         return time.time_ns() - max(self.changed_ns, self.modified_ns) > TICK_SECONDS * 10**9
 
 
-def recalled(what: str, identity: Identity) -> bytes | None:
-    """Return what was remembered about this version of the file."""
+def recalled(what: str, identity: Identity, length: int | None = None) -> bytes | None:
+    """Return what was remembered about this version of the file. With another length than it must have, it is damaged and forgotten."""
+    entry = _entry(what, identity)
     try:
-        return _entry(what, identity).read_bytes() if identity.size >= LARGE_BYTES else None
+        value = entry.read_bytes() if identity.size >= LARGE_BYTES else None
+        if value is None or length in (None, len(value)):
+            return value
+        entry.unlink()
     except OSError:
-        return None
+        pass
+    return None
 
 
-def remembered(what: str, path: Path, identity: Identity, compute: Callable[[], bytes]) -> bytes:
+def remembered(what: str, path: Path, identity: Identity, compute: Callable[[], bytes], length: int | None = None) -> bytes:
     """Return the remembered value, or else compute it from the file at `path`. It is remembered unless the file changed meanwhile."""
-    known = recalled(what, identity)
+    known = recalled(what, identity, length)
     if known is not None:
         return known
     settled = identity.is_settled()

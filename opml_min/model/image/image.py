@@ -28,6 +28,7 @@ from opml_min.model.image.ops import RECORD_BYTES, RECORD_WORDS, Op, Tape, ops_o
 FILE_MAGIC = b"OPMLIMG1"
 PAGE_BYTES = 4096
 HUGE_PAGE_BYTES = 1 << 21  # a segment of at least this size lies in the file so that it can be mapped in such pages
+HASH_BYTES = 32
 MODEL_ROOT = "model root"  # the name of the fact that is remembered about an image
 
 Bytes = NDArray[np.uint8]
@@ -188,11 +189,11 @@ class Image:
 
     def known_model_root(self) -> bytes | None:
         """Return this file's model root if it was computed before."""
-        return recalled(MODEL_ROOT, self.identity)
+        return recalled(MODEL_ROOT, self.identity, HASH_BYTES)
 
     def model_root(self, memory: Memory) -> bytes:
         """Return the root of a model quarter that holds this image and nothing else. It is computed once per file."""
-        return remembered(MODEL_ROOT, self.path, self.identity, lambda: memory.quarter_root(Quarter.MODEL))
+        return remembered(MODEL_ROOT, self.path, self.identity, lambda: memory.quarter_root(Quarter.MODEL), HASH_BYTES)
 
     def release(self) -> None:
         """Drop the pages read so far from this process's memory; they are read again when they are needed."""

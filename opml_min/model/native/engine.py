@@ -15,6 +15,7 @@ from opml_min.model.image.ops import FLOAT, Op, Opcode, Tape, ops_of
 from opml_min.model.image.weights import GROUP, TILE_ROWS
 from opml_min.model.native.batching import Copied, batch_scratch, copied_buffers
 from opml_min.model.native.fusion import fused_lengths
+from opml_min.model.native.kernel_cache import require_compiler
 from opml_min.model.native.kernels.batch import BATCH_POSITIONS
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
 from opml_min.model.native.kernels.stages import run_stages
@@ -31,6 +32,7 @@ class Engine:
     """Computes stages in place, on a memory whose tape has been checked. The result does not depend on `threads`."""
 
     def __init__(self, memory: Memory, header: Header, tape: Tape, threads: int) -> None:
+        require_compiler()
         self._memory, self._base, self._kind = memory, memory.base_address, header.request_kind
         self._tape = np.array(tape, np.int64)
         self._stop_tokens = np.array(header.stop_tokens, np.int64)

@@ -1,0 +1,43 @@
+"""Work of z3 that a signal can stop. Python hears no signal while its main thread is inside z3, so z3 works on another thread.
+
+By itself z3 takes Ctrl-C for its own: a query then ends as `unknown`, and the program goes on. The solvers here leave it alone (`ctrl_c`).
+"""
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import z3
+
+POLL_SECONDS = 0.05
+Result = TypeVar("Result")
+
+
+class Stopped(BaseException):
+    """The work was told to stop. No predicate can cause it, so nothing takes it for an outcome."""
+
+
+def stoppable(work: Callable[[threading.Event], Result]) -> Result:
+    """Returns what the work returns. An exception in this thread stops it; the work raises Stopped soon after its event is set."""
+    stop, results, errors = threading.Event(), list[Result](), list[BaseException]()
+
+    def run() -> None:
+        try:
+            results.append(work(stop))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+    except BaseException:
+        stop.set()
+        while thread.is_alive():
+            z3.main_ctx().interrupt()
+            thread.join(POLL_SECONDS)
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
