@@ -199,7 +199,7 @@ def test_the_round_of_narrowing_in_the_picture() -> None:
     """The picture's hashes are those at the inner boundaries, and its parts are what lies between them."""
     picture = text("dispute").split("A node's segment: ")[1].split("```")[0]
     inner = inner_boundaries(Segment(Phase.STAGES, 0, 10, bytes(32), bytes(32)), 4)
-    assert "post: the hashes at {}, {} and {}".format(*inner) in picture
+    assert "post: hashes at {}, {} and {}".format(*inner) in picture
     ends = [f"{lower} … {upper}" for lower, upper in pairwise([0, *inner, 10])]
     assert re.findall(r"\d+ … \d+", picture) == ["0 … 10", *ends, ends[2]]
     assert '"choose: part 2"' in picture
