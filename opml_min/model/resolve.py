@@ -19,6 +19,7 @@ from opml_min.model.files.file_memo import Identity, remembered
 from opml_min.model.image.image import FILE_MAGIC, Image
 from opml_min.model.image.ops import ARITHMETICS, FIXED, FLOAT
 from opml_min.model.image.program import shipped_program
+from opml_min.model.native.check import check
 from opml_min.model.sources.checkpoint import Checkpoint
 from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.model.sources.read import files_of_source, read_source, starts_with, tokenizer_beside
@@ -44,7 +45,10 @@ class Model:
 
     def checkpoint(self) -> Checkpoint:
         """Return the float weights: those of the source, or else those that the image stands for."""
-        return checkpoint_of_image(self.image) if self.source is None else read_source(self.source, self.tokenizer_path).checkpoint
+        if self.source is not None:
+            return read_source(self.source, self.tokenizer_path).checkpoint
+        check(self.image)
+        return checkpoint_of_image(self.image)
 
 
 def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = None) -> Model:
@@ -57,6 +61,7 @@ def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = N
         return model
     if arithmetic == ARITHMETICS[FIXED]:
         raise CheckpointError(f"{name} is an image in float arithmetic; build one in fixed point from its source")
+    check(model.image)  # what holds for native code holds for a reader of the weights too
     build = partial(build_llama, checkpoint_of_image(model.image), text_of(model.image))
     return _open_image(_cached((model.image.path,), arithmetic, lambda path: build(path, shipped_program(), arithmetic=FLOAT)))
 
@@ -70,15 +75,25 @@ def _resolve(name: str, tokenizer: Path | None, arithmetic: str) -> Model:
     if name in BUILT_IN and not Path(name).is_file():
         package, resource = BUILT_IN[name]
         return _open_image(Path(str(files(package).joinpath(resource))))
-    path = fetched(name) if name in KNOWN and not Path(name).exists() else Path(name)
-    if not path.exists():
+    path = Path(name) if _exists(Path(name)) or name not in KNOWN else fetched(name)
+    if not _exists(path):
         raise CheckpointError(f"there is no file {name}, and no known model of that name (known are {', '.join([*BUILT_IN, *KNOWN])})")
+    if not path.is_file() and not path.is_dir():
+        raise CheckpointError(f"{name} is neither a file nor a folder")
     if path.is_file() and starts_with(path, FILE_MAGIC):
         return _open_image(path)
     tokenizer = tokenizer_beside(path) if tokenizer is None else tokenizer
     parts = [*files_of_source(path), *([] if tokenizer is None else [tokenizer])]
     build = partial(build_source, path, tokenizer, arithmetic=arithmetic)
     return evolve(_open_image(_cached(parts, arithmetic, build)), source=path, tokenizer_path=tokenizer)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError) as error:  # too long, not allowed, or no possible name
+        reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
+        raise CheckpointError(f"cannot read {str(path)[:200]!r}: {reason}") from error
 
 
 def _open_image(path: Path) -> Model:
