@@ -4,6 +4,7 @@ An image in the cache is named after the contents that it was built from. A know
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
@@ -12,7 +13,8 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from opml_min.model.build.build import build_llama
-from opml_min.model.errors import CheckpointError, WriteFailed
+from opml_min.model.build.ranges import notes
+from opml_min.model.errors import CheckpointError, TokenizerError, WriteFailed
 from opml_min.model.files.cache import MODEL_SOURCES, cache_folder, digest_of_sources
 from opml_min.model.files.fetch import KNOWN, fetched
 from opml_min.model.files.file_memo import Identity, remembered
@@ -111,15 +113,20 @@ def build_source(
     single_phase: bool = False,
     arithmetic: str = ARITHMETICS[FIXED],
 ) -> None:
-    """Build the image of a source of any known kind."""
+    """Build the image of a source of any known kind, and say on stderr what is lost."""
     source = read_source(path, tokenizer)
-    build_llama(
-        source.checkpoint, source.text, output, shipped_program(),
-        context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
-    )  # fmt: skip
+    try:
+        fitted = build_llama(
+            source.checkpoint, source.text, output, shipped_program(),
+            context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
+        )  # fmt: skip
+    except (CheckpointError, TokenizerError) as error:
+        raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    for note in [] if fitted is None else notes(source.checkpoint, fitted):
+        print(f"opml: {path}: {note}", file=sys.stderr)
 
 
-def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], None]) -> Path:
+def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], object]) -> Path:
     """Return the image built from these files, from the cache if it is there."""
     digest = hashlib.sha256(digest_of_sources(*MODEL_SOURCES) + shipped_program() + arithmetic.encode())
     for part in sources:

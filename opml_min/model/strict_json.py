@@ -15,6 +15,7 @@ import numpy as np
 
 MOST_DEPTH = 64
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class JsonError(ValueError):
@@ -37,6 +38,8 @@ def object_of(data: bytes, most_bytes: int) -> dict[str, Any]:
         raise JsonError(f"is nested more than {MOST_DEPTH} levels deep")
     try:
         value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_distinct, parse_constant=_refuse)
+        if SURROGATE.search(data):
+            json.dumps(value, ensure_ascii=False).encode()  # raises for half a pair
     except JsonError:
         raise
     except (ValueError, RecursionError) as error:  # among them UnicodeDecodeError, and integers of too many digits

@@ -34,6 +34,20 @@ def quantise_q8_0(matrix: NDArray[np.float32], *, restore: bool = True) -> Group
     return Groups(weights, scales.view(np.uint16))
 
 
+def share_lost_by_scales(matrix: NDArray[np.float32]) -> float:
+    """Return which share of a matrix's energy is lost because scales are halfs. It is large only where they are subnormal."""
+    rows, columns = matrix.shape
+    x = np.zeros((rows, -(-columns // GROUP), GROUP), np.float32)
+    x.reshape(rows, -1)[:, :columns] = matrix
+    d = np.abs(x).max(axis=2).astype(np.float64) / 127
+    energy = np.square(x, dtype=np.float64).sum(axis=2)
+    with np.errstate(over="ignore"):
+        halfs = d.astype(np.float16).astype(np.float64)
+    wrong = np.square(np.divide(halfs, d, out=np.ones_like(d), where=d > 0) - 1) * energy
+    total = float(energy.sum())
+    return float(wrong[np.isfinite(wrong)].sum()) / total if total else 0.0
+
+
 def check_groups(quantisation: int, groups: Groups) -> None:
     """Raise CheckpointError if native code would refuse a matrix of these groups."""
     problem = problem_of_scales(quantisation, groups.scales, groups.minimums)
