@@ -3,7 +3,7 @@
     python tests/file_mutations.py FORMAT COUNT [FIRST_SEED]
 
 Each case changes one to three places: a number that is a count, length, type or offset, a piece of text, a node of a JSON tree, or plain
-bytes. A case must be accepted, or refused with an error of the project, within SECONDS and MEMORY_BYTES. The first case that is neither ends
+bytes. A case must be accepted, or refused with an error of the project, within SECONDS and MEMORY_BYTES. The first that is neither ends
 the process; its seed is on the last line.
 """
 
@@ -15,6 +15,7 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -99,7 +100,7 @@ def changed_json(rng: Random, text: bytes) -> bytes:
             case 2 if isinstance(node[key], int | float):
                 node[key] = rng.choice((node[key] + 1, node[key] - 1, -node[key], node[key] * 2, str(node[key])[:4000]))
             case _:
-                node[key] = rng.choice(ODD_VALUES)
+                node[key] = deepcopy(rng.choice(ODD_VALUES))
     return json_bytes(tree) if rng.random() < 0.9 else changed_bytes(rng, json_bytes(tree), [])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from opml_min.model.build.build import build_llama
-from opml_min.model.build.ranges import notes
+from opml_min.model.build.ranges import requantised
 from opml_min.model.errors import CheckpointError, TokenizerError, WriteFailed
 from opml_min.model.files.cache import MODEL_SOURCES, cache_folder, digest_of_sources
 from opml_min.model.files.fetch import KNOWN, fetched
@@ -44,6 +44,10 @@ class Model:
     @property
     def arithmetic(self) -> str:
         return ARITHMETICS[self.image.header.arithmetic]
+
+    def requantised(self) -> dict[str, int]:
+        """Return how many of the source's matrices of each type the image has in Q8_0."""
+        return {} if self.source is None or self.image.header.arithmetic == FLOAT else requantised(self.checkpoint())
 
     def checkpoint(self) -> Checkpoint:
         """Return the float weights: those of the source, or else those that the image stands for."""
@@ -112,8 +116,10 @@ def build_source(
     context: int | None = None,
     single_phase: bool = False,
     arithmetic: str = ARITHMETICS[FIXED],
-) -> None:
-    """Build the image of a source of any known kind, and say on stderr what is lost."""
+) -> dict[str, int]:
+    """Build the image of a source of any known kind. Return how many matrices of each type were rounded to Q8_0.
+
+    If fixed point loses much, that is said on stderr."""
     source = read_source(path, tokenizer)
     try:
         fitted = build_llama(
@@ -122,8 +128,9 @@ def build_source(
         )  # fmt: skip
     except (CheckpointError, TokenizerError) as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    for note in [] if fitted is None else notes(source.checkpoint, fitted):
-        print(f"opml: {path}: {note}", file=sys.stderr)
+    if fitted is not None and fitted.note:
+        print(f"opml: {path}: {fitted.note}", file=sys.stderr)
+    return {} if fitted is None else requantised(source.checkpoint)
 
 
 def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], object]) -> Path:

@@ -41,6 +41,12 @@ class Fit:
     lost: float
     where: str  # most of it is lost
 
+    @property
+    def note(self) -> str:
+        """What a person should know; it is empty if the model fits well."""
+        text = f"fixed point loses about {self.lost:.1%} of the logits, most of it in {self.where}; {WAY_OUT}"
+        return text if self.lost > NOTED_LOST else ""
+
 
 def _step_error(fraction_bits: int) -> float:
     """Return the standard deviation of the error of rounding to so many fraction bits."""
@@ -80,17 +86,14 @@ def fit(checkpoint: Checkpoint) -> Fit:
     return Fit(Fractions(residual, query_frac(shape.head_size)), total, where)
 
 
-def notes(checkpoint: Checkpoint, fitted: Fit) -> list[str]:
-    """Return what a person should know about an image of this model: what is rounded once more, and how much precision is lost."""
+def requantised(checkpoint: Checkpoint) -> dict[str, int]:
+    """Return how many matrices of each type are rounded to Q8_0. Those in Q8_0, Q4_0 and Q4_1 keep their bits."""
     kinds: dict[str, int] = {}
     for matrix in _matrices(checkpoint):
         if not isinstance(matrix, StoredBlocks):
             kind = matrix.kind if isinstance(matrix, StoredMatrix) and matrix.kind else "F32"
             kinds[kind] = kinds.get(kind, 0) + 1
-    said = [f"{count} matrices of the type {kind} are rounded to Q8_0" for kind, count in sorted(kinds.items())]
-    if fitted.lost > NOTED_LOST:
-        said.append(f"fixed point loses about {fitted.lost:.1%} of the logits, most of it in {fitted.where}; {WAY_OUT}")
-    return said
+    return dict(sorted(kinds.items()))
 
 
 def _matrices(checkpoint: Checkpoint) -> list[Weights]:
