@@ -91,9 +91,9 @@ class Start:
     @classmethod
     def from_json(cls, text: Mapping[str, Any]) -> "Start":
         x = tuple(whole(text["x"].get(str(i), "0"), 0, WORD) for i in range(REGISTERS))
-        kind, value = text["status"]
-        decode_status(whole(kind, 0, 2), whole(value, 0, WORD))  # raises if there is no such status
-        return cls(whole(text["pc"], 0, WORD), x, Leaves.from_json(text["memory"]), kind, whole(value, 0, WORD))
+        kind, value = (whole(number, 0, WORD) for number in text["status"])
+        decode_status(kind, value)  # raises if there is no such status
+        return cls(whole(text["pc"], 0, WORD), x, Leaves.from_json(text["memory"]), kind, value)
 
     def simpler(self) -> Iterable["Start"]:
         """Yields this state with one register zeroed or one leaf removed."""
