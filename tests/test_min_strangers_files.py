@@ -8,6 +8,9 @@ import sys
 import numpy as np
 import pytest
 from min_sources import random_weights, write_gguf, write_hugging_face
+from opml_fuzz.conformance.elf import load as load_elf
+from opml_fuzz.errors import InputError
+from opml_fuzz.fuzzing.difference import read as read_replay
 
 from opml_min.cli import main
 from opml_min.model import run_file
@@ -290,10 +293,59 @@ HOSTILE_ELF = {
 
 
 @pytest.mark.parametrize("name", HOSTILE_ELF)
-def test_a_hostile_elf_file_is_refused_as_a_program(name):
+def test_a_hostile_elf_file_is_refused(name, tmp_path):
     with pytest.raises(ImageError):
         program_of_elf(HOSTILE_ELF[name])
+    (tmp_path / "a.elf").write_bytes(HOSTILE_ELF[name])
+    with pytest.raises(InputError, match=r"a\.elf"):
+        load_elf(tmp_path / "a.elf")
 
 
-def test_an_elf_file_is_read_as_a_program():
-    assert program_of_elf(elf([(END + 56, ENTRY, 4, 4), (END + 60, ENTRY + 8, 4, 8)])) == bytes([0, 1, 2, 3, 0, 0, 0, 0, 4, 5, 6, 7])
+def test_a_program_does_not_share_its_bytes(tmp_path):
+    """Many segments over the same bytes of a small file would load as gigabytes."""
+    (tmp_path / "a.elf").write_bytes(elf([(END + 56 * 3, ENTRY + (i << 12), 8, 8) for i in range(4)]))
+    with pytest.raises(InputError, match="overlap"):
+        load_elf(tmp_path / "a.elf")
+
+
+def test_an_elf_file_is_read(tmp_path):
+    good = elf([(END + 56, ENTRY, 4, 4), (END + 60, ENTRY + 8, 4, 8)])
+    assert program_of_elf(good) == bytes([0, 1, 2, 3, 0, 0, 0, 0, 4, 5, 6, 7])
+    (tmp_path / "a.elf").write_bytes(good)
+    assert load_elf(tmp_path / "a.elf").segments == {ENTRY: bytes([0, 1, 2, 3]), ENTRY + 8: bytes([4, 5, 6, 7])}
+
+
+# Replay files ------------------------------------------------------------------------------------------------------------------------
+
+START = {"pc": "0x4000000000", "x": {"1": "0x5"}, "status": [0, "0x0"], "memory": {"0x4000000000": "13" * 32}}
+
+
+def program(stops=(1, 2), **start):
+    return {"case": "program", "start": START | start, "stops": list(stops)}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        program(pc="-1"), program(pc=1 << 64), program(pc="1" * 5000), program(pc=None), program(pc=True), program(x=[]),
+        program(x={"1": 1 << 64}), program(memory={"0x1": "13" * 32}), program(memory={"0x0": "13" * 31}),
+        program(memory={hex(1 << 40): "13" * 32}), program(memory={"0x0": "13" * 32, "0": "13" * 32}), program(memory={"0x0": 3}),
+        program(status=[3, 0]), program(status=[0, 1]), program(status=[2, 77]), program(status=[0]), program(status=0),
+        program(stops=[]), program(stops=[2, 1]), program(stops=[0]), program(stops=[1 << 40]), program(stops=[1.5]),
+        {"case": "witness", "witness": "0"}, {"case": "witness", "witness": "00" * 100_000}, {"case": "none"}, {"case": [1]}, {},
+        {"case": "disputes", "seed": "1", "acts": 10**9}, {"case": "disputes", "seed": "1", "acts": -1},
+    ],
+    ids=lambda case: json.dumps(case)[:80],
+)  # fmt: skip
+def test_an_impossible_replay_file_is_refused(case, tmp_path):
+    path = tmp_path / "replay.json"
+    path.write_text(json.dumps(case))
+    with pytest.raises(InputError, match=r"replay\.json"):
+        read_replay(path)
+
+
+def test_a_replay_file_is_read(tmp_path):
+    (tmp_path / "replay.json").write_text(json.dumps(program()))
+    case = read_replay(tmp_path / "replay.json")
+    assert case.to_json() == program()
+    assert case.start.state().pc == ENTRY

@@ -162,7 +162,7 @@ class _Contents:
         if isinstance(value, list) and value and all(each == value[0] for each in value):
             value = value[0]
         if type(value) not in (int, float) or not np.isfinite(value) or value < 0:
-            wrong = "differ by layer" if isinstance(value, list) else f"is {str(value)[:50]}"
+            wrong = "differs by layer" if isinstance(value, list) else f"is {str(value)[:50]}"
             raise CheckpointError(f"its metadata has no usable {ARCHITECTURE}.{name}: it {wrong}")
         return value  # type: ignore[no-any-return]
 
