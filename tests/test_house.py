@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C and assembly; raising one is a reviewed change
     "spec/opml_spec": 3_100,
-    "opml_min": 12_200,
+    "opml_min": 13_400,
     "evm_arbiter": 1_900,
     "fuzz/opml_fuzz": 5_000,
 }

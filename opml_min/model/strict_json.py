@@ -3,7 +3,7 @@
 A parser recurses once per level, so a short file of brackets can exhaust the stack of any process that has raised Python's recursion limit.
 Keys that stand twice, NaN and infinities are refused too, because readers disagree about what they mean.
 
-*Source*: RFC 8259, sections 4, 6 and 9.
+*Source*: RFC 8259 (objects, numbers, limits of parsers).
 """
 
 import json

@@ -153,16 +153,26 @@ def _row_norms(matrix: Weights, norm: Floats | None, name: str) -> Doubles:
     norms, energy, lost = np.zeros(stored.shape[0]), 0.0, 0.0
     for rows in stored.slices():
         part = stored.floats(rows)
-        if not np.isfinite(part).all():
-            raise CheckpointError(f"{name} holds a weight that is not a finite number")
         if not isinstance(stored, StoredBlocks):
-            of_part = float(np.square(part, dtype=np.float64).sum())
+            if not np.isfinite(part).all():
+                raise CheckpointError(f"{name} holds a weight that is not a finite number")
+            of_part = float(_squares(part).sum())
             energy, lost = energy + of_part, lost + share_lost_by_scales(part) * of_part
-        part = part if norm is None else part * norm
-        norms[rows] = np.sqrt(np.square(part, dtype=np.float64).sum(axis=1))
+        norms[rows] = np.sqrt(_squares(part if norm is None else part * norm))
+    if not np.isfinite(norms).all():
+        raise CheckpointError(f"{name} holds a weight that is not a finite number")
     if lost > (MOST_LOST / 2) ** 2 * energy:
         raise CheckpointError(f"{name} has weights too small for Q8_0's scales; {WAY_OUT}")
     return norms
+
+
+def _squares(part: Floats) -> Doubles:
+    """Return the sum of squares of each row: in float32, unless it does not lie safely within it."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        sums: Doubles = np.einsum("ij,ij->i", part, part).astype(np.float64)
+    if not ((sums > 1e-20) & (sums < 1e30)).all():
+        sums = np.square(part, dtype=np.float64).sum(axis=1)
+    return sums
 
 
 def _by_head(norms: Doubles, heads: int) -> Doubles:
