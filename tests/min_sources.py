@@ -88,7 +88,7 @@ def write_gguf(
             case list():
                 writer.add_array(key, value)
     for name, values in weights.items():
-        kind = (types or {}).get(name, (types or {}).get("", Type.F32)) if values.ndim == 2 else Type.F32
+        kind = (types or {}).get(name, (types or {}).get("", Type.F32) if values.ndim == 2 else Type.F32)
         full_name = f"{name}.weight"
         if values.dtype == np.uint8:
             writer.add_tensor(full_name, values, raw_dtype=kind)

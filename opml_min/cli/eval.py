@@ -1,6 +1,7 @@
 """`opml eval`: measures the perplexity of a language model beside a float reference, or the accuracy of a model of digits."""
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def _eval_text(model: Model, options: argparse.Namespace) -> tuple[dict[str, Any
     progress = Progress("tokens", len(tokens))
     result = evaluate(model.image, model.checkpoint(), tokens, window, options.threads, progress.show)
     progress.clear()
+    if result.saturated:
+        print(f"opml: {result.saturated} numbers saturated in the first tokens; use --arithmetic float", file=sys.stderr)
     change = result.perplexity / result.reference_perplexity - 1
     return {**asdict(result), "window": window}, [
         f"{result.tokens} tokens scored in windows of {window}",

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -71,8 +72,10 @@ def execute_build(options: argparse.Namespace) -> int:
         is_there(path)
     check_writable(options.output, reads)
     how = {"context": options.context, "single_phase": options.single_phase, "arithmetic": options.arithmetic}
-    build_source(options.source, tokenizer, options.output, **how)
-    _print_description(Image(options.output), options.json)
+    rounded = build_source(options.source, tokenizer, options.output, **how)
+    for kind, count in rounded.items():
+        print(f"opml: {count} matrices of the type {kind} were rounded to Q8_0", file=sys.stderr)
+    _print_description(Image(options.output), {}, options.json)
     return 0
 
 
@@ -90,11 +93,12 @@ def execute_random(options: argparse.Namespace) -> int:
 
 
 def execute_show(options: argparse.Namespace) -> int:
-    _print_description(chosen_model(options).image, options.json)
+    model = chosen_model(options)
+    _print_description(model.image, model.requantised(), options.json)
     return 0
 
 
-def _print_description(image: Image, as_json: bool) -> None:
+def _print_description(image: Image, rounded: dict[str, int], as_json: bool) -> None:
     memory, header = Memory(), image.header
     image.load_into(memory)
     ops = Counter(Opcode(code).name if code in OPERANDS else f"unknown {code}" for code in image.tape[:, 0].tolist())
@@ -112,6 +116,8 @@ def _print_description(image: Image, as_json: bool) -> None:
         "tape": dict(ops),
         "segments": [{"address": hex(segment.address), "bytes": len(segment.data)} for segment in image.segments],
     }
+    if rounded:
+        values["rounded_to_q8_0"] = rounded
     if as_json:
         print_json(values)
     else:

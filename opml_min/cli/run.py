@@ -18,6 +18,7 @@ from opml_min.mnist.pictures import SIDE, drawn_request, picture_request, shown
 from opml_min.model.files.atomic import check_writable
 from opml_min.model.image.header import BYTES
 from opml_min.model.image.request import TextRequest
+from opml_min.model.quality.saturation import saturated_after_run
 from opml_min.model.resolve import Model
 from opml_min.model.run import OK, Run, Timing
 from opml_min.model.sources.tokenizers.chat import prompt_tokens
@@ -39,7 +40,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, metavar="FILE", help=picture)
     parser.add_argument("--index", type=word, default=0, metavar="N", help="which picture of the file to read (default: 0)")
     add_arithmetic(parser)
-    parser.add_argument("--raw", action="store_true", help="pass the prompt as it is, without the model's chat template")
+    raw = "pass the prompt without the model's chat template; names of special tokens in it become these tokens"
+    parser.add_argument("--raw", action="store_true", help=raw)
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the finished run to a file that `opml verify` reads")
     add_device(parser)
     add_json(parser)
@@ -64,6 +66,9 @@ def execute(options: argparse.Namespace) -> int:
     if run.state().status != OK:
         raise InputError("the run failed: one of its stages did not end with exit code 0")
     tokens, run_hash, model_root = run.tokens(), run.run_hash(), run.model_root
+    saturated = saturated_after_run(model.image, run.memory, run.positions)
+    if saturated:
+        print(f"opml: {saturated} numbers saturated, so the model's answer may differ; use --arithmetic float", file=sys.stderr)
     seconds = time.perf_counter() - start
     if options.save is not None:
         save_run(options.save, run, options.model, model)

@@ -6,6 +6,7 @@ An image in the cache is named after the contents that it was built from. A know
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
@@ -15,13 +16,15 @@ from attrs import evolve, frozen
 
 from opml_min.cache_folder import VARIABLE, cache_folder
 from opml_min.model.build.build import build_llama
-from opml_min.model.errors import CheckpointError, WriteFailed
+from opml_min.model.build.ranges import requantised
+from opml_min.model.errors import CheckpointError, TokenizerError, WriteFailed
 from opml_min.model.files.cache import MODEL_SOURCES, digest_of_sources
 from opml_min.model.files.fetch import KNOWN, fetched
 from opml_min.model.files.file_memo import Identity, remembered
 from opml_min.model.image.image import FILE_MAGIC, Image
 from opml_min.model.image.ops import ARITHMETICS, FIXED, FLOAT
 from opml_min.model.image.program import shipped_program
+from opml_min.model.native.check import check
 from opml_min.model.sources.checkpoint import Checkpoint
 from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.model.sources.read import files_of_source, read_source, starts_with, tokenizer_beside
@@ -45,9 +48,16 @@ class Model:
     def arithmetic(self) -> str:
         return ARITHMETICS[self.image.header.arithmetic]
 
+    def requantised(self) -> dict[str, int]:
+        """Return how many of the source's matrices of each type the image has in Q8_0."""
+        return {} if self.source is None or self.image.header.arithmetic == FLOAT else requantised(self.checkpoint())
+
     def checkpoint(self) -> Checkpoint:
         """Return the float weights: those of the source, or else those that the image stands for."""
-        return checkpoint_of_image(self.image) if self.source is None else read_source(self.source, self.tokenizer_path).checkpoint
+        if self.source is not None:
+            return read_source(self.source, self.tokenizer_path).checkpoint
+        check(self.image)
+        return checkpoint_of_image(self.image)
 
 
 def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = None) -> Model:
@@ -60,6 +70,7 @@ def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = N
         return model
     if arithmetic == ARITHMETICS[FIXED]:
         raise CheckpointError(f"{name} is an image in float arithmetic; build one in fixed point from its source")
+    check(model.image)  # what holds for native code holds for a reader of the weights too
     build = partial(build_llama, checkpoint_of_image(model.image), text_of(model.image))
     return _open_image(_cached((model.image.path,), arithmetic, lambda path: build(path, shipped_program(), arithmetic=FLOAT)))
 
@@ -73,7 +84,7 @@ def _resolve(name: str, tokenizer: Path | None, arithmetic: str) -> Model:
     if name in BUILT_IN and not os.path.isfile(name):
         package, resource = BUILT_IN[name]
         return _open_image(Path(str(files(package).joinpath(resource))))
-    path = fetched(name) if name in KNOWN and not os.path.exists(name) else Path(name)
+    path = Path(name) if name not in KNOWN or is_there(Path(name)) else fetched(name)
     if not is_there(path):
         raise CheckpointError(f"there is no file {name}, and no known model of that name (known are {', '.join([*BUILT_IN, *KNOWN])})")
     if path.is_file() and starts_with(path, FILE_MAGIC):
@@ -113,16 +124,24 @@ def build_source(
     context: int | None = None,
     single_phase: bool = False,
     arithmetic: str = ARITHMETICS[FIXED],
-) -> None:
-    """Build the image of a source of any known kind."""
+) -> dict[str, int]:
+    """Build the image of a source of any known kind. Return how many matrices of each type were rounded to Q8_0.
+
+    If fixed point loses much, that is said on stderr."""
     source = read_source(path, tokenizer)
-    build_llama(
-        source.checkpoint, source.text, output, shipped_program(),
-        context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
-    )  # fmt: skip
+    try:
+        fitted = build_llama(
+            source.checkpoint, source.text, output, shipped_program(),
+            context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
+        )  # fmt: skip
+    except (CheckpointError, TokenizerError) as error:
+        raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    if fitted is not None and fitted.note:
+        print(f"opml: {path}: {fitted.note}", file=sys.stderr)
+    return {} if fitted is None else requantised(source.checkpoint)
 
 
-def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], None]) -> Path:
+def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], object]) -> Path:
     """Return the image built from these files, from the cache if it is there."""
     digest = hashlib.sha256(digest_of_sources(*MODEL_SOURCES) + shipped_program() + arithmetic.encode())
     for part in sources:

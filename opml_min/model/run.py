@@ -76,7 +76,7 @@ class Run:
         if device == "cpu":
             check(image)
             self._engine = Engine(self.memory, image.header, image.tape, threads)
-            if image.header.single_phase and steps_bound(image) * self._positions > STAGE_STEP_LIMIT:
+            if image.header.single_phase and steps_bound(image) * self.positions > STAGE_STEP_LIMIT:
                 raise CheckFailed(f"{image.path}: its one stage may need too many steps, so only the machine can run it (--device vm)")
 
     # Results -----------------------------------------------------------------------------------------------------------------
@@ -135,7 +135,8 @@ class Run:
         return Timing(between - start, time.perf_counter() - between)
 
     @property
-    def _positions(self) -> int:
+    def positions(self) -> int:
+        """The number of positions, if no stop token comes first."""
         return position_count(self.image.header.request_kind, self.request)
 
     def _request_accepted(self) -> bool:
@@ -150,7 +151,7 @@ class Run:
             self._failed_carry = self.memory.carry_root()
             return
         if self.image.header.single_phase:
-            first, end = 0, self.image.header.op_count * self._positions
+            first, end = 0, self.image.header.op_count * self.positions
         self._engine.run(first, end, watch=watch)
         self._mark_written(first, end)
 

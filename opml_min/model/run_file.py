@@ -9,8 +9,10 @@ from opml_min.model.errors import ModelError
 from opml_min.model.files.atomic import written_whole
 from opml_min.model.image.ops import ARITHMETICS
 from opml_min.model.image.request import MAX_REQUEST_BYTES, MAX_STAGES
+from opml_min.model.strict_json import JsonError, object_in
 
 FORMAT = "opml run 1"
+MOST_BYTES = 1 << 20
 
 
 class SavedRunError(ModelError):
@@ -54,30 +56,36 @@ def save(path: Path, saved: SavedRun) -> None:
 
 
 def load(path: Path) -> SavedRun:
+    """Read a saved run, which comes from a stranger."""
     try:
-        data = json.loads(path.read_bytes())
-        if data["format"] != FORMAT:
-            raise SavedRunError(f"{path} has the format {data['format']!r}, not {FORMAT!r}")
-        tokenizer = data["tokenizer"]
-        saved = SavedRun(
-            str(data["model"]),
-            None if tokenizer is None else Path(tokenizer),
-            str(data["arithmetic"]),
-            bytes.fromhex(data["model_root"]),
-            bytes.fromhex(data["request"]),
-            int(data["stages"]),
-            bytes.fromhex(data["run_hash"]),
-        )
+        data = object_in(path, MOST_BYTES)
     except OSError as error:
         raise SavedRunError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise SavedRunError(f"{path} is not a saved run") from error
+    except JsonError as error:
+        raise SavedRunError(f"{path} is not a saved run: it {error}") from error
+    if data.get("format") != FORMAT:
+        raise SavedRunError(f"{path} is not a saved run: its format is {str(data.get('format'))[:50]!r}, not {FORMAT!r}")
+    try:
+        tokenizer = None if data["tokenizer"] is None else Path(_text(data["tokenizer"]))
+        texts = _text(data["model"]), tokenizer, _text(data["arithmetic"]), bytes.fromhex(_text(data["model_root"]))
+        saved = SavedRun(*texts, bytes.fromhex(_text(data["request"])), data["stages"], bytes.fromhex(_text(data["run_hash"])))
+    except (ValueError, KeyError) as error:
+        raise SavedRunError(f"{path} is damaged: {type(error).__name__} {str(error)[:100]}") from error
     if (
         saved.arithmetic not in ARITHMETICS
         or len(saved.model_root) != 32
         or len(saved.run_hash) != 32
         or len(saved.request) > MAX_REQUEST_BYTES
+        or type(saved.stages) is not int
         or not 1 <= saved.stages <= MAX_STAGES
     ):
         raise SavedRunError(f"{path} is damaged")
     return saved
+
+
+def _text(value: object) -> str:
+    """Return a text that can also be a path."""
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError(f"{str(value)[:50]!r} is no text")
+    value.encode()  # raises for half a surrogate pair
+    return value

@@ -7,6 +7,7 @@ witness; all state hashes must be equal. At the end opml_min runs the program on
 """
 
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from opml_fuzz.machine.start import REGISTERS, Leaves, Start
 
 RISC_V, EXECUTABLE = 243, 2  # e_machine, e_type
 LOAD, INTERPRETER, EXECUTE = 1, 3, 1  # p_type, p_type, p_flags
+HEADER_BYTES = 56  # of a segment, in the table
 HOT_STEPS = 5_000  # that are interpreted before a region is translated
 LINK = (
     f"link it static, its text within [{ENTRY:#x}, {ENTRY + TEXT_BYTES:#x}), "
@@ -74,19 +76,31 @@ def parse(data: bytes) -> Executable:
     size, count = struct.unpack_from("<HH", data, 54)
     if machine != RISC_V:
         raise ValueError(f"is for machine {machine}, not for RISC-V ({RISC_V})")
+    if count and (size != HEADER_BYTES or headers_at + count * size > len(data)):
+        raise ValueError(f"has an impossible table of segments: {count} of {size} bytes at {headers_at:#x}")
     headers = [struct.unpack_from("<IIQQQQQ", data, headers_at + i * size) for i in range(count)]
     if kind != EXECUTABLE or any(header[0] == INTERPRETER for header in headers):
         raise ValueError(f"is not a static executable: {LINK}")
     segments = {}
+    used_memory: list[tuple[int, int]] = []
+    used_file: list[tuple[int, int]] = []
     for p_type, flags, offset, address, _, file_bytes, memory_bytes in headers:
-        if p_type != LOAD or memory_bytes == 0:
+        if p_type != LOAD or memory_bytes == file_bytes == 0:
             continue
+        if file_bytes > memory_bytes:
+            raise ValueError(f"has a segment at {address:#x} with {file_bytes} bytes in the file, more than its {memory_bytes} in memory")
         if offset + file_bytes > len(data):
             raise IndexError("a segment ends beyond the file")
         if address + memory_bytes > MEMORY or (flags & EXECUTE and not ENTRY <= address <= ENTRY + TEXT_BYTES - memory_bytes):
             raise ValueError(f"has a segment at {address:#x} that does not fit: {LINK}")
+        used_memory.append((address, memory_bytes))
         if file_bytes:
+            used_file.append((offset, file_bytes))
             segments[address] = data[offset : offset + file_bytes]
+    for used in (used_memory, used_file):
+        used.sort()
+        if any(first + length > following for (first, length), (following, _) in pairwise(used)):
+            raise ValueError(f"has segments that overlap: {LINK}")
     if not any(address <= entry < address + len(content) for address, content in segments.items()):
         raise ValueError(f"starts at {entry:#x}, where it has loaded nothing: {LINK}")
     Memory.from_segments(segments)  # raises if they overlap

@@ -17,6 +17,9 @@ from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Witness, from_json
 from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
 from opml_fuzz.machine.programs import GALLERY_STEPS
+from opml_min.model.strict_json import JsonError, object_in
+
+MOST_REPLAY_BYTES = 1 << 26
 
 
 @frozen
@@ -105,10 +108,12 @@ def shrink(difference: Difference, engines: Engines, until: float = inf, most_tr
 
 
 def read(path: Path) -> Case:
-    """Reads the case in a replay file."""
+    """Reads the case in a replay file, which may come from anybody."""
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
+        return from_json(object_in(path, MOST_REPLAY_BYTES))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not a replay file: {error}") from error
+    except JsonError as error:
+        raise InputError(f"{path} is not a replay file: it {error}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -7,12 +7,16 @@ random acts at court, given ones, or a deployment of the game. A case is only da
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 from attrs import evolve, field, frozen
+from opml_spec.errors import SpecError
 
 from opml_fuzz.errors import InputError
-from opml_fuzz.machine.start import Start
+from opml_fuzz.machine.start import Start, whole
+
+MOST_WITNESS_BYTES, MOST_STOP, MOST_ACTS = 1 << 16, 1 << 17, 1 << 14  # in a replay file
 
 
 @frozen
@@ -114,21 +118,28 @@ Case = Step | Witness | Program | Disputes | Acts | Deployment
 
 
 def from_json(text: Any) -> Case:
-    """Reads the case in a replay file."""
+    """Reads the case in a replay file; everything in it is checked against what a case can be."""
     try:
         match text["case"]:
             case "step":
                 return Step(Start.from_json(text["start"]))
             case "witness":
-                return Witness(bytes.fromhex(text["witness"]))
+                witness = bytes.fromhex(text["witness"])
+                if len(witness) > MOST_WITNESS_BYTES:
+                    raise ValueError(f"a witness of {len(witness)} bytes; at most {MOST_WITNESS_BYTES} are tried")
+                return Witness(witness)
             case "program":
-                return Program(Start.from_json(text["start"]), tuple(map(int, text["stops"])))
+                stops = tuple(whole(stop, 1, MOST_STOP) for stop in text["stops"])
+                if not stops or any(stop >= following for stop, following in pairwise(stops)):
+                    raise ValueError("its stops do not ascend")
+                return Program(Start.from_json(text["start"]), stops)
             case "disputes":
-                return Disputes(str(text["seed"]), int(text["acts"]))
+                return Disputes(str(text["seed"]), whole(text["acts"], 0, MOST_ACTS))
             case "deployment":
                 return Deployment(tuple(int(each, 0) for each in text["parameters"]))
             case "acts":
                 return Acts(int(text["rules"]), tuple(map(dict, text["acts"])))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"this is not a replay file: {type(error).__name__} {error}") from error
-    raise InputError(f"this is not a replay file: no case {text['case']!r}")
+            case other:
+                raise ValueError(f"no case {str(other)[:50]!r}")
+    except (KeyError, TypeError, ValueError, AttributeError, SpecError) as error:
+        raise InputError(f"this is not a replay file: {type(error).__name__} {str(error)[:200]}") from error

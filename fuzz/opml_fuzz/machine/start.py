@@ -14,6 +14,18 @@ from opml_spec.machine.start import start_state
 from opml_spec.machine.state import MachineState, decode_status
 
 REGISTERS = 32
+WORD = (1 << 64) - 1
+MEMORY_BYTES = 1 << 40
+MOST_DIGITS = 32  # of a number in a replay file
+
+
+def whole(value: Any, least: int, most: int) -> int:
+    """Returns a whole number, from itself or as a text in hex; raises ValueError if it is none or outside the bounds."""
+    if isinstance(value, str) and len(value) <= MOST_DIGITS:
+        value = int(value, 0)
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{str(value)[:50]} is not a number from {least} to {most}")
+    return value
 
 
 @frozen
@@ -42,7 +54,14 @@ class Leaves:
 
     @classmethod
     def from_json(cls, text: Mapping[str, str]) -> "Leaves":
-        return cls({int(address, 0) // LEAF_BYTES: bytes.fromhex(leaf) for address, leaf in text.items()})
+        by_index: dict[int, bytes] = {}
+        for address, content in text.items():
+            index, rest = divmod(whole(address, 0, MEMORY_BYTES - LEAF_BYTES), LEAF_BYTES)
+            leaf = bytes.fromhex(content)
+            if rest or len(leaf) != LEAF_BYTES or index in by_index:
+                raise ValueError(f"the memory at {address[:50]} is no leaf, or stands twice")
+            by_index[index] = leaf
+        return cls(by_index)
 
 
 @frozen
@@ -71,9 +90,10 @@ class Start:
 
     @classmethod
     def from_json(cls, text: Mapping[str, Any]) -> "Start":
-        x = tuple(int(text["x"].get(str(i), "0"), 0) for i in range(REGISTERS))
-        kind, value = text["status"]
-        return cls(int(text["pc"], 0), x, Leaves.from_json(text["memory"]), int(kind), int(value, 0))
+        x = tuple(whole(text["x"].get(str(i), "0"), 0, WORD) for i in range(REGISTERS))
+        kind, value = (whole(number, 0, WORD) for number in text["status"])
+        decode_status(kind, value)  # raises if there is no such status
+        return cls(whole(text["pc"], 0, WORD), x, Leaves.from_json(text["memory"]), kind, value)
 
     def simpler(self) -> Iterable["Start"]:
         """Yields this state with one register zeroed or one leaf removed."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from opml_min.memory_map import ENTRY, HEADER
 from opml_min.model.build.quantise import check_groups, quantise_q8_0
+from opml_min.model.build.ranges import Fit, check_shape_of_tape, fit
 from opml_min.model.build.tape import LayerWeights, Matrix, ModelWeights, llama_tape, op_count
 from opml_min.model.errors import CheckpointError
 from opml_min.model.image.header import HEADER_WORDS, SINGLE_PHASE, TEXT, TOKENIZER_NONE, Header
@@ -53,8 +54,11 @@ class Pieces:
 
         def parts() -> Iterator[Bytes]:
             for rows in weights.slices():
-                groups = quantise_q8_0(weights.floats(rows), restore=False) if kept is None else kept.groups(rows)
-                check_groups(quantisation, groups)
+                try:
+                    groups = quantise_q8_0(weights.floats(rows), restore=False) if kept is None else kept.groups(rows)
+                    check_groups(quantisation, groups)
+                except CheckpointError as error:
+                    raise CheckpointError(f"the tensor {weights.name}: {error}") from error
                 yield pack(quantisation, groups)
 
         return Matrix(self.add(Streamed(matrix_bytes(quantisation, rows, columns), parts)), quantisation, rows, columns)
@@ -75,8 +79,15 @@ class FloatPieces(Pieces):
         rows, columns = weights.shape
         if not isinstance(weights, StoredMatrix):
             return Matrix(self.add(pack_f32(weights)), F32, rows, columns)
-        parts = (pack_f32(weights.floats(part)) for part in weights.slices())
-        return Matrix(self.add(Streamed(matrix_bytes(F32, rows, columns), lambda: parts)), F32, rows, columns)
+
+        def parts() -> Iterator[Bytes]:
+            for rows in weights.slices():
+                floats = weights.floats(rows)
+                if not np.isfinite(floats).all():
+                    raise CheckpointError(f"the tensor {weights.name} holds a weight that is not a finite number")
+                yield pack_f32(floats)
+
+        return Matrix(self.add(Streamed(matrix_bytes(F32, rows, columns), parts)), F32, rows, columns)
 
     def norm(self, weights: Floats) -> int:
         return self.add(weights.astype("<f4").view(np.uint8))
@@ -101,13 +112,17 @@ def build_llama(
     context: int | None = None,
     single_phase: bool = False,
     arithmetic: int = FIXED,
-) -> None:
-    """Write the image of a checkpoint. context: fewer positions than the checkpoint's"""
+) -> Fit | None:
+    """Write the image of a checkpoint. Return how it fits fixed point, if it is in fixed point.
+
+    context: fewer positions than the checkpoint's"""
     shape = checkpoint.shape
     if context is not None:
         if not 1 <= context <= shape.context:
             raise CheckpointError(f"a context of {context} is impossible; the checkpoint has {shape.context}")
         shape = evolve(shape, context=context)
+    check_shape_of_tape(shape)
+    fitted = None if arithmetic == FLOAT else fit(checkpoint)
     text = text or Text(b"", TOKENIZER_NONE)
     check_text(text, shape.vocabulary)
     template = text.template.encode()
@@ -117,7 +132,7 @@ def build_llama(
     tokenizer_address = pieces.add(text.tokenizer) if text.tokenizer else 0
     template_address = pieces.add(template) if template else 0
     weights = _place_weights(checkpoint, shape, pieces)
-    ops = llama_tape(shape, weights, arithmetic)
+    ops = llama_tape(shape, weights, arithmetic, None if fitted is None else fitted.fractions)
     assert len(ops) == length
     header = Header(
         flags=SINGLE_PHASE if single_phase else 0, request_kind=TEXT, op_count=len(ops), tape_address=tape_address, context=shape.context,
@@ -127,6 +142,7 @@ def build_llama(
         head_size=shape.head_size, arithmetic=arithmetic,
     )  # fmt: skip
     write_model(path, program, header, ops, pieces.pieces)
+    return fitted
 
 
 def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: Pieces) -> ModelWeights:

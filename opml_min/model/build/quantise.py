@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from opml_min.model.errors import CheckpointError
 from opml_min.model.image.weights import GROUP, Groups, problem_of_scales
 
+SMALLEST_NORMAL_HALF = 2.0**-14
+
 
 def quantise_q8_0(matrix: NDArray[np.float32], *, restore: bool = True) -> Groups:
     """Return a float matrix (rows, columns) as Q8_0: d = max|x|/127, q = round(x/d), columns padded by zeros to whole groups.
@@ -32,6 +34,20 @@ def quantise_q8_0(matrix: NDArray[np.float32], *, restore: bool = True) -> Group
     if restore:
         _restore_exact_groups(x, weights, scales)
     return Groups(weights, scales.view(np.uint16))
+
+
+def share_lost_by_scales(matrix: NDArray[np.float32]) -> float:
+    """Return which share of a matrix's energy is lost because scales are halfs. It is large only where they are subnormal."""
+    rows, columns = matrix.shape
+    x = matrix if columns % GROUP == 0 else np.pad(matrix, ((0, 0), (0, -columns % GROUP)))
+    groups = x.reshape(rows, -1, GROUP)
+    d = np.maximum(groups.max(axis=2), -groups.min(axis=2)).astype(np.float64) / 127
+    small = (d > 0) & (d < SMALLEST_NORMAL_HALF)
+    if not small.any():
+        return 0.0
+    kept = d[small].astype(np.float16).astype(np.float64) / d[small]
+    wrong = np.square(kept - 1) * np.square(groups[small], dtype=np.float64).sum(axis=1)
+    return float(wrong.sum() / np.square(matrix, dtype=np.float64).sum())
 
 
 def check_groups(quantisation: int, groups: Groups) -> None:

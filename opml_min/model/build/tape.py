@@ -16,10 +16,18 @@ from opml_min.model.sources.checkpoint import Shape
 VECTOR_FRAC = 14  # fraction bits of q, k, v, gate and up
 LOGIT_FRAC = 12
 LOGIT_WEIGHTS_PER_OP = 1 << 24
-RESIDUAL_FRAC = 14  # the residual stream then reaches ±2^17
-
+RESIDUAL_FRAC = 14  # of most models; the residual stream then reaches ±2^17
+SCORE_LIMIT = 1 << 63  # of head_size · 8191 · 32767 · scale_q30. Source: spec §3.8
 
 OPS_PER_LAYER = 15
+
+
+@frozen
+class Fractions:
+    """The fraction bits that depend on the model. A query with more than the keys has a scale that is as much smaller."""
+
+    residual: int = RESIDUAL_FRAC
+    query: int = VECTOR_FRAC
 
 
 @frozen
@@ -75,10 +83,24 @@ def float_bits(value: float) -> int:
     return int.from_bytes(struct.pack("<f", value), "little")
 
 
-def llama_tape(shape: Shape, weights: ModelWeights, arithmetic: int = FIXED) -> list[Op]:
+def query_frac(head_size: int) -> int:
+    """Return the fraction bits of queries: those of all vectors, unless heads are so large that the scale must be smaller."""
+    more = 0
+    while head_size * 8191 * 32767 * scale_q30(head_size, VECTOR_FRAC + more) >= SCORE_LIMIT:
+        more += 1
+    return VECTOR_FRAC + more
+
+
+def scale_q30(head_size: int, query: int) -> int:
+    """Return the scale of attention's scores for queries with so many fraction bits."""
+    return round(2.0 ** (30 + VECTOR_FRAC - query) * log2(e) / sqrt(head_size))
+
+
+def llama_tape(shape: Shape, weights: ModelWeights, arithmetic: int = FIXED, fractions: Fractions | None = None) -> list[Op]:
     """Return the ops for one position. All layers share the buffers that live only within a layer.
 
     `emit` gets the operands of both arithmetics, and keeps those that the op's record has."""
+    fractions = fractions or Fractions(query=query_frac(shape.head_size))
     dim, heads, kv_heads, head_size, context = shape.dim, shape.heads, shape.kv_heads, shape.head_size, shape.context
     attention_dim, kv_dim = heads * head_size, kv_heads * head_size
     state = _Allocator(STATE)
@@ -100,7 +122,7 @@ def llama_tape(shape: Shape, weights: ModelWeights, arithmetic: int = FIXED) -> 
 
     def norm(norm_weights: int, condition: int = ALWAYS) -> None:
         epsilon = {"eps_q48": round(shape.epsilon * 2**48), "eps_bits": float_bits(shape.epsilon)}
-        emit(Opcode.NORM, condition=condition, out=normed, x=x, weights=norm_weights, length=dim, r=RESIDUAL_FRAC, **epsilon)
+        emit(Opcode.NORM, condition=condition, out=normed, x=x, weights=norm_weights, length=dim, r=fractions.residual, **epsilon)
 
     def matmul(out: int, act: int, matrix: Matrix, out_frac: int = VECTOR_FRAC, condition: int = ALWAYS) -> None:
         emit(
@@ -111,7 +133,7 @@ def llama_tape(shape: Shape, weights: ModelWeights, arithmetic: int = FIXED) -> 
     embedding = weights.embedding
     emit(
         Opcode.EMBED, out=x, matrix=embedding.address, quantisation=embedding.quantisation, columns=embedding.columns, length=dim,
-        r=RESIDUAL_FRAC,
+        r=fractions.residual,
     )  # fmt: skip
     for layer in weights.layers:
         width = 4 if arithmetic == FLOAT else 2
@@ -120,20 +142,20 @@ def llama_tape(shape: Shape, weights: ModelWeights, arithmetic: int = FIXED) -> 
         cache = {"keys": keys, "key_exps": key_exps, "values": values, "value_exps": value_exps}
         heads_of_cache = {"kv_heads": kv_heads, "head_size": head_size, "context": context}
         norm(layer.attention_norm)
-        matmul(q, normed, layer.wq)
+        matmul(q, normed, layer.wq, fractions.query)
         matmul(k, normed, layer.wk)
         matmul(v, normed, layer.wv)
         emit(Opcode.ROPE, vector=q, heads=heads + kv_heads, head_size=head_size, table=weights.rope_table)
         emit(Opcode.CACHE, k=k, v=v, **cache, **heads_of_cache)
-        scale = {"scale_q30": round(2**30 * log2(e) / sqrt(head_size)), "root_bits": float_bits(sqrt(head_size))}
+        scale = {"scale_q30": scale_q30(head_size, fractions.query), "root_bits": float_bits(sqrt(head_size))}
         emit(Opcode.ATTENTION, out=attended, q=q, **cache, heads=heads, **heads_of_cache, **scale)
-        matmul(y, attended, layer.wo, out_frac=RESIDUAL_FRAC)
+        matmul(y, attended, layer.wo, out_frac=fractions.residual)
         emit(Opcode.ADD, x=x, y=y, length=dim)
         norm(layer.ffn_norm)
         matmul(gate, normed, layer.gate)
         matmul(up, normed, layer.up)
         emit(Opcode.SWIGLU, out=hidden, gate=gate, up=up, length=shape.hidden_dim)
-        matmul(y, hidden, layer.down, out_frac=RESIDUAL_FRAC)
+        matmul(y, hidden, layer.down, out_frac=fractions.residual)
         emit(Opcode.ADD, x=x, y=y, length=dim)
     norm(weights.final_norm, WHEN_DRAWN)
     classifier = weights.classifier

@@ -102,7 +102,10 @@ class Image:
         self.segments = self._read_segments()
         if not self.segments or self.segments[0].address != ENTRY:
             raise ImageError(f"{path}: the first segment of an image must be the program")
-        self.header = Header.unpack(self.read(HEADER, 8 * HEADER_WORDS))
+        try:
+            self.header = Header.unpack(self.read(HEADER, 8 * HEADER_WORDS))
+        except ImageError as error:
+            raise ImageError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
         self.tape = self._read_tape()
 
     def _read_segments(self) -> list[ImageSegment]:

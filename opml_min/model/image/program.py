@@ -10,6 +10,7 @@ from opml_min.memory_map import ENTRY, PROGRAM_BYTES
 from opml_min.model.errors import ImageError
 
 LOADABLE = 1  # PT_LOAD
+HEADER_BYTES, ENTRY_BYTES = 64, 56  # of the file, and of its table of segments
 
 
 def shipped_program() -> bytes:
@@ -24,25 +25,26 @@ def program_of_elf(elf: bytes) -> bytes:
         start = address - ENTRY
         if not 0 <= start <= start + len(data) < PROGRAM_BYTES:
             raise ImageError(f"the program has initialised data at {address:#x}, outside the memory that holds programs")
-        program.extend(bytes(max(0, start + len(data) - len(program))))
-        program[start : start + len(data)] = data
+        if start < len(program):
+            raise ImageError(f"the program's segment at {address:#x} overlaps another one, or does not ascend")
+        program.extend(bytes(start - len(program)))
+        program.extend(data)
     return bytes(program)
 
 
 def elf_segments(elf: bytes) -> list[tuple[int, bytes]]:
     """Return the loadable bytes with their addresses (p_vaddr). Memory that the file wants zeroed is zero already."""
+    if elf[:6] != b"\x7fELF\x02\x01" or len(elf) < HEADER_BYTES:
+        raise ImageError("the program is not a little-endian ELF-64 file")
+    (header_offset,) = struct.unpack_from("<Q", elf, 32)
+    entry_bytes, count = struct.unpack_from("<HH", elf, 54)
+    if count and (entry_bytes != ENTRY_BYTES or header_offset + count * entry_bytes > len(elf)):
+        raise ImageError("the program's ELF file is truncated, or its table of segments is impossible")
     segments = []
-    try:
-        if elf[:5] != b"\x7fELF\x02":
-            raise ImageError("the program is not an ELF-64 file")
-        (header_offset,) = struct.unpack_from("<Q", elf, 32)
-        entry_bytes, count = struct.unpack_from("<HH", elf, 54)
-        for i in range(count):
-            kind, _, offset, address, _, length = struct.unpack_from("<IIQQQQ", elf, header_offset + i * entry_bytes)
-            if kind == LOADABLE and length:
-                if offset + length > len(elf):
-                    raise ImageError("the program's ELF file is truncated")
-                segments.append((address, elf[offset : offset + length]))
-    except struct.error as error:
-        raise ImageError("the program's ELF file is truncated") from error
+    for i in range(count):
+        kind, _, offset, address, _, length, memory = struct.unpack_from("<IIQQQQQ", elf, header_offset + i * entry_bytes)
+        if kind == LOADABLE and length:
+            if offset + length > len(elf) or length > memory:
+                raise ImageError(f"the program's segment at {address:#x} ends beyond the file, or is larger than in memory")
+            segments.append((address, elf[offset : offset + length]))
     return segments

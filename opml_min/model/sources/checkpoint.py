@@ -73,3 +73,9 @@ def check_shape(shape: Shape) -> None:
         raise CheckpointError(f"impossible shape: {shape.heads} heads cannot share {shape.kv_heads} kv heads")
     if shape.head_size < 2 or shape.head_size % 2:
         raise CheckpointError(f"impossible shape: a head size of {shape.head_size} is not even")
+    if shape.head_size > LIMITS["dim"]:
+        raise CheckpointError(f"impossible shape: a head size of {shape.head_size} is not at most {LIMITS['dim']}")
+    if not 0 <= shape.epsilon <= 1:
+        raise CheckpointError(f"impossible shape: an epsilon of {shape.epsilon:.6g} is not from 0 to 1")
+    if not 1e-9 <= shape.theta <= 1e30:
+        raise CheckpointError(f"impossible shape: a rotary base (theta) of {shape.theta:.6g} is not from 1e-9 to 1e30")

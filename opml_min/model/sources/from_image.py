@@ -6,18 +6,25 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from opml_min.model.errors import ImageError
+from opml_min.model.errors import CheckpointError, ImageError
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import FLOAT, Opcode
+from opml_min.model.image.ops import FLOAT, Opcode, align
 from opml_min.model.image.weights import F32, dequantise, matrix_bytes, unpack, unpack_f32
-from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
+from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape, check_shape
 from opml_min.model.sources.matrices import Floats
 
 Doubles = NDArray[np.float64]
 
 
 def checkpoint_of_image(image: Image) -> Checkpoint:
-    """Return the floats that an image's weights stand for."""
+    """Return the floats that an image's weights stand for. The image has passed the check for native code."""
+    try:
+        return _checkpoint(image)
+    except (ValueError, IndexError, KeyError, CheckpointError) as error:
+        raise ImageError(f"{image.path} does not hold a LLaMA of the shape that its header says") from error
+
+
+def _checkpoint(image: Image) -> Checkpoint:
     header = image.header
     ops = image.ops
     matmuls, norms, ropes = (
@@ -25,15 +32,19 @@ def checkpoint_of_image(image: Image) -> Checkpoint:
     )
     if ops[0].opcode.kind != Opcode.EMBED or len(norms) != 2 * header.layers + 1 or len(ropes) != header.layers:
         raise ImageError(f"{image.path} does not hold a LLaMA")
+    shape = _shape(image, norms[0], ropes[0])
+    check_shape(shape)
 
     def matrix(o: dict[str, int], rows: int, columns: int) -> Floats:
+        if o["columns"] != (columns if header.arithmetic == FLOAT else align(columns)):
+            raise ValueError(f"a matrix has {o['columns']} columns")
         data = image.view(o["matrix"], matrix_bytes(o.get("quantisation", F32), rows, o["columns"]))
         if header.arithmetic == FLOAT:
             return unpack_f32(data, rows, columns)
         return dequantise(o["quantisation"], unpack(data, o["quantisation"], rows, o["columns"]))[:, :columns]
 
     def norm(o: dict[str, int]) -> Floats:
-        data = image.view(o["weights"], 4 * o["length"])
+        data = image.view(o["weights"], 4 * header.dim)
         if header.arithmetic == FLOAT:
             return data.view(np.float32)
         return (data.view(np.int32) / 2.0**24).astype(np.float32)
@@ -48,7 +59,7 @@ def checkpoint_of_image(image: Image) -> Checkpoint:
         return Layer(attention_norm, q, k, v, o, ffn_norm, *hidden)
 
     return Checkpoint(
-        _shape(image, norms[0], ropes[0]),
+        shape,
         matrix(ops[0].operands, header.vocabulary, header.dim),
         [layer(index) for index in range(header.layers)],
         norm(norms[-1]),

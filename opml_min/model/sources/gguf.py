@@ -3,7 +3,8 @@
 Matrices in Q8_0, Q4_0 and Q4_1 keep their bits. Other types are dequantised, and become Q8_0 when an image is built. The two rows of a
 rotary pair are neighbours in these files.
 
-*Source*: ggml's `docs/gguf.md`; llama.cpp's `convert_hf_to_gguf.py` for the names.
+*Source*: ggml's `docs/gguf.md`; llama.cpp's `convert_hf_to_gguf.py` for the names, `llama-model.cpp` and `llama-context.cpp` for what the
+metadata mean.
 """
 
 from pathlib import Path
@@ -11,20 +12,48 @@ from typing import Any
 
 import numpy as np
 from attrs import evolve
-from gguf import GGMLQuantizationType, GGUFReader
+from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
 
-from opml_min.model.errors import CheckpointError
+from opml_min.model.errors import CheckpointError, TokenizerError
 from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape, check_shape
+from opml_min.model.sources.gguf_file import GgufFile, read_gguf_file
 from opml_min.model.sources.matrices import Floats, Rows, StoredBlocks, StoredMatrix
 from opml_min.model.sources.source import Source
 from opml_min.model.sources.tokenizers.gguf import text_of_metadata
 
-MAGIC = b"GGUF"
 KEPT = {GGMLQuantizationType.Q8_0: Q8_0, GGMLQuantizationType.Q4_0: Q4_0, GGMLQuantizationType.Q4_1: Q4_1}
 LAYER_TENSORS = ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")
 """The names of a layer's tensors, in the order of the fields of `Layer`."""
+ARCHITECTURE = "llama"
+READ_AS_SHAPE = {
+    "embedding_length", "feed_forward_length", "block_count", "context_length", "attention.head_count", "attention.head_count_kv",
+    "attention.key_length", "attention.value_length", "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base",
+    "rope.scaling.type", "rope.scaling.factor", "rope.scale_linear",
+}  # fmt: skip
+IGNORED = {
+    "vocab_size", "use_parallel_residual", "tensor_data_layout", "rope.scaling.original_context_length", "rope.scaling.finetuned",
+    "attention.layer_norm_epsilon",
+}  # fmt: skip
+"""They change nothing in a LLaMA whose rotary embedding is scaled linearly or not at all."""
+PLAIN: dict[str, tuple[Any, ...]] = {
+    "attention.causal": (True,),
+    "rope.scaling.attn_factor": (1,),
+    "rope.scaling.yarn_log_multiplier": (0,),
+    "expert_count": (0,),
+    "expert_used_count": (0,),
+    "pooling_type": (0,),
+    "attention.sliding_window": (0,),
+    "attention.clamp_kqv": (0,),
+    "attention.max_alibi_bias": (0,),
+    "logit_scale": (1,),
+    "embedding_scale": (1,),
+    "residual_scale": (1,),
+    "attn_logit_softcapping": (0,),
+    "final_logit_softcapping": (0,),
+}
+"""What a plain LLaMA says under each of these keys, if it says anything. Any other key is refused by name."""
 
 
 def layer_sizes(shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -38,27 +67,25 @@ def layer_sizes(shape: Shape) -> dict[str, tuple[int, ...]]:
 
 def read_gguf(path: Path, tokenizer: bytes | None = None) -> Source:
     """Read the LLaMA in a GGUF file; its matrices stay in the file. tokenizer: a tokenizer.json to use instead of its own"""
+    file = read_gguf_file(path)
     try:
-        reader = GGUFReader(path)
-        metadata = {name: field.contents() for name, field in reader.fields.items()}
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except Exception as error:  # the library raises many kinds
-        raise CheckpointError(f"{path} is truncated, corrupted or no GGUF file: {str(error)[:100]}") from error
-    try:
-        return _Contents(metadata, {tensor.name: tensor for tensor in reader.tensors}).source(tokenizer)
+        checkpoint = _Contents(file).checkpoint()
+        return Source(checkpoint, text_of_metadata(file.metadata, tokenizer, checkpoint.shape.vocabulary))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from error
 
 
 class _Contents:
-    """The metadata and tensors that the library found in a file."""
+    """The metadata and tensors of a file, as a checkpoint."""
 
-    def __init__(self, metadata: dict[str, Any], tensors: dict[str, Any]) -> None:
-        self._metadata, self._tensors = metadata, tensors
+    def __init__(self, file: GgufFile) -> None:
+        self._metadata, self._tensors = file.metadata, file.tensors
         self._used: set[str] = set()
 
-    def source(self, tokenizer: bytes | None) -> Source:
+    def checkpoint(self) -> Checkpoint:
+        self._refuse_what_is_not_plain()
         shape = self._shape()
         dim, sizes = shape.dim, layer_sizes(shape)
         layers = [
@@ -70,71 +97,89 @@ class _Contents:
         classifier = self._weights("output.weight", shape.vocabulary, dim) if own_classifier else None
         unknown = sorted(set(self._tensors) - self._used)
         if unknown:
-            raise CheckpointError(f"it has tensors that no plain LLaMA has, for example {unknown[0]}")
-        checkpoint = Checkpoint(shape, embedding, layers, final_norm, classifier)
-        return Source(checkpoint, text_of_metadata(self._metadata, tokenizer))
+            raise CheckpointError(f"it has tensors that no plain LLaMA has, for example {unknown[0][:80]}")
+        return Checkpoint(shape, embedding, layers, final_norm, classifier)
 
-    def _shape(self) -> Shape:
+    def _refuse_what_is_not_plain(self) -> None:
         architecture = self._metadata.get("general.architecture")
-        if architecture != "llama":
-            raise CheckpointError(f"its architecture is {architecture}; only llama can be built")
+        if architecture != ARCHITECTURE:
+            raise CheckpointError(f"its architecture is {str(architecture)[:80]}; only {ARCHITECTURE} can be built")
+        parts = self._metadata.get("split.count", 0)
+        if parts not in (0, 1):
+            raise CheckpointError(f"it is one of {str(parts)[:20]} parts of a split model (split.count); merge them first")
         if "token_embd.weight" not in self._tensors:
             raise CheckpointError("it has no tensor token_embd.weight (one part of a split model?)")
-        if self._number("llama.expert_count", 0):
-            raise CheckpointError("it is a mixture of experts; only plain LLaMAs can be built")
-        dim, heads = self._integer("llama.embedding_length"), self._integer("llama.attention.head_count")
-        head_size = self._integer("llama.attention.key_length", dim // max(heads, 1))
+        for key, value in self._metadata.items():
+            name = key.removeprefix(f"{ARCHITECTURE}.")
+            if name == key or name in READ_AS_SHAPE or name in IGNORED:
+                continue
+            if name not in PLAIN:
+                raise CheckpointError(f"its metadata has {key[:80]}, which no plain LLaMA has")
+            if value not in PLAIN[name]:
+                raise CheckpointError(f"its {key} is {str(value)[:50]}; only {PLAIN[name][0]} is possible")
+
+    def _shape(self) -> Shape:
+        dim, heads = self._integer("embedding_length"), self._integer("attention.head_count")
+        head_size = self._integer("attention.key_length", dim // max(heads, 1))
+        embedding = self._tensors["token_embd.weight"]
         shape = Shape(
             dim,
-            self._integer("llama.feed_forward_length"),
-            self._integer("llama.block_count"),
+            self._integer("feed_forward_length"),
+            self._integer("block_count"),
             heads,
-            self._integer("llama.attention.head_count_kv", heads),
-            int(self._tensors["token_embd.weight"].shape[-1]),
-            self._integer("llama.context_length"),
+            self._integer("attention.head_count_kv", heads),
+            embedding.shape[0],
+            self._integer("context_length"),
             head_size,
-            self._number("llama.attention.layer_norm_rms_epsilon"),
-            self._number("llama.rope.freq_base", 10000.0),
+            self._number("attention.layer_norm_rms_epsilon"),
+            self._number("rope.freq_base", 10000.0),
         )
         check_shape(shape)
-        same = {"llama.attention.value_length": head_size, "llama.rope.dimension_count": head_size}
-        for key, expected in same.items():
-            if self._integer(key, expected) != expected:
-                raise CheckpointError(f"{key} is {self._metadata[key]}; only the head size, {expected}, is possible")
+        for key in ("attention.value_length", "rope.dimension_count"):
+            if self._integer(key, head_size) != head_size:
+                raise CheckpointError(f"{ARCHITECTURE}.{key} is {self._integer(key)}; only the head size, {head_size}, is possible")
         return evolve(shape, frequency_divisors=self._frequency_divisors(head_size // 2))
 
     def _frequency_divisors(self, pairs: int) -> tuple[float, ...]:
+        """Return what divides each rotary frequency: a tensor, or a factor for all, or both multiplied."""
+        divisors = np.ones(pairs)
         if "rope_freqs.weight" in self._tensors:
-            divisors = self._weights("rope_freqs.weight", pairs)
+            divisors = self._weights("rope_freqs.weight", pairs).astype(np.float64)
             if divisors.min() <= 0:
                 raise CheckpointError("the tensor rope_freqs.weight holds a number that is not positive")
-            return tuple(divisors.tolist())
-        scaling = self._metadata.get("llama.rope.scaling.type", "linear")
-        factor = self._number("llama.rope.scaling.factor", self._number("llama.rope.scale_linear", 1.0))
+        scaling = self._metadata.get(f"{ARCHITECTURE}.rope.scaling.type", "linear")
         if scaling not in ("none", "linear"):
-            raise CheckpointError(f"its rotary embedding is scaled in an unknown way, {scaling}")
-        return (factor,) * pairs if scaling == "linear" and factor not in (0, 1) else ()
+            raise CheckpointError(f"its rotary embedding is scaled in an unknown way, {str(scaling)[:50]}")
+        factor = self._number("rope.scaling.factor", self._number("rope.scale_linear", 1.0)) or 1.0
+        if not 1e-30 < factor < 1e30:
+            raise CheckpointError(f"its rotary embedding is scaled by an impossible factor, {factor:.6g}")
+        divisors = divisors * (factor if scaling == "linear" else 1.0)
+        return () if (divisors == 1).all() else tuple(divisors.tolist())
 
-    def _number(self, key: str, default: float | None = None) -> float:
-        value = self._metadata.get(key, default)
-        if not isinstance(value, int | float) or not np.isfinite(value) or value < 0:
-            raise CheckpointError(f"its metadata has no usable {key}")
-        return value
+    def _number(self, name: str, default: float | None = None) -> float:
+        """Return a number. One for each layer is fine if all are equal."""
+        value: Any = self._metadata.get(f"{ARCHITECTURE}.{name}", default)
+        if isinstance(value, list) and value and all(each == value[0] for each in value):
+            value = value[0]
+        if type(value) not in (int, float) or not np.isfinite(value) or value < 0:
+            wrong = "differs by layer" if isinstance(value, list) else f"is {str(value)[:50]}"
+            raise CheckpointError(f"its metadata has no usable {ARCHITECTURE}.{name}: it {wrong}")
+        return value  # type: ignore[no-any-return]
 
-    def _integer(self, key: str, default: int | None = None) -> int:
-        value = self._number(key, default)
-        if not isinstance(value, int):
-            raise CheckpointError(f"its metadata has no usable {key}")
+    def _integer(self, name: str, default: int | None = None) -> int:
+        value = self._number(name, default)
+        if type(value) is not int:
+            raise CheckpointError(f"its metadata has no usable {ARCHITECTURE}.{name}: it is {value}")
         return value
 
     def _weights(self, name: str, *shape: int) -> Any:
         """Return a matrix, or a vector as floats."""
         tensor = self._tensors.get(name)
-        if tensor is None or tuple(tensor.shape[::-1].tolist()) != shape:
-            found = "missing" if tensor is None else f"of shape {tensor.shape[::-1].tolist()}"
+        if tensor is None or tensor.shape != shape:
+            found = "missing" if tensor is None else f"of shape {list(tensor.shape)}"
             raise CheckpointError(f"the tensor {name} is {found}; it should be of shape {list(shape)}")
         self._used.add(name)
-        kind, data = tensor.tensor_type, tensor.data
+        kind, data = tensor.kind, tensor.data
 
         def floats(rows: Rows = slice(None)) -> Floats:
             return np.asarray(dequantize(data[rows], kind), np.float32)
@@ -144,7 +189,8 @@ class _Contents:
         except NotImplementedError as error:
             raise CheckpointError(f"the tensor {name} has the type {kind.name}, which cannot be read") from error
         if len(shape) == 1:
-            if not np.isfinite(floats()).all():
+            vector = floats()[0]
+            if not np.isfinite(vector).all():
                 raise CheckpointError(f"the tensor {name} holds a number that is not finite")
-            return floats()
-        return StoredBlocks(KEPT[kind], data) if kind in KEPT else StoredMatrix(shape, floats)  # type: ignore[arg-type]
+            return vector
+        return StoredBlocks(KEPT[kind], data, name) if kind in KEPT else StoredMatrix(shape, floats, name, kind.name)  # type: ignore[arg-type]

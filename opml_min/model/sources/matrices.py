@@ -19,9 +19,9 @@ GGML_BLOCK_BYTES = {Q8_0: 34, Q4_0: 18, Q4_1: 20}  # of 32 weights: scale, minim
 class StoredMatrix:
     """A float matrix (rows, columns) in a file."""
 
-    def __init__(self, shape: tuple[int, int], read: Callable[[Rows], Floats]) -> None:
-        """read: returns some of the rows"""
-        self.shape = shape
+    def __init__(self, shape: tuple[int, int], read: Callable[[Rows], Floats], name: str = "", kind: str = "") -> None:
+        """read: returns some of the rows · name, kind: the tensor's, as the file has them"""
+        self.shape, self.name, self.kind = shape, name, kind
         self._read = read
 
     def slices(self) -> Iterator[slice]:
@@ -37,10 +37,10 @@ class StoredMatrix:
 class StoredBlocks(StoredMatrix):
     """A matrix in GGML blocks whose weights and scales an image can hold unchanged."""
 
-    def __init__(self, quantisation: int, blocks: NDArray[np.uint8]) -> None:
+    def __init__(self, quantisation: int, blocks: NDArray[np.uint8], name: str = "") -> None:
         """blocks: (rows, bytes)"""
         columns = blocks.shape[1] // GGML_BLOCK_BYTES[quantisation] * GROUP
-        super().__init__((len(blocks), columns), lambda rows: dequantise(quantisation, self.groups(rows)))
+        super().__init__((len(blocks), columns), lambda rows: dequantise(quantisation, self.groups(rows)), name)
         self.quantisation = quantisation
         self._blocks = blocks.reshape(len(blocks), -1, GGML_BLOCK_BYTES[quantisation])
 

@@ -37,11 +37,13 @@ def files_of_source(path: Path) -> list[Path]:
     """Return all files that an image of this source is built from, apart from a tokenizer that is named separately."""
     if not path.is_dir():
         return [path]
-    from opml_min.model.sources.hugging_face import CONFIG, TEXT_FILES, weight_files
+    from opml_min.model.sources.hugging_face import CONFIG
+    from opml_min.model.sources.hugging_face_text import TEXT_FILES
+    from opml_min.model.sources.safetensors_file import files_beside
 
     if not (path / CONFIG).is_file():
         raise CheckpointError(f"{path} is a folder without {CONFIG}, not a model")
-    return [path / CONFIG, *weight_files(path), *(path / name for name in TEXT_FILES if (path / name).is_file())]
+    return [path / CONFIG, *files_beside(path), *(path / name for name in TEXT_FILES if (path / name).is_file())]
 
 
 def read_source(path: Path, tokenizer: Path | None) -> Source:

@@ -10,6 +10,7 @@ The file is u32 longest piece, then f32 score, i32 length and bytes per token.
 import heapq
 import re
 import struct
+from math import isfinite
 
 from opml_min.model.errors import TextNotEncodable, TokenizerError
 
@@ -30,6 +31,8 @@ class Llama2cTokenizer:
                 score, length = struct.unpack_from("<fi", data, offset)
                 if length < 0 or offset + 8 + length > len(data):
                     raise TokenizerError(f"the tokenizer is truncated or corrupted at token {len(self.pieces)} of {vocabulary}")
+                if not isfinite(score):
+                    raise TokenizerError(f"the score of token {len(self.pieces)} is not a finite number")
                 self.scores.append(score)
                 self.pieces.append(data[offset + 8 : offset + 8 + length])
                 offset += 8 + length
@@ -47,9 +50,12 @@ class Llama2cTokenizer:
             return []
         return self._merge([*self._character(" "), *(token for character in text for token in self._character(character))])
 
-    def prompt(self, text: str) -> list[int]:
+    def prompt(self, text: str, *, markup: bool = False) -> list[int]:
         """Return the tokens of a whole text, with BOS."""
         return [BOS, *self.encode(text)]
+
+    def markup_names(self) -> list[str]:
+        return []
 
     def _character(self, character: str) -> list[int]:
         data = character.encode("utf-8", "surrogateescape")

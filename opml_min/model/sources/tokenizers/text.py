@@ -4,6 +4,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from opml_min.model.errors import TokenizerError
 from opml_min.model.image.header import MAX_STOP_TOKENS, NO_TOKEN
 
 
@@ -13,7 +14,8 @@ class Tokenizer(Protocol):
     longest_piece: int
 
     def encode(self, text: str, *, markup: bool = False) -> list[int]: ...
-    def prompt(self, text: str) -> list[int]: ...
+    def prompt(self, text: str, *, markup: bool = False) -> list[int]: ...
+    def markup_names(self) -> list[str]: ...
     def name(self, token: int) -> str: ...
     def piece(self, token: int, previous: int) -> bytes: ...
     def decode(self, tokens: list[int], previous: int) -> str: ...
@@ -33,3 +35,16 @@ class Text:
 def stop_tokens(*candidates: int | None) -> tuple[int, ...]:
     """Return the distinct candidates, at most as many as an image can hold."""
     return tuple(dict.fromkeys(token for token in candidates if token is not None))[:MAX_STOP_TOKENS]
+
+
+def token_or_none(value: object, what: str, vocabulary: int) -> int | None:
+    """Return the token that a file names by its number. −1 and null mean none; anything else that is no token is an error.
+
+    what: the file and the key, for the error"""
+    if value is None or (type(value) is int and value == -1):
+        return None
+    if type(value) is not int:
+        raise TokenizerError(f"{what} is {str(value)[:50]!r}, not the number of a token")
+    if not 0 <= value < vocabulary:
+        raise TokenizerError(f"{what} is {value}, outside the vocabulary of {vocabulary}")
+    return value
