@@ -1,4 +1,4 @@
-"""Whole disputes on real machines: a small program, what an honest party and a liar say about it, and a court to say it in."""
+"""Whole disputes on real machines: a small program, what an honest party and a liar claim about it, and a court that decides."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Money: every wei is somewhere, losers cannot recycle their bonds, and a puppet cannot rob an honest challenger.
+"""Money: every wei is accounted for, losers cannot recycle their bonds, and a puppet cannot rob an honest challenger.
 
 *Conservation*: deposits = locked + credited + burned + paid out; what is locked is what the requests, claims and games in storage say.
 """

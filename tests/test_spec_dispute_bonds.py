@@ -1,4 +1,4 @@
-"""Bonds: the bounds on parameters at their exact borders, and where all money goes."""
+"""Bonds: the bounds on parameters at their exact limits, and where all money goes."""
 
 import pytest
 from attrs import evolve

@@ -1,4 +1,4 @@
-"""Whole disputes, both phases, to the verdict: whoever tells the truth and is in time wins, whatever the other one does."""
+"""Whole disputes, both phases, to the verdict: whoever tells the truth and is in time wins, whatever the other side does."""
 
 import pytest
 from attrs import evolve

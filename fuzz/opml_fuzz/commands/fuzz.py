@@ -62,7 +62,7 @@ def print_difference(difference: Difference) -> None:
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Runs a case that was written down: `opml-fuzz replay`."""
+    """Runs the case in a replay file: `opml-fuzz replay`."""
     case = read(options.file)
     answers = engine_room(options.target).all.ask(case)
     agree = len(set(map(tuple, answers.values()))) == 1
@@ -155,12 +155,12 @@ def parser() -> Parser:
     top = Parser(prog="opml-fuzz", description="Differential fuzzing of the specification, opml_min and the EVM bytecode.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     one = commands.add_parser("run", help="random steps, wrong witnesses, programs and disputes on all implementations")
-    one.add_argument("--seconds", type=seconds, default=60.0, help="how long (default 60)")
+    one.add_argument("--seconds", type=seconds, default=60.0, help="how long to run (default 60)")
     one.add_argument("--seed", type=int, help="determines the cases (default: random)")
-    one.add_argument("--target", metavar="CMD", help="also this program: per line it reads a witness in hex and prints a hash or `error N`")
+    one.add_argument("--target", metavar="CMD", help="also this program: for each line, a witness in hex, it prints a hash or `error N`")
     one.add_argument("--replays", type=Path, default=Path(), metavar="DIR", help="where failing cases are written (default: here)")
     one.set_defaults(execute=run)
-    one = commands.add_parser("replay", help="run a case that was written down")
+    one = commands.add_parser("replay", help="run the case in a replay file")
     one.add_argument("file", type=Path, metavar="FILE")
     one.add_argument("--target", metavar="CMD", help="as in run")
     one.set_defaults(execute=replay)
@@ -176,9 +176,9 @@ def parser() -> Parser:
     one = commands.add_parser("float", help="check lines of TestFloat against binary32")
     one.add_argument("operation", metavar="OP", help="f32_add, f32_mulAdd, f32_to_i32, …")
     one.add_argument("file", type=Path, metavar="FILE", help="operands, result and flags in hex; - for standard input")
-    one.add_argument("--rounding", choices=ROUNDINGS, default="near_even", help="the direction of the results (default near_even)")
+    one.add_argument("--rounding", choices=ROUNDINGS, default="near_even", help="the rounding direction of the results (default near_even)")
     one.set_defaults(execute=testfloat)
-    one = commands.add_parser("mutants", help="break each implementation in turn and see whether it is found")
+    one = commands.add_parser("mutants", help="break each implementation in turn and count the defects that the fuzzer finds")
     one.add_argument("--seconds", type=seconds, default=30.0, help="at most this long per mutant (default 30)")
     one.add_argument("--seed", type=int, default=1, help="determines the cases (default 1)")
     one.add_argument("--only", default="", metavar="TEXT", help="only mutants with this text in their name")

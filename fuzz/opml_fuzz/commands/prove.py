@@ -1,4 +1,4 @@
-"""The command `opml-prove`: proves every statement for all inputs, by z3.
+"""The command `opml-prove`: proves every statement for all inputs, with z3.
 
 It exits 0 if all statements asked for are proved, 1 if not, 2 on a name that does not exist.
 """
@@ -49,9 +49,9 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    parser = Parser(prog="opml-prove", description="Proves statements about all inputs, by z3.")
+    parser = Parser(prog="opml-prove", description="Prove statements about all inputs, with z3.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a statement, or a chapter (default: all)")
-    parser.add_argument("--list", action="store_true", help="only list them")
+    parser.add_argument("--list", action="store_true", help="list the statements instead of proving them")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args(arguments)
     try:

@@ -35,7 +35,7 @@ class Courts(Protocol):
     """Games begun so far."""
 
     def play(self, seed: str, acts: int) -> dict[str, list[str]]:
-        """Returns by court what it says about the first act that they answer differently, or the same for both if there is none."""
+        """Returns each court's answer to the first act that they answer differently. If there is none, all answers are equal."""
 
 
 def describe(error: Exception) -> str:

@@ -53,7 +53,7 @@ def prove(statement: Statement, query_seconds: float = QUERY_SECONDS) -> Verdict
 
 
 def prove_case(statement: Statement, case: tuple[Any, ...], query_seconds: float) -> tuple[str, str]:
-    """Tries one case without knowing what products are, and if that fails, knowing it."""
+    """Tries one case with products as an unknown function, and if that fails, with real products."""
     result, detail = "unknown", ""
     for knows_products in (False, True):
         try:

@@ -56,7 +56,7 @@ class Scenario:
         self.attempt(move, sender, value, arguments)
 
     def attempt(self, move: str, sender: bytes, value: int, arguments: Arguments, must_fail: bool = False) -> None:
-        """Makes an act and writes it down; one that must fail only if it does, with an error that is new for this move."""
+        """Makes an act and records it. An act that must fail is recorded only if it fails with an error that is new for this move."""
         before, pre = self.court, {"now": self.now, "sender": sender.hex(), "value": hex(value), "move": move}
         pre |= {"arguments": {name: text(argument) for name, argument in arguments.items()}}
         try:
