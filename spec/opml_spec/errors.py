@@ -128,15 +128,15 @@ class StalePosition(SpecError, number=215):
 
 
 class NotYourTurn(SpecError, number=216):
-    """The other side is on turn."""
+    """It is the other side's turn."""
 
 
 class OutOfTime(SpecError, number=217):
-    """The side on turn has used up its time."""
+    """The side whose turn it is has used up its time."""
 
 
 class NotOutOfTime(SpecError, number=218):
-    """The side on turn still has time."""
+    """The side whose turn it is still has time."""
 
 
 class WrongMove(SpecError, number=219):

@@ -35,7 +35,7 @@ class Courts(Protocol):
     """Games begun so far."""
 
     def play(self, seed: str, acts: int) -> dict[str, list[str]]:
-        """Returns each court's answer to the first act that they answer differently. If there is none, all answers are equal."""
+        """Returns each court's answer to the first act that they answer differently. If there is no such act, the two answers are equal."""
 
 
 def describe(error: Exception) -> str:

@@ -24,14 +24,14 @@ CLOCK = {"server_seconds": Integer(0), "challenger_seconds": Integer(0), "turn_s
 
 
 def game(turn: str, clock: Clock) -> Game:
-    """Makes a game in the middle of narrowing, with that side on turn."""
+    """Makes a game in the middle of narrowing, at that side's turn."""
     segment = Segment(Phase.STAGES, 0, 100, HASHES[0], HASHES[-1])
     posted = HASHES[1:-1] if turn == "challenger" else ()
     return Game(b"g" * 32, b"c" * 32, SERVER, CHALLENGER, b"m" * 32, RULES, segment, clock, posted)
 
 
 def after_move(turn: str, clock: Clock, now: Any) -> Game | None:
-    """Plays a valid move of the side on turn; None if its time is up."""
+    """Plays a valid move of the side whose turn it is; None if its time is up."""
     before = game(turn, clock)
     move, sender = (Choose(0), CHALLENGER) if turn == "challenger" else (Post(HASHES[1:-1]), SERVER)
     try:
@@ -66,7 +66,7 @@ def own_time(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any)
 
 
 def timeout_decides(turn: str, server: Any, challenger: Any, turn_start: Any, now: Any) -> bool:
-    """A timeout decides against the side on turn, and once it is legal it stays legal."""
+    """A timeout decides against the side whose turn it is, and once it is legal it stays legal."""
     clock = Clock(server, challenger, turn_start)
     after = after_timeout(turn, clock, now)
     lost = GameStatus.CHALLENGER_WON if turn == "server" else GameStatus.SERVER_WON

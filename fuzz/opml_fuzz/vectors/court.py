@@ -134,7 +134,7 @@ class Scenario:
             self.time_out()
 
     def time_out(self) -> None:
-        """Lets the time of the side on turn run out: tries acts in its last second and one second later."""
+        """Lets the time of the side whose turn it is run out: tries acts in its last second and one second later."""
         game = self.game
         arguments = {"game_id": game.game_id, "segment": named(game), "hashes": b"".join(game.posted)}
         self.now = game.clock.turn_start + game.clock.left(game.on_turn)

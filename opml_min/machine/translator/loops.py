@@ -68,7 +68,7 @@ def _is_word(instruction: Instruction) -> bool:
 
 
 def loop_at(region: Region, first: int, instructions: list[Instruction]) -> Loop | None:
-    """The loop that a basic block is; None if it is none, or if its accesses cannot be predicted."""
+    """The basic block as a loop; None if it is not a loop, or if its accesses cannot be predicted."""
     if not instructions or instructions[-1].kind != BRANCH or instructions[-1].imm != -4 * (len(instructions) - 1):
         return None
     ranges = loop_ranges(instructions)
