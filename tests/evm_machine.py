@@ -1,4 +1,4 @@
-"""What the tests of the arbiter need to pose a question: machine states, a naive Merkle tree, witnesses, instruction words.
+"""What the tests of the arbiter need: machine states, a naive Merkle tree, witnesses, instruction words.
 
 The tests state the expected outcome of each step themselves, in plain integers; nothing here executes an instruction.
 """

@@ -1,4 +1,4 @@
-"""Machine states to test on: any status, pc and registers, with a liking for the borders, and an instruction under the pc."""
+"""Machine states to test on: any status, pc and registers, often at edge cases, and an instruction at the pc."""
 
 from hypothesis import strategies as st
 from opml_spec.machine.decode import INSTRUCTIONS

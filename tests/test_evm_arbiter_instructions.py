@@ -1,4 +1,4 @@
-"""Every instruction that touches no data: results against formulas over the integers, and every encoding that is none."""
+"""Every instruction that touches no data: results against formulas over the integers, and every encoding that is not an instruction."""
 
 import random
 from collections.abc import Callable

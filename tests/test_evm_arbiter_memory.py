@@ -1,4 +1,4 @@
-"""Loads and stores: every width, every place in a leaf, every border of the memory map."""
+"""Loads and stores: every width, every place in a leaf, every boundary of the memory map."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Witnesses that are not the canonical one: each error number, and which of two comes first."""
+"""Witnesses that are not the valid one: each error number, and which of two errors is reported."""
 
 import pytest
 from attrs import evolve

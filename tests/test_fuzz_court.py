@@ -1,4 +1,4 @@
-"""The specification's court and the contract answer every act alike, and the random acts reach all that there is to answer."""
+"""The specification's court and the contract answer every act alike, and the random acts reach every kind of answer."""
 
 from collections import Counter
 from random import Random

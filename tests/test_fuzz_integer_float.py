@@ -1,4 +1,4 @@
-"""binary32 by integer algorithms against the processor's floats: corners with corners, random patterns, and directed halfway cases."""
+"""binary32 by integer algorithms against the processor's floats: all pairs of edge cases, random patterns, and chosen halfway cases."""
 
 import struct
 from itertools import product

@@ -1,4 +1,4 @@
-"""The fuzzer: all implementations agree; whoever is broken by hand is found, shrunk, written down and found again."""
+"""The fuzzer: all implementations agree; a defect put in by hand is found, its case shrunk, written to a file and found again."""
 
 import contextlib
 import io

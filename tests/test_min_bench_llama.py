@@ -1,4 +1,4 @@
-"""`opml bench llama` on a tiny model: every figure is there, its run is as long as it says, and a peer that is none is told apart."""
+"""`opml bench llama` on a tiny model: every figure is there, the run is as long as stated, and a wrong peer is recognised."""
 
 import sys
 from importlib.util import find_spec

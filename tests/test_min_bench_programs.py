@@ -1,4 +1,4 @@
-"""The benchmark programs are what their sources compile to, and they end well in the machine."""
+"""The benchmark programs are what their sources compile to, and they exit with code 0 in the machine."""
 
 from pathlib import Path
 

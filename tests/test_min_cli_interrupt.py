@@ -1,4 +1,4 @@
-"""Ctrl-C: what was produced is shown, the exit code is 130, and nothing else is said than one line."""
+"""Ctrl-C: what was produced is shown, the exit code is 130, and the only message is one line."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Budgets, traps and control flow: translated code must stop exactly where one-step-at-a-time execution does."""
+"""Budgets, traps and control flow: translated code must stop exactly where single steps do."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Models that others have made: nothing of them is lost on the way into an image, and they mean there what they meant at home."""
+"""Models that others have made: nothing is lost on the way into an image, and the image computes what the original computes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""One run hash whatever the processor: the whole program once more, in native code for the least one that LLVM knows of this kind."""
+"""One run hash whatever the processor: the whole program once more, in native code for the most basic one of this kind that LLVM knows."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the READMEs show can be done as it is shown: programs run, commands and make targets exist, every test file is listed."""
+"""The READMEs are true: their programs run, their commands and make targets exist, and every test file is listed."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""binary32 against the hardware's own floats, in all rounding directions that it has, and against its definition in the fifth.
+"""binary32 against the hardware's own floats in its four rounding directions, and against the definition in the fifth.
 
 numpy's float32 arithmetic is the processor's; `fesetround` turns its rounding direction, and C's `fmaf` is correctly rounded.
 """

@@ -1,4 +1,4 @@
-"""The elementary functions: floors characterised by inequalities, the table by ball arithmetic, monotony, borders.
+"""The elementary functions: floors checked by inequalities, the table by ball arithmetic; also monotonicity and edge cases.
 
 The worst errors of `exp2` and `sigmoid` are in their docstrings; `test_spec_values.py` computes them.
 """

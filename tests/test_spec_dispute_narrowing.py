@@ -1,4 +1,4 @@
-"""Narrowing: parts tile a segment, the two ends keep their meaning, and it ends as soon as it is said to."""
+"""Narrowing: parts tile a segment, the two ends keep their meaning, and it ends after the stated number of rounds."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The result: every way that an output can be proven, and every way that it cannot, in the order of the checks."""
+"""The result: every way in which the proof of an output can be right or wrong, in the order of the checks."""
 
 import pytest
 from hypothesis import given

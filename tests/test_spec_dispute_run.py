@@ -1,4 +1,4 @@
-"""Runs: the first state of a request, what a stage hands over, and that the program and its meaning may be exchanged."""
+"""Runs: the first state of a request, what a stage hands over, and that a program and its meaning give the same run."""
 
 import pytest
 from opml_spec.hashing import hash_pair, keccak256

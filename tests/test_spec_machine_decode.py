@@ -1,4 +1,4 @@
-"""The table of instructions: total and unambiguous, as in the manual, and writable as assembly that an assembler reads back."""
+"""The table of instructions: total, unambiguous and as in the manual; its assembly text is read back by an assembler."""
 
 import random
 import subprocess

@@ -1,4 +1,4 @@
-"""The step: total; traps and halts exactly as the tables say; results as an independent emulator (QEMU, through unicorn) has them."""
+"""The step: total; traps and halts exactly as the tables say; results equal those of an independent emulator (QEMU, through unicorn)."""
 
 import random
 

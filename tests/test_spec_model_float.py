@@ -1,4 +1,4 @@
-"""The float operations against the hardware's float32, bit for bit, in the order that the text pins; and exp against the true one."""
+"""The float operations against the hardware's float32, bit for bit, in the order that the text pins; and exp against its true value."""
 
 import struct
 

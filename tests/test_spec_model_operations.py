@@ -1,4 +1,4 @@
-"""Each operation against the real-valued function that it stands for, and at its corners."""
+"""Each operation against the real-valued function that it stands for, and on edge cases."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Start here: a program of three instructions, stepped, hashed, and one of its steps shown to somebody who does not have the memory."""
+"""Start here: a program of three instructions is stepped and hashed, and one step is proven to somebody without the memory."""
 
 import pytest
 from opml_spec.errors import WitnessRoot

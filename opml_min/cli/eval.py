@@ -1,4 +1,4 @@
-"""`opml eval`: measures the perplexity of a language model beside a float reference, or the accuracy of a model of digits."""
+"""`opml eval`: measures the perplexity of a language model beside a float reference, or the accuracy of a digit classifier."""
 
 import argparse
 import sys
@@ -24,7 +24,7 @@ SPARE_CHARACTERS = 1000  # read beyond the longest text that --max-tokens can ne
 
 def register(parser: argparse.ArgumentParser) -> None:
     add_model(parser, required=True)
-    parser.add_argument("text", type=Path, metavar="FILE", help="the text to score; for a model of digits, pictures in the IDX format")
+    parser.add_argument("text", type=Path, metavar="FILE", help="the text to score; for a digit classifier, pictures in the IDX format")
     parser.add_argument("labels", type=Path, nargs="?", metavar="LABELS", help="the right answers to the pictures, in the IDX format")
     last = "use only the last N pictures (the built-in mnist was trained on the first 8,000 of t10k)"
     parser.add_argument("--last", type=positive, metavar="N", help=last)

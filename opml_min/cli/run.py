@@ -36,7 +36,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     temperature = "sample at temperature T; 0, the default, always takes the most likely token"
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help=temperature)
     parser.add_argument("--seed", type=word, default=0, metavar="N", help="the seed of the sampling (default: 0)")
-    picture = "a file of pictures in the IDX format, for a model of digits (default: a seven drawn in the code)"
+    picture = "a file of pictures in the IDX format, for a digit classifier (default: a built-in drawing of a seven)"
     parser.add_argument("--input", type=Path, metavar="FILE", help=picture)
     parser.add_argument("--index", type=word, default=0, metavar="N", help="which picture of the file to read (default: 0)")
     add_arithmetic(parser)

@@ -1,4 +1,4 @@
-"""Keccak-256 of one message, and the hashes of subtrees in which nobody wrote.
+"""Keccak-256 of one message, and the hashes of subtrees that are all zero.
 
 *Source*: keccak-256 as Ethereum has it (padding byte 0x01); spec §2.2 for the tree.
 """

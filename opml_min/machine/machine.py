@@ -109,7 +109,7 @@ class Machine:
         return most_steps - left
 
     def _run_native(self, budget: int) -> tuple[int, int]:
-        """Runs translated code; returns why it came back, and how many steps it executed."""
+        """Runs translated code; returns why it stopped, and how many steps it executed."""
         self._state[BUDGET] = budget
         reason = self._native_run(*self._run_arguments)
         return reason, budget - int(self._state[BUDGET])
@@ -142,7 +142,7 @@ class Machine:
     # Going back ----------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """Records this point of the run; costs what was written since the last snapshot."""
+        """Records this point of the run; the cost grows with what was written since the last snapshot."""
         return Snapshot(tuple(self._state[:32].tolist()), self.pc, self.status, self.steps, self.memory.snapshot())
 
     def restore(self, snapshot: Snapshot) -> None:

@@ -51,7 +51,7 @@ def target_machine() -> Any:
 
 @cache
 def host() -> str:
-    """Everything that compiled code depends on beside its IR."""
+    """Everything that compiled code depends on besides its IR."""
     return f"{llvm.llvm_version_info} {llvm.get_default_triple()} {processor.name()} {processor.features()}"
 
 
@@ -99,7 +99,7 @@ def optimised(ir: str) -> Any:
 
 
 def load(key: str, write_ir: Callable[[], str], write_loops_ir: Callable[[], str] = lambda: "") -> Code:
-    """Loads the code for `key` from the cache, or compiles what the two functions write, which the key must determine."""
+    """Loads the code for `key` from the cache, or else compiles the IR that the two functions write. `key` must determine that IR."""
     code = load_cached(key)
     if code is None:
         start = time.monotonic()

@@ -58,7 +58,7 @@ class Run:
     """A request on a model. `stage` counts the stages done."""
 
     def __init__(self, image: Image, request: bytes, *, stages: int | None = None, device: Device = "cpu", threads: int = 1) -> None:
-        """stages: N as requested. By default it is the N that stage 0 accepts; if there is none, that is a RequestError."""
+        """stages: N as requested. By default it is the N that stage 0 accepts; if no N is accepted, RequestError is raised."""
         self.image, self.request, self.device = image, request, device
         self.stage_count = stage_count(image.header, request) if stages is None else stages
         self.memory = Memory()

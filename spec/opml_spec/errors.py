@@ -41,11 +41,11 @@ class WitnessBitmap(SpecError, number=103):
 
 
 class WitnessZeroSibling(SpecError, number=104):
-    """A sibling was sent that is a zero subtree and so must not be."""
+    """A sibling was sent although it is the root of a zero subtree."""
 
 
 class WitnessRoot(SpecError, number=105):
-    """Leaf and siblings do not give the root that they are against."""
+    """Leaf and siblings do not give the expected root."""
 
 
 class WitnessTrailing(SpecError, number=106):

@@ -1,4 +1,4 @@
-"""The few words in which the machine is written.
+"""The small vocabulary in which the machine is written.
 
 An instruction *interprets* its operands as integers, computes in ℤ, and *wraps* the result once. A register holds an integer in
 `[0, 2^64)`; `signed` reads it as two's complement, `wrap` brings any integer back.

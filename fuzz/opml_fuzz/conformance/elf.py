@@ -1,7 +1,7 @@
 """ELF conformance: a program for RV64IM runs on all implementations in lockstep, and must end with exit code 0.
 
-The official RISC-V tests end so if they pass. The specification executes each step, opml_min interprets it, and the bytecode executes its
-witness; all state hashes must be equal. At the end opml_min runs the program once more, translated.
+The official RISC-V tests end like this if they pass. The specification executes each step, opml_min interprets it, and the bytecode
+executes its witness; all state hashes must be equal. At the end opml_min runs the program once more, translated.
 
 *Source*: Tool Interface Standard, ELF 1.2; RISC-V ELF psABI; spec §2.1 and §2.2.
 """
@@ -69,7 +69,7 @@ def load(path: Path) -> Executable:
 
 
 def parse(data: bytes) -> Executable:
-    """Reads headers and segments; raises ValueError with the predicate of a sentence about the file."""
+    """Reads headers and segments; raises ValueError with a message that follows the file's name in a sentence."""
     if data[:6] != b"\x7fELF\x02\x01":
         raise ValueError("is not a 64-bit little-endian ELF file")
     kind, machine, _, entry, headers_at = struct.unpack_from("<HHIQQ", data, 16)

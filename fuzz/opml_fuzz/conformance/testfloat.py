@@ -105,7 +105,7 @@ def in_columns(operation: str) -> Engine:
 
 
 def engines(operation: str, mode: Rounding) -> dict[str, Engine]:
-    """Lists who can be asked for this operation in this direction."""
+    """Lists the implementations that have this operation in this rounding direction."""
     _, function = SPECIFIED[operation]
     asked = {"spec": one_by_one(partial(function, mode=mode) if operation in WITH_ROUNDING else function)}
     if operation in WITH_ROUNDING and mode is not Rounding.RNE:
@@ -125,7 +125,7 @@ def different_places(results: list[int], expected: list[int]) -> list[int]:
 def check(
     operation: str, lines: Iterable[str], rounding: str = "near_even", show: Callable[[int], None] = lambda lines: None
 ) -> FloatReport:
-    """Puts every line to all who can be asked. show: called with the number of lines so far"""
+    """Checks every line with all implementations that have the operation. show: called with the number of lines so far"""
     name = WITH_OTHER_FLAGS.get(operation, operation)
     if name not in SPECIFIED:
         raise InputError(f"no operation {operation!r}; there are {', '.join([*SPECIFIED, *WITH_OTHER_FLAGS])}")

@@ -1,4 +1,4 @@
-"""Mutants: one implementation is broken in one place, and the fuzzer must notice. A mutant that survives shows what it does not test.
+"""Mutants: one implementation is broken in one place, and the fuzzer must notice. A survivor shows what the fuzzer does not test.
 
 In the specification, one instruction gets the effect of another. In opml_min, one operation is replaced by another, in the interpreter or
 in translated code. In the arbiter, one expression of the source is replaced, and the source is compiled anew; `game_mutants.py` has those

@@ -1,7 +1,7 @@
 """The encodings of RV64IM, copied a second time from the manual's listing.
 
-The generator builds its instructions from this copy, and the proofs compare the specification's table with it. So a slip in that table
-shows up instead of being generated around.
+The generator builds its instructions from this copy, and the proofs compare the specification's table with it. So a mistake in that table
+shows up, because the generator does not repeat it.
 
 *Source*: The RISC-V Instruction Set Manual, Volume I, "RV32/64G Instruction Set Listings": RV32I, RV64I, RV32M, RV64M; spec §2.3.
 """

@@ -28,7 +28,7 @@ def program_counter(rng: Random) -> int:
 
 
 def status(rng: Random) -> tuple[int, int]:
-    """Draws a status, which is rarely one that does not run."""
+    """Draws a status: nearly always RUNNING."""
     if rng.random() < 0.98:
         return 0, 0
     return rng.choice(((1, number(rng)), (2, rng.choice(CAUSES))))

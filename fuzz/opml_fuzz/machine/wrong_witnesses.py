@@ -52,7 +52,7 @@ def spoil(rng: Random, witness: bytes) -> bytes:
 
 
 def with_sibling(rng: Random, witness: bytes, start: int) -> bytes:
-    """Leaves out one sibling, or sends one that was left out: the root of the zero subtree, as it is anyway, or random bytes."""
+    """Leaves out one sibling, or sends one that was left out: as the zero subtree's root, for which it stands, or as random bytes."""
     at = start + LEAF_BYTES
     sent = int.from_bytes(witness[at : at + SENT_BYTES], "big")
     height = rng.randrange(DEPTH)

@@ -6,8 +6,8 @@ functions run inside it, branches included: sampled it gets ints, proved it gets
 
 There are two kinds of integer. A `Number` is one of z3's unbounded integers: for sums, divisions, inequalities. A `Vector` is a two's
 complement of 256 bits: for shifts and bitwise logic. It stands for an integer within ±2^255, which 64-bit inputs and their products are.
-Division of vectors is an unknown function: equal operands give equal quotients, and nothing more is known. Products can be treated alike,
-which is faster, and what is proved without knowing products is proved.
+Division of vectors is an unknown function: equal operands give equal quotients, and nothing more is known. Products can be treated the same
+way, which is faster. What is proved for any such function holds for real products too.
 
 *Source*: King, "Symbolic Execution and Program Testing" (1976).
 """

@@ -73,7 +73,7 @@ def faults_alike(size: int, address: Any) -> bool:
 
 
 def two_leaves(size: int, address: Any) -> Any:
-    """The rule of 1.4 agrees with the leaves in which the first and the last byte lie."""
+    """The rule of spec §2.4 agrees with the leaves in which the first and the last byte lie."""
     last = address + size - 1
     return bool(address % LEAF_BYTES + size > LEAF_BYTES) == bool(address // LEAF_BYTES != last // LEAF_BYTES)
 

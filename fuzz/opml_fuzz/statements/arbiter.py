@@ -123,7 +123,7 @@ def read_arbiter(texts: Mapping[str, str]) -> SimpleNamespace:
 
 
 def read_module(text: str, **imported: SimpleNamespace) -> SimpleNamespace:
-    """Reads the constants and internal functions that only compute, of one text, by name; so are the modules that it imports."""
+    """Reads the constants of one text, and its internal functions that only compute, by name; imported modules are read the same way."""
     scope: dict[str, Any] = {
         **imported,
         "unsafe_add": lambda a, b: word(a) + b,

@@ -22,7 +22,7 @@ def is_part(k: Any, lo: Any, length: Any, j: Any) -> Any:
 
 
 def parts_cover(k: int, lo: Any, length: Any, j: Any) -> Any:
-    """Part 0 begins at lo, the last one ends at hi, and each, ending where the next begins, has a length ≥ 1."""
+    """Part 0 begins at lo, the last part ends at hi, each part ends where the next begins, and each has a length ≥ 1."""
     parts = part_count(length, k)
     begin, end = boundary(lo, length, parts, j), boundary(lo, length, parts, j + 1)
     return (boundary(lo, length, parts, 0) == lo) & (boundary(lo, length, parts, parts) == lo + length) & (end - begin >= 1)

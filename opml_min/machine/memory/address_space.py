@@ -21,7 +21,7 @@ def reserve(length: int) -> mmap.mmap:
 
 
 def reserve_table(length: int) -> mmap.mmap:
-    """`length` zero bytes for a table that is touched here and there: a touched place never costs more than a small system page."""
+    """`length` zero bytes for a table that is touched only here and there: each touched place takes at most one small system page."""
     table = reserve(length)
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
         table.madvise(mmap.MADV_NOHUGEPAGE)
@@ -31,8 +31,9 @@ def reserve_table(length: int) -> mmap.mmap:
 def map_file(address: int, file: int, offset: int, length: int) -> None:
     """Replaces what is mapped at an address of this process by bytes of an open file.
 
-    They are read from disk when they are touched, processes share them, and a write to them ends this one. Where address and offset agree
-    within 2 MiB, some file systems use huge pages (ext4 since Linux 6.16, for one). address, offset, length: multiples of a system page.
+    They are read from disk when they are touched, processes share them, and a write to them ends the process that wrote. Where address and
+    offset agree within 2 MiB, some file systems use huge pages (ext4 since Linux 6.16, for one). address, offset, length: multiples of a
+    system page.
     """
     found = _libc().mmap(address, length, mmap.PROT_READ, mmap.MAP_PRIVATE | MAP_FIXED, file, offset)
     if found != address:

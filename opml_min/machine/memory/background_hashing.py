@@ -58,7 +58,7 @@ class BackgroundHashing:
         return future
 
     def is_worthwhile(self, page_count: int) -> bool:
-        """Whether to copy and hash so many pages in the background: few only if it is at work anyway, and not too many."""
+        """Whether to copy and hash this many pages in the background: never very many, and few only if the thread is busy anyway."""
         return page_count <= MOST_PAGES and (page_count >= LEAST_PAGES or self.is_running())
 
     def copies(self, memory: npt.NDArray[np.uint8], pages: Indices) -> npt.NDArray[np.uint8]:

@@ -167,7 +167,7 @@ done:
 def _hash_nodes_ir(lanes: int) -> str:
     """`hash_nodes(children, parents, zero, indices, count)`: `parents[i] = H(children[2i], children[2i + 1])`.
 
-    A child of 32 zero bytes is a subtree in which nobody wrote; its hash is `zero`.
+    A child of 32 zero bytes stands for a subtree that was never written; its hash is `zero`.
     """
     w = _Writer(lanes)
     indices = _lane_indices(w)

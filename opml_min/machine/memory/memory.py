@@ -140,7 +140,7 @@ class Memory:
     # Snapshots of the writable quarters --------------------------------------------------------------------------------
 
     def snapshot(self) -> MemorySnapshot:
-        """Records this point of the run; costs what was written since the last snapshot."""
+        """Records this point of the run; the cost grows with what was written since the last snapshot."""
         self._note_written()
         pages = self._not_in_snapshot.take()
         self._latest = MemorySnapshot(self._latest, pages, self._pages[pages])
@@ -149,12 +149,12 @@ class Memory:
         return self._latest
 
     def snapshot_bytes(self) -> int:
-        """The size that a snapshot would have now."""
+        """The size that a snapshot would have if it were taken now."""
         self._note_written()
         return PAGE_BYTES * len(self._not_in_snapshot.pages())
 
     def forget_snapshots_after(self, snapshot: MemorySnapshot) -> None:
-        """Gives up all snapshots between an earlier one and now; the next one holds the whole difference to it."""
+        """Discards all snapshots taken after an earlier one; the next snapshot holds the whole difference from that one."""
         while self._latest is not snapshot:
             if self._latest is None:
                 raise ValueError("the memory did not come through this snapshot")
@@ -233,7 +233,7 @@ class Memory:
     def root_later(self) -> Future[bytes]:
         """Starts to compute what `root` gives now, while the machine goes on.
 
-        Costs a copy of what was written since the last hashing, unless a snapshot was just taken of the same.
+        Copies what was written since the last hashing, unless a snapshot of this point was just taken.
         """
         self._note_written()
         if not self._background.is_worthwhile(sum(len(self._not_hashed[quarter].pages()) for quarter in WRITABLE)):

@@ -2,7 +2,7 @@
 
 Nodes of height 5 (roots of 1 KiB pages) to 33 (roots of quarters) are kept in one array per height, addressed directly: node i of height
 h is element i. The arrays are reserved address space, so they take memory only where something was written, and 32 zero bytes there
-mean "nobody wrote below": the node is `zero[h]`. Below height 5 nothing is kept; hashing a page takes 31 hashes, about 2 µs.
+mean "never written below": the node is `zero[h]`. Below height 5 nothing is kept; hashing a page takes 31 hashes, about 2 µs.
 """
 
 import numpy as np
@@ -70,7 +70,7 @@ class Tree:
         self.join(union([indices, joined]))
 
     def page_roots(self, pages: Indices) -> Nodes:
-        """(pages, 32): the pages' roots as of the last `update`; zeros where nobody wrote."""
+        """(pages, 32): the pages' roots as of the last `update`; zeros for pages never written."""
         return self._nodes[0][pages]
 
     def put_page_roots(self, pages: Indices, roots: Nodes) -> None:

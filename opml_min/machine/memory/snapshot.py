@@ -1,8 +1,8 @@
 """Going back to any earlier contents of the memory.
 
 A snapshot holds what was written since the one before it, so taking one costs what was written in between. The contents of a page at a
-snapshot are in the nearest snapshot, going back, that holds the page; if none does, nobody had written the page yet: zeros. What was
-hashed at the time need not be hashed again: the snapshot holds the pages' roots, too.
+snapshot are in the nearest snapshot, going back, that holds the page; if none does, the page had not been written and is all
+zero. What was hashed at the time need not be hashed again: the snapshot holds the pages' roots, too.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def changed_between(a: MemorySnapshot | None, b: MemorySnapshot) -> Indices:
 def holders(snapshot: MemorySnapshot, pages: Indices) -> Iterator[tuple[MemorySnapshot | None, Indices, Indices]]:
     """Finds where the contents of pages at a snapshot are kept. Yields a holder, the pages that it holds, and their places in it.
 
-    The holder None has the pages that nobody had written.
+    The holder None has the pages that had never been written.
     """
     for holder in line(snapshot):
         if len(pages) and len(holder.pages):

@@ -1,12 +1,12 @@
 """Where control flow can go in a stretch of text: its basic blocks, and the regions that are translated as a whole.
 
 A *basic block* is straight-line code; it starts at a *leader*, which is a place that a jump can go to or that follows a branch. A *region*
-is some hundred instructions, cut between functions: at places that no jump crosses. Some leaders are *entries*, the only places where a
-region's code can be entered or re-entered by a computed jump.
+is up to a few hundred instructions, cut between functions, at places that no jump crosses. Some leaders are *entries*, the only places
+where a region's code can be entered or re-entered by a computed jump.
 
-Which leaders are entries decides how well LLVM can optimise, because an entry into the middle of a loop hides the loop from it. Entries
-are the targets of backward jumps (so no cycle is without one), of calls and of jumps from other regions, and whatever follows an
-unconditional jump, because calls return there and most cases of jump tables begin there.
+Which leaders are entries decides how well LLVM can optimise, because an entry into the middle of a loop hides the loop from it. Entries are
+the targets of backward jumps (so every cycle has one), of calls and of jumps from other regions, and whatever follows an unconditional
+jump, because calls return there and most cases of jump tables begin there.
 
 *Source*: Aho, Lam, Sethi, Ullman, Compilers (2nd edition), "Basic Blocks and Flow Graphs", for leaders and basic blocks.
 """

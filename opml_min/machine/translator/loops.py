@@ -1,9 +1,9 @@
 """A basic block that jumps to itself: many iterations at once, without a check, in a shape that LLVM can vectorise.
 
-First it is computed how many iterations certainly need no check: the budget covers them, loads stay in the memory, stores stay in the
-flagged pages they are in, and (where a counter or pointer tells) the branch at the end is certainly taken in all but the last. A function
-of its own, `iterations<first>`, executes that many; it counts from 0 and does nothing but the instructions. LLVM's whole pipeline runs on
-these functions only; then they are inlined into the region. If no iteration is certain, the checked basic block executes one: it records
+The code first computes how many iterations certainly need no check: the budget covers them, loads stay in the memory, stores stay in the
+flagged pages they are in, and (if a counter or pointer shows it) the branch at the end is taken in all but the last. A function of its own,
+`iterations<first>`, executes that many; it counts from 0 and does nothing but the instructions. LLVM's whole pipeline runs on these
+functions only; then they are inlined into the region. If not even one is safe, the checked basic block executes one iteration: it records
 what stores are about to write, or leaves the exception to the interpreter.
 
 Two details let LLVM see sums and counters. Accesses are known to be inside the memory (`inbounds`). A register that each iteration leaves
@@ -68,7 +68,7 @@ def _is_word(instruction: Instruction) -> bool:
 
 
 def loop_at(region: Region, first: int, instructions: list[Instruction]) -> Loop | None:
-    """The loop that a basic block is; None if it is none, or if its accesses cannot be predicted."""
+    """The basic block as a loop; None if it is not a loop, or if its accesses cannot be predicted."""
     if not instructions or instructions[-1].kind != BRANCH or instructions[-1].imm != -4 * (len(instructions) - 1):
         return None
     ranges = loop_ranges(instructions)

@@ -1,4 +1,4 @@
-"""The native code around the basic blocks: how translated code is entered, left, and goes from region to region.
+"""The native code around the basic blocks: how translated code is entered and left, and how it goes from region to region.
 
 A region is one function. It loads the registers from an array, jumps to the basic block at pc, and stores them back when it leaves. `run`
 calls one region after the other. Both exchange the machine with Python through that array.

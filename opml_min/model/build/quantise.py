@@ -58,7 +58,7 @@ def check_groups(quantisation: int, groups: Groups) -> None:
 
 
 def _restore_exact_groups(x: NDArray[np.float32], weights: NDArray[np.int8], scales: NDArray[np.float16]) -> None:
-    """Find the exact weights and scale of groups that have them although their largest weight is not ±127."""
+    """Where some weights and scale give a group exactly, although the largest weight is not ±127, put them in place."""
     inexact = (weights * scales.astype(np.float32)[:, :, None] != x).any(axis=2)
     short = ((x.view(np.uint32) & 31) == 0).all(axis=2)  # 8 bits times 11 bits leave 5 of the 24 significand bits clear
     for row, group in zip(*np.nonzero(inexact & short), strict=True):

@@ -119,7 +119,7 @@ def align(address: int, alignment: int = ALIGNMENT) -> int:
 
 
 def activation_bytes(columns: int, arithmetic: int = FIXED) -> int:
-    """Return the size of an activation. In float arithmetic it is the floats.
+    """Return the size of an activation in bytes: in float arithmetic, that of its floats.
 
     In fixed point it is 32 bytes with the exponent, and i16 padded to whole groups of 32 columns."""
     return 4 * columns if arithmetic == FLOAT else 32 + 2 * align(columns)

@@ -48,7 +48,7 @@ def position_count(kind: int, request: bytes) -> int:
 
 
 def stage_count(header: Header, request: bytes) -> int:
-    """Return the only N with which stage 0 accepts this request. If it accepts none, that is a RequestError."""
+    """Return the only N with which stage 0 accepts this request; raise RequestError if it accepts none."""
     if len(request) > MAX_REQUEST_BYTES:
         raise RequestError(f"the request has {len(request)} bytes; the maximum is {MAX_REQUEST_BYTES}")
     if header.request_kind == BYTES:

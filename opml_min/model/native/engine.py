@@ -70,7 +70,7 @@ class Engine:
 
     @property
     def batch_positions(self) -> int:
-        """The number of positions whose buffers are all still there after a run, for `buffers`."""
+        """The most positions whose buffers all survive a run, so that `buffers` can return them."""
         return BATCH_POSITIONS if self._in_batches else 1
 
     def buffers(self, address: int, length: int, positions: int) -> npt.NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """Perplexity: how well the model predicts a text, compared with the float reference on the checkpoint's own weights.
 
-The text is cut into consecutive windows. Both score every token of a window except the first.
+The text is cut into consecutive windows. The model and the reference both score every token of a window except the first.
 """
 
 from collections.abc import Callable, Iterator

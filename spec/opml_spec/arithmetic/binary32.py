@@ -96,7 +96,7 @@ def negate(a: int) -> int:
 
 
 def interpret(a: int) -> int:
-    """The number that a finite float stands for, in units of 2^-149: each is an integer."""
+    """The number that a finite float stands for, in units of 2^-149: always an integer."""
     exponent, fraction = bits(a, 30, 23), bits(a, 22, 0)
     magnitude = fraction if exponent == 0 else (fraction | 1 << FRACTION_BITS) << (exponent - 1)
     return -magnitude if sign_of(a) else magnitude
@@ -149,7 +149,7 @@ def sub(a: int, b: int, mode: Rounding = RNE) -> int:
 
 
 def mul(a: int, b: int, mode: Rounding = RNE) -> int:
-    """a·b: what is added is a zero of the product's sign, so nothing."""
+    """a·b, by an fma that adds a zero of the product's sign and so changes nothing."""
     return fma(a, b, sign_of(a ^ b), mode)
 
 
@@ -169,8 +169,8 @@ def div(a: int, b: int, mode: Rounding = RNE) -> int:
 def sqrt(a: int, mode: Rounding = RNE) -> int:
     """√a.
 
-    The root is cut to 2^-128, and 2^-129 is added if anything was cut: since that lies between two neighbours of far finer spacing than the
-    floats', and never on a half, it rounds as the root does.
+    The root is cut to a multiple of 2^-128, and 2^-129 is added if anything was cut off. No float, and no number halfway between two
+    floats, lies between the root and this sum, so both round alike.
     """
     if is_nan(a) or (sign_of(a) and not is_zero(a)):
         return NAN

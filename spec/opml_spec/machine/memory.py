@@ -1,7 +1,7 @@
 """The memory: 2^40 bytes in four quarters, read and written as little-endian numbers, on top of a Merkle tree.
 
-A memory is a value: `store` gives another one. All accesses go through `leaf` and `set_leaf`, so whoever overrides `leaf` sees exactly
-what an instruction touches; witnesses are made and checked that way. What may be touched is the instructions' business, not the memory's.
+A memory is a value: `store` gives another one. All accesses go through `leaf` and `set_leaf`, so whoever overrides `leaf` sees exactly what
+an instruction touches; witnesses are made and checked that way. The instructions, not the memory, decide which addresses are legal.
 
 *Source*: spec §2.2 and §2.4.
 """

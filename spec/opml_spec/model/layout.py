@@ -98,7 +98,7 @@ class Header:
         return self.flags & SINGLE_PHASE != 0
 
     def check(self) -> None:
-        """Raise unless all that does not depend on the ops is valid."""
+        """Raise unless everything that does not depend on the ops is valid."""
         if (self.magic, self.version) != (MAGIC, VERSION) or self.flags > SINGLE_PHASE or self.ops == 0:
             raise ImageHeader("magic, version, flags or number of ops")
         if self.request_kind not in (TEXT, BYTES) or self.arithmetic not in (FIXED, FLOAT) or self.stop_tokens > STOP_TOKENS:

@@ -63,7 +63,7 @@ class Layer:
 
 @frozen
 class Addresses:
-    """Where everything lies. k has no address of its own: it follows q, so that one op turns both."""
+    """Where everything lies. k has no address of its own: it follows q, so that one op rotates both."""
 
     embedding: Weights
     rope: int

@@ -1,6 +1,7 @@
 """A request and its output, as they lie in the io quarter.
 
-A *bytes* request is read as one with a prompt of one, one new token and temperature 0: it has one position, and the result is drawn there.
+A *bytes* request is read as one with a prompt of one token, one new token and temperature 0: it has one position, and the result is drawn
+there.
 
 *Source*: spec §3.2 and §3.3.
 """
@@ -95,5 +96,5 @@ def put_token(memory: Memory, position: int, token: int) -> Memory:
 
 
 def is_done(memory: Memory) -> bool:
-    """Whether a stop token was drawn: what follows changes nothing."""
+    """Whether the output is complete: then no later stage changes anything."""
     return memory.load(OUTPUT_DONE, WORD_BYTES) != 0

@@ -1,8 +1,8 @@
 """Runs and stages: how a model's memory goes from one call of the program to the next.
 
-A run state is the carry (the io and the state quarter) and whether all went well so far. It is stated on nodes of the Merkle tree, which
-may be mere hashes: so the same functions serve a player, who has the content, and a contract, which has the roots. A stage *is* what the
-machine does (`run_machine`); `run_stage` of the model chapter is what the program should make of it (`run_meaning`).
+A run state is the carry (the io and the state quarter) and whether all went well so far. The functions take nodes of the Merkle tree, which
+may be mere hashes. So they serve both a player, who has the content, and a contract, which has only roots. A stage *is* what the machine
+does (`run_machine`); `run_stage` of the model chapter is what the program should make of it (`run_meaning`).
 
 *Source*: spec §4.1 to §4.3.
 """
@@ -72,7 +72,7 @@ def stage_start(model: Node, carry: Node, stage: int) -> MachineState:
 
 
 def hand_over(before: RunState, end: MachineState) -> RunState:
-    """The run state after a stage whose machine ended so; still RUNNING means that it used up its steps."""
+    """The run state after a stage whose machine ended in this state; still RUNNING means that it used up its steps."""
     if end.status == Status(Kind.HALTED, 0):
         return RunState(end.memory.subtree(CARRY_HEIGHT, CARRY), RunStatus.OK)
     return RunState(before.carry, RunStatus.FAILED)

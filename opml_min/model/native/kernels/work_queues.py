@@ -1,8 +1,8 @@
 """Queues through which a leader shares work among threads: it divides the work into chunks, and every thread has a queue of them.
 
-A queue is one atomic word with the number of the work in its upper half and the next chunk in its lower half. Taking a chunk is adding 1 to
-the word, which returns the numbers of both the work and the chunk, so no thread can confuse two pieces of work. The number of a piece of
-work is its first stage + 1.
+A queue is one atomic word with the number of the work in its upper half and the next chunk in its lower half. A thread takes a chunk by
+adding 1 to the word. That returns the number of the work along with that of the chunk, so no thread can confuse two pieces of work. The
+number of a piece of work is its first stage + 1.
 """
 
 from numba import njit

@@ -1,4 +1,4 @@
-"""How threads share a fused group, that is one op or several that may be computed at once: what a chunk of it is, and who computes which.
+"""How threads share a fused group (one or more ops that may be computed at once): what its chunks are, and which thread computes which.
 
 The leader, thread 0, walks the tape and publishes each group that is worth sharing. A thread first takes chunks from its own queue, whose
 weights lie one after the other, and then from the other queues. It reports what it has finished whenever a queue is empty. So if the

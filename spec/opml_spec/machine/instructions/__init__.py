@@ -1,4 +1,4 @@
-"""The 65 instructions of RV64IM, one file a family.
+"""The 65 instructions of RV64IM, one file per family.
 
 *Source*: The RISC-V Instruction Set Manual, Volume I: "RV32I", "RV64I", "M", "Instruction Set Listings"; spec §2.3 and §2.4.
 """

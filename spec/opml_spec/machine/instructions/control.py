@@ -1,4 +1,4 @@
-"""Jumps and branches. A target that is no multiple of 4 traps the jump itself, and then nothing is linked."""
+"""Jumps and branches. If the target is not a multiple of 4, the jump itself traps and rd is not written."""
 
 from collections.abc import Callable
 

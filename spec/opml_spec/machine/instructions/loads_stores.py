@@ -1,4 +1,4 @@
-"""Loads and stores, at any alignment. They touch memory only if they do not trap; a load into x0 does so as well.
+"""Loads and stores, at any alignment. They touch memory only if they do not trap. A load into x0 touches it too.
 
 *Source*: spec §2.4.
 """

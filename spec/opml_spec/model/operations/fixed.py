@@ -108,7 +108,7 @@ class MatMul(Operation, opcode=3):
 
 @frozen(slots=False)
 class Rope(Operation, opcode=4):
-    """Each pair of neighbours is turned by an angle that grows with the position."""
+    """Each pair of neighbours is rotated by an angle that grows with the position."""
 
     vector: int
     heads: int

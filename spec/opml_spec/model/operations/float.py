@@ -63,7 +63,7 @@ class FloatMatMul(Operation, opcode=35):
 
 @frozen(slots=False)
 class FloatRope(Operation, opcode=36):
-    """Each pair of neighbours is turned by an angle that grows with the position."""
+    """Each pair of neighbours is rotated by an angle that grows with the position."""
 
     vector: int
     heads: int
@@ -203,7 +203,7 @@ class FloatRelu(Operation, opcode=43):
 
 
 def first_largest(values: list[int]) -> int:
-    """The index of the first value, replaced by that of each later one that is larger: a NaN replaces nothing, and is not replaced."""
+    """The index reached from 0 by moving on to each later value that is larger. A NaN is never moved on to, and never left."""
     best = 0
     for index, value in enumerate(values):
         if lt(values[best], value):
