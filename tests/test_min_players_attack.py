@@ -14,7 +14,7 @@ from min_simulated_chain import (
     HashRun,
     Opened,
     SimulatedChain,
-)  # fmt: skip
+)
 
 from opml_min.machine.hashing import keccak256
 from opml_min.players.chain import (

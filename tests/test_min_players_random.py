@@ -1,5 +1,5 @@
 """Random play: true and false claims, a liar that dawdles, a stranger that opens nodes anywhere, and a chain that is
-shut now and then, or reorganised.
+shut now and then, or reorganised. Honest players are thrown away in the middle, and others take their place.
 
 The specification is the contract here, and the runs are real, so each answer of a player is checked by code that knows nothing of it.
 """
@@ -61,8 +61,7 @@ class Play:
     def __init__(self, seed: int) -> None:
         self.rng, self.chain, self.shut = Random(seed), SimulatedChain(PARAMETERS), 0
         self.snapshots: list[Any] = []
-        self.server = Server("server", SERVER, self.chain, image(), honest)
-        self.validator = Validator("validator", VALIDATOR, self.chain, image(), honest)
+        self.server, self.validator = self.newcomers()
         self.liars = [Liar(name, name, self.chain, image(), lying(self.rng)) for name in LIARS]
         roots = self.server.roots
         assert self.chain.send(REQUESTER, Move("register", (*roots, MICROSECONDS))) is None
@@ -70,6 +69,11 @@ class Play:
             deadline = self.chain.now + 86_400
             arguments = (model_id(*roots, MICROSECONDS), STAGES, b"%d" % number, deadline, BOND, ANYONE)
             assert self.chain.send(REQUESTER, Move("request", arguments, ETHER)) is None
+
+    def newcomers(self) -> tuple[Server, Validator]:
+        """Honest players who know nothing yet."""
+        server = Server("server", SERVER, self.chain, image(), honest)
+        return server, Validator("validator", VALIDATOR, self.chain, image(), honest)
 
     def moves(self, player: Any, most: int = 100) -> list[int]:
         """Delivers what a player wants; returns what it waits for."""
@@ -119,13 +123,15 @@ class Play:
             del self.snapshots[kept + 1 :]
 
     def run(self) -> None:
-        order: list[Any] = [self.server, self.validator, *self.liars]
         for liar in self.liars:
             self.moves(liar, 2)
         while self.chain.now < START + 60 * 86_400:
             waits = []
             if self.rng.random() < 0.3:
                 self.meddle()
+            if self.rng.random() < 0.05:
+                self.server, self.validator = self.newcomers()
+            order: list[Any] = [self.server, self.validator, *self.liars]
             self.rng.shuffle(order)
             for player in order:
                 if player.honest or self.rng.random() < 0.5:

@@ -23,7 +23,7 @@ from opml_min.players.chain import (
     model_id,
     root_id,
     stage_at,
-)  # fmt: skip
+)
 from opml_min.players.computation import Computation
 from opml_min.players.index import ClaimEntry, Index, NodeEntry, RequestEntry
 from opml_min.players.ledger import Ledger

@@ -8,6 +8,7 @@ node of its own. At other servers' nodes it would only pay gas for a validator.
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 
 from opml_min.players.agenda import Group, Task
 from opml_min.players.chain import (
@@ -25,9 +26,11 @@ from opml_min.players.chain import (
     root_id,
     seal,
     split,
-)  # fmt: skip
+)
 from opml_min.players.index import ClaimEntry, NodeEntry, RequestEntry
 from opml_min.players.player import Player
+
+MOST_UNLOGGED = 2_048  # places of a tree that are looked at for one decision
 
 
 class Server(Player):
@@ -72,13 +75,17 @@ class Server(Player):
 
     def _answer_unlogged(self, claim: ClaimEntry) -> Decision:
         self._is_in_doubt = True
-        found = [self.unlogged_root(claim)] if root_id(claim.claim_id) not in claim.nodes else []
-        for parent in claim.nodes.values():
+        found = [node for node in islice(self._unlogged_nodes(claim), MOST_UNLOGGED) if node is not None and self.is_as_stored(node)]
+        return self.answer(min(found, key=lambda node: node.due)) if found else None
+
+    def _unlogged_nodes(self, claim: ClaimEntry) -> Iterator[NodeEntry | None]:
+        """Looks at the places of the tree of which no event told, the latest first."""
+        for parent in reversed(claim.nodes.values()):
             for part in range(len(split(parent.hashes)) + 1 if parent.state == POSTED else 0):
                 if child_id(parent.node_id, part) not in claim.nodes:
-                    found.append(self.unlogged_part(claim, parent, part))
-        due = sorted((node for node in found if node is not None and self.is_as_stored(node)), key=lambda node: node.due)
-        return self.answer(due[0]) if due else None
+                    yield self.unlogged_part(claim, parent, part)
+        if root_id(claim.claim_id) not in claim.nodes:
+            yield self.unlogged_root(claim)
 
     # Money in ------------------------------------------------------------------------------------------------------------
 
@@ -93,7 +100,8 @@ class Server(Player):
         """Finalises a claim as soon as nothing can follow any more."""
         stored = self.chain.claim_of(claim.claim_id)
         request = self.index.requests[claim.request_id]
-        if stored.status != PENDING or stored.open_nodes or request.run_hash not in (None, self.runs.run_hash(request)):
+        is_other = request.run_hash is not None and claim.sealed != seal(request.run_hash, self.address)
+        if stored.status != PENDING or stored.open_nodes or is_other:
             return None
         legal_from = max(stored.closes_at, stored.settles_at + 1)
         if self.chain.now < legal_from:

@@ -24,7 +24,7 @@ from opml_min.players.chain import (
     root_id,
     seal,
     split,
-)  # fmt: skip
+)
 from opml_min.players.index import ClaimEntry, NodeEntry
 from opml_min.players.player import Player
 
