@@ -12,7 +12,7 @@ from opml_min.cli.errors import InputError
 from opml_min.cli.interrupt import undropped_interrupts
 from opml_min.model.errors import ModelError
 
-COMMANDS = ("demo", "run", "verify", "eval", "model", "bench")  # in the order of `opml --help`
+COMMANDS = ("demo", "simulate", "run", "verify", "eval", "model", "bench")  # in the order of `opml --help`
 INTERRUPTED = 130  # the exit code after Ctrl-C (= 128 + SIGINT). Source: POSIX shells
 UNREAD = 141  # the exit code when nobody reads the output on (= 128 + SIGPIPE)
 DESCRIPTION = "Run a language model off chain; settle a dispute about the result by executing one instruction on chain."
