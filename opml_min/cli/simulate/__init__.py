@@ -24,13 +24,14 @@ def register(subparsers: Subparsers) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "simulate",
         help="play attacks with a given purse against the rules of the game, and see what they cost whom",
-        description="Play attacks on the real contract, against one honest server and one honest validator that are as slow as the rules let "
-        "them be. Exits with 1 if a false result became final or an honest side lost anything but gas.",
+        description="Play attacks on the real contract, against one honest server and one honest validator that are as slow as the rules "
+        "let them be. Exits with 1 if a false result became final or an honest side lost anything but gas.",
         epilog="\n".join(["attacks:", *(f"  {attack.name:<13} {attack.description}" for attack in ATTACKS.values())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--attack", default="all", choices=(*ATTACKS, "all"), metavar="NAME", help="the attack, or all (the default)")
-    parser.add_argument("--purse", type=positive, default=50, metavar="ETH", help="what the attacker can stake (default: %(default)s ether)")
+    purse = "what the attacker can stake (default: %(default)s ether)"
+    parser.add_argument("--purse", type=positive, default=50, metavar="ETH", help=purse)
     validators = "validators in all; one is honest, the others are the attacker's (default: %(default)s)"
     parser.add_argument("--validators", type=positive, default=3, metavar="N", help=validators)
     parser.add_argument("--claims", type=positive, default=2, metavar="N", help="honest requests to claim (default: %(default)s)")

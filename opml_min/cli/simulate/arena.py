@@ -92,7 +92,8 @@ class Arena:
         setup = Setup(court, scene, Random(f"{name} {terms.seed}"), None, compute)
         asker = Asker(
             "requester", court.accounts[0], court, scene.image, compute, data=scene.request, stage_count=scene.stage_count,
-            stage_microseconds=STAGE_MICROSECONDS, deadline=court.now + DEADLINE_SECONDS, fee_wei=FEE_WEI, bond_wei=court.parameters.min_bond,
+            stage_microseconds=STAGE_MICROSECONDS, deadline=court.now + DEADLINE_SECONDS, fee_wei=FEE_WEI,
+            bond_wei=court.parameters.min_bond,
         )  # fmt: skip
         asker.count, asker.at = terms.claims, court.now + ARRIVAL_SECONDS
         arena = cls(court, terms, setup, asker, setup.seat(Server, "server"), setup.seat(Validator, "validator"))
@@ -142,7 +143,10 @@ class Arena:
         return bool(later)
 
     def _turn(self, player: Player) -> tuple[bool, list[int]]:
-        """Delivers what a player wants until it wants nothing now. Whether anything was accepted, and the times it waits for."""
+        """Delivers what a player wants until it wants nothing now. Whether anything was accepted, and the times it waits for.
+
+        A player that works on a move does nothing else until it has made it.
+        """
         busy_until = self._working_until.get(player.address, 0)
         if busy_until > self.court.now:
             return False, [busy_until]
@@ -164,7 +168,7 @@ class Arena:
         return has_moved, waits
 
     def _free_at(self, player: Player, move: Move) -> int:
-        """When a player has done the work for a move, which an honest one begins now, and can reach the chain. Until then it does nothing."""
+        """When a player has done the work for a move, which an honest one begins now, and can reach the chain."""
         if player is self.validator and self.court.now < self._silent_until:
             return self._silent_until
         if not player.honest or move.name not in EFFORTS:
@@ -173,14 +177,15 @@ class Arena:
         return self._working_until.setdefault(player.address, self.court.now + effort)
 
     def _deliver(self, player: Player, move: Move) -> bool:
-        """Sends a move, after what others squeeze in before it. Whether it was accepted."""
+        """Sends a move, after what others squeeze in before it. Whether any of these was accepted."""
+        has_changed = False
         for other in self.attackers:
             if other is not player and (first := other.squeezed_in(move)) is not None:
-                self._send(other, first)
+                has_changed |= self._send(other, first)
         is_accepted = self._send(player, move)
         if is_accepted and move.name in EFFORTS:
             self._working_until.pop(player.address, None)
-        return is_accepted
+        return has_changed | is_accepted
 
     def _send(self, player: Player, move: Move) -> bool:
         if player in self.attackers and not self._can_stake(move):

@@ -29,7 +29,8 @@ class Garbler(Liar):
     def __init__(self, *arguments: Any, claims: int, noise: bytes, conceded_to: frozenset[str] = frozenset()) -> None:
         super().__init__(*arguments)
         self._noise, self._conceded_to = noise, conceded_to
-        self._run_hashes = {seal(run_hash, self.address): run_hash for run_hash in (self._drawn(bytes([number])) for number in range(claims))}
+        drawn = (self._drawn(bytes([number])) for number in range(claims))
+        self._run_hashes = {seal(run_hash, self.address): run_hash for run_hash in drawn}
 
     def _drawn(self, subject: bytes) -> bytes:
         return keccak256(self._noise + subject)
@@ -123,6 +124,7 @@ class Flooder(Liar):
     """Asks itself for true runs at the least fee, and claims them: each takes a place in the line of the model."""
 
     floods: int  # how many
+    at: int  # when
     asked: tuple[bytes, int, int]  # request bytes, stages and bond of each
 
     def groups(self) -> Iterator[Group]:
@@ -132,7 +134,7 @@ class Flooder(Liar):
     def _floods(self) -> Iterable[Task]:
         mine = sum(request.requester == self.address for request in self.index.requests.values())
         if self.index.models and mine < self.floods:
-            yield Task(b"flood", self._flood)
+            yield Task(b"flood", self._flood if self.chain.now >= self.at else lambda: Wait(self.at))
 
     def _flood(self) -> Decision:
         data, stage_count, bond = self.asked

@@ -5,7 +5,7 @@ from functools import partial
 
 from attrs import frozen
 
-from opml_min.cli.simulate.arena import Arena
+from opml_min.cli.simulate.arena import BLOCK_SECONDS, Arena
 from opml_min.cli.simulate.attackers import Conceded, Flooder, Garbler, Latecomer, Spreader, Staller, Withholder
 from opml_min.players.cheats.cheat import Liar
 from opml_min.players.cheats.claims import Copier
@@ -50,8 +50,8 @@ def _against(kind: type[Latecomer], parts: int, arena: Arena, target: str) -> li
     return [*puppets]
 
 
-def _delay(arena: Arena) -> list[Player]:
-    return _against(Latecomer, LATE_PARTS, arena, arena.server.address)
+def _delay(parts: int, arena: Arena) -> list[Player]:
+    return _against(Latecomer, parts, arena, arena.server.address)
 
 
 def _breadth(arena: Arena) -> list[Player]:
@@ -60,7 +60,7 @@ def _breadth(arena: Arena) -> list[Player]:
 
 def _own_delay(arena: Arena) -> list[Player]:
     staller = arena.setup.seat(Staller, "staller")
-    return [staller, *_against(Latecomer, LATE_PARTS, arena, staller.address)]
+    return [staller, *_against(Latecomer, 0, arena, staller.address)]
 
 
 def _withheld(arena: Arena) -> list[Player]:
@@ -70,7 +70,12 @@ def _withheld(arena: Arena) -> list[Player]:
 def _line(arena: Arena) -> list[Player]:
     flooder, scene = arena.setup.seat(Flooder, "flooder"), arena.setup.scene
     flooder.floods, flooder.asked = FLOODS, (scene.request, scene.stage_count, arena.court.parameters.min_bond)
-    return [flooder, arena.setup.seat(Garbler, "liar", claims=1, noise=_noise(arena))]
+    flooder.at = arena.asker.at - BLOCK_SECONDS
+    return [flooder]
+
+
+def _line_lie(arena: Arena) -> list[Player]:
+    return [*_line(arena), arena.setup.seat(Garbler, "liar", claims=1, noise=_noise(arena))]
 
 
 def _griefing(arena: Arena) -> list[Player]:
@@ -97,10 +102,12 @@ ATTACKS = {
         Attack("beyond-m", "twice as many", partial(_false_claims, 2), has_silence=True),
         Attack("lie", "each request is answered falsely by one bit, and each answer is given when it is due", _lie),
         Attack("breadth", "true claims are challenged, and part after part is opened", _breadth),
-        Attack("delay", "true claims are challenged, and parts are chosen in the last second", _delay),
-        Attack("own-delay", "a server stalls its own true claims, with puppets that challenge them", _own_delay),
+        Attack("delay", "true claims are challenged in the last second, and no part is chosen", partial(_delay, 0)),
+        Attack("late-parts", f"likewise, and {LATE_PARTS} parts of each are chosen in the last second", partial(_delay, LATE_PARTS)),
+        Attack("own-delay", "a server stalls its own true claims to the last second, with puppets that challenge them", _own_delay),
         Attack("withheld", "a server makes true claims and never shows the results", _withheld),
-        Attack("line", "true runs fill the line of the model, and a false claim follows", _line),
+        Attack("line", "true runs fill the line of the model", _line),
+        Attack("line-lie", "likewise, and a false claim follows", _line_lie),
         Attack("griefing", "false claims are lost to puppets, so that the honest validator's nodes earn nothing", _griefing),
         Attack("copying", "the honest claims are copied", _copying),
         Attack("sniping", "puppets try to take the choices of the validator that opposes their lying server", _sniping),

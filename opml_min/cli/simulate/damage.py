@@ -25,7 +25,8 @@ class Damage:
     attack_gas: int
     page_price: int  # what it loses at least by the formulas of the specification
     burned: int  # more than without the attack
-    delay_hours: float  # of the honest requests' results, at most
+    delay_hours: float  # of an honest request's result, at most
+    delay_sum_hours: float  # of all of them
     unanswered: int  # honest requests without result
     stalled_hours: float  # from the first node of a false claim to its fall, at most
     false_claims: int
@@ -38,12 +39,12 @@ class Damage:
 
     @property
     def per_hour(self) -> int | None:
-        """What an hour of delay of results cost the attacker."""
-        return round(self.lost / self.delay_hours) if self.delay_hours > 0 else None
+        """What an hour of delay of one result cost the attacker."""
+        return round(self.lost / self.delay_sum_hours) if self.delay_sum_hours > 0 else None
 
     @property
     def page_per_hour(self) -> int | None:
-        return round(self.page_price / self.delay_hours) if self.delay_hours > 0 else None
+        return round(self.page_price / self.delay_sum_hours) if self.delay_sum_hours > 0 else None
 
     @property
     def per_false_claim(self) -> int | None:
@@ -81,7 +82,7 @@ def damage(name: str, arena: Arena, quiet: Quiet) -> Damage:
     """Measures a play that has just ended. quiet: the same one without attack"""
     honest, happened = (arena.server, arena.validator), arena.happened
     pairs = zip(result_times(arena), quiet.result_times, strict=True)
-    delays = [None if late is None or early is None else late - early for late, early in pairs]
+    delays = [None if late is None or early is None else max(0, late - early) for late, early in pairs]
     true = arena.setup.honest.run_hash()
     attackers = {player.address for player in arena.attackers}
     claimed = {event.claim_id for _, event in happened if isinstance(event, Claimed) and event.server in attackers
@@ -96,6 +97,7 @@ def damage(name: str, arena: Arena, quiet: Quiet) -> Damage:
         page_price=page_price(arena),
         burned=arena.court.books().burned - quiet.burned,
         delay_hours=max([delay for delay in delays if delay is not None], default=0) / HOUR,
+        delay_sum_hours=sum(delay for delay in delays if delay is not None) / HOUR,
         unanswered=delays.count(None),
         stalled_hours=max(stalls, default=0) / HOUR,
         false_claims=len(claimed),

@@ -40,17 +40,21 @@ COLUMNS: tuple[Column, ...] = (
     ("validator", lambda each: ether(each.validator_earned)),
 )
 MEANINGS = """
-Money in ether, gas not included. staked: the most at stake at one time. page: what the formulas of the specification say that it costs at least.
-delay: of honest results, for requester and server. stall: of the fall of a false claim, which only holds up the validator's bonds.
-griefed per lost: what honest sides lost for each wei that the attacker lost – without gas · with gas · with gas after refunds and shares.
-each cost: what the attacker lost for each false claim; a false result would cost as much at least."""
+Money in ether, gas not included.
+staked            the most at stake at one time
+page              what an attack costs at least by the formulas of the specification
+delay             of the result of an honest request, for requester and server; per hour: of the delay of one result
+stall             of the fall of a false claim, which only holds up the validator's bonds
+griefed per lost  what honest sides lost for each wei that the attacker lost: without gas · with gas · with gas after refunds and shares
+each cost         what the attacker lost for each false claim; a false result would cost at least as much
+"""
 
 
 def table(damages: Iterable[Damage], parameters: Parameters) -> str:
+    """Aligns the columns, and explains them."""
     rows = [[name for name, _ in COLUMNS], *([show(each) for _, show in COLUMNS] for each in damages)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))]
-    lines = ["  ".join(cell.ljust(width) if not place else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
-             for row in rows]  # fmt: skip
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     return "\n".join([*lines, MEANINGS, prices(parameters)])
 
 
