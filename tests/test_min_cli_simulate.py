@@ -65,7 +65,7 @@ def test_griefing_costs_the_honest_validator_gas_only(damages: dict[str, Damage]
 
 
 def test_purse_is_never_exceeded() -> None:
-    """Of ten false claims a purse of seven ether pays three."""
+    """A purse of seven ether pays three of ten false claims."""
     court = Court()
     arena = Arena.made(court, Terms(7 * ETHER, 2, 1, 1), scene_of(resolve("embedded"), NEW_TOKENS), shared_computations(), "poor")
     arena.attackers = [arena.setup.seat(Garbler, "liar", claims=10, noise=bytes(32))]
@@ -88,10 +88,10 @@ def test_false_result_is_seen() -> None:
 
 def test_ratios() -> None:
     """Half of an ether for an ether, and four hours of delay for an ether."""
-    lost = Damage("x", 0, ETHER, 0, 0, 0, 2.0, 4.0, 0, 0.0, 1, 1, ETHER // 2, ETHER // 4, ETHER // 4, 0, 0)
+    lost = Damage("x", 0, ETHER, 0, 0, 0, 2.0, 4.0, 0, 0.0, 1, 1, ETHER // 2, ETHER // 4, ETHER // 4, 0, 0, 0)
     assert lost.griefing(lost.honest_loss) == 0.5
     assert lost.per_hour == ETHER // 4
-    assert ("0.5 · 0.75 · 0.25", "1 of 1") == tuple(show(lost) for name, show in COLUMNS if name in ("griefed per lost", "false final"))
+    assert tuple(show(lost) for name, show in COLUMNS if name in ("griefed per lost", "false final")) == ("0.5 · 0.75 · 0.25", "1 of 1")
 
 
 def run(capsys: pytest.CaptureFixture[str], *options: str) -> Any:

@@ -79,7 +79,8 @@ class Arena:
     attackers: list[Player] = field(factory=list)
     happened: list[tuple[int, Event]] = field(factory=list)  # with their times
     gas: dict[str, int] = field(factory=dict)  # used, by address
-    most_staked_wei: int = 0
+    most_staked_wei: int = 0  # by the attacker at one time
+    most_tied_wei: int = 0  # by the honest validator
     has_silence: bool = False  # whether the attacker keeps the validator from the chain, for C from its own first answer on
     _silent_until: int = 0
     _starts: dict[str, int] = field(factory=dict)
@@ -190,6 +191,8 @@ class Arena:
     def _send(self, player: Player, move: Move) -> bool:
         if player in self.attackers and not self._can_stake(move):
             return False
+        if player is self.validator:
+            self.most_tied_wei = max(self.most_tied_wei, move.value - self.gain(player))
         money, before = {"value": move.value} if move.value else {}, len(self.court.events())
         try:
             getattr(self.court, move.name)(*move.arguments, sender=player.address, **money)

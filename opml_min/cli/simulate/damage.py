@@ -34,6 +34,7 @@ class Damage:
     honest_loss: int  # of honest sides that ended with less, but for gas
     honest_gas: int  # more than without the attack
     honest_shortfall: int  # of honest sides that ended with less, gas included
+    honest_tied: int  # the most that the honest validator had at stake at one time, all of which came back
     server_earned: int
     validator_earned: int
 
@@ -105,6 +106,7 @@ def damage(name: str, arena: Arena, quiet: Quiet) -> Damage:
         honest_loss=sum(max(0, -arena.gain(player)) for player in honest),
         honest_gas=max(0, arena.gas_wei(*honest) - quiet.honest_gas),
         honest_shortfall=sum(max(0, arena.gas_wei(player) - arena.gain(player)) for player in honest),
+        honest_tied=arena.most_tied_wei,
         server_earned=arena.gain(arena.server),
         validator_earned=arena.gain(arena.validator),
     )

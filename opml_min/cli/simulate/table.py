@@ -36,6 +36,7 @@ COLUMNS: tuple[Column, ...] = (
     ("griefed per lost", griefed),
     ("false final", lambda each: f"{each.false_finals} of {each.false_claims}"),
     ("each cost", lambda each: ether(each.per_false_claim)),
+    ("tied", lambda each: ether(each.honest_tied)),
     ("server", lambda each: ether(each.server_earned)),
     ("validator", lambda each: ether(each.validator_earned)),
 )
@@ -46,7 +47,8 @@ page              what an attack costs at least by the formulas of the specifica
 delay             of the result of an honest request, for requester and server; per hour: of the delay of one result
 stall             of the fall of a false claim, which only holds up the validator's bonds
 griefed per lost  what honest sides lost for each wei that the attacker lost: without gas · with gas · with gas after refunds and shares
-each cost         what the attacker lost for each false claim; a false result would cost at least as much
+tied              the most that the honest validator had at stake at one time
+each cost         what the attacker lost for each false claim
 """
 
 
@@ -63,18 +65,21 @@ def prices(parameters: Parameters) -> str:
     p = page_prices(parameters)
     return (
         f"The page's prices: the first {p['first_hours']:g} h of delay {ether(p['first_wei'])}, each further {p['further_minutes']:g} min "
-        f"{ether(p['further_wei'])}, an hour of the line {ether(p['line_hour_wei'])}, a false claim {ether(p['false_claim_wei'])}."
+        f"{ether(p['further_wei'])}, an hour of the line {ether(p['line_hour_wei'])}, a false claim "
+        f"{ether(p['false_claim_wei'])}, a false result {ether(p['false_result_wei'])}: it takes more than m false claims at once, and m fall."
     )
 
 
 def page_prices(parameters: Parameters) -> dict[str, int]:
     """What 5.9 prints, for claims of the least bond: the attacker's net loss if it is on both sides."""
     root = root_bond(parameters, parameters.min_bond)
+    lie = parameters.min_bond - share_of(parameters, parameters.min_bond)
     return {
         "first_hours": parameters.challenger_time // 3_600,
         "first_wei": root - share_of(parameters, root),
         "further_minutes": parameters.effort // 60,
         "further_wei": parameters.node_bond - share_of(parameters, parameters.node_bond),
         "line_hour_wei": 3_600 * parameters.second_price,
-        "false_claim_wei": parameters.min_bond - share_of(parameters, parameters.min_bond),
+        "false_claim_wei": lie,
+        "false_result_wei": parameters.claims_at_once * lie,
     }
