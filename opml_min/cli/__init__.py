@@ -15,6 +15,7 @@ __all__ = ["COMMANDS", "INTERRUPTED", "main"]
 
 COMMANDS = {  # in the order of `opml --help`
     "demo": "watch somebody cheat, the dispute about it, and the verdict",
+    "simulate": "set attackers with a purse on the game, and see what they pay and what they gain",
     "run": "continue a text, or recognise the digit in a picture",
     "verify": "recompute a saved run and compare its hash",
     "eval": "measure the perplexity of a language model, or the accuracy of a model of digits",

@@ -1,0 +1,115 @@
+"""The attacks: what each stakes its purse on, and whom it seats."""
+
+from collections.abc import Callable
+from functools import partial
+
+from attrs import frozen
+
+from opml_min.cli.simulate.arena import BLOCK_SECONDS, Arena
+from opml_min.cli.simulate.attackers import Conceded, Flooder, Garbler, Latecomer, Spreader, Staller, Withholder
+from opml_min.players.cheats.cheat import Liar
+from opml_min.players.cheats.claims import Copier
+from opml_min.players.cheats.puppets import Punctual, Sniper
+from opml_min.players.cheats.tampering import lie
+from opml_min.players.cheats.values import output_values
+from opml_min.players.player import Player
+
+LATE_PARTS = 16  # chosen of each root in the last second
+SPREAD_NODES = 40  # opened of each tree
+FLOODS = 6  # requests that fill the line
+
+
+@frozen
+class Attack:
+    """One way to spend a purse."""
+
+    name: str
+    description: str
+    seats: Callable[[Arena], list[Player]]
+    has_silence: bool = False
+
+
+def _noise(arena: Arena) -> bytes:
+    return arena.setup.random.randbytes(32)
+
+
+def _false_claims(times_m: int, arena: Arena) -> list[Player]:
+    count = times_m * arena.court.parameters.claims_at_once
+    return [arena.setup.seat(Garbler, "liar", claims=count, noise=_noise(arena))]
+
+
+def _lie(arena: Arena) -> list[Player]:
+    return [arena.setup.seat(Punctual, "liar", lie(arena.setup, output_values))]
+
+
+def _against(kind: type[Latecomer], parts: int, arena: Arena, target: str) -> list[Player]:
+    """Seats puppets that divide the claims of a server among them."""
+    puppets: list[Latecomer] = arena.puppets(kind)
+    for number, puppet in enumerate(puppets):
+        puppet.parts, puppet.target, puppet.share = parts, target, (number, len(puppets))
+    return [*puppets]
+
+
+def _delay(parts: int, arena: Arena) -> list[Player]:
+    return _against(Latecomer, parts, arena, arena.server.address)
+
+
+def _breadth(arena: Arena) -> list[Player]:
+    return _against(Spreader, SPREAD_NODES, arena, arena.server.address)
+
+
+def _own_delay(arena: Arena) -> list[Player]:
+    staller = arena.setup.seat(Staller, "staller")
+    return [staller, *_against(Latecomer, 0, arena, staller.address)]
+
+
+def _withheld(arena: Arena) -> list[Player]:
+    return [arena.setup.seat(Withholder, "withholder")]
+
+
+def _line(arena: Arena) -> list[Player]:
+    flooder, scene = arena.setup.seat(Flooder, "flooder"), arena.setup.scene
+    flooder.floods, flooder.asked = FLOODS, (scene.request, scene.stage_count, arena.court.parameters.min_bond)
+    flooder.at = arena.asker.at - BLOCK_SECONDS
+    return [flooder]
+
+
+def _line_lie(arena: Arena) -> list[Player]:
+    return [*_line(arena), arena.setup.seat(Garbler, "liar", claims=1, noise=_noise(arena))]
+
+
+def _griefing(arena: Arena) -> list[Player]:
+    puppets = arena.puppets(Conceded)
+    addresses = frozenset(puppet.address for puppet in puppets)
+    liar = arena.setup.seat(Garbler, "liar", claims=arena.terms.claims, noise=_noise(arena), conceded_to=addresses)
+    return [liar, *puppets]
+
+
+def _copying(arena: Arena) -> list[Player]:
+    return [arena.setup.seat(Copier, "copier")]
+
+
+def _sniping(arena: Arena) -> list[Player]:
+    return [arena.setup.seat(Liar, "liar", lie(arena.setup, output_values)), *arena.puppets(Sniper)]
+
+
+NO_ATTACK = Attack("none", "nobody attacks", lambda arena: [])
+ATTACKS = {
+    attack.name: attack
+    for attack in (
+        Attack("false-claims", "m false claims at once, stalled to the last second, the validator kept from the chain for C",
+               partial(_false_claims, 1), has_silence=True),
+        Attack("beyond-m", "twice as many", partial(_false_claims, 2), has_silence=True),
+        Attack("lie", "each request is answered falsely by one bit, and each answer is given when it is due", _lie),
+        Attack("breadth", "true claims are challenged, and part after part is opened", _breadth),
+        Attack("delay", "true claims are challenged in the last second, and no part is chosen", partial(_delay, 0)),
+        Attack("late-parts", f"likewise, and {LATE_PARTS} parts of each are chosen in the last second", partial(_delay, LATE_PARTS)),
+        Attack("own-delay", "a server stalls its own true claims to the last second, with puppets that challenge them", _own_delay),
+        Attack("withheld", "a server makes true claims and never shows the results", _withheld),
+        Attack("line", "true runs fill the line of the model", _line),
+        Attack("line-lie", "likewise, and a false claim follows", _line_lie),
+        Attack("griefing", "false claims are lost to puppets, so that the honest validator's nodes earn nothing", _griefing),
+        Attack("copying", "the honest claims are copied", _copying),
+        Attack("sniping", "puppets try to take the choices of the validator that opposes their lying server", _sniping),
+    )
+}  # fmt: skip

@@ -1,0 +1,111 @@
+"""`opml simulate`: no false result becomes final, nobody honest loses, attackers pay what the page says, and equal seeds play the same."""
+
+import json
+from typing import Any
+
+import pytest
+
+from evm_arbiter.court import Court
+from opml_min.cli import main
+from opml_min.cli.demo.play import shared_computations
+from opml_min.cli.demo.scene import scene_of
+from opml_min.cli.simulate import ETHER, NEW_TOKENS
+from opml_min.cli.simulate.arena import FEE_WEI, Arena, Terms
+from opml_min.cli.simulate.attackers import Garbler
+from opml_min.cli.simulate.attacks import ATTACKS
+from opml_min.cli.simulate.damage import Damage, Quiet, damage
+from opml_min.cli.simulate.table import COLUMNS, page_prices, table
+from opml_min.model.resolve import resolve
+
+QUICK = ("delay", "own-delay", "withheld", "line", "griefing", "copying")
+
+
+@pytest.fixture(scope="module")
+def damages() -> dict[str, Damage]:
+    """One claim and two validators, as small as it gets."""
+    court, compute, found = Court(), shared_computations(), {}
+    scene, before, quiet = scene_of(resolve("embedded"), NEW_TOKENS), court.snapshot(), None
+    for name in ("none", *QUICK):
+        court.restore(before)
+        arena = Arena.made(court, Terms(20 * ETHER, 2, 1, 7), scene, compute, name)
+        arena.attackers = [] if name == "none" else ATTACKS[name].seats(arena)
+        arena.run()
+        if quiet is None:
+            quiet = Quiet.measured(arena)
+        else:
+            found[name] = damage(name, arena, quiet)
+    return found
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_attack_gains_nothing(name: str, damages: dict[str, Damage]) -> None:
+    each = damages[name]
+    assert each.false_finals == each.honest_loss == each.unanswered == 0
+    assert 0 < each.staked <= 20 * ETHER
+    assert each.lost + FEE_WEI >= each.page_price > 0  # an attacker that is the server earns the fee
+    assert each.honest_shortfall < each.lost // 100
+
+
+def test_delay_costs_what_the_page_prints(damages: dict[str, Damage]) -> None:
+    printed = page_prices(Court().parameters)
+    stranger, own, line = damages["delay"], damages["own-delay"], damages["line"]
+    assert stranger.page_price == own.page_price == printed["first_wei"]
+    assert stranger.lost == 2 * stranger.page_price  # the server has the other half
+    assert stranger.delay_hours == pytest.approx(printed["first_hours"], abs=0.2)
+    assert own.delay_hours > stranger.delay_hours  # its own clock comes on top
+    assert line.lost == line.page_price
+    assert line.page_price / printed["line_hour_wei"] == pytest.approx(line.delay_hours, abs=0.1)
+
+
+def test_griefing_costs_the_honest_validator_gas_only(damages: dict[str, Damage]) -> None:
+    each = damages["griefing"]
+    assert each.false_claims == 1
+    assert each.validator_earned > 0  # the refunds
+    assert 0 < each.honest_shortfall < each.honest_gas
+
+
+def test_purse_is_never_exceeded() -> None:
+    """A purse of seven ether pays three of ten false claims."""
+    court = Court()
+    arena = Arena.made(court, Terms(7 * ETHER, 2, 1, 1), scene_of(resolve("embedded"), NEW_TOKENS), shared_computations(), "poor")
+    arena.attackers = [arena.setup.seat(Garbler, "liar", claims=10, noise=bytes(32))]
+    arena.run()
+    assert arena.most_staked_wei == 6 * ETHER
+    assert sum(type(event).__name__ == "Fallen" for _, event in arena.happened) == 3
+
+
+def test_false_result_is_seen() -> None:
+    """Without a validator who is awake the lie becomes final, and the count says so."""
+    court = Court()
+    arena = Arena.made(court, Terms(7 * ETHER, 2, 1, 1), scene_of(resolve("embedded"), NEW_TOKENS), shared_computations(), "lie")
+    arena.attackers = ATTACKS["lie"].seats(arena)
+    arena.validator.groups = lambda: iter(())  # type: ignore[method-assign]
+    arena.run()
+    found = damage("lie", arena, Quiet([None], 0, 0))
+    assert (found.false_finals, found.false_claims) == (1, 1)
+    assert "1 of 1" in table([found], court.parameters)
+
+
+def test_ratios() -> None:
+    """Half of an ether for an ether, and four hours of delay for an ether."""
+    lost = Damage("x", 0, ETHER, 0, 0, 0, 2.0, 4.0, 0, 0.0, 1, 1, ETHER // 2, ETHER // 4, ETHER // 4, 0, 0, 0)
+    assert lost.griefing(lost.honest_loss) == 0.5
+    assert lost.per_hour == ETHER // 4
+    assert tuple(show(lost) for name, show in COLUMNS if name in ("griefed per lost", "false final")) == ("0.5 · 0.75 · 0.25", "1 of 1")
+
+
+def run(capsys: pytest.CaptureFixture[str], *options: str) -> Any:
+    assert main(["simulate", "--claims", "1", "--validators", "2", *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_command_is_deterministic(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (run(capsys, "--attack", "copying", "--json") for _ in range(2))
+    assert first == second
+    assert json.loads(first)["attacks"][0]["false_finals"] == 0
+
+
+def test_bad_options(capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (["--validators", "1"], ["--validators", "7"], ["--claims", "9"]):
+        assert main(["simulate", *options]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
