@@ -67,7 +67,7 @@ def test_what_changes_nothing_survives(room: EngineRoom) -> None:
 
 @pytest.mark.parametrize(("module", "right", "wrong"), game_mutants.SPECIFICATION)
 def test_the_specification_has_what_is_replaced(module: str, right: str, wrong: str) -> None:
-    """And some function is another one while it is."""
+    """Some function is another one while a rule is replaced."""
     rules = import_module(f"opml_spec.dispute.{module}")
     before = codes(rules)
     with game_mutants.changed(module, right, wrong):

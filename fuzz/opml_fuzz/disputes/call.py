@@ -38,7 +38,7 @@ class Call:
         return act(court, self.act, self.sender, self.now, self.basefee)
 
     def with_argument(self, number: int, value: Any) -> "Call":
-        """The same call with another argument in that place."""
+        """Replaces the argument in that place."""
         arguments = (*self.act.arguments[:number], value, *self.act.arguments[number + 1 :])
         return evolve(self, act=evolve(self.act, arguments=arguments))
 

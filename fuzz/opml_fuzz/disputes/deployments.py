@@ -60,7 +60,7 @@ def tight_parameters(rng: Random) -> Parameters:
 
 
 def exactly(free: Parameters) -> Parameters:
-    """The same assumptions, with times and bonds that just suffice for them."""
+    """Keeps the assumptions, and sets the times and bonds that just suffice for them."""
     answer = free.inclusion + free.effort
     bounded = evolve(free, priority=answer, window=max(1, free.censorship + free.inclusion + free.detect), grace=free.censorship + answer)
     choice = bounded.priority + free.inclusion + free.claims_at_once * free.effort

@@ -211,7 +211,7 @@ def begin(setting: Setting, lying: bool) -> tuple[Dispute, State]:
 
 
 def tabled(told: Trace) -> TabledTrace:
-    """The same trace with all its hashes worked out."""
+    """Works out all hashes of a trace."""
     stages = range(len(told.stages))
     places = [(Phase.STAGES, stage, at) for stage in stages for at in range(len(told.runs))]
     places += [(Phase.INSTRUCTIONS, stage, at) for stage in stages for at in range(STEPS + 1)]

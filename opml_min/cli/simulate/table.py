@@ -61,12 +61,13 @@ def table(damages: Iterable[Damage], parameters: Parameters) -> str:
 
 
 def prices(parameters: Parameters) -> str:
-    """The prices of 5.9 for claims of the least bond."""
+    """The prices of spec §5.9 for claims of the least bond."""
     p = page_prices(parameters)
     return (
         f"The page's prices: the first {p['first_hours']:g} h of delay {ether(p['first_wei'])}, each further {p['further_minutes']:g} min "
         f"{ether(p['further_wei'])}, an hour of the line {ether(p['line_hour_wei'])}, a false claim "
-        f"{ether(p['false_claim_wei'])}, a false result {ether(p['false_result_wei'])}: it takes more than m false claims at once, and m fall."
+        f"{ether(p['false_claim_wei'])}, a false result {ether(p['false_result_wei'])} "
+        "(it takes more than m false claims at once, and m of them fall)."
     )
 
 
