@@ -22,7 +22,7 @@ from opml_spec.errors import SpecError
 
 from evm_arbiter.chain import START_TIME
 
-SEEDS, ACTS = range(1, 11), 400
+SEEDS, ACTS = range(1, 19), 400
 UNREACHED = {"224 STILL_RUNNING", "237 TOO_MUCH_WORK", "201 UNKNOWN_MODEL", "238 ALREADY_FINAL"}
 """What so few acts may miss; the mutants need it too, and find it."""
 

@@ -70,7 +70,7 @@ def word(value: int | bytes | None) -> bytes:
     """One word: a number, a hash, or an address; nothing is zero."""
     if isinstance(value, bytes):
         return value.rjust(32, b"\0")
-    return int(value or 0).to_bytes(32, "big")
+    return (int(value or 0) % (1 << 256)).to_bytes(32, "big")  # only a broken specification has negative numbers
 
 
 def words(values: Iterable[Any]) -> bytes:

@@ -35,6 +35,8 @@ class Players:
     rng: Random
     now: int
     basefee: int = 0
+    alive: int = 1
+    """Claims whose trees grow at once."""
     requests: dict[bytes, tuple[int, int, bytes]] = field(factory=dict)  # model, stages, data
     traces: dict[bytes, tuple[Trace, Trace]] = field(factory=dict)  # by claim: what its server tells, and the truth
     models: dict[bytes, int] = field(factory=dict)  # their numbers, by id

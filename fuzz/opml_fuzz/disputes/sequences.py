@@ -22,7 +22,7 @@ from opml_fuzz.disputes.rules import RULES
 from opml_fuzz.disputes.spoilers import spoiled
 
 MODELS = 4
-ALIVE = 3  # claims whose trees grow at once
+ALIVE = (1, 3)  # claims whose trees grow at once
 KINDS = ("ask", "ask", *3 * ("claim",), "challenge", *2 * ("finalise",), "expire", *3 * ("collect",), *2 * ("award",))
 OTHER_KINDS = ("reclaim", "withdraw_to", "move", "register")
 
@@ -47,7 +47,7 @@ def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> S
     rng = Random(f"disputes/{seed}")
     rules = rng.randrange(len(RULES))
     courts = BothCourts(RULES[rules], game)
-    players = Players(courts.spec, PEOPLE, rng, START_TIME)
+    players = Players(courts.spec, PEOPLE, rng, START_TIME, alive=rng.choice(ALIVE))
     calls, answers = list[Call](), Counter[tuple[str, str]]()
     try:
         for number in range(acts):
@@ -81,8 +81,8 @@ def next_call(players: Players) -> tuple[Call, Trace | None]:
     """Draws a call that somebody might make now, usually a move in a tree that grows."""
     rng, court = players.rng, players.court
     pending = players.claims(ClaimStatus.PENDING)
-    if pending and rng.random() < (0.75 if len(pending) >= ALIVE else 0.6):
-        return players.tree_move(rng.choice(pending[:ALIVE])), None
+    if pending and rng.random() < (0.75 if len(pending) >= players.alive else 0.6):
+        return players.tree_move(rng.choice(pending[: players.alive])), None
     claims = [*players.traces][-6:]
     requests = (players.open_requests() or [*players.requests] if rng.random() < 0.9 else [*players.requests])[-3:]
     match rng.choice(KINDS + OTHER_KINDS):

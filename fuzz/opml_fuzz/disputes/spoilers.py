@@ -43,6 +43,8 @@ def spoiled(rng: Random, call: Call, court: Court, people: Sequence[bytes]) -> C
     if which == -2:
         value = max(0, call.act.value + rng.choice((-1, 1, -call.act.value, 1 << 128)))
         return evolve(call, act=evolve(call.act, value=value))
+    if call.move == "open" and rng.random() < 0.3:
+        which = names.index(rng.choice(("steps", "final_state")))
     if names[which] in IDS and rng.random() < 0.6:
         which = len(names) - 1  # a wrong id hides everything else
     return call.with_argument(which, spoiled_argument(rng, names[which], call.act.arguments[which], call, court, people))
@@ -91,7 +93,8 @@ def spoiled_argument(rng: Random, name: str, value: Any, call: Call, court: Cour
         case "final_state":
             kind, number = rng.choice((0, 1, 2, 3)), rng.choice((0, 0, 1, 4, 8, LARGEST))
             other = value[:256] + bytes([kind]) + number.to_bytes(8, "big") + value[265:]
-            return rng.choice((other, other, spoiled_bytes(rng, value)))[: MOST_BYTES[name]]
+            running = value[:256] + bytes(9) + value[265:]
+            return rng.choice((running, other, spoiled_bytes(rng, value)))[: MOST_BYTES[name]]
         case "witness":
             return spoil_witness(rng, value)[: MOST_BYTES[name]]
         case "proof":
