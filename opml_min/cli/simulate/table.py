@@ -66,7 +66,8 @@ def prices(parameters: Parameters) -> str:
     return (
         f"The page's prices: the first {p['first_hours']:g} h of delay {ether(p['first_wei'])}, each further {p['further_minutes']:g} min "
         f"{ether(p['further_wei'])}, an hour of the line {ether(p['line_hour_wei'])}, a false claim "
-        f"{ether(p['false_claim_wei'])}, a false result {ether(p['false_result_wei'])}: it takes more than m false claims at once, and m fall."
+        f"{ether(p['false_claim_wei'])}, a false result {ether(p['false_result_wei'])}:\n"
+        "it takes more than m false claims at once, of which m fall."
     )
 
 
