@@ -74,14 +74,15 @@ def test_purse_is_never_exceeded() -> None:
     assert sum(type(event).__name__ == "Fallen" for _, event in arena.happened) == 3
 
 
-def test_false_result_is_seen() -> None:
-    """Without a validator who is awake the lie becomes final, and the count says so."""
+@pytest.mark.parametrize("name", ["lie", "false-claims"])
+def test_false_result_is_seen(name: str) -> None:
+    """Without a validator who is awake a lie becomes final, and the count says so."""
     court = Court()
-    arena = Arena.made(court, Terms(7 * ETHER, 2, 1, 1), scene_of(resolve("embedded"), NEW_TOKENS), shared_computations(), "lie")
-    arena.attackers = ATTACKS["lie"].seats(arena)
+    arena = Arena.made(court, Terms(3 * ETHER, 2, 1, 1), scene_of(resolve("embedded"), NEW_TOKENS), shared_computations(), name)
+    arena.attackers = ATTACKS[name].seats(arena)
     arena.validator.groups = lambda: iter(())  # type: ignore[method-assign]
     arena.run()
-    found = damage("lie", arena, Quiet([None], 0, 0))
+    found = damage(name, arena, Quiet([None], 0, 0))
     assert (found.false_finals, found.false_claims) == (1, 1)
     assert "1 of 1" in table([found], court.parameters)
 

@@ -4,7 +4,7 @@ The honest server and the honest validator are those of `opml_min.players`, as s
 them the whole effort E. All other validators belong to the attacker. It moves first in every block, any number of times, and any second
 may have a block. It stakes no more than its purse: what the contract pays back it can stake again.
 
-*Source*: spec/opml_spec/dispute/README.md, 5.9.
+*Source*: spec §5.9.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ from opml_min.players.server import Server
 from opml_min.players.validator import Validator
 
 FEE_WEI = 10**16  # of each honest request: a hundredth of an ether
-STAGE_MICROSECONDS = 2_500_000  # what the model is registered with, as in the example of 5.13
+STAGE_MICROSECONDS = 2_500_000  # what the model is registered with, as in the example of spec §5.13
 ARRIVAL_SECONDS = 3_600  # when the honest requests come
 DEADLINE_SECONDS = 60 * 86_400
 BASE_FEE_WEI = 10**10  # per gas

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from opml_min.machine.hashing import keccak256
+from opml_min.model.run import FAILED, RunState
 from opml_min.players.agenda import Group, Task
 from opml_min.players.chain import ANYONE, HASH_BYTES, NO_HASH, POSTED, Decision, Move, Wait, child_id, claim_id, seal
 from opml_min.players.cheats.cheat import FalseChallenger, Liar
@@ -20,32 +21,38 @@ YEAR = 31_536_000  # seconds
 
 
 class Garbler(Liar):
-    """Claims run hashes that nobody computed, and answers in the last second: truly up to some part, and with noise from there on.
+    """Claims failed runs that nobody computed, and answers in the last second: truly up to some part, and with noise from there on.
 
     So each claim must be fought for itself, but costs its server no computation. A single stage cannot be opened on noise, so that the
-    claims fall there. The nodes that `conceded_to` opened below a root are not answered at all.
+    claims fall there. One that nobody fights can be finalised. The nodes that `conceded_to` opened below a root are not answered at all.
     """
 
     def __init__(self, *arguments: Any, claims: int, noise: bytes, conceded_to: frozenset[str] = frozenset()) -> None:
         super().__init__(*arguments)
         self._noise, self._conceded_to = noise, conceded_to
         drawn = (self._drawn(bytes([number])) for number in range(claims))
-        self._run_hashes = {seal(run_hash, self.address): run_hash for run_hash in drawn}
+        ends = [RunState(carry, FAILED) for carry in drawn]
+        self._ends = {seal(end.hash(), self.address): end for end in ends}
 
     def _drawn(self, subject: bytes) -> bytes:
         return keccak256(self._noise + subject)
 
     def groups(self) -> Iterator[Group]:
         yield self._answers
+        yield self._finalisations
         yield self.withdrawal
         yield self._false_claims
 
     def _false_claims(self) -> Iterable[Task]:
         requests = [request for request in self.index.requests.values() if request.server == ANYONE]
-        for number, sealed in enumerate(self._run_hashes if requests else ()):
+        for number, sealed in enumerate(self._ends if requests else ()):
             request = requests[number % len(requests)]
             if claim_id(request.request_id, self.address, sealed) not in self.index.claims:
                 yield Task(sealed, partial(Move, "claim", (request.request_id, sealed, self.chain.now + YEAR), request.bond))
+
+    def finalise(self, claim: ClaimEntry) -> Decision:
+        decision, end = super().finalise(claim), self._ends[claim.sealed]
+        return Move("finalise", (claim.claim_id, end.carry_root, end.status, b"", b"")) if isinstance(decision, Move) else decision
 
     def answer(self, node: NodeEntry) -> Decision:
         last = node.due + node.server_left
@@ -60,7 +67,7 @@ class Garbler(Liar):
         true_parts = self._drawn(node.node_id)[0] % len(ends)
         true = self.runs.of(self.request_of(node.claim_id)).hashes(None, node.segment.lo, ends[:true_parts])
         noise = [self._drawn(node.node_id + bytes([part])) for part in range(true_parts, len(ends))]
-        run_hash = self._run_hashes[self.index.claims[node.claim_id].sealed] if node.is_root else NO_HASH
+        run_hash = self._ends[self.index.claims[node.claim_id].sealed].hash() if node.is_root else NO_HASH
         return Move("post", (node.node_id, node.segment, b"".join([*true, *noise]), run_hash))
 
 

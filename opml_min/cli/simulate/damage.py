@@ -1,6 +1,6 @@
 """What an attack cost whom: measured in a play, against a play without attack, and against the prices that the specification prints.
 
-*Source*: spec/opml_spec/dispute/README.md, 5.6 and 5.9.
+*Source*: spec §5.6 and §5.9.
 """
 
 from typing import Any

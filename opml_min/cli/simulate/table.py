@@ -66,13 +66,13 @@ def prices(parameters: Parameters) -> str:
     return (
         f"The page's prices: the first {p['first_hours']:g} h of delay {ether(p['first_wei'])}, each further {p['further_minutes']:g} min "
         f"{ether(p['further_wei'])}, an hour of the line {ether(p['line_hour_wei'])}, a false claim "
-        f"{ether(p['false_claim_wei'])}, a false result {ether(p['false_result_wei'])} "
-        "(it takes more than m false claims at once, and m of them fall)."
+        f"{ether(p['false_claim_wei'])}, a false result {ether(p['false_result_wei'])}:\n"
+        "it takes more than m false claims at once, of which m fall."
     )
 
 
 def page_prices(parameters: Parameters) -> dict[str, int]:
-    """What 5.9 prints, for claims of the least bond: the attacker's net loss if it is on both sides."""
+    """What spec §5.9 prints, for claims of the least bond: the attacker's net loss if it is on both sides."""
     root = root_bond(parameters, parameters.min_bond)
     lie = parameters.min_bond - share_of(parameters, parameters.min_bond)
     return {
