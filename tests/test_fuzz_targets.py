@@ -89,8 +89,8 @@ def test_a_target_that_goes_on_answering(target: Callable[[str], str], tmp_path:
 
 
 def test_a_target_that_answers_twice(target: Callable[[str], str]) -> None:
-    """The second answer may arrive only when the next question is asked."""
-    engine = External(target("while read l; do echo error 101; echo error 101; done"))
+    """Both answers are written at once: a second one that arrives later cannot be told from the answer to the next question."""
+    engine = External(target(r"while read l; do printf 'error 101\nerror 101\n'; done"))
     assert any(engine.execute(WITNESS).startswith("no answer, but 'error 101") for _ in range(3))
     engine.close()
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 from evm_arbiter.court import Court
-from opml_min.cli.arguments import Subparsers, add_json, positive, word
+from opml_min.cli.arguments import add_json, positive, word
 from opml_min.cli.demo.play import shared_computations
 from opml_min.cli.demo.scene import scene_of
 from opml_min.cli.errors import InputError
@@ -20,15 +20,13 @@ MOST_CLAIMS = 8
 ETHER = 10**18
 
 
-def register(subparsers: Subparsers) -> None:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "simulate",
-        help="play attacks with a given purse against the rules of the game, and see what they cost whom",
-        description="Play attacks on the real contract, against one honest server and one honest validator that are as slow as the rules "
-        "let them be. Exits with 1 if a false result became final or an honest side lost anything but gas.",
-        epilog="\n".join(["attacks:", *(f"  {attack.name:<13} {attack.description}" for attack in ATTACKS.values())]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def register(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Play attacks on the real contract, against one honest server and one honest validator that are as slow as the rules "
+        "let them be. Exits with 1 if a false result became final or an honest side lost anything but gas."
     )
+    parser.epilog = "\n".join(["attacks:", *(f"  {attack.name:<13} {attack.description}" for attack in ATTACKS.values())])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--attack", default="all", choices=(*ATTACKS, "all"), metavar="NAME", help="the attack, or all (the default)")
     purse = "what the attacker can stake (default: %(default)s ether)"
     parser.add_argument("--purse", type=positive, default=50, metavar="ETH", help=purse)
