@@ -1,8 +1,8 @@
 """The exhaustive search in small: every invariant holds, and each budget, lowered by one, is found to be too small."""
 
 import pytest
-from opml_fuzz.disputes.exhaustive import search
-from opml_fuzz.disputes.small_disputes import Setting
+from opml_fuzz.disputes.search.exhaustive import search
+from opml_fuzz.disputes.search.small_disputes import Setting
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from opml_min.model.errors import CheckpointError, ImageError
 from opml_min.model.image.program import program_of_elf
 from opml_min.model.resolve import resolve
 from opml_min.model.run_file import SavedRunError
-from opml_min.model.sources.gguf_file import read_gguf_file
-from opml_min.model.sources.safetensors_file import tensors_of_folder
+from opml_min.model.sources.formats.gguf_file import read_gguf_file
+from opml_min.model.sources.formats.safetensors_file import tensors_of_folder
 from opml_min.model.strict_json import MOST_DEPTH, JsonError, depth, object_of
 
 ENTRY = 1 << 38

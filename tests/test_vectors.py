@@ -11,11 +11,11 @@ import pytest
 from attrs import astuple
 from opml_fuzz.commands.fuzz import main
 from opml_fuzz.conformance.integer_float import OPERATIONS as INTEGER_FLOAT
-from opml_fuzz.disputes.abi import words
 from opml_fuzz.disputes.call import read as read_call
 from opml_fuzz.disputes.call import value_of
 from opml_fuzz.disputes.contract import Contract, EmbeddedChain, Failed, RevmChain
-from opml_fuzz.disputes.views import VIEWS
+from opml_fuzz.disputes.wire.abi import words
+from opml_fuzz.disputes.wire.views import VIEWS
 from opml_fuzz.engines.bytecode import EmbeddedEvm, Revm
 from opml_fuzz.vectors.tree import FILES, PAGE
 from opml_spec.arithmetic import binary32, elementary, fixed, float_functions

@@ -15,11 +15,11 @@ from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import SpecError
 
 from evm_arbiter.chain import Artefact
-from opml_fuzz.disputes.abi import Log, words
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.disputes.contract import PEOPLE, Contract, Failed
-from opml_fuzz.disputes.logs import logs
-from opml_fuzz.disputes.views import OF, VIEWS, View, changed, every
+from opml_fuzz.disputes.wire.abi import Log, words
+from opml_fuzz.disputes.wire.logs import logs
+from opml_fuzz.disputes.wire.views import OF, VIEWS, View, changed, every
 from opml_fuzz.errors import FuzzError
 
 

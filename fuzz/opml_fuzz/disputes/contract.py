@@ -18,8 +18,8 @@ from opml_spec.dispute.parameters import Parameters
 
 from evm_arbiter.chain import START_TIME, Artefact, error_number
 from evm_arbiter.embedded import EmbeddedNode
-from opml_fuzz.disputes.abi import Log, calldata, word, words
 from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.wire.abi import Log, calldata, word, words
 
 PEOPLE = tuple(bytes([0xA0 + number]) * 20 for number in range(6))
 WEI = 1 << 180  # what each of them has

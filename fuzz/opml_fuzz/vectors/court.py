@@ -24,8 +24,8 @@ from opml_spec.machine.merkle import hash_of
 from opml_spec.model.layout import MAX_REQUEST_BYTES
 
 from opml_fuzz.disputes.call import Call, text, write
-from opml_fuzz.disputes.logs import logs
-from opml_fuzz.disputes.views import OF, VIEWS, changed
+from opml_fuzz.disputes.wire.logs import logs
+from opml_fuzz.disputes.wire.views import OF, VIEWS, changed
 from opml_fuzz.vectors.notation import Json, make_case
 from opml_fuzz.vectors.small_program import PROGRAM, TRAPPING, model_memory, quarters, wrong_register
 

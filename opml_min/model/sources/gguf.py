@@ -18,7 +18,7 @@ from gguf.quants import dequantize
 from opml_min.model.errors import CheckpointError, TokenizerError
 from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape, check_shape
-from opml_min.model.sources.gguf_file import GgufFile, read_gguf_file
+from opml_min.model.sources.formats.gguf_file import GgufFile, read_gguf_file
 from opml_min.model.sources.matrices import Floats, Rows, StoredBlocks, StoredMatrix
 from opml_min.model.sources.source import Source
 from opml_min.model.sources.tokenizers.gguf import text_of_metadata

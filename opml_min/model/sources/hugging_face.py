@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from opml_min.model.errors import CheckpointError, TokenizerError
 from opml_min.model.sources.checkpoint import Checkpoint, Layer
+from opml_min.model.sources.formats.safetensors_file import DTYPES, SafeTensor, tensors_of_folder
 from opml_min.model.sources.hugging_face_config import is_tied, shape_of_config
 from opml_min.model.sources.hugging_face_text import TOKENIZER, text_of_folder
 from opml_min.model.sources.matrices import Floats, Rows, StoredMatrix
-from opml_min.model.sources.safetensors_file import DTYPES, SafeTensor, tensors_of_folder
 from opml_min.model.sources.source import Source
 from opml_min.model.strict_json import JsonError, object_in
 

@@ -37,9 +37,9 @@ def files_of_source(path: Path) -> list[Path]:
     """Return all files that an image of this source is built from, apart from a tokenizer that is named separately."""
     if not path.is_dir():
         return [path]
+    from opml_min.model.sources.formats.safetensors_file import files_beside
     from opml_min.model.sources.hugging_face import CONFIG
     from opml_min.model.sources.hugging_face_text import TEXT_FILES
-    from opml_min.model.sources.safetensors_file import files_beside
 
     if not (path / CONFIG).is_file():
         raise CheckpointError(f"{path} is a folder without {CONFIG}, not a model")

@@ -12,8 +12,8 @@ from opml_spec.dispute.result import TOKENS_PER_LEAF, Outcome
 from opml_spec.machine.merkle import LEAF_BYTES
 from opml_spec.model.layout import WORD_BYTES
 
-from opml_fuzz.disputes.abi import EVENTS, TOPICS, Log, encode, word
 from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.wire.abi import EVENTS, TOPICS, Log, encode, word
 
 ZERO = bytes(32)
 

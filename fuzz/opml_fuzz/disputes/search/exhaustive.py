@@ -16,7 +16,7 @@ from opml_spec.dispute.narrowing import inner_boundaries, split
 from opml_spec.dispute.objects import ClaimStatus, Court, NodeState, child_id, root_id
 from opml_spec.errors import SpecError
 
-from opml_fuzz.disputes.small_disputes import BASEFEE, PUPPET, SERVER, STEPS, VALIDATOR, Dispute, Setting, State, begin, key
+from opml_fuzz.disputes.search.small_disputes import BASEFEE, PUPPET, SERVER, STEPS, VALIDATOR, Dispute, Setting, State, begin, key
 
 
 @frozen

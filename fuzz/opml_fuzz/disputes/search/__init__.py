@@ -1,0 +1,1 @@
+"""The exhaustive search over all plays of small dispute trees."""

@@ -1,0 +1,1 @@
+"""Files of others, read with every size checked before it is used."""
