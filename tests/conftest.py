@@ -1,12 +1,13 @@
 """What every test may rely on: fixed Hypothesis profiles and the data that the project does not ship."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from opml_min.cli import main
 from opml_min.model.native import kernel_cache
 
 for name, examples in (("dev", 50), ("ci", 100), ("nightly", 5_000)):
@@ -25,6 +26,20 @@ def one_kernel_folder() -> Iterator[None]:
         folder = kernel_cache.kernel_folder()
         patch.setattr(kernel_cache, "kernel_folder", lambda: folder)
         yield
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line with which a command refuses its arguments."""
+
+    def run(*arguments: object, main: Callable[[list[str]], int] = main) -> str:
+        assert main([*map(str, arguments)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1
+        return err
+
+    return run
 
 
 @pytest.fixture(scope="session")

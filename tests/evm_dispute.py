@@ -6,7 +6,7 @@ the last event about a node, as a player would that was thrown away after its la
 """
 
 from attrs import define
-from evm_machine import HALTED, Machine, Memory, i_type, machine, witness
+from evm_machine import HALTED, ZERO, Machine, Memory, i_type, machine, witness
 
 from evm_arbiter.chain import Chain, keccak256
 from evm_arbiter.court import ANYONE, Court
@@ -22,6 +22,18 @@ ADDI = i_type(0x13, 0, 5)
 
 def run_hash(carry: bytes, status: int = 0) -> bytes:
     return keccak256(carry + bytes([status]))
+
+
+def proof_of(memory: Memory, leaves: int) -> tuple[bytes, bytes]:
+    """The first leaves from OUTPUT and their proof up to the carry."""
+    levels, sent, siblings = memory.levels(), 0, b""
+    first = OUTPUT // 32
+    for height in range((leaves - 1).bit_length(), 34):
+        sibling = levels[height].get(first >> height ^ 1, ZERO[height])
+        if sibling != ZERO[height]:
+            sent |= 1 << height
+            siblings += sibling
+    return b"".join(memory.leaves.get(first + i, bytes(32)) for i in range(leaves)), sent.to_bytes(5, "big") + siblings
 
 
 def seal(run_hash: bytes, server: str) -> bytes:

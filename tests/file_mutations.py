@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -316,14 +317,15 @@ def use_elf(path: Path) -> None:
 # The formats ---------------------------------------------------------------------------------------------------------------------
 
 
-class Format:
+class Format(ABC):
     """Valid files of one kind, how they are changed, and how they are used."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @abstractmethod
     def case(self, rng: Random) -> None:
-        raise NotImplementedError
+        """Changes a valid file in one to three places, and uses it."""
 
 
 class Gguf(Format):

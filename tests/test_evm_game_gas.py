@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from attrs import define, evolve
 from eth.vm.forks.prague.computation import PragueComputation
-from evm_dispute import DATA, MODEL, OUTPUT, Dispute, carry_of, request_memory, run_hash
-from evm_machine import ENTRY, ZERO, Machine, Memory, i_type, machine, s_type, witness
+from evm_dispute import DATA, MODEL, OUTPUT, Dispute, carry_of, proof_of, request_memory, run_hash
+from evm_machine import ENTRY, Machine, Memory, i_type, machine, s_type, witness
 
 from evm_arbiter.court import ANYONE, Court
 from evm_arbiter.objects import ClaimStatus, Opened
@@ -207,7 +207,7 @@ def test_gas_of_the_other_acts(meter: Meter) -> None:
     rows.append(meter.last("timeout"))
     fallen.court.collect(fallen.node_id, sender=anybody)
     rows.append(meter.last("collect, the first of an account"))
-    output, proof = proven(memory, 14)
+    output, proof = proof_of(memory, 14)
     for claim, name in ((dispute, "the first, with the fee"), (second, "a later one")):
         court.finalise(claim.claim_id, carry_of(memory), 0, output, proof, sender=anybody)
         rows.append(meter.last(f"finalise, 100 tokens, {name}"))
@@ -235,18 +235,6 @@ def test_gas_of_the_other_acts(meter: Meter) -> None:
     print(f"code: {len(court.chain.node.code(bytes.fromhex(court.game.address[2:]))):,} bytes")
     limits = {"claim, the first": 175_000, "timeout": 90_000, "finalise, a failed run, the first": 190_000, "award, pays": 65_000}
     assert all(row.prague <= limits.get(row.move, 900_000) for row in rows)
-
-
-def proven(memory: Memory, leaves: int) -> tuple[bytes, bytes]:
-    """The first leaves of the output and their proof up to the carry."""
-    levels, sent, siblings = memory.levels(), 0, b""
-    first = OUTPUT // 32
-    for height in range((leaves - 1).bit_length(), 34):
-        sibling = levels[height].get(first >> height ^ 1, ZERO[height])
-        if sibling != ZERO[height]:
-            sent |= 1 << height
-            siblings += sibling
-    return b"".join(memory.leaves.get(first + i, bytes(32)) for i in range(leaves)), sent.to_bytes(5, "big") + siblings
 
 
 @pytest.mark.parametrize("k", [2, 4, 8, 16, 32, 64])

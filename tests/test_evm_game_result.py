@@ -5,7 +5,21 @@ Roots and proofs come from the naive tree of `evm_machine`, which folds all leav
 
 import pytest
 from attrs import evolve
-from evm_dispute import BOND, FEE, OUTPUT, REQUEST, ZERO_QUARTER, Dispute, carry_of, new_court, quarter, request_memory, run_hash, seal
+from evm_dispute import (
+    BOND,
+    FEE,
+    OUTPUT,
+    REQUEST,
+    ZERO_QUARTER,
+    Dispute,
+    carry_of,
+    new_court,
+    proof_of,
+    quarter,
+    request_memory,
+    run_hash,
+    seal,
+)
 from evm_machine import ZERO, Memory
 
 from evm_arbiter.chain import keccak256
@@ -56,18 +70,6 @@ def output_memory(count: int, tokens: int, state: bool = True) -> Memory:
     text = b"".join((token + 1).to_bytes(4, "little") for token in range(tokens))
     memory = request_memory(5, b"some request").write(OUTPUT, count.to_bytes(8, "little") + b"\1" + bytes(23) + text)
     return memory.write(STATE_LEAF, b"cache") if state else memory
-
-
-def proof_of(memory: Memory, leaves: int) -> tuple[bytes, bytes]:
-    """The first leaves from OUTPUT and their proof up to the carry."""
-    levels, sent, siblings = memory.levels(), 0, b""
-    first = OUTPUT // 32
-    for height in range((leaves - 1).bit_length(), 34):
-        sibling = levels[height].get(first >> height ^ 1, ZERO[height])
-        if sibling != ZERO[height]:
-            sent |= 1 << height
-            siblings += sibling
-    return b"".join(memory.leaves.get(first + i, bytes(32)) for i in range(leaves)), sent.to_bytes(5, "big") + siblings
 
 
 @pytest.fixture(scope="module")

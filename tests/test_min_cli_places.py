@@ -47,20 +47,6 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_source(tmp_path / "work")
 
 
-@pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The one line with which a command ends."""
-
-    def run(*arguments: object, main: Callable[[list[str]], int] = main) -> str:
-        assert main([*map(str, arguments)]) == 2
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.count("\n") == 1
-        return err
-
-    return run
-
-
 @contextmanager
 def as_ordinary_user() -> Iterator[None]:
     if os.getuid() != 0:

@@ -10,6 +10,7 @@ from opml_min.cli.demo.play import Match, play, shared_computations
 from opml_min.cli.demo.scene import scene_of
 from opml_min.model.image.image import Image
 from opml_min.model.resolve import resolve
+from opml_min.players.agenda import Group
 from opml_min.players.chain import Move, Wait
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Liar, Scene, Setup
 from opml_min.players.cheats.tampering import lie
@@ -23,6 +24,10 @@ class ShortLived(Player):
     """Every decision is made by somebody new, who opens the image and computes everything again."""
 
     kind: type[Player]
+
+    def groups(self) -> Iterator[Group]:
+        """None of its own: each new player has its tasks."""
+        return iter(())
 
     def decisions(self) -> Iterator[Move | Wait]:
         yield from self.kind(self.name, self.address, self.chain, Image(self._image.path)).decisions()

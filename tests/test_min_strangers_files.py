@@ -12,7 +12,6 @@ from opml_fuzz.conformance.elf import load as load_elf
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.difference import read as read_replay
 
-from opml_min.cli import main
 from opml_min.model import run_file
 from opml_min.model.errors import CheckpointError, ImageError
 from opml_min.model.image.program import program_of_elf
@@ -23,14 +22,6 @@ from opml_min.model.sources.formats.safetensors_file import tensors_of_folder
 from opml_min.model.strict_json import MOST_DEPTH, JsonError, depth, object_of
 
 ENTRY = 1 << 38
-
-
-def refused(capsys, *arguments):
-    assert main([*map(str, arguments)]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert len(err.splitlines()) == 1
-    return err
 
 
 # JSON ----------------------------------------------------------------------------------------------------------------------------
@@ -86,10 +77,10 @@ def test_json_within_limits_is_read_whatever_the_recursion_limit():
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "generation_config.json", "model.safetensors.index.json"])
-def test_every_json_of_a_folder_is_read_within_limits(name, tmp_path, capsys):
+def test_every_json_of_a_folder_is_read_within_limits(name, tmp_path, refused):
     folder = write_hugging_face(tmp_path / "model", random_weights())
     (folder / name).write_text("[" * 75000)
-    assert name in refused(capsys, "run", folder, "--prompt", "a")
+    assert name in refused("run", folder, "--prompt", "a")
 
 
 # Saved runs ------------------------------------------------------------------------------------------------------------------------
@@ -110,12 +101,12 @@ GOOD = {
     ],
     ids=str,
 )  # fmt: skip
-def test_a_damaged_saved_run_is_refused(change, tmp_path, capsys):
+def test_a_damaged_saved_run_is_refused(change, tmp_path, refused):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(GOOD | change))
     with pytest.raises(SavedRunError, match=r"run\.json"):
         run_file.load(path)
-    assert "run.json" in refused(capsys, "verify", path)
+    assert "run.json" in refused("verify", path)
 
 
 @pytest.mark.parametrize("missing", GOOD)

@@ -26,15 +26,6 @@ def source(request, tmp_path):
     return write_hugging_face(tmp_path / "model", random_weights())
 
 
-def refused(capsys, *arguments):
-    """The one line with which a command refuses."""
-    assert main([*map(str, arguments)]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert len(err.splitlines()) == 1
-    return err
-
-
 # What a tokenizer.json says --------------------------------------------------------------------------------------------------------
 
 
@@ -60,10 +51,10 @@ def test_the_whole_prompt_and_nothing_else(left_behind, tmp_path):
     assert len(plain) > 3
 
 
-def test_a_tokenizer_that_is_named_must_be_there(tmp_path, capsys):
+def test_a_tokenizer_that_is_named_must_be_there(tmp_path, refused):
     folder = write_hugging_face(tmp_path / "model", random_weights())
     for absent in (tmp_path / "absent.json", folder):
-        error = refused(capsys, "model", "build", folder, "--tokenizer", absent, "-o", tmp_path / "x.opml")
+        error = refused("model", "build", folder, "--tokenizer", absent, "-o", tmp_path / "x.opml")
         assert "cannot read" in error
         assert not (tmp_path / "x.opml").exists()
 
@@ -163,14 +154,14 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_impossible_settings_are_named(name, tmp_path, capsys):
+def test_impossible_settings_are_named(name, tmp_path, refused):
     file, change = SETTINGS[name]
     folder = write_hugging_face(tmp_path / "model", random_weights())
     before = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
     if "bos_token_id" in change:
         (folder / "tokenizer_config.json").unlink()
     (folder / file).write_text(json.dumps(before | change))
-    error = refused(capsys, "run", folder, "--prompt", "a")
+    error = refused("run", folder, "--prompt", "a")
     assert file in error
     assert next(iter(change)) in error
 
@@ -182,15 +173,15 @@ def test_no_stop_token_is_possible(tmp_path):
 
 
 @pytest.mark.parametrize("value", [3, 2.5, [TEMPLATE]])
-def test_a_template_that_is_no_text(value, tmp_path, capsys):
+def test_a_template_that_is_no_text(value, tmp_path, refused):
     path = write_gguf(tmp_path / "a.gguf", random_weights(), metadata={"tokenizer.chat_template": value})
-    assert "tokenizer.chat_template" in refused(capsys, "run", path, "--prompt", "a")
+    assert "tokenizer.chat_template" in refused("run", path, "--prompt", "a")
 
 
-def test_a_template_file_that_is_not_utf_8(tmp_path, capsys):
+def test_a_template_file_that_is_not_utf_8(tmp_path, refused):
     folder = write_hugging_face(tmp_path / "model", random_weights())
     (folder / "chat_template.jinja").write_bytes(b"\xff")
-    assert "chat_template.jinja is not UTF-8" in refused(capsys, "run", folder, "--prompt", "a")
+    assert "chat_template.jinja is not UTF-8" in refused("run", folder, "--prompt", "a")
 
 
 # SentencePiece ---------------------------------------------------------------------------------------------------------------------
@@ -307,9 +298,9 @@ def test_a_hostile_template_is_refused_in_time(template):
     assert "\n" not in str(refusal.value)[:50]
 
 
-def test_a_hostile_template_is_one_line(tmp_path, capsys):
+def test_a_hostile_template_is_one_line(tmp_path, refused):
     path = write_gguf(tmp_path / "a.gguf", random_weights(), metadata={"tokenizer.chat_template": "{{ 'x' * 10**12 }}"})
-    assert "--raw" in refused(capsys, "run", path, "--prompt", "abc")
+    assert "--raw" in refused("run", path, "--prompt", "abc")
     assert main(["run", str(path), "--prompt", "abc", "--raw", "--max-tokens", "1"]) == 0
 
 

@@ -27,9 +27,6 @@ class Journal:
         """What follows belongs to the next event."""
         self._events.append([])
 
-    def can_undo(self, events: int) -> bool:
-        return events <= len(self._events)
-
     def undo(self) -> None:
         """Takes back all changes of the last event."""
         for undo in reversed(self._events.pop()):

@@ -4,6 +4,7 @@ A player only decides; its driver delivers the moves. Each time it is asked it d
 away at any time. What it holds are caches.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
 from opml_min.memory_map import Quarter
@@ -35,7 +36,7 @@ class Stale(Exception):
     """What was read from events is not what the contract stores: a log is missing, or the chain was reorganised."""
 
 
-class Player:
+class Player(ABC):
     """Somebody with an address who has the image of one model."""
 
     honest = True
@@ -65,9 +66,9 @@ class Player:
         """The first move, or else the shortest wait."""
         return first_of(self.decisions())
 
+    @abstractmethod
     def groups(self) -> Iterator[Group]:
         """The player's tasks, the most important kind first."""
-        raise NotImplementedError
 
     def replacement(self, answer: Move) -> Move | None:
         """The move to deliver instead of its last one, which `answer` is about to answer; None to leave it."""
