@@ -39,10 +39,14 @@ def claim_times(court: Court, claim: Claim) -> Iterator[int]:
 
 def node_times(court: Court, node: Node, claim: Claim) -> Iterator[int]:
     if node.state is NodeState.OPEN:
-        due = FAR - late(court, node, FAR)
-        yield from (node.clock.due, due, due + node.clock.server_left)
+        yield from (node.clock.due, due(court, node), due(court, node) + node.clock.server_left)
     else:
         yield from (node.clock.since + court.parameters.priority, node.clock.last_choice(claim.closes_at))
+
+
+def due(court: Court, node: Node) -> int:
+    """The last second in which the server is not late at an open node."""
+    return FAR - late(court, node, FAR)
 
 
 def fee_held_until(court: Court, request: Request) -> int:
