@@ -14,7 +14,10 @@ from opml_fuzz.statements.catalogue import STATEMENTS
 from opml_fuzz.statements.statement import Integer, Statement, Variable, Word
 from opml_spec.arithmetic.fixed import round_shift
 
-QUICK = ("decode.listing", "arbiter.sraw", "arbiter.rem", "access.traps", "rounding.fast", "narrowing.shrinks", "clocks.exactly_one")
+QUICK = (
+    *("decode.listing", "arbiter.sraw", "arbiter.rem", "access.traps", "rounding.fast", "narrowing.shrinks"),
+    *("clocks.exactly_one", "fees.path", "fees.hold"),
+)
 
 
 def numbers(variable: Variable) -> st.SearchStrategy[int]:
@@ -99,17 +102,28 @@ def test_an_arbiter_with_one_wrong_formula_is_found(monkeypatch: pytest.MonkeyPa
         assert prove(STATEMENTS[name]).result == "counterexample"
 
 
-LATE = "if not node.clock.server_in_time(message.now):\n        raise OutOfTime\n    return node", "return node"
+LATE = "if not server_in_time(court, node, message.now):\n        raise OutOfTime\n    return node", "return node"
 
 
 @pytest.mark.parametrize(
     ("module", "right", "wrong", "name"),
     [
         ("moves", *LATE, "clocks.exactly_one"),
-        ("clocks", "self.server_left - max(0, now - self.due)", "self.server_left", "clocks.own_time"),
-        ("clocks", "return max(self.posted_at, closes_at)", "return self.posted_at", "clocks.choice"),
+        ("clocks", "self.server_left - late", "self.server_left", "clocks.own_time"),
+        ("clocks", "max(self.since, lost_at) + effort", "max(self.since, lost_at)", "clocks.own_time"),
+        ("clocks", "if lost_at else self.due", "if True else self.due", "clocks.unhastened"),
+        ("clocks", "if lost_at else self.due", "if False else self.due", "clocks.no_excuse"),
+        ("tree", "now, **court.server_lost_at}", "now}", "clocks.timeout"),
+        ("clocks", "return max(self.since, closes_at)", "return self.since", "clocks.choice"),
         ("tree", "settles_at=max(claim.settles_at, settles_at)", "settles_at=claim.settles_at", "clocks.settled"),
         ("money", "pool - gas * prices", "pool", "money.settlement"),
+        ("claims", "ledger.deposit(message.value).burn(price)", "ledger.deposit(message.value)", "fees.line"),
+        ("claims", "checked_at=checked_at))", "checked_at=checked_at, fee_left=0))", "fees.line"),
+        ("claims", "or closes_at >= TIME_LIMIT", "or closes_at > TIME_LIMIT", "fees.line"),
+        ("parameters", "self.most_nodes * self.effort + self.grace", "self.grace", "fees.hold"),
+        ("clocks", "max(now, server_due) + effort", "max(now, server_due) + 2 * effort", "fees.path"),
+        ("ends", "and now <= claim.closes_at + court.parameters.hold", "", "fees.hold"),
+        ("ends", "and message.now <= last_close + parameters.hold", "", "fees.reclaim"),
         ("ends", "wei + settled.share, ledger.burn(node.price * settled.gas)", "wei + settled.share, ledger", "money.fall"),
     ],
 )

@@ -6,7 +6,7 @@ own what its books say. At the end of a sequence every view is compared.
 *Source*: spec §5.2, §5.11.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from opml_spec.dispute.acts import deploy
@@ -16,7 +16,7 @@ from opml_spec.errors import SpecError
 
 from evm_arbiter.chain import Artefact
 from opml_fuzz.disputes.call import Call
-from opml_fuzz.disputes.contract import PEOPLE, Contract, Failed
+from opml_fuzz.disputes.contract import PEOPLE, Contract, Failed, fastest_chain
 from opml_fuzz.disputes.wire.abi import Log, words
 from opml_fuzz.disputes.wire.logs import logs
 from opml_fuzz.disputes.wire.views import OF, VIEWS, View, changed, every
@@ -49,11 +49,11 @@ def seen(court: Court, name: str, *arguments: bytes) -> bytes | int:
 class BothCourts:
     """The specification's court (a value, `spec`) and the contract on its chain, given the same calls.
 
-    game: other bytecode than the committed game contract"""
+    game: other bytecode than the committed game contract. people: whoever makes calls"""
 
-    def __init__(self, parameters: Parameters, game: Artefact | None = None) -> None:
+    def __init__(self, parameters: Parameters, game: Artefact | None = None, people: Sequence[bytes] = PEOPLE) -> None:
         self.spec: Court = deploy(parameters)
-        self.contract = Contract(parameters, game)
+        self.contract, self.people = Contract(parameters, game, fastest_chain(people)), tuple(people)
 
     def call(self, call: Call) -> str:
         """Makes a call at both courts and returns their common answer: `ok` or the error. Raises `CourtsDiffer`."""
@@ -102,7 +102,7 @@ class BothCourts:
             self.same(what, seen(self.spec, name, *arguments), self.contract.view(name, *arguments))
 
     def compare_everything(self) -> None:
-        self.compare(every(self.spec, PEOPLE))
+        self.compare(every(self.spec, self.people))
 
     def same(self, what: str, spec: Any, contract: Any) -> None:
         if spec != contract:

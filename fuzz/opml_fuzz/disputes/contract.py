@@ -9,7 +9,7 @@ It is asked in bytes, so nothing of the contracts' package that a player uses st
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -22,7 +22,7 @@ from opml_fuzz.disputes.call import Call
 from opml_fuzz.disputes.wire.abi import Log, calldata, word, words
 
 PEOPLE = tuple(bytes([0xA0 + number]) * 20 for number in range(6))
-WEI = 1 << 180  # what each of them has
+WEI = 1 << 180  # what everybody has
 GAS = 1 << 24  # of a transaction. Source: EIP-7825
 
 
@@ -65,11 +65,11 @@ def without_base_fee(code: bytes) -> bytes:
 class RevmChain:
     """A chain in revm."""
 
-    def __init__(self) -> None:
+    def __init__(self, people: Sequence[bytes] = PEOPLE) -> None:
         import pyrevm  # a developer extra, so imported only where it is used
 
         self._block, self._evm = pyrevm.BlockEnv, cast(Any, pyrevm.EVM(spec_id="PRAGUE"))
-        for person in PEOPLE:
+        for person in people:
             self._evm.set_balance(hexadecimal(person), WEI)
 
     def deploy(self, code: bytes, arguments: bytes = b"") -> bytes:
@@ -107,8 +107,8 @@ def hexadecimal(address: bytes) -> str:
 class EmbeddedChain:
     """A chain in the embedded EVM."""
 
-    def __init__(self) -> None:
-        self._node, self._now = EmbeddedNode([(person, WEI) for person in PEOPLE], START_TIME), START_TIME
+    def __init__(self, people: Sequence[bytes] = PEOPLE) -> None:
+        self._node, self._now = EmbeddedNode([(person, WEI) for person in people], START_TIME), START_TIME
 
     def deploy(self, code: bytes, arguments: bytes = b"") -> bytes:
         result = self._node.transact(PEOPLE[0], None, code + arguments, 0, self._now)
@@ -133,12 +133,12 @@ class EmbeddedChain:
         return self._node.balance_wei(address)
 
 
-def fastest_chain() -> Chain:
+def fastest_chain(people: Sequence[bytes] = PEOPLE) -> Chain:
     """Chooses revm where it is installed."""
     try:
-        return RevmChain()
+        return RevmChain(people)
     except ImportError:
-        return EmbeddedChain()
+        return EmbeddedChain(people)
 
 
 class Contract:

@@ -4,7 +4,6 @@ They see the specification's court. Of each claim they know a telling of its run
 would; choices also go where nobody honest would go.
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
 from random import Random
 
@@ -13,17 +12,18 @@ from opml_spec.dispute.acts import Act
 from opml_spec.dispute.honest import Trace, answer, finalising, first_false_part
 from opml_spec.dispute.narrowing import part_count
 from opml_spec.dispute.objects import ANYONE, Claim, ClaimStatus, Court, Node, NodeState, child_id, model_id, seal
-from opml_spec.dispute.parameters import YEAR
+from opml_spec.dispute.parameters import TIME_LIMIT, YEAR
+from opml_spec.dispute.tree import server_in_time
 from opml_spec.machine.merkle import LEAF_BYTES
 from opml_spec.runs.run import RunStatus
 
 from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.moments import award_held_until, fee_held_until
 from opml_fuzz.disputes.output import output_leaves
 from opml_fuzz.disputes.tellings import DATA, LIES, MODELS, STAGE_COUNTS, model, telling
 
 MOST_STAGES = max(STAGE_COUNTS) + 1  # of a run of which there is a telling
 MOST_WEI = 1 << 64  # of a bond that anybody has
-FAR = 1 << 40  # seconds since 1970
 
 
 @define
@@ -37,6 +37,8 @@ class Players:
     basefee: int = 0
     alive: int = 1
     """Claims whose trees grow at once."""
+    pace: tuple[int, ...] = (0,)
+    """How many seconds may pass between two acts."""
     requests: dict[bytes, tuple[int, int, bytes]] = field(factory=dict)  # model, stages, data
     traces: dict[bytes, tuple[Trace, Trace]] = field(factory=dict)  # by claim: what its server tells, and the truth
     models: dict[bytes, int] = field(factory=dict)  # their numbers, by id
@@ -85,14 +87,22 @@ class Players:
         return self.call("request", identity, stage_count, rng.choice(DATA), deadline, bond, server, value=fee)
 
     def claim(self, request_id: bytes) -> tuple[Call, Trace]:
-        request, rng = self.court.requests[request_id], self.rng
-        told = telling(*self.requests[request_id], rng.choice((0, 0, *range(1, LIES))))
-        sender = self.anybody() if request.server == ANYONE else request.server
-        line = self.court.models[request.model_id]
-        checked_at = request.checked_at or max(self.now, line.busy_until) + line.work(request.stage_count)
-        closes_at = max(self.now, checked_at) + self.court.parameters.window
-        latest = closes_at + rng.choice((0, 0, 10_000))
-        return self.call("claim", request_id, seal(told.run_hash, sender), latest, sender=sender, value=request.bond), told
+        """Claims something about a request; often the truth, where that is left to chance already."""
+        rng, left = self.rng, [self.court.claims[each].request_id for each in self.left_to_chance()]
+        if (again := [each for each in self.open_requests() if each in left]) and rng.random() < 0.3:
+            request_id = rng.choice(again)
+        request = self.court.requests[request_id]
+        told = telling(*self.requests[request_id], rng.choice((0, 0, 0, 0, *range(1, LIES))))
+        sender = rng.choice((self.people[0], self.people[-1], self.anybody())) if request.server == ANYONE else request.server
+        line, parameters = self.court.models[request.model_id], self.court.parameters
+        work = 0 if request.claims else line.work(request.stage_count)
+        last_time = TIME_LIMIT - parameters.window - work - 1
+        if last_time > self.now > TIME_LIMIT - YEAR and rng.random() < 0.2:
+            self.now = last_time + rng.randrange(2)
+        checked_at = request.checked_at or max(self.now, line.busy_until) + work
+        closes_at = max(self.now, checked_at) + parameters.window
+        latest, value = closes_at + rng.choice((0, 0, 10_000)), request.bond + work * parameters.second_price
+        return self.call("claim", request_id, seal(told.run_hash, sender), latest, sender=sender, value=value), told
 
     def challenge(self, claim_id: bytes) -> Call:
         bond = self.court.requests[self.court.claims[claim_id].request_id].bond
@@ -115,7 +125,8 @@ class Players:
         useful = [identity for identity, node in nodes.items() if self.is_useful(identity, node, claim)]
         if not nodes and self.now < claim.closes_at:
             return self.challenge(claim_id)
-        if not useful and claim.status is ClaimStatus.PENDING and (self.now >= claim.closes_at or self.rng.random() < 0.2):
+        can_end = not useful and claim.status is ClaimStatus.PENDING
+        if can_end and self.rng.random() < (0.8 if self.now >= claim.closes_at else 0.2):
             return self.finalise(claim_id) if self.rng.random() < 0.7 else self.call("expire", claim_id)
         if not nodes:
             return self.challenge(claim_id)
@@ -134,8 +145,8 @@ class Players:
 
     def answer(self, node_id: bytes, node: Node) -> Call:
         """Answers an open node, or calls the timeout: usually if it is due, sometimes too early."""
-        late = not node.clock.server_in_time(self.now)
-        if self.rng.random() < (0.8 if late else 0.03):
+        is_late = not server_in_time(self.court, node, self.now)
+        if self.rng.random() < (0.8 if is_late else 0.03):
             return self.call("timeout", node_id)
         act = answer(self.court, node_id, self.traces[node.claim_id][0])
         if act.name == "post" and self.rng.random() < 0.04:
@@ -153,7 +164,7 @@ class Players:
         if told is not truth and self.rng.random() < 0.5:
             with suppress(StopIteration, IndexError):  # nothing is false, or the true run has no machines there
                 part = first_false_part(self.court, node, truth)
-        first = self.now < node.clock.posted_at + self.court.parameters.priority
+        first = self.now < node.clock.since + self.court.parameters.priority
         sender = node.opener if first and self.rng.random() < 0.9 else None
         return self.call("choose", node_id, node.segment, node.posted, part, sender=sender, value=self.court.parameters.node_bond)
 
@@ -163,6 +174,32 @@ class Players:
         """The claims of which a telling is known, oldest first."""
         claims = self.court.claims
         return [identity for identity in self.traces if status is None or claims[identity].status is status]
+
+    def tended(self) -> list[bytes]:
+        """The pending claims that somebody plays to their end, oldest first. The last person leaves its own to chance."""
+        return [each for each in self.claims(ClaimStatus.PENDING) if self.court.claims[each].server != self.people[-1]]
+
+    def left_to_chance(self) -> list[bytes]:
+        """The true ones of the other pending claims."""
+        told, tended = self.traces, self.tended()
+        return [each for each in self.claims(ClaimStatus.PENDING) if each not in tended and told[each][0] is told[each][1]]
+
+    def held_up(self) -> list[tuple[int, Call]]:
+        """The awards and reclaims that a pending claim may hold up, each with the last second in which it does; awards if there are any."""
+        court = self.court
+        awards = [each for each in self.next_awards() if court.claims[each].status is ClaimStatus.PENDING]
+        asked = [(each, it) for each, it in court.requests.items() if it.pending and not it.result and not it.fee_paid]
+        found = [(award_held_until(court, court.claims[each]), self.call("award", each)) for each in awards]
+        return found or [(fee_held_until(court, it), self.call("reclaim", each)) for each, it in asked]
+
+    def wait_for_money(self) -> Call | None:
+        """Waits until a pending claim holds a fee up no longer, or until the last second in which it does."""
+        to_come = [(last, call) for last, call in self.held_up() if last >= self.now]
+        if not to_come or self.rng.random() > (0.3 if to_come[0][1].move == "award" else 0.01):
+            return None
+        last, call = self.rng.choice(to_come)
+        self.now = last + self.rng.randrange(2)
+        return evolve(call, now=self.now)
 
     def next_awards(self) -> list[bytes]:
         """The claims that the fee of a request with a result is next for."""
@@ -178,26 +215,5 @@ class Players:
     def failed_requests(self) -> list[bytes]:
         """The requests that come to nothing."""
         asked = self.court.requests.items()
-        return [each for each, it in asked if it.deadline < self.now and not (it.pending or it.result or it.fee_paid)]
-
-    def edge_times(self) -> list[int]:
-        """The times to come at which something becomes legal or illegal, and one second before and after each."""
-        times = [request.deadline for request in self.court.requests.values()]
-        pending = {identity: claim for identity, claim in self.court.claims.items() if claim.status is ClaimStatus.PENDING}
-        for claim in pending.values():
-            times += claim_times(claim, self.court.parameters.grace)
-        for node in self.court.nodes.values():
-            if node.claim_id in pending and node.state is not NodeState.ANSWERED:
-                times += node_times(node, pending[node.claim_id], self.court.parameters.priority)
-        return sorted({time + by for time in times for by in (-1, 0, 1) if self.now < time + by < FAR})
-
-
-def claim_times(claim: Claim, grace: int) -> Iterator[int]:
-    yield from (claim.closes_at, max(claim.closes_at, claim.settles_at), max(claim.closes_at, claim.settles_at) + grace)
-
-
-def node_times(node: Node, claim: Claim, priority: int) -> Iterator[int]:
-    if node.state is NodeState.OPEN:
-        yield from (node.clock.due, node.clock.due + node.clock.server_left)
-    else:
-        yield from (node.clock.posted_at + priority, node.clock.last_choice(claim.closes_at))
+        over = [(each, it) for each, it in asked if it.deadline < self.now and not (it.result or it.fee_paid)]
+        return [each for each, it in over if not it.pending or self.now > fee_held_until(self.court, it)]

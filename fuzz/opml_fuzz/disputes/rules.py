@@ -35,6 +35,17 @@ RULES = (
     DEEP,
     evolve(DEEP, k=3, share_numerator=1, share_denominator=3, priority=6, effort=1),
     evolve(DEEP, k=5, share_numerator=1, share_denominator=2, node_bond=5_000_003, claims_at_once=2),
-    evolve(DEEP, k=64, share_numerator=499, share_denominator=1_000, gas_choose=80_000, min_bond=7_940_001, node_bond=600_011, window=900),
+    evolve(
+        DEEP,
+        k=64,
+        share_numerator=499,
+        share_denominator=1_000,
+        window=900,
+        priority=36,
+        grace=140,
+        effort=35,
+        min_bond=7_940_001,
+        gas_choose=80_000,
+    ),
 )
-"""Under the last ones, a claim with some thirty nodes can refund less than the whole gas of each."""
+"""Under the last ones, a claim with some thirty nodes can refund less than the whole gas of each. A server that is asked much has long."""

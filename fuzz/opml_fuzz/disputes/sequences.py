@@ -10,19 +10,22 @@ from random import Random
 from attrs import field, frozen
 from opml_spec.dispute.honest import Trace
 from opml_spec.dispute.objects import ClaimStatus
-from opml_spec.dispute.parameters import Parameters
+from opml_spec.dispute.parameters import TIME_LIMIT, Parameters
 
 from evm_arbiter.chain import START_TIME, Artefact
 from opml_fuzz.disputes.both_courts import BothCourts, CourtsDiffer
 from opml_fuzz.disputes.call import Call, Json, read, write
 from opml_fuzz.disputes.contract import PEOPLE
 from opml_fuzz.disputes.deployments import deploy_on_both
+from opml_fuzz.disputes.moments import edge_times
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.rules import RULES
 from opml_fuzz.disputes.spoilers import spoiled
 
 MODELS = 4
+PACES = ((0, 0, 0, 1, 2, 5), (0, 0, 0, 0, 0, 0, 0, 0, 0, 1))
 ALIVE = (1, 3)  # claims whose trees grow at once
+STARTS = (*9 * (START_TIME,), TIME_LIMIT - 2_500)  # the last one comes to claims that would close too late
 KINDS = ("ask", "ask", *3 * ("claim",), "challenge", *2 * ("finalise",), "expire", *3 * ("collect",), *2 * ("award",))
 OTHER_KINDS = ("reclaim", "withdraw_to", "move", "register")
 
@@ -47,7 +50,7 @@ def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> S
     rng = Random(f"disputes/{seed}")
     rules = rng.randrange(len(RULES))
     courts = BothCourts(RULES[rules], game)
-    players = Players(courts.spec, PEOPLE, rng, START_TIME, alive=rng.choice(ALIVE))
+    players = Players(courts.spec, PEOPLE, rng, rng.choice(STARTS), alive=rng.choice(ALIVE), pace=rng.choice(PACES))
     calls, answers = list[Call](), Counter[tuple[str, str]]()
     try:
         for number in range(acts):
@@ -70,9 +73,9 @@ def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> S
 def pass_time(players: Players) -> None:
     """Lets a few seconds pass, or time enough for something to become legal; the base fee changes."""
     rng = players.rng
-    players.now += rng.choice((0, 0, 0, 1, 2, 5))
-    if rng.random() < 0.06 and (times := players.edge_times()):
-        players.now = rng.choice(times[:12])
+    players.now += rng.choice(players.pace)
+    if rng.random() < 0.06 and (times := edge_times(players.court, players.now)):
+        players.now = rng.choice(times[:12] if rng.random() < 0.8 else times)
     if rng.random() < 0.2:
         players.basefee = rng.choice((0, 1, 2, 3, 50))
 
@@ -80,9 +83,11 @@ def pass_time(players: Players) -> None:
 def next_call(players: Players) -> tuple[Call, Trace | None]:
     """Draws a call that somebody might make now, usually a move in a tree that grows."""
     rng, court = players.rng, players.court
-    pending = players.claims(ClaimStatus.PENDING)
-    if pending and rng.random() < (0.75 if len(pending) >= players.alive else 0.6):
-        return players.tree_move(rng.choice(pending[: players.alive])), None
+    if waited := players.wait_for_money():
+        return waited, None
+    pending, tended = players.claims(ClaimStatus.PENDING), players.tended()
+    if tended and rng.random() < (0.75 if len(tended) >= players.alive else 0.6):
+        return players.tree_move(rng.choice(tended[: players.alive])), None
     claims = [*players.traces][-6:]
     requests = (players.open_requests() or [*players.requests] if rng.random() < 0.9 else [*players.requests])[-3:]
     match rng.choice(KINDS + OTHER_KINDS):

@@ -41,13 +41,22 @@ def spoiled(rng: Random, call: Call, court: Court, people: Sequence[bytes]) -> C
     if which == -1:
         return evolve(call, sender=rng.choice(people))
     if which == -2:
-        value = max(0, call.act.value + rng.choice((-1, 1, -call.act.value, 1 << 128)))
+        value = max(0, call.act.value + rng.choice((-1, 1, -call.act.value, 1 << 128, *of_the_line(call, court))))
         return evolve(call, act=evolve(call.act, value=value))
     if call.move == "open" and rng.random() < 0.3:
         which = names.index(rng.choice(("steps", "final_state")))
     if names[which] in IDS and rng.random() < 0.6:
         which = len(names) - 1  # a wrong id hides everything else
     return call.with_argument(which, spoiled_argument(rng, names[which], call.act.arguments[which], call, court, people))
+
+
+def of_the_line(call: Call, court: Court) -> list[int]:
+    """The price of the line, which a claim pays for nothing or leaves out."""
+    asked = court.requests.get(call.act.arguments[0]) if call.move == "claim" else None
+    if asked is None:
+        return []
+    price = court.models[asked.model_id].work(asked.stage_count) * court.parameters.second_price
+    return 2 * [price, -price]
 
 
 def another_move(rng: Random, call: Call, court: Court) -> Call:

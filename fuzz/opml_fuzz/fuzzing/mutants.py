@@ -95,11 +95,16 @@ def mutants() -> Iterator[Mutant]:
         for name, other in zip(names, names[1:] + names[:1], strict=True):
             yield Mutant(f"opml_min, {engine}: {name} does what {other} does", partial(wrong_entry, table, name, other))
     for right, wrong in CONTRACT:
-        yield Mutant(f"contract: {' '.join(right.split())} → {' '.join(wrong.split())}", partial(wrong_contract, right, wrong))
+        yield Mutant(f"contract: {change(right, wrong)}", partial(wrong_contract, right, wrong))
     for right, wrong in game_mutants.CONTRACT:
-        yield Mutant(f"game, contract: {right.strip()} → {wrong.strip()}", partial(wrong_game, right, wrong), at_court=True)
+        yield Mutant(f"game, contract: {change(right, wrong)}", partial(wrong_game, right, wrong), at_court=True)
     for module, right, wrong in game_mutants.SPECIFICATION:
-        yield Mutant(f"game, spec, {module}: {right} → {wrong}", partial(wrong_rule, module, right, wrong), at_court=True)
+        yield Mutant(f"game, spec, {module}: {change(right, wrong)}", partial(wrong_rule, module, right, wrong), at_court=True)
+
+
+def change(right: str, wrong: str) -> str:
+    """Writes what is replaced by what on one line."""
+    return f"{' '.join(right.split())} → {' '.join(wrong.split())}"
 
 
 @contextmanager

@@ -26,12 +26,13 @@ RULES = Parameters(k=4)
 PARTS = 4
 HASHES = b"".join(bytes([number]) * 32 for number in range(1, PARTS))
 TIME = Integer(0)
-OPEN = {"due": TIME, "server_left": TIME, "now": TIME}
-POSTED = {"posted_at": TIME, "challengers_left": TIME, "closes_at": TIME, "now": TIME}
+OPEN = {"due": TIME, "server_left": TIME, "since": TIME, "lost_at": TIME, "now": TIME}
+UNLOST = {"due": TIME, "server_left": TIME, "since": TIME, "now": TIME}
+POSTED = {"since": TIME, "challengers_left": TIME, "closes_at": TIME, "now": TIME}
 
 
-def court_with(clock: Clock, state: NodeState, closes_at: Any = 0, settles_at: Any = 0) -> Court:
-    """Makes a court with one claim whose root has this clock, and money enough for all that follows."""
+def court_with(clock: Clock, state: NodeState, closes_at: Any = 0, settles_at: Any = 0, lost_at: Any = 0) -> Court:
+    """Makes a court with one claim whose root has this clock, and money enough for all that follows. lost_at: 0 if the server never lost"""
     request = Request(MODEL_ID, 100, b"f" * 32, 0, 0, RULES.min_bond, REQUESTER, SERVER, claims=1, pending=1)
     is_open = int(state is NodeState.OPEN)
     claim = Claim(REQUEST_ID, SERVER, seal(RUN_HASH, SERVER), 0, closes_at, settles_at, is_open, 1)
@@ -39,7 +40,8 @@ def court_with(clock: Clock, state: NodeState, closes_at: Any = 0, settles_at: A
     node = Node(CLAIM_ID, OPENER, (), segment, clock, 0, state, b"" if is_open else HASHES)
     ledger = Ledger(locked=10 * RULES.min_bond, deposits=10 * RULES.min_bond)
     things = {"models": {MODEL_ID: Model(b"p" * 32, b"d" * 32, 1)}, "requests": {REQUEST_ID: request}, "claims": {CLAIM_ID: claim}}
-    return Court(RULES, **things, nodes={NODE_ID: node}, ledger=ledger)  # type: ignore[arg-type]  # each of its own kind
+    servers = {"server_due": {SERVER: clock.due}, "server_lost_at": {SERVER: lost_at} if lost_at else {}}
+    return Court(RULES, **things, **servers, nodes={NODE_ID: node}, ledger=ledger)  # type: ignore[arg-type]  # each of its own kind
 
 
 def answered(court: Court, now: Any) -> Court | None:
@@ -78,60 +80,74 @@ def can_be_finalised(court: Court, now: Any) -> bool:
     return True
 
 
-def exactly_one(due: Any, server_left: Any, now: Any) -> bool:
-    court = court_with(Clock(due, server_left, 0), NodeState.OPEN)
+def exactly_one(due: Any, server_left: Any, since: Any, lost_at: Any, now: Any) -> bool:
+    court = court_with(Clock(due, server_left, 0, since), NodeState.OPEN, lost_at=lost_at)
     return (answered(court, now) is None) != (timed_out(court, now) is None)
 
 
-def own_time(due: Any, server_left: Any, now: Any) -> Any:
-    """An answer costs the server what it is late, and the challengers nothing."""
-    after = answered(court_with(Clock(due, server_left, 77), NodeState.OPEN), now)
+def own_time(due: Any, server_left: Any, since: Any, lost_at: Any, now: Any) -> Any:
+    """An answer costs the server what it is late, the challengers nothing. After a loss it is late E after that and the opening."""
+    after = answered(court_with(Clock(due, server_left, 77, since), NodeState.OPEN, lost_at=lost_at), now)
     if after is None:
         return True
-    clock = after.nodes[NODE_ID].clock
-    return (clock.server_left == server_left - max(0, now - due)) & (clock.server_left >= 0) & (clock.challengers_left == 77)
+    clock, late = after.nodes[NODE_ID].clock, max(0, now - due)
+    if lost_at > 0:
+        late = max(late, min(now - since, now - lost_at) - RULES.effort)
+    return (clock.server_left == server_left - late) & (clock.server_left >= 0) & (clock.challengers_left == 77) & (clock.since == now)
 
 
-def in_time_costs_nothing(due: Any, server_left: Any, now: Any) -> Any:
-    after = answered(court_with(Clock(due, server_left, 0), NodeState.OPEN), now)
+def in_time_costs_nothing(due: Any, server_left: Any, since: Any, now: Any) -> Any:
+    after = answered(court_with(Clock(due, server_left, 0, since), NodeState.OPEN), now)
     return after is not None and after.nodes[NODE_ID].clock.server_left == server_left
 
 
-def timeout_stays(due: Any, server_left: Any, now: Any) -> bool:
-    """A timeout makes the claim fall at the node, and once it is legal it stays legal."""
-    court = court_with(Clock(due, server_left, 0), NodeState.OPEN)
+def never_hastened(due: Any, server_left: Any, since: Any, now: Any) -> bool:
+    """A server that never lost may be late by all that is left, however much it is asked."""
+    return answered(court_with(Clock(due, server_left, 0, since), NodeState.OPEN), now) is not None
+
+
+def no_excuse(due: Any, server_left: Any, since: Any, lost_at: Any, now: Any) -> bool:
+    """A server that lost is out of time when it is late by all that is left, E after its loss and after the opening."""
+    return timed_out(court_with(Clock(due, server_left, 0, since), NodeState.OPEN, lost_at=lost_at), now) is not None
+
+
+def timeout_stays(due: Any, server_left: Any, since: Any, lost_at: Any, now: Any) -> bool:
+    """A timeout makes the claim fall at the node, and once it is legal it stays legal. The time of the first loss is kept."""
+    court = court_with(Clock(due, server_left, 0, since), NodeState.OPEN, lost_at=lost_at)
     after = timed_out(court, now)
     if after is None:
         return True
-    claim = after.claims[CLAIM_ID]
-    return claim.status is ClaimStatus.REJECTED and claim.fell_at == NODE_ID and timed_out(court, now + 1) is not None
+    claim, first = after.claims[CLAIM_ID], lost_at if lost_at > 0 else now
+    lost = bool(after.server_lost_at[SERVER] == first)
+    return lost and claim.status is ClaimStatus.REJECTED and claim.fell_at == NODE_ID and timed_out(court, now + 1) is not None
 
 
-def choosers_time(posted_at: Any, challengers_left: Any, closes_at: Any, now: Any) -> Any:
+def choosers_time(since: Any, challengers_left: Any, closes_at: Any, now: Any) -> Any:
     """A choice is legal as long as the challengers have time, which does not run before the window closes; a child gets what is left."""
-    court = court_with(Clock(0, 55, challengers_left, posted_at), NodeState.POSTED, closes_at)
-    used = max(0, now - max(posted_at, closes_at))
+    court = court_with(Clock(0, 55, challengers_left, since), NodeState.POSTED, closes_at)
+    used = max(0, now - max(since, closes_at))
     after = chosen(court, now)
     if after is None:
         return used > challengers_left
     child = after.nodes[child_id(NODE_ID, 1)].clock
-    return (used <= challengers_left) & (child.challengers_left == challengers_left - used) & (child.server_left == 55)
+    inherited = (child.challengers_left == challengers_left - used) & (child.server_left == 55)
+    return (used <= challengers_left) & inherited & (child.since == now)
 
 
-def open_is_not_final(due: Any, server_left: Any, now: Any) -> bool:
-    return not can_be_finalised(court_with(Clock(due, server_left, 0), NodeState.OPEN), now)
+def open_is_not_final(due: Any, server_left: Any, since: Any, lost_at: Any, now: Any) -> bool:
+    return not can_be_finalised(court_with(Clock(due, server_left, 0, since), NodeState.OPEN, lost_at=lost_at), now)
 
 
 def choice_is_not_final(due: Any, challengers_left: Any, closes_at: Any, settles_at: Any, now: Any, later: Any) -> bool:
     """After an answer, the claim cannot be finalised while a part of the node may still be chosen."""
-    before = court_with(Clock(due, 0, challengers_left), NodeState.OPEN, closes_at, settles_at)
+    before = court_with(Clock(due, 0, challengers_left, 0), NodeState.OPEN, closes_at, settles_at)
     after = answered(before, now)
     return after is None or chosen(after, later) is None or not can_be_finalised(after, later)
 
 
 def settled_once(due: Any, challengers_left: Any, closes_at: Any, settles_at: Any, now: Any, later: Any) -> Any:
     """An answer never brings the end of a claim closer."""
-    after = answered(court_with(Clock(due, 0, challengers_left), NodeState.OPEN, closes_at, settles_at), now)
+    after = answered(court_with(Clock(due, 0, challengers_left, 0), NodeState.OPEN, closes_at, settles_at), now)
     return True if after is None else after.claims[CLAIM_ID].settles_at >= settles_at
 
 
@@ -141,8 +157,16 @@ def turns_come_one_by_one(server_due: Any, now: Any, effort: Any) -> Any:
     return (due >= now + effort) & (due >= server_due + effort)
 
 
-def in_time(due: Any, server_left: Any, now: Any) -> Any:
+def in_time(due: Any, server_left: Any, since: Any, now: Any) -> Any:
     return now <= due
+
+
+def late_by_what_is_left(due: Any, server_left: Any, since: Any, now: Any) -> Any:
+    return now <= due + server_left
+
+
+def late_after_loss(due: Any, server_left: Any, since: Any, lost_at: Any, now: Any) -> Any:
+    return (lost_at > 0) & (now > since + RULES.effort + server_left) & (now > lost_at + RULES.effort + server_left)
 
 
 def time_goes_on(due: Any, challengers_left: Any, closes_at: Any, settles_at: Any, now: Any, later: Any) -> Any:
@@ -154,8 +178,10 @@ OPENING = {"server_due": TIME, "now": TIME, "effort": TIME}
 STATEMENTS = (
     Statement("clocks.exactly_one", "at an open node exactly one of answer and timeout is legal", OPEN, exactly_one),
     Statement("clocks.own_time", "an answer costs the server what it is late, and the challengers none", OPEN, own_time),
-    Statement("clocks.in_time", "an answer by the due time is legal and costs nothing", OPEN, in_time_costs_nothing, in_time),
-    Statement("clocks.timeout", "a timeout makes the claim fall there, and does not expire", OPEN, timeout_stays),
+    Statement("clocks.in_time", "without a loss an answer by the due time is legal and free", UNLOST, in_time_costs_nothing, in_time),
+    Statement("clocks.unhastened", "a server that never lost has all its time", UNLOST, never_hastened, late_by_what_is_left),
+    Statement("clocks.no_excuse", "a server that lost has E after that and each opening, and its time", OPEN, no_excuse, late_after_loss),
+    Statement("clocks.timeout", "a timeout makes the claim fall there, and does not expire; the first loss is kept", OPEN, timeout_stays),
     Statement("clocks.choice", "challengers' time begins with answer and closing; a child gets what is left", POSTED, choosers_time),
     Statement("clocks.open", "no claim is finalised while a node is open", OPEN, open_is_not_final),
     Statement("clocks.settled", "no claim is finalised while a part may be chosen", ANSWER, choice_is_not_final, time_goes_on),

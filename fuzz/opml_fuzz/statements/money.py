@@ -77,7 +77,7 @@ def court_of(rules: Parameters, bond: Any, nodes: dict[bytes, Node], books: Ledg
 
 
 def node_at(path: tuple[int, ...], opener: bytes, price: Any) -> Node:
-    return Node(CLAIM_ID, opener, path, Segment(Phase.STAGES, 0, 8, b"a" * 32, b"d" * 32), Clock(0, 0, 0), price, NodeState.OPEN)
+    return Node(CLAIM_ID, opener, path, Segment(Phase.STAGES, 0, 8, b"a" * 32, b"d" * 32), Clock(0, 0, 0, 0), price, NodeState.OPEN)
 
 
 def nobody_loses(numerator: int, denominator: int, bond: Any, node_bond: Any, gas: Any, *prices: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from opml_fuzz.errors import InputError
-from opml_fuzz.vectors import arithmetic, court, machine, merkle, operations, runs
+from opml_fuzz.vectors import arithmetic, court, losses_and_holds, machine, merkle, operations, runs
 from opml_fuzz.vectors.notation import Json
 
 PAGE = Path(__file__).with_name("README.md")
@@ -33,6 +33,9 @@ FILES: dict[str, Callable[[Random], Iterator[Json]]] = {
     "court/late_sides.json": court.late_sides,
     "court/failed_run.json": court.failed_run,
     "court/expired.json": court.expired,
+    "court/lost_server.json": losses_and_holds.lost_server,
+    "court/held_fees.json": losses_and_holds.held_fees,
+    "court/last_claims.json": losses_and_holds.last_claims,
 }
 
 

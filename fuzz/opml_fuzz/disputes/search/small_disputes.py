@@ -1,7 +1,7 @@
-"""Small disputes: one claim about a run of a few stages of three steps, with everything that anybody can do to it.
+"""Small disputes: one server's claims about runs of a few stages of three steps, with everything that anybody can do to them.
 
 A liar chooses at each boundary between the truth and the lie, opens stages with made-up final machines, or waits. Whoever wants opens
-nodes. Two states are the same if the same can follow from them: then times count from now.
+nodes. A second claim is of another request. Two states are the same if the same can follow from them: then times count from now.
 
 *Source*: 5.1, 5.2 and 5.5.
 """
@@ -13,20 +13,24 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 from opml_spec.dispute.acts import Act, act
-from opml_spec.dispute.honest import Trace, stage_of, trace
+from opml_spec.dispute.honest import Trace, answer, stage_of, trace
 from opml_spec.dispute.narrowing import Phase, inner_boundaries, rounds, split
-from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Node, NodeState, child_id, claim_id, model_id, seal
+from opml_spec.dispute.objects import ClaimStatus, Court, Node, NodeState, child_id, model_id, root_id, seal
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.machine.memory import CARRY_HEIGHT, ENTRY, STATE, Memory
 from opml_spec.machine.merkle import hash_of
 from opml_spec.machine.state import MachineState, encode, state_hash
 from opml_spec.machine.witness import make_witness
 
+from opml_fuzz.disputes.moments import due
+
 REQUESTER, SERVER, VALIDATOR, PUPPET = (bytes([number]) * 20 for number in range(1, 5))
 PROGRAM = (0x05D00893, 0x00000513, 0x00000073)  # a7 = 93; a0 = 0; ecall: three steps
 STEPS = len(PROGRAM)
 BOND = 1 << 40
+FEE = 10**15
 BASEFEE = 3
+START = 1
 
 
 @frozen
@@ -35,8 +39,10 @@ class Setting:
 
     k: int = 2
     stage_count: int = 2
+    claims: int = 1
+    """The server's; if it lies, the validator fights the first `claims_at_once`."""
     most_nodes: int = 6
-    """Nodes opened in one play."""
+    """Nodes opened by the adversary in one play."""
     claims_at_once: int = 1
     censorship: int = 1
     server_spare: int = 0
@@ -68,38 +74,44 @@ class Setting:
 
 @frozen
 class State:
-    """A court at a time, what the honest side owes since when, and how long it can still be kept from the chain."""
+    """A court at a time, what the validator owes in each claim since when, and how long the honest side can still be censored."""
 
     court: Court
     now: int
-    owed: Hashable = None
-    since: int = 0
+    owed: tuple[tuple[Hashable, int], ...] = ()
     censorship: int = 0
 
 
 def key(dispute: "Dispute", state: State) -> Hashable:
     """What decides all that can follow: times count from now, and what is past for good counts as just past."""
-    court, now, claim = state.court, state.now, dispute.place(state.court)
+    court, now = state.court, state.now
+    claims = tuple(claim_key(dispute, state, number) for number in range(len(dispute.claims)))
+    has_lost = SERVER in court.server_lost_at
+    server_due = 0 if has_lost else max(0, court.server_due.get(SERVER, 0) - now)
+    return claims, has_lost, server_due, state.censorship
+
+
+def claim_key(dispute: "Dispute", state: State, number: int) -> Hashable:
+    """The part of a claim that still matters; of a decided one only money moves, which is checked when it is decided."""
+    court, now, claim = state.court, state.now, state.court.claims[dispute.claims[number]]
     if claim.status is not ClaimStatus.PENDING:
-        fell = court.nodes[claim.fell_at].path if claim.fell_at else None
-        return claim.status, fell, tuple(sorted((node.path, node.opener) for node in court.nodes.values()))
-    nodes = tuple(sorted(node_key(dispute, node_id, state) for node_id in court.nodes))
-    server_due = max(0, court.server_due.get(SERVER, 0) - now)
-    closes, settles = max(0, claim.closes_at - now), max(-1, claim.settles_at - now)
-    return nodes, server_due, closes, settles, state.owed, now - state.since, state.censorship
+        return claim.status
+    nodes = tuple(sorted(node_key(dispute, node, state) for node in court.nodes.values() if court.claims[node.claim_id] is claim))
+    owed, since = state.owed[number] if number < len(state.owed) else (None, now)
+    return nodes, max(0, claim.closes_at - now), max(-1, claim.settles_at - now), owed, now - since
 
 
-def node_key(dispute: "Dispute", node_id: bytes, state: State) -> tuple[Any, ...]:
+def node_key(dispute: "Dispute", node: Node, state: State) -> tuple[Any, ...]:
     """The part of a node that still matters."""
-    node, now, closes_at = state.court.nodes[node_id], state.now, dispute.place(state.court).closes_at
-    clock, segment = node.clock, node.segment
+    now, clock, segment = state.now, node.clock, node.segment
+    closes_at = state.court.claims[node.claim_id].closes_at
     if node.state is NodeState.OPEN:
-        late = max(-clock.server_left - 1, clock.due - now)
+        late = max(-clock.server_left - 1, due(state.court, node) - now)
         return node.path, 1, node.opener, segment.phase, segment.hi, segment.disputed, late, clock.server_left, clock.challengers_left
     if node.state is NodeState.ANSWERED:
         return node.path, 3
     last, start = max(-1, clock.last_choice(closes_at) - now), max(0, clock.start(closes_at) - now)
-    reserved = max(0, clock.posted_at + dispute.setting.parameters.priority - now)
+    reserved = max(0, clock.since + dispute.setting.parameters.priority - now)
     opener = node.opener if reserved else b""
     return node.path, 2, segment.phase, segment.hi, segment.disputed, node.posted, last, start, reserved, opener, clock.server_left
 
@@ -125,25 +137,38 @@ class TabledTrace(Trace):
 
 @frozen
 class Dispute:
-    """One claim, what is true of its run and what its server tells, and the moves that somebody can make."""
+    """The claims, what is true of their runs and what their server tells, and the moves that somebody can make."""
 
     setting: Setting
     truth: Trace
     told: Trace
-    claim_id: bytes
+    claims: tuple[bytes, ...]
     witnesses: Mapping[bytes, bytes]
     """By the hash of the machine's state."""
     memo: dict[Hashable, list[Act]] = field(factory=dict)
     """All answers to a node, which depend on its segment alone."""
 
-    def place(self, court: Court) -> Claim:
-        return court.claims[self.claim_id]
+    @property
+    def fought(self) -> tuple[bytes, ...]:
+        """The claims that the validator fights, if they are false."""
+        return self.claims[: self.setting.claims_at_once]
+
+    def is_decided(self, court: Court, claims: tuple[bytes, ...]) -> bool:
+        return all(court.claims[each].status is not ClaimStatus.PENDING for each in claims)
 
     def stage(self, node: Node) -> int:
         return stage_of(node.path, self.setting.stage_count, self.setting.k)
 
-    def answers(self, court: Court, node_id: bytes) -> Iterator[Act]:
-        """All answers to a node that a liar can give: at each inner boundary the truth or the lie."""
+    def answers(self, court: Court, node_id: bytes) -> list[Act]:
+        """All answers to a node that a liar can give; in a claim that nobody fights only what it tells anyway."""
+        node = court.nodes[node_id]
+        if (node_id, node.segment) not in self.memo:
+            is_fought = node.claim_id in self.fought
+            self.memo[node_id, node.segment] = list(self.all_answers(court, node_id)) if is_fought else [answer(court, node_id, self.told)]
+        return self.memo[node_id, node.segment]
+
+    def all_answers(self, court: Court, node_id: bytes) -> Iterator[Act]:
+        """Mixes at each inner boundary the truth or the lie."""
         node = court.nodes[node_id]
         segment, stage = node.segment, self.stage(node)
         if segment.length > 1:
@@ -163,7 +188,7 @@ class Dispute:
     def openings(self, court: Court, node_id: bytes) -> Iterator[Act]:
         """All openings of a stage, with as many steps as it has or only one; a final machine can always be made up."""
         segment = court.nodes[node_id].segment
-        disputed = self.told.run_hash if segment.disputed == self.place(court).sealed else segment.disputed
+        disputed = self.told.run_hash if segment.disputed == court.claims[court.nodes[node_id].claim_id].sealed else segment.disputed
         starts = {told.runs[segment.lo].run_hash: told.runs[segment.lo] for told in (self.truth, self.told)}
         ends = {told.runs[segment.hi].run_hash: told.runs[segment.hi] for told in (self.truth, self.told)}
         carry = ends[disputed].carry
@@ -178,12 +203,11 @@ class Dispute:
                 yield Act("open", (node_id, segment, start, 0, steps, *rest))
 
     def choices(self, court: Court) -> Iterator[Act]:
-        """All that anybody can open."""
+        """All that the adversary can open."""
         parameters = self.setting.parameters
-        if len(court.nodes) >= self.setting.most_nodes:
+        if sum(node.opener == PUPPET for node in court.nodes.values()) >= self.setting.most_nodes:
             return
-        if not court.nodes:
-            yield Act("challenge", (self.claim_id,), parameters.root_bond(BOND))
+        yield from (Act("challenge", (each,), parameters.root_bond(BOND)) for each in self.claims if root_id(each) not in court.nodes)
         for node_id, node in court.nodes.items():
             if node.state is NodeState.POSTED:
                 for part in range(len(split(node.posted)) + 1):
@@ -192,22 +216,21 @@ class Dispute:
 
 
 def begin(setting: Setting, lying: bool) -> tuple[Dispute, State]:
-    """A claim, just made."""
+    """The claims, just made."""
     start = memory()
     quarters = start.subtree(33, 1), start.subtree(33, 3)
     truth = tabled(trace(*quarters, setting.stage_count, b""))
     told = tabled(trace(*quarters, setting.stage_count, b"", change_memory, setting.lie)) if lying else truth
     roots = hash_of(quarters[0]), hash_of(quarters[1])
-    court = act(Court(setting.parameters), Act("register", (*roots, 1)), REQUESTER, 0)
-    asked = Act("request", (model_id(*roots, 1), setting.stage_count, b"", 1, BOND, bytes(20)), 10**15)
-    court = act(court, asked, REQUESTER, 0)
-    (request,) = court.requests
-    sealed = seal(told.run_hash, SERVER)
-    court = act(court, Act("claim", (request, sealed, 1 << 60), BOND), SERVER, 0)
+    court = act(Court(setting.parameters), Act("register", (*roots, 1)), REQUESTER, START)
+    model, sealed = model_id(*roots, 1), seal(told.run_hash, SERVER)
+    for _ in range(setting.claims):
+        court = act(court, Act("request", (model, setting.stage_count, b"", START, BOND, bytes(20)), FEE), REQUESTER, START)
+        price = court.models[model].work(setting.stage_count) * setting.parameters.second_price
+        court = act(court, Act("claim", ([*court.requests][-1], sealed, 1 << 39), BOND + price), SERVER, START)
     machines = [machine for each in (truth, told) for stage in each.stages for machine in stage]
     witnesses = {state_hash(machine): make_witness(machine) for machine in machines}
-    dispute = Dispute(setting, truth, told, claim_id(request, SERVER, sealed), witnesses)
-    return dispute, State(court, 0, censorship=setting.censorship)
+    return Dispute(setting, truth, told, (*court.claims,), witnesses), State(court, START, censorship=setting.censorship)
 
 
 def tabled(told: Trace) -> TabledTrace:

@@ -7,7 +7,7 @@ Amounts are read from the ledger: what the act burned and credited is what the e
 
 from typing import Any
 
-from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Node, NodeState
+from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Node
 from opml_spec.dispute.result import TOKENS_PER_LEAF, Outcome
 from opml_spec.machine.merkle import LEAF_BYTES
 from opml_spec.model.layout import WORD_BYTES
@@ -43,7 +43,7 @@ def logs(before: Court, call: Call, after: Court, new: bytes) -> list[Log]:
         case "choose":
             return [opened(after.nodes[new], new, given[0], given[3])]
         case "post" | "open" | "arbitrate" | "timeout":
-            return answered_or_fallen(after, given[0], burned)
+            return answered_or_fallen(after, given[0], call.now, burned)
         case "withdraw_to":
             return [event("Withdrawn", call.sender, given[0], after.ledger.paid_out - before.ledger.paid_out)]
         case _:
@@ -60,18 +60,17 @@ def credit(account: bytes, subject: bytes, amount: int) -> list[Log]:
 
 def opened(node: Node, node_id: bytes, parent_id: bytes, part: int) -> Log:
     clock = node.clock
-    times = clock.due, clock.server_left, clock.challengers_left
+    times = clock.since, clock.due, clock.server_left, clock.challengers_left
     return event("Opened", node_id, node.claim_id, node.opener, parent_id, part, node.segment, *times, node.price)
 
 
-def answered_or_fallen(after: Court, node_id: bytes, burned: int) -> list[Log]:
+def answered_or_fallen(after: Court, node_id: bytes, now: int, burned: int) -> list[Log]:
     """What follows an act at an open node: the claim has fallen there, or the server has answered."""
     node = after.nodes[node_id]
     claim = after.claims[node.claim_id]
     if claim.status is ClaimStatus.REJECTED:
-        return [event("Fallen", node.claim_id, node_id), *burn(node.claim_id, burned)]
-    posted_at = node.clock.posted_at if node.state is NodeState.POSTED else 0
-    times = posted_at, node.clock.server_left, claim.settles_at
+        return [event("Fallen", node.claim_id, node_id, now), *burn(node.claim_id, burned)]
+    times = node.clock.since, node.clock.server_left, claim.settles_at
     return [event("Answered", node_id, node.claim_id, node.state, node.segment, node.posted, *times)]
 
 

@@ -39,12 +39,13 @@ def node_of(court: Court, identity: bytes) -> Fields:
     bits, path = (court.parameters.k - 1).bit_length(), 0
     for part in it.path:
         path = path << bits | part
-    times = it.clock.due, it.clock.server_left, it.clock.challengers_left, it.clock.posted_at
+    times = it.clock.due, it.clock.server_left, it.clock.challengers_left, it.clock.since
     return it.claim_id, it.opener, it.depth, path, it.commitment, it.state, *times, it.price, it.collected
 
 
 def account_of(court: Court, address: bytes) -> Fields:
-    return court.requests_made.get(address, 0), court.ledger.credited.get(address, 0), court.server_due.get(address, 0)
+    times = court.server_due.get(address, 0), court.server_lost_at.get(address, 0)
+    return court.requests_made.get(address, 0), court.ledger.credited.get(address, 0), *times
 
 
 def books(court: Court) -> Fields:
@@ -76,7 +77,7 @@ def changed(before: Court, after: Court) -> Iterator[View]:
         old, new = getattr(before, kind), getattr(after, kind)
         if new is not old:
             yield from ((view, (identity,)) for identity, thing in new.items() if old.get(identity) is not thing)
-    people = {**before.ledger.credited, **after.ledger.credited, **after.requests_made, **after.server_due}
+    people = {**before.ledger.credited, **after.ledger.credited, **after.requests_made, **after.server_due, **after.server_lost_at}
     yield from (("account_of", (one,)) for one in people if account_of(before, one) != account_of(after, one))
     yield "books", ()
 
