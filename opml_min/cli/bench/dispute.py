@@ -157,7 +157,7 @@ def challenger(stage: Stage, target: int, true: dict[int, bytes]) -> Played:
     while high - low > 1:
         ends = boundaries(low, high)
         posted = [true[end] if end <= target else bytes(32) for end in ends[1:-1]]
-        part = computation.first_false_part(0, low, ends[1:-1], posted)
+        part = computation.false_part(0, low, ends[1:-1], posted)
         low, high = ends[part], ends[part + 1]
     if low != target:
         raise CheckFailed(f"the challenger found step {low} where step {target} is wrong")
