@@ -10,7 +10,7 @@ from attrs import evolve
 from opml_spec.dispute import objects
 from opml_spec.dispute.narrowing import MOST_STAGES
 from opml_spec.dispute.objects import ANYONE, Claim, Court, Message, Model, Request
-from opml_spec.dispute.parameters import WEI_LIMIT, YEAR
+from opml_spec.dispute.parameters import TIME_LIMIT, WEI_LIMIT, YEAR
 from opml_spec.dispute.tree import known, with_claim, with_request
 from opml_spec.errors import (
     AlreadyFinal,
@@ -67,9 +67,11 @@ def request(
 
 
 def claim(court: Court, message: Message, request_id: bytes, sealed: bytes, latest: int) -> Court:
-    """Stakes the request's bond on a sealed run hash. The first claim puts the request into the model's line."""
+    """Stakes the request's bond on a sealed run hash. The first claim puts the request into the model's line, and pays for that."""
     asked = known(court.requests, request_id, UnknownRequest)
-    if message.value != asked.bond:
+    work = 0 if asked.claims else court.models[asked.model_id].work(asked.stage_count)
+    price = work * court.parameters.second_price
+    if message.value != asked.bond + price:
         raise WrongValue
     if message.now > asked.deadline:
         raise Deadline
@@ -81,21 +83,20 @@ def claim(court: Court, message: Message, request_id: bytes, sealed: bytes, late
     if claim_id in court.claims:
         raise ClaimExists
     if asked.claims == 0:
-        court = join_line(court, request_id, message.now)
+        court = join_line(court, request_id, message.now, work)
         asked = court.requests[request_id]
     closes_at = max(message.now, asked.checked_at) + court.parameters.window
-    if closes_at > latest:
+    if closes_at > latest or closes_at >= TIME_LIMIT:
         raise TooLate
     court = with_claim(court, claim_id, Claim(request_id, message.sender, sealed, asked.claims, closes_at))
     court = with_request(court, request_id, evolve(asked, claims=asked.claims + 1, pending=asked.pending + 1))
-    return evolve(court, ledger=court.ledger.deposit(message.value))
+    return evolve(court, ledger=court.ledger.deposit(message.value).burn(price))
 
 
-def join_line(court: Court, request_id: bytes, now: int) -> Court:
-    """Gives the request its time on the one machine that recomputes this model's runs, and burns what that costs."""
+def join_line(court: Court, request_id: bytes, now: int, work: int) -> Court:
+    """Gives the request its time on the one machine that recomputes this model's runs."""
     asked = court.requests[request_id]
     model = court.models[asked.model_id]
-    work = model.work(asked.stage_count)
-    checked_at, price = max(now, model.busy_until) + work, work * court.parameters.second_price
-    court = evolve(court, models={**court.models, asked.model_id: evolve(model, busy_until=checked_at)}, ledger=court.ledger.burn(price))
-    return with_request(court, request_id, evolve(asked, checked_at=checked_at, fee_left=asked.fee_left - price))
+    checked_at = max(now, model.busy_until) + work
+    court = evolve(court, models={**court.models, asked.model_id: evolve(model, busy_until=checked_at)})
+    return with_request(court, request_id, evolve(asked, checked_at=checked_at))

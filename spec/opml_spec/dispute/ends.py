@@ -52,7 +52,7 @@ def finalise(court: Court, message: Message, claim_id: bytes, carry: bytes, stat
     lost = parameters.node_bonds(asked.bond, stands.nodes)
     earned = parameters.share(lost)
     court = evolve(court, ledger=court.ledger.burn(lost - earned).credit(stands.server, asked.bond + earned))
-    return pass_on_the_fee(court, claim_id) if is_next(court, claim_id) else court
+    return pass_on_the_fee(court, claim_id) if is_next(court, claim_id, message.now) else court
 
 
 def expire(court: Court, message: Message, claim_id: bytes) -> Court:
@@ -84,13 +84,14 @@ def collect(court: Court, message: Message, node_id: bytes) -> Court:
     return evolve(with_node(court, node_id, evolve(node, collected=True)), ledger=ledger.credit(node.opener, wei))
 
 
-def is_next(court: Court, claim_id: bytes) -> bool:
-    """Whether this claim gets the fee or is passed over now. A pending claim of the result holds the fee back."""
+def is_next(court: Court, claim_id: bytes, now: int) -> bool:
+    """Whether this claim gets the fee or is passed over now. A pending claim of the result holds the fee back, but not for ever."""
     claim = court.claims[claim_id]
     asked = court.requests[claim.request_id]
     if asked.run_hash is None or asked.fee_paid or claim.index != asked.next_award:
         return False
-    return claim.status is not ClaimStatus.PENDING or claim.sealed != seal(asked.run_hash, claim.server)
+    holds = claim.status is ClaimStatus.PENDING and now <= claim.closes_at + court.parameters.hold
+    return not holds or claim.sealed != seal(asked.run_hash, claim.server)
 
 
 def pass_on_the_fee(court: Court, claim_id: bytes) -> Court:
@@ -112,7 +113,7 @@ def pay_fee(court: Court, request_id: bytes, to: bytes) -> Court:
 def award(court: Court, message: Message, claim_id: bytes) -> Court:
     """Walks one claim further towards the final claim of lowest index, which gets the fee."""
     known(court.claims, claim_id, UnknownClaim)
-    if not is_next(court, claim_id):
+    if not is_next(court, claim_id, message.now):
         raise NothingToAward
     return pass_on_the_fee(court, claim_id)
 
@@ -120,7 +121,10 @@ def award(court: Court, message: Message, claim_id: bytes) -> Court:
 def reclaim(court: Court, message: Message, request_id: bytes) -> Court:
     """Gives the fee of a request that came to nothing back to its requester."""
     asked = known(court.requests, request_id, UnknownRequest)
-    if message.now <= asked.deadline or asked.pending or asked.result is not None or asked.fee_paid:
+    parameters = court.parameters
+    last_close = max(asked.deadline, asked.checked_at) + parameters.window
+    held = asked.pending > 0 and message.now <= last_close + parameters.hold
+    if message.now <= asked.deadline or asked.result is not None or asked.fee_paid or held:
         raise NotAllFailed
     return pay_fee(court, request_id, asked.requester)
 

@@ -15,6 +15,7 @@ from opml_spec.dispute.acts import Act
 from opml_spec.dispute.narrowing import Phase, Segment, boundary, inner_boundaries, part_count, split
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Node, NodeState, child_id, root_id, seal
 from opml_spec.dispute.result import MOST_TOKENS, TOKENS_PER_LEAF
+from opml_spec.dispute.tree import server_in_time
 from opml_spec.machine.memory import CARRY_HEIGHT, IO
 from opml_spec.machine.merkle import LEAF_BYTES, ZERO, Pair, hash_of, read, siblings
 from opml_spec.machine.merkle import Node as Tree
@@ -136,7 +137,7 @@ def next_move(court: Court, claim_id: bytes, told: Trace, me: bytes, now: int) -
         node = court.nodes[node_id]
         part = first_false_part(court, node, told)
         if child_id(node_id, part) not in court.nodes:
-            mine = node.opener == me or now >= node.clock.posted_at + parameters.priority
+            mine = node.opener == me or now >= node.clock.since + parameters.priority
             return Act("choose", (node_id, node.segment, node.posted, part), parameters.node_bond) if mine else None
         node_id = child_id(node_id, part)
     return expose(court, node_id, told, now)
@@ -154,7 +155,7 @@ def first_false_part(court: Court, node: Node, told: Trace) -> int:
 def expose(court: Court, node_id: bytes, told: Trace, now: int) -> Act | None:
     """At an open node with a true lower and a false upper end: call the timeout, or execute the one instruction that is left."""
     node = court.nodes[node_id]
-    if not node.clock.server_in_time(now):
+    if not server_in_time(court, node, now):
         return Act("timeout", (node_id,))
     if node.segment.phase == Phase.INSTRUCTIONS and node.segment.length == 1:
         return answer(court, node_id, told)

@@ -10,7 +10,7 @@ from attrs import evolve
 from opml_spec.dispute.narrowing import Phase, Segment, part_count
 from opml_spec.dispute.objects import Court, Message, Node, NodeState, child_id, seal
 from opml_spec.dispute.opening import open_stage, start_of
-from opml_spec.dispute.tree import close_node, fall, known, open_part, open_root, pending_claim, post_hashes, with_node
+from opml_spec.dispute.tree import close_node, fall, known, open_part, open_root, pending_claim, post_hashes, server_in_time, with_node
 from opml_spec.errors import (
     NoSuchPart,
     NotOutOfTime,
@@ -57,7 +57,7 @@ def servers_node(court: Court, message: Message, node_id: bytes, segment: Segmen
     node = open_node_as(court, node_id, segment)
     if message.sender != court.claims[node.claim_id].server:
         raise NotTheServer
-    if not node.clock.server_in_time(message.now):
+    if not server_in_time(court, node, message.now):
         raise OutOfTime
     return node
 
@@ -123,7 +123,7 @@ def open(
     start = start_of(disputed, start_carry, start_status)
     if start.status is RunStatus.FAILED:
         stays = disputed.agreed == disputed.disputed
-        return close_node(court, node_id, message.now) if stays else fall(court, node_id)
+        return close_node(court, node_id, message.now) if stays else fall(court, node_id, message.now)
     model = court.models[court.requests[court.claims[node.claim_id].request_id].model_id]
     inside = open_stage(disputed, start, model.model_root, steps, final_state, left_root, final_carry)
     check_count(court, inside.length, hashes)
@@ -140,7 +140,7 @@ def choose(court: Court, message: Message, node_id: bytes, segment: Segment, has
     node_in(court, node_id, NodeState.POSTED)
     if segment.commitment(hashes) != node.commitment:
         raise StaleCommitment
-    if message.now < node.clock.posted_at + court.parameters.priority and message.sender != node.opener:
+    if message.now < node.clock.since + court.parameters.priority and message.sender != node.opener:
         raise NotTheOpener
     if message.now > node.clock.last_choice(court.claims[node.claim_id].closes_at):
         raise OutOfTime
@@ -154,18 +154,18 @@ def choose(court: Court, message: Message, node_id: bytes, segment: Segment, has
 def arbitrate(court: Court, message: Message, node_id: bytes, segment: Segment, witness: bytes) -> Court:
     """Executes the one instruction that is left, for whoever brings its witness."""
     node = open_node_as(court, node_id, segment)
-    if not node.clock.server_in_time(message.now):
+    if not server_in_time(court, node, message.now):
         raise OutOfTime
     if segment.phase != Phase.INSTRUCTIONS or segment.length != 1:
         raise WrongMove
     before, after = execute_witness(witness)
     if before != segment.agreed:
         raise WrongState
-    return close_node(court, node_id, message.now) if after == segment.disputed else fall(court, node_id)
+    return close_node(court, node_id, message.now) if after == segment.disputed else fall(court, node_id, message.now)
 
 
 def timeout(court: Court, message: Message, node_id: bytes) -> Court:
     """The server did not answer a node in time."""
-    if node_in(court, node_id, NodeState.OPEN).clock.server_in_time(message.now):
+    if server_in_time(court, node_in(court, node_id, NodeState.OPEN), message.now):
         raise NotOutOfTime
-    return fall(court, node_id)
+    return fall(court, node_id, message.now)

@@ -63,6 +63,7 @@ class Request:
     """Where the run begins; the court computes it."""
     deadline: int
     fee_left: int
+    """The fee until it is paid, then 0."""
     bond: int
     """What each claim stakes."""
     requester: bytes
@@ -159,6 +160,8 @@ class Court:
     """By requester: the nonce of its next request."""
     server_due: Mapping[bytes, int] = {}
     """By server: when the last node opened against it is due."""
+    server_lost_at: Mapping[bytes, int] = {}
+    """By server: when the first of its claims fell."""
     ledger: Ledger = field(factory=Ledger)
 
 

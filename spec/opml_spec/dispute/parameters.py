@@ -15,6 +15,7 @@ YEAR = 365 * 24 * 60 * 60
 
 MOST_PARTS = 64
 WEI_LIMIT = 1 << 128  # no amount of money reaches it
+TIME_LIMIT = 1 << 39  # no claim closes so late, in seconds since 1970
 
 GAS_FLOORS = {"gas_post": 50_000, "gas_open": 50_000, "gas_choose": 20_000, "gas_arbitrate": 100_000}
 GAS_CHOOSE_CEILING = 4 * 20_000
@@ -73,6 +74,11 @@ class Parameters:
     def most_nodes(self) -> int:
         """R: no path is longer."""
         return most_nodes(self.k)
+
+    @property
+    def hold(self) -> int:
+        """How long after it closes a pending claim may keep a fee back: its tree has ended by then, if it is one path."""
+        return self.server_time + self.challenger_time + self.most_nodes * self.effort + self.grace
 
     def root_bond(self, claim_bond: int) -> int:
         """B_root: what it takes to challenge a claim with this bond."""

@@ -52,7 +52,7 @@ def open_root(court: Court, message: Message, claim_id: bytes) -> Court:
     request = court.requests[claim.request_id]
     segment = Segment(Phase.STAGES, 0, request.stage_count, request.first_run_hash, claim.sealed)
     due = next_due(court.server_due.get(claim.server, 0), message.now, parameters.effort)
-    clock = Clock(due, parameters.server_time, parameters.challenger_time)
+    clock = Clock(due, parameters.server_time, parameters.challenger_time, message.now)
     return open_node(court, message, root_id(claim_id), claim_id, (), segment, clock)
 
 
@@ -80,14 +80,29 @@ def open_node(
 def post_hashes(court: Court, node_id: bytes, segment: Segment, hashes: bytes, now: int) -> Court:
     """The node has this segment and these inner hashes; parts of it may be chosen."""
     node = court.nodes[node_id]
-    node = evolve(node, segment=segment, posted=hashes, state=NodeState.POSTED, clock=node.clock.posted(now))
+    node = evolve(node, segment=segment, posted=hashes, state=NodeState.POSTED, clock=answered_clock(court, node, now))
     return answered(court, node_id, node, node.clock.last_choice(court.claims[node.claim_id].closes_at))
 
 
 def close_node(court: Court, node_id: bytes, now: int) -> Court:
     """The server was right, and nothing can follow. The claim does not settle before this, however late it is."""
     node = court.nodes[node_id]
-    return answered(court, node_id, evolve(node, state=NodeState.ANSWERED, clock=node.clock.answered(now)), now)
+    return answered(court, node_id, evolve(node, state=NodeState.ANSWERED, clock=answered_clock(court, node, now)), now)
+
+
+def late(court: Court, node: Node, now: int) -> int:
+    """By how much the server is late at an open node."""
+    return node.clock.late(now, court.server_lost_at.get(court.claims[node.claim_id].server, 0), court.parameters.effort)
+
+
+def server_in_time(court: Court, node: Node, now: int) -> bool:
+    """Whether an answer is legal; if not, a timeout is."""
+    return late(court, node, now) <= node.clock.server_left
+
+
+def answered_clock(court: Court, node: Node, now: int) -> Clock:
+    """The node's clock after an answer."""
+    return node.clock.answered(now, late(court, node, now))
 
 
 def answered(court: Court, node_id: bytes, node: Node, settles_at: int) -> Court:
@@ -97,10 +112,11 @@ def answered(court: Court, node_id: bytes, node: Node, settles_at: int) -> Court
     return with_node(with_claim(court, node.claim_id, claim), node_id, node)
 
 
-def fall(court: Court, node_id: bytes) -> Court:
-    """The claim is rejected at this node; its bond becomes what its nodes are to get, and the rest is burned."""
+def fall(court: Court, node_id: bytes, now: int) -> Court:
+    """The claim is rejected at this node; its bond becomes what its nodes are to get, and the rest is burned. Its server has lost once."""
     claim_id = court.nodes[node_id].claim_id
     court = reject(court, claim_id, node_id)
+    court = evolve(court, server_lost_at={court.claims[claim_id].server: now, **court.server_lost_at})
     return evolve(court, ledger=court.ledger.burn(settlement(court, court.claims[claim_id]).burned))
 
 
