@@ -63,8 +63,10 @@ class Table:
         return next(reversed(self.chain.court.requests))
 
     def claim(self, request_id: bytes, run_hash: bytes, server: str = LIAR) -> bytes:
-        sealed, bond = seal(run_hash, server), self.chain.court.requests[request_id].bond
-        self.send(server, "claim", request_id, sealed, self.chain.now + 365 * DAY, value=bond)
+        sealed, asked = seal(run_hash, server), self.chain.court.requests[request_id]
+        work = self.chain.court.models[asked.model_id].work(asked.stage_count)
+        price = 0 if asked.claims else work * self.chain.parameters.second_price
+        self.send(server, "claim", request_id, sealed, self.chain.now + 365 * DAY, value=asked.bond + price)
         return claim_id(request_id, server, sealed)
 
     def head(self, most: int = 10**6) -> int:
@@ -180,8 +182,8 @@ def lying(table: Table, data: bytes = b"lie", stages: int = 1_000, lies_from: in
     return table.claim(request_id, HashRun(None, data, stages, lies_from).run_hash()), liar
 
 
-def test_the_first_false_part_is_chosen_whoever_opened_its_node() -> None:
-    """A puppet opens the root and the first false part, and stops. The validator waits for its turn and goes on below."""
+def test_a_false_part_is_chosen_whoever_opened_its_node() -> None:
+    """A puppet opens the root and a true part, and stops. The validator waits for its turn and goes on below."""
     table = Table(server=False)
     claim, liar = lying(table)
     table.send(ATTACKER, "challenge", claim, value=root_bond(table.chain.parameters, BOND))

@@ -48,14 +48,14 @@ class Garbler(Liar):
         for number, sealed in enumerate(self._ends if requests else ()):
             request = requests[number % len(requests)]
             if claim_id(request.request_id, self.address, sealed) not in self.index.claims:
-                yield Task(sealed, partial(Move, "claim", (request.request_id, sealed, self.chain.now + YEAR), request.bond))
+                yield Task(sealed, partial(self.staked, request, sealed))
 
     def finalise(self, claim: ClaimEntry) -> Decision:
         decision, end = super().finalise(claim), self._ends[claim.sealed]
         return Move("finalise", (claim.claim_id, end.carry_root, end.status, b"", b"")) if isinstance(decision, Move) else decision
 
     def answer(self, node: NodeEntry) -> Decision:
-        last = node.due + node.server_left
+        last = self.last_answer(node)
         is_conceded = node.opener in self._conceded_to and not node.is_root
         if is_conceded or node.segment.length == 1 or self.chain.now > last:
             return None
@@ -89,7 +89,7 @@ class Latecomer(FalseChallenger):
     def go_down(self, claim: ClaimEntry, node: NodeEntry) -> Decision:
         if node.state != POSTED:
             return None
-        last = max(node.posted_at, claim.closes_at) + node.challengers_left
+        last = node.last_choice(claim.closes_at)
         parts = range(min(self.parts, len(node.hashes) // HASH_BYTES + 1))
         free = [part for part in parts if child_id(node.node_id, part) not in claim.nodes]
         if not free or self.chain.now > last:
@@ -116,7 +116,7 @@ class Staller(Liar):
     """A server with true claims that answers each node in the last second that is legal."""
 
     def answer(self, node: NodeEntry) -> Decision:
-        last = node.due + node.server_left
+        last = self.last_answer(node)
         return Wait(last) if self.chain.now < last else super().answer(node)
 
 
@@ -162,6 +162,6 @@ class Conceded(Puppet):
         below = [each for each in claim.nodes.values() if each.parent_id == node.node_id]
         for each in below:
             if each.opener == self.address:
-                late_from = each.due + each.server_left + 1
+                late_from = self.last_answer(each) + 1
                 return Wait(late_from) if self.chain.now < late_from else Move("timeout", (each.node_id,))
         return other_part(self, claim, node, 1) if below else None
