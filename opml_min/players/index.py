@@ -1,8 +1,8 @@
 """What a player knows from events: the requests on its models, their claims and trees, each to be found without a search.
 
 Requests on other models, and everything about them, are passed over; only who claims there is noted, because a server that loses anywhere
-has less time everywhere. So strangers' disputes cost little more than the reading of their events. An event whose id does not fit what it names is passed over, too. Each event changes the index once, through a journal that can take the
-change back.
+has less time everywhere. So strangers' disputes cost little more than the reading of their events. An event whose id does not fit what it
+names is passed over, too. Each event changes the index once, through a journal that can take the change back.
 
 *Source*: spec §5.1, §5.2, §5.5 and §5.11.
 """

@@ -161,7 +161,9 @@ class Validator(Player):
     def _finalisations(self) -> Iterable[Task]:
         """True claims of others that nobody finalises, if the policy says so. It earns nothing but the result."""
         after_seconds = self.policy.finalises_others_after_seconds
-        for claim in () if after_seconds is None else list(self.index.pending.values()):
+        if after_seconds is None:
+            return
+        for claim in list(self.index.pending.values()):
             if self.runs.knows(claim.request_id) and not self.objects_to(claim):
                 yield Task(claim.claim_id + b"finalise", partial(self.finalisation, claim, after_seconds))
 

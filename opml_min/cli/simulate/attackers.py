@@ -149,8 +149,8 @@ class Flooder(Liar):
         fee = self.policy.work_seconds(stage_count, microseconds) * self.chain.parameters.second_price + self.policy.least_fee_wei
         return Move("request", (identity, stage_count, data, self.chain.now + YEAR // 2, bond, self.address), fee)
 
-    def _wants(self, request: RequestEntry) -> bool:
-        return request.server == self.address and super()._wants(request)
+    def _wants(self, request: RequestEntry, balance: int, *, is_first: bool) -> bool:
+        return request.server == self.address and super()._wants(request, balance, is_first=is_first)
 
 
 class Conceded(Puppet):
