@@ -43,6 +43,10 @@ def copied(setup: Setup) -> list[Player]:
     return setup.with_challenger(setup.seat(Copier, "copier"), setup.seat(Server, "server"))
 
 
+def unopenable(setup: Setup) -> list[Player]:
+    return setup.with_challenger(setup.seat(Unopenable, "junk maker"), setup.seat(Server, "server"))
+
+
 def flooded(setup: Setup) -> list[Player]:
     flooders = [setup.seat(Liar, f"flooder {number}") for number in range(1, 1 + FLOODERS)]
     return setup.with_challenger(*flooders, setup.seat(Server, "server"))
@@ -51,6 +55,5 @@ def flooded(setup: Setup) -> list[Player]:
 CHEATS = (
     Cheat("copied-claim", "somebody copies a claim without having computed anything", copied, refusal="WRONG_SEAL"),
     Cheat("true-flood", "many true claims are made for one request, to keep servers and validators busy", flooded, verdict=CLAIM_FINAL),
-    Cheat("unopenable", "the server claims a hash that nobody can open, to hold up the request",
-          lambda setup: setup.with_challenger(setup.seat(Unopenable, "server"))),
+    Cheat("unopenable", "the first claim is of a hash that nobody can open, to spend the fee and to hold up the request", unopenable),
 )  # fmt: skip
