@@ -114,7 +114,7 @@ class Court:
         return self._new("request_id", "request", model_id, stage_count, data, deadline, bond, server, sender=sender, value=value)
 
     def claim(self, request_id: bytes, sealed: bytes, latest: int, *, sender: str, value: int) -> bytes:
-        """Claims the run's last hash, sealed, against the request's bond; the claim's id."""
+        """Claims the run's last hash, sealed, against the request's bond (the first claim: and the price of the line); the claim's id."""
         return self._new("claim_id", "claim", request_id, sealed, latest, sender=sender, value=value)
 
     # moves in the tree

@@ -63,7 +63,7 @@ class Request:
     stage_count: int
     first_run_hash: bytes
     deadline: int
-    fee_left: int  # without the price of the line
+    fee_left: int  # the whole fee until it is paid, then zero
     bond: int  # of each claim
     requester: str
     server: str  # the only one that may claim; zero: anyone
@@ -108,7 +108,7 @@ class TreeNode:
     due: int
     server_left: int
     challengers_left: int
-    posted_at: int
+    since: int  # when it came into this state
     price: int  # of gas, when it was opened
     collected: bool
 
@@ -120,6 +120,7 @@ class Account:
     requests: int  # how many it made
     credited: int  # what `withdraw_to` would pay it
     due: int  # as a server: when the last of its nodes is due
+    lost_at: int  # as a server: when the first of its claims fell; zero before
 
 
 @frozen
@@ -186,6 +187,7 @@ class Opened:
     parent_id: bytes  # of a root zero
     part: int
     segment: Segment
+    since: int
     due: int
     server_left: int
     challengers_left: int
@@ -201,7 +203,7 @@ class Answered:
     state: NodeState = field(converter=NodeState)
     segment: Segment
     hashes: bytes
-    posted_at: int  # zero unless the node is POSTED
+    since: int  # when the node came into this state
     server_left: int
     settles_at: int  # of the claim
 
@@ -212,6 +214,7 @@ class Fallen:
 
     claim_id: bytes
     node_id: bytes
+    at: int  # the time
 
 
 @frozen

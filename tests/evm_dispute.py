@@ -36,6 +36,22 @@ def proof_of(memory: Memory, leaves: int) -> tuple[bytes, bytes]:
     return b"".join(memory.leaves.get(first + i, bytes(32)) for i in range(leaves)), sent.to_bytes(5, "big") + siblings
 
 
+def line_price(court: Court, request_id: bytes) -> int:
+    """What a claim of this request brings beside its bond: the price of the line if it is the first, in wei."""
+    request = court.request_of(request_id)
+    if request.checked_at:
+        return 0
+    work = -(-request.stage_count * court.model_of(request.model_id).stage_microseconds // 10**6)
+    return work * court.parameters.second_price
+
+
+def hold(court: Court) -> int:
+    """How long after its end a pending claim may hold the fee, in seconds: spec §5.7."""
+    fixed = court.parameters
+    longest_path = 1 + sum(next(n for n in range(99) if fixed.k**n >= count) for count in (2**24, 2**32))
+    return fixed.server_time + fixed.challenger_time + longest_path * fixed.effort + fixed.grace
+
+
 def seal(run_hash: bytes, server: str) -> bytes:
     return keccak256(run_hash + bytes.fromhex(server[2:]))
 
@@ -142,7 +158,8 @@ class Dispute:
     def claimed(self, server: str | None = None) -> "Dispute":
         """By the server if no other is named; the answers are the server's."""
         server = server or self.server
-        self.claim_id = self.court.claim(self.request_id, seal(self.run_hash, server), 2**64 - 1, sender=server, value=self.bond)
+        value = self.bond + line_price(self.court, self.request_id)
+        self.claim_id = self.court.claim(self.request_id, seal(self.run_hash, server), 2**64 - 1, sender=server, value=value)
         return self
 
     def challenged(self, challenger: str | None = None) -> "Dispute":

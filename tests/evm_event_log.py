@@ -26,7 +26,7 @@ class EventLog:
         self.requests: dict[bytes, Request] = {}
         self.claims: dict[bytes, Claim] = {}
         self.nodes: dict[bytes, TreeNode] = {}
-        self.accounts: dict[str, Account] = defaultdict(lambda: Account(0, 0, 0))
+        self.accounts: dict[str, Account] = defaultdict(lambda: Account(0, 0, 0, 0))
         self.books = Books(0, 0, 0, 0)
         for event in events:
             getattr(self, type(event).__name__.lower())(event)
@@ -70,7 +70,7 @@ class EventLog:
         self.nodes[event.node_id] = TreeNode(
             event.claim_id, event.opener, 1 if parent is None else parent.depth + 1,
             0 if parent is None else parent.path << (fixed.k - 1).bit_length() | event.part, commitment(event.segment, b""), NodeState.OPEN,
-            event.due, event.server_left, event.challengers_left, 0, event.price, False,
+            event.due, event.server_left, event.challengers_left, event.since, event.price, False,
         )  # fmt: skip
         self.claims[event.claim_id] = evolve(
             claim, open_nodes=claim.open_nodes + 1, nodes=claim.nodes + 1, prices=claim.prices + event.price
@@ -82,12 +82,15 @@ class EventLog:
         claim, closed = self.claims[event.claim_id], event.state is not NodeState.OPEN
         self.nodes[event.node_id] = evolve(
             self.nodes[event.node_id], commitment=commitment(event.segment, event.hashes), state=event.state,
-            server_left=event.server_left, posted_at=event.posted_at,
+            server_left=event.server_left, since=event.since,
         )  # fmt: skip
         self.claims[event.claim_id] = evolve(claim, settles_at=event.settles_at, open_nodes=claim.open_nodes - closed)
 
     def fallen(self, event: objects.Fallen) -> None:
         self._rejected(event.claim_id, event.node_id)
+        server = self.claims[event.claim_id].server
+        if not self.accounts[server].lost_at:
+            self.accounts[server] = evolve(self.accounts[server], lost_at=event.at)
 
     def expired(self, event: objects.Expired) -> None:
         self._rejected(event.claim_id, ZERO)
@@ -120,8 +123,8 @@ class EventLog:
 
     def burned(self, event: objects.Burned) -> None:
         self.books = evolve(self.books, locked=self.books.locked - event.amount, burned=self.books.burned + event.amount)
-        if event.subject in self.requests:  # the price of the line
-            self._request(event.subject, fee_left=self.requests[event.subject].fee_left - event.amount)
+        if event.subject in self.requests:  # the price of the line, which the first claim brought
+            self.books = evolve(self.books, deposits=self.books.deposits + event.amount, locked=self.books.locked + event.amount)
 
     def withdrawn(self, event: objects.Withdrawn) -> None:
         account = self.accounts[event.account]

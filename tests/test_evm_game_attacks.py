@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import vyper
 from attrs import astuple, evolve
-from evm_dispute import BOND, FEE, Dispute, new_court, run_hash, seal
+from evm_dispute import BOND, FEE, Dispute, line_price, new_court, run_hash, seal
 
 from evm_arbiter.chain import Artefact, Contract, keccak256
 from evm_arbiter.court import Court, Refused
@@ -74,7 +74,7 @@ def test_a_copied_claim_earns_nothing() -> None:
     honest = Dispute(new_court(), last_run_hash=run_hash(b"\7" * 32, 1)).asked()
     court, copier = honest.court, honest.court.accounts[6]
     sealed = seal(honest.run_hash, honest.server)  # seen in the mempool
-    copied = court.claim(honest.request_id, sealed, 2**64 - 1, sender=copier, value=BOND)
+    copied = court.claim(honest.request_id, sealed, 2**64 - 1, sender=copier, value=BOND + line_price(court, honest.request_id))
     honest.claimed()
     closes_at = court.claim_of(honest.claim_id).closes_at
     court.set_time(closes_at)
@@ -98,7 +98,8 @@ def test_a_claim_that_nobody_can_open_ends(challenged: bool) -> None:
     """Its server cannot show what it sealed: unchallenged it expires, challenged it falls; then the fee goes back."""
     dispute = Dispute(new_court()).asked()
     court = dispute.court
-    dispute.claim_id = court.claim(dispute.request_id, b"\5" * 32, 2**64 - 1, sender=dispute.server, value=BOND)
+    value = BOND + line_price(court, dispute.request_id)
+    dispute.claim_id = court.claim(dispute.request_id, b"\5" * 32, 2**64 - 1, sender=dispute.server, value=value)
     if challenged:
         dispute.challenged()
         with pytest.raises(Refused, match="WRONG_SEAL"):
@@ -116,7 +117,7 @@ def test_a_claim_that_nobody_can_open_ends(challenged: bool) -> None:
     assert court.claim_of(dispute.claim_id).status is ClaimStatus.REJECTED
     before = court.account_of(dispute.requester).credited
     court.reclaim(dispute.request_id, sender=court.accounts[9])
-    assert court.account_of(dispute.requester).credited - before == FEE - 10**12
+    assert court.account_of(dispute.requester).credited - before == FEE
     assert court.books().locked == 0
 
 

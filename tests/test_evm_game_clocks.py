@@ -65,7 +65,7 @@ def test_the_challengers_time_runs_from_the_later_of_the_answer_and_the_end_of_t
     court.set_time(court.now + 500)
     dispute.post()
     start = max(court.now, claim.closes_at)
-    assert court.node_of(dispute.node_id).posted_at == court.now
+    assert court.node_of(dispute.node_id).since == court.now
     assert court.claim_of(dispute.claim_id).settles_at == start + FIXED.challenger_time
     before = court.snapshot()
     for used in (None, 0, 1, FIXED.challenger_time - 1, FIXED.challenger_time, FIXED.challenger_time + 1):
@@ -92,7 +92,7 @@ def test_both_budgets_are_those_of_a_whole_path(seed: int) -> None:
     while (node := court.node_of(dispute.node_id)).state is not NodeState.ANSWERED:
         assert (node.server_left, node.challengers_left) == (server_left, challengers_left)
         if node.state is NodeState.POSTED:
-            start = max(node.posted_at, closes_at)
+            start = max(node.since, closes_at)
             used = chance.choice((0, min(1, challengers_left), chance.randrange(challengers_left // 2 + 1), challengers_left))
             court.set_time(max(court.now, start + used if chance.randrange(3) else court.now))
             challengers_left -= max(0, court.now - start)
@@ -109,7 +109,7 @@ def test_both_budgets_are_those_of_a_whole_path(seed: int) -> None:
             follows = max(court.now, closes_at) + challengers_left if after.state is NodeState.POSTED else court.now
             assert court.claim_of(dispute.claim_id).settles_at == max(settles_at, follows)
             assert opens or after.state in (NodeState.POSTED, NodeState.ANSWERED)
-            assert after.posted_at == (court.now if after.state is NodeState.POSTED else 0)
+            assert after.since == court.now
             assert after.due == node.due
 
 
@@ -205,21 +205,23 @@ def test_the_line_of_a_model() -> None:
     other = court.request(other_id, 3, b"", court.now + 9000, bond, "0x" + 40 * "0", sender=court.accounts[0], value=2 * price)
     start, forever, server = court.now, 2**64 - 1, court.accounts[1]
     assert court.model_of(model_id).busy_until == 0
-    first = court.claim(asked[1], b"\1" * 32, forever, sender=server, value=bond)
-    second = court.claim(asked[0], b"\1" * 32, forever, sender=server, value=bond)
+    first = court.claim(asked[1], b"\1" * 32, forever, sender=server, value=bond + price)
+    second = court.claim(asked[0], b"\1" * 32, forever, sender=server, value=bond + price)
     assert [court.claim_of(claim).closes_at - start - FIXED.window for claim in (first, second)] == [work, 2 * work]
     assert (court.model_of(model_id).busy_until, court.model_of(other_id).busy_until) == (start + 2 * work, 0)
-    assert refusal(lambda: court.claim(asked[2], b"\1" * 32, start + 3 * work + FIXED.window - 1, sender=server, value=bond)) == "TOO_LATE"
+    latest = start + 3 * work + FIXED.window - 1
+    assert refusal(lambda: court.claim(asked[2], b"\1" * 32, latest, sender=server, value=bond + price)) == "TOO_LATE"
     court.set_time(start + work + 5)
     again = court.claim(asked[0], b"\2" * 32, forever, sender=server, value=bond)
     assert court.claim_of(again).closes_at == start + 2 * work + FIXED.window
     again = court.claim(asked[1], b"\2" * 32, forever, sender=server, value=bond)
     assert court.claim_of(again).closes_at == court.now + FIXED.window
-    elsewhere = court.claim(other, b"\1" * 32, forever, sender=server, value=bond)
+    elsewhere = court.claim(other, b"\1" * 32, forever, sender=server, value=bond + price + FIXED.second_price)
     assert court.claim_of(elsewhere).closes_at == court.now + work + 1 + FIXED.window  # a millionth of a second a stage more
     requests = [court.request_of(request) for request in (*asked, other)]
     assert [request.checked_at for request in requests] == [start + 2 * work, start + work, 0, court.now + work + 1]
-    assert [request.fee_left for request in requests] == [price, price, 2 * price, price - FIXED.second_price]
+    assert [request.fee_left for request in requests] == 4 * [2 * price], "whoever claims first pays for the line"
+    assert court.books().burned == 3 * price + FIXED.second_price
     assert [request.claims for request in requests] == [2, 2, 0, 1]
     court.register(b"\1" * 32, b"\2" * 32, slow, sender=server)
     assert court.model_of(model_id).busy_until == start + 2 * work

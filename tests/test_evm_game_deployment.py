@@ -125,4 +125,4 @@ def test_views_of_what_is_not_there_are_zero() -> None:
     for view in (court.model_of, court.request_of, court.claim_of, court.node_of):
         assert not any(value for value in astuple(view(unknown)) if value not in (bytes(32), "0x" + 40 * "0"))
     assert court.node_of(unknown).state is NodeState.NONE
-    assert court.account_of(court.accounts[0]) == Account(0, 0, 0)
+    assert court.account_of(court.accounts[0]) == Account(0, 0, 0, 0)

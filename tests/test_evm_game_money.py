@@ -34,7 +34,6 @@ from evm_arbiter.parameters import ETHER, GWEI, Parameters, root_bond, share_of
 
 FIXED = new_court().parameters
 ROOT_BOND, NODE_BOND = root_bond(FIXED, BOND), FIXED.node_bond
-LINE = FIXED.second_price  # of one second of work, which rounds up
 CARRY = b"\7" * 32  # of a failed run, which ends without output
 PRICES = (10 * GWEI, 7, 0, 500 * GWEI, 3 * GWEI, GWEI, 2 * GWEI)  # wei for gas, as nodes are opened; one is above the cap
 
@@ -92,7 +91,7 @@ def test_a_fall_at_each_depth(depth: int, beside: bool) -> None:
     gas = min(FIXED.gas_choose, pool // prices)
     claim = court.claim_of(dispute.claim_id)
     assert (claim.prices, claim.nodes, claim.fell_at) == (prices, len(opened), fell_at)
-    assert money(court, mark) == [Fallen(dispute.claim_id, fell_at), Burned(dispute.claim_id, pool - gas * prices)]
+    assert money(court, mark) == [Fallen(dispute.claim_id, fell_at, court.now), Burned(dispute.claim_id, pool - gas * prices)]
     assert court.request_of(dispute.request_id).pending == 0
     total = before.burned + pool - gas * prices
     for number in (len(opened) - 1, *range(len(opened) - 1)):  # the order changes nothing
@@ -105,7 +104,7 @@ def test_a_fall_at_each_depth(depth: int, beside: bool) -> None:
         total += gas * price if node_id in way else 0
         with pytest.raises(Refused, match="NOTHING_TO_COLLECT"):
             court.collect(node_id, sender=dispute.challenger)
-    assert court.books() == Books(before.deposits, FEE - 2 * LINE, total, 0)  # 1,024 stages take a second and a bit
+    assert court.books() == Books(before.deposits, FEE, total, 0)
 
 
 def test_refunds_are_cut_when_the_rest_of_the_bond_does_not_reach() -> None:
@@ -128,7 +127,7 @@ def test_refunds_are_cut_when_the_rest_of_the_bond_does_not_reach() -> None:
             court.collect(event.node_id, sender=court.accounts[9])
     won = 2 * (5 * ETHER // 2) + 62 * gas * 10**12
     assert court.account_of(dispute.challenger).credited == root_bond(fixed, fixed.min_bond) + 63 * ETHER + won
-    assert court.books().locked == FEE - LINE
+    assert court.books().locked == FEE
 
 
 @pytest.mark.parametrize("nodes", [0, 1, 2, 4])
@@ -145,12 +144,12 @@ def test_a_final_claim(nodes: int) -> None:
             child.post()
     court.set_time(max(court.claim_of(dispute.claim_id).closes_at, court.claim_of(dispute.claim_id).settles_at + 1))
     staked = ROOT_BOND + (nodes - 1) * NODE_BOND if nodes else 0
-    mark, fee_left = len(court.events()), FEE - LINE
+    mark = len(court.events())
     finalise(dispute)
     expected: list[Event] = [Finalised(dispute.claim_id, dispute.request_id, 1, dispute.run_hash, b"")]
     expected += [Burned(dispute.claim_id, staked - share_of(FIXED, staked))] if nodes else []
     expected += [Credited(dispute.server, dispute.claim_id, BOND + share_of(FIXED, staked)), Awarded(dispute.claim_id, dispute.request_id),
-                 Credited(dispute.server, dispute.claim_id, fee_left)]  # fmt: skip
+                 Credited(dispute.server, dispute.claim_id, FEE)]  # fmt: skip
     assert money(court, mark) == expected
     request = court.request_of(dispute.request_id)
     assert (request.fee_paid, request.fee_left, request.next_award, request.pending) == (True, 0, 0, 0)
@@ -179,7 +178,7 @@ def test_an_expired_claim() -> None:
     assert money(court, mark) == [Collected(child.node_id), Credited(dispute.challenger, child.node_id, ROOT_BOND)]
     mark = len(court.events())
     court.reclaim(dispute.request_id, sender=court.accounts[9])
-    assert money(court, mark) == [Reclaimed(dispute.request_id), Credited(dispute.requester, dispute.request_id, FEE - LINE)]
+    assert money(court, mark) == [Reclaimed(dispute.request_id), Credited(dispute.requester, dispute.request_id, FEE)]
     assert court.books().locked == 0
 
 
@@ -211,7 +210,7 @@ def test_the_fee_walks_to_the_final_claim_of_lowest_index(falls: bool) -> None:
     if not falls:
         mark = len(court.events())
         finalise(slow)  # pays the fee itself
-        assert money(court, mark)[-2:] == [Awarded(slow.claim_id, dispute.request_id), Credited(slow.server, slow.claim_id, FEE - LINE)]
+        assert money(court, mark)[-2:] == [Awarded(slow.claim_id, dispute.request_id), Credited(slow.server, slow.claim_id, FEE)]
         return
     node = court.node_of(slow.node_id)
     court.set_time(node.due + node.server_left + 1)
@@ -221,24 +220,42 @@ def test_the_fee_walks_to_the_final_claim_of_lowest_index(falls: bool) -> None:
     court.award(quick.claim_id, sender=court.accounts[9])
     assert money(court, mark) == [
         PassedOver(slow.claim_id, dispute.request_id), Awarded(quick.claim_id, dispute.request_id),
-        Credited(quick.server, quick.claim_id, FEE - LINE),
+        Credited(quick.server, quick.claim_id, FEE),
     ]  # fmt: skip
 
 
 def test_no_event_tells_of_nothing() -> None:
-    """A fee that the line takes whole, and a request that comes to nothing for it."""
-    dispute = Dispute(new_court())
+    """A later claim pays nothing for the line, and of a claim without nodes nothing burns."""
+    dispute = failed_claim().asked()
+    court, later = dispute.court, evolve(dispute, server_number=3)
+    for claim, expected in ((dispute, [Claimed, Burned]), (later, [Claimed])):
+        mark = len(court.events())
+        claim.claimed()
+        assert [type(event) for event in money(court, mark)] == expected
+    court.set_time(court.claim_of(later.claim_id).closes_at)
+    mark = len(court.events())
+    finalise(later)
+    assert [type(event) for event in money(court, mark)] == [Finalised, Credited]
+
+
+@pytest.mark.parametrize("stage_count", [1, 1_000, 1_001, 2**24])
+def test_the_first_claim_pays_for_the_line_and_an_honest_one_earns_it_back(stage_count: int) -> None:
+    """The least fee that a request may bring is what the line costs; it stays whole."""
+    dispute = Dispute(new_court(), stage_count, last_run_hash=run_hash(CARRY, 1))
     court = dispute.court
     model_id = court.register(b"\1" * 32, b"\2" * 32, 1_000, sender=dispute.requester)
-    dispute.request_id = court.request(model_id, 1000, DATA, court.now, BOND, ANYONE, sender=dispute.requester, value=LINE)
-    mark = len(court.events())
+    price = -(-stage_count // 1_000) * FIXED.second_price
+    dispute.request_id = court.request(model_id, stage_count, DATA, court.now, BOND, ANYONE, sender=dispute.requester, value=price)
+    before, mark = court.balance(dispute.server), len(court.events())
     dispute.claimed()
-    assert [type(event) for event in money(court, mark)] == [Claimed, Burned]
-    court.set_time(court.claim_of(dispute.claim_id).closes_at + FIXED.grace + 1)
-    court.expire(dispute.claim_id, sender=dispute.server)
-    mark = len(court.events())
-    court.reclaim(dispute.request_id, sender=court.accounts[9])
-    assert money(court, mark) == [Reclaimed(dispute.request_id)]
+    assert money(court, mark)[1:] == [Burned(dispute.request_id, price)]
+    assert court.balance(dispute.server) == before - BOND - price
+    assert court.request_of(dispute.request_id).fee_left == price
+    assert court.books() == Books(BOND + 2 * price, BOND + price, price, 0)
+    court.set_time(court.claim_of(dispute.claim_id).closes_at)
+    finalise(dispute)
+    assert court.account_of(dispute.server).credited == BOND + price
+    assert court.books() == Books(BOND + 2 * price, 0, price, 0)
 
 
 def test_a_rejected_claim_leaves_the_request_open_for_the_next() -> None:
@@ -248,7 +265,7 @@ def test_a_rejected_claim_leaves_the_request_open_for_the_next() -> None:
     dispute.timeout()
     evolve(dispute, last_run_hash=b"\1" * 32).claimed()
     request = court.request_of(dispute.request_id)
-    assert (request.pending, request.claims, request.fee_left) == (1, 2, FEE - LINE)
+    assert (request.pending, request.claims, request.fee_left) == (1, 2, FEE)
 
 
 @pytest.mark.parametrize("lie", [False, True])
@@ -278,42 +295,42 @@ def test_the_dispute_in_numbers_of_the_page() -> None:
     line(0, 1_000_000, 0, 0, 0)
     court.set_time(start + 100)
     dispute.claimed()
-    line(100, 9_000_992_000, 0, 0, 8_000)
+    line(100, 9_001_000_000, 0, 0, 8_000)
     assert court.claim_of(dispute.claim_id).closes_at == start + 172_908
     court.set_time(start + 1_100)
     dispute.challenged()
-    line(1_100, 10_125_992_000, 0, 0, 8_000)
+    line(1_100, 10_126_000_000, 0, 0, 8_000)
     root = dispute.node_id
     assert court.node_of(root).due == start + 1_700
     court.set_time(start + 1_600)
     dispute.post()
-    line(1_600, 10_125_992_000, 0, 0, 8_000)
+    line(1_600, 10_126_000_000, 0, 0, 8_000)
     court.set_time(start + 1_900)
     dispute.choose()
     stage = dispute.node_id
-    line(1_900, 10_250_992_000, 0, 0, 8_000)
+    line(1_900, 10_251_000_000, 0, 0, 8_000)
     assert (court.node_of(stage).due, court.node_of(stage).server_left) == (start + 2_500, 129_600)
     court.set_time(start + 2_400)
     other = evolve(dispute, node_id=root)
     other.choose(2, sender=another)
-    line(2_400, 10_375_992_000, 0, 0, 8_000)
+    line(2_400, 10_376_000_000, 0, 0, 8_000)
     assert court.node_of(other.node_id).due == start + 3_100
     court.set_time(start + 2_800)
     dispute.open()
-    line(2_800, 10_375_992_000, 0, 0, 8_000)
+    line(2_800, 10_376_000_000, 0, 0, 8_000)
     assert court.node_of(stage).server_left == 129_300
     court.set_time(start + 3_000)
     dispute.choose()
-    line(3_000, 10_500_992_000, 0, 0, 8_000)
+    line(3_000, 10_501_000_000, 0, 0, 8_000)
     assert (court.node_of(dispute.node_id).due, court.node_of(dispute.node_id).server_left) == (start + 3_700, 129_300)
     court.set_time(start + 3_100)
     dispute.arbitrate()
-    line(3_100, 6_004_192_000, 0, 0, 4_496_808_000)
+    line(3_100, 6_004_200_000, 0, 0, 4_496_808_000)
     for node_id in (root, stage, dispute.node_id):
         court.collect(node_id, sender=anybody)
-    line(3_100, 126_792_000, 5_875_000_000, 0, 4_499_208_000)
+    line(3_100, 126_800_000, 5_875_000_000, 0, 4_499_208_000)
     court.collect(other.node_id, sender=anybody)
-    line(3_100, 992_000, 5_875_000_000, 125_800_000, 4_499_208_000)
+    line(3_100, 1_000_000, 5_875_000_000, 125_800_000, 4_499_208_000)
 
 
 # Receivers that are contracts

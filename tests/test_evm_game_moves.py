@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from attrs import define, evolve, field, frozen
-from evm_dispute import ADDI, BOND, DATA, FINAL, Dispute, new_court, run_hash, seal
+from evm_dispute import ADDI, BOND, DATA, FINAL, Dispute, hold, new_court, run_hash, seal
 from evm_machine import RUNNING, TRAPPED, Machine, machine, witness
 
 from evm_arbiter.chain import Chain, keccak256
@@ -24,6 +24,7 @@ NOTHING = b"\x99" * 32  # the id or the hash of nothing
 YEAR = 31_536_000
 FIXED = new_court().parameters
 WINDOW, ROOT_BOND, NODE_BOND = FIXED.window, root_bond(FIXED, BOND), FIXED.node_bond
+LINE = FIXED.second_price  # of one second of work, which rounds up
 SERVER_TIME, CHALLENGER_TIME = FIXED.effort + FIXED.server_time, FIXED.challenger_time
 FOREVER = 2**64 - 1
 
@@ -167,7 +168,23 @@ def claim() -> Attempt:
     dispute.asked(dispute.server, deadline=dispute.court.now + 2 * WINDOW)
     closes_at = dispute.court.now + 1 + WINDOW  # a second of work
     sealed = seal(dispute.run_hash, dispute.server)
-    return new("claim", dispute, 1, BOND, request_id=dispute.request_id, sealed=sealed, latest=closes_at)
+    return new("claim", dispute, 1, BOND + LINE, request_id=dispute.request_id, sealed=sealed, latest=closes_at)
+
+
+def claim_a_second_time() -> Attempt:
+    """Another run than the one that the server claimed first; it pays nothing for the line."""
+    attempt = claim()
+    evolve(attempt.dispute, last_run_hash=run_hash(NOTHING)).claimed()
+    return evolve(attempt, value=BOND)
+
+
+def claim_in_the_far_future() -> Attempt:
+    """The last one whose window closes before 2^39."""
+    dispute = Dispute(new_court())
+    dispute.court.set_time(2**39 - 1 - WINDOW - 1)
+    dispute.asked()
+    sealed = seal(dispute.run_hash, dispute.server)
+    return new("claim", dispute, 1, BOND + LINE, request_id=dispute.request_id, sealed=sealed, latest=FOREVER)
 
 
 def challenge() -> Attempt:
@@ -381,13 +398,21 @@ def award_paid_already() -> Attempt:
 
 
 def award_of_a_pending_claim_of_the_result() -> Attempt:
-    """The first claim says what the second, which is final, says too."""
+    """The first claim says what the second, which is final, says too, and its hold is about to end."""
     dispute = claimed_failure()
     other = evolve(dispute)
     other.claimed(dispute.court.accounts[3])
     later(WINDOW + 1).put(finalising(dispute))
     assert finalising(other).error() is None
+    dispute.court.set_time(dispute.court.claim_of(dispute.claim_id).closes_at + hold(dispute.court))
     return new("award", dispute, 9, claim_id=dispute.claim_id)
+
+
+def award_after_the_hold() -> Attempt:
+    """That claim, though pending still, is passed over."""
+    attempt = award_of_a_pending_claim_of_the_result()
+    later(1).put(attempt)
+    return attempt
 
 
 def reclaim() -> Attempt:
@@ -397,9 +422,33 @@ def reclaim() -> Attempt:
 
 
 def reclaim_of_a_claimed_one() -> Attempt:
+    """A claim made at the deadline would end its hold now."""
     dispute = Dispute(new_court()).asked().claimed()
-    dispute.court.set_time(dispute.court.now + 1001)
+    court, request = dispute.court, dispute.court.request_of(dispute.request_id)
+    assert request.deadline > request.checked_at
+    court.set_time(request.deadline + WINDOW + hold(court))
     return new("reclaim", dispute, 0, request_id=dispute.request_id)
+
+
+def reclaim_of_one_that_waited_in_line() -> Attempt:
+    """The same of a claim that was checked after the deadline."""
+    dispute = Dispute(new_court()).asked(deadline=new_court().now).claimed()
+    court, request = dispute.court, dispute.court.request_of(dispute.request_id)
+    assert request.deadline < request.checked_at
+    court.set_time(request.checked_at + WINDOW + hold(court))
+    return new("reclaim", dispute, 0, request_id=dispute.request_id)
+
+
+def reclaim_after_the_hold() -> Attempt:
+    attempt = reclaim_of_a_claimed_one()
+    later(1).put(attempt)
+    return attempt
+
+
+def reclaim_after_the_hold_in_line() -> Attempt:
+    attempt = reclaim_of_one_that_waited_in_line()
+    later(1).put(attempt)
+    return attempt
 
 
 def reclaim_of_an_answered_one() -> Attempt:
@@ -441,11 +490,14 @@ TABLE: list[tuple[Callable[[], Attempt], list[tuple[str, Fault]]]] = [
     (request_of_a_year, [("DEADLINE", argument(deadline=new_court().now + YEAR + 1)), ("BOND_RANGE", argument(bond=2**128)),
                          ("TOO_MUCH_WORK", argument(stage_count=7_343))]),
     (request_of_a_year, [("FEE_RANGE", value(31_533_650 * 10**12 - 1))]),
-    (claim, [("UNKNOWN_REQUEST", argument(request_id=NOTHING)), ("WRONG_VALUE", value(BOND - 1)), ("DEADLINE", later(2 * WINDOW + 1)),
-             ("NOT_THE_SERVER", sender(4)), ("ALREADY_FINAL", Fault(_answered_finally, 1)), ("CLAIM_EXISTS", ALREADY),
-             ("TOO_LATE", argument(latest=0))]),
-    (claim, [("WRONG_VALUE", value(BOND + 1))]),
+    (claim, [("UNKNOWN_REQUEST", argument(request_id=NOTHING)), ("WRONG_VALUE", value(BOND)), ("DEADLINE", later(2 * WINDOW + 1)),
+             ("NOT_THE_SERVER", sender(4)), ("TOO_LATE", argument(latest=0))]),
+    *[(claim, [("WRONG_VALUE", value(wei))]) for wei in (BOND + LINE - 1, BOND + LINE + 1)],
     (claim, [("TOO_LATE", later(1))]),
+    (claim_a_second_time, [("UNKNOWN_REQUEST", argument(request_id=NOTHING)), ("WRONG_VALUE", value(BOND + LINE)),
+                           ("DEADLINE", later(2 * WINDOW + 1)), ("NOT_THE_SERVER", sender(4)),
+                           ("ALREADY_FINAL", Fault(_answered_finally, 1)), ("CLAIM_EXISTS", ALREADY), ("TOO_LATE", argument(latest=0))]),
+    (claim_in_the_far_future, [("TOO_LATE", later(1))]),
     (challenge, [("UNKNOWN_CLAIM", argument(claim_id=NOTHING)), ("WRONG_VALUE", value(ROOT_BOND + 1)),
                  ("CLAIM_NOT_PENDING", REJECTED), ("WINDOW_CLOSED", later(WINDOW + 1)),
                  ("ROOT_EXISTS", CHALLENGED)]),
@@ -511,14 +563,16 @@ TABLE: list[tuple[Callable[[], Attempt], list[tuple[str, Fault]]]] = [
     (award_of_a_pending_claim_of_the_result, [("NOTHING_TO_AWARD", AS_IT_STANDS)]),
     (reclaim, [("UNKNOWN_REQUEST", argument(request_id=NOTHING)), ("NOT_ALL_FAILED", ALREADY)]),
     (reclaim_of_a_claimed_one, [("NOT_ALL_FAILED", AS_IT_STANDS)]),
+    (reclaim_of_one_that_waited_in_line, [("NOT_ALL_FAILED", AS_IT_STANDS)]),
     (reclaim_of_an_answered_one, [("NOT_ALL_FAILED", AS_IT_STANDS)]),
     (reclaim_at_the_deadline, [("NOT_ALL_FAILED", AS_IT_STANDS)]),
     (withdraw, [("NOTHING_TO_WITHDRAW", sender(4))]),
     (withdraw, [("NOTHING_TO_WITHDRAW", ALREADY)]),
 ]  # fmt: skip
 RIGHT = [
-    register, request, request_of_a_year, claim, challenge, post, post_below_the_root, choose, choose_in_the_last_second, open_stage,
-    open_only_stage, open_failed_stage, arbitrate, timeout, finalise, finalise_after_a_tree, expire, collect, award, reclaim, withdraw,
+    register, request, request_of_a_year, claim, claim_a_second_time, claim_in_the_far_future, challenge, post, post_below_the_root, choose,
+    choose_in_the_last_second, open_stage, open_only_stage, open_failed_stage, arbitrate, timeout, finalise, finalise_after_a_tree, expire,
+    collect, award, award_after_the_hold, reclaim, reclaim_after_the_hold, reclaim_after_the_hold_in_line, withdraw,
 ]  # fmt: skip
 
 

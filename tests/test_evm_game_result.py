@@ -13,6 +13,7 @@ from evm_dispute import (
     ZERO_QUARTER,
     Dispute,
     carry_of,
+    line_price,
     new_court,
     proof_of,
     quarter,
@@ -61,7 +62,8 @@ def test_ids_are_those_of_the_page(court: Court) -> None:
         content = model_id + numbers + bytes.fromhex(server[2:]) + keccak256(b"data")
         assert request_id == keccak256(who + nonce.to_bytes(8, "big") + content)
         assert court.account_of(alice).requests == nonce + 1
-        claim_id = court.claim(request_id, b"\3" * 32, 2**64 - 1, sender=alice, value=BOND)
+        value = BOND + line_price(court, request_id)
+        claim_id = court.claim(request_id, b"\3" * 32, 2**64 - 1, sender=alice, value=value)
         assert claim_id == keccak256(request_id + who + b"\3" * 32)
 
 
@@ -194,7 +196,8 @@ def test_the_seal_fits_one_server_only() -> None:
     """Whoever copies a seal cannot finalise, though it learns the run."""
     dispute = Dispute(new_court(), last_run_hash=run_hash(b"\7" * 32, 1)).asked()
     court, copier = dispute.court, dispute.court.accounts[6]
-    copy = court.claim(dispute.request_id, seal(dispute.run_hash, dispute.server), 2**64 - 1, sender=copier, value=BOND)
+    value = BOND + line_price(court, dispute.request_id)
+    copy = court.claim(dispute.request_id, seal(dispute.run_hash, dispute.server), 2**64 - 1, sender=copier, value=value)
     court.set_time(court.claim_of(copy).closes_at)
     with pytest.raises(Refused, match="WRONG_OUTPUT"):
         court.finalise(copy, b"\7" * 32, 1, b"", b"", sender=copier)

@@ -100,14 +100,14 @@ def test_a_stage_of_one_step_waits_for_the_arbiter(stage_count: int, lie: bool) 
     dispute.open()
     node = court.node_of(dispute.node_id)
     assert node.commitment == commitment(Segment(2, 0, 1, dispute.before.hash(), dispute.final.hash()), b"")
-    assert (node.state, node.due, node.server_left, node.posted_at) == (NodeState.OPEN, opened.due, opened.server_left, 0)
+    assert (node.state, node.due, node.server_left, node.since) == (NodeState.OPEN, opened.due, opened.server_left, opened.since)
     assert court.claim_of(dispute.claim_id).open_nodes == 1
     dispute.arbitrate()
     survived = Answered(
-        dispute.node_id, dispute.claim_id, NodeState.ANSWERED, dispute.last()[0], b"", 0, opened.server_left - 5,
+        dispute.node_id, dispute.claim_id, NodeState.ANSWERED, dispute.last()[0], b"", court.now, opened.server_left - 5,
         court.claim_of(dispute.claim_id).settles_at,
     )  # fmt: skip
-    assert told(dispute) == (Fallen(dispute.claim_id, dispute.node_id) if lie else survived)
+    assert told(dispute) == (Fallen(dispute.claim_id, dispute.node_id, court.now) if lie else survived)
 
 
 @pytest.mark.parametrize("lie", [False, True])
@@ -118,7 +118,7 @@ def test_a_failed_stage_is_decided_when_it_is_opened(lie: bool) -> None:
     dispute.open(steps=0, final_state=b"", left_root=bytes(32), final_carry=bytes(32), hashes=b"")
     claim, node = dispute.court.claim_of(dispute.claim_id), dispute.court.node_of(dispute.node_id)
     if lie:
-        assert told(dispute) == Fallen(dispute.claim_id, dispute.node_id)
+        assert told(dispute) == Fallen(dispute.claim_id, dispute.node_id, dispute.court.now)
         assert (claim.status, claim.fell_at) == (ClaimStatus.REJECTED, dispute.node_id)
     else:
         assert (node.state, node.commitment, claim.status) == (NodeState.ANSWERED, commitment(before, b""), ClaimStatus.PENDING)

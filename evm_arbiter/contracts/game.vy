@@ -190,7 +190,7 @@ struct Node:
     due: uint64
     server_left: uint64
     challengers_left: uint64
-    posted_at: uint64
+    since: uint64
     price: uint64
     collected: bool
 
@@ -199,6 +199,7 @@ struct Account:
     requests: uint64
     credited: uint128
     due: uint64
+    lost_at: uint64
 
 
 struct Books:
@@ -244,6 +245,7 @@ event Opened:
     parent_id: bytes32
     part: uint8
     segment: Segment
+    since: uint64
     due: uint64
     server_left: uint64
     challengers_left: uint64
@@ -256,7 +258,7 @@ event Answered:
     state: uint8
     segment: Segment
     hashes: Bytes[POSTED_BYTES]
-    posted_at: uint64
+    since: uint64
     server_left: uint64
     settles_at: uint64
 
@@ -264,6 +266,7 @@ event Answered:
 event Fallen:
     claim_id: indexed(bytes32)
     node_id: indexed(bytes32)
+    at: uint64
 
 
 event Expired:
@@ -315,8 +318,10 @@ event Withdrawn:
 
 # --- Storage. Fields of a packed word from bit 0 up, with their widths. ---
 # No field can grow into the next one. Money is below 2^128 wei, since there is less ether. Times are seconds since 1970; a claim whose
-# window does not close within 34,000 years is refused, and a server's due time grows by less than a year with each node.
+# window does not close within 17,000 years is refused, and a server's due time grows by less than a year with each node.
+# The requests of one account do not reach 2^32, since they would fill all blocks for years.
 # The sum of prices stands at the top of its word: should it overflow, which takes base fees of a million gwei, the addition reverts.
+TIME_LIMIT: constant(uint256) = 2**39  # of the end of a window: half of what its field holds, so that what follows the window fits as well
 MASK8: constant(uint256) = 2**8 - 1
 MASK32: constant(uint256) = 2**32 - 1
 MASK40: constant(uint256) = 2**40 - 1
@@ -337,7 +342,7 @@ struct RequestSlots:
     first_run_hash: bytes32
     terms_word: uint256  # requester 160, deadline 64, stage_count 32; never changes
     server: address
-    money_word: uint256  # fee_left 128, which counts until the fee is paid, bond 128
+    money_word: uint256  # fee 128, bond 128; never changes
     progress_word: uint256  # checked_at 64, claims 32, pending 32, next_award 32, fee paid 8, 1 + outcome 8
     result: bytes32
     run_hash: bytes32
@@ -355,7 +360,7 @@ struct NodeSlots:
     claim_id: bytes32
     commitment: bytes32
     place_word: uint256  # opener 160, path 76, unused 12, depth 8; never changes
-    clock_word: uint256  # price 64, due 56, posted_at 56, server_left 32, challengers_left 32, state 8, collected 8
+    clock_word: uint256  # price 64, due 56, since 56, server_left 32, challengers_left 32, state 8, collected 8
 
 
 BUSY_UNTIL_BIT: constant(uint256) = 64  # of a model
@@ -378,13 +383,14 @@ PRICES_BIT: constant(uint256) = 180
 PATH_BIT: constant(uint256) = 160  # of a node
 DEPTH_BIT: constant(uint256) = 248
 DUE_BIT: constant(uint256) = 64
-POSTED_AT_BIT: constant(uint256) = 120
+SINCE_BIT: constant(uint256) = 120
 SERVER_LEFT_BIT: constant(uint256) = 176
 CHALLENGERS_LEFT_BIT: constant(uint256) = 208
 STATE_BIT: constant(uint256) = 240
 COLLECTED_BIT: constant(uint256) = 248
-CREDITED_BIT: constant(uint256) = 64  # of an account
-SERVER_DUE_BIT: constant(uint256) = 192
+CREDITED_BIT: constant(uint256) = 32  # of an account
+SERVER_DUE_BIT: constant(uint256) = 160
+LOST_AT_BIT: constant(uint256) = 216
 DEPOSITS_BIT: constant(uint256) = 128  # of the books
 PAID_OUT_BIT: constant(uint256) = 128
 
@@ -392,7 +398,7 @@ models: HashMap[bytes32, ModelSlots]
 requests: HashMap[bytes32, RequestSlots]
 claims: HashMap[bytes32, ClaimSlots]
 nodes: HashMap[bytes32, NodeSlots]
-accounts: HashMap[address, uint256]  # requests made 64, credited wei 128, due as a server 64
+accounts: HashMap[address, uint256]  # requests made 32, credited wei 128; as a server due 56, lost_at 40
 held: uint256  # locked 128, deposits 128: what comes in changes both
 gone: uint256  # burned 128, paid out 128
 
@@ -405,6 +411,7 @@ SHARE_DENOMINATOR: immutable(uint256)
 WINDOW: immutable(uint256)
 PRIORITY: immutable(uint256)
 EFFORT: immutable(uint256)
+HOLD: immutable(uint256)  # how long after its end a pending claim may hold the fee
 NODE_BOND: immutable(uint256)
 SECOND_PRICE: immutable(uint256)
 GAS_CHOOSE: immutable(uint256)
@@ -415,6 +422,7 @@ struct Turn:  # a node and its claim, as a move finds them
     claim_id: bytes32
     claim_word: uint256
     clock_word: uint256
+    late: uint256  # seconds that the server is, where it owes an answer
 
 
 # --- Deployment: spec §5.9 ---
@@ -438,6 +446,10 @@ def __init__(arbiter: address, parameters: Parameters):
     if not arbiter.is_contract or K < 2 or K > MAX_K or SHARE_NUMERATOR < 1 or 2 * SHARE_NUMERATOR > SHARE_DENOMINATOR:
         codec.fail(PARAMETERS)
     PART_BITS = self._digits(2, K)
+    HOLD = (
+        convert(p.server_time, uint256) + convert(p.challenger_time, uint256) + convert(self._longest_path(K), uint256) * EFFORT
+        + convert(p.grace, uint256)
+    )
     if not (self._in_range(p) and self._times_suffice(p) and self._bonds_suffice(p)):
         codec.fail(PARAMETERS)
     merkle.__init__()
@@ -599,7 +611,8 @@ def request(
 @payable
 def claim(request_id: bytes32, sealed: bytes32, latest: uint64) -> bytes32:
     """
-    @notice Claims what a run ends with, against the request's bond. The first claim of a request joins the line of its model.
+    @notice Claims what a run ends with, against the request's bond. The first claim of a request joins the line of its model, and brings
+            the price of the time that it takes there, which is burned.
     @param request_id The request
     @param sealed Hash of the run hash and the sender, which reveals nothing to those who have not computed the run
     @param latest The last time at which the claim may close: the line may grow while a transaction waits
@@ -608,29 +621,33 @@ def claim(request_id: bytes32, sealed: bytes32, latest: uint64) -> bytes32:
     terms_word: uint256 = self.requests[request_id].terms_word
     if terms_word == 0:
         codec.fail(UNKNOWN_REQUEST)
-    if msg.value != self.requests[request_id].money_word >> BOND_BIT:
+    progress_word: uint256 = self.requests[request_id].progress_word
+    checked_at: uint256 = progress_word & codec.MASK64
+    model_id: bytes32 = empty(bytes32)
+    work: uint256 = 0  # that joins the line
+    if checked_at == 0:
+        model_id = self.requests[request_id].model_id
+        work = self._work(self.models[model_id].line_word, terms_word >> STAGE_COUNT_BIT)
+    price: uint256 = work * SECOND_PRICE
+    if msg.value != (self.requests[request_id].money_word >> BOND_BIT) + price:
         codec.fail(WRONG_VALUE)
     if block.timestamp > (terms_word >> DEADLINE_BIT) & codec.MASK64:
         codec.fail(DEADLINE)
     server: address = self.requests[request_id].server
     if server != empty(address) and server != msg.sender:
         codec.fail(NOT_THE_SERVER)
-    progress_word: uint256 = self.requests[request_id].progress_word
     if progress_word >> OUTCOME_BIT != 0:
         codec.fail(ALREADY_FINAL)
     claim_id: bytes32 = keccak256(concat(request_id, convert(msg.sender, bytes20), sealed))
     if self.claims[claim_id].claim_word != 0:
         codec.fail(CLAIM_EXISTS)
 
-    checked_at: uint256 = progress_word & codec.MASK64
-    price: uint256 = 0  # of the line, for the first claim
     if checked_at == 0:
-        checked_at, price = self._join_line(request_id, terms_word >> STAGE_COUNT_BIT)
+        checked_at = self._join_line(model_id, work)
         progress_word += checked_at
     closes_at: uint256 = max(block.timestamp, checked_at) + WINDOW
-    if closes_at > convert(latest, uint256):
+    if closes_at > convert(latest, uint256) or closes_at >= TIME_LIMIT:
         codec.fail(TOO_LATE)
-    assert closes_at <= MASK40
 
     index: uint256 = (progress_word >> CLAIMS_BIT) & MASK32
     self.requests[request_id].progress_word = progress_word + (1 << CLAIMS_BIT) + (1 << PENDING_BIT)
@@ -647,16 +664,13 @@ def claim(request_id: bytes32, sealed: bytes32, latest: uint64) -> bytes32:
 
 
 @internal
-def _join_line(request_id: bytes32, stage_count: uint256) -> (uint256, uint256):
-    """Puts a request at the end of its model's line: when it is checked, and the price of its work, taken off the fee."""
-    model_id: bytes32 = self.requests[request_id].model_id
+def _join_line(model_id: bytes32, work: uint256) -> uint256:
+    """Puts work at the end of a model's line; returns when it is checked."""
     line_word: uint256 = self.models[model_id].line_word
-    work: uint256 = self._work(line_word, stage_count)
     busy_until: uint256 = line_word >> BUSY_UNTIL_BIT
     checked_at: uint256 = max(block.timestamp, busy_until) + work
     self.models[model_id].line_word = line_word + ((checked_at - busy_until) << BUSY_UNTIL_BIT)
-    self.requests[request_id].money_word -= work * SECOND_PRICE
-    return checked_at, work * SECOND_PRICE
+    return checked_at
 
 
 @internal
@@ -671,7 +685,7 @@ def _new_request_id(content: Bytes[32 + 8 + 8 + 32 + 32 + 20 + 32]) -> bytes32:
     """Makes an id of a request's content, its requester and the number of requests that the requester made before."""
     account_word: uint256 = self.accounts[msg.sender]
     self.accounts[msg.sender] = account_word + 1
-    return keccak256(concat(convert(msg.sender, bytes20), codec.bytes8(account_word), content))
+    return keccak256(concat(convert(msg.sender, bytes20), codec.bytes8(account_word & MASK32), content))
 
 
 @internal
@@ -725,7 +739,7 @@ def challenge(claim_id: bytes32) -> bytes32:
         phase=STAGES, lo=0, hi=convert(self.requests[request_id].terms_word >> STAGE_COUNT_BIT, uint64),
         agreed=self.requests[request_id].first_run_hash, disputed=self.claims[claim_id].sealed
     )
-    turn: Turn = Turn(claim_id=claim_id, claim_word=claim_word, clock_word=0)
+    turn: Turn = Turn(claim_id=claim_id, claim_word=claim_word, clock_word=0, late=0)
     clocks: uint256 = (convert(FIXED.server_time, uint256) << SERVER_LEFT_BIT) | (
         convert(FIXED.challenger_time, uint256) << CHALLENGERS_LEFT_BIT
     )
@@ -751,10 +765,10 @@ def choose(node_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], part
     if self.nodes[node_id].commitment != self._commitment(segment, hashes):
         codec.fail(STALE_COMMITMENT)
     place_word: uint256 = self.nodes[node_id].place_word
-    posted_at: uint256 = (turn.clock_word >> POSTED_AT_BIT) & MASK56
-    if block.timestamp < posted_at + PRIORITY and convert(msg.sender, uint256) != place_word & MASK160:
+    since: uint256 = self._since(turn.clock_word)
+    if block.timestamp < since + PRIORITY and convert(msg.sender, uint256) != place_word & MASK160:
         codec.fail(NOT_THE_OPENER)
-    used: uint256 = self._beyond(max(posted_at, self._closes_at(turn.claim_word)))
+    used: uint256 = self._beyond(max(since, self._closes_at(turn.claim_word)))
     if used > (turn.clock_word >> CHALLENGERS_LEFT_BIT) & MASK32:
         codec.fail(OUT_OF_TIME)
     wide_part: uint256 = convert(part, uint256)
@@ -779,19 +793,20 @@ def _open_node(
     """Opens a node for the sender at this place; of `clocks`, laid out as a clock word, only the times that are left count."""
     server: address = self._server(turn.claim_word)
     account_word: uint256 = self.accounts[server]
-    due: uint256 = max(block.timestamp, account_word >> SERVER_DUE_BIT) + EFFORT
+    server_due: uint256 = self._server_due(account_word)
+    due: uint256 = max(block.timestamp, server_due) + EFFORT
     price: uint256 = min(block.basefee, GAS_PRICE_CAP)
     times_left: uint256 = clocks & ((2**64 - 1) << SERVER_LEFT_BIT)
-    self.accounts[server] = (account_word & (2**SERVER_DUE_BIT - 1)) | (due << SERVER_DUE_BIT)
+    self.accounts[server] = account_word + ((due - server_due) << SERVER_DUE_BIT)
     self.claims[turn.claim_id].tree_word += (1 << OPEN_NODES_BIT) + (1 << NODES_BIT) + (price << PRICES_BIT)
     self.nodes[node_id] = NodeSlots(
         claim_id=turn.claim_id, commitment=self._bare_commitment(segment), place_word=place | convert(msg.sender, uint256),
-        clock_word=price | (due << DUE_BIT) | times_left | (OPEN << STATE_BIT)
+        clock_word=price | (due << DUE_BIT) | (block.timestamp << SINCE_BIT) | times_left | (OPEN << STATE_BIT)
     )
     self._deposit()
     log Opened(
         node_id=node_id, claim_id=turn.claim_id, opener=msg.sender, parent_id=parent_id, part=part, segment=segment,
-        due=convert(due, uint64), server_left=convert((clocks >> SERVER_LEFT_BIT) & MASK32, uint64),
+        since=convert(block.timestamp, uint64), due=convert(due, uint64), server_left=convert((clocks >> SERVER_LEFT_BIT) & MASK32, uint64),
         challengers_left=convert((clocks >> CHALLENGERS_LEFT_BIT) & MASK32, uint64), price=convert(price, uint64)
     )
 
@@ -897,7 +912,7 @@ def timeout(node_id: bytes32):
     """
     turn: Turn = self._turn(node_id)
     self._check_state(turn, OPEN)
-    if self._late(turn.clock_word) <= self._server_left(turn.clock_word):
+    if self._late(turn) <= self._server_left(turn.clock_word):
         codec.fail(NOT_OUT_OF_TIME)
     self._fall(node_id, turn)
 
@@ -912,7 +927,7 @@ def _turn(node_id: bytes32) -> Turn:
     claim_id: bytes32 = self.nodes[node_id].claim_id
     if claim_id == empty(bytes32):
         codec.fail(UNKNOWN_NODE)
-    return Turn(claim_id=claim_id, claim_word=self.claims[claim_id].claim_word, clock_word=self.nodes[node_id].clock_word)
+    return Turn(claim_id=claim_id, claim_word=self.claims[claim_id].claim_word, clock_word=self.nodes[node_id].clock_word, late=0)
 
 
 @internal
@@ -942,7 +957,8 @@ def _answerers_turn(node_id: bytes32, segment: Segment, server_only: bool) -> Tu
         codec.fail(STALE_COMMITMENT)
     if server_only and msg.sender != self._server(turn.claim_word):
         codec.fail(NOT_THE_SERVER)
-    if self._late(turn.clock_word) > self._server_left(turn.clock_word):
+    turn.late = self._late(turn)
+    if turn.late > self._server_left(turn.clock_word):
         codec.fail(OUT_OF_TIME)
     return turn
 
@@ -995,29 +1011,30 @@ def _answer(node_id: bytes32, turn: Turn, segment: Segment, hashes: Bytes[POSTED
     """
     clock_word: uint256 = turn.clock_word
     tree_word: uint256 = self.claims[turn.claim_id].tree_word
-    posted_at: uint256 = 0
     self.nodes[node_id].commitment = self._commitment(segment, hashes)
     if state != OPEN:
         follows_until: uint256 = block.timestamp
-        clock_word = clock_word + ((state - OPEN) << STATE_BIT) - (self._late(clock_word) << SERVER_LEFT_BIT)
+        clock_word += ((state - OPEN) << STATE_BIT) + ((block.timestamp - self._since(clock_word)) << SINCE_BIT)
+        clock_word -= turn.late << SERVER_LEFT_BIT
         if state == POSTED:
-            posted_at = block.timestamp
-            clock_word += posted_at << POSTED_AT_BIT  # zero before
-            follows_until = max(posted_at, self._closes_at(turn.claim_word)) + ((clock_word >> CHALLENGERS_LEFT_BIT) & MASK32)
+            follows_until = max(block.timestamp, self._closes_at(turn.claim_word)) + ((clock_word >> CHALLENGERS_LEFT_BIT) & MASK32)
         settles_at: uint256 = tree_word & MASK40
         tree_word = tree_word - (1 << OPEN_NODES_BIT) + max(settles_at, follows_until) - settles_at
         self.nodes[node_id].clock_word = clock_word
         self.claims[turn.claim_id].tree_word = tree_word
     log Answered(
         node_id=node_id, claim_id=turn.claim_id, state=convert(state, uint8), segment=segment, hashes=hashes,
-        posted_at=convert(posted_at, uint64), server_left=convert(self._server_left(clock_word), uint64),
+        since=convert(self._since(clock_word), uint64), server_left=convert(self._server_left(clock_word), uint64),
         settles_at=convert(tree_word & MASK40, uint64)
     )
 
 
 @internal
 def _fall(node_id: bytes32, turn: Turn):
-    """Rejects a claim at this node, and burns what neither the way to it nor the refunds of gas can get: spec §5.6."""
+    """
+    Rejects a claim at this node, and burns what neither the way to it nor the refunds of gas can get: spec §5.6. If it is the first one
+    that its server loses, remembers when.
+    """
     request_id: bytes32 = self.claims[turn.claim_id].request_id
     bond: uint256 = self.requests[request_id].money_word >> BOND_BIT
     tree_word: uint256 = self.claims[turn.claim_id].tree_word
@@ -1031,7 +1048,11 @@ def _fall(node_id: bytes32, turn: Turn):
     if depth > 1:
         self.claims[turn.claim_id].tree_word = tree_word | (self._path(place_word) << END_PATH_BIT)
     self.requests[request_id].progress_word -= 1 << PENDING_BIT
-    log Fallen(claim_id=turn.claim_id, node_id=node_id)
+    server: address = self._server(turn.claim_word)
+    account_word: uint256 = self.accounts[server]
+    if account_word >> LOST_AT_BIT == 0:
+        self.accounts[server] = account_word | (block.timestamp << LOST_AT_BIT)
+    log Fallen(claim_id=turn.claim_id, node_id=node_id, at=convert(block.timestamp, uint64))
     self._burn(turn.claim_id, bond - depth * share - gas * prices)
 
 
@@ -1101,9 +1122,31 @@ def _beyond(time: uint256) -> uint256:
 
 @internal
 @view
-def _late(clock_word: uint256) -> uint256:
-    """Counts the seconds since a node was due."""
-    return self._beyond((clock_word >> DUE_BIT) & MASK56)
+def _late(turn: Turn) -> uint256:
+    """
+    Counts the seconds since a node was due. Once its server has lost a claim, what else it was asked excuses it no longer: spec §5.5.
+    """
+    due: uint256 = (turn.clock_word >> DUE_BIT) & MASK56
+    alone: uint256 = self._since(turn.clock_word) + EFFORT  # when it would be due if the server had been asked nothing else
+    if alone < due and alone < block.timestamp:  # otherwise a loss changes nothing, and the account is not read
+        lost_at: uint256 = self.accounts[self._server(turn.claim_word)] >> LOST_AT_BIT
+        if lost_at != 0:
+            due = min(due, max(alone, lost_at + EFFORT))
+    return self._beyond(due)
+
+
+@internal
+@pure
+def _since(clock_word: uint256) -> uint256:
+    """Reads when a node came into its state."""
+    return (clock_word >> SINCE_BIT) & MASK56
+
+
+@internal
+@pure
+def _server_due(account_word: uint256) -> uint256:
+    """Reads when the last node that was opened against a server is due."""
+    return (account_word >> SERVER_DUE_BIT) & MASK56
 
 
 @internal
@@ -1310,7 +1353,8 @@ def _node_at(claim_id: bytes32, depth: uint256, path: uint256) -> bytes32:
 @external
 def award(claim_id: bytes32):
     """
-    @notice Goes one claim further in the search for the final claim of lowest index, which earns the fee. Anybody may.
+    @notice Goes one claim further in the search for the final claim of lowest index, which earns the fee. Anybody may. A pending claim
+            of the result is waited for, but not for ever.
     @param claim_id The claim that is next
     """
     claim_word: uint256 = self._known_claim(claim_id)
@@ -1320,8 +1364,9 @@ def award(claim_id: bytes32):
         codec.fail(NOTHING_TO_AWARD)
     server: address = self._server(claim_word)
     status: uint256 = claim_word >> STATUS_BIT
-    if status == PENDING and self.claims[claim_id].sealed == self._seal(self.requests[request_id].run_hash, server):
-        codec.fail(NOTHING_TO_AWARD)
+    if status == PENDING and block.timestamp <= self._closes_at(claim_word) + HOLD:
+        if self.claims[claim_id].sealed == self._seal(self.requests[request_id].run_hash, server):
+            codec.fail(NOTHING_TO_AWARD)
     if status == FINAL:
         self._award(claim_id, request_id, server, progress_word)
     else:
@@ -1348,15 +1393,18 @@ def _award(claim_id: bytes32, request_id: bytes32, server: address, progress_wor
 @external
 def reclaim(request_id: bytes32):
     """
-    @notice Credits the requester with the fee, once the deadline is over and no claim is pending or final. Anybody may.
+    @notice Credits the requester with the fee, once the deadline is over and no claim is final, nor pending if it ends in time.
+            Anybody may.
     @param request_id The request
     """
     terms_word: uint256 = self.requests[request_id].terms_word
     if terms_word == 0:
         codec.fail(UNKNOWN_REQUEST)
     progress_word: uint256 = self.requests[request_id].progress_word
-    waiting: bool = block.timestamp <= (terms_word >> DEADLINE_BIT) & codec.MASK64 or (progress_word >> PENDING_BIT) & MASK32 != 0
-    if waiting or progress_word >> FEE_PAID_BIT != 0:  # of a result the bits above `fee paid` tell
+    waiting_until: uint256 = (terms_word >> DEADLINE_BIT) & codec.MASK64
+    if (progress_word >> PENDING_BIT) & MASK32 != 0:
+        waiting_until = max(waiting_until, progress_word & codec.MASK64) + WINDOW + HOLD
+    if block.timestamp <= waiting_until or progress_word >> FEE_PAID_BIT != 0:  # of a result the bits above `fee paid` tell
         codec.fail(NOT_ALL_FAILED)
     self.requests[request_id].progress_word = progress_word + (1 << FEE_PAID_BIT)
     log Reclaimed(request_id=request_id)
@@ -1591,7 +1639,7 @@ def node_of(node_id: bytes32) -> Node:
         due=convert((slots.clock_word >> DUE_BIT) & MASK56, uint64),
         server_left=convert(self._server_left(slots.clock_word), uint64),
         challengers_left=convert((slots.clock_word >> CHALLENGERS_LEFT_BIT) & MASK32, uint64),
-        posted_at=convert((slots.clock_word >> POSTED_AT_BIT) & MASK56, uint64),
+        since=convert(self._since(slots.clock_word), uint64),
         price=convert(slots.clock_word & codec.MASK64, uint64),
         collected=slots.clock_word >> COLLECTED_BIT != 0,
     )
@@ -1601,15 +1649,16 @@ def node_of(node_id: bytes32) -> Node:
 @view
 def account_of(owner: address) -> Account:
     """
-    @notice Returns what is stored of an address: requests made, wei credited, and when it is due as a server.
+    @notice Returns what is stored of an address: requests made, wei credited; as a server, when it is due and when it first lost a claim.
     @param owner The address
     @return Its fields
     """
     account_word: uint256 = self.accounts[owner]
     return Account(
-        requests=convert(account_word & codec.MASK64, uint64),
+        requests=convert(account_word & MASK32, uint64),
         credited=convert((account_word >> CREDITED_BIT) & MASK128, uint128),
-        due=convert(account_word >> SERVER_DUE_BIT, uint64),
+        due=convert(self._server_due(account_word), uint64),
+        lost_at=convert(account_word >> LOST_AT_BIT, uint64),
     )
 
 
