@@ -2,7 +2,7 @@
 
 The stages take 1.0 to 1.5 · 10^9 steps and differ in how much they write, and in what order. An honest player of either side first learns
 the result. Then the segment shrinks to one step late in the stage: the server posts the hashes at the inner boundaries of each segment,
-and the challenger chooses the first false part from hashes that are true up to that step and wrong after it. Each player runs in a process
+and the challenger finds the false part of hashes that are true up to that step and wrong after it. Each player runs in a process
 of its own, so that its peak memory can be measured. The fastest of three rounds counts, for players and for the plain run. What the
 contracts cost is not included; `opml bench gas` measures that.
 """
@@ -149,7 +149,7 @@ def server(stage: Stage, target: int) -> Played:
 
 
 def challenger(stage: Stage, target: int, true: dict[int, bytes]) -> Played:
-    """Computes what an honest challenger does: the true result, the first wrong part of each round, the witness. true: hashes by step"""
+    """Computes what an honest challenger does: the true result, the false part of each round, the witness. true: hashes by step"""
     start = time.perf_counter()
     computation = Computation(stage_image(), stage.request(), 1, device="vm")
     computation.run_hash()

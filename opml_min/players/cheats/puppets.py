@@ -99,7 +99,7 @@ class Sniper(Puppet):
 
 
 def other_part(puppet: Puppet, claim: ClaimEntry, root: NodeEntry, most: int) -> Decision:
-    """Chooses a part of the root that is not the first false one, unless so many are chosen already."""
+    """Chooses a part of the root other than the one that an honest challenger would, unless so many are chosen already."""
     false = puppet.part(root)
     parts = [part for part in range(len(root.hashes) // 32 + 1) if part != false][:most]
     free = [part for part in parts if child_id(root.node_id, part) not in claim.nodes]
