@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from attrs import Factory, define, evolve
 from opml_spec.dispute.acts import Act, act, deploy
+from opml_spec.dispute.claims import line_price
 from opml_spec.dispute.honest import Lie, Trace, answer, finalising, next_answer, next_move, trace
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Node, NodeState, claim_id, model_id, root_id, seal
 from opml_spec.dispute.parameters import Parameters
@@ -138,8 +139,7 @@ class Table:
 
     def claimed(self, run_hash: bytes, server: bytes = SERVER) -> "Table":
         sealed = seal(run_hash, server)
-        value = self.court.requests[self.request_id].bond
-        self.act("claim", self.request_id, sealed, self.now + 10_000_000, sender=server, value=value)
+        self.act("claim", self.request_id, sealed, self.now + 10_000_000, sender=server, value=self.stake)
         self.claim_id = claim_id(self.request_id, server, sealed)
         return self
 
@@ -157,6 +157,12 @@ class Table:
         node = self.court.nodes[parent]
         self.act("choose", parent, node.segment, node.posted, part, sender=sender, value=self.parameters.node_bond)
         return self
+
+    @property
+    def stake(self) -> int:
+        """What the next claim of the request must bring."""
+        asked = self.court.requests[self.request_id]
+        return asked.bond + line_price(self.court, asked)
 
     @property
     def root_bond(self) -> int:

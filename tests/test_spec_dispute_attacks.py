@@ -63,19 +63,19 @@ def test_a_copied_seal_earns_nothing() -> None:
     told = table.trace()
     table.asked().claimed(told.run_hash)
     original, sealed = table.claim_id, table.claim.sealed
-    table.act("claim", table.request_id, sealed, 1 << 60, sender=PUPPET, value=BOND)
+    table.act("claim", table.request_id, sealed, 1 << 60, sender=PUPPET, value=table.stake)
     copy = claim_id(table.request_id, PUPPET, sealed)
     table.now = table.claim.closes_at
     final = finalising(copy, told)
     table.refused(227, final.name, *final.arguments, sender=PUPPET)
     table.play(finalising(original, told), STRANGER)
-    assert table.credit(SERVER) == BOND + FEE - LINE
+    assert table.credit(SERVER) == BOND + FEE
     table.now += PARAMETERS.grace + 1
     table.act("expire", copy)
     table.act("withdraw_to", SERVER, sender=SERVER)
     assert table.court.ledger.credited == {REQUESTER: BOND // 3}
     challenged = Table().asked()
-    challenged.act("claim", challenged.request_id, sealed, 1 << 60, sender=PUPPET, value=BOND)
+    challenged.act("claim", challenged.request_id, sealed, 1 << 60, sender=PUPPET, value=challenged.stake)
     challenged.claim_id = claim_id(challenged.request_id, PUPPET, sealed)
     challenged.challenged()
     move = answer(challenged.court, challenged.root, told)
@@ -95,7 +95,7 @@ def test_a_run_hash_copied_from_a_dispute_does_not_take_the_fee() -> None:
     table.play(finalising(copy, told), PUPPET)
     assert table.credit(PUPPET) == BOND
     table.finalised(told)
-    assert table.credit(SERVER) == BOND + FEE - LINE + ROOT_BOND // 3
+    assert table.credit(SERVER) == BOND + FEE + ROOT_BOND // 3
 
 
 def test_breadth_does_not_exhaust_an_honest_server() -> None:
@@ -121,7 +121,7 @@ def test_breadth_does_not_exhaust_an_honest_server() -> None:
     assert answered == len(table.court.nodes) == 5 * 4
     for table.claim_id in claims:
         table.finalised(told)
-    assert table.credit(SERVER) > 5 * (BOND + FEE - LINE)
+    assert table.credit(SERVER) > 5 * (BOND + FEE)
 
 
 def test_sixty_false_claims_at_once() -> None:
@@ -160,7 +160,7 @@ def test_an_unopenable_claim_expires_and_holds_nothing_back() -> None:
     table.act("expire", table.claim_id)
     table.act("reclaim", table.request_id)
     assert table.court.ledger.locked == 0
-    assert table.credit(REQUESTER) == FEE - LINE + BOND // 3
+    assert table.credit(REQUESTER) == FEE + BOND // 3
 
 
 def test_conceding_to_a_puppet_pays_the_honest_path_too() -> None:

@@ -7,8 +7,9 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from opml_spec.dispute.acts import Act, act, deploy
+from opml_spec.dispute.claims import line_price
 from opml_spec.dispute.objects import Model, claim_id, model_id, seal
-from opml_spec.dispute.parameters import WEI_LIMIT, YEAR
+from opml_spec.dispute.parameters import TIME_LIMIT, WEI_LIMIT, YEAR
 from opml_spec.hashing import keccak256
 from opml_spec.machine.merkle import hash_of
 from opml_spec.runs.run import first_state, io_quarter
@@ -106,24 +107,24 @@ def test_claim() -> None:
     table.now = START_TIME + 501
     closes = table.now + WORK + W
     table.refused(202, "claim", UNKNOWN, UNKNOWN, 0)
-    for value in (0, BOND - 1, BOND + 1):
+    for value in (0, BOND, BOND + 7 * WORK - 1, BOND + 7 * WORK + 1):
         table.refused(205, "claim", request, UNKNOWN, 0, value=value)
-    table.refused(208, "claim", request, UNKNOWN, 0, value=BOND)
+    table.refused(208, "claim", request, UNKNOWN, 0, value=table.stake)
     table.now -= 1
-    table.refused(209, "claim", request, UNKNOWN, 0, value=BOND)
-    table.refused(240, "claim", request, UNKNOWN, closes - 2, sender=SERVER, value=BOND)
-    table.act("claim", request, UNKNOWN, closes - 1, sender=SERVER, value=BOND)
+    table.refused(209, "claim", request, UNKNOWN, 0, value=table.stake)
+    table.refused(240, "claim", request, UNKNOWN, closes - 2, sender=SERVER, value=table.stake)
+    table.act("claim", request, UNKNOWN, closes - 1, sender=SERVER, value=table.stake)
     table.claim_id = claim_id(request, SERVER, UNKNOWN)
     assert (table.claim.closes_at, table.claim.index, table.claim.settles_at) == (closes - 1, 0, 0)
-    table.refused(239, "claim", request, UNKNOWN, 0, sender=SERVER, value=BOND)
+    table.refused(239, "claim", request, UNKNOWN, 0, sender=SERVER, value=table.stake)
 
 
 def test_nobody_claims_once_there_is_a_result() -> None:
     table = Table()
     told = table.trace()
     table.asked(deadline=START_TIME + 5_000, server=SERVER).claimed(told.run_hash).finalised(told)
-    table.refused(209, "claim", table.request_id, table.claim.sealed, 0, sender=PUPPET, value=BOND)
-    table.refused(238, "claim", table.request_id, table.claim.sealed, 0, sender=SERVER, value=BOND)
+    table.refused(209, "claim", table.request_id, table.claim.sealed, 0, sender=PUPPET, value=table.stake)
+    table.refused(238, "claim", table.request_id, table.claim.sealed, 0, sender=SERVER, value=table.stake)
 
 
 def test_a_request_joins_the_line_once() -> None:
@@ -131,9 +132,11 @@ def test_a_request_joins_the_line_once() -> None:
     assert table.court.models[table.model_id].busy_until == 0
     table.claimed(UNKNOWN)
     request = table.court.requests[table.request_id]
-    assert (request.checked_at, request.fee_left) == (START_TIME + WORK, FEE - 7 * WORK)
+    assert (request.checked_at, request.fee_left) == (START_TIME + WORK, FEE)
     assert table.court.ledger.burned == 7 * WORK
+    assert table.court.ledger.locked == FEE + BOND
     table.now += 3
+    table.refused(205, "claim", table.request_id, UNKNOWN, LATEST, sender=PUPPET, value=BOND + 7 * WORK)
     table.claimed(UNKNOWN, PUPPET)
     assert table.court.models[table.model_id].busy_until == START_TIME + WORK
     assert table.court.ledger.burned == 7 * WORK
@@ -145,8 +148,19 @@ def test_a_request_joins_the_line_once() -> None:
 
 def test_a_refused_claim_does_not_join_the_line() -> None:
     table = Table().asked()
-    table.refused(240, "claim", table.request_id, UNKNOWN, START_TIME, sender=SERVER, value=BOND)
+    table.refused(240, "claim", table.request_id, UNKNOWN, START_TIME, sender=SERVER, value=table.stake)
     assert table.court.models[table.model_id].busy_until == 0
+
+
+def test_a_claim_closes_before_the_end_of_time() -> None:
+    """Times fit their fields in the contract, whatever a claim asks for."""
+    table = Table(now=TIME_LIMIT - W - WORK - 1)
+    table.asked(deadline=table.now + 1)
+    table.claimed(UNKNOWN)
+    assert table.claim.closes_at == TIME_LIMIT - 1
+    table.now += WORK + 1
+    table.asked(deadline=table.now + 1)
+    table.refused(240, "claim", table.request_id, UNKNOWN, LATEST, sender=SERVER, value=table.stake)
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 40)), min_size=1, max_size=12))
@@ -159,7 +173,8 @@ def test_one_machine_recomputes_every_request_before_its_claims_close(asked: lis
         now += gap
         court = act(court, Act("request", (model, stages, b"", now, BOND, NOBODY), 10_000), REQUESTER, now)
         request = [*court.requests][-1]
-        court = act(court, Act("claim", (request, seal(UNKNOWN, SERVER), LATEST), BOND), SERVER, now)
+        stake = BOND + line_price(court, court.requests[request])
+        court = act(court, Act("claim", (request, seal(UNKNOWN, SERVER), LATEST), stake), SERVER, now)
         free = max(free, now) + -(-stages * 97 // 10)
         assert court.claims[claim_id(request, SERVER, seal(UNKNOWN, SERVER))].closes_at == free + W
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opml_spec.dispute.clocks import Clock, next_due
 from opml_spec.dispute.honest import Trace, answer, finalising
-from opml_spec.dispute.objects import Court, child_id
+from opml_spec.dispute.objects import Court, NodeState, child_id
 from opml_spec.dispute.tree import with_node
 from opml_spec.errors import SpecError
 from spec_dispute import CHALLENGER, PARAMETERS, PUPPET, SERVER, START_TIME, Table
@@ -32,24 +32,33 @@ def legal(table: Table, name: str, *arguments: Any, sender: bytes = PUPPET, valu
     return True
 
 
-@given(times, spans, spans, times)
-def test_an_answer_takes_only_what_it_is_late_by(due: int, left: int, late: int, posted_at: int) -> None:
-    clock = Clock(due, left, 5, posted_at)
-    early = clock.answered(max(0, due - late))
-    assert early == clock
-    if clock.server_in_time(due + late):
-        assert clock.answered(due + late).server_left == left - late >= 0
-    assert clock.server_in_time(due + late) == (late <= left)
+@given(times, spans, times)
+def test_a_server_is_late_from_the_due_time_on(due: int, late: int, since: int) -> None:
+    clock = Clock(due, 3, 5, since)
+    assert clock.late(max(0, due - late), 0, E) == 0
+    assert clock.late(due + late, 0, E) == late
+    answered = clock.answered(due + late, 2)
+    assert answered == Clock(due, 1, 5, due + late)
+
+
+@given(times, spans, st.integers(1, 1 << 40), times)
+def test_a_server_that_lost_is_due_soon(opened: int, queue: int, lost_at: int, now: int) -> None:
+    """At the latest E after its opening and after the fall, however long the queue was; and never before what a fresh node has."""
+    clock = Clock(opened + E + queue, 3, 5, opened)
+    late = clock.late(now, lost_at, E)
+    assert late >= clock.late(now, 0, E)
+    assert late == max(0, now - min(opened + E + queue, max(opened, lost_at) + E))
+    assert late == 0 or now > opened + E
 
 
 @given(times, times, spans, st.integers(-1000, 1 << 25))
-def test_a_child_inherits_what_is_left(posted_at: int, closes_at: int, left: int, after: int) -> None:
-    clock = Clock(0, 7, left, posted_at)
-    start = max(posted_at, closes_at)
+def test_a_child_inherits_what_is_left(since: int, closes_at: int, left: int, after: int) -> None:
+    clock = Clock(0, 7, left, since)
+    start = max(since, closes_at)
     now = start + min(after, left)
     assert clock.last_choice(closes_at) == start + left
     child = clock.child(9, closes_at, now)
-    assert child == Clock(9, 7, left - max(0, min(after, left)))
+    assert child == Clock(9, 7, left - max(0, min(after, left)), now)
     assert child.challengers_left >= 0
 
 
@@ -115,6 +124,51 @@ def test_due_times_count_over_all_claims_of_a_server_and_of_no_other() -> None:
     assert table.court.server_due == {SERVER: START_TIME + 2 * E, PUPPET: START_TIME + E}
 
 
+def test_a_claim_that_is_conceded_gives_its_server_no_time() -> None:
+    """A liar opens many nodes of a claim of its own, then a validator opens one elsewhere: when the liar concedes, that one is due."""
+    table = Table()
+    told = table.trace()
+    table.asked().claimed(bytes(32)).challenged(PUPPET)
+    conceded = table.root
+    table.court = with_due(table, conceded, START_TIME - T_SERVER)
+    table.court = evolve(table.court, server_due={SERVER: START_TIME + 1_000 * E})
+    table.claimed(told.run_hash).challenged()
+    other = table.root
+    due = table.node(other).clock.due
+    assert due == START_TIME + 1_001 * E
+    table.now += 300
+    table.act("timeout", conceded)
+    assert table.court.server_lost_at == {SERVER: table.now}
+    lost_at, move = table.now, unpack(table, other, told)
+    for late in (-E, 0, 1, T_SERVER, T_SERVER + 1):
+        table.now = lost_at + E + late
+        assert legal(table, *move, sender=SERVER) == (late <= T_SERVER)
+        assert legal(table, "timeout", other) == (late > T_SERVER)
+    table.now = lost_at + E + 9
+    table.answered(told, other)
+    assert table.node(other).clock == Clock(due, T_SERVER - 9, T_CHALLENGER, table.now)
+    table.chosen(0)  # due after all before it, but the queue counts no more
+    child = child_id(other, 0)
+    opened = table.now
+    table.now = opened + E + T_SERVER - 9
+    assert not legal(table, "timeout", child)
+    table.now += 1
+    assert legal(table, "timeout", child)
+    table.act("timeout", child)
+    assert table.court.server_lost_at == {SERVER: lost_at}
+
+
+def test_the_fall_of_a_claim_leaves_other_servers_alone() -> None:
+    table = Table().asked().claimed(bytes(32)).challenged(PUPPET)
+    fell = table.root
+    table.claimed(bytes(32), PUPPET).challenged()
+    table.court = with_due(table, table.root, table.now + 1_000 * E)
+    table.court = with_due(table, fell, START_TIME - T_SERVER - 1)
+    table.act("timeout", fell)
+    table.now += 1_000 * E + T_SERVER
+    assert not legal(table, "timeout", table.root)
+
+
 def test_the_challengers_time_does_not_run_while_the_claim_could_not_be_final_anyway() -> None:
     table = Table()
     told = table.trace()
@@ -170,6 +224,26 @@ def test_only_the_opener_chooses_for_a_while() -> None:
         table.now = START_TIME + after
         assert legal(table, *arguments, sender=PUPPET, value=PARAMETERS.node_bond) == (after >= P)
         assert legal(table, *arguments, sender=CHALLENGER, value=PARAMETERS.node_bond)
+
+
+def test_one_path_ends_within_the_hold() -> None:
+    """Both sides play as late as they may, from the last challenge on; then there is still the grace to finalise."""
+    table = Table()
+    told = table.trace()
+    table.asked().claimed(told.run_hash)
+    table.now = table.claim.closes_at - 1
+    table.challenged()
+    at = table.root
+    while table.node(at).state is not NodeState.ANSWERED:
+        table.now = table.node(at).clock.due + table.node(at).clock.server_left
+        table.answered(told, at)
+        if table.node(at).state is NodeState.POSTED:
+            table.now = table.node(at).clock.last_choice(table.claim.closes_at)
+            table.chosen(0, at)
+            at = child_id(at, 0)
+    table.finalised(told)
+    spent = table.now - table.claim.closes_at
+    assert T_SERVER + T_CHALLENGER < spent <= PARAMETERS.hold - PARAMETERS.grace
 
 
 @pytest.mark.parametrize("late", [0, 5_000])

@@ -63,7 +63,7 @@ def test_finalise() -> None:
     assert request.output_hash == keccak256(output)
     assert (request.fee_paid, request.fee_left, request.pending) == (True, 0, 0)
     assert table.claim.status is ClaimStatus.FINAL
-    assert table.credit(SERVER) == BOND + FEE - LINE + ROOT_BOND // 3
+    assert table.credit(SERVER) == BOND + FEE + ROOT_BOND // 3
     assert table.court.ledger.burned == LINE + ROOT_BOND - ROOT_BOND // 3
     assert table.court.ledger.locked == 0
     table.refused(210, *bad)
@@ -79,7 +79,7 @@ def test_node_bonds_of_a_final_claim() -> None:
         table.answered(told, child_id(table.root, part))
     table.finalised(told)
     bonds = ROOT_BOND + 2 * PARAMETERS.node_bond
-    assert table.credit(SERVER) == BOND + FEE - LINE + bonds // 3
+    assert table.credit(SERVER) == BOND + FEE + bonds // 3
     assert table.court.ledger.burned == LINE + bonds - bonds // 3
 
 
@@ -128,7 +128,7 @@ def test_expire_after_a_dispute() -> None:
     table.act("expire", table.claim_id)
     table.collected()
     assert table.court.ledger.credited == {REQUESTER: SHARE, CHALLENGER: ROOT_BOND + PARAMETERS.node_bond}
-    assert table.court.ledger.locked == FEE - LINE
+    assert table.court.ledger.locked == FEE
 
 
 def test_the_fee_goes_to_the_final_claim_of_lowest_index() -> None:
@@ -146,7 +146,7 @@ def test_the_fee_goes_to_the_final_claim_of_lowest_index() -> None:
         table.refused(248, "award", each)  # the first is held back for, the others wait
     table.act(*end_as_failed(table, third))
     table.act(*end_as_failed(table, first))
-    assert table.court.ledger.credited == {first: BOND + FEE - LINE, second: BOND, third: BOND}
+    assert table.court.ledger.credited == {first: BOND + FEE, second: BOND, third: BOND}
     for each in ids:
         table.refused(248, "award", each)
 
@@ -158,7 +158,7 @@ def test_false_claims_do_not_hold_the_fee_back() -> None:
     table.challenged()
     false = table.claimed(UNKNOWN, PUPPET).claim_id
     copied = table.claimed(FAILED.run_hash, SERVER).claim.sealed
-    table.act("claim", table.request_id, copied, 1 << 60, sender=STRANGER, value=BOND)
+    table.act("claim", table.request_id, copied, 1 << 60, sender=STRANGER, value=table.stake)
     true = table.claimed(FAILED.run_hash, REQUESTER).claim_id
     table.now = table.claim.closes_at
     table.act(*end_as_failed(table, REQUESTER))
@@ -170,7 +170,7 @@ def test_false_claims_do_not_hold_the_fee_back() -> None:
     assert table.court.claims[false].status is ClaimStatus.PENDING
     table.refused(248, "award", true)
     table.act(*end_as_failed(table, SERVER))
-    assert table.credit(SERVER) == BOND + FEE - LINE
+    assert table.credit(SERVER) == BOND + FEE
     table.refused(248, "award", claim_id(table.request_id, STRANGER, copied))
     assert table.court.ledger.credited[REQUESTER] == BOND
 
@@ -186,7 +186,7 @@ def test_award_pays_a_claim_that_was_final_before_its_turn() -> None:
     table.act("award", false)
     table.refused(248, "award", false)
     table.act("award", true)
-    assert table.credit(SERVER) == BOND + FEE - LINE
+    assert table.credit(SERVER) == BOND + FEE
 
 
 def test_reclaim() -> None:
@@ -200,7 +200,7 @@ def test_reclaim() -> None:
     table.refused(230, "reclaim", table.request_id)  # another may come
     table.now += 1
     table.act("reclaim", table.request_id, sender=STRANGER)
-    assert table.credit(REQUESTER) == SHARE + FEE - LINE
+    assert table.credit(REQUESTER) == SHARE + FEE
     table.refused(230, "reclaim", table.request_id)
     assert table.court.ledger.locked == 0
     untouched = Table().asked()
@@ -211,6 +211,38 @@ def test_reclaim() -> None:
     final.now = final.claim.closes_at
     final.act(*end_as_failed(final))
     final.refused(230, "reclaim", final.request_id)
+
+
+def test_a_pending_claim_holds_the_fee_only_so_long() -> None:
+    """The server of a true claim stalls its own tree: the fee goes on to the next, and the stalled claim gets none when it ends."""
+    table = Table().asked()
+    table.claimed(FAILED.run_hash, PUPPET).challenged(PUPPET)
+    stalled = table.claim_id
+    table.claimed(FAILED.run_hash, SERVER)
+    table.now = table.claim.closes_at
+    table.act(*end_as_failed(table, SERVER))
+    table.now = table.court.claims[stalled].closes_at + PARAMETERS.hold
+    table.refused(248, "award", stalled)
+    table.now += 1
+    table.act("award", stalled)
+    table.act("award", table.claim_id)
+    assert table.credit(SERVER) == BOND + FEE
+    table.refused(248, "award", stalled)
+
+
+@pytest.mark.parametrize("late", [0, 2_000])
+def test_a_pending_claim_delays_reclaim_only_so_long(late: int) -> None:
+    """No claim of the request can close later than W after its deadline, and after its turn in the line."""
+    table = Table().asked(deadline=START_TIME + late)
+    table.claimed(UNKNOWN).challenged(PUPPET)
+    table.now = START_TIME + max(late, 8) + PARAMETERS.window + PARAMETERS.hold
+    table.refused(230, "reclaim", table.request_id)
+    table.now += 1
+    table.act("reclaim", table.request_id)
+    assert table.credit(REQUESTER) == FEE
+    table.refused(230, "reclaim", table.request_id)
+    table.act("timeout", table.root)
+    assert table.court.requests[table.request_id].pending == 0
 
 
 def test_a_fee_that_waits_for_its_award_is_not_reclaimed() -> None:
@@ -227,7 +259,7 @@ def test_a_fee_that_waits_for_its_award_is_not_reclaimed() -> None:
     table.act("award", fell)
     table.refused(230, "reclaim", table.request_id)
     table.act("award", table.claim_id)
-    assert table.credit(SERVER) == BOND + FEE - LINE
+    assert table.credit(SERVER) == BOND + FEE
 
 
 def test_withdraw_to() -> None:
@@ -237,7 +269,7 @@ def test_withdraw_to() -> None:
     table.act(*end_as_failed(table))
     table.refused(231, "withdraw_to", SERVER)
     table.act("withdraw_to", STRANGER, sender=SERVER)
-    assert table.court.ledger.paid_out == BOND + FEE - LINE
+    assert table.court.ledger.paid_out == BOND + FEE
     table.refused(231, "withdraw_to", SERVER, sender=SERVER)
 
 

@@ -102,7 +102,7 @@ def test_an_honest_path_through_a_tree_of_puppets(data: st.DataObject) -> None:
         for node_id, node in list(table.court.nodes.items()):
             part = data.draw(st.integers(0, 3))
             free = child_id(node_id, part) not in table.court.nodes and part <= len(node.posted) // 32
-            early = table.now < node.clock.posted_at + PARAMETERS.priority
+            early = table.now < node.clock.since + PARAMETERS.priority
             if node.state is NodeState.POSTED and free and (node.opener == PUPPET or not early) and len(table.court.nodes) < 25:
                 table.chosen(part, node_id, PUPPET)
         move = next_move(table.court, table.claim_id, truth, CHALLENGER, table.now)

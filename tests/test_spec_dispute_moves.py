@@ -87,7 +87,7 @@ def test_post() -> None:
     table.act("post", table.root, segment, hashes, run_hash, sender=SERVER)
     node = table.node()
     assert node.segment == evolve(segment, disputed=run_hash)
-    assert (node.state, node.posted, node.clock.posted_at, node.clock.server_left) == (NodeState.POSTED, hashes, table.now, 0)
+    assert (node.state, node.posted, node.clock.since, node.clock.server_left) == (NodeState.POSTED, hashes, table.now, 0)
     assert table.claim.settles_at == table.claim.closes_at + PARAMETERS.challenger_time
     table.refused(216, "post", table.root, stale, short, UNKNOWN)
     fallen = rejected(disputed()[0])
@@ -153,7 +153,7 @@ def test_open() -> None:
     table.act(*call(run_hash=UNKNOWN), sender=SERVER)  # below the root nothing is sealed
     node = table.node(at)
     assert node.segment == Segment(2, 0, steps, state_hash(told.stages[1][0]), state_hash(last))
-    assert (node.state, node.posted, node.clock.posted_at) == (NodeState.POSTED, hashes, table.now)
+    assert (node.state, node.posted, node.clock.since) == (NodeState.POSTED, hashes, table.now)
     table.refused(216, *call(**worst))
     fallen = rejected(disputed()[0])
     fallen.refused(210, "open", fallen.root, *call(**worst)[2:])
@@ -226,7 +226,7 @@ def test_choose() -> None:
     for segment, hashes in ((stale, node.posted), *((node.segment, wrong) for wrong in (b"", node.posted[:-1], node.posted + b"\0"))):
         table.refused(215, "choose", at, segment, hashes, 4, value=bond)
     table.refused(217, "choose", at, node.segment, node.posted, 4, value=bond)
-    table.now = node.clock.posted_at + 29
+    table.now = node.clock.since + 29
     table.refused(242, "choose", at, node.segment, node.posted, 3, value=bond)
     table.now += 1
     for part in (3, 4, 255):

@@ -89,6 +89,12 @@ def test_the_page_prints_the_defaults() -> None:
     assert Parameters().most_nodes == 13
 
 
+def test_the_page_tells_what_it_costs_to_outlast_a_hold() -> None:
+    fixed = Parameters()
+    nodes = fixed.most_nodes + fixed.grace // fixed.effort
+    assert f"{nodes * (fixed.node_bond - fixed.share(fixed.node_bond)) / 10**18:.1f} ether with the defaults" in PAGE.read_text()
+
+
 def test_the_front_page_tells_the_bounds_and_prices() -> None:
     """The days, minutes and ethers in the README at the top follow from the defaults."""
     fixed, text, day, ether = Parameters(), (PAGE.parents[3] / "README.md").read_text(), 86_400, 10**18

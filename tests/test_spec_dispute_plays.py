@@ -7,6 +7,7 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opml_spec.dispute.acts import Act
+from opml_spec.dispute.claims import line_price
 from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.objects import ClaimStatus, NodeState, seal
 from opml_spec.errors import SpecError
@@ -33,12 +34,13 @@ def some_act(table: Table, source: random.Random) -> tuple[Act, bytes]:
     asked = court.requests.get(known.request_id if known else request)
     bond = asked.bond if asked else BOND
     root_bond = PARAMETERS.root_bond(bond)
+    stake = court.requests[request].bond + line_price(court, court.requests[request]) if request in court.requests else BOND
     run_hash = source.choice(HASHES)
     inner = b"".join(source.choice(HASHES) for _ in range(max(0, min(4, segment.length) - 1)))
     seconds = source.choice([0, 3_000])
     choices: list[tuple[Act, bytes]] = [
         (Act("request", (table.model_id, source.choice([1, 2, 5, 20]), DATA, table.now + seconds, BOND, NOBODY), 500), sender),
-        (Act("claim", (request, seal(run_hash, sender), table.now + 9_000), BOND), sender),
+        (Act("claim", (request, seal(run_hash, sender), table.now + 9_000), stake), sender),
         (Act("challenge", (claim,), root_bond), sender),
         (Act("post", (node_id, segment, inner, run_hash)), server),
         (Act("post", (node_id, segment, inner, run_hash)), server),

@@ -69,8 +69,7 @@ def request(
 def claim(court: Court, message: Message, request_id: bytes, sealed: bytes, latest: int) -> Court:
     """Stakes the request's bond on a sealed run hash. The first claim puts the request into the model's line, and pays for that."""
     asked = known(court.requests, request_id, UnknownRequest)
-    work = 0 if asked.claims else court.models[asked.model_id].work(asked.stage_count)
-    price = work * court.parameters.second_price
+    price = line_price(court, asked)
     if message.value != asked.bond + price:
         raise WrongValue
     if message.now > asked.deadline:
@@ -83,7 +82,7 @@ def claim(court: Court, message: Message, request_id: bytes, sealed: bytes, late
     if claim_id in court.claims:
         raise ClaimExists
     if asked.claims == 0:
-        court = join_line(court, request_id, message.now, work)
+        court = join_line(court, request_id, message.now)
         asked = court.requests[request_id]
     closes_at = max(message.now, asked.checked_at) + court.parameters.window
     if closes_at > latest or closes_at >= TIME_LIMIT:
@@ -93,10 +92,15 @@ def claim(court: Court, message: Message, request_id: bytes, sealed: bytes, late
     return evolve(court, ledger=court.ledger.deposit(message.value).burn(price))
 
 
-def join_line(court: Court, request_id: bytes, now: int, work: int) -> Court:
+def line_price(court: Court, asked: Request) -> int:
+    """Returns what the next claim of a request pays for the line: the first one all of it, the others nothing."""
+    return 0 if asked.claims else court.models[asked.model_id].work(asked.stage_count) * court.parameters.second_price
+
+
+def join_line(court: Court, request_id: bytes, now: int) -> Court:
     """Gives the request its time on the one machine that recomputes this model's runs."""
     asked = court.requests[request_id]
     model = court.models[asked.model_id]
-    checked_at = max(now, model.busy_until) + work
+    checked_at = max(now, model.busy_until) + model.work(asked.stage_count)
     court = evolve(court, models={**court.models, asked.model_id: evolve(model, busy_until=checked_at)})
     return with_request(court, request_id, evolve(asked, checked_at=checked_at))
