@@ -82,14 +82,14 @@ def test_false_result_is_seen(name: str) -> None:
     arena.attackers = ATTACKS[name].seats(arena)
     arena.validator.groups = lambda: iter(())  # type: ignore[method-assign]
     arena.run()
-    found = damage(name, arena, Quiet([None], 0, 0))
+    found = damage(name, arena, Quiet([None], [None], 0, 0))
     assert (found.false_finals, found.false_claims) == (1, 1)
     assert "1 of 1" in table([found], court.parameters)
 
 
 def test_ratios() -> None:
     """Half of an ether for an ether, and four hours of delay for an ether."""
-    lost = Damage("x", 0, ETHER, 0, 0, 0, 2.0, 4.0, 0, 0.0, 1, 1, ETHER // 2, ETHER // 4, ETHER // 4, 0, 0, 0)
+    lost = Damage("x", 0, ETHER, 0, 0, 0, 2.0, 4.0, 0, 0.0, 0.0, 1, 1, ETHER // 2, ETHER // 4, ETHER // 4, 0, 0, 0)
     assert lost.griefing(lost.honest_loss) == 0.5
     assert lost.per_hour == ETHER // 4
     assert tuple(show(lost) for name, show in COLUMNS if name in ("griefed per lost", "false final")) == ("0.5 · 0.75 · 0.25", "1 of 1")

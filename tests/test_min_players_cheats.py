@@ -25,8 +25,8 @@ from opml_min.players.validator import Validator
 
 Play = Callable[..., Match]
 DECIDED_BEFORE_A_STAGE = {
-    "silent-server", "late-server", "silent-challenger", "late-choices", "bad-defence", "copied-claim", "unopenable", "stalled-claim",  # by the clock
-    "pumped-due",  # by the opening of a claim that is given up, and then by the clock
+    "silent-server", "late-server", "silent-challenger", "late-choices", "bad-defence", "copied-claim", "unopenable",  # by the clock
+    "stalled-claim", "pumped-due",  # also, the second after a claim is given up
     "resurrection", "denied-failure",  # by the opening: a run that has failed has no machine
     "forged-output", "true-flood",  # without a dispute
 }  # fmt: skip

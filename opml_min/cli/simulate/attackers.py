@@ -11,10 +11,11 @@ from typing import Any
 
 from opml_min.machine.hashing import keccak256
 from opml_min.model.run import FAILED, RunState
-from opml_min.players.agenda import Group, Task
+from opml_min.players.agenda import Group, Task, first_of
 from opml_min.players.chain import ANYONE, HASH_BYTES, NO_HASH, POSTED, Decision, Move, Wait, child_id, claim_id, seal
 from opml_min.players.cheats.cheat import FalseChallenger, Liar
 from opml_min.players.cheats.puppets import Puppet, other_part
+from opml_min.players.cheats.stalling import LastSecond
 from opml_min.players.index import ClaimEntry, NodeEntry, RequestEntry
 
 YEAR = 31_536_000  # seconds
@@ -71,30 +72,37 @@ class Garbler(Liar):
         return Move("post", (node.node_id, node.segment, b"".join([*true, *noise]), run_hash))
 
 
-class Latecomer(FalseChallenger):
+class Latecomer(LastSecond):
     """Challenges true claims just before their windows close, and chooses parts of the roots in the last second that is legal."""
 
     parts: int  # how many parts of each root it chooses
-    target: str  # the server whose claims it challenges
-    share: tuple[int, int] = (0, 1)  # which of so many challengers it is: they divide the claims among them
+    share: tuple[int, int] = (0, 1)  # which of so many challengers it is: they divide the claims of the target among them
 
     def objects_to(self, claim: ClaimEntry) -> bool:
         number, count = self.share
-        return claim.server == self.target and list(self.index.claims).index(claim.claim_id) % count == number
-
-    def challenge(self, claim: ClaimEntry) -> Decision:
-        at = claim.closes_at - 1
-        return Wait(at) if self.chain.now < at else super().challenge(claim)
+        targets = [each.claim_id for each in self.index.claims.values() if each.server == self.target]
+        return super().objects_to(claim) and targets.index(claim.claim_id) % count == number
 
     def go_down(self, claim: ClaimEntry, node: NodeEntry) -> Decision:
-        if node.state != POSTED:
-            return None
+        return self.late_choice(claim, node, self.parts)
+
+    def late_choice(self, claim: ClaimEntry, node: NodeEntry, most: int) -> Decision:
+        """Chooses one of so many parts of a node in the last second."""
         last = node.last_choice(claim.closes_at)
-        parts = range(min(self.parts, len(node.hashes) // HASH_BYTES + 1))
+        parts = range(min(most, len(node.hashes) // HASH_BYTES + 1) if node.state == POSTED else 0)
         free = [part for part in parts if child_id(node.node_id, part) not in claim.nodes]
         if not free or self.chain.now > last:
             return None
         return Wait(last) if self.chain.now < last else self.choice_at(node, free[0])
+
+
+class Clinging(Latecomer):
+    """Likewise, but of all nodes of the tree, up to so many a claim: each gives its server E more."""
+
+    def go_down(self, claim: ClaimEntry, node: NodeEntry) -> Decision:
+        if len(claim.nodes) > self.parts:
+            return None
+        return first_of(filter(None, (self.late_choice(claim, each, self.parts) for each in claim.nodes.values())))
 
 
 class Spreader(Latecomer):
@@ -109,21 +117,6 @@ class Spreader(Latecomer):
             for part in range(len(each.hashes) // HASH_BYTES + 1):
                 if child_id(each.node_id, part) not in claim.nodes:
                     return self.choose(claim, each, part)
-        return None
-
-
-class Staller(Liar):
-    """A server with true claims that answers each node in the last second that is legal."""
-
-    def answer(self, node: NodeEntry) -> Decision:
-        last = self.last_answer(node)
-        return Wait(last) if self.chain.now < last else super().answer(node)
-
-
-class Withholder(Liar):
-    """A server with true claims that never shows their results."""
-
-    def finalise(self, claim: ClaimEntry) -> Decision:
         return None
 
 
