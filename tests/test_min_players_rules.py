@@ -191,7 +191,7 @@ def test_a_server_that_lost_says_so_and_claims_no_more() -> None:
 
 
 def test_the_largest_bond_is_fought_first() -> None:
-    """As many distractors as a validator can fight at once close earlier, and each of its moves takes the whole effort E."""
+    """Distractors, as many as a validator can fight at once, close earlier, and each of its moves takes the whole effort E."""
     table = Table(server=False)
     (validator,) = table.players
     distractors = [lying(table, b"small %d" % number) for number in range(table.chain.parameters.claims_at_once)]

@@ -112,7 +112,7 @@ class Player(ABC):
         return self.chain.balance(self.address) >= wei + self.policy.reserve_wei
 
     def due(self, node: NodeEntry) -> int:
-        """When the server owes its answer to an open node; one that lost a claim has no more time than for this node alone."""
+        """When the server owes its answer to an open node. If it ever lost, it has no more time than for this node alone."""
         lost_at = self.index.lost_at.get(self.index.claims[node.claim_id].server)
         return node.due if lost_at is None else min(node.due, max(node.since, lost_at) + self.chain.parameters.effort)
 
