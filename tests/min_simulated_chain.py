@@ -18,7 +18,7 @@ from opml_spec.runs.run import first_state, io_quarter
 from opml_min.machine.hashing import keccak256
 from opml_min.model.run import FAILED, OK, RunState
 from opml_min.players.chain import Move, Segment, bytes20
-from opml_min.players.computation import Result
+from opml_min.players.computation import Computation, Result
 
 ETHER = 10**18
 START = 1_750_000_000
@@ -62,6 +62,7 @@ class Opened(NamedTuple):
     parent_id: bytes
     part: int
     segment: Any
+    since: int
     due: int
     server_left: int
     challengers_left: int
@@ -73,7 +74,7 @@ class Answered(NamedTuple):
     state: int
     segment: Any
     hashes: bytes
-    posted_at: int
+    since: int
     server_left: int
     settles_at: int
 
@@ -81,6 +82,7 @@ class Answered(NamedTuple):
 class Fallen(NamedTuple):
     claim_id: bytes
     node_id: bytes
+    at: int
 
 
 class Expired(NamedTuple):
@@ -151,7 +153,7 @@ class SimulatedChain:
             path = path << bits | part
         return SimpleNamespace(
             state=node.state, commitment=node.commitment, depth=node.depth, path=path, opener="0x" + node.opener.hex(),
-            due=node.clock.due, server_left=node.clock.server_left, challengers_left=node.clock.challengers_left,
+            since=node.clock.since, due=node.clock.due, server_left=node.clock.server_left, challengers_left=node.clock.challengers_left,
         )  # fmt: skip
 
     def account_of(self, address: str) -> Any:
@@ -203,15 +205,15 @@ class SimulatedChain:
 
     def _opened(self, node_id: bytes, parent_id: bytes, part: int) -> Opened:
         node = self.court.nodes[node_id]
-        clock = (node.clock.due, node.clock.server_left, node.clock.challengers_left)
+        clock = (node.clock.since, node.clock.due, node.clock.server_left, node.clock.challengers_left)
         return Opened(node_id, node.claim_id, "0x" + node.opener.hex(), parent_id, part, node.segment, *clock)
 
     def _after_post(self, before: Any, arguments: Any, sender: str) -> list[Any]:
         node = self.court.nodes[arguments[0]]
         claim = self.court.claims[node.claim_id]
         if claim.fell_at is not None:
-            return [Fallen(node.claim_id, arguments[0])]
-        told = (node.segment, node.posted, node.clock.posted_at, node.clock.server_left)
+            return [Fallen(node.claim_id, arguments[0], self.now)]
+        told = (node.segment, node.posted, node.clock.since, node.clock.server_left)
         return [Answered(arguments[0], node.claim_id, int(node.state), *told, claim.settles_at)]
 
     _after_open = _after_arbitrate = _after_timeout = _after_post
@@ -276,9 +278,7 @@ class HashRun:
     def hashes(self, stage: int | None, begin: int, points: Sequence[int]) -> list[bytes]:
         return [self.hash_at(stage, point) for point in points]
 
-    def first_false_part(self, stage: int | None, begin: int, points: Sequence[int], posted: Sequence[bytes]) -> int:
-        true = self.hashes(stage, begin, points)
-        return next((part for part, (a, b) in enumerate(zip(true, posted, strict=True)) if a != b), len(points))
+    false_part, _is_true = Computation.false_part, Computation._is_true
 
     def held_bytes(self) -> int:
         return 0

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from evm_arbiter.court import Court
+from evm_arbiter.objects import Fallen, Opened
 from opml_min.cli.demo.evidence import evidence
-from opml_min.cli.demo.play import Match, play, shared_computations
+from opml_min.cli.demo.play import FEE_WEI, Match, play, shared_computations
 from opml_min.cli.demo.scene import scene_of
 from opml_min.model.image.ops import Opcode
 from opml_min.model.resolve import resolve
 from opml_min.players.agenda import first_of
 from opml_min.players.chain import INSTRUCTIONS, REJECTED, Move
-from opml_min.players.cheats import CHEATS, NONE, own_programs, puppets, values
+from opml_min.players.cheats import CHEATS, NONE, own_programs, puppets, stalling, values
 from opml_min.players.cheats.cheat import CLAIM_REJECTED, Cheat, Liar, Scene, Setup
 from opml_min.players.cheats.tampering import NoSuchLie, lie
 from opml_min.players.cheats.values import output_values
@@ -25,6 +26,7 @@ from opml_min.players.validator import Validator
 Play = Callable[..., Match]
 DECIDED_BEFORE_A_STAGE = {
     "silent-server", "late-server", "silent-challenger", "late-choices", "bad-defence", "copied-claim", "unopenable",  # by the clock
+    "stalled-claim", "pumped-due",  # also, the second after a claim is given up
     "resurrection", "denied-failure",  # by the opening: a run that has failed has no machine
     "forged-output", "true-flood",  # without a dispute
 }  # fmt: skip
@@ -176,6 +178,37 @@ def test_true_claim_beside_one_that_is_defended_badly_becomes_final(play_here: P
     (request,) = match.index.requests.values()
     assert request.result == claims[server].claim_id
     assert match.balances()["server"] > match.balances_before["server"]
+
+
+def test_a_pumped_due_time_ends_with_the_claim_that_is_given_up(play_here: Play) -> None:
+    """A puppet made the root of the other claim due long after its opening. Once the first claim has fallen, E and T_server are left."""
+    match = play_here(CHEATS["pumped-due"], seed=1)
+    parameters, events = match.court.parameters, match.court.events()
+    given_up, other = (event for event in events if isinstance(event, Fallen))
+    (root,) = (event for event in events if isinstance(event, Opened) and event.node_id == other.node_id)
+    assert root.due - root.since == (1 + stalling.PUMPED_NODES) * parameters.effort - (root.since - first_opened(match))
+    assert other.at == given_up.at + parameters.effort + parameters.server_time + 1
+
+
+def first_opened(match: Match) -> int:
+    return next(event.since for event in match.court.events() if isinstance(event, Opened))
+
+
+def test_a_stalled_claim_holds_up_neither_the_result_nor_for_ever_the_fee(play_here: Play) -> None:
+    match = play_here(CHEATS["stalled-claim"], seed=1)
+    (request,) = match.index.requests.values()
+    stalled, beside = (match.index.claims[claim_id] for claim_id in request.claims)
+    assert (request.result, stalled.status) == (beside.claim_id, REJECTED)
+    at = {each.move.name: each.at_seconds for each in match.history if each.player == "server"}
+    assert at["finalise"] < match.court.parameters.window + 120 < at["award"]
+
+
+def test_a_junk_first_claim_pays_for_the_line_itself(play_here: Play) -> None:
+    match = play_here(CHEATS["unopenable"], seed=1)
+    first, second = (each for each in match.history if each.move.name == "claim")
+    assert (first.player, second.player) == ("junk maker", "server")
+    assert first.move.value > second.move.value
+    assert match.balances()["server"] - match.balances_before["server"] == FEE_WEI
 
 
 class CarelessChallenger(Validator):

@@ -104,23 +104,32 @@ def test_room_for_checkpoints_does_not_matter(checkpoint_bytes: int, computation
 
 @pytest.mark.parametrize("checkpoint_bytes", [0, 3 << 10, 1 << 20])
 @pytest.mark.parametrize("stage", [None, 2])
-def test_the_first_false_part_is_found(
+def test_a_false_part_is_found_by_bisection(
     stage: int | None, checkpoint_bytes: int, computation: Computation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hashes that are true up to a point, and wrong, or now and then true again, after it."""
+    """Hashes that are true up to a point, and wrong, or now and then true again, after it; few of them are compared."""
     monkeypatch.setattr("opml_min.players.computation.CHECKPOINT_BYTES", checkpoint_bytes)
     fresh, rng = Computation(*scene_of(resolve("embedded")), device="cpu" if stage is None else "vm"), Random(4)
     for first_lie in range(0, 9, 2):
         low, high = (0, 32) if stage is None else (0, fresh.opening(stage).steps)
-        inner = Segment(STAGES, low, high, b"", b"").boundaries(8)[1:-1]
-        true = computation.hashes(stage, low, inner)
-        true_at = [done < first_lie or (done > first_lie and rng.random() < 0.5) for done in range(len(true))]
-        posted = [hash_ if is_true else rng.randbytes(32) for hash_, is_true in zip(true, true_at, strict=True)]
-        part = fresh.first_false_part(stage, low, inner, posted)
-        assert part == min(first_lie, len(inner))
-        begin = [low, *inner][part]
+        ends = Segment(STAGES, low, high, b"", b"").boundaries(8)
+        true = computation.hashes(stage, low, ends[1:-1])
+        is_true = [done < first_lie or (done > first_lie and rng.random() < 0.5) for done in range(len(true))]
+        posted = [hash_ if kept else rng.randbytes(32) for hash_, kept in zip(true, is_true, strict=True)]
+        part = fresh.false_part(stage, low, ends[1:-1], posted)
+        assert [True, *is_true, False][part : part + 2] == [True, False]
+        if True not in is_true[first_lie:]:
+            assert part == min(first_lie, len(true))
+        begin = ends[part]
         assert fresh.hash_at(stage, begin) == computation.hash_at(stage, begin)
         assert fresh.hashes(stage, begin, [begin + 1]) == computation.hashes(stage, begin, [begin + 1])
+
+
+def test_bisection_is_the_same_for_all_who_compute_the_same_run() -> None:
+    """Of eight parts with false ends at 2, 3, 5, 6 and 8, the middle one is true, so the search goes on above it."""
+    run = Computation(model_of(ACROSS_QUARTERS), b"!", 8)
+    posted = [bytes(32) if end in (2, 3, 5, 6) else run.hash_at(None, end) for end in range(1, 8)]
+    assert run.false_part(None, 0, range(1, 8), posted) == 4
 
 
 def test_the_only_stage_is_run_once_for_all_that_its_end_tells(monkeypatch: pytest.MonkeyPatch) -> None:

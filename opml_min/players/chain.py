@@ -2,7 +2,7 @@
 
 Events tell a player what exists. Storage tells it what is true now; no answer is sent before the two agree.
 
-*Source*: spec §5.1, §5.2, §5.9 and §5.11.
+*Source*: spec §5.1, §5.2, §5.7, §5.9 and §5.11.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from opml_min.machine.hashing import keccak256
 from opml_min.memory_map import STAGE_STEP_LIMIT
 
 STAGES, INSTRUCTIONS = 1, 2  # phases
+MOST_STAGES = 1 << 24  # of a request
 PENDING, FINAL, REJECTED = 0, 1, 2  # of a claim
 OPEN, POSTED, ANSWERED = 1, 2, 3  # of a node
 ANYONE = "0x" + 40 * "0"  # the server of a request that any server may claim
@@ -119,7 +120,13 @@ class Parameters(Protocol):
     @property
     def priority(self) -> int: ...
     @property
+    def server_time(self) -> int: ...
+    @property
+    def challenger_time(self) -> int: ...
+    @property
     def grace(self) -> int: ...
+    @property
+    def effort(self) -> int: ...
     @property
     def censorship(self) -> int: ...
     @property
@@ -133,6 +140,12 @@ class Parameters(Protocol):
 def root_bond(parameters: Parameters, bond: int) -> int:
     """What it takes to challenge a claim with this bond."""
     return max(parameters.node_bond, bond // 8)
+
+
+def hold(parameters: Parameters) -> int:
+    """How long after its window a pending claim keeps the fee from others, in seconds."""
+    tree = most_nodes(MOST_STAGES, parameters.k) * parameters.effort
+    return parameters.server_time + parameters.challenger_time + tree + parameters.grace
 
 
 class Chain(Protocol):

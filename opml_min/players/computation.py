@@ -2,8 +2,8 @@
 state after any number of steps.
 
 Everything follows from image and request, so nothing here outlives its player. While the player lives, the points that one round asked
-about are checkpoints for the next round. All hashes of a round come from one pass that starts at the lower end of the segment; they are
-computed in the background while the pass goes on.
+about are checkpoints for the next round. All hashes that a round posts come from one pass that starts at the lower end of the segment;
+they are computed in the background while the pass goes on. Who only compares hashes needs 5 of 31.
 
 Within a stage, checkpoints may take `CHECKPOINT_BYTES`, and the one at the segment's lower end whatever it needs. So a player that runs a
 stage of n steps in the machine executes n steps to learn the result, up to n in the first round, n/k in the second, and so on. If the stage
@@ -15,7 +15,7 @@ native code is compiled, because compiling would take longer.
 *Source*: spec §2.5, §4, §5.2, §5.4 and §5.8.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -183,24 +183,37 @@ class Computation:
         """The hash at one point, in the named stage or, without one, in the run."""
         return self.run_state(point).hash() if phase_stage is None else self._segment_begun(phase_stage, point).state_hash()
 
-    def first_false_part(self, phase_stage: int | None, begin: int, points: Sequence[int], posted: Sequence[bytes]) -> int:
-        """The first part of a segment whose last hash is wrong, if its end is wrong.
+    def false_part(self, phase_stage: int | None, begin: int, points: Sequence[int], posted: Sequence[bytes]) -> int:
+        """The part of a segment with a true lower and a false upper end that bisection finds.
 
-        points, posted: the inner boundaries (ascending) and the hashes that somebody posted for them. This is one pass from the segment's
-        begin, which ends at the first wrong hash. Each hash is computed while the pass goes on to the next point.
+        points, posted: the inner boundaries (ascending) and the hashes that somebody posted for them. The segment's lower end is true and
+        its upper end false, so 5 of 31 hashes are enough. Whoever computes the same run finds the same part.
         """
+        if phase_stage is not None:
+            self._segment_begun(phase_stage, begin)
+        true, false = 0, len(points) + 1  # boundaries, of which number 0 is the begin
+        while false - true > 1:
+            middle = (true + false) // 2
+            if self._is_true(phase_stage, points[middle - 1], posted[middle - 1]):
+                true = middle
+            else:
+                false = middle
+        return true
+
+    def _is_true(self, phase_stage: int | None, point: int, posted: bytes) -> bool:
+        """Whether a posted hash is that of this run. If so, the point becomes a checkpoint, because nothing before it will be asked for."""
         if phase_stage is None:
-            return next((part for part, point in enumerate(points) if self.run_state(point).hash() != posted[part]), len(points))
-        machine = self._segment_begun(phase_stage, begin)
-        hashing: Callable[[], bytes] | None = None  # of the point before
-        for part, point in enumerate(points):
-            self._advance_steps(point)
-            if hashing is not None and hashing() != posted[part - 1]:
-                return part - 1
-            if self._has_room():
-                self._checkpoint_here(point)
-            hashing = machine.state_hash_later()
-        return len(points) if hashing is None or hashing() == posted[-1] else len(points) - 1
+            return self.run_state(point).hash() == posted
+        machine = self.machine_at(phase_stage, point)
+        machine.memory.begin_hashing()
+        if self._has_room():  # meanwhile
+            self._checkpoint_here(point)
+        is_true = machine.state_hash() == posted
+        if is_true:
+            self._checkpoint_here(point)
+        else:
+            self._step_checkpoints.pop(point, None)
+        return is_true
 
     def _segment_begun(self, stage: int, step: int) -> Machine:
         """The machine at the lower end of a segment, with a checkpoint there and none after it."""

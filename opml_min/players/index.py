@@ -1,10 +1,10 @@
 """What a player knows from events: the requests on its models, their claims and trees, each to be found without a search.
 
-Requests on other models, and everything about them, are passed over. So strangers' disputes cost nothing but the reading of their events.
-An event whose id does not fit what it names is passed over, too. Each event changes the index once, through a journal that can take the
-change back.
+Requests on other models, and everything about them, are passed over; only who claims there is noted, because a server that loses anywhere
+has less time everywhere. So strangers' disputes cost little more than the reading of their events. An event whose id does not fit what it
+names is passed over, too. Each event changes the index once, through a journal that can take the change back.
 
-*Source*: spec §5.1, §5.2 and §5.11.
+*Source*: spec §5.1, §5.2, §5.5 and §5.11.
 """
 
 from collections import defaultdict
@@ -63,17 +63,21 @@ class NodeEntry:
     parent_id: bytes
     part: int
     segment: Segment
+    since: int  # when it came into its state
     due: int
     server_left: int
     challengers_left: int
     state: int = OPEN
     hashes: bytes = b""  # posted
-    posted_at: int = 0
     collected: bool = False
 
     @property
     def is_root(self) -> bool:
         return not any(self.parent_id)
+
+    def last_choice(self, closes_at: int) -> int:
+        """The last second in which a part of a posted node can be chosen. closes_at: that of the claim"""
+        return max(self.since, closes_at) + self.challengers_left
 
 
 @define
@@ -90,6 +94,8 @@ class Index:
     pending: dict[bytes, ClaimEntry] = field(factory=dict)
     open_nodes: dict[str, dict[bytes, NodeEntry]] = field(factory=lambda: defaultdict(dict))  # by server, in the order of opening
     uncollected: dict[str, dict[bytes, NodeEntry]] = field(factory=lambda: defaultdict(dict))  # by opener
+    lost_at: dict[str, int] = field(factory=dict)  # when the first claim of a server fell, also if it was about another model
+    servers: dict[bytes, str] = field(factory=dict)  # of all pending claims, also of those about other models
     journal: Journal = field(factory=Journal)
 
     def apply(self, event: Any) -> None:
@@ -124,7 +130,10 @@ class Index:
 
     def _claimed(self, event: Any) -> None:
         request = self.requests.get(event.request_id)
-        if request is not None and event.claim_id == claim_id(event.request_id, event.server, event.sealed):
+        if event.claim_id != claim_id(event.request_id, event.server, event.sealed):
+            return
+        self.journal.put(self.servers, event.claim_id, event.server)
+        if request is not None:
             entry = ClaimEntry(event.claim_id, event.request_id, event.server, event.sealed, event.index, event.closes_at)
             self.journal.put(self.claims, entry.claim_id, entry)
             self.journal.put(self.pending, entry.claim_id, entry)
@@ -136,7 +145,7 @@ class Index:
         if claim is None or event.node_id != (root_id(event.claim_id) if is_root else child_id(event.parent_id, event.part)):
             return
         entry = NodeEntry(
-            event.node_id, event.claim_id, event.opener, event.parent_id, event.part, segment_of(event.segment), event.due,
+            event.node_id, event.claim_id, event.opener, event.parent_id, event.part, segment_of(event.segment), event.since, event.due,
             event.server_left, event.challengers_left,
         )  # fmt: skip
         self.journal.put(self.nodes, entry.node_id, entry)
@@ -151,7 +160,7 @@ class Index:
         claim, note = self.claims[node.claim_id], self.journal
         for name, value in (
             ("segment", segment_of(event.segment)), ("hashes", event.hashes), ("state", event.state),
-            ("posted_at", event.posted_at), ("server_left", event.server_left),
+            ("since", event.since), ("server_left", event.server_left),
         ):  # fmt: skip
             note.set(node, name, value)
         note.set(claim, "settles_at", event.settles_at)
@@ -159,6 +168,9 @@ class Index:
             note.drop(self.open_nodes[claim.server], node.node_id)
 
     def _fallen(self, event: Any) -> None:
+        server = self.servers.get(event.claim_id)
+        if server is not None and server not in self.lost_at:
+            self.journal.put(self.lost_at, server, event.at)
         self._reject(event.claim_id, event.node_id)
 
     def _expired(self, event: Any) -> None:
@@ -180,7 +192,8 @@ class Index:
             self.journal.set(request, "result", claim.claim_id)
             self.journal.set(request, "run_hash", event.run_hash)
             self.journal.drop(self.unanswered, request.request_id)
-            self.journal.put(self.unpaid, request.request_id, request)
+            if not request.fee_paid:
+                self.journal.put(self.unpaid, request.request_id, request)
         self._forget_data(request)
 
     def _forget_data(self, request: RequestEntry) -> None:
@@ -190,6 +203,7 @@ class Index:
 
     def _end(self, ended: bytes, status: int, node_id: bytes | None = None) -> ClaimEntry | None:
         """A claim is decided, so that the server owes no more answers."""
+        self.journal.drop(self.servers, ended)
         claim = self.claims.get(ended)
         if claim is not None:
             self.journal.set(claim, "status", status)

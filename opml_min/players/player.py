@@ -14,6 +14,7 @@ from opml_min.players.agenda import Agenda, Group, Task, first_of
 from opml_min.players.chain import (
     INSTRUCTIONS,
     NO_HASH,
+    PENDING,
     STAGES,
     Chain,
     Decision,
@@ -23,6 +24,7 @@ from opml_min.players.chain import (
     child_id,
     model_id,
     root_id,
+    seal,
     stage_at,
 )
 from opml_min.players.computation import Computation
@@ -53,10 +55,12 @@ class Player(ABC):
         self._roots: tuple[bytes, bytes] | None = None
         self._ledger = Ledger(chain, self.runs_model)
         self._is_in_doubt = False
+        self._has_computed = False  # a run, since it was asked last
 
     def decisions(self) -> Iterator[Move | Wait]:
         """What to do at this head, in the order in which to try it. Only the first move that is accepted counts; then ask again."""
         self._ledger.follow()
+        self._has_computed = False
         if self._is_in_doubt:
             self._is_in_doubt = False
             self._ledger.doubt()
@@ -107,6 +111,15 @@ class Player(ABC):
         """Whether a bond is affordable."""
         return self.chain.balance(self.address) >= wei + self.policy.reserve_wei
 
+    def due(self, node: NodeEntry) -> int:
+        """When the server owes its answer to an open node. If it ever lost, it has no more time than for this node alone."""
+        lost_at = self.index.lost_at.get(self.index.claims[node.claim_id].server)
+        return node.due if lost_at is None else min(node.due, max(node.since, lost_at) + self.chain.parameters.effort)
+
+    def last_answer(self, node: NodeEntry) -> int:
+        """The last second in which an answer to an open node is legal."""
+        return self.due(node) + node.server_left
+
     def is_as_stored(self, node: NodeEntry) -> bool:
         """Whether the contract stores this node as it was read. If not, all events are read anew before the next decisions."""
         stored = self.chain.node_of(node.node_id)
@@ -156,15 +169,28 @@ class Player(ABC):
         if not stored.state:
             return None
         self._is_in_doubt = True
-        times = (stored.due, stored.server_left, stored.challengers_left)
+        times = (stored.since, stored.due, stored.server_left, stored.challengers_left)
         return NodeEntry(node_id, claim.claim_id, stored.opener, parent_id, part, segment, *times)
+
+    def finalisation(self, claim: ClaimEntry, after_seconds: int = 0) -> Decision:
+        """Finalises a true claim as soon as nothing can follow any more, or so many seconds later."""
+        stored = self.chain.claim_of(claim.claim_id)
+        request = self.index.requests[claim.request_id]
+        is_other = request.run_hash is not None and claim.sealed != seal(request.run_hash, claim.server)
+        if stored.status != PENDING or stored.open_nodes or is_other:
+            return None
+        at = max(stored.closes_at, stored.settles_at + 1) + after_seconds
+        return Wait(at) if self.chain.now < at else Move("finalise", (claim.claim_id, *self.runs.of(request).result()))
 
     def one_run_at_a_time(self, tasks: Iterable[tuple[bytes, Task]]) -> Iterator[Task]:
         """The tasks up to the first that computes a run, and then asks to be asked again: no clock waits for two runs. First: requests."""
         for request_id, task in tasks:
             was_known = self.runs.knows(request_id)
+            if self._has_computed and not was_known:
+                return
             yield task
             if not was_known and self.runs.knows(request_id):
+                self._has_computed = True
                 yield Task(b"again", lambda: Wait(self.chain.now))
                 return
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from opml_min.model.image.image import Image
 from opml_min.players.agenda import Group, Task
-from opml_min.players.chain import ANYONE, Chain, Decision, Move, Wait, model_id
+from opml_min.players.chain import ANYONE, Chain, Decision, Move, Wait, hold, model_id
 from opml_min.players.index import RequestEntry
 from opml_min.players.player import Player
 from opml_min.players.run_cache import Compute
@@ -42,10 +42,12 @@ class Requester(Player):
                 yield Task(request.request_id, partial(self.reclaim, request))
 
     def reclaim(self, request: RequestEntry) -> Decision:
-        """Takes the fee back once nobody can earn it any more."""
+        """Takes the fee back once nobody can earn it any more, or the claims that still may have held it long enough."""
+        last = request.deadline
         if any(claim_id in self.index.pending for claim_id in request.claims):
-            return None
-        return Wait(request.deadline + 1) if self.chain.now <= request.deadline else Move("reclaim", (request.request_id,))
+            parameters, checked_at = self.chain.parameters, self.chain.request_of(request.request_id).checked_at
+            last = max(last, checked_at) + parameters.window + hold(parameters)
+        return Wait(last + 1) if self.chain.now <= last else Move("reclaim", (request.request_id,))
 
     def _requests(self) -> Iterable[Task]:
         if not self._own():

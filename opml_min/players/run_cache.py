@@ -79,5 +79,5 @@ class RunCache:
         return self._run_hashes.get(request.request_id, lambda: self.of(request).run_hash())
 
     def false_part(self, commitment: bytes, find: Callable[[], int]) -> int:
-        """The first false part of posted hashes, which their commitment names."""
+        """The false part of posted hashes, which their commitment names."""
         return self._false_parts.get(commitment, find)

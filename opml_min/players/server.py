@@ -23,6 +23,7 @@ from opml_min.players.chain import (
     Segment,
     Wait,
     child_id,
+    hold,
     root_id,
     seal,
     split,
@@ -31,6 +32,10 @@ from opml_min.players.index import ClaimEntry, NodeEntry, RequestEntry
 from opml_min.players.player import Player
 
 MOST_UNLOGGED = 2_048  # places of a tree that are looked at for one decision
+
+
+class LostBefore(Exception):
+    """A claim of this server fell, so it makes no new ones; it goes on answering for those that stand."""
 
 
 class Server(Player):
@@ -50,7 +55,7 @@ class Server(Player):
 
     def answer(self, node: NodeEntry) -> Decision:
         """Answers a node that is not lost yet."""
-        return None if self.chain.now > node.due + node.server_left else self.true_answer(node)
+        return None if self.chain.now > self.last_answer(node) else self.true_answer(node)
 
     def true_answer(self, node: NodeEntry) -> Decision:
         """Posts the inner hashes of the segment, opens the one stage left, or has the one instruction left executed."""
@@ -98,15 +103,7 @@ class Server(Player):
 
     def finalise(self, claim: ClaimEntry) -> Decision:
         """Finalises a claim as soon as nothing can follow any more."""
-        stored = self.chain.claim_of(claim.claim_id)
-        request = self.index.requests[claim.request_id]
-        is_other = request.run_hash is not None and claim.sealed != seal(request.run_hash, self.address)
-        if stored.status != PENDING or stored.open_nodes or is_other:
-            return None
-        legal_from = max(stored.closes_at, stored.settles_at + 1)
-        if self.chain.now < legal_from:
-            return Wait(legal_from)
-        return Move("finalise", (claim.claim_id, *self.runs.of(request).result()))
+        return self.finalisation(claim)
 
     def _awards(self) -> Iterable[Task]:
         for request in self.index.unpaid.values():
@@ -114,40 +111,71 @@ class Server(Player):
                 yield Task(request.request_id, partial(self.award, request))
 
     def award(self, request: RequestEntry) -> Decision:
-        """Moves the fee on towards an own final claim: past claims that can no longer get it."""
+        """Moves the fee on towards an own final claim: past claims that can no longer get it, or have held it long enough."""
         claim = self.index.claims[request.claims[request.next_award]]
         assert request.run_hash is not None
         if claim.status == FINAL:
             return Move("award", (claim.claim_id,)) if claim.server == self.address else None
-        holds_back = claim.status == PENDING and claim.sealed == seal(request.run_hash, claim.server)
-        return None if holds_back else Move("award", (claim.claim_id,))
+        if claim.status == PENDING and claim.sealed == seal(request.run_hash, claim.server):
+            held_until = claim.closes_at + hold(self.chain.parameters)
+            if self.chain.now <= held_until:
+                return Wait(held_until + 1)
+        return Move("award", (claim.claim_id,))
 
     # New risk ------------------------------------------------------------------------------------------------------------
 
     def _claims(self) -> Iterable[Task]:
-        if len(self._own_pending()) < self.policy.most_pending_claims:
-            affordable = self.chain.balance(self.address) - self.policy.reserve_wei
-            wanted = (each for each in list(self.index.unanswered.values()) if each.bond <= affordable and self._wants(each))
+        if self.address in self.index.lost_at and not self.policy.claims_after_loss:
+            yield Task(self.address.encode(), self._tell_loss)
+        elif len(self._own_pending()) < self.policy.most_pending_claims:
+            balance = self.chain.balance(self.address)
+            wanted = (each for each in list(self.index.unanswered.values()) if self._wants(each, balance, is_first=not each.claims))
             yield from self.one_run_at_a_time((each.request_id, Task(each.request_id, partial(self.claim, each))) for each in wanted)
 
-    def _wants(self, request: RequestEntry) -> bool:
-        """Whether this server may claim, has not yet, and finds the fee worth it. Nothing is computed for that."""
+    def _tell_loss(self) -> Decision:
+        raise LostBefore(f"a claim of this server fell at {self.index.lost_at[self.address]}; it had better go on under another address")
+
+    def _wants(self, request: RequestEntry, balance: int, *, is_first: bool) -> bool:
+        """Whether this server may claim, has not yet, finds the fee worth it and can pay. Nothing is computed for that."""
         work = self.policy.work_seconds(request.stage_count, self.index.models[request.model_id])
+        price = self._price(request) if is_first else 0
         return (
             request.server in (ANYONE, self.address)
             and self.chain.now <= request.deadline
-            and request.fee - work * self.chain.parameters.second_price >= self.policy.least_fee_wei
+            and request.bond + price + self.policy.reserve_wei <= balance
+            and request.fee - price >= self.policy.least_fee_wei
             and work <= self.policy.most_work_seconds
             and all(self.index.claims[claim_id].server != self.address for claim_id in request.claims)
         )
 
+    def _price(self, request: RequestEntry) -> int:
+        """The price of the line, which only the first claim of a request pays."""
+        work = self.policy.work_seconds(request.stage_count, self.index.models[request.model_id])
+        return work * self.chain.parameters.second_price
+
     def claim(self, request: RequestEntry) -> Decision:
-        """Claims the run of a request, unless somebody's claim of the same result stands."""
-        run_hash, standing = self.runs.run_hash(request), map(self.index.claims.__getitem__, request.claims)
-        if self.honest and any(claim.status == PENDING and claim.sealed == seal(run_hash, claim.server) for claim in standing):
+        """Claims the run of a request, unless somebody's claim of the same result stands.
+
+        Whether it is the first claim is read from storage when the move is made. If another claim comes first after all, the contract
+        refuses this one, and all is decided anew.
+        """
+        if not self._wants(request, self.chain.balance(self.address), is_first=self._is_first(request)):
             return None
+        run_hash, standing = self.runs.run_hash(request), map(self.index.claims.__getitem__, request.claims)
+        stands = any(claim.status == PENDING and claim.sealed == seal(run_hash, claim.server) for claim in standing)
+        if self.honest and stands and not self.policy.claims_beside_true:
+            return None
+        return self.staked(request, seal(run_hash, self.address))
+
+    def _is_first(self, request: RequestEntry) -> bool:
+        """Whether nobody has claimed yet, as the contract stores it."""
+        return not self.chain.request_of(request.request_id).claims
+
+    def staked(self, request: RequestEntry, sealed: bytes) -> Move:
+        """A claim with the bond and, if it is the first claim, the price of the line."""
         latest = self.line_end(request) + self.chain.parameters.window + self.policy.line_slack_seconds
-        return Move("claim", (request.request_id, seal(run_hash, self.address), latest), request.bond)
+        price = self._price(request) if self._is_first(request) else 0
+        return Move("claim", (request.request_id, sealed, latest), request.bond + price)
 
     def line_end(self, request: RequestEntry) -> int:
         """When the request is checked, as the line of its model stands now."""

@@ -1,16 +1,18 @@
 """The honest validator: it recomputes every claim on its model and brings the false ones down.
 
-In the tree of a false claim it goes down from the root, always to the first part whose end is not what it computed, whoever opened the node
-there. So every node on its way has a true lower end and a false upper end, and the server cannot answer all of them truthfully.
+In the tree of a false claim it goes down from the root, always to a part that begins with what it computed and ends with something else,
+whoever opened the node there. So every node on its way has a true lower end and a false upper end, and the server cannot answer all of them
+truthfully. Claims are computed in the order in which they close. Those that are false are fought in the order of their bonds.
 
-*Source*: spec §5.4, §5.5 and §5.12.
+*Source*: spec §5.4, §5.5, §5.9 and §5.12.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from opml_min.players.agenda import Group, Task
 from opml_min.players.chain import (
+    HASH_BYTES,
     INSTRUCTIONS,
     OPEN,
     POSTED,
@@ -32,31 +34,41 @@ from opml_min.players.player import Player
 class Validator(Player):
     def groups(self) -> Iterator[Group]:
         yield self._fights
+        yield self._urgent_checks
         yield self._collections
         yield self._expiries
         yield self.withdrawal
         yield self._checks
+        yield self._finalisations
 
     # Claims ----------------------------------------------------------------------------------------------------------------
+
+    def _fights(self) -> Iterable[Task]:
+        """What to do about the claims that are known to be false: the largest bonds first, then what closes first."""
+        for claim in sorted(filter(self._is_known_false, self.index.pending.values()), key=self._by_bond):
+            yield Task(claim.claim_id, partial(self.next_step, claim))
+
+    def _is_known_false(self, claim: ClaimEntry) -> bool:
+        return self.runs.knows(claim.request_id) and self.objects_to(claim)
+
+    def _by_bond(self, claim: ClaimEntry) -> tuple[int, int]:
+        return -self.index.requests[claim.request_id].bond, claim.closes_at
+
+    def _urgent_checks(self) -> Iterator[Task]:
+        return self._steps(self._is_urgent)
 
     def _is_urgent(self, claim: ClaimEntry) -> bool:
         """Whether a claim has a tree already, or can soon not be challenged any more."""
         return bool(claim.nodes) or self.chain.now >= claim.closes_at - self.chain.parameters.censorship
 
-    def _by_knowledge(self, claim: ClaimEntry) -> tuple[bool, int]:
-        """What needs no computing first, then what closes first."""
-        return not self.runs.knows(claim.request_id), claim.closes_at
+    def _checks(self) -> Iterator[Task]:
+        return self._steps(lambda claim: not self._is_urgent(claim))
 
-    def _fights(self) -> Iterable[Task]:
-        urgent = filter(self._is_urgent, self.index.pending.values())
-        return self._steps(urgent)
-
-    def _steps(self, claims: Iterable[ClaimEntry]) -> Iterator[Task]:
-        in_order = sorted(claims, key=self._by_knowledge)
+    def _steps(self, is_wanted: Callable[[ClaimEntry], bool]) -> Iterator[Task]:
+        """Computes what nobody has computed yet, in the order in which claims close, and begins the fights that are due."""
+        unknown = [claim for claim in self.index.pending.values() if not self.runs.knows(claim.request_id) and is_wanted(claim)]
+        in_order = sorted(unknown, key=lambda claim: claim.closes_at)
         return self.one_run_at_a_time((claim.request_id, Task(claim.claim_id, partial(self.next_step, claim))) for claim in in_order)
-
-    def _checks(self) -> Iterable[Task]:
-        return self._steps(claim for claim in self.index.pending.values() if not self._is_urgent(claim))
 
     def objects_to(self, claim: ClaimEntry) -> bool:
         """Whether a claim is of another run hash than the one that this player computes."""
@@ -92,7 +104,7 @@ class Validator(Player):
     # Down the tree -----------------------------------------------------------------------------------------------------------
 
     def go_down(self, claim: ClaimEntry, node: NodeEntry) -> Decision:
-        """Goes down along first false parts, and acts at the end of the way."""
+        """Goes down along false parts, and acts at the end of the way."""
         while node.state == POSTED:
             part = self.part(node)
             child = claim.nodes.get(child_id(node.node_id, part)) or self.unlogged_part(claim, node, part)
@@ -102,19 +114,19 @@ class Validator(Player):
         return self.expose(node) if node.state == OPEN else None
 
     def part(self, node: NodeEntry) -> int:
-        """The first part of a posted node whose end is false."""
-        return self.runs.false_part(node.segment.commitment(node.hashes), lambda: self._first_false_part(node))
+        """The part of a posted node with a true lower and a false upper end that bisection finds."""
+        return self.runs.false_part(node.segment.commitment(node.hashes), lambda: self._false_part(node))
 
-    def _first_false_part(self, node: NodeEntry) -> int:
-        inner = node.segment.boundaries(len(node.hashes) // 32 + 1)[1:-1]
-        return self.checked(node).first_false_part(self.stage_of(node), node.segment.lo, inner, split(node.hashes))
+    def _false_part(self, node: NodeEntry) -> int:
+        inner = node.segment.boundaries(len(node.hashes) // HASH_BYTES + 1)[1:-1]
+        return self.checked(node).false_part(self.stage_of(node), node.segment.lo, inner, split(node.hashes))
 
     def choose(self, claim: ClaimEntry, node: NodeEntry, part: int) -> Decision:
         """Chooses a part; at a node that somebody else opened not before its opener had time to."""
         parameters = self.chain.parameters
-        if not self.is_as_stored(node) or self.chain.now > max(node.posted_at, claim.closes_at) + node.challengers_left:
+        if not self.is_as_stored(node) or self.chain.now > node.last_choice(claim.closes_at):
             return None
-        free_from = node.posted_at if node.opener == self.address else node.posted_at + parameters.priority
+        free_from = node.since if node.opener == self.address else node.since + parameters.priority
         if self.chain.now < free_from:
             return Wait(free_from)
         if not self.can_pay(parameters.node_bond):
@@ -126,7 +138,7 @@ class Validator(Player):
 
     def expose(self, node: NodeEntry) -> Decision:
         """At an open node that the server cannot answer truthfully: executes the one instruction, or waits for the server to be late."""
-        late_from = node.due + node.server_left + 1
+        late_from = self.last_answer(node) + 1
         if self.chain.now >= late_from:
             return Move("timeout", (node.node_id,)) if self.is_as_stored(node) else None
         if node.segment.phase == INSTRUCTIONS and node.segment.length == 1:
@@ -145,6 +157,15 @@ class Validator(Player):
         held = {node.claim_id for node in self.index.uncollected[self.address].values()}
         for claim_id in held & self.index.pending.keys():
             yield Task(claim_id + b"expire", partial(expiry, self, claim_id))
+
+    def _finalisations(self) -> Iterable[Task]:
+        """True claims of others that nobody finalises, if the policy says so. It earns nothing but the result."""
+        after_seconds = self.policy.finalises_others_after_seconds
+        if after_seconds is None:
+            return
+        for claim in list(self.index.pending.values()):
+            if self.runs.knows(claim.request_id) and not self.objects_to(claim):
+                yield Task(claim.claim_id + b"finalise", partial(self.finalisation, claim, after_seconds))
 
 
 def expiry(player: Player, claim_id: bytes) -> Decision:

@@ -2,7 +2,7 @@
 
 The stages take 1.0 to 1.5 · 10^9 steps and differ in how much they write, and in what order. An honest player of either side first learns
 the result. Then the segment shrinks to one step late in the stage: the server posts the hashes at the inner boundaries of each segment,
-and the challenger chooses the first false part from hashes that are true up to that step and wrong after it. Each player runs in a process
+and the challenger finds the false part of hashes that are true up to that step and wrong after it. Each player runs in a process
 of its own, so that its peak memory can be measured. The fastest of three rounds counts, for players and for the plain run. What the
 contracts cost is not included; `opml bench gas` measures that.
 """
@@ -149,7 +149,7 @@ def server(stage: Stage, target: int) -> Played:
 
 
 def challenger(stage: Stage, target: int, true: dict[int, bytes]) -> Played:
-    """Computes what an honest challenger does: the true result, the first wrong part of each round, the witness. true: hashes by step"""
+    """Computes what an honest challenger does: the true result, the false part of each round, the witness. true: hashes by step"""
     start = time.perf_counter()
     computation = Computation(stage_image(), stage.request(), 1, device="vm")
     computation.run_hash()
@@ -157,7 +157,7 @@ def challenger(stage: Stage, target: int, true: dict[int, bytes]) -> Played:
     while high - low > 1:
         ends = boundaries(low, high)
         posted = [true[end] if end <= target else bytes(32) for end in ends[1:-1]]
-        part = computation.first_false_part(0, low, ends[1:-1], posted)
+        part = computation.false_part(0, low, ends[1:-1], posted)
         low, high = ends[part], ends[part + 1]
     if low != target:
         raise CheckFailed(f"the challenger found step {low} where step {target} is wrong")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from opml_min.cli.demo.evidence import Evidence, evidence, op_at
 from opml_min.cli.demo.play import Delivered, Match
-from opml_min.players.chain import ANSWERED, INSTRUCTIONS, REJECTED, Move, Segment, child_id
+from opml_min.players.chain import ANSWERED, FINAL, INSTRUCTIONS, REJECTED, Move, Segment, child_id
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CLAIM_REJECTED
 from opml_min.players.index import NodeEntry
 
@@ -21,7 +21,7 @@ VERDICTS = {
 
 
 def ether(wei: int) -> str:
-    return f"{wei / 10**18:.12g} ether"
+    return f"{wei / 10**18:.12f}".rstrip("0").rstrip(".") + " ether"
 
 
 def short(data: bytes) -> str:
@@ -84,7 +84,9 @@ class Story:
             case "request":
                 return f"asks for a run of {arguments[1]:,} stages and pays {ether(move.value)}"
             case "claim":
-                return f"claims that it knows how the run ends, sealed {short(arguments[1])}; bond {ether(move.value)}"
+                bond = match.index.requests[arguments[0]].bond
+                line = f", line {ether(move.value - bond)}" if move.value > bond else ""
+                return f"claims that it knows how the run ends, sealed {short(arguments[1])}; bond {ether(bond)}{line}"
             case "challenge":
                 return f"challenges the claim, which opens the root of its tree; bond {ether(move.value)}"
             case "post":
@@ -112,7 +114,8 @@ class Story:
             case "collect":
                 return f"{place(match, arguments[0])}: collects its bond and what it earned"
             case "award":
-                return "moves the fee on to the next claim"
+                is_final = match.index.claims[arguments[0]].status == FINAL
+                return "has the fee paid for this claim" if is_final else "moves the fee past a claim that does not get it"
             case "reclaim":
                 return "takes its fee back: no claim became final"
             case _:

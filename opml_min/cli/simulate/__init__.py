@@ -3,13 +3,15 @@
 import argparse
 from collections.abc import Iterator
 
+from attrs import evolve
+
 from evm_arbiter.court import Court
 from opml_min.cli.arguments import add_json, positive, word
 from opml_min.cli.demo.play import shared_computations
 from opml_min.cli.demo.scene import scene_of
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, print_json
-from opml_min.cli.simulate.arena import MOST_VALIDATORS, Arena, Terms
+from opml_min.cli.simulate.arena import MOST_VALIDATORS, STAGE_MICROSECONDS, Arena, Terms
 from opml_min.cli.simulate.attacks import ATTACKS, NO_ATTACK, Attack
 from opml_min.cli.simulate.damage import Damage, Quiet, damage
 from opml_min.cli.simulate.table import page_prices, table
@@ -28,7 +30,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "\n".join(["attacks:", *(f"  {attack.name:<13} {attack.description}" for attack in ATTACKS.values())])
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--attack", default="all", choices=(*ATTACKS, "all"), metavar="NAME", help="the attack, or all (the default)")
-    purse = "what the attacker can stake (default: %(default)s ether)"
+    purse = "what the attacker can stake, but for attacks that need more (default: %(default)s ether)"
     parser.add_argument("--purse", type=positive, default=50, metavar="ETH", help=purse)
     validators = "validators in all; one is honest, the others are the attacker's (default: %(default)s)"
     parser.add_argument("--validators", type=positive, default=3, metavar="N", help=validators)
@@ -59,16 +61,22 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def played(court: Court, terms: Terms, attacks: list[Attack]) -> Iterator[Damage]:
-    """Plays attacks one after the other, each from the beginning, after one play without attack."""
+    """Plays attacks one after the other, each from the beginning, and for each model that they need one play without attack."""
     scene, compute, before = scene_of(resolve(DEFAULT_MODEL), NEW_TOKENS), shared_computations(), court.snapshot()
-    quiet: Quiet | None = None
-    for attack in (NO_ATTACK, *attacks):
+
+
+    def play(attack: Attack, run_seconds: int | None) -> Arena:
         court.restore(before)
-        arena = Arena.made(court, terms, scene, compute, attack.name)
+        staked = evolve(terms, purse_wei=max(terms.purse_wei, attack.purse_ether * ETHER))
+        microseconds = STAGE_MICROSECONDS if run_seconds is None else -(-run_seconds * 10**6 // scene.stage_count)
+        arena = Arena.made(court, staked, scene, compute, attack.name, microseconds)
         arena.has_silence = attack.has_silence
         arena.attackers = attack.seats(arena)
-        arena.run()
-        if quiet is None:
-            quiet = Quiet.measured(arena)
-        else:
-            yield damage(attack.name, arena, quiet)
+        return arena.run()
+
+    quiet: dict[int | None, Quiet] = {}
+    for attack in attacks:
+        speed = attack.run_seconds
+        if speed not in quiet:
+            quiet[speed] = Quiet.measured(play(NO_ATTACK, speed))
+        yield damage(attack.name, play(attack, speed), quiet[speed])

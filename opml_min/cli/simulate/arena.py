@@ -1,8 +1,9 @@
 """An arena: honest players and an attacker with a purse, on the real contract, until nobody has anything left to do.
 
 The honest server and the honest validator are those of `opml_min.players`, as slow as the rules let them be: an answer or a choice takes
-them the whole effort E. All other validators belong to the attacker. It moves first in every block, any number of times, and any second
-may have a block. It stakes no more than its purse: what the contract pays back it can stake again.
+them the whole effort E, and the validator recomputes each run in the time that the model declares. All other validators belong to the
+attacker. It moves first in every block, any number of times, and any second may have a block. It stakes no more than its purse: what the
+contract pays back it can stake again.
 
 *Source*: spec §5.9.
 """
@@ -18,6 +19,7 @@ from evm_arbiter.objects import Event
 from opml_min.players.agenda import Task
 from opml_min.players.chain import Decision, Move, Wait
 from opml_min.players.cheats.cheat import Scene, Setup
+from opml_min.players.index import ClaimEntry
 from opml_min.players.player import Player
 from opml_min.players.requester import Requester
 from opml_min.players.run_cache import Compute
@@ -56,6 +58,31 @@ class Asker(Requester):
         return Wait(self.at) if is_early else decision
 
 
+class Paced(Validator):
+    """A validator that recomputes one run after the other, each as slowly as the registrant of the model declares."""
+
+    _computing: tuple[bytes, int] | None = None  # the request, and when it is done
+
+    def next_step(self, claim: ClaimEntry) -> Decision:
+        if not self.runs.knows(claim.request_id):
+            if self._computing is None or self._is_over(*self._computing):
+                self._computing = claim.request_id, self.chain.now + self._work(claim.request_id)
+            request_id, done_at = self._computing
+            if request_id != claim.request_id or self.chain.now < done_at:
+                return Wait(max(done_at, self.chain.now + 1))
+            self._computing = None
+        return super().next_step(claim)
+
+    def _is_over(self, request_id: bytes, done_at: int) -> bool:
+        """Whether a run is computed of which nobody wants to know any more."""
+        is_wanted = any(claim.request_id == request_id for claim in self.index.pending.values())
+        return self.chain.now >= done_at and not is_wanted
+
+    def _work(self, request_id: bytes) -> int:
+        request = self.index.requests[request_id]
+        return self.policy.work_seconds(request.stage_count, self.index.models[request.model_id])
+
+
 @frozen
 class Terms:
     """What a play is about, whoever attacks."""
@@ -87,17 +114,20 @@ class Arena:
     _working_until: dict[str, int] = field(factory=dict)
 
     @classmethod
-    def made(cls, court: Court, terms: Terms, scene: Scene, compute: Compute, name: str) -> "Arena":
+    def made(
+        cls, court: Court, terms: Terms, scene: Scene, compute: Compute, name: str, stage_microseconds: int = STAGE_MICROSECONDS
+    ) -> "Arena":
         """Seats the honest players. court: one on which nothing has happened yet"""
         court.set_base_fee(BASE_FEE_WEI)
+        line = -(-scene.stage_count * stage_microseconds // 10**6) * court.parameters.second_price
         setup = Setup(court, scene, Random(f"{name} {terms.seed}"), None, compute)
         asker = Asker(
             "requester", court.accounts[0], court, scene.image, compute, data=scene.request, stage_count=scene.stage_count,
-            stage_microseconds=STAGE_MICROSECONDS, deadline=court.now + DEADLINE_SECONDS, fee_wei=FEE_WEI,
+            stage_microseconds=stage_microseconds, deadline=court.now + DEADLINE_SECONDS, fee_wei=max(FEE_WEI, 2 * line),
             bond_wei=court.parameters.min_bond,
         )  # fmt: skip
         asker.count, asker.at = terms.claims, court.now + ARRIVAL_SECONDS
-        arena = cls(court, terms, setup, asker, setup.seat(Server, "server"), setup.seat(Validator, "validator"))
+        arena = cls(court, terms, setup, asker, setup.seat(Server, "server"), setup.seat(Paced, "validator"))
         arena._starts = {address: court.balance(address) for address in court.accounts}
         return arena
 

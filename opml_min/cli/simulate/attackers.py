@@ -11,10 +11,11 @@ from typing import Any
 
 from opml_min.machine.hashing import keccak256
 from opml_min.model.run import FAILED, RunState
-from opml_min.players.agenda import Group, Task
+from opml_min.players.agenda import Group, Task, first_of
 from opml_min.players.chain import ANYONE, HASH_BYTES, NO_HASH, POSTED, Decision, Move, Wait, child_id, claim_id, seal
 from opml_min.players.cheats.cheat import FalseChallenger, Liar
 from opml_min.players.cheats.puppets import Puppet, other_part
+from opml_min.players.cheats.stalling import LastSecond
 from opml_min.players.index import ClaimEntry, NodeEntry, RequestEntry
 
 YEAR = 31_536_000  # seconds
@@ -48,14 +49,14 @@ class Garbler(Liar):
         for number, sealed in enumerate(self._ends if requests else ()):
             request = requests[number % len(requests)]
             if claim_id(request.request_id, self.address, sealed) not in self.index.claims:
-                yield Task(sealed, partial(Move, "claim", (request.request_id, sealed, self.chain.now + YEAR), request.bond))
+                yield Task(sealed, partial(self.staked, request, sealed))
 
     def finalise(self, claim: ClaimEntry) -> Decision:
         decision, end = super().finalise(claim), self._ends[claim.sealed]
         return Move("finalise", (claim.claim_id, end.carry_root, end.status, b"", b"")) if isinstance(decision, Move) else decision
 
     def answer(self, node: NodeEntry) -> Decision:
-        last = node.due + node.server_left
+        last = self.last_answer(node)
         is_conceded = node.opener in self._conceded_to and not node.is_root
         if is_conceded or node.segment.length == 1 or self.chain.now > last:
             return None
@@ -71,30 +72,37 @@ class Garbler(Liar):
         return Move("post", (node.node_id, node.segment, b"".join([*true, *noise]), run_hash))
 
 
-class Latecomer(FalseChallenger):
+class Latecomer(LastSecond):
     """Challenges true claims just before their windows close, and chooses parts of the roots in the last second that is legal."""
 
     parts: int  # how many parts of each root it chooses
-    target: str  # the server whose claims it challenges
-    share: tuple[int, int] = (0, 1)  # which of so many challengers it is: they divide the claims among them
+    share: tuple[int, int] = (0, 1)  # which of so many challengers it is: they divide the claims of the target among them
 
     def objects_to(self, claim: ClaimEntry) -> bool:
         number, count = self.share
-        return claim.server == self.target and list(self.index.claims).index(claim.claim_id) % count == number
-
-    def challenge(self, claim: ClaimEntry) -> Decision:
-        at = claim.closes_at - 1
-        return Wait(at) if self.chain.now < at else super().challenge(claim)
+        targets = [each.claim_id for each in self.index.claims.values() if each.server == self.target]
+        return super().objects_to(claim) and targets.index(claim.claim_id) % count == number
 
     def go_down(self, claim: ClaimEntry, node: NodeEntry) -> Decision:
-        if node.state != POSTED:
-            return None
-        last = max(node.posted_at, claim.closes_at) + node.challengers_left
-        parts = range(min(self.parts, len(node.hashes) // HASH_BYTES + 1))
+        return self.late_choice(claim, node, self.parts)
+
+    def late_choice(self, claim: ClaimEntry, node: NodeEntry, most: int) -> Decision:
+        """Chooses one of so many parts of a node in the last second."""
+        last = node.last_choice(claim.closes_at)
+        parts = range(min(most, len(node.hashes) // HASH_BYTES + 1) if node.state == POSTED else 0)
         free = [part for part in parts if child_id(node.node_id, part) not in claim.nodes]
         if not free or self.chain.now > last:
             return None
         return Wait(last) if self.chain.now < last else self.choice_at(node, free[0])
+
+
+class Clinging(Latecomer):
+    """Likewise, but of all nodes of the tree, up to so many a claim: each gives its server E more."""
+
+    def go_down(self, claim: ClaimEntry, node: NodeEntry) -> Decision:
+        if len(claim.nodes) > self.parts:
+            return None
+        return first_of(filter(None, (self.late_choice(claim, each, self.parts) for each in claim.nodes.values())))
 
 
 class Spreader(Latecomer):
@@ -109,21 +117,6 @@ class Spreader(Latecomer):
             for part in range(len(each.hashes) // HASH_BYTES + 1):
                 if child_id(each.node_id, part) not in claim.nodes:
                     return self.choose(claim, each, part)
-        return None
-
-
-class Staller(Liar):
-    """A server with true claims that answers each node in the last second that is legal."""
-
-    def answer(self, node: NodeEntry) -> Decision:
-        last = node.due + node.server_left
-        return Wait(last) if self.chain.now < last else super().answer(node)
-
-
-class Withholder(Liar):
-    """A server with true claims that never shows their results."""
-
-    def finalise(self, claim: ClaimEntry) -> Decision:
         return None
 
 
@@ -149,8 +142,8 @@ class Flooder(Liar):
         fee = self.policy.work_seconds(stage_count, microseconds) * self.chain.parameters.second_price + self.policy.least_fee_wei
         return Move("request", (identity, stage_count, data, self.chain.now + YEAR // 2, bond, self.address), fee)
 
-    def _wants(self, request: RequestEntry) -> bool:
-        return request.server == self.address and super()._wants(request)
+    def _wants(self, request: RequestEntry, balance: int, *, is_first: bool) -> bool:
+        return request.server == self.address and super()._wants(request, balance, is_first=is_first)
 
 
 class Conceded(Puppet):
@@ -162,6 +155,6 @@ class Conceded(Puppet):
         below = [each for each in claim.nodes.values() if each.parent_id == node.node_id]
         for each in below:
             if each.opener == self.address:
-                late_from = each.due + each.server_left + 1
+                late_from = self.last_answer(each) + 1
                 return Wait(late_from) if self.chain.now < late_from else Move("timeout", (each.node_id,))
         return other_part(self, claim, node, 1) if below else None

@@ -6,17 +6,21 @@ from functools import partial
 from attrs import frozen
 
 from opml_min.cli.simulate.arena import BLOCK_SECONDS, Arena
-from opml_min.cli.simulate.attackers import Conceded, Flooder, Garbler, Latecomer, Spreader, Staller, Withholder
+from opml_min.cli.simulate.attackers import Clinging, Conceded, Flooder, Garbler, Latecomer, Spreader
 from opml_min.players.cheats.cheat import Liar
-from opml_min.players.cheats.claims import Copier
+from opml_min.players.cheats.claims import Copier, Unopenable
 from opml_min.players.cheats.puppets import Punctual, Sniper
+from opml_min.players.cheats.stalling import Pump, Pumping, Staller, Withholder
 from opml_min.players.cheats.tampering import lie
 from opml_min.players.cheats.values import output_values
 from opml_min.players.player import Player
+from opml_min.players.policy import Policy
 
 LATE_PARTS = 16  # chosen of each root in the last second
 SPREAD_NODES = 40  # opened of each tree
 FLOODS = 6  # requests that fill the line
+OPENERS = 1_000  # nodes opened of all trees together
+LONG_RUNS, LONG_RUN_SECONDS = 30, 3 * 3_600  # that fill the line of a slow model
 
 
 @frozen
@@ -27,6 +31,8 @@ class Attack:
     description: str
     seats: Callable[[Arena], list[Player]]
     has_silence: bool = False
+    purse_ether: int = 0  # what it needs, if that is more than it is given
+    run_seconds: int | None = None  # that a run takes a validator; None: as in the other attacks
 
 
 def _noise(arena: Arena) -> bytes:
@@ -54,8 +60,12 @@ def _delay(parts: int, arena: Arena) -> list[Player]:
     return _against(Latecomer, parts, arena, arena.server.address)
 
 
-def _breadth(arena: Arena) -> list[Player]:
-    return _against(Spreader, SPREAD_NODES, arena, arena.server.address)
+def _breadth(nodes: int, arena: Arena) -> list[Player]:
+    return _against(Spreader, nodes, arena, arena.server.address)
+
+
+def _openers(arena: Arena) -> list[Player]:
+    return _breadth(OPENERS // arena.terms.claims, arena)
 
 
 def _own_delay(arena: Arena) -> list[Player]:
@@ -67,15 +77,32 @@ def _withheld(arena: Arena) -> list[Player]:
     return [arena.setup.seat(Withholder, "withholder")]
 
 
-def _line(arena: Arena) -> list[Player]:
+def _stalled(arena: Arena) -> list[Player]:
+    """The honest server claims beside the stalled claims, since it would wait for their results otherwise."""
+    arena.server.policy = Policy(claims_beside_true=True)
+    staller = arena.setup.seat(Withholder, "staller")
+    return [staller, *_against(Clinging, OPENERS, arena, staller.address)]
+
+
+def _pumping(arena: Arena) -> list[Player]:
+    liar, pump = arena.setup.seat(Pumping, "liar"), arena.setup.seat(Pump, "puppet")
+    pump.server, pump.most = liar, OPENERS
+    return [liar, pump]
+
+
+def _junk_first(arena: Arena) -> list[Player]:
+    return [arena.setup.seat(Unopenable, "junk maker")]
+
+
+def _line(floods: int, arena: Arena) -> list[Player]:
     flooder, scene = arena.setup.seat(Flooder, "flooder"), arena.setup.scene
-    flooder.floods, flooder.asked = FLOODS, (scene.request, scene.stage_count, arena.court.parameters.min_bond)
+    flooder.floods, flooder.asked = floods, (scene.request, scene.stage_count, arena.court.parameters.min_bond)
     flooder.at = arena.asker.at - BLOCK_SECONDS
     return [flooder]
 
 
-def _line_lie(arena: Arena) -> list[Player]:
-    return [*_line(arena), arena.setup.seat(Garbler, "liar", claims=1, noise=_noise(arena))]
+def _line_lie(floods: int, arena: Arena) -> list[Player]:
+    return [*_line(floods, arena), arena.setup.seat(Garbler, "liar", claims=1, noise=_noise(arena))]
 
 
 def _griefing(arena: Arena) -> list[Player]:
@@ -101,13 +128,19 @@ ATTACKS = {
                partial(_false_claims, 1), has_silence=True),
         Attack("beyond-m", "twice as many", partial(_false_claims, 2), has_silence=True),
         Attack("lie", "each request is answered falsely by one bit, and each answer is given when it is due", _lie),
-        Attack("breadth", "true claims are challenged, and part after part is opened", _breadth),
+        Attack("breadth", "true claims are challenged, and part after part is opened", partial(_breadth, SPREAD_NODES)),
+        Attack("openers", f"likewise, {OPENERS:,} nodes in all", _openers, purse_ether=130),
         Attack("delay", "true claims are challenged in the last second, and no part is chosen", partial(_delay, 0)),
         Attack("late-parts", f"likewise, and {LATE_PARTS} parts of each are chosen in the last second", partial(_delay, LATE_PARTS)),
         Attack("own-delay", "a server stalls its own true claims to the last second, with puppets that challenge them", _own_delay),
         Attack("withheld", "a server makes true claims and never shows the results", _withheld),
-        Attack("line", "true runs fill the line of the model", _line),
-        Attack("line-lie", "likewise, and a false claim follows", _line_lie),
+        Attack("stalled", "likewise, stalled with as many nodes as the purse pays, before an honest server claims the same", _stalled),
+        Attack("line", "true runs fill the line of the model", partial(_line, FLOODS)),
+        Attack("line-lie", "likewise, and a false claim follows", partial(_line_lie, FLOODS)),
+        Attack("long-line", f"a false claim follows {LONG_RUNS} true ones, of {LONG_RUN_SECONDS // 3_600} hours each",
+               partial(_line_lie, LONG_RUNS), purse_ether=70, run_seconds=LONG_RUN_SECONDS),
+        Attack("pumping", "nodes of a claim that is given up give a server more time for another false one", _pumping),
+        Attack("junk-first", "the first claim of each request is of a hash that nobody knows", _junk_first),
         Attack("griefing", "false claims are lost to puppets, so that the honest validator's nodes earn nothing", _griefing),
         Attack("copying", "the honest claims are copied", _copying),
         Attack("sniping", "puppets try to take the choices of the validator that opposes their lying server", _sniping),

@@ -7,9 +7,9 @@ from typing import Any
 
 from attrs import asdict, frozen
 
-from evm_arbiter.objects import Claimed, ClaimStatus, Fallen, Finalised, Opened, Requested
+from evm_arbiter.objects import Awarded, Claimed, ClaimStatus, Fallen, Finalised, Opened, Reclaimed, Requested
 from evm_arbiter.parameters import root_bond, share_of
-from opml_min.cli.simulate.arena import STAGE_MICROSECONDS, Arena
+from opml_min.cli.simulate.arena import Arena
 from opml_min.players.chain import seal
 
 HOUR = 3_600  # seconds
@@ -28,6 +28,7 @@ class Damage:
     delay_hours: float  # of an honest request's result, at most
     delay_sum_hours: float  # of all of them
     unanswered: int  # honest requests without result
+    fee_hours: float  # from when the fee of an honest request would have been paid without the attack to when it was, at most
     stalled_hours: float  # from the first node of a false claim to its fall, at most
     false_claims: int
     false_finals: int
@@ -71,19 +72,21 @@ class Quiet:
     """What happens when nobody attacks."""
 
     result_times: list[int | None]
+    fee_times: list[int | None]
     burned: int
     honest_gas: int
 
     @classmethod
     def measured(cls, arena: Arena) -> "Quiet":
-        return cls(result_times(arena), arena.court.books().burned, arena.gas_wei(arena.server, arena.validator))
+        results, fees = times(arena, Finalised), times(arena, Awarded, Reclaimed)
+        return cls(results, fees, arena.court.books().burned, arena.gas_wei(arena.server, arena.validator))
 
 
 def damage(name: str, arena: Arena, quiet: Quiet) -> Damage:
     """Measures a play that has just ended. quiet: the same one without attack"""
     honest, happened = (arena.server, arena.validator), arena.happened
-    pairs = zip(result_times(arena), quiet.result_times, strict=True)
-    delays = [None if late is None or early is None else max(0, late - early) for late, early in pairs]
+    delays = lateness(times(arena, Finalised), quiet.result_times)
+    fees = lateness(times(arena, Awarded, Reclaimed), quiet.fee_times)
     true = arena.setup.honest.run_hash()
     attackers = {player.address for player in arena.attackers}
     claimed = {event.claim_id for _, event in happened if isinstance(event, Claimed) and event.server in attackers
@@ -100,6 +103,7 @@ def damage(name: str, arena: Arena, quiet: Quiet) -> Damage:
         delay_hours=max([delay for delay in delays if delay is not None], default=0) / HOUR,
         delay_sum_hours=sum(delay for delay in delays if delay is not None) / HOUR,
         unanswered=delays.count(None),
+        fee_hours=max([delay for delay in fees if delay is not None], default=0) / HOUR,
         stalled_hours=max(stalls, default=0) / HOUR,
         false_claims=len(claimed),
         false_finals=sum(isinstance(event, Finalised) and event.run_hash != true for _, event in happened),
@@ -112,25 +116,30 @@ def damage(name: str, arena: Arena, quiet: Quiet) -> Damage:
     )
 
 
-def result_times(arena: Arena) -> list[int | None]:
-    """When the honest requests got their results, true or not; None for one that got none."""
+def times(arena: Arena, *kinds: type[Finalised | Awarded | Reclaimed]) -> list[int | None]:
+    """When one of these events first happened to the honest requests; None for one to which none happened."""
     asked = [event.request_id for _, event in arena.happened if isinstance(event, Requested) and event.requester == arena.asker.address]
-    ends = {event.request_id: at for at, event in reversed(arena.happened) if isinstance(event, Finalised)}
-    return [ends.get(request_id) for request_id in asked]
+    first = {event.request_id: at for at, event in reversed(arena.happened) if isinstance(event, kinds)}
+    return [first.get(request_id) for request_id in asked]
+
+
+def lateness(late: list[int | None], early: list[int | None]) -> list[int | None]:
+    """By how many seconds the events of one play are later than those of another."""
+    return [None if a is None or b is None else max(0, a - b) for a, b in zip(late, early, strict=True)]
 
 
 def page_price(arena: Arena) -> int:
-    """What the attacker loses at least: 1 − φ of its lost bonds, whoever gets the rest, and the line that its requests joined."""
+    """What the attacker loses at least: 1 − φ of its lost bonds, whoever gets the rest, and the line for its first claims."""
     fixed, attackers = arena.court.parameters, {player.address for player in arena.attackers}
-    wei, lined = 0, set[bytes]()
+    wei = 0
     for _, event in arena.happened:
         if isinstance(event, Claimed):
             claim, request = arena.court.claim_of(event.claim_id), arena.court.request_of(event.request_id)
             if event.server in attackers and claim.status is ClaimStatus.REJECTED:
                 wei += request.bond - share_of(fixed, request.bond)
-            if request.requester in attackers and event.request_id not in lined:
-                lined.add(event.request_id)
-                wei += -(-request.stage_count * STAGE_MICROSECONDS // 10**6) * fixed.second_price
+            if event.server in attackers and event.index == 0:
+                microseconds = arena.court.model_of(request.model_id).stage_microseconds
+                wei += -(-request.stage_count * microseconds // 10**6) * fixed.second_price
         if isinstance(event, Opened) and event.opener in attackers:
             claim = arena.court.claim_of(event.claim_id)
             is_root, bond = not any(event.parent_id), arena.court.request_of(claim.request_id).bond

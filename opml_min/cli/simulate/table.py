@@ -30,6 +30,7 @@ COLUMNS: tuple[Column, ...] = (
     ("page", lambda each: ether(each.page_price)),
     ("burned", lambda each: ether(each.burned)),
     ("delay h", lambda each: hours(each.delay_hours) + (f" ({each.unanswered} none)" if each.unanswered else "")),
+    ("fee h", lambda each: hours(each.fee_hours)),
     ("stall h", lambda each: hours(each.stalled_hours)),
     ("per hour", lambda each: ether(each.per_hour)),
     ("page/h", lambda each: ether(each.page_per_hour)),
@@ -45,6 +46,7 @@ Money in ether, gas not included.
 staked            the most at stake at one time
 page              what an attack costs at least by the formulas of the specification
 delay             of the result of an honest request, for requester and server; per hour: of the delay of one result
+fee               how much later the fee of an honest request is paid or goes back
 stall             of the fall of a false claim, which only holds up the validator's bonds
 griefed per lost  what honest sides lost for each wei that the attacker lost: without gas · with gas · with gas after refunds and shares
 tied              the most that the honest validator had at stake at one time

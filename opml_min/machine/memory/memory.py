@@ -256,6 +256,12 @@ class Memory:
 
         return self._background.start(hash_contents) if is_held else self._background.start_on_copies(hash_contents)
 
+    def begin_hashing(self) -> None:
+        """Starts what `root` will do, in the background; best called when nothing will be written before that."""
+        self._background.wait()
+        self._note_written()
+        self._background.start(self._tree.update, *self._take_work(WRITABLE))
+
     def hash_ahead(self) -> bool:
         """Starts hashing, in the background, pages not written since the last call: they are probably final. Returns False if they are few.
 

@@ -1,12 +1,23 @@
 """All the ways to cheat against which the honest players are tested; each module holds one family."""
 
-from opml_min.players.cheats import accusations, claims, collusion, failed_runs, forgeries, own_programs, puppets, silence, values
+from opml_min.players.cheats import (
+    accusations,
+    claims,
+    collusion,
+    failed_runs,
+    forgeries,
+    own_programs,
+    puppets,
+    silence,
+    stalling,
+    values,
+)
 from opml_min.players.cheats.cheat import CLAIM_FINAL, Cheat, Setup
 from opml_min.players.player import Player
 from opml_min.players.server import Server
 from opml_min.players.validator import Validator
 
-FAMILIES = (values, own_programs, failed_runs, forgeries, silence, claims, collusion, puppets, accusations)
+FAMILIES = (values, own_programs, failed_runs, forgeries, silence, claims, stalling, collusion, puppets, accusations)
 CHEATS = {cheat.name: cheat for family in FAMILIES for cheat in family.CHEATS}
 
 

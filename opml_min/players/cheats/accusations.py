@@ -28,7 +28,7 @@ class Hesitant(FalseChallenger):
     _is_late = False
 
     def choose(self, claim: ClaimEntry, node: NodeEntry, part: int) -> Decision:
-        last = max(node.posted_at, claim.closes_at) + node.challengers_left
+        last = node.last_choice(claim.closes_at)
         if self.chain.now < last:
             return Wait(last)
         if self.chain.now == last and not self._is_late and node.is_root:

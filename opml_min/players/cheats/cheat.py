@@ -112,5 +112,5 @@ class FalseChallenger(Validator):
 
     def expose(self, node: NodeEntry) -> Decision:
         """Hopes that the server is late."""
-        late_from = node.due + node.server_left + 1
+        late_from = self.last_answer(node) + 1
         return Wait(late_from) if self.chain.now < late_from else Move("timeout", (node.node_id,))

@@ -75,11 +75,6 @@ def running_end(move: Move, player: Player, honest: Computation) -> Move:
     return opening(steps=machine.steps, final_state=machine.state_bytes())(move, player)
 
 
-def without_last_hash(move: Move, player: Player) -> Move:
-    node_id, segment, hashes, run_hash = move.arguments
-    return Move("post", (node_id, segment, hashes[:-32], run_hash))
-
-
 def straight_into_the_machine(move: Move, player: Player) -> Move:
     """Posts hashes of instructions before any stage is open, from a start that suits the server."""
     node_id, segment = move.arguments[:2]
@@ -178,13 +173,11 @@ CHEATS = (
     _opens("forged-start", "the stage is opened with a start that nobody agreed on", "WRONG_START", opening(start_carry=bytes(32))),
     Cheat("forged-end", "the stage is opened with another end than the disputed one",
           server(lambda setup: instead_of("open", lambda move, player: true_end(move, player, setup.honest))), refusal="WRONG_END"),
-    _opens("zero-steps", "the stage is opened with zero steps", "STEP_COUNT", opening(steps=0)),
     Cheat("early-failure", "a stage is opened as failed while the machine still runs, and then said to run for ever",
           server(lambda setup: instead_of("open", lambda move, player: running_end(move, player, setup.honest)), never_halts),
           refusal="STILL_RUNNING"),
     Cheat("idle-steps", "a wrong value, followed by 2^32 steps of a halted machine, whose states are all equal",
           server(lambda setup: lambda decision, player: None, kind=Padded)),
-    Cheat("few-hashes", "one hash too few is posted", server(lambda setup: instead_of("post", without_last_hash)), refusal="WRONG_COUNT"),
     Cheat("skipped-opening", "the server posts hashes of instructions without opening a stage",
           server(lambda setup: instead_of("open", straight_into_the_machine)), refusal="STALE_COMMITMENT"),
     Cheat("forged-witness", "the witness shows another memory than the agreed one",

@@ -48,7 +48,7 @@ class Dawdling(Puppet):
     def choose(self, claim: ClaimEntry, node: NodeEntry, part: int) -> Decision:
         if node.opener != self.address:
             return None
-        at = node.posted_at + self.chain.parameters.priority - LAST_SECONDS
+        at = node.since + self.chain.parameters.priority - LAST_SECONDS
         return Wait(at) if self.chain.now < at else super().choose(claim, node, part)
 
 
@@ -63,7 +63,7 @@ class Punctual(Liar):
     """A server that answers nothing before it is due."""
 
     def answer(self, node: NodeEntry) -> Decision:
-        return Wait(node.due) if self.chain.now < node.due else super().answer(node)
+        return Wait(self.due(node)) if self.chain.now < self.due(node) else super().answer(node)
 
 
 class FlashLoan(Puppet):
@@ -99,7 +99,7 @@ class Sniper(Puppet):
 
 
 def other_part(puppet: Puppet, claim: ClaimEntry, root: NodeEntry, most: int) -> Decision:
-    """Chooses a part of the root that is not the first false one, unless so many are chosen already."""
+    """Chooses a part of the root other than the one that an honest challenger would, unless so many are chosen already."""
     false = puppet.part(root)
     parts = [part for part in range(len(root.hashes) // 32 + 1) if part != false][:most]
     free = [part for part in parts if child_id(root.node_id, part) not in claim.nodes]

@@ -34,7 +34,7 @@ class LateServer(Liar):
     _has_tried = False
 
     def answer(self, node: NodeEntry) -> Decision:
-        too_late = node.due + node.server_left + 1
+        too_late = self.last_answer(node) + 1
         if self.chain.now < too_late:
             return Wait(too_late)
         if self._has_tried:
