@@ -16,6 +16,7 @@ import pytest
 from attrs import field, frozen
 from gguf import GGMLQuantizationType as Type
 from min_sources import (
+    CONTEXT,
     HEAD_SIZE,
     HEADS,
     HIDDEN,
@@ -324,6 +325,24 @@ GGUF_KINDS = {
     "embedding scale": Kind(as_gguf(embedding_scale=12.0), "embedding_scale"),
     "attention scale": Kind(as_gguf(attention__scale=0.5), "attention.scale"),
     "an unknown key": Kind(as_gguf(attention__temperature_length=4096), "temperature_length"),
+    "keys that say nothing": Kind(
+        as_gguf(
+            tensor_data_layout="Meta AI original pth", vocab_size=VOCABULARY, attention__layer_norm_epsilon=0.5, expert_count=0,
+            expert_feed_forward_length=7, rope__scaling__original_context_length=7, rope__scaling__finetuned=True,
+            rope__scaling__yarn_beta_fast=32.0, rope__freq_base_swa=5.0, use_parallel_residual=False, hidden_activation="silu",
+        )
+    ),
+    "scales that are not used": Kind(as_gguf(logit_scale=0.0, embedding_scale=0.0, residual_scale=0.0, attention__scale=0.0)),
+    "the attention scale of a LLaMA": Kind(as_gguf(attention__scale=HEAD_SIZE**-0.5)),
+    "a window as long as the context": Kind(as_gguf(attention__sliding_window=CONTEXT)),
+    "another vocabulary": Kind(as_gguf(vocab_size=VOCABULARY + 1), "vocab_size"),
+    "parallel residuals": Kind(as_gguf(use_parallel_residual=True), "use_parallel_residual"),
+    "gelu": Kind(as_gguf(hidden_activation="gelu"), "hidden_activation"),
+    "extrapolated as by yarn": Kind(as_gguf(rope__scaling__yarn_ext_factor=1.0), "yarn_ext_factor"),
+    "layers that predict further tokens": Kind(as_gguf(nextn_predict_layers=1), "nextn_predict_layers"),
+    "an adapter": Kind(plain_gguf(**{"general.type": "adapter"}), "general.type"),
+    "blocks of an older version": Kind(plain_gguf(**{"general.quantization_version": 1}), "quantization_version"),
+    "a text without its spaces": Kind(plain_gguf(**{"tokenizer.ggml.remove_extra_whitespaces": True}), "remove_extra_whitespaces"),
     "a bias": Kind(as_gguf(), "attn_q.bias", weights=lambda: random_weights() | {"blk.0.attn_q.bias": np.ones(64, np.float32)}),
     "another architecture": Kind(as_gguf(architecture="qwen2"), "qwen2"),
     "value_length": Kind(as_gguf(attention__key_length=HEAD_SIZE, attention__value_length=8), "value_length"),

@@ -48,6 +48,10 @@ class Model:
     def arithmetic(self) -> str:
         return ARITHMETICS[self.image.header.arithmetic]
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what a person should know of things in the source that the image does not have."""
+        return () if self.source is None else read_source(self.source, self.tokenizer_path).notes
+
     def requantised(self) -> dict[str, int]:
         """Return how many of the source's matrices of each type the image has in Q8_0."""
         return {} if self.source is None or self.image.header.arithmetic == FLOAT else requantised(self.checkpoint())
@@ -66,6 +70,8 @@ def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = N
     arithmetic: fixed or float. By default an image keeps its own, and a source file becomes an image in fixed point. For an image in fixed
     point, float gives another image with exactly the floats that its weights stand for."""
     model = _resolve(name, tokenizer, arithmetic or ARITHMETICS[FIXED])
+    if tokenizer is not None and model.source is None:
+        raise TokenizerError(f"{name} is an image and has its own tokenizer; --tokenizer is for source files")
     if arithmetic in (None, model.arithmetic):
         return model
     if arithmetic == ARITHMETICS[FIXED]:
@@ -127,7 +133,7 @@ def build_source(
 ) -> dict[str, int]:
     """Build the image of a source of any known kind. Return how many matrices of each type were rounded to Q8_0.
 
-    If fixed point loses much, that is said on stderr."""
+    What is left out or not used, and that fixed point loses much, is said on stderr."""
     source = read_source(path, tokenizer)
     try:
         fitted = build_llama(
@@ -136,8 +142,8 @@ def build_source(
         )  # fmt: skip
     except (CheckpointError, TokenizerError) as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    if fitted is not None and fitted.note:
-        print(f"opml: {path}: {fitted.note}", file=sys.stderr)
+    for note in (*source.notes, *(() if fitted is None or not fitted.note else (fitted.note,))):
+        print(f"opml: {path}: {''.join(c if c.isprintable() else '?' for c in note)}", file=sys.stderr)
     return {} if fitted is None else requantised(source.checkpoint)
 
 
