@@ -20,7 +20,7 @@ from opml_min.model.build.ranges import requantised
 from opml_min.model.errors import CheckpointError, TokenizerError, WriteFailed
 from opml_min.model.files.cache import MODEL_SOURCES, digest_of_sources
 from opml_min.model.files.fetch import KNOWN, fetched
-from opml_min.model.files.file_memo import Identity, remembered
+from opml_min.model.files.sealed import is_intact, seal, sha256_of
 from opml_min.model.image.image import FILE_MAGIC, Image
 from opml_min.model.image.ops import ARITHMETICS, FIXED, FLOAT
 from opml_min.model.image.program import shipped_program
@@ -148,24 +148,20 @@ def build_source(
 
 
 def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], object]) -> Path:
-    """Return the image built from these files, from the cache if it is there."""
+    """Return the image built from these files, from the cache if it is there and not damaged."""
     digest = hashlib.sha256(digest_of_sources(*MODEL_SOURCES) + shipped_program() + arithmetic.encode())
     for part in sources:
         try:
-            digest.update(remembered("SHA-256", part, Identity.of(part), partial(_sha256, part), 32))
+            digest.update(sha256_of(part))
         except OSError as error:
             raise CheckpointError(f"cannot read {part}: {error.strerror}") from error
     image = cache_folder() / f"{digest.hexdigest()[:32]}.opml"
-    if not os.path.exists(image):
+    if not is_intact(image):
         try:
             image.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             where = f"{VARIABLE} names another folder for what is built"
             raise WriteFailed(f"cannot create {image.parent}: {error.strerror}; {where}") from error
         build(image)
+        seal(image)
     return image
-
-
-def _sha256(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
