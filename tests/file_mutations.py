@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import tempfile
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import deepcopy
@@ -486,6 +487,7 @@ def most_memory_bytes() -> int:
 def run(name: str, count: int, first: int = 0) -> tuple[int, int]:
     """Try `count` cases. Return how many were accepted and how many were refused; raise what must not happen."""
     accepted = refused = 0
+    warnings.simplefilter("error")  # a person would read them on stderr
     signal.signal(signal.SIGALRM, too_slow)
     with tempfile.TemporaryDirectory() as folder:
         kind = FORMATS[name](Path(folder))

@@ -226,7 +226,7 @@ def same_image(path: Path, image: Image, memory: Memory) -> None:
 def same_saved_run(path: Path, saved: SavedRun) -> None:
     declared = json.loads(path.read_bytes())
     assert declared["model"] == saved.model
-    assert declared["tokenizer"] == (saved.tokenizer and str(saved.tokenizer))
+    assert (declared["tokenizer"] and Path(declared["tokenizer"])) == saved.tokenizer
     assert (declared["arithmetic"], declared["stages"]) == (saved.arithmetic, saved.stages)
     for name in ("model_root", "request", "run_hash"):
         assert bytes.fromhex(declared[name]) == getattr(saved, name)

@@ -6,6 +6,7 @@ The right logits come from a LLaMA in float64 that this file writes down itself,
 """
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,17 @@ def one_weight(name: str, value: float) -> Callable[[], Weights]:
     return weights
 
 
+def damaged_block(kind: Type, at: int = 0) -> Callable[[Path, Weights], Path]:
+    """In one block of one matrix the number at this byte is infinite, or NaN."""
+
+    def write(folder: Path, weights: Weights) -> Path:
+        blocks = gguf.quants.quantize(weights["blk.1.ffn_up"], kind)
+        blocks[3, at : at + 2] = [1 if kind == Type.Q8_0 else 0, 0x7C]
+        return write_gguf(folder / "model.gguf", weights | {"blk.1.ffn_up": blocks}, {"blk.1.ffn_up": kind})
+
+    return write
+
+
 def big_endian(folder: Path, weights: Weights) -> Path:
     writer = gguf.GGUFWriter(folder / "model.gguf", "llama", endianess=gguf.GGUFEndian.BIG)
     for key, value in (shape_metadata() | byte_level_metadata()).items():
@@ -365,6 +377,9 @@ GGUF_KINDS = {
     "a hidden width of 33": Kind(shape_gguf(32, 4, 4, 8, 33), weights=of_shape(32, 4, 4, 8, 33), meaning=Meaning(4, 4)),
     "a NaN": Kind(as_gguf(), "blk.1.ffn_up", weights=one_weight("blk.1.ffn_up", np.nan)),
     "a NaN, float": Kind(as_gguf(), "blk.1.ffn_up", weights=one_weight("blk.1.ffn_up", np.nan), arithmetic="float"),
+    "a scale that is NaN": Kind(damaged_block(Type.Q8_0), "blk.1.ffn_up"),
+    "a scale that is infinite": Kind(damaged_block(Type.Q5_0), "blk.1.ffn_up"),
+    "a minimum that is infinite": Kind(damaged_block(Type.Q4_1, 2), "blk.1.ffn_up", arithmetic="float"),
     "an infinity": Kind(as_gguf(), "attn_q", weights=one_weight("blk.0.attn_q", np.inf)),
     "a weight of 10^6": Kind(as_gguf(), "attn_q", weights=one_weight("blk.0.attn_q", 1e6)),
     "an embedding of 0.01": Kind(as_gguf(), weights=scaled(token_embd=0.0025)),
@@ -439,7 +454,9 @@ def outcome(kind: Kind, folder: Path) -> tuple[float | None, str]:
     weights = kind.weights()
     path = kind.write(folder, weights)
     try:
-        build_source(path, None, folder / "model.opml", arithmetic=kind.arithmetic)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            build_source(path, None, folder / "model.opml", arithmetic=kind.arithmetic)
     except ModelError as error:
         return None, str(error)
     found = np.array(list(NativeLogits(Image(folder / "model.opml"), 1)(PROMPT)))

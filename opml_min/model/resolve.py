@@ -12,6 +12,7 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 from attrs import evolve, frozen
 
 from opml_min.cache_folder import VARIABLE, cache_folder
@@ -134,12 +135,13 @@ def build_source(
     """Build the image of a source of any known kind. Return how many matrices of each type were rounded to Q8_0.
 
     What is left out or not used, and that fixed point loses much, is said on stderr."""
-    source = read_source(path, tokenizer)
     try:
-        fitted = build_llama(
-            source.checkpoint, source.text, output, shipped_program(),
-            context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
-        )  # fmt: skip
+        with np.errstate(all="ignore"):  # numpy would warn on stderr; what is not finite is refused by name
+            source = read_source(path, tokenizer)
+            fitted = build_llama(
+                source.checkpoint, source.text, output, shipped_program(),
+                context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
+            )  # fmt: skip
     except (CheckpointError, TokenizerError) as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     for note in (*source.notes, *(() if fitted is None or not fitted.note else (fitted.note,))):
