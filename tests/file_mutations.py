@@ -3,8 +3,8 @@
     python tests/file_mutations.py FORMAT COUNT [FIRST_SEED]
 
 Each case changes one to three places: a number that is a count, length, type or offset, a piece of text, a node of a JSON tree, or plain
-bytes. A case must be accepted, or refused with an error of the project, within SECONDS and MEMORY_BYTES. The first that is neither ends
-the process; its seed is on the last line.
+bytes. A case must be refused with an error of the project, or accepted with exactly what the file declares (`file_oracles.py`), within
+SECONDS and MEMORY_BYTES. The first that is neither ends the process; its seed is on the last line.
 """
 
 import json
@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import tempfile
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import deepcopy
@@ -21,6 +22,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from file_oracles import same_elf, same_folder, same_gguf, same_image, same_llama2c, same_replay, same_request, same_saved_run
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 from gguf.quants import quantize
@@ -35,12 +37,14 @@ from opml_min.machine import Memory
 from opml_min.model import run_file
 from opml_min.model.errors import ModelError
 from opml_min.model.image.image import Image
-from opml_min.model.image.program import elf_segments, program_of_elf
+from opml_min.model.image.program import program_of_elf
 from opml_min.model.image.request import TextRequest, position_count, stage_count
 from opml_min.model.native.check import check
 from opml_min.model.resolve import build_source, resolve, text_of
 from opml_min.model.run import Run
+from opml_min.model.sources.checkpoint import Checkpoint
 from opml_min.model.sources.from_image import checkpoint_of_image
+from opml_min.model.sources.read import read_source
 from opml_min.model.sources.source import tokenizer_of
 
 SECONDS, MEMORY_BYTES = 10, 1 << 30
@@ -272,22 +276,25 @@ def changed_safetensors(rng: Random, data: bytes) -> bytes:
 # What is done with a file ------------------------------------------------------------------------------------------------------
 
 
-def use_source(path: Path, tokenizer: Path | None = None) -> None:
+def use_source(path: Path, same: Callable[[Path, Checkpoint, Image], None], tokenizer: Path | None = None) -> None:
+    """same: compares what was loaded with what the file declares"""
     output = path.with_name("built.opml")
     try:
         build_source(path, tokenizer, output)
         use_image(output)
+        same(path, read_source(path, tokenizer).checkpoint, Image(output))
     finally:
         output.unlink(missing_ok=True)
 
 
 def use_image(path: Path) -> None:
-    image = Image(path)
+    image, memory = Image(path), Memory()
     header = image.header
     tokenizer = tokenizer_of(header.tokenizer_kind, image.tokenizer_bytes(), header.vocabulary, header.bos_token)
     text_of(image)
     prompt = (1,) if tokenizer is None else tuple(tokenizer.prompt("a b"))
-    image.load_into(Memory())
+    image.load_into(memory)
+    same_image(path, image, memory)
     check(image)
     checkpoint_of_image(image)
     request = TextRequest(prompt[:4] or (1,), 2).pack() if header.request_kind == 0 else bytes(min(header.context, 1 << 16))
@@ -297,20 +304,22 @@ def use_image(path: Path) -> None:
 
 def use_saved_run(path: Path) -> None:
     saved = run_file.load(path)
+    same_saved_run(path, saved)
     model = resolve(saved.model, saved.tokenizer, saved.arithmetic)
     stage_count(model.image.header, saved.request)
 
 
 def use_replay(path: Path) -> None:
     case = read_replay(path)
+    same_replay(path, case.to_json())
     if isinstance(case, Step | Program):
         case.start.state()
-        case.start.to_json()
 
 
 def use_elf(path: Path) -> None:
-    assert elf.load(path).start.leaves is not None
-    elf_segments(path.read_bytes())
+    executable = elf.load(path)
+    assert executable.start.leaves is not None
+    same_elf(path.read_bytes(), executable.segments)
     program_of_elf(path.read_bytes())
 
 
@@ -337,7 +346,7 @@ class Gguf(Format):
     def case(self, rng: Random) -> None:
         path = self.folder / "a.gguf"
         path.write_bytes(changed_bytes(rng, self.data, self.numbers))
-        use_source(path)
+        use_source(path, same_gguf)
 
 
 class HuggingFace(Format):
@@ -359,7 +368,7 @@ class HuggingFace(Format):
                 else:
                     data = changed_bytes(rng, data, [])
             (folder / each).write_bytes(data)
-        use_source(folder)
+        use_source(folder, same_folder)
 
 
 class Llama2c(Format):
@@ -376,7 +385,7 @@ class Llama2c(Format):
             at += 8 + int.from_bytes(self.tokenizer[at + 4 : at + 8], "little")
         path.write_bytes(changed_bytes(rng, self.data, [(4 * i, 4) for i in range(7)]) if changes_model else self.data)
         tokenizer.write_bytes(self.tokenizer if changes_model else changed_bytes(rng, self.tokenizer, lengths))
-        use_source(path, tokenizer)
+        use_source(path, same_llama2c, tokenizer)
 
 
 class ImageFile(Format):
@@ -454,6 +463,7 @@ class Request(Format):
         request = changed_bytes(rng, self.data, [(0, 4), (4, 4), (8, 4), (12, 4), (16, 8), (24, 4), (28, 4)])
         position_count(self.image.header.request_kind, request)
         stages = stage_count(self.image.header, request)
+        same_request(request, TextRequest.unpack(request))
         if stages < 400:
             Run(self.image, request, stages=rng.choice((stages, stages + 1))).run_all()
 
@@ -477,6 +487,7 @@ def most_memory_bytes() -> int:
 def run(name: str, count: int, first: int = 0) -> tuple[int, int]:
     """Try `count` cases. Return how many were accepted and how many were refused; raise what must not happen."""
     accepted = refused = 0
+    warnings.simplefilter("error")  # a person would read them on stderr
     signal.signal(signal.SIGALRM, too_slow)
     with tempfile.TemporaryDirectory() as folder:
         kind = FORMATS[name](Path(folder))

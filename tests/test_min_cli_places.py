@@ -28,8 +28,9 @@ from opml_min import cli
 from opml_min.cli import main
 from opml_min.cli.compiling import NOTICE
 from opml_min.machine import native
+from opml_min.model import resolve
 from opml_min.model.errors import WriteFailed
-from opml_min.model.files import atomic, file_memo
+from opml_min.model.files import atomic, file_memo, sealed
 from opml_min.model.files.atomic import check_writable, whole, written_whole
 from opml_min.model.native import kernel_cache
 from opml_min.model.resolve import BUILT_IN
@@ -184,6 +185,31 @@ def test_a_damaged_fact_about_a_file_is_found_out_again(damage: str, tmp_path: P
     entry.write_bytes(DAMAGES[damage](entry.read_bytes()))
     known += [file_memo.remembered("hash", path, identity, lambda: next(facts), 32) for _ in range(2)]
     assert known == [b"a" * 32] * 2 + [b"b" * 32] * 2
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("of", ["*.opml", "*.sha256"])
+def test_a_damaged_image_is_built_again(damage: str, of: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = list[Path]()
+    build = resolve.build_source
+    monkeypatch.setattr(resolve, "build_source", lambda *given, **how: built.append(given[2]) or build(*given, **how))
+    first = resolve.resolve(str(source)).image.path.read_bytes()
+    assert resolve.resolve(str(source)).image.path.read_bytes() == first
+    assert len(built) == 1
+    (entry,) = (tmp_path / "cache" / "opml").glob(of)
+    entry.write_bytes(DAMAGES[damage](entry.read_bytes()))
+    assert [resolve.resolve(str(source)).image.path.read_bytes() for _ in range(2)] == [first] * 2
+    assert len(built) == 2
+
+
+def test_a_large_image_that_nobody_touched_is_not_read_again(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_memo, "LARGE_BYTES", 0)
+    monkeypatch.setattr(file_memo, "TICK_SECONDS", -1)
+    resolve.resolve(str(source))
+    resolve.resolve(str(source))
+    with monkeypatch.context() as patch:
+        patch.setattr(sealed, "_computed", lambda path: pytest.fail(f"{path} was read"))
+        resolve.resolve(str(source))
 
 
 def full(*arguments: Any, **named: Any) -> Any:

@@ -6,6 +6,7 @@ The right logits come from a LLaMA in float64 that this file writes down itself,
 """
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from attrs import field, frozen
 from gguf import GGMLQuantizationType as Type
 from min_sources import (
+    CONTEXT,
     HEAD_SIZE,
     HEADS,
     HIDDEN,
@@ -189,6 +191,17 @@ def one_weight(name: str, value: float) -> Callable[[], Weights]:
     return weights
 
 
+def damaged_block(kind: Type, at: int = 0) -> Callable[[Path, Weights], Path]:
+    """In one block of one matrix the number at this byte is infinite, or NaN."""
+
+    def write(folder: Path, weights: Weights) -> Path:
+        blocks = gguf.quants.quantize(weights["blk.1.ffn_up"], kind)
+        blocks[3, at : at + 2] = [1 if kind == Type.Q8_0 else 0, 0x7C]
+        return write_gguf(folder / "model.gguf", weights | {"blk.1.ffn_up": blocks}, {"blk.1.ffn_up": kind})
+
+    return write
+
+
 def big_endian(folder: Path, weights: Weights) -> Path:
     writer = gguf.GGUFWriter(folder / "model.gguf", "llama", endianess=gguf.GGUFEndian.BIG)
     for key, value in (shape_metadata() | byte_level_metadata()).items():
@@ -324,6 +337,24 @@ GGUF_KINDS = {
     "embedding scale": Kind(as_gguf(embedding_scale=12.0), "embedding_scale"),
     "attention scale": Kind(as_gguf(attention__scale=0.5), "attention.scale"),
     "an unknown key": Kind(as_gguf(attention__temperature_length=4096), "temperature_length"),
+    "keys that say nothing": Kind(
+        as_gguf(
+            tensor_data_layout="Meta AI original pth", vocab_size=VOCABULARY, attention__layer_norm_epsilon=0.5, expert_count=0,
+            expert_feed_forward_length=7, rope__scaling__original_context_length=7, rope__scaling__finetuned=True,
+            rope__scaling__yarn_beta_fast=32.0, rope__freq_base_swa=5.0, use_parallel_residual=False, hidden_activation="silu",
+        )
+    ),
+    "scales that are not used": Kind(as_gguf(logit_scale=0.0, embedding_scale=0.0, residual_scale=0.0, attention__scale=0.0)),
+    "the attention scale of a LLaMA": Kind(as_gguf(attention__scale=HEAD_SIZE**-0.5)),
+    "a window as long as the context": Kind(as_gguf(attention__sliding_window=CONTEXT)),
+    "another vocabulary": Kind(as_gguf(vocab_size=VOCABULARY + 1), "vocab_size"),
+    "parallel residuals": Kind(as_gguf(use_parallel_residual=True), "use_parallel_residual"),
+    "gelu": Kind(as_gguf(hidden_activation="gelu"), "hidden_activation"),
+    "extrapolated as by yarn": Kind(as_gguf(rope__scaling__yarn_ext_factor=1.0), "yarn_ext_factor"),
+    "layers that predict further tokens": Kind(as_gguf(nextn_predict_layers=1), "nextn_predict_layers"),
+    "an adapter": Kind(plain_gguf(**{"general.type": "adapter"}), "general.type"),
+    "blocks of an older version": Kind(plain_gguf(**{"general.quantization_version": 1}), "quantization_version"),
+    "a text without its spaces": Kind(plain_gguf(**{"tokenizer.ggml.remove_extra_whitespaces": True}), "remove_extra_whitespaces"),
     "a bias": Kind(as_gguf(), "attn_q.bias", weights=lambda: random_weights() | {"blk.0.attn_q.bias": np.ones(64, np.float32)}),
     "another architecture": Kind(as_gguf(architecture="qwen2"), "qwen2"),
     "value_length": Kind(as_gguf(attention__key_length=HEAD_SIZE, attention__value_length=8), "value_length"),
@@ -346,6 +377,9 @@ GGUF_KINDS = {
     "a hidden width of 33": Kind(shape_gguf(32, 4, 4, 8, 33), weights=of_shape(32, 4, 4, 8, 33), meaning=Meaning(4, 4)),
     "a NaN": Kind(as_gguf(), "blk.1.ffn_up", weights=one_weight("blk.1.ffn_up", np.nan)),
     "a NaN, float": Kind(as_gguf(), "blk.1.ffn_up", weights=one_weight("blk.1.ffn_up", np.nan), arithmetic="float"),
+    "a scale that is NaN": Kind(damaged_block(Type.Q8_0), "blk.1.ffn_up"),
+    "a scale that is infinite": Kind(damaged_block(Type.Q5_0), "blk.1.ffn_up"),
+    "a minimum that is infinite": Kind(damaged_block(Type.Q4_1, 2), "blk.1.ffn_up", arithmetic="float"),
     "an infinity": Kind(as_gguf(), "attn_q", weights=one_weight("blk.0.attn_q", np.inf)),
     "a weight of 10^6": Kind(as_gguf(), "attn_q", weights=one_weight("blk.0.attn_q", 1e6)),
     "an embedding of 0.01": Kind(as_gguf(), weights=scaled(token_embd=0.0025)),
@@ -420,7 +454,9 @@ def outcome(kind: Kind, folder: Path) -> tuple[float | None, str]:
     weights = kind.weights()
     path = kind.write(folder, weights)
     try:
-        build_source(path, None, folder / "model.opml", arithmetic=kind.arithmetic)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            build_source(path, None, folder / "model.opml", arithmetic=kind.arithmetic)
     except ModelError as error:
         return None, str(error)
     found = np.array(list(NativeLogits(Image(folder / "model.opml"), 1)(PROMPT)))

@@ -193,6 +193,16 @@ def test_a_known_model_is_fetched_once(shelf, capsys):
     assert run_json(capsys, "tiny", "--max-tokens", 2, "--raw", "--prompt", "the")["run_hash"] == first["run_hash"]
 
 
+def test_a_damaged_download_is_fetched_again(shelf, capsys, tmp_path):
+    first = run_json(capsys, "tiny", "--max-tokens", 2, "--raw", "--prompt", "the")
+    (file,) = (tmp_path / "cache").rglob("*.gguf")
+    whole = file.read_bytes()
+    for damaged in (b"", whole[:1000], whole[:-1] + bytes([whole[-1] ^ 1])):
+        file.write_bytes(damaged)
+        assert run_json(capsys, "tiny", "--max-tokens", 2, "--raw", "--prompt", "the")["run_hash"] == first["run_hash"]
+        assert file.read_bytes() == whole
+
+
 @pytest.mark.parametrize("name", ["absent", "other", "nothing", "smollm2"])
 def test_what_cannot_be_fetched_is_said_in_one_line(name, shelf, capsys, tmp_path):
     assert main(["run", name]) == 2

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from opml_min.cli.errors import InputError
 from opml_min.model.image.ops import ARITHMETICS
 from opml_min.model.resolve import DEFAULT_MODEL, Model, resolve
 
@@ -85,8 +84,5 @@ def word(text: str) -> int:
 
 
 def chosen_model(options: argparse.Namespace) -> Model:
-    """Finds or builds the model that the options name; refuses a tokenizer for an image."""
-    model = resolve(options.model, options.tokenizer, getattr(options, "arithmetic", None))
-    if options.tokenizer is not None and model.source is None:
-        raise InputError(f"{options.model} is an image and has its own tokenizer; --tokenizer is for source files")
-    return model
+    """Finds or builds the model that the options name."""
+    return resolve(options.model, options.tokenizer, getattr(options, "arithmetic", None))

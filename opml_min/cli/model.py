@@ -75,7 +75,7 @@ def execute_build(options: argparse.Namespace) -> int:
     rounded = build_source(options.source, tokenizer, options.output, **how)
     for kind, count in rounded.items():
         print(f"opml: {count} matrices of the type {kind} were rounded to Q8_0", file=sys.stderr)
-    _print_description(Image(options.output), {}, options.json)
+    _print_description(Image(options.output), {}, (), options.json)
     return 0
 
 
@@ -94,11 +94,11 @@ def execute_random(options: argparse.Namespace) -> int:
 
 def execute_show(options: argparse.Namespace) -> int:
     model = chosen_model(options)
-    _print_description(model.image, model.requantised(), options.json)
+    _print_description(model.image, model.requantised(), model.notes(), options.json)
     return 0
 
 
-def _print_description(image: Image, rounded: dict[str, int], as_json: bool) -> None:
+def _print_description(image: Image, rounded: dict[str, int], notes: tuple[str, ...], as_json: bool) -> None:
     memory, header = Memory(), image.header
     image.load_into(memory)
     ops = Counter(Opcode(code).name if code in OPERANDS else f"unknown {code}" for code in image.tape[:, 0].tolist())
@@ -118,6 +118,8 @@ def _print_description(image: Image, rounded: dict[str, int], as_json: bool) -> 
     }
     if rounded:
         values["rounded_to_q8_0"] = rounded
+    if notes:
+        values["notes"] = notes
     if as_json:
         print_json(values)
     else:

@@ -12,6 +12,7 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 from attrs import evolve, frozen
 
 from opml_min.cache_folder import VARIABLE, cache_folder
@@ -20,7 +21,7 @@ from opml_min.model.build.ranges import requantised
 from opml_min.model.errors import CheckpointError, TokenizerError, WriteFailed
 from opml_min.model.files.cache import MODEL_SOURCES, digest_of_sources
 from opml_min.model.files.fetch import KNOWN, fetched
-from opml_min.model.files.file_memo import Identity, remembered
+from opml_min.model.files.sealed import is_intact, seal, sha256_of
 from opml_min.model.image.image import FILE_MAGIC, Image
 from opml_min.model.image.ops import ARITHMETICS, FIXED, FLOAT
 from opml_min.model.image.program import shipped_program
@@ -48,6 +49,10 @@ class Model:
     def arithmetic(self) -> str:
         return ARITHMETICS[self.image.header.arithmetic]
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what a person should know of things in the source that the image does not have."""
+        return () if self.source is None else read_source(self.source, self.tokenizer_path).notes
+
     def requantised(self) -> dict[str, int]:
         """Return how many of the source's matrices of each type the image has in Q8_0."""
         return {} if self.source is None or self.image.header.arithmetic == FLOAT else requantised(self.checkpoint())
@@ -66,6 +71,8 @@ def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = N
     arithmetic: fixed or float. By default an image keeps its own, and a source file becomes an image in fixed point. For an image in fixed
     point, float gives another image with exactly the floats that its weights stand for."""
     model = _resolve(name, tokenizer, arithmetic or ARITHMETICS[FIXED])
+    if tokenizer is not None and model.source is None:
+        raise TokenizerError(f"{name} is an image and has its own tokenizer; --tokenizer is for source files")
     if arithmetic in (None, model.arithmetic):
         return model
     if arithmetic == ARITHMETICS[FIXED]:
@@ -127,39 +134,36 @@ def build_source(
 ) -> dict[str, int]:
     """Build the image of a source of any known kind. Return how many matrices of each type were rounded to Q8_0.
 
-    If fixed point loses much, that is said on stderr."""
-    source = read_source(path, tokenizer)
+    What is left out or not used, and that fixed point loses much, is said on stderr."""
     try:
-        fitted = build_llama(
-            source.checkpoint, source.text, output, shipped_program(),
-            context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
-        )  # fmt: skip
+        with np.errstate(all="ignore"):  # numpy would warn on stderr; what is not finite is refused by name
+            source = read_source(path, tokenizer)
+            fitted = build_llama(
+                source.checkpoint, source.text, output, shipped_program(),
+                context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
+            )  # fmt: skip
     except (CheckpointError, TokenizerError) as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    if fitted is not None and fitted.note:
-        print(f"opml: {path}: {fitted.note}", file=sys.stderr)
+    for note in (*source.notes, *(() if fitted is None or not fitted.note else (fitted.note,))):
+        print(f"opml: {path}: {''.join(c if c.isprintable() else '?' for c in note)}", file=sys.stderr)
     return {} if fitted is None else requantised(source.checkpoint)
 
 
 def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], object]) -> Path:
-    """Return the image built from these files, from the cache if it is there."""
+    """Return the image built from these files, from the cache if it is there and not damaged."""
     digest = hashlib.sha256(digest_of_sources(*MODEL_SOURCES) + shipped_program() + arithmetic.encode())
     for part in sources:
         try:
-            digest.update(remembered("SHA-256", part, Identity.of(part), partial(_sha256, part), 32))
+            digest.update(sha256_of(part))
         except OSError as error:
             raise CheckpointError(f"cannot read {part}: {error.strerror}") from error
     image = cache_folder() / f"{digest.hexdigest()[:32]}.opml"
-    if not os.path.exists(image):
+    if not is_intact(image):
         try:
             image.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             where = f"{VARIABLE} names another folder for what is built"
             raise WriteFailed(f"cannot create {image.parent}: {error.strerror}; {where}") from error
         build(image)
+        seal(image)
     return image
-
-
-def _sha256(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()

@@ -85,7 +85,7 @@ def load(path: Path) -> SavedRun:
 
 def _text(value: object) -> str:
     """Return a text that can also be a path."""
-    if not isinstance(value, str) or "\0" in value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError(f"{str(value)[:50]!r} is no text")
     value.encode()  # raises for half a surrogate pair
     return value

@@ -16,7 +16,7 @@ from opml_spec.errors import SpecError
 from opml_fuzz.errors import InputError
 from opml_fuzz.machine.start import Start, whole
 
-MOST_WITNESS_BYTES, MOST_STOP, MOST_ACTS = 1 << 16, 1 << 17, 1 << 14  # in a replay file
+MOST_WITNESS_BYTES, MOST_STOP, MOST_ACTS, MOST_RULES = 1 << 16, 1 << 17, 1 << 14, 1 << 10  # in a replay file
 
 
 @frozen
@@ -134,11 +134,13 @@ def from_json(text: Any) -> Case:
                     raise ValueError("its stops do not ascend")
                 return Program(Start.from_json(text["start"]), stops)
             case "disputes":
-                return Disputes(str(text["seed"]), whole(text["acts"], 0, MOST_ACTS))
+                if not isinstance(text["seed"], str):
+                    raise ValueError("its seed is no text")
+                return Disputes(text["seed"], whole(text["acts"], 0, MOST_ACTS))
             case "deployment":
                 return Deployment(tuple(int(each, 0) for each in text["parameters"]))
             case "acts":
-                return Acts(int(text["rules"]), tuple(map(dict, text["acts"])))
+                return Acts(whole(text["rules"], 0, MOST_RULES), tuple(map(dict, text["acts"])))
             case other:
                 raise ValueError(f"no case {str(other)[:50]!r}")
     except (KeyError, TypeError, ValueError, AttributeError, SpecError) as error:

@@ -90,7 +90,10 @@ class Start:
 
     @classmethod
     def from_json(cls, text: Mapping[str, Any]) -> "Start":
-        x = tuple(whole(text["x"].get(str(i), "0"), 0, WORD) for i in range(REGISTERS))
+        names = [str(i) for i in range(REGISTERS)]
+        if not text["x"].keys() <= {*names}:
+            raise ValueError("it has registers that a machine does not have")
+        x = tuple(whole(text["x"].get(name, "0"), 0, WORD) for name in names)
         kind, value = (whole(number, 0, WORD) for number in text["status"])
         decode_status(kind, value)  # raises if there is no such status
         return cls(whole(text["pc"], 0, WORD), x, Leaves.from_json(text["memory"]), kind, value)

@@ -16,6 +16,7 @@ from attrs import frozen
 from opml_min.cache_folder import VARIABLE, cache_folder
 from opml_min.model.errors import FetchFailed
 from opml_min.model.files.atomic import written_whole
+from opml_min.model.files.sealed import sha256_of
 
 
 @frozen
@@ -39,10 +40,10 @@ PATIENCE = ("--retries", "1", "--timeout", "20")  # seconds without an answer
 
 
 def fetched(name: str) -> Path:
-    """Return the source file of a known model, downloaded if it is not in the cache."""
+    """Return the source file of a known model, downloaded if it is not in the cache, or damaged there."""
     model = KNOWN[name]
     path = cache_folder() / "sources" / Path(model.member).name
-    if not path.is_file():
+    if not path.is_file() or sha256_of(path).hex() != model.sha256:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:

@@ -4,7 +4,7 @@ Matrices in Q8_0, Q4_0 and Q4_1 keep their bits. Other types are dequantised, an
 rotary pair are neighbours in these files.
 
 *Source*: ggml's `docs/gguf.md`; llama.cpp's `convert_hf_to_gguf.py` for the names, `llama-model.cpp` and `llama-context.cpp` for what the
-metadata mean.
+metadata mean. `gguf_metadata.py` says which of them a plain LLaMA may have.
 """
 
 from pathlib import Path
@@ -19,6 +19,7 @@ from opml_min.model.errors import CheckpointError, TokenizerError
 from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape, check_shape
 from opml_min.model.sources.formats.gguf_file import GgufFile, read_gguf_file
+from opml_min.model.sources.gguf_metadata import ARCHITECTURE, notes_on, refuse_what_is_not_plain
 from opml_min.model.sources.matrices import Floats, Rows, StoredBlocks, StoredMatrix
 from opml_min.model.sources.source import Source
 from opml_min.model.sources.tokenizers.gguf import text_of_metadata
@@ -26,34 +27,6 @@ from opml_min.model.sources.tokenizers.gguf import text_of_metadata
 KEPT = {GGMLQuantizationType.Q8_0: Q8_0, GGMLQuantizationType.Q4_0: Q4_0, GGMLQuantizationType.Q4_1: Q4_1}
 LAYER_TENSORS = ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")
 """The names of a layer's tensors, in the order of the fields of `Layer`."""
-ARCHITECTURE = "llama"
-READ_AS_SHAPE = {
-    "embedding_length", "feed_forward_length", "block_count", "context_length", "attention.head_count", "attention.head_count_kv",
-    "attention.key_length", "attention.value_length", "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base",
-    "rope.scaling.type", "rope.scaling.factor", "rope.scale_linear",
-}  # fmt: skip
-IGNORED = {
-    "vocab_size", "use_parallel_residual", "tensor_data_layout", "rope.scaling.original_context_length", "rope.scaling.finetuned",
-    "attention.layer_norm_epsilon",
-}  # fmt: skip
-"""They change nothing in a LLaMA whose rotary embedding is scaled linearly or not at all."""
-PLAIN: dict[str, tuple[Any, ...]] = {
-    "attention.causal": (True,),
-    "rope.scaling.attn_factor": (1,),
-    "rope.scaling.yarn_log_multiplier": (0,),
-    "expert_count": (0,),
-    "expert_used_count": (0,),
-    "pooling_type": (0,),
-    "attention.sliding_window": (0,),
-    "attention.clamp_kqv": (0,),
-    "attention.max_alibi_bias": (0,),
-    "logit_scale": (1,),
-    "embedding_scale": (1,),
-    "residual_scale": (1,),
-    "attn_logit_softcapping": (0,),
-    "final_logit_softcapping": (0,),
-}
-"""What a plain LLaMA says under each of these keys, if it says anything. Any other key is refused by name."""
 
 
 def layer_sizes(shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -70,7 +43,8 @@ def read_gguf(path: Path, tokenizer: bytes | None = None) -> Source:
     file = read_gguf_file(path)
     try:
         checkpoint = _Contents(file).checkpoint()
-        return Source(checkpoint, text_of_metadata(file.metadata, tokenizer, checkpoint.shape.vocabulary))
+        text = text_of_metadata(file.metadata, tokenizer, checkpoint.shape.vocabulary)
+        return Source(checkpoint, text, (*notes_on(file.metadata), *(() if text is None else text.notes)))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except TokenizerError as error:
@@ -85,8 +59,9 @@ class _Contents:
         self._used: set[str] = set()
 
     def checkpoint(self) -> Checkpoint:
-        self._refuse_what_is_not_plain()
+        self._refuse_what_is_no_whole_llama()
         shape = self._shape()
+        refuse_what_is_not_plain(self._metadata, shape.head_size, shape.context)
         dim, sizes = shape.dim, layer_sizes(shape)
         layers = [
             Layer(*(self._weights(f"blk.{index}.{name}.weight", *size) for name, size in sizes.items())) for index in range(shape.layers)
@@ -100,7 +75,7 @@ class _Contents:
             raise CheckpointError(f"it has tensors that no plain LLaMA has, for example {unknown[0][:80]}")
         return Checkpoint(shape, embedding, layers, final_norm, classifier)
 
-    def _refuse_what_is_not_plain(self) -> None:
+    def _refuse_what_is_no_whole_llama(self) -> None:
         architecture = self._metadata.get("general.architecture")
         if architecture != ARCHITECTURE:
             raise CheckpointError(f"its architecture is {str(architecture)[:80]}; only {ARCHITECTURE} can be built")
@@ -109,14 +84,6 @@ class _Contents:
             raise CheckpointError(f"it is one of {str(parts)[:20]} parts of a split model (split.count); merge them first")
         if "token_embd.weight" not in self._tensors:
             raise CheckpointError("it has no tensor token_embd.weight (one part of a split model?)")
-        for key, value in self._metadata.items():
-            name = key.removeprefix(f"{ARCHITECTURE}.")
-            if name == key or name in READ_AS_SHAPE or name in IGNORED:
-                continue
-            if name not in PLAIN:
-                raise CheckpointError(f"its metadata has {key[:80]}, which no plain LLaMA has")
-            if value not in PLAIN[name]:
-                raise CheckpointError(f"its {key} is {str(value)[:50]}; only {PLAIN[name][0]} is possible")
 
     def _shape(self) -> Shape:
         dim, heads = self._integer("embedding_length"), self._integer("attention.head_count")
@@ -138,6 +105,8 @@ class _Contents:
         for key in ("attention.value_length", "rope.dimension_count"):
             if self._integer(key, head_size) != head_size:
                 raise CheckpointError(f"{ARCHITECTURE}.{key} is {self._integer(key)}; only the head size, {head_size}, is possible")
+        if self._integer("vocab_size", shape.vocabulary) != shape.vocabulary:
+            raise CheckpointError(f"{ARCHITECTURE}.vocab_size is {self._integer('vocab_size')}; the embedding has {shape.vocabulary} rows")
         return evolve(shape, frequency_divisors=self._frequency_divisors(head_size // 2))
 
     def _frequency_divisors(self, pairs: int) -> tuple[float, ...]:

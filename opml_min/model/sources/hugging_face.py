@@ -15,7 +15,7 @@ from opml_min.model.errors import CheckpointError, TokenizerError
 from opml_min.model.sources.checkpoint import Checkpoint, Layer
 from opml_min.model.sources.formats.safetensors_file import DTYPES, SafeTensor, tensors_of_folder
 from opml_min.model.sources.hugging_face_config import is_tied, shape_of_config
-from opml_min.model.sources.hugging_face_text import TOKENIZER, text_of_folder
+from opml_min.model.sources.hugging_face_text import OTHER_TOKENIZERS, TOKENIZER, text_of_folder
 from opml_min.model.sources.matrices import Floats, Rows, StoredMatrix
 from opml_min.model.sources.source import Source
 from opml_min.model.strict_json import JsonError, object_in
@@ -45,7 +45,11 @@ def read_hugging_face(folder: Path, tokenizer: Path | None = None) -> Source:
         checkpoint = _checkpoint(config, _Tensors(folder))
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {error}") from error
-    return Source(checkpoint, None if text is None else text_of_folder(folder, text, config, checkpoint.shape.vocabulary))
+    if text is None:
+        unread = [name for name in OTHER_TOKENIZERS if (folder / name).is_file()]
+        return Source(checkpoint, None, tuple(f"it has {name}, but no {TOKENIZER}, so the image has no tokenizer" for name in unread[:1]))
+    read = text_of_folder(folder, text, config, checkpoint.shape.vocabulary)
+    return Source(checkpoint, read, read.notes)
 
 
 class _Tensors:

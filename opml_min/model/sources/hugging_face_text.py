@@ -14,7 +14,16 @@ from opml_min.model.strict_json import JsonError, object_in
 
 TOKENIZER, SETTINGS, GENERATION, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"
 TEXT_FILES = (TOKENIZER, SETTINGS, GENERATION, TEMPLATE)
+OTHER_TOKENIZERS = ("tokenizer.model", "vocab.json")  # SentencePiece's file, and GPT-2's
 MOST_SETTINGS_BYTES = 1 << 24
+UNUSED: dict[str, tuple[Any, ...]] = {
+    "do_sample": (False,), "temperature": (1,), "top_k": (50, 0), "top_p": (1,), "min_p": (0,), "typical_p": (1,), "num_beams": (1,),
+    "repetition_penalty": (1,), "no_repeat_ngram_size": (0,), "encoder_repetition_penalty": (1,), "length_penalty": (1,),
+    "guidance_scale": (1,), "penalty_alpha": (0,), "min_length": (0,), "min_new_tokens": (0,), "suppress_tokens": ([],),
+    "begin_suppress_tokens": ([],), "bad_words_ids": ([],), "sequence_bias": ({},), "forced_bos_token_id": (), "forced_eos_token_id": (),
+    "stop_strings": ([],),
+}  # fmt: skip
+"""Settings of generation that no request has, with the values that change nothing. null changes nothing either."""
 
 
 def text_of_folder(folder: Path, tokenizer: bytes, config: dict[str, Any], vocabulary: int) -> Text:
@@ -35,9 +44,31 @@ def text_of_folder(folder: Path, tokenizer: bytes, config: dict[str, Any], vocab
 
     has_ends = generation.get("eos_token_id") is not None
     ends = numbered("eos_token_id", generation if has_ends else config, folder / (GENERATION if has_ends else "config.json"))
-    begins = [named("bos_token"), *numbered("bos_token_id", config, folder / "config.json")[:1]]
+    begins = [named("bos_token"), *numbered("bos_token_id", config, folder / "config.json")]
+    if begins[0] is None and len(begins) > 2:
+        raise TokenizerError(f"{folder / 'config.json'}: its bos_token_id has {len(begins) - 1} tokens; only one can begin a text")
     bos = next((token for token in begins if token is not None), NO_TOKEN)
-    return Text(tokenizer, TOKENIZER_HUGGING_FACE, bos, stop_tokens(named("eos_token"), *ends), _template(folder, settings))
+    stops, notes = stop_tokens(named("eos_token"), *ends)
+    unused = [key for key, neutral in UNUSED.items() if generation.get(key) is not None and generation[key] not in neutral]
+    if unused:
+        notes.append(f"its {GENERATION} sets {', '.join(unused)}, which are not used; a request says how to sample")
+    template, left_out = _template(folder, settings)
+    if left_out:
+        notes.append(f"it has the chat templates {', '.join(left_out)[:200]}, but none called default, so a prompt is used as it is")
+    for key in ("bos_token", "eos_token"):
+        if settings.get(key) and named(key) is None:
+            notes.append(f"its {SETTINGS} names a {key} that its {TOKENIZER} does not have")
+    return Text(tokenizer, TOKENIZER_HUGGING_FACE, bos, stops, template, tuple(notes + _contradictions(settings, known, bos, stops)))
+
+
+def _contradictions(settings: dict[str, Any], tokenizer: JsonTokenizer, bos: int, stops: tuple[int, ...]) -> list[str]:
+    """Return a note for each setting about BOS and EOS that the tokenizer.json does not follow; it alone decides."""
+    around = tokenizer.prompt("")
+    if bos in stops:
+        return []  # then what is around a text does not tell which of the two it is
+    does = {"add_bos_token": bool(around) and around[0] not in stops, "add_eos_token": bool(around) and around[-1] in stops}
+    wrong = [key for key, is_done in does.items() if type(settings.get(key)) is bool and settings[key] != is_done]
+    return [f"its {SETTINGS} says {key} {str(settings[key]).lower()}, its {TOKENIZER} does not; the latter decides" for key in wrong]
 
 
 def optional_object(path: Path) -> dict[str, Any]:
@@ -50,11 +81,12 @@ def optional_object(path: Path) -> dict[str, Any]:
         raise TokenizerError(f"{path} {error}") from error
 
 
-def _template(folder: Path, settings: dict[str, Any]) -> str:
+def _template(folder: Path, settings: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return the chat template, or else the names of those of which none is the default one."""
     file = folder / TEMPLATE
     if file.is_file():
         try:
-            return file.read_text("utf-8")
+            return file.read_text("utf-8"), []
         except OSError as error:
             raise TokenizerError(f"cannot read {file}: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -65,6 +97,8 @@ def _template(folder: Path, settings: dict[str, Any]) -> str:
         if len(named) != len(template):
             raise TokenizerError(f"{folder / SETTINGS}: its chat_template is a list of something else than templates with names")
         template = next((each["template"] for each in named if each.get("name") == "default"), "")
+        if not template:
+            return "", [str(each.get("name")) for each in named]
     if not isinstance(template, str):
         raise TokenizerError(f"{folder / SETTINGS}: its chat_template is no text")
-    return template
+    return template, []

@@ -10,10 +10,11 @@ from opml_min.model.sources.tokenizers.text import Text, Tokenizer
 
 @frozen(eq=False)
 class Source:
-    """A checkpoint and its text side, if it has one."""
+    """A checkpoint and its text side, if it has one. notes: what a person should know of things that the image will not have"""
 
     checkpoint: Checkpoint
     text: Text | None
+    notes: tuple[str, ...] = ()
 
 
 def tokenizer_of(kind: int, data: bytes, vocabulary: int, bos: int) -> Tokenizer | None:

@@ -21,7 +21,11 @@ from opml_min.model.sources.tokenizers.hugging_face import with_scores
 from opml_min.model.sources.tokenizers.text import Text, stop_tokens, token_or_none
 
 NORMAL, CONTROL, USER_DEFINED, BYTE = 1, 3, 4, 6  # token types
-ENDINGS = ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>")  # end a text or a turn wherever they exist
+ENDINGS = (
+    "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|return|>", "<|call|>",
+    "<EOT>", "_<EOT>", "[EOT]", "<end_of_utterance>",
+)  # fmt: skip
+"""Tokens that end a text or a turn wherever they exist."""
 GPT2_SPLIT = {"gpt-2", "gpt2", "phi-2", "olmo", "jais"}
 GPT2_SPLIT_WITH_SINGLE_DIGITS = {"smollm", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
 LLAMA3_SPLIT = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"}  # they also put BOS first
@@ -29,7 +33,7 @@ LLAMA3_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 SENTENCE_PIECE_BOS, SENTENCE_PIECE_EOS = 1, 2  # of a "llama" vocabulary that does not say
-PREFIX = "tokenizer.ggml."
+PREFIX, NAMED_TEMPLATE = "tokenizer.ggml.", "tokenizer.chat_template."
 
 
 def text_of_metadata(metadata: dict[str, Any], given: bytes | None = None, vocabulary: int = 1 << 32) -> Text | None:
@@ -41,16 +45,24 @@ def text_of_metadata(metadata: dict[str, Any], given: bytes | None = None, vocab
     tokens = values.array("tokens", str) if f"{PREFIX}tokens" in metadata else []
     tokens = [token or f"[EMPTY_{i}]" for i, token in enumerate(tokens)]  # as llama.cpp calls them
     ends = (SENTENCE_PIECE_BOS, SENTENCE_PIECE_EOS) if kind == "llama" and len(tokens) > SENTENCE_PIECE_EOS else (None, None)
-    bos, eos, eot = (
-        token_or_none(metadata.get(f"{PREFIX}{name}_token_id", default), f"{PREFIX}{name}_token_id", len(tokens) or vocabulary)
-        for name, default in (("bos", ends[0]), ("eos", ends[1]), ("eot", None))
+
+    def token(name: str, value: object) -> int | None:
+        return token_or_none(value, f"{PREFIX}{name}", len(tokens) or vocabulary)
+
+    bos, eos, eot, eom = (
+        token(f"{name}_token_id", metadata.get(f"{PREFIX}{name}_token_id", default))
+        for name, default in (("bos", ends[0]), ("eos", ends[1]), ("eot", None), ("eom", None))
     )
+    more_ends = [token("eos_token_ids", each) for each in values.array("eos_token_ids", int, [])]
     data = _tokenizer_json(values, tokens, bos, eos).encode() if given is None else given
     template = metadata.get("tokenizer.chat_template", "")
     if not isinstance(template, str):
         raise TokenizerError("its tokenizer.chat_template is no text")
     endings = [tokens.index(name) for name in ENDINGS if name in tokens]
-    return Text(data, TOKENIZER_HUGGING_FACE, NO_TOKEN if bos is None else bos, stop_tokens(eos, eot, *endings), template)
+    stops, notes = stop_tokens(eos, eot, eom, *more_ends, *endings)
+    if not template and any(key.startswith(NAMED_TEMPLATE) for key in metadata):
+        notes.append("it has chat templates, but no tokenizer.chat_template, so a prompt is used as it is")
+    return Text(data, TOKENIZER_HUGGING_FACE, NO_TOKEN if bos is None else bos, stops, template, tuple(notes))
 
 
 class _Values:

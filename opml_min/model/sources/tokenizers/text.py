@@ -30,11 +30,19 @@ class Text:
     bos: int = NO_TOKEN
     stops: tuple[int, ...] = ()
     template: str = ""  # for chats, in Jinja
+    notes: tuple[str, ...] = ()  # what a person should know of things that are not among these
 
 
-def stop_tokens(*candidates: int | None) -> tuple[int, ...]:
-    """Return the distinct candidates, at most as many as an image can hold."""
-    return tuple(dict.fromkeys(token for token in candidates if token is not None))[:MAX_STOP_TOKENS]
+def stop_tokens(*candidates: int | None) -> tuple[tuple[int, ...], list[str]]:
+    """Return the distinct candidates, as many as an image can hold, and a note about the others."""
+    ends = tuple(dict.fromkeys(token for token in candidates if token is not None))
+    kept, left_out = ends[:MAX_STOP_TOKENS], ends[MAX_STOP_TOKENS:]
+    named = f"{len(ends)} tokens end a text, and an image holds {MAX_STOP_TOKENS}: {_listed(kept)} are kept, {_listed(left_out)} left out"
+    return kept, [named] if left_out else []
+
+
+def _listed(tokens: tuple[int, ...]) -> str:
+    return ", ".join(map(str, tokens))
 
 
 def token_or_none(value: object, what: str, vocabulary: int) -> int | None:
