@@ -3,21 +3,31 @@
 import json
 import os
 import re
+import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import z3
+from attrs import evolve
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.fuzz import main
 from opml_fuzz.engines.external import ANSWER, External
 from opml_fuzz.engines.protocol import OutOfTime
+from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.errors import InputError
+from opml_fuzz.fuzzing import loop
+from opml_fuzz.fuzzing.difference import compare
 from opml_fuzz.fuzzing.loop import run_batch
+from opml_fuzz.machine.case import Disputes
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 
 WITNESS = bytes(5_000)  # ten of them fill a pipe
@@ -120,6 +130,79 @@ def test_a_batch_ends_in_time_with_one_finding(target: Callable[[str], str], tmp
     assert [difference.title.split(":")[0] for difference in differences] == ["no answer"]
     room.most.of_witnesses[-1].close()  # type: ignore[attr-defined]  # of External alone
     assert_nothing_is_left(tmp_path)
+
+
+def for_ever() -> None:
+    """Swallows whatever an engine may swallow."""
+    while True:
+        with suppress(Exception):
+            time.sleep(0.01)
+
+
+class Slow:
+    """Courts that never end, in one way or another."""
+
+    accepted = 0
+
+    def __init__(self, in_a_destructor: bool) -> None:
+        self.in_a_destructor = in_a_destructor
+
+    def play(self, seed: str, acts: int) -> dict[str, list[str]]:
+        if self.in_a_destructor:
+            Destroyed()
+        for_ever()
+        return {}
+
+
+class Destroyed:
+    def __del__(self) -> None:
+        time.sleep(2)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("in_a_destructor", [False, True])
+def test_acts_at_court_end_in_time(in_a_destructor: bool) -> None:
+    """Batch 1 goes to court."""
+    room = engine_room(None)
+    slow = EngineRoom(*(evolve(each, courts=Slow(in_a_destructor)) for each in (room.all, room.most)))
+    before, begin = signal.getsignal(signal.SIGALRM), time.monotonic()
+    assert run_batch(1, 1, slow, begin + 0.5) == (0, [])
+    assert time.monotonic() - begin < 2
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_real_acts_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "ACTS", 1_000_000)
+    room, begin = engine_room(None), time.monotonic()
+    assert run_batch(1, 1, room, begin + 1) == (0, [])
+    assert 1 <= time.monotonic() - begin < 3
+
+
+def test_a_difference_that_cannot_be_written_down_in_time_is_one_all_the_same() -> None:
+    class Different(Slow):
+        def play(self, seed: str, acts: int) -> dict[str, list[str]]:
+            return {"a": ["1"], "b": ["2"]}
+
+        def written(self, seed: str, acts: int) -> NoReturn:
+            for_ever()
+            raise AssertionError
+
+    engines = evolve(engine_room(None).most, courts=Different(False))
+    difference = compare(Disputes("1", 5), engines, time.monotonic() + 0.3)
+    assert difference is not None
+    assert difference.case == Disputes("1", 5)
+
+
+def test_too_little_memory_is_no_disagreement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def restrict() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+
+    command = [sys.executable, "-m", "opml_fuzz.commands.fuzz", "run", "--seconds", "1", "--replays", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, preexec_fn=restrict, check=False, timeout=100)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(b"opml-fuzz: not enough memory")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_whole_command(target: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,10 @@ NO_ANSWER = "no answer"
 """How the answer of a program begins that gave none."""
 
 
-class OutOfTime(Exception):
-    """The time asked for is up while an engine is still answering, and it did not take too long."""
+class OutOfTime(BaseException):
+    """The time asked for is up while an engine is still answering, and it did not take too long.
+
+    An engine turns every `Exception` into an answer; this is none."""
 
 
 @runtime_checkable
@@ -64,5 +66,7 @@ class Courts(Protocol):
 
 
 def describe(error: Exception) -> str:
-    """Describes an exception, as an answer that differs from every right one."""
+    """Describes an exception, as an answer that differs from every right one. Too little memory is no answer, and is raised again."""
+    if isinstance(error, MemoryError):
+        raise error
     return f"raised {type(error).__name__}: {error}"

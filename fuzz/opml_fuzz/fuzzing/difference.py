@@ -1,7 +1,7 @@
 """A difference between implementations: who answered what to the smallest case found, and how to see it again."""
 
 import json
-import time
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from opml_spec.machine.decode import disassemble
 from opml_fuzz.engines.protocol import NO_ANSWER, OutOfTime
 from opml_fuzz.engines.room import Answers, Engines
 from opml_fuzz.errors import InputError
+from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Witness, from_json
 from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
@@ -75,13 +76,22 @@ def _subject(case: Case) -> str:
     return disassemble(start.leaves.memory.load(start.pc, 4))
 
 
-def compare(case: Case, engines: Engines) -> Difference | None:
-    """Puts a case to the engines; None if all give the same answer."""
-    answers = engines.ask(case)
+def compare(case: Case, engines: Engines, until: float = inf) -> Difference | None:
+    """Puts a case to the engines; None if all give the same answer. Raises OutOfTime soon after the moment `until`."""
+    with stopped_at(until):
+        answers = engines.ask(case)
     first = next(iter(answers.values()))
     if all(answer == first for answer in answers.values()):
         return None
-    return Difference(Acts(*engines.courts.written(case.seed, case.acts)) if isinstance(case, Disputes) else case, answers)
+    return Difference(_written_down(case, engines, until), answers)
+
+
+def _written_down(case: Case, engines: Engines, until: float) -> Case:
+    """Returns random acts as acts that can be left out one by one, if there is time to write them down."""
+    if isinstance(case, Disputes):
+        with suppress(OutOfTime), stopped_at(until):
+            return Acts(*engines.courts.written(case.seed, case.acts))
+    return case
 
 
 def shrink(difference: Difference, engines: Engines, until: float = inf, most_tries: int = 300) -> Difference:
@@ -93,10 +103,8 @@ def shrink(difference: Difference, engines: Engines, until: float = inf, most_tr
     while tries < most_tries:
         for case in difference.case.simpler():
             tries += 1
-            if time.monotonic() > until:
-                return difference
             try:
-                smaller = compare(case, engines)
+                smaller = compare(case, engines, until)
             except OutOfTime:
                 return difference
             if smaller:

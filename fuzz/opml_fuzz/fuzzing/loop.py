@@ -82,7 +82,7 @@ def run_batch(seed: int, number: int, room: EngineRoom, until: float = inf) -> t
     cases, found = 0, dict[str, Difference]()
     with suppress(OutOfTime):
         for case in batch(seed, number):
-            if difference := compare(case, room.for_case(cases + 1)):
+            if difference := compare(case, room.for_case(cases + 1), until):
                 found.setdefault(difference.title, difference)
             cases += 1
             if time.monotonic() > until or any(title.startswith(NO_ANSWER) for title in found):  # which would come again and again
@@ -94,8 +94,7 @@ def run_batch(seed: int, number: int, room: EngineRoom, until: float = inf) -> t
 def in_full(difference: Difference, engines: Engines, until: float) -> Difference:
     """Asks all engines about the case, if there is time for it."""
     with suppress(OutOfTime):
-        if time.monotonic() < until:
-            return compare(difference.case, engines) or difference
+        return compare(difference.case, engines, until) or difference
     return difference
 
 

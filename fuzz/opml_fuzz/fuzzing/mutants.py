@@ -9,7 +9,7 @@ of the game.
 
 import time
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import Any
@@ -22,10 +22,12 @@ from evm_arbiter.chain import Artefact
 from evm_arbiter.compile import compile_contract, sources
 from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
+from opml_fuzz.engines.protocol import OutOfTime
 from opml_fuzz.engines.room import EngineRoom, Engines
 from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing import game_mutants
+from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.loop import batch, goes_to_court
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.encodings import ENCODINGS
@@ -162,13 +164,13 @@ def replaced(name: str, right: str, wrong: str) -> dict[str, str]:
 def is_killed(mutant: Mutant, room: EngineRoom, seed: int, seconds: float) -> bool:
     """Tells whether some engine disagrees within that time."""
     with mutant.broken(room) as broken:
-        begin = time.monotonic()  # a contract is compiled by now
-        for number in filter(goes_to_court, count()) if mutant.at_court else count():
-            for case in batch(seed, number):
-                if is_different(case, broken.most):
-                    return True
-                if time.monotonic() - begin > seconds:
-                    return False
+        until = time.monotonic() + seconds  # a contract is compiled by now
+        with suppress(OutOfTime):
+            for number in filter(goes_to_court, count()) if mutant.at_court else count():
+                for case in batch(seed, number):
+                    with stopped_at(until):
+                        if is_different(case, broken.most):
+                            return True
     return False
 
 
