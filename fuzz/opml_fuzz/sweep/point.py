@@ -32,7 +32,7 @@ def point(
     for register, value in (registers or {}).items():
         x[register] = value % TOP if register else 0
     content = dict(leaves or {})
-    if pc < MEMORY:
+    if pc < MEMORY and pc % 4 == 0:
         put_word(content, pc, word)
     return Point(about, Start(pc, tuple(x), Leaves(content)))
 
