@@ -42,8 +42,10 @@ from opml_min.model.native.engine import Engine
 from opml_min.model.run import Run
 
 VECTORS = Path(__file__).with_name("vectors")
-MOST_BYTES = 5_000_000
-STEPS = ("machine/steps.json", "machine/wrong_witnesses.json")
+MOST_BYTES = 6_000_000
+VALID_STEPS = ("machine/steps.json", "machine/corners.json")
+INVALID_STEPS = ("machine/wrong_witnesses.json", "machine/forged_witnesses.json")
+STEPS = (*VALID_STEPS, *INVALID_STEPS)
 OPERATIONS = ("operations/fixed.json", "operations/float.json")
 DISPUTES = tuple(name for name in FILES if name.startswith("court/") and "parameters" not in name)
 UNREACHED = (214, 229, 232, 233, 249)  # two are not used, one is of deployments, one of transfers, one of a view
@@ -145,7 +147,7 @@ def test_the_call_of_the_page_processes_its_case(number: int) -> None:
             page_result(call, {**case, "post": post}, dict(before))
 
 
-@pytest.mark.parametrize("name", ["machine/wrong_witnesses.json", "merkle/proofs.json", "court/parameters.json"])
+@pytest.mark.parametrize("name", [*INVALID_STEPS, "merkle/proofs.json", "court/parameters.json"])
 def test_the_call_of_the_page_raises_the_error_of_every_case_that_has_one(name: str) -> None:
     refused = [case for case in cases(name) if "error" in case]
     call = page_call([section for section, _, _ in PAGE_SECTIONS].index(name))
@@ -245,8 +247,7 @@ def specified_step(case: Case) -> Case:
 
 
 SPECIFIED = {
-    "machine/steps.json": specified_step,
-    "machine/wrong_witnesses.json": specified_step,
+    **dict.fromkeys(STEPS, specified_step),
     "merkle/proofs.json": specified_proof,
     "arithmetic/binary32.json": specified_arithmetic,
     "arithmetic/fixed.json": specified_arithmetic,
@@ -344,7 +345,7 @@ def fast_memory(text: dict[str, str]) -> fast.Memory:
 
 
 def test_opml_min_steps() -> None:
-    for case in cases("machine/steps.json"):
+    for case in cases(*VALID_STEPS):
         after = fast.execute_single(*state_parts(bytes_of(case, "witness")[0]), leaves(case["pre"]["memory"]))
         assert after.hex() == case["post"]["state"], case["name"]
 

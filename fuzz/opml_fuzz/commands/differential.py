@@ -9,6 +9,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from opml_fuzz.commands.coverage import coverage
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.conformance.elf import load, run_fast
@@ -161,7 +162,7 @@ def mutate(options: argparse.Namespace) -> int:
 def parser() -> Parser:
     top = Parser(prog="opml-fuzz", description=DESCRIPTION, epilog=MEANINGS)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    one = commands.add_parser("run", help="random steps, wrong witnesses, programs and disputes on all implementations")
+    one = commands.add_parser("run", help="every corner once, then random cases and disputes, on all implementations")
     one.add_argument("--seconds", type=seconds, default=60.0, help="how long (default 60)")
     one.add_argument("--seed", type=int, help="determines the cases (default: random)")
     one.add_argument("--target", metavar="CMD", help="also this program: per line it reads a witness in hex and prints a hash or `error N`")
@@ -175,6 +176,11 @@ def parser() -> Parser:
     one.add_argument("folder", type=Path, metavar="DIR", help="where they are written")
     one.add_argument("--seed", type=int, default=1, help="determines the cases (default 1)")
     one.set_defaults(execute=vectors)
+    one = commands.add_parser("coverage", help="count which corners of the machine the sweep reaches")
+    one.add_argument("--random", type=int, metavar="STEPS", help="count those that so many random steps reach, instead")
+    one.add_argument("--seed", type=int, default=1, help="determines the random steps (default 1)")
+    one.add_argument("--show", type=int, default=20, metavar="COUNT", help="at most so many of the missing ones (default 20)")
+    one.set_defaults(execute=coverage)
     one = commands.add_parser("elf", help="run programs for RV64IM in lockstep; each must end with exit code 0")
     one.add_argument("files", type=Path, nargs="+", metavar="FILE")
     one.add_argument("--on", type=engines, default={"spec", "min", "evm"}, metavar="NAMES", help="some of spec,min,evm (default: all)")

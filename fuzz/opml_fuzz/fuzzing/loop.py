@@ -1,6 +1,6 @@
-"""The loop: batches of random cases, on as many processes as there are processors, until time is up or two engines disagree.
+"""The loop: batch after batch, on as many processes as there are processors, until time is up or two engines disagree.
 
-Batch n of seed s has the same cases on every machine. Each process makes its engines once.
+Each process makes its engines once.
 """
 
 import os
@@ -13,24 +13,17 @@ from itertools import count
 from math import inf
 from multiprocessing import active_children, get_context
 from multiprocessing.util import _run_finalizers  # type: ignore[attr-defined]  # what a worker does at its ordinary end
-from random import Random
 from signal import SIG_BLOCK, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SIGINT, SIGTERM, pthread_sigmask, signal
 from typing import Any, TypeVar
 
-from attrs import astuple, field, frozen
+from attrs import field, frozen
 
-from opml_fuzz.disputes.deployments import tight_parameters
 from opml_fuzz.engines.protocol import NO_ANSWER, OutOfTime
 from opml_fuzz.engines.room import EngineRoom, Engines
+from opml_fuzz.fuzzing.batches import batch
 from opml_fuzz.fuzzing.difference import Difference, compare, shrink
-from opml_fuzz.machine.case import Case, Deployment, Disputes, Step, Witness
-from opml_fuzz.machine.programs import gallery, loop
-from opml_fuzz.machine.states import random_state
-from opml_fuzz.machine.wrong_witnesses import wrong_witness
 
 MOST_DIFFERENCES = 3  # per batch: a defect shows in many cases
-STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch; a gallery has about as many again
-COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
 
 ENDING = (SIGINT, SIGTERM)
 END_SECONDS = 5.0  # for a worker that was told to end
@@ -53,28 +46,6 @@ class RunReport:
         differences = [{**difference.to_json(), "program": difference.program} for difference in self.differences]
         counts = {"seed": self.seed, "cases": self.cases, "court_acts": self.court_acts}
         return {**counts, "seconds": round(self.seconds, 2), "differences": differences}
-
-
-def batch(seed: int, number: int) -> Iterator[Case]:
-    """Yields a few hundred cases about the machine, or one with a few hundred acts at court."""
-    rng = Random(f"{seed}/{number}")
-    if goes_to_court(number):
-        yield Disputes(f"{seed}/{number}", ACTS)
-        for _ in range(DEPLOYMENTS):
-            yield Deployment(astuple(tight_parameters(rng)))
-        return
-    for _ in range(STEPS):
-        yield Step(random_state(rng))
-    for _ in range(WRONG_WITNESSES):
-        yield Witness(wrong_witness(rng, random_state(rng)))
-    yield from gallery(rng)
-    for _ in range(LOOPS):
-        yield loop(rng)
-
-
-def goes_to_court(number: int) -> bool:
-    """Tells whether the batch of this number is about disputes."""
-    return number % COURT_EVERY == 1
 
 
 def run_batch(seed: int, number: int, room: EngineRoom, until: float = inf) -> tuple[int, list[Difference]]:

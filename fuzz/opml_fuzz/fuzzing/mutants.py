@@ -27,8 +27,8 @@ from opml_fuzz.engines.room import EngineRoom, Engines
 from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing import game_mutants
+from opml_fuzz.fuzzing.batches import batch, goes_to_court
 from opml_fuzz.fuzzing.deadline import stopped_at
-from opml_fuzz.fuzzing.loop import batch, goes_to_court
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.encodings import ENCODINGS
 from opml_min.machine import interpret

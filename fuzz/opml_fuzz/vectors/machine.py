@@ -20,6 +20,7 @@ from opml_fuzz.machine.programs import loop
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import wrong_witness
+from opml_fuzz.sweep.chosen import chosen_forgeries, chosen_points
 from opml_fuzz.vectors.notation import Json, make_case, memory_text
 
 DRAWS, OF_A_SORT = 4_000, 2
@@ -38,6 +39,22 @@ def steps(rng: Random) -> Iterator[Json]:
         seen[sort] += 1
         if seen[sort] <= OF_A_SORT:
             yield one_step(f"{subject(before)}: {how(after)}", start, before, after)
+
+
+def corners(rng: Random) -> Iterator[Json]:
+    """Yields what the sweep has in every corner of the machine; nothing here is drawn."""
+    for each in chosen_points():
+        before = each.start.state()
+        after = step(before)
+        yield one_step(f"{each.about}: {subject(before)}: {how(after)}", each.start, before, after)
+
+
+def forged_witnesses(rng: Random) -> Iterator[Json]:
+    """Yields what the sweep has of each way to forge a witness; nothing here is drawn."""
+    for each in chosen_forgeries():
+        case = make_case(each.about, {"witness": each.witness.hex()}, partial(accept, each.witness))
+        if "error" in case:
+            yield case
 
 
 def one_step(name: str, start: Start, before: MachineState, after: MachineState) -> Json:

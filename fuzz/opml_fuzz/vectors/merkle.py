@@ -8,7 +8,7 @@ from random import Random
 
 from opml_spec.errors import WitnessTrailing
 from opml_spec.machine.memory import MEMORY_BYTES, QUARTER_BYTES, Memory
-from opml_spec.machine.merkle import LEAF_BYTES, graft, hash_of
+from opml_spec.machine.merkle import DEPTH, LEAF_BYTES, ZERO, graft, hash_of
 from opml_spec.machine.witness import WitnessReader, encode_access
 
 from opml_fuzz.vectors.notation import Json, make_case, memory_text
@@ -33,20 +33,25 @@ def proofs(rng: Random) -> Iterator[Json]:
         memory = Memory.from_segments(segments)
         index = rng.choice([address // LEAF_BYTES for address in segments] or [0]) ^ rng.choice((0, 0, 1, 1 << 20))
         access = encode_access(memory.leaf(index), memory.siblings(index))
-        sent = int.from_bytes(access[32:37], "big")
-        zero_sent = (sent | 1 << 30).to_bytes(5, "big")
         new_leaf = rng.randbytes(LEAF_BYTES)
         bad = {
             "cut": access[:-1],
             "bit 37": access[:32] + bytes([access[32] | 0x20]) + access[33:],
             "another leaf": bytes([access[0] ^ 1]) + access[1:],
             "a byte more": access + b"\0",
-            "a zero subtree sent": access[:32] + zero_sent + access[37:] if sent == 0 else access[:31],
+            "no siblings": access[:31],
+            "a zero subtree sent": with_zero_subtree(access),
         }
-        if sent == 0:
-            bad["a zero subtree sent"] += Memory().siblings(0)[30]
-        for name, data in {"right": access, **(bad if number < 4 else {})}.items():
+        for name, data in {"valid": access, **(bad if number < 4 else {})}.items():
             yield proof_case(f"leaf {index:#x}, {name}", memory.root, index, data, new_leaf)
+
+
+def with_zero_subtree(access: bytes) -> bytes:
+    """Sends the highest sibling that is a zero subtree, which must not be sent."""
+    sent = int.from_bytes(access[32:37], "big")
+    height = max(each for each in range(DEPTH) if not sent >> each & 1)
+    place = 37 + LEAF_BYTES * (sent & (1 << height) - 1).bit_count()
+    return access[:32] + (sent | 1 << height).to_bytes(5, "big") + access[37:place] + ZERO[height] + access[place:]
 
 
 def proof_case(name: str, root: bytes, index: int, access: bytes, new_leaf: bytes) -> Json:

@@ -15,7 +15,9 @@ from opml_fuzz.vectors.notation import Json
 PAGE = Path(__file__).with_name("README.md")
 FILES: dict[str, Callable[[Random], Iterator[Json]]] = {
     "machine/steps.json": machine.steps,
+    "machine/corners.json": machine.corners,
     "machine/wrong_witnesses.json": machine.wrong_witnesses,
+    "machine/forged_witnesses.json": machine.forged_witnesses,
     "machine/programs.json": machine.programs,
     "merkle/roots.json": merkle.roots,
     "merkle/proofs.json": merkle.proofs,

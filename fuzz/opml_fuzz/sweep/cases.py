@@ -1,0 +1,39 @@
+"""All cases of the sweep, cut into batches of which each touches every part.
+
+*Source*: spec §2.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+
+from opml_fuzz.machine.case import Case, Step, Witness
+from opml_fuzz.sweep import accesses, jumps, registers, words
+from opml_fuzz.sweep.forgeries import forgeries
+from opml_fuzz.sweep.point import Point
+
+GROUPS = (
+    *(words.flipped, words.fields, words.system, words.not_running, jumps.places, jumps.jumps, jumps.branches),
+    *(accesses.alignments, accesses.borders, accesses.operands, accesses.own_leaf, accesses.dense),
+    *(registers.upper, registers.shifts, registers.one_source, registers.two_sources),
+)
+BATCHES = 90
+
+
+def points() -> Iterator[Point]:
+    """Yields all states, group after group."""
+    for group in GROUPS:
+        yield from group()
+
+
+@cache
+def _listed() -> tuple[tuple[Point, ...], tuple[Witness, ...]]:
+    return tuple(points()), tuple(Witness(each.witness) for each in forgeries())
+
+
+def sweep(batch: int) -> Iterator[Case]:
+    """Yields a batch: every 90th state, and some of the forged witnesses in a row, since a witness may be about the one before it."""
+    states, witnesses = _listed()
+    for each in states[batch::BATCHES]:
+        yield Step(each.start)
+    size = -(-len(witnesses) // BATCHES)
+    yield from witnesses[size * batch : size * (batch + 1)]

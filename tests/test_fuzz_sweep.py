@@ -1,0 +1,142 @@
+"""The sweep: it reaches every corner, all implementations agree on a part of it, and each way to be wrong is seen."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from attrs import evolve
+from opml_fuzz.commands.engine_room import engine_room
+from opml_fuzz.commands.fuzz import main
+from opml_fuzz.engines.specification import SpecWitness
+from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, batch, goes_to_court
+from opml_fuzz.fuzzing.difference import compare
+from opml_fuzz.machine.case import Step, Witness
+from opml_fuzz.machine.encodings import ENCODINGS
+from opml_fuzz.sweep.cases import BATCHES, points, sweep
+from opml_fuzz.sweep.coverage import Table
+from opml_fuzz.sweep.forgeries import forgeries, originals
+from opml_spec.errors import SpecError
+from opml_spec.machine import witness as spec_witness
+from opml_spec.machine.memory import Memory
+from opml_spec.machine.merkle import ZERO
+from opml_spec.machine.state import PREIMAGE_BYTES, decode_state, state_hash
+from opml_spec.machine.step import step
+from opml_spec.machine.witness import WitnessMemory, WitnessReader, execute_witness, make_witness
+
+FULL_WITNESS_BYTES = 3_768
+
+
+def test_no_bin_of_the_coverage_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["coverage", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["missing"] == 0
+    assert set(ENCODINGS) <= set(report["instructions"])
+    assert report["instructions"]["divw"]["cr_rs1_rs2_edges"] == [324, 324]
+
+
+def test_the_coverage_sees_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table()
+    for each in points():
+        if not each.about.startswith("sd.cp_border"):
+            table.add(each.start)
+    assert {(name, point) for name, point, _ in table.missing()} == {("sd", "cp_border")}
+    assert main(["coverage", "--random", "200", "--show", "1"]) == 1
+    assert "missing: " in capsys.readouterr().out
+
+
+def test_the_first_batches_are_the_sweep_and_all_of_it() -> None:
+    machine = [number for number in range(SWEEP_ENDS) if not goes_to_court(number)]
+    assert len(machine) == BATCHES
+    assert [list(batch(1, number)) for number in machine[:3]] == [list(sweep(number)) for number in range(3)]
+    assert list(batch(7, SWEEP_ENDS - 1)) == list(sweep(BATCHES - 1))
+    assert list(batch(1, SWEEP_ENDS)) != list(batch(2, SWEEP_ENDS))
+    cases = [case for number in range(BATCHES) for case in sweep(number)]
+    starts = {id(case.start) for case in cases if isinstance(case, Step)}
+    assert len(starts) == sum(1 for _ in points())
+    assert [case.witness for case in cases if isinstance(case, Witness)] == [each.witness for each in forgeries()]
+    assert COURT_EVERY > 1
+
+
+def test_a_witness_that_sends_every_sibling() -> None:
+    assert {len(witness) for name, witness in originals().items() if name in ("ld, full", "sd, full")} == {FULL_WITNESS_BYTES}
+
+
+def test_forgeries_reach_every_error() -> None:
+    engine = SpecWitness()
+    seen = Counter(engine.execute(each.witness) for each in forgeries() if ", few" in each.about)
+    assert {f"error {number}" for number in range(101, 107)} <= set(seen)
+
+
+@pytest.mark.parametrize("number", range(0, BATCHES, 18))
+def test_all_implementations_agree(number: int) -> None:
+    engines = engine_room().most
+    for case in sweep(number):
+        assert (found := compare(case, engines)) is None, found
+
+
+def accepts_second_access(witness: bytes) -> bytes:
+    """Executes a witness, but does not prove the second leaf of an access over two."""
+
+    class Careless(WitnessReader):
+        proven = 0
+
+        def access(self, index: int, root: bytes) -> bytes:
+            self.proven += 1
+            try:
+                return super().access(index, root)
+            except spec_witness.WitnessRoot:
+                if self.proven < 3:
+                    raise
+                return Memory(self.opened).leaf(index)
+
+    return careless(witness, Careless(witness))
+
+
+def careless(witness: bytes, reader: WitnessReader) -> bytes:
+    before = decode_state(reader.take(PREIMAGE_BYTES))
+    return state_hash(step(evolve(before, memory=WitnessMemory(before.memory.tree, reader=reader))))
+
+
+def ignores_what_is_left(witness: bytes) -> bytes:
+    return careless(witness, WitnessReader(witness))
+
+
+def takes_zero_subtrees(witness: bytes) -> bytes:
+    """Executes a witness in which a zero subtree may be sent."""
+
+    class Careless(WitnessReader):
+        def sibling(self, height: int, sent: int) -> bytes:
+            return self.take(32) if sent >> height & 1 else ZERO[height]
+
+    reader = Careless(witness)
+    after = careless(witness, reader)
+    if reader.rest:
+        raise spec_witness.WitnessTrailing
+    return after
+
+
+def takes_statuses_by_their_low_bits(witness: bytes) -> bytes:
+    value = int.from_bytes(witness[257:265], "big") % (1 << 32)
+    return execute_witness(witness[:257] + value.to_bytes(8, "big") + witness[265:])[1]
+
+
+@pytest.mark.parametrize("wrong", [accepts_second_access, ignores_what_is_left, takes_zero_subtrees, takes_statuses_by_their_low_bits])
+def test_a_careless_arbiter_is_seen(wrong: Callable[[bytes], bytes]) -> None:
+    engine = SpecWitness()
+    for each in forgeries():
+        if "full" in each.about:
+            continue
+        try:
+            answer = wrong(each.witness).hex()
+        except SpecError as error:
+            answer = f"error {error.number}"
+        if answer != engine.execute(each.witness):
+            return
+    pytest.fail("nothing differs")
+
+
+def test_states_have_nothing_in_them_but_their_corner() -> None:
+    assert all(sum(map(bool, each.start.x)) <= 4 for each in points())
+    some = next(each.start.state() for each in points() if each.about == "lb.cp_own_leaf")
+    assert len(make_witness(some)) < 600
