@@ -41,7 +41,7 @@ class Segment:
 
     def commitment(self, posted: bytes) -> bytes:
         """The hash by which a move names this segment together with the hashes posted in it."""
-        numbers = bytes([self.phase]) + self.lo.to_bytes(8, "big") + self.hi.to_bytes(8, "big")
+        numbers = self.phase.to_bytes(1, "big") + self.lo.to_bytes(8, "big") + self.hi.to_bytes(8, "big")
         return keccak256(numbers + self.agreed + self.disputed + posted)
 
 

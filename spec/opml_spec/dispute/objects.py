@@ -194,4 +194,4 @@ def root_id(claim_id: bytes) -> bytes:
 
 def child_id(node_id: bytes, part: int) -> bytes:
     """Names a part of a node."""
-    return keccak256(node_id + bytes([part]))
+    return keccak256(node_id + part.to_bytes(1, "big"))

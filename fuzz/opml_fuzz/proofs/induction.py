@@ -1,0 +1,46 @@
+"""Proofs of the rules: each play on all its paths, with z3 asked at each place where it shows something."""
+
+import threading
+import time
+from functools import partial
+from typing import Any
+
+from opml_fuzz.proofs.exploration import Exploration
+from opml_fuzz.proofs.prover import QUERY_SECONDS, Verdict
+from opml_fuzz.proofs.stoppable import Stopped, stoppable
+from opml_fuzz.proofs.symbolic_world import Refuted, SymbolicWorld, replaced
+from opml_fuzz.statements.rule import Rule
+
+
+def prove_rule(rule: Rule, query_seconds: float = QUERY_SECONDS) -> Verdict:
+    """Plays all cases of a rule; the first that is not proved decides. A signal stops it."""
+    return stoppable(partial(play_cases, rule, query_seconds))
+
+
+def play_cases(rule: Rule, query_seconds: float, stop: threading.Event) -> Verdict:
+    """Does what `prove_rule` does, until `stop` is set."""
+    begin, reached, paths, checks = time.monotonic(), set[str](), 0, 0
+    for case in rule.cases:
+        exploration = Exploration()
+        world = SymbolicWorld(exploration, int(1000 * query_seconds))
+        try:
+            with replaced(world):
+                for _ in exploration.plays(partial(rule.play, world, *case)):
+                    paths += 1
+                    if stop.is_set():
+                        raise Stopped
+        except Refuted as found:
+            return verdict(rule, "counterexample", begin, case, str(found))
+        except TimeoutError as late:
+            return verdict(rule, "unknown", begin, case, str(late))
+        except Exception as error:  # a play that cannot be played proves nothing
+            return verdict(rule, "error", begin, case, f"{type(error).__name__}: {error}")
+        reached |= world.places
+        checks += exploration.checked
+    if missing := rule.reaches - reached:
+        return verdict(rule, "error", begin, (), f"no case comes to {', '.join(sorted(missing))}")
+    return Verdict(rule.name, "proved", time.monotonic() - begin, f"{paths} paths")
+
+
+def verdict(rule: Rule, result: str, begin: float, case: tuple[Any, ...], detail: str) -> Verdict:
+    return Verdict(rule.name, result, time.monotonic() - begin, ", ".join([*map(str, case), detail]))

@@ -1,0 +1,188 @@
+"""A world of symbols: the specification's dispute runs in it as it is, on numbers and hashes that stand for all.
+
+What a symbol cannot be is replaced while a play runs, and only that (`REPLACED`).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import z3
+from opml_spec import hashing
+from opml_spec.dispute import claims, clocks, ends, honest, money, moves, objects, opening, parameters, tree
+from opml_spec.dispute.narrowing import inner_boundaries
+from opml_spec.hashing import HASH_BYTES
+from opml_spec.machine.state import MachineState
+
+from opml_fuzz.proofs.exploration import Exploration
+from opml_fuzz.proofs.strings import Quantity, String, keccak
+from opml_fuzz.proofs.symbols import Symbol
+from opml_fuzz.statements.rule import Option, World
+from opml_fuzz.statements.rules_court import Registers, Stretch, joined
+from opml_fuzz.statements.rules_run import Machines
+
+
+class Rest:
+    """The key of all that a play does not name. No id is equal to it."""
+
+    def __repr__(self) -> str:
+        return "rest"
+
+
+class SymbolicWorld(World):
+    """Makes symbols of one exploration."""
+
+    def __init__(self, paths: Exploration, milliseconds: int) -> None:
+        self.paths, self.milliseconds = paths, milliseconds
+        self.rest = Rest()
+        self.named: dict[str, Any] = {}
+        self.places: set[str] = set()
+
+    def number(self, name: str, low: int = 0, high: int | None = None) -> Any:
+        term = self.named.setdefault(name, z3.Int(name))
+        self.paths.learn(term >= low)
+        if high is not None:
+            self.paths.learn(term <= high)
+        return Quantity(term, self.paths)
+
+    def hash(self, name: str) -> Any:
+        return String([(self.named.setdefault(name, z3.Int(name)), HASH_BYTES)], self.paths)
+
+    def choice(self, options: Sequence[Option]) -> Option:
+        return options[self.paths.branch(len(options))]
+
+    def apply(self, name: str, arguments: Sequence[Any]) -> Any:
+        terms = [z3.IntVal(each) if isinstance(each, int) else each.term() if isinstance(each, String) else each.term for each in arguments]
+        return z3.Function(name, *(len(terms) + 1) * [z3.IntSort()])(*terms)
+
+    def value(self, name: str, *arguments: Any) -> Any:
+        return Quantity(self.apply(name, arguments), self.paths)
+
+    def hash_of(self, name: str, *arguments: Any) -> Any:
+        return String([(self.apply(name, arguments), HASH_BYTES)], self.paths)
+
+    def assume(self, condition: Any) -> None:
+        self.paths.assume(condition)
+
+    def show(self, what: str, condition: Any) -> None:
+        model = self.paths.counterexample(condition, self.milliseconds)
+        if model is not None:
+            shown = ", ".join(f"{name} = {model.eval(term, model_completion=True)}" for name, term in self.named.items())
+            raise Refuted(f"{what}: {shown}")
+
+    def reach(self, place: str) -> None:
+        if place not in self.places and self.paths.solver.check() == z3.sat:
+            self.places.add(place)
+
+
+class Refuted(Exception):
+    """A case in which what a play shows does not hold."""
+
+
+class Keccak:
+    """Stands for the module `sha3`: strings of symbols get an unknown hash, bytes the real one."""
+
+    def __init__(self, paths: Exploration) -> None:
+        self.paths, self.real = paths, hashing.sha3
+
+    def keccak_256(self, data: Any) -> Any:
+        if not isinstance(data, String):
+            return self.real.keccak_256(data)
+        digest, facts = keccak(data)
+        self.paths.learn(*facts)
+        return Digest(digest)
+
+
+class Digest:
+    """What is asked for its bytes."""
+
+    def __init__(self, value: String) -> None:
+        self.value = value
+
+    def digest(self) -> String:
+        return self.value
+
+
+def greater(*values: Any, least: bool = False) -> Any:
+    """`max`, or `min`, without asking which of them it is."""
+    one, *others = values
+    for other in others:
+        symbol = one if isinstance(one, Symbol) else other
+        if isinstance(symbol, Symbol):
+            is_first = (one <= other) if least else (one >= other)
+            one = symbol.of(z3.If(is_first.formula, symbol.lift(one), symbol.lift(other)))
+        else:
+            one = (min if least else max)(one, other)
+    return one
+
+
+def less(*values: Any) -> Any:
+    return greater(*values, least=True)
+
+
+def length(things: Any) -> Any:
+    """`len`, and for a path with a stretch of any number of parts, that number of them."""
+    if isinstance(things, Machines):
+        return things.count
+    if isinstance(things, tuple) and any(isinstance(each, Stretch) for each in things):
+        return sum((each.parts if isinstance(each, Stretch) else 1) for each in things)
+    return len(things)
+
+
+def state_hash(state: MachineState) -> Any:
+    """The hash of a machine state whose registers are one number of 256 bytes (`Registers`), or 31 words."""
+    words: Any = state.x.all if isinstance(state.x, Registers) else sum(word * (1 << 64 * (31 - at)) for at, word in enumerate((state.pc, *state.x[1:])))
+    status = state.status.kind.to_bytes(1, "big") + state.status.value.to_bytes(8, "big")
+    return hashing.keccak256(words.to_bytes(256, "big") + status + state.memory.root)
+
+
+def inner_hashes(told: Any, segment: Any, stage: Any, k: int) -> Any:
+    """Joins, as `honest.inner_hashes` does, what may be no bytes."""
+    return joined(told.hash_at(segment.phase, stage, at) for at in inner_boundaries(segment, k))
+
+
+@contextmanager
+def replaced(world: SymbolicWorld) -> Iterator[None]:
+    """The specification with the few functions replaced that take no symbols, while this is entered."""
+
+    def stage_of(path: tuple[Any, ...], stage_count: Any, k: int) -> Any:
+        return path[0].stage if path else 0
+
+    def on_the_way_to(node: Any, other: Any) -> Any:
+        return world.value("is_on_the_way", *(each.path[0].parts if each.path else 0 for each in (node, other))) == 1
+
+    def execute_witness(witness: Any) -> Any:
+        return witness, world.hash_of("step", witness)
+
+    def known_state(state: Any) -> Any:
+        return state
+
+    table: tuple[tuple[Any, str, Any], ...] = (
+        (hashing, "sha3", Keccak(world.paths)),
+        *((module, name, it) for module in (claims, clocks, ends, money, parameters, tree) for name, it in (("max", greater), ("min", less))),
+        (objects, "len", length),  # of a path of any length
+        (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths; it has its own statement
+        (opening, "decode_state", known_state),  # of 297 bytes: an act brings any state that can be encoded
+        (opening, "state_hash", state_hash),
+        (moves, "execute_witness", execute_witness),  # what an instruction does is the machine's business
+        (claims, "io_quarter", lambda stage_count, data: world.hash_of("io_quarter", stage_count)),
+        (ends, "read_result", lambda state, output, proof: (output, proof)),  # an act brings any outcome
+        (honest, "len", length),
+        (honest, "encode", known_state),
+        (honest, "state_hash", state_hash),
+        (honest, "make_witness", state_hash),
+        (honest, "inner_hashes", inner_hashes),  # joins
+        (honest, "stage_of", stage_of),  # of such paths
+    )
+    missing = object()
+    kept = [(owner, name, vars(owner).get(name, missing)) for owner, name, _ in table]
+    try:
+        for owner, name, it in table:
+            setattr(owner, name, it)
+        yield
+    finally:
+        for owner, name, it in kept:
+            if it is missing:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, it)
