@@ -37,7 +37,7 @@ def test_a_server_that_lost_is_excused_no_longer(fall: int, due: int, late: int)
 
 
 def test_when_a_server_lost_is_the_time_of_the_first_fall_alone() -> None:
-    """Of its own claims; an expired claim has not fallen."""
+    """Other servers' claims do not count, and an expired claim has not fallen."""
     court = new_court()
     expired, idle, first, second = Dispute(court).asked().claimed(), court.accounts[6], junk(court, 2).narrow(), junk(court, 2).narrow()
     other = junk(court, 2, server_number=3).narrow()
