@@ -14,6 +14,7 @@ from opml_spec.dispute.narrowing import part_count
 from opml_spec.dispute.objects import ANYONE, Claim, ClaimStatus, Court, Node, NodeState, child_id, model_id, seal
 from opml_spec.dispute.parameters import TIME_LIMIT, YEAR
 from opml_spec.dispute.tree import server_in_time
+from opml_spec.hashing import HASH_BYTES
 from opml_spec.machine.merkle import LEAF_BYTES
 from opml_spec.runs.run import RunStatus
 
@@ -148,10 +149,12 @@ class Players:
         is_late = not server_in_time(self.court, node, self.now)
         if self.rng.random() < (0.8 if is_late else 0.03):
             return self.call("timeout", node_id)
-        act = answer(self.court, node_id, self.traces[node.claim_id][0])
-        if act.name == "post" and self.rng.random() < 0.04:
-            hashes = act.arguments[2]
-            act = evolve(act, arguments=(*act.arguments[:2], self.rng.randbytes(len(hashes)), act.arguments[3]))
+        told = self.traces[node.claim_id][0]
+        act = answer(self.court, node_id, told)
+        if act.name == "post" and self.rng.random() < (0.06 if told.runs[-1].status == RunStatus.OK else 0.3):
+            hashes, at = act.arguments[2], HASH_BYTES * self.rng.randrange(len(act.arguments[2]) // HASH_BYTES)
+            hashes = hashes[:at] + self.rng.randbytes(HASH_BYTES) + hashes[at + HASH_BYTES :]
+            act = evolve(act, arguments=(*act.arguments[:2], hashes, act.arguments[3]))
         server = self.court.claims[node.claim_id].server
         return self.play(act, None if act.name == "arbitrate" else server)
 
@@ -160,8 +163,8 @@ class Players:
         parts = part_count(node.segment.length, self.court.parameters.k)
         free = [part for part in range(parts) if child_id(node_id, part) not in self.court.nodes]
         part = self.rng.choice(free or range(parts))
-        told, truth = self.traces[node.claim_id]
-        if told is not truth and self.rng.random() < 0.5:
+        _, truth = self.traces[node.claim_id]
+        if self.rng.random() < 0.5:
             with suppress(StopIteration, IndexError):  # nothing is false, or the true run has no machines there
                 part = first_false_part(self.court, node, truth)
         first = self.now < node.clock.since + self.court.parameters.priority

@@ -121,7 +121,8 @@ class Scenario:
 
     def ask_again(self) -> bytes:
         """Makes a request about the model; returns its id."""
-        model = model_id(*(hash_of(node) for node in quarters(self.segments)), MICROSECONDS)
+        model_root, state_root = (hash_of(node) for node in quarters(self.segments))
+        model = model_id(model_root, state_root, MICROSECONDS)
         self.do(Act("request", (model, STAGES, DATA, self.start + DEADLINE, BOND, ANYONE), FEE), REQUESTER)
         return [*self.court.requests][-1]
 
