@@ -5,11 +5,13 @@ All others are arbitrary, as they may be for a contract that does not know them.
 the last event about a node, as a player would that was thrown away after its last move.
 """
 
+from collections.abc import Callable
+
 from attrs import define
 from evm_machine import HALTED, ZERO, Machine, Memory, i_type, machine, witness
 
 from evm_arbiter.chain import Chain, keccak256
-from evm_arbiter.court import ANYONE, Court
+from evm_arbiter.court import ANYONE, Court, Refused
 from evm_arbiter.objects import Answered, NodeState, Opened, Segment
 from evm_arbiter.parameters import ETHER, Parameters, root_bond
 
@@ -50,6 +52,15 @@ def hold(court: Court) -> int:
     fixed = court.parameters
     longest_path = 1 + sum(next(n for n in range(99) if fixed.k**n >= count) for count in (2**24, 2**32))
     return fixed.server_time + fixed.challenger_time + longest_path * fixed.effort + fixed.grace
+
+
+def refusal(move: Callable[[], object]) -> str | None:
+    """The name of the error that a move is refused with; None if it is accepted."""
+    try:
+        move()
+    except Refused as refused:
+        return refused.name
+    return None
 
 
 def seal(run_hash: bytes, server: str) -> bytes:

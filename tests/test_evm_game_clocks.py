@@ -4,27 +4,18 @@ The expected times are computed here from the page's formulas, from what was sto
 """
 
 import random
-from collections.abc import Callable
 
 import pytest
 from attrs import evolve
-from evm_dispute import STAGE_MICROSECONDS, Dispute, new_court, run_hash
+from evm_dispute import STAGE_MICROSECONDS, Dispute, new_court, refusal, run_hash
+from evm_many_nodes import busy, concede, due_of, junk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evm_arbiter.court import Refused
 from evm_arbiter.objects import ClaimStatus, NodeState
 
 FIXED = new_court().parameters
 E = FIXED.effort
-
-
-def refusal(move: Callable[[], object]) -> str | None:
-    try:
-        move()
-    except Refused as refused:
-        return refused.name
-    return None
 
 
 def to_post() -> Dispute:
@@ -33,25 +24,31 @@ def to_post() -> Dispute:
 
 @pytest.mark.parametrize("answer", ["post", "open", "arbitrate"])
 @pytest.mark.parametrize("late", [0, 1000])
-def test_exactly_one_of_answer_and_timeout_is_legal(answer: str, late: int) -> None:
-    """Also below a node that was answered late, where less is left."""
-    dispute = Dispute(new_court(), stage_count=100, stage=77).started()
-    court = dispute.court
-    court.set_time(court.node_of(dispute.node_id).due + late)
+@pytest.mark.parametrize("lost", [False, True])
+def test_exactly_one_of_answer_and_timeout_is_legal(answer: str, late: int, lost: bool) -> None:
+    """Also below a node that was answered late, where less is left; and for a server that lost a claim and was asked much."""
+    court = new_court()
+    if lost:
+        concede(junk(court, 2).narrow())
+        busy(court)
+    dispute = Dispute(court, stage_count=100, stage=77).started()
+    court.set_time(due_of(dispute) + late)
     dispute.post()
+    busy(court)
     dispute.choose()
     if answer != "post":
         dispute.narrow()
     if answer == "arbitrate":
         dispute.open().narrow()
-    node, before = court.node_of(dispute.node_id), court.snapshot()
+    node, due, before = court.node_of(dispute.node_id), due_of(dispute), court.snapshot()
+    assert (due < node.due) == (due == node.since + E) == lost
     left = node.server_left
     assert left == FIXED.server_time - late
     for waited in (0, 1, left // 2, left - 1, left, left + 1, 10 * left):
         late_for = "NOT_OUT_OF_TIME" if waited <= left else None, None if waited <= left else "OUT_OF_TIME"
         for move, error in zip((dispute.timeout, getattr(dispute, answer)), late_for, strict=True):
             court.restore(before)
-            court.set_time(max(court.now, node.due + waited))
+            court.set_time(due + waited)
             assert refusal(move) == error
 
 
