@@ -223,6 +223,10 @@ def test_what_is_hashed_later_is_hashed_as_it_was() -> None:
             assert plain.root() == root
         elif action == 2:
             taken.append((memory.snapshot(), {place: plain.read(place, 3000) for place in places}, plain.root()))
+        elif action == 3:
+            memory.begin_hashing()
+            memory.snapshot()
+            assert memory.root() == plain.root()
         elif turn == 100:
             memory.forget_scratch()
             plain.forget_scratch()

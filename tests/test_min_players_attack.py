@@ -259,7 +259,7 @@ def dump(index: Any) -> Any:
         names = getattr(type(thing), "__attrs_attrs__", None)
         return {each.name: plain(getattr(thing, each.name)) for each in names} if names else thing
 
-    tables = ("models", "requests", "claims", "nodes", "unanswered", "unpaid", "pending")
+    tables = ("models", "requests", "claims", "nodes", "unanswered", "unpaid", "pending", "lost_at", "servers")
     in_order = {server: list(nodes) for server, nodes in index.open_nodes.items() if nodes}
     uncollected = {opener: set(nodes) for opener, nodes in index.uncollected.items() if nodes}
     return {name: plain(getattr(index, name)) for name in tables} | {"open_nodes": in_order, "uncollected": uncollected}

@@ -126,7 +126,7 @@ def test_a_false_part_is_found_by_bisection(
 
 
 def test_bisection_is_the_same_for_all_who_compute_the_same_run() -> None:
-    """Of eight parts with false ends at 2, 3, 5, 6 and 8, the middle one is true, so the search goes on above it."""
+    """The ends 2, 3, 5, 6 and 8 of eight parts are false. The middle one is true, so the search goes on above it."""
     run = Computation(model_of(ACROSS_QUARTERS), b"!", 8)
     posted = [bytes(32) if end in (2, 3, 5, 6) else run.hash_at(None, end) for end in range(1, 8)]
     assert run.false_part(None, 0, range(1, 8), posted) == 4
