@@ -95,7 +95,8 @@ GOOD = {
     "change",
     [
         {"stages": float("inf")}, {"stages": True}, {"stages": "5"}, {"stages": 5.0}, {"stages": 0}, {"stages": 2**70}, {"model": 3},
-        {"model": "a\0b"}, {"model": "\ud800"}, {"model": None}, {"tokenizer": 3}, {"tokenizer": "\0"}, {"tokenizer": ""}, {"model": ""}, {"request": "0"}, {"request": "é"},
+        {"model": "a\0b"}, {"model": "\ud800"}, {"model": None}, {"tokenizer": 3}, {"tokenizer": "\0"}, {"tokenizer": ""}, {"model": ""},
+        {"request": "0"}, {"request": "é"},
         {"request": "00" * 20000}, {"arithmetic": "exact"}, {"arithmetic": None}, {"run_hash": "11" * 31}, {"format": None},
         {"model_root": []},
     ],

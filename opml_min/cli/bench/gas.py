@@ -7,8 +7,6 @@ The shipped program never stores across two leaves. So the worst store is that o
 a run of the embedded model leaves behind.
 """
 
-import tempfile
-from pathlib import Path
 from random import Random
 from struct import pack
 from typing import Any
@@ -22,6 +20,7 @@ from opml_min.machine.decode import IMMEDIATE, LOAD, REGISTER, STORE
 from opml_min.machine.hashing import ZERO
 from opml_min.machine.memory.memory import Memory
 from opml_min.memory_map import ENTRY, STATE
+from opml_min.model.files.temporary import temporary_folder
 from opml_min.model.image.image import Image, write_image
 from opml_min.model.image.ops import writes
 from opml_min.model.resolve import DEFAULT_MODEL, resolve
@@ -124,8 +123,8 @@ def worst_scene(scene: Scene) -> Scene:
     border = max(range(1024, len(state), 1024), key=lambda place: siblings_sent(run.memory, STATE + place))
     program = store_across(border)
     text = pack(f"<{len(program)}I", *program)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "worst.opml"
+    with temporary_folder() as folder:
+        path = folder / "worst.opml"
         others: list[tuple[int, Any]] = [(segment.address, [segment.data]) for segment in scene.image.segments[1:]]
         write_image(path, [(ENTRY, [text + scene.image.program[len(text) :]]), *others, (STATE, [state])])
         return Scene(Image(path), scene.request, 1)

@@ -7,7 +7,6 @@ the median counts.
 
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from opml_min.cli.bench.row import Row
 from opml_min.cli.output import Progress
 from opml_min.machine import HALTED, NEVER_TRANSLATE, Machine, Memory
 from opml_min.model.errors import CheckFailed
+from opml_min.model.files.temporary import temporary_folder
 from opml_min.model.image.program import elf_segments
 
 ROUNDS = 5
@@ -28,9 +28,9 @@ GIGA = 10**9
 def rows() -> list[Row]:
     found: list[Row] = []
     progress = Progress("programs", len(NAMES))
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         for number, name in enumerate(NAMES):
-            found += compared(name, Path(folder))
+            found += compared(name, folder)
             progress.show(number + 1)
     return found
 

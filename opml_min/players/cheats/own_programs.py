@@ -3,9 +3,7 @@
 Such a model runs only in the machine. Its tape is a formality; only the program decides what is computed.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from random import Random
 from struct import pack
 
@@ -16,6 +14,7 @@ from opml_min.machine.state import STATUS_RUNNING
 from opml_min.memory_map import HEADER
 from opml_min.memory_map import STATE as STATE_QUARTER
 from opml_min.model.build.build import write_model
+from opml_min.model.files.temporary import temporary_folder
 from opml_min.model.image.header import BYTES, HEADER_WORDS, NO_TOKEN, Header
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Op, Opcode, align
@@ -73,8 +72,8 @@ def model_of(program: list[int]) -> Image:
         flags=0, request_kind=BYTES, op_count=1, tape_address=align(HEADER + 8 * HEADER_WORDS), context=1, vocabulary=0, stop_tokens=(),
         tokenizer_address=0, tokenizer_length=0, tokenizer_kind=0, bos_token=NO_TOKEN,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "own.opml"
+    with temporary_folder() as folder:
+        path = folder / "own.opml"
         write_model(path, pack(f"<{len(program)}I", *program), header, [Op(Opcode.INPUT, 0, {"out": STATE_QUARTER, "length": 1})], [])
         return Image(path)
 
