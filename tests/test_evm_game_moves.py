@@ -431,7 +431,7 @@ def reclaim_of_a_claimed_one() -> Attempt:
 
 
 def reclaim_of_one_that_waited_in_line() -> Attempt:
-    """The same of a claim that was checked after the deadline."""
+    """A claim that waited in line is checked after the deadline, and would end its hold now."""
     dispute = Dispute(new_court()).asked(deadline=new_court().now).claimed()
     court, request = dispute.court, dispute.court.request_of(dispute.request_id)
     assert request.deadline < request.checked_at

@@ -67,6 +67,23 @@ def test_ids_are_those_of_the_page(court: Court) -> None:
         assert claim_id == keccak256(request_id + who + b"\3" * 32)
 
 
+def test_the_id_of_a_request_counts_requests_alone() -> None:
+    """What its requester is credited, and owes as a server, stands in the same word."""
+    dispute = Dispute(new_court(), server_number=0).started()
+    court, who = dispute.court, dispute.requester
+    court.set_time(court.node_of(dispute.node_id).due + court.parameters.server_time + 1)
+    dispute.timeout()
+    court.set_time(max(court.now, court.request_of(dispute.request_id).deadline + 1))
+    court.reclaim(dispute.request_id, sender=who)
+    account = court.account_of(who)
+    assert (account.requests, account.credited, account.due, account.lost_at) == (1, FEE, court.node_of(dispute.node_id).due, court.now)
+    again = court.request(dispute.model_id, 3, b"data", court.now, BOND, ANYONE, sender=who, value=FEE)
+    numbers = b"".join(number.to_bytes(size, "big") for number, size in ((3, 8), (court.now, 8), (FEE, 32), (BOND, 32)))
+    content = dispute.model_id + numbers + bytes(20) + keccak256(b"data")
+    assert again == keccak256(bytes.fromhex(who[2:]) + (1).to_bytes(8, "big") + content)
+    assert court.account_of(who) == evolve(account, requests=2)
+
+
 def output_memory(count: int, tokens: int, state: bool = True) -> Memory:
     """An output of which `tokens` are written, in a memory with some request and some state."""
     text = b"".join((token + 1).to_bytes(4, "little") for token in range(tokens))

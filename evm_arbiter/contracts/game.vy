@@ -13,8 +13,10 @@
         Source: spec §5.
 """
 
+from modules import bounds
 from modules import codec
 from modules import merkle
+from modules import objects
 
 initializes: merkle
 
@@ -24,16 +26,15 @@ interface Arbiter:
 
 
 # --- Limits: spec §2.5, §3.2, §5.3, §5.4, §5.8, §5.9 ---
-# Bytes arguments have room for one byte (hashes: one hash) more than any legal one, so that too long ones are refused by name.
-YEAR: constant(uint256) = 31_536_000  # seconds
+YEAR: constant(uint256) = bounds.YEAR
 MICROSECONDS: constant(uint256) = 1_000_000  # of a second
-MAX_REQUEST_BYTES: constant(uint256) = 16384
-MAX_STAGES: constant(uint256) = 2**24
-STAGE_STEP_LIMIT: constant(uint256) = 2**32
-MAX_K: constant(uint256) = 64
-POSTED_BYTES: constant(uint256) = 32 * MAX_K
-MAX_OUTPUT_LEAVES: constant(uint256) = 1024
-OUTPUT_BYTES: constant(uint256) = 32 * MAX_OUTPUT_LEAVES + 1
+MAX_REQUEST_BYTES: constant(uint256) = objects.MAX_REQUEST_BYTES
+MAX_STAGES: constant(uint256) = bounds.MAX_STAGES
+STAGE_STEP_LIMIT: constant(uint256) = bounds.STAGE_STEP_LIMIT
+MAX_K: constant(uint256) = bounds.MAX_K
+POSTED_BYTES: constant(uint256) = objects.POSTED_BYTES
+MAX_OUTPUT_LEAVES: constant(uint256) = objects.MAX_OUTPUT_LEAVES
+OUTPUT_BYTES: constant(uint256) = objects.OUTPUT_BYTES
 MAX_OUTPUT_COUNT: constant(uint256) = 4096
 
 # --- Memory: spec §2.2, §3.2 ---
@@ -102,218 +103,6 @@ OTHER_RESULT: constant(uint256) = 246
 NOT_EXPIRED: constant(uint256) = 247
 NOTHING_TO_AWARD: constant(uint256) = 248
 NO_RESULT: constant(uint256) = 249
-
-
-# --- What goes in and out ---
-
-
-struct Parameters:  # times in seconds, money in wei; spec §5.9
-    k: uint64
-    share_numerator: uint64
-    share_denominator: uint64
-    window: uint64
-    server_time: uint64
-    challenger_time: uint64
-    priority: uint64
-    grace: uint64
-    effort: uint64
-    censorship: uint64
-    inclusion: uint64
-    detect: uint64
-    claims_at_once: uint64
-    min_bond: uint128
-    node_bond: uint128
-    second_price: uint64
-    gas_post: uint64
-    gas_open: uint64
-    gas_choose: uint64
-    gas_arbitrate: uint64
-    gas_price_cap: uint64
-
-
-struct Segment:
-    phase: uint8
-    lo: uint64
-    hi: uint64
-    agreed: bytes32
-    disputed: bytes32
-
-
-struct Model:
-    model_root: bytes32
-    state_root: bytes32
-    stage_microseconds: uint64
-    busy_until: uint64
-
-
-struct Request:
-    model_id: bytes32
-    stage_count: uint64
-    first_run_hash: bytes32
-    deadline: uint64
-    fee_left: uint128
-    bond: uint128
-    requester: address
-    server: address
-    checked_at: uint64
-    claims: uint32
-    pending: uint32
-    next_award: uint32
-    fee_paid: bool
-    result: bytes32
-    run_hash: bytes32
-    outcome: uint8
-    output_hash: bytes32
-
-
-struct Claim:
-    request_id: bytes32
-    server: address
-    sealed: bytes32
-    index: uint32
-    closes_at: uint64
-    settles_at: uint64
-    open_nodes: uint32
-    nodes: uint32
-    prices: uint128
-    status: uint8
-    fell_at: bytes32
-
-
-struct Node:
-    claim_id: bytes32
-    opener: address
-    depth: uint8
-    path: uint128
-    commitment: bytes32
-    state: uint8
-    due: uint64
-    server_left: uint64
-    challengers_left: uint64
-    since: uint64
-    price: uint64
-    collected: bool
-
-
-struct Account:
-    requests: uint64
-    credited: uint128
-    due: uint64
-    lost_at: uint64
-
-
-struct Books:
-    deposits: uint128
-    locked: uint128
-    burned: uint128
-    paid_out: uint128
-
-
-event Registered:
-    model_id: indexed(bytes32)
-    model_root: bytes32
-    state_root: bytes32
-    stage_microseconds: uint64
-
-
-event Requested:
-    request_id: indexed(bytes32)
-    model_id: indexed(bytes32)
-    requester: indexed(address)
-    stage_count: uint64
-    deadline: uint64
-    fee: uint256
-    bond: uint256
-    server: address
-    data: Bytes[MAX_REQUEST_BYTES + 1]
-
-
-event Claimed:
-    claim_id: indexed(bytes32)
-    request_id: indexed(bytes32)
-    server: indexed(address)
-    sealed: bytes32
-    index: uint32
-    checked_at: uint64
-    closes_at: uint64
-
-
-event Opened:
-    node_id: indexed(bytes32)
-    claim_id: indexed(bytes32)
-    opener: indexed(address)
-    parent_id: bytes32
-    part: uint8
-    segment: Segment
-    since: uint64
-    due: uint64
-    server_left: uint64
-    challengers_left: uint64
-    price: uint64
-
-
-event Answered:
-    node_id: indexed(bytes32)
-    claim_id: indexed(bytes32)
-    state: uint8
-    segment: Segment
-    hashes: Bytes[POSTED_BYTES]
-    since: uint64
-    server_left: uint64
-    settles_at: uint64
-
-
-event Fallen:
-    claim_id: indexed(bytes32)
-    node_id: indexed(bytes32)
-    at: uint64
-
-
-event Expired:
-    claim_id: indexed(bytes32)
-
-
-event Finalised:
-    claim_id: indexed(bytes32)
-    request_id: indexed(bytes32)
-    outcome: uint8
-    run_hash: bytes32
-    output: Bytes[OUTPUT_BYTES]
-
-
-event Collected:
-    node_id: indexed(bytes32)
-
-
-event Awarded:
-    claim_id: indexed(bytes32)
-    request_id: indexed(bytes32)
-
-
-event PassedOver:
-    claim_id: indexed(bytes32)
-    request_id: indexed(bytes32)
-
-
-event Reclaimed:
-    request_id: indexed(bytes32)
-
-
-event Credited:
-    account: indexed(address)
-    subject: indexed(bytes32)
-    amount: uint256
-
-
-event Burned:
-    subject: indexed(bytes32)
-    amount: uint256
-
-
-event Withdrawn:
-    account: indexed(address)
-    to: address
-    amount: uint256
 
 
 # --- Storage. Fields of a packed word from bit 0 up, with their widths. ---
@@ -403,7 +192,7 @@ held: uint256  # locked 128, deposits 128: what comes in changes both
 gone: uint256  # burned 128, paid out 128
 
 ARBITER: immutable(address)
-FIXED: immutable(Parameters)
+FIXED: immutable(bounds.Parameters)
 K: immutable(uint256)
 PART_BITS: immutable(uint256)  # of a part in a path
 SHARE_NUMERATOR: immutable(uint256)
@@ -429,8 +218,8 @@ struct Turn:  # a node and its claim, as a move finds them
 
 
 @deploy
-def __init__(arbiter: address, parameters: Parameters):
-    p: Parameters = parameters
+def __init__(arbiter: address, parameters: bounds.Parameters):
+    p: bounds.Parameters = parameters
     ARBITER = arbiter
     FIXED = p
     K = convert(p.k, uint256)
@@ -445,88 +234,14 @@ def __init__(arbiter: address, parameters: Parameters):
     GAS_PRICE_CAP = convert(p.gas_price_cap, uint256)
     if not arbiter.is_contract or K < 2 or K > MAX_K or SHARE_NUMERATOR < 1 or 2 * SHARE_NUMERATOR > SHARE_DENOMINATOR:
         codec.fail(PARAMETERS)
-    PART_BITS = self._digits(2, K)
+    if not bounds.suffice(p):
+        codec.fail(PARAMETERS)
+    PART_BITS = bounds.part_bits(K)
     HOLD = (
-        convert(p.server_time, uint256) + convert(p.challenger_time, uint256) + convert(self._longest_path(K), uint256) * EFFORT
+        convert(p.server_time, uint256) + convert(p.challenger_time, uint256) + convert(bounds.longest_path(K), uint256) * EFFORT
         + convert(p.grace, uint256)
     )
-    if not (self._in_range(p) and self._times_suffice(p) and self._bonds_suffice(p)):
-        codec.fail(PARAMETERS)
     merkle.__init__()
-
-
-@internal
-@pure
-def _in_range(p: Parameters) -> bool:
-    """Compares each parameter with its own limits."""
-    year: uint64 = convert(YEAR, uint64)
-    return (
-        p.share_denominator < 2**32
-        and 0 < p.window and p.window < year
-        and p.server_time < year
-        and p.challenger_time < year
-        and p.priority < year
-        and p.grace < year
-        and 0 < p.effort and p.effort < year
-        and p.censorship < year
-        and 0 < p.inclusion and p.inclusion < year
-        and p.detect < year
-        and 1 <= p.claims_at_once and p.claims_at_once < 2**32
-        and 1 <= p.second_price
-        and 50_000 <= p.gas_post and p.gas_post < 2**32
-        and 50_000 <= p.gas_open and p.gas_open < 2**32
-        and 20_000 <= p.gas_choose and p.gas_choose <= 80_000
-        and 100_000 <= p.gas_arbitrate and p.gas_arbitrate < 2**32
-        and 1 <= p.gas_price_cap
-    )
-
-
-@internal
-@view
-def _times_suffice(p: Parameters) -> bool:
-    """Checks that honest sides have time enough, for parameters in their ranges."""
-    answer: uint64 = p.inclusion + p.effort  # until an answer or a choice is in the chain
-    moves: uint64 = self._longest_path(convert(p.k, uint256))
-    choice: uint256 = convert(p.priority + p.inclusion, uint256) + convert(p.claims_at_once, uint256) * convert(p.effort, uint256)
-    return (
-        p.window >= p.censorship + p.inclusion + p.detect
-        and p.server_time >= p.censorship + moves * p.inclusion
-        and convert(p.challenger_time, uint256) >= convert(p.censorship, uint256) + convert(moves - 1, uint256) * choice
-        and p.priority >= answer
-        and p.grace >= p.censorship + answer
-    )
-
-
-@internal
-@view
-def _bonds_suffice(p: Parameters) -> bool:
-    """Checks that what a lost bond pays out covers the gas of winning it, for parameters in their ranges."""
-    cap: uint256 = convert(p.gas_price_cap, uint256)
-    path_gas: uint256 = convert(self._longest_path(convert(p.k, uint256)) * (p.gas_choose + p.gas_arbitrate), uint256)
-    answer_gas: uint256 = convert(max(p.gas_post, max(p.gas_open, p.gas_arbitrate)), uint256)
-    return (
-        convert(p.min_bond, uint256) * convert(p.share_numerator, uint256) // convert(p.share_denominator, uint256) >= path_gas * cap
-        and convert(p.node_bond, uint256) * convert(p.share_numerator, uint256) // convert(p.share_denominator, uint256) >= answer_gas * cap
-    )
-
-
-@internal
-@pure
-def _longest_path(k: uint256) -> uint64:
-    """Counts the nodes of a path at most, R."""
-    return convert(self._digits(k, MAX_STAGES) + self._digits(k, STAGE_STEP_LIMIT) + 1, uint64)
-
-
-@internal
-@pure
-def _digits(base: uint256, count: uint256) -> uint256:
-    """Finds the smallest n with base^n >= count."""
-    reach: uint256 = 1
-    for n: uint256 in range(33):
-        if reach >= count:
-            return n
-        reach *= base
-    return 33
 
 
 # --- Models, requests, claims: spec §5.3 ---
@@ -546,7 +261,7 @@ def register(model_root: bytes32, state_root: bytes32, stage_microseconds: uint6
     model_id: bytes32 = keccak256(concat(model_root, state_root, convert(stage_microseconds, bytes8)))
     if self.models[model_id].line_word == 0:
         self.models[model_id] = ModelSlots(model_root=model_root, state_root=state_root, line_word=convert(stage_microseconds, uint256))
-    log Registered(model_id=model_id, model_root=model_root, state_root=state_root, stage_microseconds=stage_microseconds)
+    log objects.Registered(model_id=model_id, model_root=model_root, state_root=state_root, stage_microseconds=stage_microseconds)
     return model_id
 
 
@@ -600,7 +315,7 @@ def request(
     if server != empty(address):
         self.requests[request_id].server = server
     self._deposit()
-    log Requested(
+    log objects.Requested(
         request_id=request_id, model_id=model_id, requester=msg.sender, stage_count=stage_count, deadline=deadline,
         fee=msg.value, bond=bond, server=server, data=data
     )
@@ -655,7 +370,7 @@ def claim(request_id: bytes32, sealed: bytes32, latest: uint64) -> bytes32:
     self.claims[claim_id].sealed = sealed
     self.claims[claim_id].claim_word = convert(msg.sender, uint256) | (closes_at << CLOSES_AT_BIT) | (index << INDEX_BIT)
     self._deposit()
-    log Claimed(
+    log objects.Claimed(
         claim_id=claim_id, request_id=request_id, server=msg.sender, sealed=sealed, index=convert(index, uint32),
         checked_at=convert(checked_at, uint64), closes_at=convert(closes_at, uint64)
     )
@@ -735,7 +450,7 @@ def challenge(claim_id: bytes32) -> bytes32:
     if self.nodes[node_id].claim_id != empty(bytes32):
         codec.fail(ROOT_EXISTS)
 
-    segment: Segment = Segment(
+    segment: objects.Segment = objects.Segment(
         phase=STAGES, lo=0, hi=convert(self.requests[request_id].terms_word >> STAGE_COUNT_BIT, uint64),
         agreed=self.requests[request_id].first_run_hash, disputed=self.claims[claim_id].sealed
     )
@@ -749,7 +464,7 @@ def challenge(claim_id: bytes32) -> bytes32:
 
 @external
 @payable
-def choose(node_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], part: uint8) -> bytes32:
+def choose(node_id: bytes32, segment: objects.Segment, hashes: Bytes[POSTED_BYTES], part: uint8) -> bytes32:
     """
     @notice Disputes one part of a posted segment against a bond: opens a node for it. At first only the opener of the segment's node may.
     @param node_id The node whose part it is
@@ -788,7 +503,7 @@ def choose(node_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], part
 @internal
 @payable
 def _open_node(
-    node_id: bytes32, turn: Turn, parent_id: bytes32, part: uint8, place: uint256, clocks: uint256, segment: Segment
+    node_id: bytes32, turn: Turn, parent_id: bytes32, part: uint8, place: uint256, clocks: uint256, segment: objects.Segment
 ):
     """Opens a node for the sender at this place; of `clocks`, laid out as a clock word, only the times that are left count."""
     server: address = self._server(turn.claim_word)
@@ -804,7 +519,7 @@ def _open_node(
         clock_word=price | (due << DUE_BIT) | (block.timestamp << SINCE_BIT) | times_left | (OPEN << STATE_BIT)
     )
     self._deposit()
-    log Opened(
+    log objects.Opened(
         node_id=node_id, claim_id=turn.claim_id, opener=msg.sender, parent_id=parent_id, part=part, segment=segment,
         since=convert(block.timestamp, uint64), due=convert(due, uint64), server_left=convert((clocks >> SERVER_LEFT_BIT) & MASK32, uint64),
         challengers_left=convert((clocks >> CHALLENGERS_LEFT_BIT) & MASK32, uint64), price=convert(price, uint64)
@@ -812,7 +527,7 @@ def _open_node(
 
 
 @external
-def post(node_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], run_hash: bytes32):
+def post(node_id: bytes32, segment: objects.Segment, hashes: Bytes[POSTED_BYTES], run_hash: bytes32):
     """
     @notice Posts the hashes between the parts of the segment; a move of the server.
     @param node_id The node
@@ -824,7 +539,7 @@ def post(node_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], run_ha
     length: uint64 = segment.hi - segment.lo
     if length < 2:
         codec.fail(WRONG_MOVE)
-    shown: Segment = segment
+    shown: objects.Segment = segment
     shown.disputed = self._unsealed(node_id, turn, segment.disputed, run_hash)
     if len(hashes) != 32 * (self._part_count(length) - 1):
         codec.fail(WRONG_COUNT)
@@ -834,7 +549,7 @@ def post(node_id: bytes32, segment: Segment, hashes: Bytes[POSTED_BYTES], run_ha
 @external
 def open(
     node_id: bytes32,
-    segment: Segment,
+    segment: objects.Segment,
     start_carry: bytes32,
     start_status: uint8,
     steps: uint64,
@@ -860,7 +575,7 @@ def open(
     turn: Turn = self._servers_turn(node_id, segment)
     if segment.phase != STAGES or segment.hi - segment.lo != 1:
         codec.fail(WRONG_MOVE)
-    shown: Segment = segment
+    shown: objects.Segment = segment
     shown.disputed = self._unsealed(node_id, turn, segment.disputed, run_hash)
     if start_status > FAILED or self._run_hash(start_carry, start_status) != segment.agreed:
         codec.fail(WRONG_START)
@@ -876,14 +591,14 @@ def open(
     self._check_end(steps, final_state, left_root, start_carry, final_carry, shown.disputed)
     if len(hashes) != 32 * (self._part_count(steps) - 1):
         codec.fail(WRONG_COUNT)
-    inside: Segment = Segment(
+    inside: objects.Segment = objects.Segment(
         phase=INSTRUCTIONS, lo=0, hi=steps, agreed=self._first_machine(turn.claim_id, segment.lo, start_carry), disputed=keccak256(final_state)
     )
     self._answer(node_id, turn, inside, hashes, OPEN if steps == 1 else POSTED)
 
 
 @external
-def arbitrate(node_id: bytes32, segment: Segment, witness: Bytes[merkle.WITNESS_BYTES]):
+def arbitrate(node_id: bytes32, segment: objects.Segment, witness: Bytes[merkle.WITNESS_BYTES]):
     """
     @notice Executes the one instruction that is left, which answers the node or makes the claim fall. Anybody may.
     @param node_id The node
@@ -942,14 +657,14 @@ def _check_state(turn: Turn, state: uint256):
 
 @internal
 @view
-def _servers_turn(node_id: bytes32, segment: Segment) -> Turn:
+def _servers_turn(node_id: bytes32, segment: objects.Segment) -> Turn:
     """Makes the checks that all answers of the server share."""
     return self._answerers_turn(node_id, segment, True)
 
 
 @internal
 @view
-def _answerers_turn(node_id: bytes32, segment: Segment, server_only: bool) -> Turn:
+def _answerers_turn(node_id: bytes32, segment: objects.Segment, server_only: bool) -> Turn:
     """Makes the checks that all answers share: an open node that is about this segment, and the server in time."""
     turn: Turn = self._turn(node_id)
     self._check_state(turn, OPEN)
@@ -1004,7 +719,7 @@ def _first_machine(claim_id: bytes32, stage: uint64, start_carry: bytes32) -> by
 
 
 @internal
-def _answer(node_id: bytes32, turn: Turn, segment: Segment, hashes: Bytes[POSTED_BYTES], state: uint256):
+def _answer(node_id: bytes32, turn: Turn, segment: objects.Segment, hashes: Bytes[POSTED_BYTES], state: uint256):
     """
     Stores what a node is about now, with these hashes posted. Unless it stays open, its clock is charged, and `settles_at` raised to
     the time until which something may follow.
@@ -1022,7 +737,7 @@ def _answer(node_id: bytes32, turn: Turn, segment: Segment, hashes: Bytes[POSTED
         tree_word = tree_word - (1 << OPEN_NODES_BIT) + max(settles_at, follows_until) - settles_at
         self.nodes[node_id].clock_word = clock_word
         self.claims[turn.claim_id].tree_word = tree_word
-    log Answered(
+    log objects.Answered(
         node_id=node_id, claim_id=turn.claim_id, state=convert(state, uint8), segment=segment, hashes=hashes,
         since=convert(self._since(clock_word), uint64), server_left=convert(self._server_left(clock_word), uint64),
         settles_at=convert(tree_word & MASK40, uint64)
@@ -1052,7 +767,7 @@ def _fall(node_id: bytes32, turn: Turn):
     account_word: uint256 = self.accounts[server]
     if account_word >> LOST_AT_BIT == 0:
         self.accounts[server] = account_word | (block.timestamp << LOST_AT_BIT)
-    log Fallen(claim_id=turn.claim_id, node_id=node_id, at=convert(block.timestamp, uint64))
+    log objects.Fallen(claim_id=turn.claim_id, node_id=node_id, at=convert(block.timestamp, uint64))
     self._burn(turn.claim_id, bond - depth * share - gas * prices)
 
 
@@ -1069,11 +784,11 @@ def _payouts(bond: uint256, depth: uint256, prices: uint256) -> (uint256, uint25
 
 @internal
 @view
-def _part(segment: Segment, hashes: Bytes[POSTED_BYTES], part: uint256) -> Segment:
+def _part(segment: objects.Segment, hashes: Bytes[POSTED_BYTES], part: uint256) -> objects.Segment:
     """Cuts one part out of a segment with these hashes at its inner boundaries."""
     length: uint256 = convert(segment.hi - segment.lo, uint256)
     parts: uint256 = self._part_count(segment.hi - segment.lo)
-    cut: Segment = segment
+    cut: objects.Segment = segment
     cut.lo = segment.lo + convert(part * length // parts, uint64)
     cut.hi = segment.lo + convert((part + 1) * length // parts, uint64)
     if part > 0:
@@ -1092,7 +807,7 @@ def _part_count(length: uint64) -> uint256:
 
 @internal
 @pure
-def _commitment(segment: Segment, hashes: Bytes[POSTED_BYTES]) -> bytes32:
+def _commitment(segment: objects.Segment, hashes: Bytes[POSTED_BYTES]) -> bytes32:
     """Hashes all that is needed to go on at a node where these hashes are posted."""
     return keccak256(
         concat(
@@ -1104,7 +819,7 @@ def _commitment(segment: Segment, hashes: Bytes[POSTED_BYTES]) -> bytes32:
 
 @internal
 @pure
-def _bare_commitment(segment: Segment) -> bytes32:
+def _bare_commitment(segment: objects.Segment) -> bytes32:
     """Hashes all that is needed to go on at a node where nothing is posted: the same with no hashes, and no room for them."""
     return keccak256(
         concat(
@@ -1203,7 +918,7 @@ def finalise(claim_id: bytes32, carry: bytes32, status: uint8, output: Bytes[OUT
             self.requests[request_id].output_hash = keccak256(result)
     self.requests[request_id].progress_word = progress_word
     self.claims[claim_id].claim_word = claim_word | (FINAL << STATUS_BIT)
-    log Finalised(claim_id=claim_id, request_id=request_id, outcome=outcome, run_hash=run_hash, output=result)
+    log objects.Finalised(claim_id=claim_id, request_id=request_id, outcome=outcome, run_hash=run_hash, output=result)
     self._pay_final(claim_id, request_id, self._server(claim_word), tree_word)
     if self._is_next(claim_word, progress_word):
         self._award(claim_id, request_id, self._server(claim_word), progress_word)
@@ -1282,7 +997,7 @@ def expire(claim_id: bytes32):
     paid: uint256 = self._phi(bond)
     self.claims[claim_id].claim_word = claim_word | (REJECTED << STATUS_BIT)
     self.requests[request_id].progress_word -= 1 << PENDING_BIT
-    log Expired(claim_id=claim_id)
+    log objects.Expired(claim_id=claim_id)
     self._burn(claim_id, bond - paid)
     self._credit(self._requester(request_id), request_id, paid)
 
@@ -1314,7 +1029,7 @@ def collect(node_id: bytes32):
         else:
             credit += refund
     self.nodes[node_id].clock_word = turn.clock_word | (1 << COLLECTED_BIT)
-    log Collected(node_id=node_id)
+    log objects.Collected(node_id=node_id)
     self._burn(node_id, burned)
     self._credit(convert(place_word & MASK160, address), node_id, credit)
 
@@ -1371,7 +1086,7 @@ def award(claim_id: bytes32):
         self._award(claim_id, request_id, server, progress_word)
     else:
         self.requests[request_id].progress_word = progress_word + (1 << NEXT_AWARD_BIT)
-        log PassedOver(claim_id=claim_id, request_id=request_id)
+        log objects.PassedOver(claim_id=claim_id, request_id=request_id)
 
 
 @internal
@@ -1386,7 +1101,7 @@ def _is_next(claim_word: uint256, progress_word: uint256) -> bool:
 def _award(claim_id: bytes32, request_id: bytes32, server: address, progress_word: uint256):
     """Pays the fee to this claim."""
     self.requests[request_id].progress_word = progress_word + (1 << FEE_PAID_BIT)
-    log Awarded(claim_id=claim_id, request_id=request_id)
+    log objects.Awarded(claim_id=claim_id, request_id=request_id)
     self._credit(server, claim_id, self.requests[request_id].money_word & MASK128)
 
 
@@ -1407,7 +1122,7 @@ def reclaim(request_id: bytes32):
     if block.timestamp <= waiting_until or progress_word >> FEE_PAID_BIT != 0:  # of a result the bits above `fee paid` tell
         codec.fail(NOT_ALL_FAILED)
     self.requests[request_id].progress_word = progress_word + (1 << FEE_PAID_BIT)
-    log Reclaimed(request_id=request_id)
+    log objects.Reclaimed(request_id=request_id)
     self._credit(convert(terms_word & MASK160, address), request_id, self.requests[request_id].money_word & MASK128)
 
 
@@ -1423,7 +1138,7 @@ def withdraw_to(to: address):
         codec.fail(NOTHING_TO_WITHDRAW)
     self.accounts[msg.sender] = account_word - (amount << CREDITED_BIT)
     self.gone += amount << PAID_OUT_BIT
-    log Withdrawn(account=msg.sender, to=to, amount=amount)
+    log objects.Withdrawn(account=msg.sender, to=to, amount=amount)
     if not raw_call(to, b"", value=amount, revert_on_failure=False):
         codec.fail(PAYMENT_FAILED)
 
@@ -1444,7 +1159,7 @@ def _credit(account: address, subject: bytes32, amount: uint256):
     if amount != 0:
         self.accounts[account] += amount << CREDITED_BIT
         self.held -= amount
-        log Credited(account=account, subject=subject, amount=amount)
+        log objects.Credited(account=account, subject=subject, amount=amount)
 
 
 @internal
@@ -1453,7 +1168,7 @@ def _burn(subject: bytes32, amount: uint256):
     if amount != 0:
         self.held -= amount
         self.gone += amount
-        log Burned(subject=subject, amount=amount)
+        log objects.Burned(subject=subject, amount=amount)
 
 
 @internal
@@ -1549,14 +1264,14 @@ def result_of(request_id: bytes32) -> (uint8, bytes32, bytes32):
 
 @external
 @view
-def model_of(model_id: bytes32) -> Model:
+def model_of(model_id: bytes32) -> objects.Model:
     """
     @notice Returns what is stored of a model.
     @param model_id The model
     @return Its fields
     """
     slots: ModelSlots = self.models[model_id]
-    return Model(
+    return objects.Model(
         model_root=slots.model_root,
         state_root=slots.state_root,
         stage_microseconds=convert(slots.line_word & codec.MASK64, uint64),
@@ -1566,7 +1281,7 @@ def model_of(model_id: bytes32) -> Model:
 
 @external
 @view
-def request_of(request_id: bytes32) -> Request:
+def request_of(request_id: bytes32) -> objects.Request:
     """
     @notice Returns what is stored of a request.
     @param request_id The request
@@ -1575,7 +1290,7 @@ def request_of(request_id: bytes32) -> Request:
     slots: RequestSlots = self.requests[request_id]
     outcome: uint256 = slots.progress_word >> OUTCOME_BIT
     fee_paid: bool = (slots.progress_word >> FEE_PAID_BIT) & MASK8 != 0
-    return Request(
+    return objects.Request(
         model_id=slots.model_id,
         stage_count=convert(slots.terms_word >> STAGE_COUNT_BIT, uint64),
         first_run_hash=slots.first_run_hash,
@@ -1598,14 +1313,14 @@ def request_of(request_id: bytes32) -> Request:
 
 @external
 @view
-def claim_of(claim_id: bytes32) -> Claim:
+def claim_of(claim_id: bytes32) -> objects.Claim:
     """
     @notice Returns what is stored of a claim.
     @param claim_id The claim
     @return Its fields
     """
     slots: ClaimSlots = self.claims[claim_id]
-    return Claim(
+    return objects.Claim(
         request_id=slots.request_id,
         server=self._server(slots.claim_word),
         sealed=slots.sealed,
@@ -1622,14 +1337,14 @@ def claim_of(claim_id: bytes32) -> Claim:
 
 @external
 @view
-def node_of(node_id: bytes32) -> Node:
+def node_of(node_id: bytes32) -> objects.Node:
     """
     @notice Returns what is stored of a node.
     @param node_id The node
     @return Its fields
     """
     slots: NodeSlots = self.nodes[node_id]
-    return Node(
+    return objects.Node(
         claim_id=slots.claim_id,
         opener=convert(slots.place_word & MASK160, address),
         depth=convert(slots.place_word >> DEPTH_BIT, uint8),
@@ -1647,14 +1362,14 @@ def node_of(node_id: bytes32) -> Node:
 
 @external
 @view
-def account_of(owner: address) -> Account:
+def account_of(owner: address) -> objects.Account:
     """
     @notice Returns what is stored of an address: requests made, wei credited; as a server, when it is due and when it first lost a claim.
     @param owner The address
     @return Its fields
     """
     account_word: uint256 = self.accounts[owner]
-    return Account(
+    return objects.Account(
         requests=convert(account_word & MASK32, uint64),
         credited=convert((account_word >> CREDITED_BIT) & MASK128, uint128),
         due=convert(self._server_due(account_word), uint64),
@@ -1664,12 +1379,12 @@ def account_of(owner: address) -> Account:
 
 @external
 @view
-def books() -> Books:
+def books() -> objects.Books:
     """
     @notice Returns where all the money is: deposits are what is locked, credited, burned and paid out, in wei.
     @return The sums but that of the credits
     """
-    return Books(
+    return objects.Books(
         deposits=convert(self.held >> DEPOSITS_BIT, uint128),
         locked=convert(self.held & MASK128, uint128),
         burned=convert(self.gone & MASK128, uint128),
@@ -1679,7 +1394,7 @@ def books() -> Books:
 
 @external
 @view
-def parameters() -> Parameters:
+def parameters() -> bounds.Parameters:
     """
     @notice Returns what the deployment fixed.
     @return The parameters
