@@ -97,14 +97,14 @@ def test_a_difference_is_seen() -> None:
 
 
 def test_a_difference_is_shrunk_to_the_acts_that_matter() -> None:
-    """With a contract that lets somebody choose a part twice, ten acts or so are left."""
+    """With a contract that lets somebody choose a part twice, a dozen acts or so are left."""
     courts = RandomDisputes(compiled("game", "        codec.fail(PART_CHOSEN)", "        pass"))
     engines = Engines((), (), (), courts)
     difference = next(found for seed in range(20) if (found := compare(Disputes(f"shrink/{seed}", 300), engines)))
     small = shrink(difference, engines)
     assert isinstance(difference.case, Acts)
     assert isinstance(small.case, Acts)
-    assert len(small.case.acts) <= 12 < len(difference.case.acts)
+    assert len(small.case.acts) <= 16 < len(difference.case.acts)
     assert [act["move"] for act in small.case.acts[-2:]] == ["choose", "choose"]
     assert from_json(small.to_json()) == small.case
     names: dict[str, object] = {}
