@@ -12,9 +12,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C and assembly; raising one is a reviewed change
     "spec/opml_spec": 3_700,
-    "opml_min": 15_450,
+    "opml_min": 15_700,
     "evm_arbiter": 2_800,
-    "fuzz/opml_fuzz": 6_900,
+    "fuzz/opml_fuzz": 8_400,
 }
 SOURCES = {".py", ".vy", ".c", ".S"}
 GENERATED = {"sigmoid_table.h"}

@@ -114,7 +114,7 @@ def test_a_user_without_a_home(version: str, wheel: Path, saved: Path) -> None:
 
 
 def test_another_user_without_a_home(wheel: Path, saved: Path) -> None:
-    """As above, but a user who really is another one."""
+    """This user is not only called another one, as in the test before, but is one."""
     within = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
     possible(within)
     try:
@@ -125,7 +125,7 @@ def test_another_user_without_a_home(wheel: Path, saved: Path) -> None:
 
 
 def test_a_read_only_root(wheel: Path, saved: Path) -> None:
-    """As with `docker run --read-only`: only /dev/shm can be written."""
+    """Only /dev/shm can be written, like after `docker run --read-only`."""
     script = 'mount --make-rprivate / && mount -o remount,bind,ro / && ! touch "$0" 2>/dev/null && exec "$@"'
     within = ("unshare", "--mount", "sh", "-c", script, str(saved.parent / "touched"))
     possible(within)

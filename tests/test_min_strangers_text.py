@@ -304,3 +304,10 @@ def test_a_hostile_template_is_one_line(tmp_path, refused):
     assert main(["run", str(path), "--prompt", "abc", "--raw", "--max-tokens", "1"]) == 0
 
 
+# Prompts ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_that_no_request_holds(tmp_path, refused):
+    """The context has nothing to do with it."""
+    path = write_gguf(tmp_path / "a.gguf", random_weights(), metadata={"llama.context_length": 8192})
+    assert "its prompt has 5000 tokens, and 4090 fit" in refused("run", path, "--raw", "--prompt", "z" * 5000)

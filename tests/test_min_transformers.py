@@ -124,7 +124,7 @@ QUESTIONS = ("the 199 é", "  two  spaces ", "a\nb", "<|im_start|>user\nthe<|im_
 
 @pytest.mark.parametrize("left_behind", LEFT_BEHIND)
 def test_prompts_are_what_transformers_makes_of_them(left_behind: str, tmp_path: Path) -> None:
-    """As text, and in the chat template."""
+    """A text gives the same tokens, and a question the same chat."""
     folder = write_hugging_face(tmp_path / "model", random_weights(), config={"model_type": "llama"})
     file = folder / "tokenizer.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | LEFT_BEHIND[left_behind]))

@@ -12,6 +12,8 @@ from opml_min.model.image.header import BYTES, TEXT, Header
 
 MAX_STAGES = 1 << 24
 MAX_REQUEST_BYTES = 16384
+HEAD_BYTES = 24  # of a text request, before its tokens
+MAX_PROMPT_TOKENS = (MAX_REQUEST_BYTES - HEAD_BYTES) // 4
 
 
 @frozen
@@ -50,7 +52,9 @@ def position_count(kind: int, request: bytes) -> int:
 def stage_count(header: Header, request: bytes) -> int:
     """Return the only N with which stage 0 accepts this request; raise RequestError if it accepts none."""
     if len(request) > MAX_REQUEST_BYTES:
-        raise RequestError(f"the request has {len(request)} bytes; the maximum is {MAX_REQUEST_BYTES}")
+        count = (len(request) - HEAD_BYTES) // 4
+        tokens = f": its prompt has {count} tokens, and {MAX_PROMPT_TOKENS} fit" if header.request_kind == TEXT else ""
+        raise RequestError(f"the request has {len(request)} bytes; the maximum is {MAX_REQUEST_BYTES}{tokens}")
     if header.request_kind == BYTES:
         if len(request) != header.context:
             raise RequestError(f"the model takes exactly {header.context} bytes, not {len(request)}")
