@@ -43,7 +43,7 @@ class SymbolicWorld(World):
         self.paths.learn(term >= low)
         if high is not None:
             self.paths.learn(term <= high)
-        return Quantity(term, self.paths)
+        return Quantity(term, self.paths, low, high)
 
     def hash(self, name: str) -> Any:
         return String([(self.named.setdefault(name, z3.Int(name)), HASH_BYTES)], self.paths)

@@ -60,7 +60,7 @@ def any_clock(world: World, name: str = "") -> Clock:
 
 def any_segment(world: World, name: str, phase: Any, stage_count: Any) -> Segment:
     """A segment inside a run of so many stages, or inside a stage."""
-    lo, hi = world.number(f"{name}lo"), world.number(f"{name}hi")
+    lo, hi = (world.number(f"{name}{end}", 0, (1 << 64) - 1) for end in ("lo", "hi"))
     world.assume((lo < hi) & (hi <= (stage_count if phase == Phase.STAGES else STAGE_STEP_LIMIT)))
     return Segment(phase, lo, hi, world.hash(f"{name}agreed"), world.hash(f"{name}disputed"))
 
@@ -97,6 +97,12 @@ def path_of(world: World, is_root: bool, stage: Any = 0, name: str = "depth") ->
 def any_hashes(world: World, name: str, count: int) -> Any:
     """So many hashes, one after the other."""
     return joined(world.hash(f"{name}{at}") for at in range(count))
+
+
+def implies(condition: Any, conclusion: Any) -> Any:
+    """Whether the conclusion holds wherever the condition does."""
+    is_not = condition == False  # noqa: E712  # a condition on symbols has no `not`
+    return is_not | conclusion
 
 
 def joined(strings: Any) -> Any:
@@ -136,8 +142,8 @@ def court_of(world: World, parameters: Parameters, nodes: Mapping[bytes, Node], 
     return Court(parameters, **{**tables, **known})
 
 
-def lost_or_not(world: World, now: Any) -> dict[Any, Any]:
-    """When the server first lost a claim, up to now, or that it never did."""
+def lost_or_not(world: World) -> dict[Any, Any]:
+    """When the server first lost a claim, or that it never did."""
     return {**world.choice(({}, {SERVER: world.number("lost_at", 1)})), world.rest: "the rest"}
 
 
@@ -189,9 +195,10 @@ def said(world: World, move: str, k: int, node: Node, name: str = "") -> tuple[A
         return segment, any_hashes(world, f"{name}said_hash", count), part
     if move == "post":
         return segment, any_hashes(world, f"{name}said_hash", world.choice(range(k + 1))), world.hash(f"{name}run_hash")
-    start = (world.hash(f"{name}start_carry"), world.choice((0, 1, 2)))
-    opening = said_opening(world, name) if start[1] == 0 else (0, b"", b"", b"")
-    hashes = any_hashes(world, f"{name}said_hash", world.choice(range(k + 1))) if start[1] == 0 else b""
+    is_stage = node.segment.phase == Phase.STAGES  # else nothing is looked at
+    start = (world.hash(f"{name}start_carry"), world.choice((0, 1, 2)) if is_stage else 0)
+    opening = said_opening(world, name) if start[1] == 0 and is_stage else (0, b"", b"", b"")
+    hashes = any_hashes(world, f"{name}said_hash", world.choice(range(k + 1))) if start[1] == 0 and is_stage else b""
     return segment, *start, *opening, hashes, world.hash(f"{name}run_hash")
 
 

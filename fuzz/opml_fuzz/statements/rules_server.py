@@ -42,7 +42,7 @@ def true_court(world: World, k: int, states: tuple[NodeState, ...]) -> tuple[Cou
     run = Run(world, world.hash("model_root"), stage_count)
     is_root, phase, state = world.choice((True, False)), world.choice(tuple(Phase)), world.choice(states)
     stage = world.number("stage")
-    lo, hi = world.number("lo"), world.number("hi")
+    lo, hi = (world.number(end, 0, (1 << 64) - 1) for end in ("lo", "hi"))
     if phase == Phase.STAGES:
         world.assume((lo < hi) & (hi <= stage_count) & (stage == lo))
         world.assume(((lo == 0) & (hi == stage_count)) if is_root else True)
@@ -135,6 +135,6 @@ RULES = (
         "whatever others do, nodes of an honest server have two true ends, and its claim falls by no instruction (k = 2, 3)",
         stays_true,
         frozenset({"choose", "arbitrate", "child"}),
-        tuple((k, name) for k in (2, 3) for name in ("post", "open", "choose", "arbitrate")),
+        ((2, "post"), (2, "open"), (3, "choose"), (2, "arbitrate")),
     ),
 )
