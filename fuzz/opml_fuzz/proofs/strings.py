@@ -128,8 +128,8 @@ class Quantity(Number):
 
     def to_bytes(self, width: int, order: str) -> String:
         most = (1 << 8 * width) - 1
-        is_inside = self.low is not None and self.high is not None and 0 <= self.low and self.high <= most
-        if not is_inside and not (0 <= self) & (self <= most):
+        is_inside = self.low is not None and self.high is not None and self.low >= 0 and self.high <= most
+        if not is_inside and not (self >= 0) & (self <= most):
             raise OverflowError("int too big to convert")
         return String([(self.term, width)], self.paths)
 

@@ -8,17 +8,16 @@ from typing import Any
 from attrs import evolve
 from opml_spec.dispute.narrowing import MOST_STAGES, Phase, Segment, rounds
 from opml_spec.dispute.objects import ClaimStatus, Court, Message, Node, NodeState, child_id, root_id, seal
+from opml_spec.hashing import HASH_BYTES
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
 from opml_fuzz.statements.rule import Rule, World
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     OPENER,
-    PARENT_ID,
     REQUEST_ID,
     SERVER,
     STRANGER,
-    Stretch,
     any_claim,
     any_clock,
     any_count,
@@ -27,9 +26,11 @@ from opml_fuzz.statements.rules_court import (
     any_request,
     court_of,
     lost_or_not,
+    others,
     path_of,
     perform,
     said,
+    stretch,
 )
 
 NODE_ID = b"n" * 32
@@ -62,6 +63,9 @@ def depth_is_bounded(world: World, k: int, left: int) -> None:
     if part == 0:
         world.show("it begins where its parent does", child.segment.lo == lo)
         world.show("with the same hash", child.segment.agreed == segment.agreed)
+    if part == len(posted) // HASH_BYTES:
+        world.show("the last part ends where its parent does", child.segment.hi == hi)
+        world.show("with the same hash", child.segment.disputed == segment.disputed)
 
 
 def whole_is_bounded(world: World, k: int) -> None:
@@ -75,15 +79,18 @@ def whole_is_bounded(world: World, k: int) -> None:
         root, stages, instructions = after.nodes[root_id(CLAIM_ID)], rounds(MOST_STAGES, k), rounds(STAGE_STEP_LIMIT, k)
         world.show("the root has the whole run", (root.segment.length <= k**stages) & (root.segment.lo == 0) & (root.depth == 1))
         world.show("R is the nodes of the longest path", parameters.most_nodes == root.depth + stages + instructions)
-        world.show("its ends are those of the request and the claim", (root.segment.agreed == request.first_run_hash) & (root.segment.disputed == claim.sealed))
+        world.show("it begins where the request does", root.segment.agreed == request.first_run_hash)
+        world.show("it ends with the seal", root.segment.disputed == claim.sealed)
     stage = world.number("lo", 0, MOST_STAGES)
     segment = Segment(Phase.STAGES, stage, stage + 1, world.hash("agreed"), world.hash("disputed"))
     node = Node(CLAIM_ID, OPENER, path_of(world, False), segment, any_clock(world), 0)
-    court = evolve(court, nodes={NODE_ID: node, world.rest: "the rest"})
+    court = evolve(court, nodes={NODE_ID: node, **others(world)})
     opened = perform(world, court, "open", Message(SERVER, world.number("now", 1)), NODE_ID, *said(world, "open", k, node))
-    if opened is not None and opened.claims[CLAIM_ID].status is ClaimStatus.PENDING and opened.nodes[NODE_ID].state is not NodeState.ANSWERED:
+    if opened is None or opened.claims[CLAIM_ID].status is ClaimStatus.REJECTED:
+        return
+    if opened.nodes[NODE_ID].state is not NodeState.ANSWERED:
         inside = opened.nodes[NODE_ID].segment
-        world.show("the instructions are a stage's", (inside.phase == Phase.INSTRUCTIONS) & (inside.lo == 0) & (1 <= inside.hi))
+        world.show("the instructions are a stage's", (inside.phase == Phase.INSTRUCTIONS) & (inside.lo == 0) & (inside.hi >= 1))
         world.show("a stage is no longer than its limit", inside.hi <= k ** rounds(STAGE_STEP_LIMIT, k))
         world.show("the node stays as deep", opened.nodes[NODE_ID].depth == node.depth)
 
@@ -100,8 +107,8 @@ def used(court: Court, node: Node) -> Any:
 def time_is_bounded(world: World, name: str) -> None:
     """Every node's due time or start is at most `closes_at + S + E·n` after what was used on its path, n the nodes opened so far.
 
-    S is what the server owed when it claimed: `max(0, server.due − now)`. For a node that came into its state when m nodes were opened, it is
-    also known that `server.due ≤ max(latest, closes_at + S + used + E·m) + E·(n − m)`, `latest` being the time of the last act."""
+    S is what the server owed when it claimed: `max(0, server.due − now)`. For a node that came into its state when m nodes were opened, it
+    is also known that `server.due ≤ max(latest, closes_at + S + used + E·m) + E·(n − m)`, `latest` being the time of the last act."""
     k = 2
     parameters, claim = any_parameters(world, k), any_claim(world, sealed=seal(world.hash("true_hash"), SERVER))
     effort, latest, now = parameters.effort, world.number("latest", 1), world.number("now", 1)
@@ -114,7 +121,7 @@ def time_is_bounded(world: World, name: str) -> None:
     then = world.number("queue_then")
     world.assume((then <= queue) & (queue - then >= 0))
     if name == "challenge":
-        world.assume((claim.nodes == 0) & (server_due <= max_of(latest, base) + queue))
+        world.assume((claim.nodes == 0) & (server_due <= max(latest, base) + queue))
         message = Message(STRANGER, now, parameters.root_bond(court.requests[REQUEST_ID].bond))
         after = perform(world, court, "challenge", message, CLAIM_ID)
         if after is None:
@@ -122,7 +129,7 @@ def time_is_bounded(world: World, name: str) -> None:
         node = after.nodes[root_id(CLAIM_ID)]
         world.show("the root is due in time", node.clock.due <= base + queue + effort + used(after, node))
         world.show("its path has used nothing", used(after, node) == 0)
-        world.show("the server's due", after.server_due[SERVER] <= max_of(now, base + queue + effort))
+        world.show("the server's due", after.server_due[SERVER] <= max(now, base + queue + effort))
         return
     state = NodeState.POSTED if name == "choose" else NodeState.OPEN
     phase = Phase.INSTRUCTIONS if name == "arbitrate" else Phase.STAGES
@@ -130,12 +137,12 @@ def time_is_bounded(world: World, name: str) -> None:
     posted = any_hashes(world, "posted", 1) if state is NodeState.POSTED else b""
     clock = any_clock(world)
     world.assume((clock.server_left <= parameters.server_time) & (clock.challengers_left <= parameters.challenger_time))
-    node = Node(CLAIM_ID, OPENER, (Stretch(world.number("depth", 1)),), segment, clock, 0, state, posted)
-    court = evolve(court, nodes={NODE_ID: node, world.rest: "the rest"})
+    node = Node(CLAIM_ID, OPENER, stretch(world.number("depth", 1)), segment, clock, 0, state, posted)
+    court = evolve(court, nodes={NODE_ID: node, **others(world)})
     path = used(court, node)
     begins = clock.start(claim.closes_at) if state is NodeState.POSTED else clock.due
     world.assume((begins <= base + then + path) & (clock.since <= latest))
-    world.assume(server_due <= max_of(latest, base + path + then) + (queue - then))
+    world.assume(server_due <= max(latest, base + path + then) + (queue - then))
     world.assume((claim.open_nodes >= 1) if state is NodeState.OPEN else True)
     limit = base + queue + parameters.server_time + parameters.challenger_time
     world.assume((claim.settles_at <= limit) & (clock.server_left >= 0) & (clock.challengers_left >= 0))
@@ -145,8 +152,8 @@ def time_is_bounded(world: World, name: str) -> None:
         world.show("beyond the limit a timeout is legal", after is not None)
         return
     if name == "other":
-        due = max_of(now, server_due) + effort
-        world.show("the server's due, after any other node was opened", due <= max_of(now, base + path + then) + (queue + effort - then))
+        due = max(now, server_due) + effort
+        world.show("the server's due, after any other node was opened", due <= max(now, base + path + then) + (queue + effort - then))
         return
     message = Message(SERVER, now) if name in ("post", "open") else Message(STRANGER, now, world.number("value"))
     after = perform(world, court, name, message, NODE_ID, *said(world, name, k, node))
@@ -156,8 +163,9 @@ def time_is_bounded(world: World, name: str) -> None:
         child = next(each for each_id, each in after.nodes.items() if each_id not in court.nodes)
         mine, more, end = used(after, child), effort, child.clock.due
         world.show("a child is due in time", end <= base + queue + more + mine)
-        world.show("a child has no more time than its parent", (child.clock.server_left == clock.server_left) & (child.clock.challengers_left <= clock.challengers_left))
-        world.show("the server's due", after.server_due[SERVER] <= max_of(now, base + mine + queue + more))
+        world.show("a child has the server's time of its parent", child.clock.server_left == clock.server_left)
+        world.show("its challengers have no more", child.clock.challengers_left <= clock.challengers_left)
+        world.show("the server's due", after.server_due[SERVER] <= max(now, base + mine + queue + more))
         return
     answered = after.nodes[NODE_ID]
     if answered.state is NodeState.OPEN:
@@ -165,13 +173,10 @@ def time_is_bounded(world: World, name: str) -> None:
         return
     mine = used(after, answered)
     world.show("an answer takes no time from the challengers", answered.clock.challengers_left == clock.challengers_left)
-    world.show("the challengers' time begins in time", max_of(now, claim.closes_at) <= base + queue + mine)
-    world.show("the server's due", server_due <= max_of(now, base + mine + queue))
+    world.show("the challengers' time begins in time", max(now, claim.closes_at) <= base + queue + mine)
+    world.show("the server's due", server_due <= max(now, base + mine + queue))
     world.show("the claim settles in time", after.claims[CLAIM_ID].settles_at <= limit)
-
-
-def max_of(one: Any, other: Any) -> Any:
-    return one if one >= other else other
+    world.show("nor before the answer", after.claims[CLAIM_ID].settles_at >= (now if answered.state is NodeState.ANSWERED else 0))
 
 
 # The clocks of honest sides ------------------------------------------------------------------------------------------------------
@@ -184,10 +189,11 @@ def server_has_time(world: World, k: int) -> None:
     parameters = any_parameters(world, k)
     depth = world.choice(range(1, parameters.most_nodes + 1))
     kept, clock = world.number("kept"), any_clock(world)
-    world.assume((kept <= parameters.censorship) & (clock.server_left >= parameters.server_time - kept - (depth - 1) * parameters.inclusion))
+    world.assume(kept <= parameters.censorship)
+    world.assume(clock.server_left >= parameters.server_time - kept - (depth - 1) * parameters.inclusion)
     claim = any_claim(world, open_nodes=world.number("open_nodes", 1))
     segment = Segment(Phase.STAGES, 0, 2, world.hash("agreed"), world.hash("disputed"))
-    node = Node(CLAIM_ID, OPENER, (Stretch(depth - 1),), segment, clock, 0)
+    node = Node(CLAIM_ID, OPENER, stretch(depth - 1), segment, clock, 0)
     court = court_of(world, parameters, {NODE_ID: node}, claim, any_request(world))
     more, now = world.number("kept_now"), world.number("now", 1)
     world.assume((kept + more <= parameters.censorship) & (now <= clock.due + parameters.inclusion + more))
@@ -200,7 +206,7 @@ def server_has_time(world: World, k: int) -> None:
 
 
 def challengers_have_time(world: World, k: int) -> None:
-    """A validator that was kept from the chain for at most C in all, and needs at most P + d + m·E for each choice, can choose at every depth.
+    """A validator that was kept from the chain for at most C in all, and needs P + d + m·E for each choice, can choose at any depth.
 
     Down to a node at depth D it has used at most `c + (D − 1)·(P + d + m·E)`. A node that has parts lies above another, so D < R."""
     parameters = any_parameters(world, k)
@@ -210,18 +216,23 @@ def challengers_have_time(world: World, k: int) -> None:
     world.assume(clock.challengers_left >= parameters.challenger_time - kept - (depth - 1) * choice)
     segment = Segment(Phase.STAGES, 0, k, world.hash("agreed"), world.hash("disputed"))
     posted = any_hashes(world, "posted", k - 1)
-    node = Node(CLAIM_ID, OPENER, (Stretch(depth - 1),), segment, clock, 0, NodeState.POSTED, posted)
+    node = Node(CLAIM_ID, OPENER, stretch(depth - 1), segment, clock, 0, NodeState.POSTED, posted)
     court = court_of(world, parameters, {NODE_ID: node}, claim, any_request(world))
     now = world.number("now", 1)
     world.assume((kept + more <= parameters.censorship) & (now <= clock.start(claim.closes_at) + choice + more))
     sender = world.choice((OPENER, STRANGER))
     world.assume(now >= clock.since + (0 if sender == OPENER else parameters.priority))
+    early = world.number("early", 1)
+    world.assume(early < clock.since + parameters.inclusion + parameters.effort)
+    other = perform(world, court, "choose", Message(STRANGER, early, parameters.node_bond), NODE_ID, segment, posted, 0)
+    world.show("nobody else chooses before the opener can have chosen", other is None)
     after = perform(world, court, "choose", Message(sender, now, parameters.node_bond), NODE_ID, segment, posted, 0)
     world.show("a choice is legal", after is not None)
     assert after is not None
     left = after.nodes[child_id(NODE_ID, 0)].clock.challengers_left
     world.show("what is left is enough", left >= parameters.challenger_time - (kept + more) - depth * choice)
     fresh = after.nodes[child_id(NODE_ID, 0)].clock
+    world.show("this is what the server is asked by then", after.server_due[SERVER] == fresh.due)
     world.show("the server has its effort", fresh.due >= now + parameters.effort)
     world.show("and beyond all that it was asked before", fresh.due >= court.server_due[SERVER] + parameters.effort)
 

@@ -13,6 +13,7 @@ from opml_spec.hashing import keccak256
 from opml_fuzz.statements.rule import Rule, World
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
+    MOVES,
     OPENER,
     REQUEST_ID,
     SERVER,
@@ -22,9 +23,12 @@ from opml_fuzz.statements.rules_court import (
     any_parameters,
     any_request,
     court_of,
+    is_not,
     lost_or_not,
+    others,
     path_of,
     perform,
+    said,
 )
 
 NODE_ID = b"n" * 32
@@ -52,20 +56,23 @@ def claim_ends(world: World, k: int) -> None:
         return
     world.assume(claim.open_nodes == 0)
     court = court_of(world, parameters, {}, claim, request)
-    last = max_of(claim.closes_at, claim.settles_at)
+    last = max(claim.closes_at, claim.settles_at)
     if world.choice((True, False)):
         world.assume(now > last + parameters.grace)
         after = perform(world, court, "expire", Message(STRANGER, now), CLAIM_ID)
         world.show("a claim that nobody finalised expires", after is not None and after.claims[CLAIM_ID].status is ClaimStatus.REJECTED)
         return
     same = world.choice((None, run_hash))
-    court = evolve(court, requests={REQUEST_ID: evolve(request, run_hash=same, result=None if same is None else OTHER_ID), world.rest: "the rest"})
+    request = evolve(request, run_hash=same, result=None if same is None else OTHER_ID)
+    court = evolve(court, requests={REQUEST_ID: request, **others(world)})
     world.assume((now >= claim.closes_at) & (now > claim.settles_at))
     after = perform(world, court, "finalise", Message(STRANGER, now), CLAIM_ID, carry, 1, 0, b"")
-    world.show("a claim without open nodes that settled becomes final", after is not None and after.claims[CLAIM_ID].status is ClaimStatus.FINAL)
+    is_final = after is not None and after.claims[CLAIM_ID].status is ClaimStatus.FINAL
+    world.show("a claim without open nodes that settled becomes final", is_final)
     early = world.number("early", 1)
-    world.assume(early <= last + parameters.grace)
-    world.show("it does not expire before that", perform(world, court, "expire", Message(STRANGER, early), CLAIM_ID) is None)
+    world.assume(early <= last + parameters.censorship + parameters.inclusion + parameters.effort)
+    expired = perform(world, court, "expire", Message(STRANGER, early), CLAIM_ID)
+    world.show("it does not expire while its server can be kept from finalising it", expired is None)
 
 
 def fee_leaves(world: World, k: int) -> None:
@@ -88,17 +95,20 @@ def fee_leaves(world: World, k: int) -> None:
     court = court_of(world, parameters, {}, claim, request)
     message = Message(STRANGER, now)
     if not has_result:
-        world.assume(now > max_of(request.deadline, request.checked_at) + parameters.window + parameters.hold)
+        held_until = max(request.deadline, request.checked_at) + parameters.window + parameters.hold
+        is_free = (now > request.deadline) & ((request.pending == 0) | (now > held_until))
         after = perform(world, court, "reclaim", message, REQUEST_ID)
-        world.show("a fee without a result goes back", after is not None and after.requests[REQUEST_ID].fee_paid)
+        world.show("a fee without a result goes back once nobody holds it", is_free if after is not None else is_not(is_free))
+        world.show("it is paid then", after is None or after.requests[REQUEST_ID].fee_paid)
         world.show("no fee is awarded without a result", perform(world, court, "award", message, CLAIM_ID) is None)
         return
     world.show("no fee goes back after a result", perform(world, court, "reclaim", message, REQUEST_ID) is None)
     after = perform(world, court, "award", message, CLAIM_ID)
+    is_turn = (claim.index == request.next_award) & (status is not ClaimStatus.PENDING or holds_no_more(world, court, now))
+    world.show("it is a claim's turn if it is the next and holds no more", is_turn if after is not None else is_not(is_turn))
     if after is not None:
         then = after.requests[REQUEST_ID]
         world.show("the walk does not pass the result", then.fee_paid or then.next_award <= result_index)
-        world.show("no claim is passed over while it holds the fee", status is not ClaimStatus.PENDING or holds_no_more(world, court, now))
         return
     world.assume((claim.index == request.next_award) & (now > claim.closes_at + parameters.hold))
     world.show("the next claim is awarded the fee, or passed over, in the end", False)
@@ -120,10 +130,6 @@ def hold_is_long_enough(world: World, k: int) -> None:
     world.reach("hold")
 
 
-def max_of(one: Any, other: Any) -> Any:
-    return one if one >= other else other
-
-
 def node_waits_for_one_side(world: World, k: int) -> None:
     """At an open node exactly one of answer and timeout is legal, at a posted one exactly one of choice and too late; never too early."""
     parameters, now, earlier = any_parameters(world, k), world.number("now", 1), world.number("earlier", 1)
@@ -140,7 +146,7 @@ def node_waits_for_one_side(world: World, k: int) -> None:
     if SERVER not in lost:
         world.show("in time means by due and server_left", (now <= clock.due + clock.server_left) == (answered is not None))
     else:
-        due = min_of(clock.due, max_of(clock.since, lost[SERVER]) + parameters.effort)
+        due = min(clock.due, max(clock.since, lost[SERVER]) + parameters.effort)
         world.show("a server that lost is due E after that", (now <= due + clock.server_left) == (answered is not None))
     if answered is not None:
         world.show("an answer is never too early", perform(world, court, "post", Message(SERVER, earlier), *answer) is not None)
@@ -153,7 +159,7 @@ def node_waits_for_one_side(world: World, k: int) -> None:
         choice = (NODE_ID, posted.segment, posted.posted, world.choice((0, 1)))
         sender = world.choice((OPENER, STRANGER))
         chosen = perform(world, answered, "choose", Message(sender, then, parameters.node_bond), *choice)
-        begins = max_of(now, claim.closes_at)
+        begins = max(now, claim.closes_at)
         is_first = sender == OPENER or then >= now + parameters.priority
         in_time = then <= begins + clock.challengers_left
         world.show("a choice is legal exactly while the challengers have time", (chosen is not None) == (is_first and bool(in_time)))
@@ -169,11 +175,36 @@ def implies_left(before: Any, after: Any) -> Any:
     return (after.server_left >= 0) & (after.server_left <= before.server_left)
 
 
-def min_of(one: Any, other: Any) -> Any:
-    return one if one <= other else other
+def decided_once(world: World, name: str) -> None:
+    """A move needs a pending claim and a node that waits for it; a claim is decided once."""
+    status, waits = world.choice(tuple(ClaimStatus)), NodeState.POSTED if name == "choose" else NodeState.OPEN
+    state = world.choice(tuple(NodeState)) if status is ClaimStatus.PENDING else waits
+    claim = any_claim(world, status=status, sealed=seal(world.hash("run_hash"), SERVER))
+    phase, length = world.choice(tuple(Phase)), world.choice((1, 2))
+    segment = Segment(phase, 0, length, world.hash("agreed"), world.hash("disputed"))
+    posted = world.hash("posted") if state is NodeState.POSTED else b""
+    node = Node(CLAIM_ID, OPENER, path_of(world, False), segment, any_clock(world), 0, state, posted)
+    request = any_request(world, pending=world.number("pending", 1))
+    court = court_of(world, any_parameters(world, 2), {NODE_ID: node}, claim, request)
+    message = Message(world.choice((SERVER, STRANGER)), world.number("now", 1), world.number("value"))
+    ends: dict[str, tuple[Any, ...]] = {"challenge": (), "expire": (), "finalise": (world.hash("carry"), world.choice((0, 1)), 0, b"")}
+    where = (CLAIM_ID, *ends[name]) if name in ends else (NODE_ID, *said(world, name, 2, node))
+    if perform(world, court, name, message, *where) is not None:
+        world.show("the claim is pending", status is ClaimStatus.PENDING)
+        world.show("the node waits for this", name in ends or state is waits)
+        world.show("what is posted has parts", name != "post" or length > 1)
+        world.show("what is opened is one stage", name != "open" or (phase == Phase.STAGES and length == 1))
+        world.show("what is executed is one instruction", name != "arbitrate" or (phase == Phase.INSTRUCTIONS and length == 1))
 
 
 RULES = (
+    Rule(
+        "rules.decided_once",
+        "no claim is decided twice; a move needs a pending claim, and a node and a segment that wait for it",
+        decided_once,
+        frozenset({*MOVES, "challenge", "expire", "finalise"}),
+        tuple((name,) for name in (*MOVES, "challenge", "expire", "finalise")),
+    ),
     Rule(
         "rules.claim_ends",
         "a pending claim falls, becomes final or expires, by time alone",

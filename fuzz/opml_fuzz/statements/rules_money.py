@@ -1,7 +1,7 @@
 """Money: every act leaves the books balanced, and what is locked is what the requests, claims and nodes still hold.
 
-The *stake* of a request is the fee that is left. A pending claim holds its bond and those of its nodes; a final one nothing. A rejected claim
-holds what its nodes are to get, each until it is collected. So no bond is paid out twice, and none is forgotten.
+The *stake* of a request is the fee that is left. A pending claim holds its bond and those of its nodes; a final one nothing. A rejected
+claim holds what its nodes are to get, each until it is collected. So no bond is paid out twice, and none is forgotten.
 
 *Source*: spec §5.6, §5.7 and §5.12, invariant 4.
 """
@@ -11,8 +11,21 @@ from typing import Any
 from attrs import evolve
 from opml_spec.dispute.money import Ledger
 from opml_spec.dispute.narrowing import MOST_STAGES, Phase, Segment
-from opml_spec.dispute.objects import ANYONE, Claim, ClaimStatus, Court, Message, Node, NodeState, claim_id, root_id, seal
-from opml_spec.dispute.parameters import TIME_LIMIT, Parameters
+from opml_spec.dispute.objects import (
+    ANYONE,
+    MICROSECONDS,
+    Claim,
+    ClaimStatus,
+    Court,
+    Message,
+    Node,
+    NodeState,
+    claim_id,
+    model_id,
+    root_id,
+    seal,
+)
+from opml_spec.dispute.parameters import TIME_LIMIT, WEI_LIMIT, YEAR, Parameters
 from opml_spec.dispute.tree import settlement
 
 from opml_fuzz.statements.rule import Rule, World
@@ -30,6 +43,9 @@ from opml_fuzz.statements.rules_court import (
     any_hashes,
     any_request,
     court_of,
+    implies,
+    is_not,
+    others,
     path_of,
     perform,
     said,
@@ -50,10 +66,10 @@ def any_money(world: World, numerator: int, denominator: int) -> Parameters:
 
 def any_books(world: World, *holders: bytes) -> Ledger:
     """Books that balance; these have something credited, or nothing."""
-    locked, burned, paid_out, others = (world.number(name) for name in ("locked", "burned", "paid_out", "others"))
+    locked, burned, paid_out, elsewhere = (world.number(name) for name in ("locked", "burned", "paid_out", "elsewhere"))
     credited = {holder: world.number(f"credit_{place}") for place, holder in enumerate(dict.fromkeys(holders))}
-    deposits = locked + burned + paid_out + others + sum(credited.values())
-    return Ledger(locked, burned, paid_out, deposits, {**credited, world.rest: others})
+    deposits = locked + burned + paid_out + elsewhere + sum(credited.values())
+    return Ledger(locked, burned, paid_out, deposits, {**credited, world.rest: elsewhere})
 
 
 def bond_of(court: Court, node: Node) -> Any:
@@ -102,7 +118,8 @@ def tree_moves(world: World, name: str, numerator: int, denominator: int) -> Non
     request = any_request(world, bond=world.number("bond"), run_hash=world.choice((None, world.hash("final_run_hash"))))
     request = evolve(request, result=None if request.run_hash is None else OTHER_ID, pending=world.number("pending", 1))
     is_root = world.choice((True, False)) if name in MOVES else True
-    state = NodeState.POSTED if name == "choose" else NodeState.OPEN
+    states = {"choose": (NodeState.POSTED,), "challenge": (NodeState.OPEN, NodeState.ANSWERED)}
+    state = world.choice(states.get(name, (NodeState.OPEN,)))
     phase = Phase.INSTRUCTIONS if name == "arbitrate" else Phase.STAGES
     high = 2 if name == "post" or name == "choose" else 1
     segment = Segment(phase, 0, high, world.hash("agreed"), world.hash("disputed"))
@@ -136,9 +153,14 @@ def tree_moves(world: World, name: str, numerator: int, denominator: int) -> Non
         world.show("the request counts its pending claims", after.requests[REQUEST_ID].pending == request.pending - 1)
     for each in new:
         world.show("a refund is what was spent at most", (each.price <= message.basefee) & (each.price <= parameters.gas_price_cap))
+        is_dear = (message.value >= parameters.node_bond) & implies(not each.path, 8 * message.value + 8 > request.bond)
+        world.show("a root costs no less than any node", is_dear)
         world.show("who brings the bond is the opener", (each.opener == message.sender) & (message.value == bond_of(after, each)))
     if now.status is ClaimStatus.FINAL:
         world.show("the server gets its bond back", after.ledger.credited[SERVER] >= court.ledger.credited[SERVER] + request.bond)
+        decided = after.requests[REQUEST_ID]
+        world.show("what it sealed is the result", decided.run_hash is not None and seal(decided.run_hash, SERVER) == claim.sealed)
+        world.show("the first final claim sets it", decided.result == (CLAIM_ID if request.result is None else request.result))
         world.show("a fee is paid once", (fee == request.fee_left) | ((fee == 0) & (not request.fee_paid)))
     if now.status is ClaimStatus.REJECTED:
         world.show("at most φ of the bond is paid as a share", 2 * shares_of(after, now) <= request.bond)
@@ -196,8 +218,8 @@ def leaving(world: World, name: str) -> None:
     if name == "withdraw_to":
         world.show("it pays what is credited", after.ledger.paid_out == court.ledger.paid_out + court.ledger.credited[sender])
         world.show("it is paid once", after.ledger.credited.get(sender, 0) == 0)
-        others = [holder for holder in holders if holder != sender]
-        world.show("nobody else pays", all(after.ledger.credited[each] is court.ledger.credited[each] for each in others))
+        unchanged = all(after.ledger.credited[each] is court.ledger.credited[each] for each in holders if each != sender)
+        world.show("nobody else pays", unchanged)
         return
     if now.fee_paid:
         world.reach("the fee")
@@ -213,54 +235,91 @@ def leaving(world: World, name: str) -> None:
 def coming(world: World, name: str) -> None:
     """A request brings its fee; a claim brings its bond, and the first one the price of the line, which is burned. Ids are new."""
     parameters = any_money(world, 1, 2)
-    request = any_request(world, server=world.choice((ANYONE, SERVER)), claims=world.number("claims"), bond=world.number("bond"))
+    result = world.choice((None, OTHER_ID)) if name == "claim" else None
+    request = any_request(world, server=world.choice((ANYONE, SERVER)), claims=world.number("claims_before"), result=result)
     other = any_claim(world)
     sealed = world.hash("said_sealed")
     taken = claim_id(REQUEST_ID, SERVER, world.hash("sealed"))
     court = court_of(world, parameters, {}, other, request, ledger=any_books(world, SERVER))
-    court = evolve(court, claims={taken: other, world.rest: "the rest"})
+    court = evolve(court, claims={taken: other, **others(world)})
     message = Message(world.choice((SERVER, STRANGER)), world.number("now", 1), world.number("value"))
     model = court.models[MODEL_ID]
     work = model.work(request.stage_count)
+    if name == "register":
+        microseconds = world.choice((model.stage_microseconds, world.number("other_microseconds")))
+        court = evolve(court, models={model_id(model.model_root, model.state_root, model.stage_microseconds): model, **others(world)})
+        after = perform(world, court, name, message, model.model_root, model.state_root, microseconds)
+        is_legal: Any = (microseconds >= 1) & (microseconds < 1 << 32)
+        world.show("a model is registered exactly if its time is in range", is_legal if after else is_not(is_legal))
+        if after is not None:
+            world.show("what is registered stays", all(after.models[each] is court.models[each] for each in court.models))
+            fresh = [each for each_id, each in after.models.items() if each_id not in court.models]
+            world.show("a new line is free", all(each.busy_until == 0 for each in fresh))
+            world.show("it is not registered twice", len(fresh) == int(bool(microseconds != model.stage_microseconds)))
+        return
     if name == "claim":
-        after = perform(world, court, name, message, REQUEST_ID, sealed, world.number("latest"))
+        latest = world.number("latest")
+        after = perform(world, court, name, message, REQUEST_ID, sealed, latest)
+        is_new, is_his = sealed != other.sealed or message.sender != SERVER, request.server in (ANYONE, message.sender)
+        line_price = 0 if request.claims > 0 else work * parameters.second_price
+        checked_at = max(message.now, model.busy_until) + work if request.claims == 0 else request.checked_at
+        closes_at = max(message.now, checked_at) + parameters.window
+        is_in_time = (message.now <= request.deadline) & (closes_at <= latest) & (closes_at < TIME_LIMIT)
+        is_legal = (message.value == request.bond + line_price) & is_in_time & (is_new and is_his and request.result is None)
+        world.show("a claim is legal exactly in time, for the one that may", is_legal if after else is_not(is_legal))
         if after is None:
             return
         now, line = after.requests[REQUEST_ID], after.models[MODEL_ID].busy_until
-        made = [each for each_id, each in after.claims.items() if each is not other and each != "the rest"]
-        is_first = request.claims == 0
+        made = [each for each_id, each in after.claims.items() if isinstance(each, Claim) and each is not other]
+        is_first = bool(request.claims == 0)
+        world.reach("the first claim" if is_first else "another claim")
         world.show("a claim of another id is there", len(made) == 1 and len(after.claims) == 3)
         (claim,) = made
         price = work * parameters.second_price if is_first else 0
         books_balance(world, court, after, 0, request.bond)
         world.show("the line is paid by the first claim", after.ledger.burned == court.ledger.burned + price)
-        world.show("the line is joined once", line == (max_of(message.now, model.busy_until) + work if is_first else model.busy_until))
-        world.show("it is the next one", (claim.index == request.claims) & (now.claims == request.claims + 1) & (now.pending == request.pending + 1))
+        world.show("the line is joined once", line == (max(message.now, model.busy_until) + work if is_first else model.busy_until))
+        world.show("it is the next one", (claim.index == request.claims) & (now.claims == request.claims + 1))
+        world.show("it is pending", now.pending == request.pending + 1)
         checked = line if is_first else request.checked_at
-        world.show("it can be challenged for the whole window", claim.closes_at == max_of(message.now, checked) + parameters.window)
+        world.show("it can be challenged for the whole window", claim.closes_at == max(message.now, checked) + parameters.window)
         world.show("nothing is claimed after a result", request.result is None)
         world.show("by the one that may", request.server == ANYONE or claim.server == request.server)
         return
     arguments = (MODEL_ID, world.number("asked_count"), world.hash("data"), world.number("asked_deadline", 0, TIME_LIMIT))
-    after = perform(world, court, name, message, *arguments, world.number("asked_bond"), ANYONE)
+    bond, (_, count, _, deadline) = world.number("asked_bond"), arguments
+    after = perform(world, court, name, message, *arguments, bond, ANYONE)
+    is_legal = (count >= 1) & (count <= MOST_STAGES) & (message.now <= deadline) & (deadline <= message.now + YEAR)
+    is_legal = is_legal & (parameters.min_bond <= bond) & (bond < WEI_LIMIT) & (model.work(count) <= YEAR)
+    is_legal = is_legal & (model.work(count) * parameters.second_price <= message.value) & (message.value < WEI_LIMIT)
+    world.show("a request is legal exactly within the bounds", is_legal if after else is_not(is_legal))
     if after is None:
         return
     (asked,) = (each for each_id, each in after.requests.items() if each_id not in court.requests)
     books_balance(world, court, after, 0, asked.fee_left)
     world.show("the fee is what came", asked.fee_left == message.value)
     world.show("the fee buys the line", message.value >= model.work(asked.stage_count) * parameters.second_price)
-    world.show("the run is no longer than may be", (1 <= asked.stage_count) & (asked.stage_count <= MOST_STAGES))
+    world.show("the run is no longer than may be", (asked.stage_count >= 1) & (asked.stage_count <= MOST_STAGES))
     world.show("the bond is large enough", asked.bond >= parameters.min_bond)
-    world.show("a machine can recompute it", model.work(asked.stage_count) <= 31_536_000)
+    microseconds, whole = model.stage_microseconds * asked.stage_count, MICROSECONDS * model.work(asked.stage_count)
+    world.show("the line is long enough for it", (microseconds <= whole) & (whole < microseconds + MICROSECONDS))
+    world.show("a machine can recompute it", model.work(asked.stage_count) <= YEAR)
     world.show("the nonce is used once", after.requests_made[message.sender] == court.requests_made.get(message.sender, 0) + 1)
 
 
-def max_of(one: Any, other: Any) -> Any:
-    return one if one >= other else other
+def share_is_half(world: World) -> None:
+    """At most half of a bond is paid as a share, whatever φ may be deployed."""
+    parameters = evolve(Parameters(), share_numerator=world.number("numerator"), share_denominator=world.number("denominator"))
+    for holds in parameters.bounds().values():
+        world.assume(holds)
+    world.show("φ is at most one half", 2 * parameters.share_numerator <= parameters.share_denominator)
+    world.show("φ is more than nothing", parameters.share_numerator >= 1)
+    world.reach("deployed")
 
 
 TREE = ("challenge", "post", "open", "choose", "arbitrate", "timeout", "finalise", "expire")
 RULES = (
+    Rule("rules.share", "no φ above one half can be deployed", share_is_half, frozenset({"deployed"})),
     Rule(
         "rules.books_tree",
         "what is locked stays what claims and nodes hold, in challenge, moves and ends of a claim (φ = 1/2, 2/5, 0.499)",
@@ -284,9 +343,9 @@ RULES = (
     ),
     Rule(
         "rules.coming",
-        "a request brings its fee, a claim its bond, and the first claim the price of the line",
+        "models, requests and claims are accepted exactly within their bounds, and bring what they should",
         coming,
-        frozenset({"request", "claim"}),
-        (("claim",), ("request",)),
+        frozenset({"register", "request", "claim", "the first claim", "another claim"}),
+        (("register",), ("request",), ("claim",)),
     ),
 )

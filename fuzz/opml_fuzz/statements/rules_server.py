@@ -14,7 +14,6 @@ from opml_spec.runs.limits import STAGE_STEP_LIMIT
 from opml_fuzz.statements.rule import Rule, World
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
-    MODEL_ID,
     OPENER,
     SERVER,
     STRANGER,

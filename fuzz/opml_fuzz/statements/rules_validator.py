@@ -5,6 +5,7 @@ The *front* is a node with a true lower and a false upper end that is OPEN, or P
 *Source*: spec §5.12, invariant 2.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
@@ -31,9 +32,11 @@ from opml_fuzz.statements.rules_court import (
     any_segment,
     boundaries,
     court_of,
+    has_its_hashes,
     implies,
     lost_or_not,
     node_id_of,
+    others,
     path_of,
     perform,
     said,
@@ -95,6 +98,7 @@ def is_front(world: World, court: Court, node: Node, run: Run, stage: Any, now: 
         world.show(f"{what}: the claim counts it", claim.open_nodes >= 1)
     else:
         last = node.clock.last_choice(claim.closes_at)
+        world.show(f"{what}: all hashes are there", has_its_hashes(segment, node.posted, court.parameters.k))
         world.show(f"{what}: its challengers are in time", now <= last)
         world.show(f"{what}: the claim does not settle before", last <= claim.settles_at)
 
@@ -150,7 +154,7 @@ def front_is_left_alone(world: World, k: int, name: str) -> None:
     open_there = int(front.state is NodeState.OPEN) + int(aside_state is NodeState.OPEN)
     world.assume(claim.open_nodes >= open_there)
     court = evolve(court, nodes={**court.nodes, ASIDE_ID: aside})
-    at = {
+    at: dict[str, Callable[[], tuple[Any, ...]]] = {
         "collect": lambda: (world.choice((node_id, ASIDE_ID)),),
         "challenge": lambda: (CLAIM_ID,),
         "finalise": lambda: (CLAIM_ID, world.hash("carry"), world.choice((0, 1, 2)), 0, b""),
@@ -181,7 +185,7 @@ def never_stuck(world: World, k: int) -> None:
     court, run, node_id, stage, first = false_court(world, k, (NodeState.OPEN, NodeState.POSTED), server_lost_at=lost_or_not(world))
     front, now = court.nodes[node_id], world.number("now", 1)
     node_id = root_id(CLAIM_ID)
-    court = evolve(court, nodes={node_id: front, world.rest: "the rest"})
+    court = evolve(court, nodes={node_id: front, **others(world)})
     validator_in_time(world, court, front, now)
     if front.state is NodeState.POSTED and world.choice((True, False)):
         segment = part_of(front.segment, front.posted, first)
@@ -215,8 +219,16 @@ def challenge_opens_the_front(world: World, k: int) -> None:
     court, run, _, _, _ = false_court(world, k, (NodeState.OPEN,))
     now = world.number("now", 1)
     claim = evolve(court.claims[CLAIM_ID], nodes=0, open_nodes=0, prices=0, settles_at=0)
-    court = evolve(court, claims={CLAIM_ID: claim, world.rest: "the rest"}, nodes={world.rest: "the rest"})
-    world.assume(now < claim.closes_at)
+    court = evolve(court, claims={CLAIM_ID: claim, **others(world)}, nodes=others(world))
+    parameters, bond = court.parameters, court.parameters.root_bond(court.requests[REQUEST_ID].bond)
+    checked_at = world.number("checked_at")
+    world.assume(claim.closes_at == checked_at + parameters.window)
+    is_seen_in_time = now < checked_at + parameters.detect + parameters.censorship + parameters.inclusion
+    world.show("a validator that sees it in time can challenge it", implies(is_seen_in_time, now < claim.closes_at))
+    if now >= claim.closes_at:
+        late = perform(world, court, "challenge", Message(STRANGER, now, bond), CLAIM_ID)
+        world.show("no challenge is legal once it closes", late is None)
+        return
     final = perform(world, court, "finalise", Message(SERVER, now), CLAIM_ID, world.hash("carry"), world.choice((0, 1)), 0, b"")
     world.show("it is not final before it closes", final is None)
     world.show("nor expired", perform(world, court, "expire", Message(SERVER, now), CLAIM_ID) is None)
