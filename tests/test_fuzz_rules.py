@@ -1,21 +1,21 @@
 """The rules of the game: a few proved, mutants of the specification refuted, and the world of symbols compared with the real one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import pytest
 import z3
 from attrs import evolve
-from hypothesis import given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from opml_fuzz.fuzzing.game_mutants import changed
 from opml_fuzz.proofs.exploration import Exploration
 from opml_fuzz.proofs.induction import prove_rule
 from opml_fuzz.proofs.strings import FORMATS, Quantity, String, Unsupported, keccak
-from opml_fuzz.proofs.symbolic_world import SymbolicWorld, greater, less, replaced, state_hash
+from opml_fuzz.proofs.symbolic_world import Rest, SymbolicWorld, greater, less, replaced, state_hash
 from opml_fuzz.statements.catalogue import RULES, STATEMENTS
-from opml_fuzz.statements.rule import Rule, World
+from opml_fuzz.statements.world import Option, Rule, World
 from opml_spec import hashing
 from opml_spec.dispute import clocks, honest, objects
 from opml_spec.dispute.narrowing import Segment
@@ -63,6 +63,54 @@ def test_names_and_places() -> None:
     assert len(RULES) >= 20
     assert not {*RULES} & {*STATEMENTS}
     assert all(rule.name == name and rule.says and rule.reaches for name, rule in RULES.items())
+
+
+# Samples -------------------------------------------------------------------------------------------------------------------------
+
+
+class SampledWorld(World):
+    """A world of plain ints and bytes, with the real Keccak-256."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self.data, self.rest, self.paths = data, Rest(), Exploration()
+        self.numbers, self.places = dict[str, int](), set[str]()
+
+    def number(self, name: str, low: int = 0, high: int | None = None) -> int:
+        top = 1 << 140 if high is None else high
+        return self.numbers.setdefault(name, self.data.draw(st.integers(low, min(top, low + 3)) | st.integers(low, top), label=name))
+
+    def hash(self, name: str) -> bytes:
+        return hashing.keccak256(self.number(name, 0, 3).to_bytes(1, "big"))
+
+    def choice(self, options: Sequence[Option]) -> Option:
+        return options[self.data.draw(st.integers(0, len(options) - 1))]
+
+    def value(self, name: str, *arguments: Any) -> int:
+        return self.number(f"{name}{arguments}", 0, 1)
+
+    def hash_of(self, name: str, *arguments: Any) -> bytes:
+        return hashing.keccak256(f"{name}{arguments}".encode())
+
+    def state_hash(self, state: machine.MachineState) -> bytes:
+        return machine.state_hash(state)
+
+    def assume(self, condition: Any) -> None:
+        assume(condition)
+
+    def show(self, what: str, condition: Any) -> None:
+        assert condition, what
+
+    def reach(self, place: str) -> None:
+        self.places.add(place)
+
+
+@pytest.mark.parametrize("name", ["rules.coming", "rules.collect", "rules.leaving", "rules.books_tree", "rules.way"])
+@settings(suppress_health_check=[HealthCheck.filter_too_much], deadline=None)
+@given(data=st.data())
+def test_a_rule_holds_on_samples(name: str, data: st.DataObject) -> None:
+    rule, world = RULES[name], SampledWorld(data)
+    with replaced(world):  # type: ignore[arg-type]  # it asks for nothing else
+        rule.play(world, *world.choice(rule.cases))
 
 
 # The prover ----------------------------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import argparse
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.errors import InputError
 from opml_fuzz.statements.catalogue import GAPS, RULES, STATEMENTS
-from opml_fuzz.statements.rule import Rule
 from opml_fuzz.statements.statement import Statement
+from opml_fuzz.statements.world import Rule
 from opml_min.cli.exit_codes import MEANINGS
 from opml_min.cli.parser import Parser
 

@@ -9,7 +9,7 @@ from opml_fuzz.proofs.exploration import Exploration
 from opml_fuzz.proofs.prover import QUERY_SECONDS, Verdict
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 from opml_fuzz.proofs.symbolic_world import Refuted, SymbolicWorld, replaced
-from opml_fuzz.statements.rule import Rule
+from opml_fuzz.statements.world import Rule
 
 
 def prove_rule(rule: Rule, query_seconds: float = QUERY_SECONDS) -> Verdict:

@@ -18,9 +18,9 @@ from opml_spec.machine.state import MachineState
 from opml_fuzz.proofs.exploration import Exploration
 from opml_fuzz.proofs.strings import Quantity, String, keccak
 from opml_fuzz.proofs.symbols import Symbol
-from opml_fuzz.statements.rule import Option, World
 from opml_fuzz.statements.rules_court import Registers, Stretch, joined
 from opml_fuzz.statements.rules_run import Machines
+from opml_fuzz.statements.world import Option, World
 
 
 class Rest:

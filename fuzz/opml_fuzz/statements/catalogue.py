@@ -15,8 +15,8 @@ from opml_fuzz.statements import (
     rules_server,
     rules_validator,
 )
-from opml_fuzz.statements.rule import Rule
 from opml_fuzz.statements.statement import Statement
+from opml_fuzz.statements.world import Rule
 
 CHAPTERS = (decoding, arithmetic, accesses, rounding, narrowing, clocks, money)
 STATEMENTS: dict[str, Statement] = {statement.name: statement for chapter in CHAPTERS for statement in chapter.STATEMENTS}
@@ -35,8 +35,8 @@ GAPS = (
     "Narrowing is proved for every k up to 64 and every length; its logarithm and its number of rounds for k = 2, 3, 8, 16, 64.",
     "The settlement is proved for four shares φ and five depths, a whole fall for a tree of three nodes.",
     "The rules of the game: each act keeps the invariants. That they hold in every play, and sums over all nodes, is induction on paper.",
-    "The rules of the game are proved for k = 2 or 3 and, for clocks, 32; other k are searched, played and fuzzed.",
-    "Arguments that read bytes (hashes joined in a post, a state of 297 bytes, request bytes, output and its proof) are taken as read.",
-    "Honest play is proved move by move. That the validator finds its node in time is assumed (P + d + m·E), as on the page.",
+    "The rules of the game are proved for k = 2, 3 or 5, as each says, those about clocks for 32; others are searched, played and fuzzed.",
+    "In the rules, what bytes hold (a state of 297 bytes, a witness, request bytes, an output and its proof) is taken as read.",
+    "Honest play is proved move by move. To which stage a path leads (honest.stage_of) is tested; that a move takes E at most is assumed.",
     "The game contract: fuzzed against the specification, with all its events and views; not proved.",
 )

@@ -11,7 +11,6 @@ from opml_spec.dispute.objects import ClaimStatus, Court, Message, Node, NodeSta
 from opml_spec.hashing import HASH_BYTES
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
-from opml_fuzz.statements.rule import Rule, World
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     OPENER,
@@ -32,19 +31,21 @@ from opml_fuzz.statements.rules_court import (
     said,
     stretch,
 )
+from opml_fuzz.statements.world import Rule, World
 
 NODE_ID = b"n" * 32
 
 
-def depth_is_bounded(world: World, k: int, left: int) -> None:
-    """At a node whose length takes at most so many rounds, a child takes one round less. So no path is longer than R.
+def depth_is_bounded(world: World, k: int) -> None:
+    """A child of a node that is at most k·b long is at most b long. So what is at most k^r long has r rounds, each one deeper.
 
-    A node at depth D whose phase has r rounds left lies on no path longer than D + r, and the instructions of a stage have their own."""
+    A node at depth D with r rounds left lies on no path longer than D + r, and the instructions of a stage have rounds of their own."""
     phase = world.choice(tuple(Phase))
     request = any_request(world)
     most = MOST_STAGES if phase == Phase.STAGES else STAGE_STEP_LIMIT
     lo, hi = world.number("lo", 0, most), world.number("hi", 0, most)
-    world.assume((lo + 2 <= hi) & (hi - lo <= k**left) & (hi <= (request.stage_count if phase == Phase.STAGES else most)))
+    bound = world.number("bound", 1)
+    world.assume((lo + 2 <= hi) & (hi - lo <= k * bound) & (hi <= (request.stage_count if phase == Phase.STAGES else most)))
     segment = Segment(phase, lo, hi, world.hash("agreed"), world.hash("disputed"))
     posted = any_hashes(world, "posted", any_count(world, segment, k) - 1)
     path = path_of(world, world.choice((True, False)))
@@ -57,7 +58,7 @@ def depth_is_bounded(world: World, k: int, left: int) -> None:
         return
     child = after.nodes[child_id(NODE_ID, part)]
     world.show("the child is one deeper", child.depth == node.depth + 1)
-    world.show("the child has one round less", (child.segment.length <= k ** (left - 1)) & (left >= 1))
+    world.show("the child has one round less", child.segment.length <= bound)
     world.show("the child lies inside", (lo <= child.segment.lo) & (child.segment.lo < child.segment.hi) & (child.segment.hi <= hi))
     world.show("the child counts the same things", child.segment.phase == phase)
     if part == 0:
@@ -241,10 +242,10 @@ TIMED = ("challenge", "post", "open", "arbitrate", "choose", "other", "timeout")
 RULES = (
     Rule(
         "rules.depth",
-        "each choice leads one node deeper, into its parent, with one round less (k = 2, 3, all lengths)",
+        "each choice leads one node deeper, into its parent, with one round less (k = 2, 3, 5, all lengths)",
         depth_is_bounded,
         frozenset({"choose"}),
-        tuple((k, left) for k in (2, 3) for left in range(1, rounds(STAGE_STEP_LIMIT, k) + 1)),
+        ((2,), (3,), (5,)),
     ),
     Rule(
         "rules.longest_path",

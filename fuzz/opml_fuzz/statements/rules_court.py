@@ -20,7 +20,7 @@ from opml_spec.machine.memory import Memory
 from opml_spec.machine.state import Kind, MachineState, Status
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
-from opml_fuzz.statements.rule import World
+from opml_fuzz.statements.world import World
 
 SERVER, OPENER, REQUESTER, STRANGER = (letter * 20 for letter in (b"s", b"o", b"q", b"x"))
 MODEL_ID, REQUEST_ID, CLAIM_ID = (letter * 32 for letter in (b"m", b"r", b"c"))

@@ -10,7 +10,6 @@ from opml_spec.dispute.narrowing import Phase, Segment
 from opml_spec.dispute.objects import ClaimStatus, Message, Node, NodeState, seal
 from opml_spec.hashing import keccak256
 
-from opml_fuzz.statements.rule import Rule, World
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     MOVES,
@@ -30,6 +29,7 @@ from opml_fuzz.statements.rules_court import (
     perform,
     said,
 )
+from opml_fuzz.statements.world import Rule, World
 
 NODE_ID = b"n" * 32
 OTHER_ID = b"o" * 32

@@ -28,7 +28,6 @@ from opml_spec.dispute.objects import (
 from opml_spec.dispute.parameters import TIME_LIMIT, WEI_LIMIT, YEAR, Parameters
 from opml_spec.dispute.tree import settlement
 
-from opml_fuzz.statements.rule import Rule, World
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     MODEL_ID,
@@ -50,6 +49,7 @@ from opml_fuzz.statements.rules_court import (
     perform,
     said,
 )
+from opml_fuzz.statements.world import Rule, World
 
 SHARES = ((1, 2), (2, 5), (499, 1_000))
 FELL_ID = b"f" * 32
@@ -116,7 +116,8 @@ def tree_moves(world: World, name: str, numerator: int, denominator: int) -> Non
     """A challenge, a move in the tree, or an end of a pending claim."""
     parameters, claim = any_money(world, numerator, denominator), any_claim(world, settles_at=0, closes_at=world.choice((0, TIME_LIMIT)))
     request = any_request(world, bond=world.number("bond"), run_hash=world.choice((None, world.hash("final_run_hash"))))
-    request = evolve(request, result=None if request.run_hash is None else OTHER_ID, pending=world.number("pending", 1))
+    request = evolve(request, result=None if request.run_hash is None else OTHER_ID)
+    world.assume(request.pending >= 1)
     is_root = world.choice((True, False)) if name in MOVES else True
     states = {"choose": (NodeState.POSTED,), "challenge": (NodeState.OPEN, NodeState.ANSWERED)}
     state = world.choice(states.get(name, (NodeState.OPEN,)))

@@ -14,7 +14,6 @@ from opml_spec.dispute.objects import ClaimStatus, Court, Message, Node, NodeSta
 from opml_spec.errors import SpecError
 from opml_spec.machine.state import Kind
 
-from opml_fuzz.statements.rule import Rule, World
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     MOVES,
@@ -32,6 +31,7 @@ from opml_fuzz.statements.rules_court import (
     perform,
     said_opening,
 )
+from opml_fuzz.statements.world import Rule, World
 
 HERE_ID, THERE_ID = b"h" * 32, b"t" * 32
 OTHER_CLAIM_ID = b"d" * 32

@@ -17,8 +17,8 @@ from opml_spec.machine.state import Kind, MachineState, Status
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 from opml_spec.runs.run import RunState, RunStatus, stage_start
 
-from opml_fuzz.statements.rule import World
 from opml_fuzz.statements.rules_court import Registers
+from opml_fuzz.statements.world import World
 
 
 class Run:

@@ -11,7 +11,6 @@ from opml_spec.dispute.narrowing import MOST_STAGES, Phase, Segment
 from opml_spec.dispute.objects import ClaimStatus, Court, Message, Node, NodeState, child_id, seal
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
-from opml_fuzz.statements.rule import Rule, World
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     OPENER,
@@ -31,6 +30,7 @@ from opml_fuzz.statements.rules_court import (
     said,
 )
 from opml_fuzz.statements.rules_run import Run
+from opml_fuzz.statements.world import Rule, World
 
 SOME_K = ((2,), (3,))
 
@@ -95,6 +95,7 @@ def answer_is_legal(world: World, k: int) -> None:
     world.show(f"the honest {answer.name} is accepted", after is not None)
     assert after is not None
     world.show("the claim does not fall", after.claims[CLAIM_ID].status is ClaimStatus.PENDING)
+    world.reach(f"{answer.name}: {after.nodes[node_id].state.name}")
     is_true(world, after.nodes[node_id], run, stage, k, answer.name)
     world.show("no timeout is legal in time", perform(world, court, "timeout", Message(STRANGER, now), node_id) is None)
 
@@ -126,7 +127,7 @@ RULES = (
         "rules.server_answers",
         "an honest server can answer every open node until its time is up, with nothing but the truth (k = 2, 3)",
         answer_is_legal,
-        frozenset({"post", "open", "arbitrate"}),
+        frozenset({"post: POSTED", "open: POSTED", "open: OPEN", "open: ANSWERED", "arbitrate: ANSWERED"}),
         SOME_K,
     ),
     Rule(

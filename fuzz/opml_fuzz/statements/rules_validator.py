@@ -14,7 +14,6 @@ from opml_spec.dispute.narrowing import MOST_STAGES, Phase, Segment, part_of
 from opml_spec.dispute.objects import ClaimStatus, Court, Message, Node, NodeState, child_id, root_id, seal
 from opml_spec.hashing import HASH_BYTES
 
-from opml_fuzz.statements.rule import Rule, World
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     MOVES,
@@ -42,6 +41,7 @@ from opml_fuzz.statements.rules_court import (
     said,
 )
 from opml_fuzz.statements.rules_run import Run
+from opml_fuzz.statements.world import Rule, World
 
 ASIDE_ID = b"a" * 32
 
@@ -105,10 +105,10 @@ def is_front(world: World, court: Court, node: Node, run: Run, stage: Any, now: 
 
 def front_remains(world: World, k: int, name: str) -> None:
     """Whatever anybody does at the front, the claim falls or has a front."""
-    lost = lost_or_not(world)
+    lost = others(world) if name == "choose" else lost_or_not(world)  # it is about lateness
     state = NodeState.POSTED if name == "choose" else NodeState.OPEN
     court, run, node_id, stage, first = false_court(world, k, (state,), server_lost_at=lost)
-    node, message = court.nodes[node_id], any_message(world, (OPENER, STRANGER) if name == "choose" else (SERVER, STRANGER))
+    node, message = court.nodes[node_id], any_message(world, (OPENER, STRANGER) if name == "choose" else (SERVER,))
     validator_in_time(world, court, node, message.now)
     world.assume((node.clock.challengers_left >= 0) & (node.clock.since <= message.now))
     arguments = said(world, name, k, node)
@@ -133,6 +133,7 @@ def front_remains(world: World, k: int, name: str) -> None:
         is_front(world, after, below, run, below.segment.lo if node.segment.phase == Phase.STAGES else stage, message.now, "child")
         world.show("no time is below zero", below.clock.challengers_left >= 0)
     else:
+        world.reach(f"{name}: {after.nodes[node_id].state.name}")
         is_front(world, after, after.nodes[node_id], run, stage, message.now, name)
 
 
@@ -254,7 +255,7 @@ RULES = (
         "rules.front",
         "whatever anybody does at the front of a false claim, it falls or has a front, unless the validator is late (k = 2, 3)",
         front_remains,
-        frozenset({"it falls", "child", *MOVES}),
+        frozenset({"it falls", "child", "post: POSTED", "open: POSTED", "open: OPEN", "choose: POSTED", "arbitrate", "timeout"}),
         tuple((3 if name == "choose" else 2, name) for name in MOVES),
     ),
     Rule(
