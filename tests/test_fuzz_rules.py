@@ -10,6 +10,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from opml_fuzz.fuzzing.game_mutants import changed
+from opml_fuzz.fuzzing.rule_mutants import RULE_MUTANTS
 from opml_fuzz.proofs.exploration import Exploration
 from opml_fuzz.proofs.induction import prove_rule
 from opml_fuzz.proofs.strings import FORMATS, Quantity, String, Unsupported, keccak
@@ -31,32 +32,18 @@ def test_a_rule_is_proved(name: str) -> None:
     assert verdict.result == "proved", verdict
 
 
-@pytest.mark.parametrize(
-    ("module", "right", "wrong", "name", "case"),
-    [
-        ("clocks", "max(now, server_due) + effort", "now + effort", "rules.challenger_time", (32,)),
-        ("clocks", "server_left=self.server_left - late", "server_left=self.server_left", "rules.time", ("post",)),
-        ("clocks", "min(self.due, max(self.since, lost_at) + effort) if lost_at", "self.due if lost_at", "rules.one_side", (2,)),
-        ("claims", "0 if asked.claims else", "0 if True else", "rules.coming", ("claim",)),
-        ("claims", "if claim_id in court.claims:", "if False:", "rules.coming", ("claim",)),
-        ("moves", "if before != segment.agreed:", "if False:", "rules.server_stays_true", (2, "arbitrate")),
-        ("moves", "if disputed.nodes:", "if disputed.open_nodes:", "rules.books_tree", ("challenge", 1, 2)),
-        ("moves", "stays = disputed.agreed == disputed.disputed", "stays = True", "rules.front", (2, "open")),
-        ("opening", "start.carry, segment.lo)", "start.carry, 0)", "rules.server_answers", (2,)),
-        ("narrowing", "hashes[part], hashes[part + 1]", "hashes[0], hashes[part + 1]", "rules.front", (3, "choose")),
-        ("tree", "settles_at=max(claim.settles_at, settles_at)", "settles_at=settles_at", "rules.elsewhere", (2, "post")),
-        ("money", "pool - gas * prices", "pool", "rules.books_tree", ("timeout", 1, 2)),
-        ("ends", " or node.collected:", ":", "rules.collect", (1, 2)),
-        ("ends", "holds = claim.status is ClaimStatus.PENDING and now <=", "holds = claim.status is ClaimStatus.PENDING and 0 <=",
-         "rules.fee_leaves", (2,)),
-        ("parameters", "(self.most_nodes - 1) * choice", "(self.most_nodes - 2) * choice", "rules.challenger_time", (32,)),
-        ("honest", "if not server_in_time(court, node, now):", "if False:", "rules.validator_moves", (2,)),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("module", "right", "wrong", "name", "case"), RULE_MUTANTS[::9])
 def test_a_wrong_rule_is_refuted(module: str, right: str, wrong: str, name: str, case: tuple[Any, ...]) -> None:
-    assert case in RULES[name].cases
     with changed(module, right, wrong):
-        assert prove_rule(evolve(RULES[name], cases=[case])).result == "counterexample"
+        verdict = prove_rule(evolve(RULES[name], cases=[case]))
+    assert verdict.result == "counterexample", verdict
+
+
+def test_every_mutant_can_be_made_and_names_a_case() -> None:
+    for module, right, wrong, name, case in RULE_MUTANTS:
+        assert case in RULES[name].cases
+        with changed(module, right, wrong):
+            pass
 
 
 def test_names_and_places() -> None:

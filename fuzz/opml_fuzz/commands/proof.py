@@ -30,10 +30,13 @@ def run(options: argparse.Namespace) -> int:
             print(f"{one.name:24}{one.says}")
         return 0
     try:
+        from opml_fuzz.commands import mutated_rules
         from opml_fuzz.proofs.induction import prove_rule
         from opml_fuzz.proofs.prover import prove  # z3 is a developer extra, so imported only where it is used
     except ImportError as error:
         raise InputError(f"z3 is not installed ({error}): pip install 'opml[dev]'") from error
+    if options.mutants:
+        return mutated_rules.run(options.json)
     verdicts, progress = [], Progress()
     for number, one in enumerate(statements):
         progress.show(f"{number + 1} of {len(statements)}: {one.name}")
@@ -55,6 +58,7 @@ def parser() -> Parser:
     top = Parser(prog="opml-prove", description="Proves statements about all inputs, by z3.", epilog=MEANINGS)
     top.add_argument("names", nargs="*", metavar="NAME", help="a statement, or a chapter (default: all)")
     top.add_argument("--list", action="store_true", help="only list them")
+    top.add_argument("--mutants", action="store_true", help="break the rules of the game one by one; each must be noticed by a proof")
     top.add_argument("--json", action="store_true", help="one JSON object on standard output")
     top.set_defaults(execute=run)
     return top
