@@ -6,7 +6,7 @@ from random import Random
 
 from opml_fuzz.commands.output import print_json
 from opml_fuzz.machine.states import random_state
-from opml_fuzz.sweep.cases import points
+from opml_fuzz.sweep.order import points
 from opml_fuzz.sweep.coverage import Table
 
 

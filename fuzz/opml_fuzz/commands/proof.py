@@ -7,18 +7,20 @@ import argparse
 
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.errors import InputError
-from opml_fuzz.statements.catalogue import GAPS, STATEMENTS
+from opml_fuzz.statements.catalogue import GAPS, RULES, STATEMENTS
 from opml_fuzz.statements.statement import Statement
+from opml_fuzz.statements.world import Rule
 from opml_min.cli.exit_codes import MEANINGS
 from opml_min.cli.parser import Parser
 
 
-def chosen(names: list[str]) -> list[Statement]:
+def chosen(names: list[str]) -> list[Statement | Rule]:
     """Chooses statements by name, or by the chapter before the dot; without a name, all."""
+    everything: list[Statement | Rule] = [*STATEMENTS.values(), *RULES.values()]
     for name in names:
-        if not any(name in (known, known.partition(".")[0]) for known in STATEMENTS):
+        if not any(name in (known.name, known.name.partition(".")[0]) for known in everything):
             raise InputError(f"no statement or chapter is called {name!r}; --list names them")
-    return [one for one in STATEMENTS.values() if not names or {one.name, one.name.partition(".")[0]} & set(names)]
+    return [one for one in everything if not names or {one.name, one.name.partition(".")[0]} & set(names)]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,13 +30,17 @@ def run(options: argparse.Namespace) -> int:
             print(f"{one.name:24}{one.says}")
         return 0
     try:
+        from opml_fuzz.commands import mutated_rules
+        from opml_fuzz.proofs.induction import prove_rule
         from opml_fuzz.proofs.prover import prove  # z3 is a developer extra, so imported only where it is used
     except ImportError as error:
         raise InputError(f"z3 is not installed ({error}): pip install 'opml[dev]'") from error
+    if options.mutants:
+        return mutated_rules.run(options.json)
     verdicts, progress = [], Progress()
     for number, one in enumerate(statements):
         progress.show(f"{number + 1} of {len(statements)}: {one.name}")
-        verdicts.append(prove(one))
+        verdicts.append(prove_rule(one) if isinstance(one, Rule) else prove(one))
         progress.end()
         if not options.json:
             last = verdicts[-1]
@@ -52,6 +58,7 @@ def parser() -> Parser:
     top = Parser(prog="opml-prove", description="Proves statements about all inputs, by z3.", epilog=MEANINGS)
     top.add_argument("names", nargs="*", metavar="NAME", help="a statement, or a chapter (default: all)")
     top.add_argument("--list", action="store_true", help="only list them")
+    top.add_argument("--mutants", action="store_true", help="break the rules of the game one by one; each must be noticed by a proof")
     top.add_argument("--json", action="store_true", help="one JSON object on standard output")
     top.set_defaults(execute=run)
     return top

@@ -13,7 +13,7 @@ from opml_fuzz.machine.case import Case, Deployment, Disputes, Step, Witness
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import wrong_witness
-from opml_fuzz.sweep.cases import BATCHES, sweep
+from opml_fuzz.sweep.order import BATCHES, sweep
 
 STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch

@@ -113,7 +113,12 @@ def cut(pieces: Sequence[Piece], widths: Sequence[int]) -> list[Any]:
 
 
 class Quantity(Number):
-    """A number that can also be written down and counted to, and of which the lowest bits can be taken."""
+    """A number that can also be written down and counted to, and of which the lowest bits can be taken. If it is one that a world made,
+    its bounds are known."""
+
+    def __init__(self, term: Any, paths: Paths, low: int | None = None, high: int | None = None) -> None:
+        super().__init__(term, paths)
+        self.low, self.high = low, high
 
     def __index__(self) -> int:
         for value in range(MOST_COUNTED):
@@ -122,7 +127,9 @@ class Quantity(Number):
         raise Unsupported("too many paths, one for each number")
 
     def to_bytes(self, width: int, order: str) -> String:
-        if not 0 <= self < 1 << 8 * width:
+        most = (1 << 8 * width) - 1
+        is_inside = self.low is not None and self.high is not None and self.low >= 0 and self.high <= most
+        if not is_inside and not (self >= 0) & (self <= most):
             raise OverflowError("int too big to convert")
         return String([(self.term, width)], self.paths)
 

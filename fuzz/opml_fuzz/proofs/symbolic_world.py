@@ -5,6 +5,7 @@ What a symbol cannot be is replaced while a play runs, and only that (`REPLACED`
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import z3
@@ -17,9 +18,9 @@ from opml_spec.machine.state import MachineState
 from opml_fuzz.proofs.exploration import Exploration
 from opml_fuzz.proofs.strings import Quantity, String, keccak
 from opml_fuzz.proofs.symbols import Symbol
-from opml_fuzz.statements.rule import Option, World
 from opml_fuzz.statements.rules_court import Registers, Stretch, joined
 from opml_fuzz.statements.rules_run import Machines
+from opml_fuzz.statements.world import Option, World
 
 
 class Rest:
@@ -36,14 +37,18 @@ class SymbolicWorld(World):
         self.paths, self.milliseconds = paths, milliseconds
         self.rest = Rest()
         self.named: dict[str, Any] = {}
+        self.bounds: dict[str, tuple[int, int | None]] = {}
         self.places: set[str] = set()
 
     def number(self, name: str, low: int = 0, high: int | None = None) -> Any:
         term = self.named.setdefault(name, z3.Int(name))
+        first_low, first_high = self.bounds.setdefault(name, (low, high))
+        if low > first_low or (high is not None and (first_high is None or high < first_high)):
+            raise ValueError(f"{name} has other values where it is asked for again")  # else it would be narrowed without a word
         self.paths.learn(term >= low)
         if high is not None:
             self.paths.learn(term <= high)
-        return Quantity(term, self.paths)
+        return Quantity(term, self.paths, low, high)
 
     def hash(self, name: str) -> Any:
         return String([(self.named.setdefault(name, z3.Int(name)), HASH_BYTES)], self.paths)
@@ -60,6 +65,9 @@ class SymbolicWorld(World):
 
     def hash_of(self, name: str, *arguments: Any) -> Any:
         return String([(self.apply(name, arguments), HASH_BYTES)], self.paths)
+
+    def state_hash(self, state: MachineState) -> Any:
+        return state_hash(state)
 
     def assume(self, condition: Any) -> None:
         self.paths.assume(condition)
@@ -83,7 +91,7 @@ class Keccak:
     """Stands for the module `sha3`: strings of symbols get an unknown hash, bytes the real one."""
 
     def __init__(self, paths: Exploration) -> None:
-        self.paths, self.real = paths, hashing.sha3
+        self.paths, self.real = paths, vars(hashing)["sha3"]
 
     def keccak_256(self, data: Any) -> Any:
         if not isinstance(data, String):
@@ -129,9 +137,14 @@ def length(things: Any) -> Any:
     return len(things)
 
 
+def joined_words(state: MachineState) -> Any:
+    """The pc and the registers x1 … x31, as the number that their bytes make."""
+    return reduce(lambda whole, word: (1 << 64) * whole + word, (state.pc, *state.x[1:]))
+
+
 def state_hash(state: MachineState) -> Any:
     """The hash of a machine state whose registers are one number of 256 bytes (`Registers`), or 31 words."""
-    words: Any = state.x.all if isinstance(state.x, Registers) else sum(word * (1 << 64 * (31 - at)) for at, word in enumerate((state.pc, *state.x[1:])))
+    words: Any = state.x.all if isinstance(state.x, Registers) else joined_words(state)
     status = state.status.kind.to_bytes(1, "big") + state.status.value.to_bytes(8, "big")
     return hashing.keccak256(words.to_bytes(256, "big") + status + state.memory.root)
 
@@ -159,7 +172,8 @@ def replaced(world: SymbolicWorld) -> Iterator[None]:
 
     table: tuple[tuple[Any, str, Any], ...] = (
         (hashing, "sha3", Keccak(world.paths)),
-        *((module, name, it) for module in (claims, clocks, ends, money, parameters, tree) for name, it in (("max", greater), ("min", less))),
+        *((module, "max", greater) for module in (claims, clocks, ends, parameters, tree)),
+        *((module, "min", less) for module in (clocks, money, parameters, tree)),
         (objects, "len", length),  # of a path of any length
         (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths; it has its own statement
         (opening, "decode_state", known_state),  # of 297 bytes: an act brings any state that can be encoded

@@ -20,12 +20,13 @@ from opml_spec.machine.memory import Memory
 from opml_spec.machine.state import Kind, MachineState, Status
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
-from opml_fuzz.statements.rule import World
+from opml_fuzz.statements.world import World
 
 SERVER, OPENER, REQUESTER, STRANGER = (letter * 20 for letter in (b"s", b"o", b"q", b"x"))
 MODEL_ID, REQUEST_ID, CLAIM_ID = (letter * 32 for letter in (b"m", b"r", b"c"))
 PARENT_ID = b"p" * 32  # of the node that is not the root
 PART = 1
+THE_REST = "the rest"
 TIMES = ("window", "server_time", "challenger_time", "priority", "grace", "effort", "censorship", "inclusion", "detect")
 
 
@@ -60,7 +61,7 @@ def any_clock(world: World, name: str = "") -> Clock:
 
 def any_segment(world: World, name: str, phase: Any, stage_count: Any) -> Segment:
     """A segment inside a run of so many stages, or inside a stage."""
-    lo, hi = world.number(f"{name}lo"), world.number(f"{name}hi")
+    lo, hi = (world.number(f"{name}{end}", 0, (1 << 64) - 1) for end in ("lo", "hi"))
     world.assume((lo < hi) & (hi <= (stage_count if phase == Phase.STAGES else STAGE_STEP_LIMIT)))
     return Segment(phase, lo, hi, world.hash(f"{name}agreed"), world.hash(f"{name}disputed"))
 
@@ -91,12 +92,33 @@ def node_id_of(is_root: bool) -> bytes:
 
 def path_of(world: World, is_root: bool, stage: Any = 0, name: str = "depth") -> tuple[Any, ...]:
     """The path of the root, or of a node below it at any depth."""
-    return () if is_root else (Stretch(world.number(name, 1), stage),)
+    return () if is_root else stretch(world.number(name, 1), stage)
+
+
+def stretch(parts: Any, stage: Any = 0) -> tuple[Any, ...]:
+    """A path of so many parts."""
+    return (Stretch(parts, stage),)
 
 
 def any_hashes(world: World, name: str, count: int) -> Any:
     """So many hashes, one after the other."""
     return joined(world.hash(f"{name}{at}") for at in range(count))
+
+
+def has_its_hashes(segment: Segment, posted: Any, k: int) -> Any:
+    """Whether so many hashes are posted as the segment has inner boundaries."""
+    parts, length = len(posted) // HASH_BYTES + 1, segment.length
+    return (length >= 2) & (length >= parts) & implies(length >= k, parts == k) & implies(length < k, length == parts)
+
+
+def implies(condition: Any, conclusion: Any) -> Any:
+    """Whether the conclusion holds wherever the condition does."""
+    return is_not(condition) | conclusion
+
+
+def is_not(condition: Any) -> Any:
+    """Whether the condition does not hold; on symbols, `not` would ask at once."""
+    return condition == False  # noqa: E712
 
 
 def joined(strings: Any) -> Any:
@@ -118,10 +140,15 @@ def boundaries(segment: Segment, parts: int) -> list[Any]:
     return [boundary(segment.lo, segment.length, parts, j) for j in range(parts + 1)]
 
 
+def others(world: World) -> dict[Any, Any]:
+    """All that a table holds beside what is named."""
+    return {world.rest: THE_REST}
+
+
 def court_of(world: World, parameters: Parameters, nodes: Mapping[bytes, Node], claim: Claim, request: Request, **known: Any) -> Court:
     """A court with these, and anything else."""
-    rest: Any = {world.rest: "the rest"}
-    ledger = Ledger(*(world.number(name) for name in ("locked", "burned", "paid_out", "deposits")), {world.rest: world.number("credited")})
+    rest, credited = others(world), {world.rest: world.number("credited")}
+    ledger = Ledger(world.number("locked"), world.number("burned"), world.number("paid_out"), world.number("deposits"), credited)
     server_due = {SERVER: world.number("server_due")}
     tables = {
         "models": {MODEL_ID: any_model(world), **rest},
@@ -136,9 +163,9 @@ def court_of(world: World, parameters: Parameters, nodes: Mapping[bytes, Node], 
     return Court(parameters, **{**tables, **known})
 
 
-def lost_or_not(world: World, now: Any) -> dict[Any, Any]:
-    """When the server first lost a claim, up to now, or that it never did."""
-    return {**world.choice(({}, {SERVER: world.number("lost_at", 1)})), world.rest: "the rest"}
+def lost_or_not(world: World) -> dict[Any, Any]:
+    """When the server first lost a claim, or that it never did."""
+    return {**world.choice(({}, {SERVER: world.number("lost_at", 1)})), **others(world)}
 
 
 def perform(world: World, court: Court, name: str, message: Message, *arguments: Any) -> Court | None:
@@ -148,7 +175,7 @@ def perform(world: World, court: Court, name: str, message: Message, *arguments:
     except SpecError:
         return None
     tables = ("models", "requests", "claims", "nodes", "requests_made", "server_due", "server_lost_at")
-    world.show("nothing else is touched", all(getattr(after, table)[world.rest] == "the rest" for table in tables))
+    world.show("nothing else is touched", all(getattr(after, table)[world.rest] is THE_REST for table in tables))
     world.reach(name)
     return after
 
@@ -165,9 +192,9 @@ def said_segment(world: World, name: str = "said_") -> Segment:
     return Segment(*numbers, world.hash(f"{name}agreed"), world.hash(f"{name}disputed"))
 
 
-def said_opening(world: World, name: str = "") -> tuple[Any, ...]:
-    """How a stage begins and ends, according to whoever opens it."""
-    status = Status(world.choice(tuple(Kind)), world.number(f"{name}final_value", 0, (1 << 64) - 1))
+def said_opening(world: World, name: str = "", kinds: tuple[Kind, ...] = tuple(Kind)) -> tuple[Any, ...]:
+    """How a stage ends, according to whoever opens it."""
+    status = Status(world.choice(kinds), world.number(f"{name}final_value", 0, (1 << 64) - 1))
     registers: Any = Registers(world.number(f"{name}final_registers", 0, (1 << 2048) - 1))
     final = MachineState(0, registers, status, Memory(world.hash(f"{name}final_root")))
     return world.number(f"{name}steps"), final, world.hash(f"{name}left_root"), world.hash(f"{name}final_carry")
@@ -177,7 +204,7 @@ MOVES = ("post", "open", "choose", "arbitrate", "timeout")
 
 
 def said(world: World, move: str, k: int, node: Node, name: str = "") -> tuple[Any, ...]:
-    """Any arguments of a move at a node, beside the node's id. To choose with a wrong number of hashes is tried with one of them too many."""
+    """Any arguments of a move at a node, beside the node's id. A choice with a wrong number of hashes is tried with one too many."""
     if move == "timeout":
         return ()
     segment = said_segment(world, f"{name}said_")
@@ -189,8 +216,8 @@ def said(world: World, move: str, k: int, node: Node, name: str = "") -> tuple[A
         return segment, any_hashes(world, f"{name}said_hash", count), part
     if move == "post":
         return segment, any_hashes(world, f"{name}said_hash", world.choice(range(k + 1))), world.hash(f"{name}run_hash")
-    start = (world.hash(f"{name}start_carry"), world.choice((0, 1, 2)))
-    opening = said_opening(world, name) if start[1] == 0 else (0, b"", b"", b"")
+    start = (world.hash(f"{name}start_carry"), world.choice((0, 1, 2)) if node.segment.phase == Phase.STAGES else 1)
+    opening = said_opening(world, name) if start[1] == 0 else (0, b"", b"", b"")  # from another start nothing is looked at
     hashes = any_hashes(world, f"{name}said_hash", world.choice(range(k + 1))) if start[1] == 0 else b""
     return segment, *start, *opening, hashes, world.hash(f"{name}run_hash")
 

@@ -8,7 +8,7 @@ What one stage or one instruction makes of another is assumed for the places tha
 
 from typing import Any
 
-from opml_spec.dispute import opening
+from attrs import evolve
 from opml_spec.dispute.narrowing import Phase
 from opml_spec.hashing import hash_pair, keccak256
 from opml_spec.machine.memory import Memory
@@ -17,8 +17,8 @@ from opml_spec.machine.state import Kind, MachineState, Status
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 from opml_spec.runs.run import RunState, RunStatus, stage_start
 
-from opml_fuzz.statements.rule import World
 from opml_fuzz.statements.rules_court import Registers
+from opml_fuzz.statements.world import World
 
 
 class Run:
@@ -49,13 +49,13 @@ class Run:
         shown = value("kind", stage, at) if kind is None else kind
         status: Any = Status(shown, value("status_value", stage, at))
         registers: Any = Registers(value("registers", stage, at))
-        self.world.assume((0 <= registers.all) & (registers.all < 1 << 2048) & (0 <= status.value) & (status.value <= width))
-        self.world.assume((0 <= value("kind", stage, at)) & (value("kind", stage, at) <= 2))
+        self.world.assume((registers.all >= 0) & (registers.all < 1 << 2048) & (status.value >= 0) & (status.value <= width))
+        self.world.assume((value("kind", stage, at) >= 0) & (value("kind", stage, at) <= 2))
         self.world.assume(value("kind", stage, at) == shown)
         return MachineState(0, registers, status, Memory(self.world.hash_of("memory_root", stage, at)))
 
     def machine_hash(self, stage: Any, at: Any) -> Any:
-        return opening.state_hash(self.machine(stage, at))
+        return self.world.state_hash(self.machine(stage, at))
 
     def hash_at(self, phase: int, stage: Any, at: Any) -> Any:
         """The hash at a boundary between stages, or between the instructions of one stage."""
@@ -66,7 +66,7 @@ class Run:
     def begins(self, stage: Any) -> None:
         """A stage begins with the machine that the rules build."""
         first = stage_start(self.model_root, self.carry(stage), stage)
-        self.world.assume(self.machine_hash(stage, 0) == opening.state_hash(first))
+        self.world.assume(self.machine_hash(stage, 0) == self.world.state_hash(first))
 
     def goes_on(self, stage: Any, at: Any) -> None:
         """The next machine is what one instruction makes of this one."""
@@ -80,11 +80,15 @@ class Run:
             world.assume(runs | (world.value(name, stage, at) == world.value(name, stage, last)))
         world.assume(runs | (world.hash_of("memory_root", stage, at) == world.hash_of("memory_root", stage, last)))
 
+    def sides(self, stage: Any) -> tuple[Any, Any]:
+        """The two halves of the memory of a stage's last machine; the second is its carry."""
+        return self.world.hash_of("left", stage), self.world.hash_of("right", stage)
+
     def hands_over(self, stage: Any) -> None:
         """The run state after a stage comes from that before it and from the last machine."""
         world, last = self.world, STAGE_STEP_LIMIT
-        right = world.hash_of("right", stage)
-        world.assume(world.hash_of("memory_root", stage, last) == hash_pair(world.hash_of("left", stage), right))
+        left, right = self.sides(stage)
+        world.assume(world.hash_of("memory_root", stage, last) == hash_pair(left, right))
         well = (world.value("kind", stage, last) == Kind.HALTED) & (world.value("status_value", stage, last) == 0)
         failed = self.status(stage) == RunStatus.FAILED
         if failed or not well:
@@ -129,7 +133,7 @@ class Machines:
     def __init__(self, run: Run, stage: Any) -> None:
         self.run, self.stage = run, stage
         self.steps = run.world.value("steps", stage)
-        run.world.assume((1 <= self.steps) & (self.steps <= STAGE_STEP_LIMIT))
+        run.world.assume((self.steps >= 1) & (self.steps <= STAGE_STEP_LIMIT))
         run.ended(stage, self.steps)
         self.kind = run.world.choice(tuple(Kind))
         run.machine(stage, self.steps, self.kind)
@@ -144,7 +148,6 @@ class Machines:
         """The first machine or the last."""
         if at == 0:
             return self.run.machine(self.stage, 0)
-        last = self.run.machine(self.stage, self.steps, self.kind)
-        self.run.world.assume(last.memory.root == hash_pair(self.run.world.hash_of("left", self.stage), self.run.world.hash_of("right", self.stage)))
-        tree = Pair(self.run.world.hash_of("left", self.stage), self.run.world.hash_of("right", self.stage))
-        return MachineState(last.pc, last.x, last.status, Memory(tree))
+        last, sides = self.run.machine(self.stage, self.steps, self.kind), Pair(*self.run.sides(self.stage))
+        self.run.world.assume(last.memory.root == sides.hash)
+        return evolve(last, memory=Memory(sides))

@@ -11,10 +11,8 @@ from opml_spec.dispute.narrowing import MOST_STAGES, Phase, Segment
 from opml_spec.dispute.objects import ClaimStatus, Court, Message, Node, NodeState, child_id, seal
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
-from opml_fuzz.statements.rule import Rule, World
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
-    MODEL_ID,
     OPENER,
     SERVER,
     STRANGER,
@@ -32,6 +30,7 @@ from opml_fuzz.statements.rules_court import (
     said,
 )
 from opml_fuzz.statements.rules_run import Run
+from opml_fuzz.statements.world import Rule, World
 
 SOME_K = ((2,), (3,))
 
@@ -42,7 +41,7 @@ def true_court(world: World, k: int, states: tuple[NodeState, ...]) -> tuple[Cou
     run = Run(world, world.hash("model_root"), stage_count)
     is_root, phase, state = world.choice((True, False)), world.choice(tuple(Phase)), world.choice(states)
     stage = world.number("stage")
-    lo, hi = world.number("lo"), world.number("hi")
+    lo, hi = (world.number(end, 0, (1 << 64) - 1) for end in ("lo", "hi"))
     if phase == Phase.STAGES:
         world.assume((lo < hi) & (hi <= stage_count) & (stage == lo))
         world.assume(((lo == 0) & (hi == stage_count)) if is_root else True)
@@ -96,6 +95,7 @@ def answer_is_legal(world: World, k: int) -> None:
     world.show(f"the honest {answer.name} is accepted", after is not None)
     assert after is not None
     world.show("the claim does not fall", after.claims[CLAIM_ID].status is ClaimStatus.PENDING)
+    world.reach(f"{answer.name}: {after.nodes[node_id].state.name}")
     is_true(world, after.nodes[node_id], run, stage, k, answer.name)
     world.show("no timeout is legal in time", perform(world, court, "timeout", Message(STRANGER, now), node_id) is None)
 
@@ -127,7 +127,7 @@ RULES = (
         "rules.server_answers",
         "an honest server can answer every open node until its time is up, with nothing but the truth (k = 2, 3)",
         answer_is_legal,
-        frozenset({"post", "open", "arbitrate"}),
+        frozenset({"post: POSTED", "open: POSTED", "open: OPEN", "open: ANSWERED", "arbitrate: ANSWERED"}),
         SOME_K,
     ),
     Rule(
@@ -135,6 +135,6 @@ RULES = (
         "whatever others do, nodes of an honest server have two true ends, and its claim falls by no instruction (k = 2, 3)",
         stays_true,
         frozenset({"choose", "arbitrate", "child"}),
-        tuple((k, name) for k in (2, 3) for name in ("post", "open", "choose", "arbitrate")),
+        ((2, "post"), (2, "open"), (3, "choose"), (2, "arbitrate")),
     ),
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from attrs import field, frozen
+from opml_spec.machine.state import MachineState
 
 Option = TypeVar("Option")
 
@@ -38,6 +39,10 @@ class World(ABC):
     @abstractmethod
     def hash_of(self, name: str, *arguments: Any) -> Any:
         """The hash that an unknown function has for these arguments."""
+
+    @abstractmethod
+    def state_hash(self, state: MachineState) -> Any:
+        """The hash of a machine state."""
 
     @abstractmethod
     def assume(self, condition: Any) -> None:
