@@ -13,9 +13,9 @@ from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, batch, goes_to_co
 from opml_fuzz.fuzzing.difference import compare
 from opml_fuzz.machine.case import Step, Witness
 from opml_fuzz.machine.encodings import ENCODINGS
-from opml_fuzz.sweep.order import BATCHES, points, sweep
 from opml_fuzz.sweep.coverage import Table
 from opml_fuzz.sweep.forgeries import forgeries, originals
+from opml_fuzz.sweep.order import BATCHES, points, sweep
 from opml_spec.errors import SpecError
 from opml_spec.machine import witness as spec_witness
 from opml_spec.machine.memory import Memory

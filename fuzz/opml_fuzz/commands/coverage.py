@@ -6,8 +6,8 @@ from random import Random
 
 from opml_fuzz.commands.output import print_json
 from opml_fuzz.machine.states import random_state
-from opml_fuzz.sweep.order import points
 from opml_fuzz.sweep.coverage import Table
+from opml_fuzz.sweep.order import points
 
 
 def coverage(options: argparse.Namespace) -> int:
