@@ -1,6 +1,7 @@
 """Batches: a few hundred cases that one process makes in a row. Batch n of seed s has the same cases on every machine.
 
-One batch in eight is about disputes. Of the others, the first ones are the sweep, which is the same for every seed; after it comes chance.
+One batch in eight is about disputes. Each of the others has steps, witnesses and programs. The steps and witnesses of the first ones are
+the sweep, which is the same for every seed; after it they are left to chance, as programs always are.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import wrong_witness
 from opml_fuzz.sweep.order import BATCHES, sweep
 
-STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch; a gallery has about as many again
+STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch after the sweep; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
 SWEEP_ENDS = BATCHES * COURT_EVERY // (COURT_EVERY - 1) + 1
 """The first batch after the sweep. (= 103)"""
@@ -32,11 +33,11 @@ def batch(seed: int, number: int) -> Iterator[Case]:
     about_the_machine = number - (number + COURT_EVERY - 2) // COURT_EVERY
     if about_the_machine < BATCHES:
         yield from sweep(about_the_machine)
-        return
-    for _ in range(STEPS):
-        yield Step(random_state(rng))
-    for _ in range(WRONG_WITNESSES):
-        yield Witness(wrong_witness(rng, random_state(rng)))
+    else:
+        for _ in range(STEPS):
+            yield Step(random_state(rng))
+        for _ in range(WRONG_WITNESSES):
+            yield Witness(wrong_witness(rng, random_state(rng)))
     yield from gallery(rng)
     for _ in range(LOOPS):
         yield loop(rng)
