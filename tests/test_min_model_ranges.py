@@ -7,8 +7,7 @@ import pytest
 from min_sources import HIDDEN, random_weights, write_gguf
 
 from opml_min.cli import main
-from opml_min.model.build import build
-from opml_min.model.build.ranges import Fit, fit
+from opml_min.model.build.ranges import fit
 from opml_min.model.build.tape import SCORE_LIMIT, VECTOR_FRAC, Fractions, query_frac, scale_q30
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Opcode
@@ -50,20 +49,6 @@ def test_a_bound_on_what_a_row_gives_holds(tmp_path):
     worst = row / np.linalg.norm(row) * len(row) ** 0.5
     assert worst @ row == pytest.approx(len(row) ** 0.5 * np.linalg.norm(row))
     assert fit(checkpoint).fractions == Fractions()
-
-
-def test_saturation_is_reported_by_eval_and_run(tmp_path, capsys, monkeypatch):
-    (tmp_path / "text").write_text("the text of a stranger")
-    good = write_gguf(tmp_path / "good.gguf", random_weights())
-    build_source(good, None, tmp_path / "good.opml")
-    monkeypatch.setattr(build, "fit", lambda checkpoint: Fit(Fractions(), 0, ""))
-    build_source(write_gguf(tmp_path / "bad.gguf", scaled(ffn_up=3000, ffn_down=3000)), None, tmp_path / "bad.opml")
-    for name, saturates in (("good", False), ("bad", True)):
-        assert main(["run", str(tmp_path / f"{name}.opml"), "--prompt", "the", "--raw", "--max-tokens", "2", "--json"]) == 0
-        assert ("saturated" in capsys.readouterr().err) == saturates
-        assert main(["eval", str(tmp_path / f"{name}.opml"), str(tmp_path / "text"), "--json"]) == 0
-        out, err = capsys.readouterr()
-        assert (json.loads(out)["saturated"] > 0) == ("saturated" in err) == saturates
 
 
 def test_what_is_rounded_again_is_said(tmp_path, capsys):

@@ -9,6 +9,7 @@ from math import e, log2, sqrt
 from attrs import frozen
 
 from opml_min.memory_map import STATE
+from opml_min.model.image.header import Header
 from opml_min.model.image.ops import ALWAYS, FIXED, FLOAT, OPERANDS, WHEN_DRAWN, Op, Opcode, activation_bytes, align
 from opml_min.model.image.weights import TILE_ROWS, matrix_bytes
 from opml_min.model.sources.checkpoint import Shape
@@ -19,7 +20,8 @@ LOGIT_WEIGHTS_PER_OP = 1 << 24
 RESIDUAL_FRAC = 14  # of most models; the residual stream then reaches ±2^17
 SCORE_LIMIT = 1 << 63  # of head_size · 8191 · 32767 · scale_q30. Source: spec §3.8
 
-OPS_PER_LAYER = 15
+NAMES_IN_LAYER = ("norm", "q", "k", "v", "rotation", "cache", "attention", "o", "sum", "norm", "gate", "up", "SwiGLU", "down", "sum")
+OPS_PER_LAYER = len(NAMES_IN_LAYER)
 
 
 @frozen
@@ -172,6 +174,18 @@ def op_count(shape: Shape, arithmetic: int = FIXED) -> int:
     """Return the length of the tape, which must be known before the weights can be placed behind it."""
     rows_per_op = _classifier_rows_per_op(shape.dim if arithmetic == FLOAT else align(shape.dim))
     return 1 + OPS_PER_LAYER * shape.layers + 1 + -(-shape.vocabulary // rows_per_op) + 1
+
+
+def op_name(header: Header, index: int) -> str:
+    """Say which op of a tape this is; on a tape of another model, its number."""
+    layer, place = divmod(index - 1, OPS_PER_LAYER)
+    if not header.layers or header.op_count < 1 + OPS_PER_LAYER * header.layers + 3:
+        return f"op {index}"
+    if index == 0:
+        return "the embedding"
+    if layer < header.layers:
+        return f"{NAMES_IN_LAYER[place]} of layer {layer}"
+    return "the final norm" if place == 0 else "the logits" if index < header.op_count - 1 else "the sampling"
 
 
 def _classifier_rows_per_op(columns: int) -> int:
