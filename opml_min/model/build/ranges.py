@@ -87,7 +87,7 @@ def fit(checkpoint: Checkpoint) -> Fit:
 
 
 def requantised(checkpoint: Checkpoint) -> dict[str, int]:
-    """Return how many matrices of each type are rounded to Q8_0. Those in Q8_0, Q4_0 and Q4_1 keep their bits."""
+    """Return how many matrices of each type are rounded to Q8_0. Those in blocks are kept without loss."""
     kinds: dict[str, int] = {}
     for matrix in _matrices(checkpoint):
         if not isinstance(matrix, StoredBlocks):
