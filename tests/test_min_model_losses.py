@@ -140,7 +140,7 @@ def test_the_machine_counts_nothing(image, tmp_path, capsys):
         ({}, ""),
         ({"v": 31}, "numbers saturated, most of them in v of layer"),
         ({"up": 2}, "% of the numbers of up of layer"),
-        ({"o": 1}, ""),  # what is added to the stream may be small beside it
+        ({"o": 1, "k": 1}, ""),  # what is added to the stream may be small beside it, and so may scores
     ],
 )
 def test_run_and_eval_report_what_was_lost(fractions, warning, tmp_path, capsys):

@@ -54,12 +54,15 @@ def losses_of(image: Image, counts: NDArray[np.int64], positions: int, drawn: in
     """Name the ops that lost much.
 
     counts: (ops, 2) · positions: how many were computed, `drawn` of them for a token"""
-    # What attention or the feed-forward network adds to the stream may be small beside it, and then its lost bits matter to nobody.
-    added = {op.operands["y"] for op in image.ops if op.opcode == Opcode.ADD}
+    # What is added to the stream may be small beside it, and small scores all mean the same. Bits that are lost there matter to nobody.
+    harmless = [op.operands["y"] for op in image.ops if op.opcode == Opcode.ADD]
+    turned = [writes(op)[0] for op in image.ops if op.opcode == Opcode.ROPE]
     notable = []
     for index, (op, (saturated, lost)) in enumerate(zip(image.ops, counts.tolist(), strict=True)):
         numbers = _numbers(op) * (drawn if op.condition == WHEN_DRAWN else positions)
-        if saturated or (lost > MOST_LOST * numbers and op.operands.get("out") not in added):
+        out = op.operands.get("out", -1)
+        matters = out not in harmless and not any(first <= out < first + length for first, length in turned)
+        if saturated or (matters and lost > MOST_LOST * numbers):
             notable.append(Loss(op_name(image.header, index), saturated, lost, numbers))
     saturated, lost = counts.sum(axis=0).tolist()
     return Losses(saturated, lost, tuple(notable))
