@@ -11,9 +11,11 @@ from opml_min.model.build.ranges import fit
 from opml_min.model.build.tape import SCORE_LIMIT, VECTOR_FRAC, Fractions, LayerFractions, query_frac, scale_q30
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Opcode
+from opml_min.model.image.request import TextRequest
 from opml_min.model.quality import reference
 from opml_min.model.quality.perplexity import NativeLogits
 from opml_min.model.resolve import CALIBRATION_BYTES, build_source, resolve
+from opml_min.model.run import Run
 from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.model.sources.gguf import read_gguf
 from opml_min.model.sources.read import read_source
@@ -163,6 +165,17 @@ def test_a_text_tells_more_than_the_weights(tmp_path, capsys):
         capsys.readouterr()
         assert main(["run", str(image), "--raw", "--prompt", prompt, "--max-tokens", "1"]) == 0
         assert ("numbers saturated, most of them in gate of layer 0" in capsys.readouterr().err) == saturates
+
+
+def test_the_machine_computes_unusual_fraction_bits_likewise(tmp_path):
+    factors = EXTREMES["tiny values, large output"] | EXTREMES["large up, tiny down"]
+    build_source(write_gguf(tmp_path / "a.gguf", scaled(**factors)), None, tmp_path / "a.opml")
+    image = Image(tmp_path / "a.opml")
+    assert len({o["out_frac"] for o in operands(image.path, Opcode.MATMUL)}) > 4
+    runs = [Run(image, TextRequest((70, 90), 2).pack(), device=device) for device in ("cpu", "vm")]
+    for run in runs:
+        run.run_all()
+    assert runs[0].run_hash() == runs[1].run_hash()
 
 
 def test_a_calibrated_image_means_the_same_in_float_arithmetic(tmp_path, monkeypatch):

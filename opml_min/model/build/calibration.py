@@ -28,7 +28,8 @@ def measured_sizes(checkpoint: Checkpoint, tokens: list[int], estimated: Sizes) 
         raise CheckpointError("the text to calibrate on has fewer than two tokens")
     watched = _Watched(checkpoint.shape)
     windows = [tokens[first : first + window] for first in range(0, len(tokens), window)]
-    logits = [_Vector(values) for values in logits_of_windows(checkpoint, windows, watched)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = [_Vector(values) for values in logits_of_windows(checkpoint, windows, watched)]
     if not all(isfinite(each.most) for each in (*logits, *watched.stream)):
         raise CheckpointError("the model gives numbers that are not finite on the text to calibrate on")
     return Sizes(

@@ -43,7 +43,7 @@ PLENTY_OF_BITS = 16  # of a typical number; activations keep 15 bits of the larg
 NORM_WEIGHT_STEP, LARGEST_NORM_WEIGHT = 2.0**-24, 127.0
 MOST_LOST_BY_NORM = 1e-3
 WAY_OUT = "--arithmetic float has no such limit"
-UNMEASURED = "--calibrate TEXT measures what a text needs, and "
+UNMEASURED = "opml model build --calibrate TEXT measures what a text needs, and "
 
 Doubles = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from opml_min.model.image.ops import WHEN_DRAWN, Op, Opcode, writes
 
 ROUNDED = (Opcode.EMBED, Opcode.MATMUL)  # the ops that can lose all bits of a number
 MOST_LOST = 0.05  # of the numbers of an op. A share of lost numbers is about the relative error of all of them; usual are 0.0001
-WAY_OUT = "so the answer may differ from the model's; build it with --calibrate, or use --arithmetic float"
+WAY_OUT = "so the answer may differ from the model's; build its image with --calibrate TEXT, or use --arithmetic float"
 
 
 @frozen

@@ -13,6 +13,7 @@ from opml_min.model.sources.checkpoint import Checkpoint, Shape
 from opml_min.model.sources.matrices import Floats, Weights, floats_of, rows_of
 
 Array = NDArray[np.float64]
+LARGEST_EXPONENT = 700  # its exponential is a float64; 1/(1 + e^700) is 0 for all purposes
 Watch = Callable[[str, Array], None]
 
 
@@ -44,7 +45,7 @@ def logits_of_windows(checkpoint: Checkpoint, windows: list[list[int]], watch: W
         watch("stream", x)
         h = _rms_norm(x, layer.ffn_norm, shape)
         gate = product(h, "gate", layer.gate)
-        x = x + product(gate / (1 + np.exp(-gate)) * product(h, "up", layer.up), "down", layer.down)
+        x = x + product(gate / (1 + np.exp(np.minimum(-gate, LARGEST_EXPONENT))) * product(h, "up", layer.up), "down", layer.down)
         watch("stream", x)
     x = _rms_norm(x, checkpoint.final_norm, shape)
     classifier = _doubles(checkpoint.embedding if checkpoint.classifier is None else checkpoint.classifier)
