@@ -2,22 +2,22 @@
 
 Rounding a vector to its fraction bits loses a share of it, and these shares add up along the layers. Most vectors keep 14 fraction bits.
 Where that loses much, or a vector could saturate, its matrix rounds to other ones, and whatever reads the vector makes up for it. Queries
-and keys change the scale of the scores, values and `up` the fraction bits of the next matrix. A matrix or norm that its own format cannot
-hold is stored times a power of two. Only gate and logits have fixed fraction bits, since they are not read linearly.
+and keys change the scale of the scores, values and `up` the fraction bits of the next matrix. Only gate and logits have fixed fraction
+bits, since they are not read linearly. A matrix or norm that its own format cannot hold is stored times a power of two.
 
 *Source*: spec §3.4 (formats), §3.5 (attention's scores), §3.7 (what a builder may choose) and §3.8 (bounds).
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
-from math import ceil, floor, hypot, log2, sqrt
+from math import floor, hypot, log2, sqrt
 
 import numpy as np
 from attrs import asdict, frozen
 from numpy.typing import NDArray
 
 from opml_min.model.build.calibration import measured_sizes
-from opml_min.model.build.sizes import LayerSizes, Sizes, WeightSizes, lost_by_scales, sizes_of, weight_sizes
+from opml_min.model.build.powers_of_two import VectorFractions, check_scales, norm_share, stored
+from opml_min.model.build.sizes import LayerSizes, Sizes, WeightSizes, sizes_of, weight_sizes
 from opml_min.model.build.tape import (
     LEAST_RESIDUAL_FRAC,
     LOGIT_FRAC,
@@ -25,38 +25,22 @@ from opml_min.model.build.tape import (
     RESIDUAL_FRAC,
     VECTOR_FRAC,
     Fractions,
-    LayerFractions,
     most_score_bits,
     query_frac,
 )
 from opml_min.model.errors import CheckpointError
 from opml_min.model.sources.checkpoint import Checkpoint, Shape
-from opml_min.model.sources.matrices import Floats, StoredBlocks, StoredMatrix, Weights
-from opml_min.model.sources.scaling import scaled
+from opml_min.model.sources.matrices import StoredBlocks, StoredMatrix, Weights
 
 LARGEST_EPSILON = 2.0**-12
 MOST_LOST, NOTED_LOST = 0.05, 0.01  # shares of the logits
-MOST_LOST_BY_SCALES = 0.025  # of a matrix
 MOST_SCORE_ERROR = 0.1  # of the logarithm to base 2 of an attention weight
 KEY_BITS_ERROR = 1e-4  # of a score: queries have 13 bits
 PLENTY_OF_BITS = 16  # of a typical number; activations keep 15 bits of the largest one
-NORM_WEIGHT_STEP, LARGEST_NORM_WEIGHT = 2.0**-24, 127.0
-MOST_LOST_BY_NORM = 1e-3
 WAY_OUT = "--arithmetic float has no such limit"
 UNMEASURED = "opml model build --calibrate TEXT measures what a text needs, and "
 
 Doubles = NDArray[np.float64]
-
-
-@frozen
-class VectorFractions:
-    """The fraction bits that the vectors of a layer have. The tape's are others where a matrix is stored times a power of two."""
-
-    wq: int
-    wk: int = VECTOR_FRAC
-    wv: int = VECTOR_FRAC
-    gate: int = VECTOR_FRAC
-    up: int = VECTOR_FRAC
 
 
 @frozen(eq=False)
@@ -180,58 +164,29 @@ class _Fitting:
                 self._require_reach(self._weights.layers[index][name].name, most, getattr(bits, name))
             if bits.wq + bits.wk < query_frac(self._shape.head_size) + VECTOR_FRAC:
                 raise self._error(f"{self._queries_and_keys(index)} give numbers too large for fixed point")
-        checkpoint, fractions = self._stored(vectors)
+        checkpoint, fractions = stored(self._checkpoint, self._weights, vectors, self._residual)
+        check_scales(checkpoint, self._weights)
         self._require_bits(fractions)
-        lost = self._lost(vectors, checkpoint, fractions)
+        lost = self._lost(vectors, checkpoint)
         total, where = sqrt(sum(lost.values())), max(lost, key=lambda name: lost[name])
         if not total <= MOST_LOST:
             raise self._error(f"fixed point would lose about {min(total, 1):.0%} of the logits, most of it in {where}")
         return Fit(checkpoint, fractions, total, where)
 
-    # Storing times a power of two -------------------------------------------------------------------------------------------------
-
-    def _stored(self, vectors: list[VectorFractions]) -> tuple[Checkpoint, Fractions]:
-        """Return the checkpoint with what must be stored times a power of two, and the fraction bits that make up for it."""
-        old, residual = self._checkpoint, self._residual
-        layers, fractions = [], []
-        for layer, matrices, bits in zip(old.layers, self._weights.layers, vectors, strict=True):
-            out = {name: getattr(bits, name) for name in ("wq", "wk", "wv", "gate", "up")}
-            out |= {"wo": residual - bits.wv + VECTOR_FRAC, "down": residual - bits.up + VECTOR_FRAC}
-            new = {}
-            for norm, readers in (("attention_norm", ("wq", "wk", "wv")), ("ffn_norm", ("gate", "up"))):
-                places = _places_of_norm(getattr(layer, norm), min(out[name] - max(matrices[name].places, 0) for name in readers))
-                new[norm] = scaled(getattr(layer, norm), places)
-                out |= {name: out[name] - places for name in readers}
-            for name, matrix in matrices.items():
-                places = min(matrix.places, out[name])
-                new[name], out[name] = scaled(getattr(layer, name), places), out[name] - places
-            layers.append(layer._replace(**new))
-            fractions.append(LayerFractions(**out, scores=bits.wq + bits.wk))
-        embedding, own = old.embedding, old.classifier
-        wanted = self._weights.embedding.places if own is None else self._weights.classifier.places
-        places_of_norm = _places_of_norm(old.final_norm, LOGIT_FRAC - max(wanted, 0))
-        logits = LOGIT_FRAC - places_of_norm
-        places = min(self._weights.embedding.places, residual - LEAST_RESIDUAL_FRAC, logits if own is None else 62)
-        wanted = min(wanted, logits) if own is not None else places
-        classifier = None if own is None else scaled(own, wanted)
-        checkpoint = Checkpoint(old.shape, scaled(embedding, places), layers, scaled(old.final_norm, places_of_norm), classifier)
-        return checkpoint, Fractions(residual - places, residual, logits - wanted, tuple(fractions))
-
     # What is lost -----------------------------------------------------------------------------------------------------------------
 
-    def _lost(self, vectors: list[VectorFractions], stored: Checkpoint, fractions: Fractions) -> dict[str, float]:
+    def _lost(self, vectors: list[VectorFractions], stored: Checkpoint) -> dict[str, float]:
         """Return the squares of the shares that are lost, by their place."""
         sizes, step = self._sizes, _step_error(self._residual)
-        self._check_scales(stored)
         lost = {"the embedding": (step / sizes.embedding) ** 2}
         for index, (size, bits, layer) in enumerate(zip(sizes.layers, vectors, stored.layers, strict=True)):
             self._check_scores(size, bits, index)
             of_v, of_gate, of_up = (min(_step_error(getattr(bits, n)) / max(size.rms[n], 1e-30), 1.0) for n in ("wv", "gate", "up"))
-            shares = hypot(of_v, _norm_share(layer.attention_norm)), hypot(of_gate, of_up, _norm_share(layer.ffn_norm))
+            shares = hypot(of_v, norm_share(layer.attention_norm)), hypot(of_gate, of_up, norm_share(layer.ffn_norm))
             for part, name, share, signal in zip(("attention", "feed-forward"), ("wo", "down"), shares, size.signal, strict=True):
                 added = size.rms[name]
                 lost[f"{part} of layer {index}"] = (share**2 * added**2 + (step**2 if added else 0)) / max(signal, 1e-60)
-        lost["the final norm"] = _norm_share(stored.final_norm) ** 2
+        lost["the final norm"] = norm_share(stored.final_norm) ** 2
         if sizes.logits:
             lost["the logits"] = (_step_error(LOGIT_FRAC) / max(sizes.logits, 1e-30)) ** 2
         return lost
@@ -245,23 +200,6 @@ class _Fitting:
     def _queries_and_keys(self, index: int) -> str:
         return " and ".join(self._weights.layers[index][name].name for name in ("wq", "wk"))
 
-    def _check_scales(self, stored: Checkpoint) -> None:
-        for matrix, name in self._with_wanted_places(stored):
-            if not isinstance(matrix, StoredBlocks) and lost_by_scales(matrix) > MOST_LOST_BY_SCALES**2:
-                raise CheckpointError(f"{name} has weights too small for Q8_0's scales; {WAY_OUT}")
-
-    def _with_wanted_places(self, stored: Checkpoint) -> Iterator[tuple[Weights, str]]:
-        """Yield the matrices that could not be stored as they are."""
-        if self._weights.embedding.places:
-            yield stored.embedding, self._weights.embedding.name
-        if stored.classifier is not None and self._weights.classifier.places:
-            yield stored.classifier, self._weights.classifier.name
-        for layer, matrices in zip(stored.layers, self._weights.layers, strict=True):
-            for field, matrix in matrices.items():
-                if matrix.places:
-                    yield getattr(layer, field), matrix.name
-
-
 def _step_error(fraction_bits: int) -> float:
     """Return the standard deviation of the error of rounding to so many fraction bits."""
     return float(2.0**-fraction_bits / sqrt(12))
@@ -270,23 +208,3 @@ def _step_error(fraction_bits: int) -> float:
 def _most_bits(most: float) -> int:
     """Return the most fraction bits with which a number of this size fits i32."""
     return 30 - floor(log2(most)) if most > 0 else 62
-
-
-def _places_of_norm(weights: Floats, most: int) -> int:
-    """Return the power of two to store a norm's weights with: 0, unless they are too large or lose much. most: that its readers allow"""
-    largest = float(np.abs(weights).max(initial=0))
-    if largest >= LARGEST_NORM_WEIGHT + 1:
-        return -ceil(log2(largest / LARGEST_NORM_WEIGHT))
-    if _norm_share(weights) <= MOST_LOST_BY_NORM:
-        return 0
-    return max(min(floor(log2(LARGEST_NORM_WEIGHT / largest)), most), 0)
-
-
-def _rms(values: Doubles) -> float:
-    return float(np.sqrt(np.square(values).mean()))
-
-
-def _norm_share(weights: Floats) -> float:
-    """Return the share of a norm's weights that rounding loses."""
-    size = _rms(weights.astype(np.float64))
-    return min(float(NORM_WEIGHT_STEP / sqrt(12) / size), 1.0) if size else 0.0
