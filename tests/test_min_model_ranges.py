@@ -112,6 +112,9 @@ REFUSED = {
     "large gates": ({"ffn_gate": 1e6, "ffn_down": 1e-6}, "blk.0.ffn_gate.weight may give numbers"),
     "large queries and keys": ({"attn_q": 100, "attn_k": 100}, "blk.0.attn_q.weight and blk.0.attn_k.weight give attention scores"),
     "huge queries and keys": ({"attn_q": 1e6, "attn_k": 1e6}, "blk.0.attn_q.weight and blk.0.attn_k.weight give numbers"),
+    "scores that small errors decide": (
+        {"token_embd": 0.003, "attn_norm": 10}, "give attention scores too large for what is lost before them",
+    ),
     "a huge stream": ({"ffn_up": 1e5, "ffn_down": 1e5}, "the residual stream would reach"),
 }
 

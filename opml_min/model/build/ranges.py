@@ -35,6 +35,7 @@ from opml_min.model.sources.matrices import StoredBlocks, StoredMatrix, Weights
 LARGEST_EPSILON = 2.0**-12
 MOST_LOST, NOTED_LOST = 0.05, 0.01  # shares of the logits
 MOST_SCORE_ERROR = 0.1  # of the logarithm to base 2 of an attention weight
+MOST_MOVED_SCORE = 1.0  # of that logarithm, by errors of the vectors before
 KEY_BITS_ERROR = 1e-4  # of a score: queries have 13 bits
 PLENTY_OF_BITS = 16  # of a typical number; activations keep 15 bits of the largest one
 WAY_OUT = "--arithmetic float has no such limit"
@@ -171,6 +172,8 @@ class _Fitting:
         total, where = sqrt(sum(lost.values())), max(lost, key=lambda name: lost[name])
         if not total <= MOST_LOST:
             raise self._error(f"fixed point would lose about {min(total, 1):.0%} of the logits, most of it in {where}")
+        for index, size in enumerate(self._sizes.layers):
+            self._check_moved_scores(size, index, sqrt(sum(list(lost.values())[: 1 + 2 * index])))
         return Fit(checkpoint, fractions, total, where)
 
     # What is lost -----------------------------------------------------------------------------------------------------------------
@@ -196,6 +199,12 @@ class _Fitting:
         error: Doubles = ln * (_step_error(bits.wq) * k + _step_error(bits.wk) * q + KEY_BITS_ERROR * q * k)
         if error.max(initial=0) > MOST_SCORE_ERROR:
             raise self._error(f"{self._queries_and_keys(index)} give attention scores too large for fixed point")
+
+    def _check_moved_scores(self, size: LayerSizes, index: int, lost: float) -> None:
+        """Refuse scores so large that what is lost before them decides where attention looks. lost: that share of the stream"""
+        q, k = size.heads
+        if log2(np.e) * sqrt(2) * lost * float((q * k).max(initial=0)) > MOST_MOVED_SCORE:
+            raise self._error(f"{self._queries_and_keys(index)} give attention scores too large for what is lost before them")
 
     def _queries_and_keys(self, index: int) -> str:
         return " and ".join(self._weights.layers[index][name].name for name in ("wq", "wk"))
