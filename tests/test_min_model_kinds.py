@@ -392,12 +392,12 @@ GGUF_KINDS = {
     "large up × down": Kind(as_gguf(), weights=scaled(ffn_up=100, ffn_down=30)),
     "huge up × down": Kind(as_gguf(), "--arithmetic float", weights=scaled(ffn_up=2000, ffn_down=2000)),
     "tiny up": Kind(as_gguf(), weights=scaled(ffn_up=1e-3)),
-    "tiny values and a large output": Kind(as_gguf(), "--arithmetic float", weights=scaled(attn_v=1e-4, attn_output=1e4)),
+    "tiny values and a large output": Kind(as_gguf(), weights=scaled(attn_v=1e-4, attn_output=1e4)),
     "a tiny classifier": Kind(as_gguf(), "--arithmetic float", weights=scaled(output=1e-4)),
     "tiny norms": Kind(as_gguf(), weights=scaled(attn_norm=1e-8, ffn_norm=1e-8)),  # the layers then add nothing
-    "a tiny last norm": Kind(as_gguf(), "the final norm", weights=scaled(output_norm=2e-8, output=1e4)),
-    "large norms": Kind(as_gguf(), "norm weight", weights=scaled(ffn_norm=300, ffn_gate=0.003, ffn_up=0.003)),
-    "scales below a half": Kind(as_gguf(), "--arithmetic float", weights=scaled(attn_v=1e-7, attn_output=1e7)),
+    "a tiny last norm": Kind(as_gguf(), "most of it in the logits", weights=scaled(output_norm=2e-8, output=1e4)),
+    "large norms": Kind(as_gguf(), weights=scaled(ffn_norm=300, ffn_gate=0.003, ffn_up=0.003)),
+    "scales below a half": Kind(as_gguf(), weights=scaled(attn_v=1e-7, attn_output=1e7)),
 }  # fmt: skip
 FOLDER_KINDS = {
     "float32": Kind(as_folder()),

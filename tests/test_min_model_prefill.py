@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from attrs import evolve
+from gguf import GGMLQuantizationType as Type
 
 from opml_min.model.build.build import build_llama
 from opml_min.model.build.tape import LOGIT_FRAC
@@ -20,19 +21,21 @@ from opml_min.model.native.kernels.batch import BATCH_POSITIONS
 from opml_min.model.quality.perplexity import NativeLogits
 from opml_min.model.run import Run
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
-from opml_min.model.sources.matrices import GGML_BLOCK_BYTES, StoredBlocks
+from opml_min.model.sources.formats.ggml_blocks import BLOCK_FORMATS
+from opml_min.model.sources.matrices import StoredBlocks
 
 CONTEXT = 2 * BATCH_POSITIONS + 20
 LENGTHS = (1, 2, 3, 9, BATCH_POSITIONS, BATCH_POSITIONS + 1, BATCH_POSITIONS + 2, 2 * BATCH_POSITIONS + 1, 2 * BATCH_POSITIONS + 6)
 
 
 def random_matrix(rng, quantisation, rows, columns):
-    groups = rng.integers(0, 256, (rows, columns // 32, GGML_BLOCK_BYTES[quantisation]), np.uint8)
+    stored = BLOCK_FORMATS[(Type.Q8_0, Type.Q4_0, Type.Q4_1)[quantisation]]
+    groups = rng.integers(0, 256, (rows, columns // 32, stored.block_bytes), np.uint8)
     size = 2.0 if quantisation == Q8_0 else 20.0
     halfs = np.stack([np.full((rows, columns // 32), size / columns), np.full((rows, columns // 32), -7.5 * size / columns)], axis=2)
     width = 4 if quantisation == Q4_1 else 2
     groups[:, :, :width] = halfs.astype("<f2").view(np.uint8)[:, :, :width]
-    return StoredBlocks(quantisation, groups.reshape(rows, -1))
+    return StoredBlocks(stored, groups.reshape(rows, -1))
 
 
 def write_model(path, quantisation, shape=None):

@@ -58,7 +58,10 @@ def stored_matrices(path, **how):
 MIXED = {"": Type.Q4_1, "token_embd": Type.Q8_0, "blk.0.attn_q": Type.Q4_0, "blk.1.attn_q": Type.Q8_0, "blk.1.ffn_down": Type.Q4_0}
 
 
-@pytest.mark.parametrize("types", [{"": Type.Q8_0}, {"": Type.Q4_0}, {"": Type.Q4_1}, MIXED], ids=["Q8_0", "Q4_0", "Q4_1", "mixed"])
+LOSSLESS = [Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0]
+
+
+@pytest.mark.parametrize("types", [*({"": kind} for kind in LOSSLESS), MIXED], ids=[*(kind.name for kind in LOSSLESS), "mixed"])
 def test_blocks_come_over_without_any_loss(types, tmp_path):
     weights = random_weights()
     image, stored = stored_matrices(write_gguf(tmp_path / "a.gguf", weights, types))
@@ -67,13 +70,13 @@ def test_blocks_come_over_without_any_loss(types, tmp_path):
         if values.ndim == 2:
             expected = dequantize(quantize(values, kind), kind)
             assert (stored[name] == expected).all(), name
-    bytes_a_weight = {Type.Q8_0: 34 / 32, Type.Q4_0: 18 / 32, Type.Q4_1: 20 / 32}
+    bytes_a_weight = {Type.Q8_0: 34 / 32, Type.Q4_0: 18 / 32, Type.Q4_1: 20 / 32, Type.Q5_0: 34 / 32}
     least = sum(values.size * bytes_a_weight[types.get(name, types[""])] for name, values in weights.items() if values.ndim == 2)
     held = sum(len(segment.data) for segment in image.segments if segment.address > MODEL)
     assert held < least + 60_000, "four bits stay four bits"
 
 
-@pytest.mark.parametrize("kind", [Type.F32, Type.F16, Type.BF16, Type.Q5_0, Type.Q5_1])
+@pytest.mark.parametrize("kind", [Type.F32, Type.F16, Type.BF16, Type.Q5_1])
 def test_other_types_become_q8_0(kind, tmp_path):
     weights = random_weights()
     _, stored = stored_matrices(write_gguf(tmp_path / "a.gguf", weights, {"": kind}))
@@ -82,6 +85,22 @@ def test_other_types_become_q8_0(kind, tmp_path):
             expected = dequantize(quantize(values, kind), kind)
             step = np.abs(expected).reshape(len(values), -1, 32).max(axis=2).repeat(32, axis=1) / 127
             assert (np.abs(stored[name] - expected) <= step * 0.57).all(), f"{name}: half a step, and the scale is rounded to a half, too"
+
+
+def test_weights_from_a_table_are_read_without_any_loss(tmp_path, capsys):
+    """IQ4_NL: random nibbles, which name 16 integers, and scales of either sign."""
+    rng = np.random.default_rng(7)
+    blocks = rng.integers(0, 256, (DIM, 8, 18), np.uint8)
+    blocks[:, :, :2] = rng.normal(0, 0.001, (DIM, 8, 1)).astype("<f2").view(np.uint8)
+    blocks = blocks.reshape(DIM, -1)
+    weights = random_weights() | {"blk.1.ffn_down": blocks}
+    source = write_gguf(tmp_path / "a.gguf", weights, {"": Type.Q5_0, "blk.1.ffn_down": Type.IQ4_NL})
+    _, stored = stored_matrices(source)
+    expected = dequantize(blocks, Type.IQ4_NL)
+    assert len(np.unique(np.sign(expected))) == 2
+    assert (stored["blk.1.ffn_down"] == expected).all()
+    assert main(["model", "show", str(source)]) == 0
+    assert "rounded_to_q8_0" not in capsys.readouterr().out
 
 
 def test_k_quants_are_read(tmp_path):

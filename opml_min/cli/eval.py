@@ -1,7 +1,6 @@
 """`opml eval`: measures the perplexity of a language model beside a float reference, or the accuracy of a digit classifier."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from attrs import asdict
 from opml_min.cli.arguments import add_arithmetic, add_json, add_model, add_threads, chosen_model, positive
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
+from opml_min.cli.losses import print_losses, shown_losses
 from opml_min.cli.output import Progress, print_json
 from opml_min.mnist.accuracy import count_right
 from opml_min.mnist.pictures import read_idx, read_pictures
@@ -66,10 +66,10 @@ def _eval_text(model: Model, options: argparse.Namespace) -> tuple[dict[str, Any
     progress = Progress("tokens", len(tokens))
     result = evaluate(model.image, model.checkpoint(), tokens, window, options.threads, progress.show)
     progress.clear()
-    if result.saturated:
-        print(f"opml: {result.saturated} numbers saturated in the first tokens; use --arithmetic float", file=sys.stderr)
+    print_losses(result.losses)
     change = result.perplexity / result.reference_perplexity - 1
-    return {**asdict(result), "window": window}, [
+    values = asdict(result, filter=lambda field, _: field.name != "losses")
+    return {**values, **shown_losses(result.losses), "window": window}, [
         f"{result.tokens} tokens scored in windows of {window}",
         f"perplexity {result.perplexity:.4f}, float reference {result.reference_perplexity:.4f} ({change:+.3%})",
         f"difference in log-likelihood per token: rms {result.nll_rms_difference:.5f}, largest {result.nll_max_difference:.5f}",

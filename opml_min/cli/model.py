@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from opml_min.cli.arguments import Subparsers, add_json, add_model, add_tokenizer, chosen_model, positive, word
+from opml_min.cli.errors import InputError
 from opml_min.cli.output import hexadecimal, print_json
 from opml_min.machine import Memory
 from opml_min.memory_map import Quarter
@@ -14,7 +15,7 @@ from opml_min.model.errors import CheckpointError
 from opml_min.model.files.atomic import check_writable
 from opml_min.model.files.fetch import KNOWN
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import ARITHMETICS, OPERANDS, Opcode
+from opml_min.model.image.ops import ARITHMETICS, FIXED, OPERANDS, Opcode
 from opml_min.model.image.weights import Q4_0, Q8_0
 from opml_min.model.resolve import build_source, is_there
 from opml_min.model.sources.checkpoint import SHAPES
@@ -46,6 +47,8 @@ def _register_build(actions: Subparsers) -> None:
     build.add_argument("--context", type=positive, metavar="N", help="shorten the context to N positions")
     arithmetic = "how the model computes (default: %(default)s)"
     build.add_argument("--arithmetic", choices=ARITHMETICS, default=ARITHMETICS[0], help=arithmetic)
+    calibrate = "choose the fraction bits by what the model does on the first 2,048 tokens of a text, instead of by its weights alone"
+    build.add_argument("--calibrate", type=Path, metavar="TEXT", help=calibrate)
     build.add_argument("--single-phase", action="store_true", help="make the whole run one stage")
     add_json(build)
     build.set_defaults(execute=execute_build)
@@ -67,12 +70,14 @@ def execute_build(options: argparse.Namespace) -> int:
     if not is_there(options.source):
         raise CheckpointError(f"there is no file or folder {options.source}")
     tokenizer = options.tokenizer or tokenizer_beside(options.source)
-    reads = [*files_of_source(options.source), *([] if tokenizer is None else [tokenizer])]
+    if options.calibrate is not None and options.arithmetic != ARITHMETICS[FIXED]:
+        raise InputError("--calibrate chooses fraction bits, and float arithmetic has none")
+    reads = [*files_of_source(options.source), *(path for path in (tokenizer, options.calibrate) if path is not None)]
     for path in reads:
         is_there(path)
     check_writable(options.output, reads)
     how = {"context": options.context, "single_phase": options.single_phase, "arithmetic": options.arithmetic}
-    rounded = build_source(options.source, tokenizer, options.output, **how)
+    rounded = build_source(options.source, tokenizer, options.output, **how, calibrate=options.calibrate)
     for kind, count in rounded.items():
         print(f"opml: {count} matrices of the type {kind} were rounded to Q8_0", file=sys.stderr)
     _print_description(Image(options.output), {}, (), options.json)

@@ -12,13 +12,13 @@ from opml_min.cli import INTERRUPTED
 from opml_min.cli.arguments import add_arithmetic, add_device, add_json, add_model, chosen_model, positive, word
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
+from opml_min.cli.losses import print_losses, shown_losses
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.cli.saved_run import check_save, save_run
 from opml_min.mnist.pictures import SIDE, drawn_request, picture_request, shown
 from opml_min.model.files.atomic import check_writable
 from opml_min.model.image.header import BYTES
 from opml_min.model.image.request import TextRequest
-from opml_min.model.quality.saturation import saturated_after_run
 from opml_min.model.resolve import Model
 from opml_min.model.run import OK, Run, Timing
 from opml_min.model.sources.tokenizers.chat import prompt_tokens
@@ -66,9 +66,8 @@ def execute(options: argparse.Namespace) -> int:
     if run.state().status != OK:
         raise InputError("the run failed: one of its stages did not end with exit code 0")
     tokens, run_hash, model_root = run.tokens(), run.run_hash(), run.model_root
-    saturated = saturated_after_run(model.image, run.memory, run.positions)
-    if saturated:
-        print(f"opml: {saturated} numbers saturated, so the model's answer may differ; use --arithmetic float", file=sys.stderr)
+    losses = run.losses()
+    print_losses(losses)
     seconds = time.perf_counter() - start
     if options.save is not None:
         save_run(options.save, run, options.model, model)
@@ -83,6 +82,7 @@ def execute(options: argparse.Namespace) -> int:
                 "device": options.device,
                 "machine_steps": machine_steps,
                 "stages": run.stage_count,
+                **shown_losses(losses),
                 "seconds": seconds,
             }
         )

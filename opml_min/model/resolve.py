@@ -29,11 +29,12 @@ from opml_min.model.native.check import check
 from opml_min.model.sources.checkpoint import Checkpoint
 from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.model.sources.read import files_of_source, read_source, starts_with, tokenizer_beside
-from opml_min.model.sources.source import tokenizer_of
+from opml_min.model.sources.source import Source, tokenizer_of
 from opml_min.model.sources.tokenizers.text import Text, Tokenizer
 
 BUILT_IN = {"embedded": ("opml_min.embedded", "embedded.opml"), "mnist": ("opml_min.mnist", "mnist.opml")}
 DEFAULT_MODEL = "embedded"
+CALIBRATION_BYTES = 1 << 16  # that are read of a text; the first 2,048 tokens count
 
 
 @frozen(eq=False)
@@ -131,22 +132,40 @@ def build_source(
     context: int | None = None,
     single_phase: bool = False,
     arithmetic: str = ARITHMETICS[FIXED],
+    calibrate: Path | None = None,
 ) -> dict[str, int]:
     """Build the image of a source of any known kind. Return how many matrices of each type were rounded to Q8_0.
 
-    What is left out or not used, and that fixed point loses much, is said on stderr."""
+    What is left out or not used, and that fixed point loses much, is said on stderr.
+
+    calibrate: a text on which the model's numbers are measured first"""
     try:
         with np.errstate(all="ignore"):  # numpy would warn on stderr; what is not finite is refused by name
             source = read_source(path, tokenizer)
             fitted = build_llama(
                 source.checkpoint, source.text, output, shipped_program(),
                 context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
+                calibration=None if calibrate is None else _tokens(source, calibrate),
             )  # fmt: skip
     except (CheckpointError, TokenizerError) as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     for note in (*source.notes, *(() if fitted is None or not fitted.note else (fitted.note,))):
         print(f"opml: {path}: {''.join(c if c.isprintable() else '?' for c in note)}", file=sys.stderr)
     return {} if fitted is None else requantised(source.checkpoint)
+
+
+def _tokens(source: Source, path: Path) -> list[int]:
+    """Return the first tokens of a text, in the source's tokenizer."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(CALIBRATION_BYTES)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    text, shape = source.text, source.checkpoint.shape
+    tokenizer = None if text is None else tokenizer_of(text.kind, text.tokenizer, shape.vocabulary, text.bos)
+    if tokenizer is None:
+        raise CheckpointError("there is no tokenizer, so a text cannot be read; name one with --tokenizer")
+    return tokenizer.prompt(data.decode("utf-8", "surrogateescape"))
 
 
 def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], object]) -> Path:

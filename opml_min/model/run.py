@@ -21,6 +21,7 @@ from opml_min.model.image.ops import Opcode, writes
 from opml_min.model.image.request import MAX_STAGES, position_count, prompt_length, stage_count
 from opml_min.model.native.check import check, steps_bound
 from opml_min.model.native.engine import Engine
+from opml_min.model.quality.losses import Losses, losses_of
 
 Device = Literal["cpu", "vm"]
 OK, FAILED = 0, 1
@@ -138,6 +139,13 @@ class Run:
     def positions(self) -> int:
         """The number of positions, if no stop token comes first."""
         return position_count(self.image.header.request_kind, self.request)
+
+    def losses(self) -> Losses | None:
+        """Return what fixed point has lost so far, or None if the stages were computed by the machine, which counts nothing."""
+        if self._engine is None:
+            return None
+        prompt, drawn = prompt_length(self.image.header.request_kind, self.request), len(self.tokens())
+        return losses_of(self.image, self._engine.losses(), prompt - 1 + drawn, drawn)
 
     def _request_accepted(self) -> bool:
         try:

@@ -112,17 +112,18 @@ def build_llama(
     context: int | None = None,
     single_phase: bool = False,
     arithmetic: int = FIXED,
+    calibration: list[int] | None = None,
 ) -> Fit | None:
     """Write the image of a checkpoint. Return how it fits fixed point, if it is in fixed point.
 
-    context: fewer positions than the checkpoint's"""
+    context: fewer positions than the checkpoint's · calibration: tokens of a text on which sizes are measured"""
     shape = checkpoint.shape
     if context is not None:
         if not 1 <= context <= shape.context:
             raise CheckpointError(f"a context of {context} is impossible; the checkpoint has {shape.context}")
         shape = evolve(shape, context=context)
     check_shape_of_tape(shape)
-    fitted = None if arithmetic == FLOAT else fit(checkpoint)
+    fitted = None if arithmetic == FLOAT else fit(checkpoint, calibration)
     text = text or Text(b"", TOKENIZER_NONE)
     check_text(text, shape.vocabulary)
     template = text.template.encode()
@@ -131,7 +132,7 @@ def build_llama(
     pieces = (FloatPieces if arithmetic == FLOAT else Pieces)(align(tape_address + RECORD_BYTES * length))
     tokenizer_address = pieces.add(text.tokenizer) if text.tokenizer else 0
     template_address = pieces.add(template) if template else 0
-    weights = _place_weights(checkpoint, shape, pieces)
+    weights = _place_weights(checkpoint if fitted is None else fitted.checkpoint, shape, pieces)
     ops = llama_tape(shape, weights, arithmetic, None if fitted is None else fitted.fractions)
     assert len(ops) == length
     header = Header(

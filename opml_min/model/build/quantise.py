@@ -4,12 +4,15 @@
 """
 
 import numpy as np
+from attrs import frozen
 from numpy.typing import NDArray
 
 from opml_min.model.errors import CheckpointError
 from opml_min.model.image.weights import GROUP, Groups, problem_of_scales
 
 SMALLEST_NORMAL_HALF = 2.0**-14
+LARGEST_WEIGHT = 127.0 * 127  # a scale is below 128
+LARGEST_ROW = 127.0 * 2040  # Σ of a row's scales is below 2^11: 128·32·32767 times it, in units of 2^-24, must stay below 2^62
 
 
 def quantise_q8_0(matrix: NDArray[np.float32], *, restore: bool = True) -> Groups:
@@ -36,18 +39,47 @@ def quantise_q8_0(matrix: NDArray[np.float32], *, restore: bool = True) -> Group
     return Groups(weights, scales.view(np.uint16))
 
 
-def share_lost_by_scales(matrix: NDArray[np.float32]) -> float:
-    """Return which share of a matrix's energy is lost because scales are halfs. It is large only where they are subnormal."""
+@frozen
+class ScaleLoss:
+    """What the scales of a matrix cannot hold because they are halfs. Energies are sums of squared weights."""
+
+    largest: float = 0.0  # |weight|
+    heaviest_row: float = 0.0  # the sum of the largest weights of its groups
+    energy: float = 0.0  # only looked at where something is lost
+    lost: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """The share of the energy that is lost. It is large only where scales are subnormal."""
+        return self.lost / self.energy if self.lost else 0.0
+
+    def and_of(self, other: "ScaleLoss") -> "ScaleLoss":
+        """Return what two parts of a matrix have lost together."""
+        sums = self.energy + other.energy, self.lost + other.lost
+        return ScaleLoss(max(self.largest, other.largest), max(self.heaviest_row, other.heaviest_row), *sums)
+
+
+def loss_by_scales(matrix: NDArray[np.float32]) -> ScaleLoss:
+    """Return what the scales of some rows cannot hold."""
     rows, columns = matrix.shape
     x = matrix if columns % GROUP == 0 else np.pad(matrix, ((0, 0), (0, -columns % GROUP)))
     groups = x.reshape(rows, -1, GROUP)
-    d = np.maximum(groups.max(axis=2), -groups.min(axis=2)).astype(np.float64) / 127
+    largest = np.maximum(groups.max(axis=2), -groups.min(axis=2)).astype(np.float64)
+    d = largest / 127
     small = (d > 0) & (d < SMALLEST_NORMAL_HALF)
-    if not small.any():
-        return 0.0
+    sizes = float(largest.max(initial=0)), float(largest.sum(axis=1).max(initial=0))
     kept = d[small].astype(np.float16).astype(np.float64) / d[small]
     wrong = np.square(kept - 1) * np.square(groups[small], dtype=np.float64).sum(axis=1)
-    return float(wrong.sum() / np.square(matrix, dtype=np.float64).sum())
+    return ScaleLoss(*sizes, float(squares_of_rows(matrix).sum()), float(wrong.sum()))
+
+
+def squares_of_rows(part: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the sum of squares of each row: in float32, unless it does not lie safely within it."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        sums: NDArray[np.float64] = np.einsum("ij,ij->i", part, part).astype(np.float64)
+    if not ((sums > 1e-20) & (sums < 1e30)).all():
+        sums = np.square(part, dtype=np.float64).sum(axis=1)
+    return sums
 
 
 def check_groups(quantisation: int, groups: Groups) -> None:

@@ -1,42 +1,54 @@
-"""Whether a model's numbers fit the fixed formats, and which fraction bits they get. It is decided from the weights alone, before a build.
+"""Whether a model's numbers fit the fixed formats, and which fraction bits they get. It is decided before a build.
 
-After RMSNorm a vector x of length n has ‖x‖ ≤ √n, apart from the norm's weights w. So a row m of the next matrix gives at most √n·‖m ⊙ w‖
-(Cauchy and Schwarz), and usually about ‖m ⊙ w‖. The first says what can never saturate. The second says how large the residual stream
-becomes, and what share of each vector is lost by rounding it to the fraction bits that it has. These shares add up along the layers.
+Rounding a vector to its fraction bits loses a share of it, and these shares add up along the layers. Most vectors keep 14 fraction bits.
+Where that loses much, or a vector could saturate, its matrix rounds to other ones, and whatever reads the vector makes up for it. Queries
+and keys change the scale of the scores, values and `up` the fraction bits of the next matrix. Only gate and logits have fixed fraction
+bits, since they are not read linearly. A matrix or norm that its own format cannot hold is stored times a power of two.
 
-*Source*: spec §3.4 (formats), §3.5 (attention's scores) and §3.8 (bounds); RMSNorm (arXiv:1910.07467).
+*Source*: spec §3.4 (formats), §3.5 (attention's scores), §3.7 (what a builder may choose) and §3.8 (bounds).
 """
 
-from math import ceil, hypot, log2, sqrt
+from contextlib import suppress
+from math import floor, hypot, log2, sqrt
 
 import numpy as np
-from attrs import frozen
+from attrs import asdict, frozen
 from numpy.typing import NDArray
 
-from opml_min.model.build.quantise import share_lost_by_scales
-from opml_min.model.build.tape import LOGIT_FRAC, RESIDUAL_FRAC, VECTOR_FRAC, Fractions, query_frac
+from opml_min.model.build.calibration import measured_sizes
+from opml_min.model.build.powers_of_two import VectorFractions, check_scales, norm_share, stored
+from opml_min.model.build.sizes import LayerSizes, Sizes, WeightSizes, sizes_of, weight_sizes
+from opml_min.model.build.tape import (
+    LEAST_RESIDUAL_FRAC,
+    LOGIT_FRAC,
+    MOST_OUT_FRAC,
+    RESIDUAL_FRAC,
+    VECTOR_FRAC,
+    Fractions,
+    most_score_bits,
+    query_frac,
+)
 from opml_min.model.errors import CheckpointError
-from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
-from opml_min.model.sources.matrices import Floats, StoredBlocks, StoredMatrix, Weights
+from opml_min.model.sources.checkpoint import Checkpoint, Shape
+from opml_min.model.sources.matrices import StoredBlocks, StoredMatrix, Weights
 
-VECTOR_REACH = 2.0 ** (31 - VECTOR_FRAC)
-LOGIT_REACH = 2.0 ** (31 - LOGIT_FRAC)
-PEAK = 1024  # how much larger a few numbers of the residual stream are than the others. In LLaMA 2 they are some 1000 times larger
-LEAST_RESIDUAL_FRAC = 4
 LARGEST_EPSILON = 2.0**-12
 MOST_LOST, NOTED_LOST = 0.05, 0.01  # shares of the logits
 MOST_SCORE_ERROR = 0.1  # of the logarithm to base 2 of an attention weight
+MOST_MOVED_SCORE = 1.0  # of that logarithm, by errors of the vectors before
 KEY_BITS_ERROR = 1e-4  # of a score: queries have 13 bits
-NORM_WEIGHT_STEP = 2.0**-24
+PLENTY_OF_BITS = 16  # of a typical number; activations keep 15 bits of the largest one
 WAY_OUT = "--arithmetic float has no such limit"
+UNMEASURED = "opml model build --calibrate TEXT measures what a text needs, and "
 
 Doubles = NDArray[np.float64]
 
 
-@frozen
+@frozen(eq=False)
 class Fit:
-    """The fraction bits for a model, and the share of its logits that they lose."""
+    """How a model fits: the checkpoint as it is to be stored, its fraction bits, and the share of the logits that is lost."""
 
+    checkpoint: Checkpoint
     fractions: Fractions
     lost: float
     where: str  # most of it is lost
@@ -48,46 +60,14 @@ class Fit:
         return text if self.lost > NOTED_LOST else ""
 
 
-def _step_error(fraction_bits: int) -> float:
-    """Return the standard deviation of the error of rounding to so many fraction bits."""
-    return float(2.0**-fraction_bits / sqrt(12))
-
-
 def check_shape_of_tape(shape: Shape) -> None:
     """Refuse what no tape can hold, in either arithmetic."""
     if shape.heads * shape.head_size % 8:
         raise CheckpointError(f"{shape.heads} heads of {shape.head_size} are not a multiple of 8, and buffers must be aligned")
 
 
-def fit(checkpoint: Checkpoint) -> Fit:
-    """Return the fraction bits. A model that does not fit is an error that names its tensor."""
-    shape = checkpoint.shape
-    if not shape.epsilon < LARGEST_EPSILON:
-        raise CheckpointError(f"an epsilon of {shape.epsilon:.6g} is too large for fixed point, below {LARGEST_EPSILON:.6g}; {WAY_OUT}")
-    layers = [_LayerSizes(layer, shape, index) for index, layer in enumerate(checkpoint.layers)]
-    rows = _row_norms(checkpoint.embedding, None, "the embedding") / sqrt(shape.dim)
-    embedding = float(np.median(rows[rows > 0])) if (rows > 0).any() else 1.0
-    classifier = checkpoint.embedding if checkpoint.classifier is None else checkpoint.classifier
-    logits = _row_norms(classifier, checkpoint.final_norm, "the classifier")
-    _require_reach(logits, shape.dim, LOGIT_REACH, "the logits")
-    residual = _residual_frac(hypot(float(rows.max(initial=0)), *(size for layer in layers for size in layer.outputs(1.0))))
-    signal, lost = embedding**2, {"the embedding": (_step_error(residual) / embedding) ** 2}
-    for index, layer in enumerate(layers):
-        for part, size, share in layer.shares(signal, shape.epsilon, residual):
-            signal += size**2
-            lost[f"{part} of layer {index}"] = (share**2 * size**2 + (_step_error(residual) ** 2 if size else 0)) / max(signal, 1e-60)
-    inner = sqrt(signal / (signal + shape.epsilon))
-    lost["the final norm"] = _norm_share(checkpoint.final_norm) ** 2
-    if logits.any():
-        lost["the logits"] = (_step_error(LOGIT_FRAC) / max(inner * _rms(logits), 1e-30)) ** 2
-    total, where = sqrt(sum(lost.values())), max(lost, key=lambda name: lost[name])
-    if total > MOST_LOST:
-        raise CheckpointError(f"fixed point would lose about {min(total, 1):.0%} of the logits, most of it in {where}; {WAY_OUT}")
-    return Fit(Fractions(residual, query_frac(shape.head_size)), total, where)
-
-
 def requantised(checkpoint: Checkpoint) -> dict[str, int]:
-    """Return how many matrices of each type are rounded to Q8_0. Those in Q8_0, Q4_0 and Q4_1 keep their bits."""
+    """Return how many matrices of each type are rounded to Q8_0. Those in blocks are kept without loss."""
     kinds: dict[str, int] = {}
     for matrix in _matrices(checkpoint):
         if not isinstance(matrix, StoredBlocks):
@@ -101,91 +81,139 @@ def _matrices(checkpoint: Checkpoint) -> list[Weights]:
     return [checkpoint.embedding, *own, *(tensor for layer in checkpoint.layers for tensor in layer if len(tensor.shape) == 2)]
 
 
-class _LayerSizes:
-    """How large a layer's vectors are if its input has a root mean square of 1."""
+def fit(checkpoint: Checkpoint, calibration: list[int] | None = None) -> Fit:
+    """Return the fraction bits. A model that does not fit is an error that names its tensor.
 
-    def __init__(self, layer: Layer, shape: Shape, index: int) -> None:
-        self._index = index
-        named = {name: getattr(getattr(layer, name), "name", "") or f"{name} of layer {index}" for name in Layer._fields}
-        q, k, v = (_row_norms(getattr(layer, name), layer.attention_norm, named[name]) for name in ("wq", "wk", "wv"))
-        gate, up = (_row_norms(getattr(layer, name), layer.ffn_norm, named[name]) for name in ("gate", "up"))
-        halved = 2.0 ** (query_frac(shape.head_size) - VECTOR_FRAC)
-        for norms, factor, name in ((q, sqrt(2) * halved, "wq"), (k, sqrt(2), "wk"), (v, 1.0, "wv"), (gate, 1.0, "gate"), (up, 1.0, "up")):
-            _require_reach(norms, shape.dim, VECTOR_REACH / factor, named[name])
-        self._heads = _by_head(q, shape.heads), np.repeat(_by_head(k, shape.kv_heads), shape.heads // shape.kv_heads)
-        self._v, self._gate, self._up = _rms(v), _rms(gate), _rms(up)
-        self._wo, self._down = (_rms(_row_norms(getattr(layer, name), None, named[name])) for name in ("wo", "down"))
-        self._norms = _norm_share(layer.attention_norm), _norm_share(layer.ffn_norm)
-
-    def outputs(self, inner: float) -> tuple[float, float]:
-        """Return the size of what attention and the feed-forward network add. inner: the size of a normalised vector, at most 1"""
-        return self._wo * self._v * inner, self._down * 0.6 * self._gate * self._up * inner**2
-
-    def shares(self, signal: float, epsilon: float, residual: int) -> list[tuple[str, float, float]]:
-        """Return the name, the size and the lost share of each of the two. signal: the mean square of the residual stream"""
-        inner, error = sqrt(signal / (signal + epsilon)), _step_error(VECTOR_FRAC)
-        q, k = (each * inner for each in self._heads)
-        scores = log2(np.e) * (error * (q + k) + KEY_BITS_ERROR * q * k)
-        if scores.max(initial=0) > MOST_SCORE_ERROR:
-            raise CheckpointError(f"the attention scores of layer {self._index} are too large for fixed point; {WAY_OUT}")
-        attention, ffn = self.outputs(inner)
-        of_v, of_gate, of_up = (error / max(size * inner, 1e-30) for size in (self._v, self._gate, self._up))
-        return [("attention", attention, hypot(of_v, self._norms[0])), ("feed-forward", ffn, hypot(of_gate, of_up, self._norms[1]))]
+    calibration: tokens of a text, on which sizes are measured in float arithmetic instead of being estimated"""
+    shape = checkpoint.shape
+    if not shape.epsilon < LARGEST_EPSILON:
+        raise CheckpointError(f"an epsilon of {shape.epsilon:.6g} is too large for fixed point, below {LARGEST_EPSILON:.6g}; {WAY_OUT}")
+    weights = weight_sizes(checkpoint)
+    sizes = sizes_of(weights, shape)
+    if calibration is not None:
+        sizes = measured_sizes(checkpoint, calibration, sizes)
+    return _Fitting(checkpoint, weights, sizes, WAY_OUT if calibration else UNMEASURED + WAY_OUT).best(calibration is None)
 
 
-def _residual_frac(size: float) -> int:
-    """Return the fraction bits of a residual stream of this root mean square."""
-    bits = RESIDUAL_FRAC - max(0, ceil(log2(max(size, 1e-30) * PEAK / 2.0 ** (31 - RESIDUAL_FRAC))))
-    if bits < LEAST_RESIDUAL_FRAC:
-        raise CheckpointError(f"the residual stream would reach about {size:.3g}, too large for fixed point; {WAY_OUT}")
-    return bits
+class _Fitting:
+    """One model, while its fraction bits are chosen."""
+
+    def __init__(self, checkpoint: Checkpoint, weights: WeightSizes, sizes: Sizes, way_out: str) -> None:
+        self._checkpoint, self._shape = checkpoint, checkpoint.shape
+        self._weights, self._sizes, self._way_out = weights, sizes, way_out
+        self._residual = self._residual_frac()
+        self._require_reach("the logits", sizes.most_logits, LOGIT_FRAC)
+
+    def best(self, prefer_usual: bool) -> Fit:
+        """Return the usual fraction bits if they lose little, and else those that the sizes ask for."""
+        usual = None
+        if prefer_usual:
+            with suppress(CheckpointError):
+                usual = self._fit([VectorFractions(query_frac(self._shape.head_size))] * self._shape.layers)
+        if usual is not None and usual.lost <= NOTED_LOST:
+            return usual
+        try:
+            chosen = self._fit([self._chosen(index) for index in range(self._shape.layers)])
+        except CheckpointError:
+            if usual is None:
+                raise
+            return usual
+        return usual if usual is not None and usual.lost <= chosen.lost else chosen
+
+    def _residual_frac(self) -> int:
+        bits = min(RESIDUAL_FRAC, _most_bits(self._sizes.residual))
+        if bits < LEAST_RESIDUAL_FRAC:
+            raise self._error(f"the residual stream would reach about {self._sizes.residual:.3g}, too large for fixed point")
+        return bits
+
+    def _require_reach(self, name: str, most: float, fraction_bits: int) -> None:
+        reach = 2.0 ** (31 - fraction_bits)
+        if not most < reach:
+            raise self._error(f"{name} may give numbers as large as {most:.3g}, too large for fixed point (below {reach:.6g})")
+
+    def _require_bits(self, fractions: Fractions) -> None:
+        """Refuse fraction bits that no tape can have."""
+        for index, layer in enumerate(fractions.layers):
+            for name, bits in asdict(layer).items():
+                if not 0 <= bits <= MOST_OUT_FRAC:
+                    raise self._error(f"{name} of layer {index} would need {bits} fraction bits, from 0 to {MOST_OUT_FRAC} are possible")
+        if not 0 <= fractions.logits <= MOST_OUT_FRAC or not LEAST_RESIDUAL_FRAC <= fractions.embedding <= RESIDUAL_FRAC:
+            raise self._error("the embedding or the classifier has weights of a size that fixed point cannot hold")
+
+    def _error(self, problem: str) -> CheckpointError:
+        return CheckpointError(f"{problem}; {self._way_out}")
+
+    # Choosing ---------------------------------------------------------------------------------------------------------------------
+
+    def _chosen(self, index: int) -> VectorFractions:
+        """Return the fraction bits that the sizes of a layer ask for."""
+        size, matrices = self._sizes.layers[index], self._weights.layers[index]
+
+        def bits(name: str, reader: str) -> int:
+            wanted = PLENTY_OF_BITS - floor(log2(size.rms[name])) if size.rms[name] > 0 else VECTOR_FRAC
+            most = VECTOR_FRAC + self._residual - matrices[reader].places
+            return min(max(wanted, matrices[name].places), _most_bits(size.most[name]), most)
+
+        q, k = _most_bits(size.most["wq"]), _most_bits(size.most["wk"])
+        while q + k > most_score_bits(self._shape.head_size):
+            q, k = (q - 1, k) if q > k else (q, k - 1)
+        return VectorFractions(q, k, bits("wv", "wo"), VECTOR_FRAC, bits("up", "down"))
+
+    def _fit(self, vectors: list[VectorFractions]) -> Fit:
+        for index, (bits, size) in enumerate(zip(vectors, self._sizes.layers, strict=True)):
+            for name, most in size.most.items():
+                self._require_reach(self._weights.layers[index][name].name, most, getattr(bits, name))
+            if bits.wq + bits.wk < query_frac(self._shape.head_size) + VECTOR_FRAC:
+                raise self._error(f"{self._queries_and_keys(index)} give numbers too large for fixed point")
+        checkpoint, fractions = stored(self._checkpoint, self._weights, vectors, self._residual)
+        check_scales(checkpoint, self._weights)
+        self._require_bits(fractions)
+        lost = self._lost(vectors, checkpoint)
+        total, where = sqrt(sum(lost.values())), max(lost, key=lambda name: lost[name])
+        if not total <= MOST_LOST:
+            raise self._error(f"fixed point would lose about {min(total, 1):.0%} of the logits, most of it in {where}")
+        for index, size in enumerate(self._sizes.layers):
+            self._check_moved_scores(size, index, sqrt(sum(list(lost.values())[: 1 + 2 * index])))
+        return Fit(checkpoint, fractions, total, where)
+
+    # What is lost -----------------------------------------------------------------------------------------------------------------
+
+    def _lost(self, vectors: list[VectorFractions], stored: Checkpoint) -> dict[str, float]:
+        """Return the squares of the shares that are lost, by their place."""
+        sizes, step = self._sizes, _step_error(self._residual)
+        lost = {"the embedding": (step / sizes.embedding) ** 2}
+        for index, (size, bits, layer) in enumerate(zip(sizes.layers, vectors, stored.layers, strict=True)):
+            self._check_scores(size, bits, index)
+            of_v, of_gate, of_up = (min(_step_error(getattr(bits, n)) / max(size.rms[n], 1e-30), 1.0) for n in ("wv", "gate", "up"))
+            shares = hypot(of_v, norm_share(layer.attention_norm)), hypot(of_gate, of_up, norm_share(layer.ffn_norm))
+            for part, name, share, signal in zip(("attention", "feed-forward"), ("wo", "down"), shares, size.signal, strict=True):
+                added = size.rms[name]
+                lost[f"{part} of layer {index}"] = (share**2 * added**2 + (step**2 if added else 0)) / max(signal, 1e-60)
+        lost["the final norm"] = norm_share(stored.final_norm) ** 2
+        if sizes.logits:
+            lost["the logits"] = (_step_error(LOGIT_FRAC) / max(sizes.logits, 1e-30)) ** 2
+        return lost
+
+    def _check_scores(self, size: LayerSizes, bits: VectorFractions, index: int) -> None:
+        (q, k), ln = size.heads, log2(np.e)
+        error: Doubles = ln * (_step_error(bits.wq) * k + _step_error(bits.wk) * q + KEY_BITS_ERROR * q * k)
+        if error.max(initial=0) > MOST_SCORE_ERROR:
+            raise self._error(f"{self._queries_and_keys(index)} give attention scores too large for fixed point")
+
+    def _check_moved_scores(self, size: LayerSizes, index: int, lost: float) -> None:
+        """Refuse scores so large that what is lost before them decides where attention looks. lost: that share of the stream"""
+        q, k = size.heads
+        if log2(np.e) * sqrt(2) * lost * float((q * k).max(initial=0)) > MOST_MOVED_SCORE:
+            raise self._error(f"{self._queries_and_keys(index)} give attention scores too large for what is lost before them")
+
+    def _queries_and_keys(self, index: int) -> str:
+        return " and ".join(self._weights.layers[index][name].name for name in ("wq", "wk"))
+
+def _step_error(fraction_bits: int) -> float:
+    """Return the standard deviation of the error of rounding to so many fraction bits."""
+    return float(2.0**-fraction_bits / sqrt(12))
 
 
-def _require_reach(norms: Doubles, length: int, reach: float, name: str) -> None:
-    most = sqrt(length) * float(norms.max(initial=0))
-    if not most < reach:
-        raise CheckpointError(f"{name} may give numbers as large as {most:.3g}, too large for fixed point (below {reach:.6g}); {WAY_OUT}")
-
-
-def _row_norms(matrix: Weights, norm: Floats | None, name: str) -> Doubles:
-    """Return ‖m ⊙ w‖ of every row. Weights that Q8_0 cannot hold are an error."""
-    stored = matrix if isinstance(matrix, StoredMatrix) else StoredMatrix(matrix.shape, lambda rows: matrix[rows])
-    norms, energy, lost = np.zeros(stored.shape[0]), 0.0, 0.0
-    for rows in stored.slices():
-        part = stored.floats(rows)
-        if not isinstance(stored, StoredBlocks):
-            if not np.isfinite(part).all():
-                raise CheckpointError(f"{name} holds a weight that is not a finite number")
-            of_part = float(_squares(part).sum())
-            energy, lost = energy + of_part, lost + share_lost_by_scales(part) * of_part
-        norms[rows] = np.sqrt(_squares(part if norm is None else part * norm))
-    if not np.isfinite(norms).all():
-        raise CheckpointError(f"{name} holds a weight that is not a finite number")
-    if lost > (MOST_LOST / 2) ** 2 * energy:
-        raise CheckpointError(f"{name} has weights too small for Q8_0's scales; {WAY_OUT}")
-    return norms
-
-
-def _squares(part: Floats) -> Doubles:
-    """Return the sum of squares of each row: in float32, unless it does not lie safely within it."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        sums: Doubles = np.einsum("ij,ij->i", part, part).astype(np.float64)
-    if not ((sums > 1e-20) & (sums < 1e30)).all():
-        sums = np.square(part, dtype=np.float64).sum(axis=1)
-    return sums
-
-
-def _by_head(norms: Doubles, heads: int) -> Doubles:
-    """Return the root mean square of each head's rows."""
-    sizes: Doubles = np.sqrt(np.square(norms.reshape(heads, -1)).mean(axis=1))
-    return sizes
-
-
-def _rms(values: Doubles) -> float:
-    return float(np.sqrt(np.square(values).mean()))
-
-
-def _norm_share(weights: Floats) -> float:
-    """Return the share of a norm's weights that rounding loses."""
-    size = _rms(weights.astype(np.float64))
-    return float(NORM_WEIGHT_STEP / sqrt(12) / size) if size else 0.0
+def _most_bits(most: float) -> int:
+    """Return the most fraction bits with which a number of this size fits i32."""
+    return 30 - floor(log2(most)) if most > 0 else 62

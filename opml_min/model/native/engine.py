@@ -84,6 +84,10 @@ class Engine:
             left = self._workspace.batch.copies[:positions, start : start + length]
         return left
 
+    def losses(self) -> npt.NDArray[np.int64]:
+        """Return how many numbers of each op have saturated so far, and how many have lost all bits: (ops, 2)."""
+        return self._workspace.losses.sum(axis=0)[: len(self._tape)]  # type: ignore[no-any-return]
+
     def _batched_positions(self, first: int, end: int) -> tuple[int, int]:
         """Return the range of positions to compute in batches: those whose stages are all asked for, and that draw no token."""
         if not self._in_batches:
@@ -118,6 +122,7 @@ def _workspace(ops: list[Op], context: int, threads: int, copied: Copied | None)
         group_sums=np.zeros(largest("columns") // GROUP + 1, np.int32),
         sums=_rows(threads, TILE_ROWS, np.int64),
         sigmoid_table=sigmoid_table(),
+        losses=_rows(threads, 2 * len(ops), np.int64).reshape(threads, -1, 2),
         control=np.zeros(control_words(threads), np.int64),
         fused_lengths=fused_lengths(ops),
         batch=batch_scratch(ops, threads, copied),

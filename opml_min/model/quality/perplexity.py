@@ -14,15 +14,13 @@ from opml_min.memory_map import REQUEST
 from opml_min.model.build.tape import LOGIT_FRAC
 from opml_min.model.errors import RequestError
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import ALWAYS, FLOAT, Opcode, ops_of
+from opml_min.model.image.ops import ALWAYS, FLOAT, Opcode
 from opml_min.model.image.request import TextRequest
 from opml_min.model.native.check import check
 from opml_min.model.native.engine import Engine
+from opml_min.model.quality.losses import Losses, losses_of
 from opml_min.model.quality.reference import logits_of_windows
-from opml_min.model.quality.saturation import saturated_by
 from opml_min.model.sources.checkpoint import Checkpoint
-
-SAMPLED_POSITIONS = 8  # whose ops are looked at one by one
 
 
 @frozen
@@ -34,7 +32,7 @@ class Evaluation:
     reference_perplexity: float
     nll_rms_difference: float
     nll_max_difference: float
-    saturated: int  # numbers at the end of their format, in the first SAMPLED_POSITIONS positions; 0 in float arithmetic
+    losses: Losses
 
 
 class NativeLogits:
@@ -42,15 +40,15 @@ class NativeLogits:
 
     def __init__(self, image: Image, threads: int) -> None:
         check(image)
-        self._memory = Memory()
+        self._image, self._memory = image, Memory()
         image.load_into(self._memory)
         self._floats = image.header.arithmetic == FLOAT
-        draws = image.tape[:, 0] == Opcode.SAMPLE.in_arithmetic(image.header.arithmetic)
-        self._place, self._length = image.tape[draws][-1, 2:4].tolist()
-        tape = image.tape[~draws].copy()
+        self._draws = image.tape[:, 0] == Opcode.SAMPLE.in_arithmetic(image.header.arithmetic)
+        self._place, self._length = image.tape[self._draws][-1, 2:4].tolist()
+        tape = image.tape[~self._draws].copy()
         tape[:, 1] = ALWAYS
         self._ops = len(tape)
-        self._op_list = ops_of(tape)
+        self._positions = 0
         self._engine = Engine(self._memory, image.header, tape, threads)
 
     def __call__(self, tokens: list[int]) -> Iterator[NDArray[np.float64]]:
@@ -61,17 +59,15 @@ class NativeLogits:
         for first in range(0, len(tokens), batch):
             end = min(first + batch, len(tokens))
             self._engine.run(first * self._ops, end * self._ops)
+            self._positions += end - first
             for logits in self._engine.buffers(self._place, 4 * self._length, end - first):
                 yield logits.view(np.float32).astype(np.float64) if self._floats else logits.view(np.int32) / 2**LOGIT_FRAC
 
-    def saturated(self, tokens: list[int]) -> int:
-        """Return how many numbers saturate while these tokens are read, op by op."""
-        self._memory.write(REQUEST + 32, TextRequest(tuple(tokens), 1).pack())
-        found = 0
-        for stage in range(0 if self._floats else len(tokens) * self._ops):
-            self._engine.run(stage, stage + 1)
-            found += saturated_by(self._op_list[stage % self._ops], self._memory)
-        return found
+    def losses(self) -> Losses:
+        """Return what fixed point has lost at all positions so far."""
+        counts = np.zeros((len(self._image.tape), 2), np.int64)
+        counts[~self._draws] = self._engine.losses()
+        return losses_of(self._image, counts, self._positions, self._positions)
 
 
 def evaluate(
@@ -99,7 +95,7 @@ def evaluate(
         float(np.exp(np.mean(reference))),
         float(np.sqrt(np.mean(difference**2))),
         float(np.abs(difference).max()),
-        native_logits.saturated(windows[0][:SAMPLED_POSITIONS]),
+        native_logits.losses(),
     )
 
 

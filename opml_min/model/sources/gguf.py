@@ -1,7 +1,7 @@
 """GGUF: the files of llama.cpp.
 
-Matrices in Q8_0, Q4_0 and Q4_1 keep their bits. Other types are dequantised, and become Q8_0 when an image is built. The two rows of a
-rotary pair are neighbours in these files.
+Matrices in Q8_0, Q4_0, Q4_1, Q5_0 and IQ4_NL are read without loss. Other types are dequantised, and rounded to Q8_0 when an image is
+built. The two rows of a rotary pair are neighbours in these files.
 
 *Source*: ggml's `docs/gguf.md`; llama.cpp's `convert_hf_to_gguf.py` for the names, `llama-model.cpp` and `llama-context.cpp` for what the
 metadata mean. `gguf_metadata.py` says which of them a plain LLaMA may have.
@@ -12,19 +12,17 @@ from typing import Any
 
 import numpy as np
 from attrs import evolve
-from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
 
 from opml_min.model.errors import CheckpointError, TokenizerError
-from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape, check_shape
+from opml_min.model.sources.formats.ggml_blocks import BLOCK_FORMATS
 from opml_min.model.sources.formats.gguf_file import GgufFile, read_gguf_file
 from opml_min.model.sources.gguf_metadata import ARCHITECTURE, notes_on, refuse_what_is_not_plain
 from opml_min.model.sources.matrices import Floats, Rows, StoredBlocks, StoredMatrix
 from opml_min.model.sources.source import Source
 from opml_min.model.sources.tokenizers.gguf import text_of_metadata
 
-KEPT = {GGMLQuantizationType.Q8_0: Q8_0, GGMLQuantizationType.Q4_0: Q4_0, GGMLQuantizationType.Q4_1: Q4_1}
 LAYER_TENSORS = ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")
 """The names of a layer's tensors, in the order of the fields of `Layer`."""
 
@@ -162,4 +160,6 @@ class _Contents:
             if not np.isfinite(vector).all():
                 raise CheckpointError(f"the tensor {name} holds a number that is not finite")
             return vector
-        return StoredBlocks(KEPT[kind], data, name) if kind in KEPT else StoredMatrix(shape, floats, name, kind.name)  # type: ignore[arg-type]
+        if kind in BLOCK_FORMATS:
+            return StoredBlocks(BLOCK_FORMATS[kind], data, name)
+        return StoredMatrix(shape, floats, name, kind.name)  # type: ignore[arg-type]

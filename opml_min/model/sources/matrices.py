@@ -1,19 +1,17 @@
-"""Matrices that stay in their file until they are needed, and are then read a few rows at a time.
-
-*Source*: ggml's block formats, `ggml-common.h` (`block_q8_0`, `block_q4_0`, `block_q4_1`).
-"""
+"""Matrices that stay in their file until they are needed, and are then read a few rows at a time."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from attrs import frozen
 from numpy.typing import NDArray
 
-from opml_min.model.image.weights import GROUP, Q4_0, Q4_1, Q8_0, TILE_ROWS, Groups, dequantise
+from opml_min.model.image.weights import GROUP, TILE_ROWS, Groups, dequantise
 
 Floats = NDArray[np.float32]
+Blocks = NDArray[np.uint8]  # (rows, blocks, bytes)
 Rows = slice | NDArray[np.int64]
 SLICE_WEIGHTS = 1 << 22
-GGML_BLOCK_BYTES = {Q8_0: 34, Q4_0: 18, Q4_1: 20}  # of 32 weights: scale, minimum (Q4_1), weights
 
 
 class StoredMatrix:
@@ -34,24 +32,27 @@ class StoredMatrix:
         return self._read(rows)
 
 
-class StoredBlocks(StoredMatrix):
-    """A matrix in GGML blocks whose weights and scales an image can hold unchanged."""
+@frozen
+class BlockFormat:
+    """How blocks of 32 weights are stored: their size, the quantisation that they have in an image, and how to read them."""
 
-    def __init__(self, quantisation: int, blocks: NDArray[np.uint8], name: str = "") -> None:
+    block_bytes: int
+    quantisation: int
+    groups: Callable[[Blocks], Groups]
+
+
+class StoredBlocks(StoredMatrix):
+    """A matrix in GGML blocks whose weights and scales an image holds without loss."""
+
+    def __init__(self, stored: BlockFormat, blocks: NDArray[np.uint8], name: str = "") -> None:
         """blocks: (rows, bytes)"""
-        columns = blocks.shape[1] // GGML_BLOCK_BYTES[quantisation] * GROUP
-        super().__init__((len(blocks), columns), lambda rows: dequantise(quantisation, self.groups(rows)), name)
-        self.quantisation = quantisation
-        self._blocks = blocks.reshape(len(blocks), -1, GGML_BLOCK_BYTES[quantisation])
+        self.quantisation = stored.quantisation
+        self._read_groups, self._blocks = stored.groups, blocks.reshape(len(blocks), -1, stored.block_bytes)
+        shape = (len(blocks), self._blocks.shape[1] * GROUP)
+        super().__init__(shape, lambda rows: dequantise(self.quantisation, self.groups(rows)), name)
 
     def groups(self, rows: Rows) -> Groups:
-        blocks = self._blocks[rows]
-        halfs = np.ascontiguousarray(blocks[:, :, :4]).view("<u2")  # scale, and minimum if there is one
-        if self.quantisation == Q8_0:
-            return Groups(blocks[:, :, 2:].view(np.int8), halfs[:, :, 0])
-        pairs = blocks[:, :, 4 if self.quantisation == Q4_1 else 2 :]
-        weights = np.concatenate([pairs & 15, pairs >> 4], axis=2).view(np.int8)
-        return Groups(weights, halfs[:, :, 0], halfs[:, :, 1] if self.quantisation == Q4_1 else None)
+        return self._read_groups(self._blocks[rows])
 
 
 Weights = Floats | StoredMatrix

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from opml_min.model.files.atomic import whole
 from opml_min.model.image.weights import GROUP, Q4_0, Q8_0
 from opml_min.model.sources.checkpoint import Shape
+from opml_min.model.sources.formats.ggml_blocks import BLOCK_FORMATS
 from opml_min.model.sources.gguf import layer_sizes
-from opml_min.model.sources.matrices import GGML_BLOCK_BYTES
 from opml_min.model.sources.tokenizers.gguf import BYTE, CONTROL, NORMAL
 
 GGML_TYPES = {Q8_0: GGMLQuantizationType.Q8_0, Q4_0: GGMLQuantizationType.Q4_0}
@@ -41,7 +41,7 @@ def write_random_gguf(path: Path, shape: Shape, quantisation: int, seed: int) ->
             if len(size) == 1:
                 writer.add_tensor_info(f"{name}.weight", size, np.dtype(np.float32), 4 * size[0])
             else:
-                stored = (size[0], size[1] // GROUP * GGML_BLOCK_BYTES[quantisation])
+                stored = (size[0], size[1] // GROUP * BLOCK_FORMATS[GGML_TYPES[quantisation]].block_bytes)
                 writer.add_tensor_info(f"{name}.weight", stored, np.dtype(np.uint8), stored[0] * stored[1], GGML_TYPES[quantisation])
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -60,7 +60,7 @@ def _norm(source: np.random.SFC64, length: int) -> NDArray[np.float32]:
 
 def _matrix(source: np.random.SFC64, quantisation: int, rows: int, columns: int, length: float) -> NDArray[np.uint8]:
     """Return blocks whose weights have a standard deviation of about 1/length: (rows, bytes)."""
-    block_bytes = GGML_BLOCK_BYTES[quantisation]
+    block_bytes = BLOCK_FORMATS[GGML_TYPES[quantisation]].block_bytes
     raw = source.random_raw(-(-rows * (columns // GROUP) * block_bytes // 8))
     blocks = raw.view(np.uint8)[: rows * (columns // GROUP) * block_bytes].reshape(-1, block_bytes)
     spread = np.ascontiguousarray(blocks[:, :2]).view(np.uint16)[:, 0] / 2.0**16 + 0.5

@@ -15,6 +15,7 @@ from opml_min.model.native.kernel_cache import compiled
 from opml_min.model.native.kernels.addressing import int32s, int64s
 from opml_min.model.native.kernels.batch import batch_length, begin_batch, end_batch, move_operands
 from opml_min.model.native.kernels.fixed.attention_output import attention_output
+from opml_min.model.native.kernels.fixed.losses import note_losses
 from opml_min.model.native.kernels.fixed.matmul import needs_group_sums, sum_groups
 from opml_min.model.native.kernels.fixed.sample import sample
 from opml_min.model.native.kernels.floats.sample import float_sample
@@ -116,7 +117,8 @@ def run_stages(base, kind, tape, stop_tokens, first, end, workspace, floats, thr
                 write_token(base, token, position - (prompt_length - 1), kind == BYTES, stop_tokens)
         else:
             if floats is None:
-                unshared_op(base, opcode, operands, position, prompt_length, workspace.z[0], workspace.sigmoid_table)
+                found = unshared_op(base, opcode, operands, position, prompt_length, workspace.z[0], workspace.sigmoid_table)
+                note_losses(workspace.losses[0], op, found)
             else:
                 unshared_float_op(base, opcode, operands, position, prompt_length)
     end_sharing(workspace.control, threads)

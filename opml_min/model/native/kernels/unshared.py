@@ -37,23 +37,24 @@ def token_at(base, position, prompt_length):
 
 @njit
 def unshared_op(base, opcode, operands, position, prompt_length, z, sigmoid_table):
-    """Compute an op of fixed point. z: i64 (longest vector), scratch"""
+    """Compute an op of fixed point. Return the losses. z: i64 (longest vector), scratch"""
     if opcode == EMBED:
-        embed(base, operands, token_at(base, position, prompt_length))
+        return embed(base, operands, token_at(base, position, prompt_length))
     elif opcode == NORM:
         norm(base, operands, z)
     elif opcode == ROPE:
-        rope(base, operands, position)
+        return rope(base, operands, position)
     elif opcode == CACHE:
         kv_cache(base, operands, position)
     elif opcode == SWIGLU:
         swiglu(base, operands, sigmoid_table, z)
     elif opcode == ADD:
-        add(base, operands)
+        return add(base, operands)
     elif opcode == INPUT:
         input_bytes(base, operands, REQUEST + 32)
     elif opcode == RELU:
         relu(base, operands, z)
+    return np.int64(0)
 
 
 @njit

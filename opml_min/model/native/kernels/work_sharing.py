@@ -19,6 +19,7 @@ from opml_min.model.native.kernels.atomic import wait_a_moment
 from opml_min.model.native.kernels.batch import batch_length, move_operands
 from opml_min.model.native.kernels.fixed.attention import attention_head
 from opml_min.model.native.kernels.fixed.batch_attention import ATTENTION_POSITIONS, attend
+from opml_min.model.native.kernels.fixed.losses import note_losses
 from opml_min.model.native.kernels.fixed.matmul import matmul_tiles
 from opml_min.model.native.kernels.floats.attention import float_attention_head
 from opml_min.model.native.kernels.floats.matmul import float_matmul_tiles
@@ -53,6 +54,7 @@ class Workspace(NamedTuple):
     sums: Any  # i64 (threads, 8)
     group_sums: Any  # i32 (groups)
     sigmoid_table: Any  # i32 (4097)
+    losses: Any  # i64 (threads, ops or more, 2): numbers that saturated, and numbers that lost all bits
     control: Any  # i64 (control_words): the work queues, and the wish to stop
     fused_lengths: Any  # i64 (ops): how many ops form the fused group that begins with each one
     batch: Any  # a Batch
@@ -117,27 +119,29 @@ def do_chunk(base, tape, group, chunk, workspace, floats, thread):
             chunks = chunk_count(tape[op, 0], tape[op, 2:], positions)
     if floats is None and positions == 0 and tape[op, 0] == MATMUL:
         size = tiles_per_chunk(tape[op, 6], tape[op, 7])
-        matmul_tiles(base, tape[op, 2:], chunk * size, (chunk + 1) * size, workspace.group_sums, workspace.sums[thread])
+        found = matmul_tiles(base, tape[op, 2:], chunk * size, (chunk + 1) * size, workspace.group_sums, workspace.sums[thread])
     else:
-        do_other_chunk(base, tape, op, position, positions, chunk, workspace, floats, thread)
+        found = do_other_chunk(base, tape, op, position, positions, chunk, workspace, floats, thread)
+    note_losses(workspace.losses[thread], op, found)
 
 
 @njit
 def do_other_chunk(base, tape, op, position, positions, chunk, workspace, floats, thread):
-    """Compute any chunk except that of a fixed-point MATMUL at a single position."""
+    """Compute any chunk except that of a fixed-point MATMUL at a single position. Return the losses."""
     opcode, operands = tape[op, 0], tape[op, 2:]
     if floats is None:
         if positions > 0:
-            do_batch_chunk(base, tape, op, position, positions, chunk, workspace, thread)
+            return do_batch_chunk(base, tape, op, position, positions, chunk, workspace, thread)
         else:
             scores, query = workspace.scores[thread], workspace.queries[thread]
-            attention_head(base, operands, position, chunk, workspace.z[0], workspace.fractions[0], scores, query)
+            return attention_head(base, operands, position, chunk, workspace.z[0], workspace.fractions[0], scores, query)
     else:
         if opcode == FLOAT_MATMUL:
             size = tiles_per_chunk(operands[3], operands[4])
             float_matmul_tiles(base, operands, chunk * size, (chunk + 1) * size, workspace.sums[thread])
         else:
             float_attention_head(base, operands, position, chunk, floats[thread])
+        return np.int64(0)
 
 
 @njit
@@ -145,17 +149,17 @@ def do_batch_chunk(base, tape, op, position, positions, chunk, workspace, thread
     opcode, batch = tape[op, 0], workspace.batch
     if opcode == MATMUL:
         operands, stride = move_operands(base, tape, op, 0, batch, thread), batch.copies.shape[1]
-        matmul_panel(base, operands, chunk, positions, stride, batch.group_sums, batch.scratch[thread].ctypes.data)
-        return
+        return matmul_panel(base, operands, chunk, positions, stride, batch.group_sums, batch.scratch[thread].ctypes.data)
     each = ATTENTION_POSITIONS if opcode == ATTENTION else UNSHARED_POSITIONS
     first, end = chunk * each, min((chunk + 1) * each, positions)
     if opcode == ATTENTION:
         operands, stride = move_operands(base, tape, op, first, batch, thread), batch.copies.shape[1]
-        attend(base, operands, stride, position + first, end - first, batch.scratch[thread].ctypes.data)
-        return
+        return attend(base, operands, stride, position + first, end - first, batch.scratch[thread].ctypes.data)
+    found = np.int64(0)
     for i in range(first, end):
         operands = move_operands(base, tape, op, i, batch, thread)
-        unshared_op(base, opcode, operands, position + i, position + i + 1, workspace.z[thread], workspace.sigmoid_table)
+        found += unshared_op(base, opcode, operands, position + i, position + i + 1, workspace.z[thread], workspace.sigmoid_table)
+    return found
 
 
 @njit

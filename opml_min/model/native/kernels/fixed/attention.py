@@ -11,6 +11,7 @@ from numba import njit
 
 from opml_min.model.native.kernels.addressing import int8s, int16s, int32s
 from opml_min.model.native.kernels.fixed.fixed_point import (
+    INT32_MAX,
     INT32_MIN,
     QUERY_BITS,
     VECTOR_FRACTION_BITS,
@@ -22,12 +23,13 @@ from opml_min.model.native.kernels.fixed.fixed_point import (
     round_shift,
     round_shift_sat32,
 )
+from opml_min.model.native.kernels.fixed.losses import saturated_in
 from opml_min.model.native.kernels.vector.attention_sums import LANES, PIECE, dot_of_pieces, weighted_sum_of_8
 
 
 @njit
 def attention_head(base, operands, position, head, o, fractions, weights, query):
-    """Compute one head, and write its row of o and its element of fractions.
+    """Compute one head, and write its row of o and its element of fractions. Return the losses: saturated scores.
 
     o: i64 (heads, head_size) · fractions: i64 (heads), the fraction bits of each row of o
     weights: i64 (context), query: i16 (head_size): scratch"""
@@ -42,13 +44,14 @@ def attention_head(base, operands, position, head, o, fractions, weights, query)
     q_vector = int32s(base, q_address + 4 * head * head_size, head_size)  # (head_size), Q14
     query_exponent = normalise(q_vector, VECTOR_FRACTION_BITS, QUERY_BITS, query[:head_size])
 
-    largest = np.int64(INT32_MIN)
+    largest, least = np.int64(INT32_MIN), np.int64(INT32_MAX)
     for t in range(length):
         dot = dot_of_pieces(query.ctypes.data, keys.ctypes.data + 2 * t * head_size, head_size // PIECE)
         for i in range(head_size // PIECE * PIECE, head_size):
             dot += np.int64(query[i]) * np.int64(keys[t * head_size + i])
         weights[t] = round_shift_sat32(dot * scale_q30, query_exponent + key_exponents[t] + 14)
-        largest = max(largest, weights[t])
+        largest, least = max(largest, weights[t]), min(least, weights[t])
+    found = saturated_in(weights[:length], least, largest)
     total = np.int64(0)
     smallest = np.int64(127)
     for t in range(length):
@@ -70,3 +73,4 @@ def attention_head(base, operands, position, head, o, fractions, weights, query)
     for i in range(head_size):
         acc[i] = round_shift(acc[i], c) * inverse
     fractions[head] = smallest + bits(total) + 30 - c
+    return found

@@ -9,6 +9,7 @@ from numba import njit
 from opml_min.model.native.kernels.addressing import int8s, int16s, int32s, int64s
 from opml_min.model.native.kernels.fixed.attention_output import attention_output
 from opml_min.model.native.kernels.fixed.fixed_point import (
+    INT32_MAX,
     INT32_MIN,
     QUERY_BITS,
     VECTOR_FRACTION_BITS,
@@ -21,6 +22,7 @@ from opml_min.model.native.kernels.fixed.fixed_point import (
     round_shift_sat32,
     sat32,
 )
+from opml_min.model.native.kernels.fixed.losses import saturated_in
 from opml_min.model.native.kernels.vector.packed import (
     COLUMNS,
     LANES,
@@ -63,7 +65,7 @@ def _pack(base, address, length, head_size, rows, packed, are_keys):
 
 @njit
 def _weigh(scores, exponents, value_exponents, places, scale, high, low):
-    """Turn dot products into softmax weights. Return the sum of the weights and the least exponent of the values.
+    """Turn dot products into softmax weights. Return the sum of the weights, the least exponent of the values, and the losses.
 
     scores: i64 (length), the dot products, overwritten · exponents, value_exponents: i8 (length) · places: added to a key's exponent
     high, low: i16 (length), written"""
@@ -80,11 +82,12 @@ def _weigh(scores, exponents, value_exponents, places, scale, high, low):
     else:
         for t in range(length):
             scores[t] = round_shift_sat32(scores[t] * scale, exponents[t] + places)
-    largest = np.int64(INT32_MIN)
+    largest, lowest = np.int64(INT32_MIN), np.int64(INT32_MAX)
     least = np.int64(127)
     for t in range(length):
-        largest = max(largest, scores[t])
+        largest, lowest = max(largest, scores[t]), min(lowest, scores[t])
         least = min(least, np.int64(value_exponents[t]))
+    found = saturated_in(scores, lowest, largest)
     total = np.int64(0)
     for t in range(length):
         weight = exp2(scores[t] - largest)
@@ -93,12 +96,14 @@ def _weigh(scores, exponents, value_exponents, places, scale, high, low):
         weight = (weight + ((np.int64(1) << shift) >> 1)) >> shift
         high[t] = weight >> WEIGHT_LOW_BITS
         low[t] = weight & ((1 << WEIGHT_LOW_BITS) - 1)
-    return total, least
+    return total, least, found
 
 
 @njit
 def _attend(base, operands, stride, position, count, head, places, longest, o, fractions):
-    """Compute one head at up to QUERIES positions, and write their rows of o and fractions. places, longest: see `attend`"""
+    """Compute one head at up to QUERIES positions, and write their rows of o and fractions. Return the losses.
+
+    places, longest: see `attend`"""
     q_address, _, key_exp_address, _, value_exp_address = operands[1:6]
     heads, kv_heads, head_size, context, scale = operands[6:11]
     row = head // (heads // kv_heads) * context
@@ -115,12 +120,14 @@ def _attend(base, operands, stride, position, count, head, places, longest, o, f
             high[c] >>= QUERY_LOW_BITS
     for first in range(0, length, LANES):
         dots_of_16_keys(keys + 2 * first * columns, queries, head_size // 2, 2 * columns, scores + 8 * first, 8 * longest)
+    found = np.int64(0)
     for i in range(count):
         high, low = int16s(0, weights + 4 * i * longest, length), int16s(0, weights + 2 * (2 * i + 1) * longest, length)
         mine = position + i + 1
         key_exponents, value_exponents = int8s(base, key_exp_address + row, mine), int8s(base, value_exp_address + row, mine)
         dots = int64s(0, scores + 8 * i * longest, mine)
-        totals[i], least = _weigh(dots, key_exponents, value_exponents, fraction_bits[i] + 14, scale, high, low)
+        totals[i], least, saturated = _weigh(dots, key_exponents, value_exponents, fraction_bits[i] + 14, scale, high, low)
+        found += saturated
         high[mine:], low[mine:] = 0, 0
         fraction_bits[i] = least + bits(totals[i]) + 30
     for first in range(0, head_size, LANES):
@@ -133,11 +140,12 @@ def _attend(base, operands, stride, position, count, head, places, longest, o, f
         for column in range(head_size):
             mine[column] = round_shift(acc[column], c) * inverse
         int64s(0, fractions + 8 * (i * heads + head), 1)[0] = fraction_bits[i] - c
+    return found
 
 
 @njit
 def attend(base, operands, stride, position, count, scratch):
-    """Compute `count` positions from `position` on, at most ATTENTION_POSITIONS.
+    """Compute `count` positions from `position` on, at most ATTENTION_POSITIONS. Return the losses.
 
     operands: for the first one's copy of the buffers, overwritten · stride: bytes to the next copy
     scratch: the process address of attention_scratch_bytes bytes"""
@@ -152,6 +160,7 @@ def attend(base, operands, stride, position, count, scratch):
     o = sums + 8 * QUERIES * (columns + 2)  # i64 (ATTENTION_POSITIONS, heads, head_size)
     fractions = o + 8 * ATTENTION_POSITIONS * heads * head_size  # i64 (ATTENTION_POSITIONS, heads)
     places = scratch, keys, values, queries, weights, scores, sums
+    found = np.int64(0)
     for kv_head in range(kv_heads):
         offset = 2 * kv_head * context * head_size
         _pack(base, key_address + offset, position + count, head_size, scratch, keys, True)
@@ -160,11 +169,12 @@ def attend(base, operands, stride, position, count, scratch):
             for i in range(0, count, QUERIES):
                 operands[1] = q_address + i * stride
                 rows = o + 8 * i * heads * head_size, fractions + 8 * i * heads
-                _attend(base, operands, stride, position + i, min(QUERIES, count - i), head, places, longest, *rows)
+                found += _attend(base, operands, stride, position + i, min(QUERIES, count - i), head, places, longest, *rows)
     for i in range(count):
         operands[0] = out_address + i * stride
         row = int64s(0, o + 8 * i * heads * head_size, heads * head_size)
         attention_output(base, operands, row, int64s(0, fractions + 8 * i * heads, heads))
+    return found
 
 
 def attention_scratch_bytes(heads: int, head_size: int, context: int) -> int:

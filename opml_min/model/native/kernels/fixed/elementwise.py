@@ -8,6 +8,7 @@ from numba import njit
 
 from opml_min.model.native.kernels.addressing import int16s, int32s, uint8s
 from opml_min.model.native.kernels.fixed.fixed_point import bits, largest_bits, normalise, normalise_sized, round_shift, sat32, sigmoid
+from opml_min.model.native.kernels.fixed.losses import is_saturated
 
 
 @njit
@@ -31,12 +32,15 @@ def swiglu(base, operands, table, z):
 
 @njit
 def add(base, operands):
-    """Compute x_i = sat32(x_i + y_i)."""
+    """Compute x_i = sat32(x_i + y_i). Return the losses."""
     x_address, y_address, length = operands[:3]
     x = int32s(base, x_address, length)  # (length)
     y = int32s(base, y_address, length)  # (length)
+    found = np.int64(0)
     for i in range(length):
         x[i] = sat32(np.int64(x[i]) + np.int64(y[i]))
+        found += is_saturated(x[i])
+    return found
 
 
 @njit

@@ -9,6 +9,7 @@ from numba import njit
 from opml_min.model.image.weights import BLOCK_BYTES, GROUP, MINIMUM_OFFSET, Q4_0, Q4_1, Q8_0, SCALE_OFFSET, TILE_ROWS
 from opml_min.model.native.kernels.addressing import int8s, int32s, uint8s, uint16s
 from opml_min.model.native.kernels.fixed.fixed_point import round_shift_sat32
+from opml_min.model.native.kernels.fixed.losses import loss_of
 
 
 @njit
@@ -22,12 +23,14 @@ def half_q24(pattern):
 
 @njit
 def embed(base, operands, token):
+    """Compute one EMBED. Return the losses."""
     out_address, matrix_address, quantisation, columns, length, r = operands[:6]
     out = int32s(base, out_address, length)  # (length)
     row = token % TILE_ROWS
     block_bytes = BLOCK_BYTES[quantisation]
     tile = matrix_address + token // TILE_ROWS * (columns // GROUP) * block_bytes
     scale_offset = SCALE_OFFSET[quantisation]
+    found = np.int64(0)
     for c in range(length):
         block = tile + c // GROUP * block_bytes
         place = c % GROUP if quantisation == Q8_0 else c % 16
@@ -43,3 +46,5 @@ def embed(base, operands, token):
         if quantisation == Q4_1:
             value += half_q24(uint16s(base, block + MINIMUM_OFFSET, TILE_ROWS)[row])
         out[c] = round_shift_sat32(value, 24 - r)
+        found += loss_of(value, out[c])
+    return found

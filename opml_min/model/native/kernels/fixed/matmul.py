@@ -32,7 +32,7 @@ def sum_groups(base, operands, group_sums):
 
 @njit
 def matmul_tiles(base, operands, first, end, group_sums, sums):
-    """Compute the existing tiles of [first, end).
+    """Compute the existing tiles of [first, end). Return the losses.
 
     group_sums: i32 (columns/32) or longer, from sum_groups · sums: i64 (8) or longer, scratch"""
     out_address, x_address, matrix_address, quantisation, rows, columns, out_frac = operands[:7]
@@ -40,6 +40,7 @@ def matmul_tiles(base, operands, first, end, group_sums, sums):
     shift = np.int64(int32s(base, x_address, 1)[0]) + 24 - out_frac
     groups = columns // GROUP
     tile_bytes = groups * BLOCK_BYTES[quantisation]
+    found = np.int64(0)
     for tile in range(first, min(end, (rows + TILE_ROWS - 1) // TILE_ROWS)):
         block = base + matrix_address + tile * tile_bytes
         if quantisation == Q8_0:
@@ -48,4 +49,5 @@ def matmul_tiles(base, operands, first, end, group_sums, sums):
             tile_sums_q4_0(block, q, group_sums.ctypes.data, groups, sums.ctypes.data)
         else:
             tile_sums_q4_1(block, q, group_sums.ctypes.data, groups, sums.ctypes.data)
-        finish_tile(base, out_address, rows, tile, sums, shift)
+        found += finish_tile(base, out_address, rows, tile, sums, shift)
+    return found

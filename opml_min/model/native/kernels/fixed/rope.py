@@ -14,21 +14,23 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from opml_min.model.native.kernels.addressing import int32s
-from opml_min.model.native.kernels.fixed.fixed_point import round_shift, sat32
-from opml_min.model.native.kernels.vector.vector_code import I32, I64, at, in_turn, load, splat, store, vector, widened
+from opml_min.model.native.kernels.fixed.fixed_point import INT32_MAX, INT32_MIN, round_shift, sat32
+from opml_min.model.native.kernels.fixed.losses import is_saturated
+from opml_min.model.native.kernels.vector.vector_code import I32, I64, at, count_lanes, in_turn, load, splat, store, vector, widened
 
 PAIRS = 8  # rotated at once
 
 
 @intrinsic
 def _turn(typing: Any, vector_address: Any, table: Any, vectors: Any) -> Any:
-    """Rotate `vectors` times PAIRS pairs.
+    """Rotate `vectors` times PAIRS pairs. Return the losses.
 
     vector_address, table: process addresses of i32 (vectors, PAIRS, 2), a and b, and of cosine and sine likewise"""
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         start, table_address, count = arguments
-        limits = (splat(I64, (1 << 31) - 1, PAIRS), ">"), (splat(I64, -(1 << 31), PAIRS), "<")
+        limits = (splat(I64, INT32_MAX, PAIRS), ">"), (splat(I64, INT32_MIN, PAIRS), "<")
+        found = cgutils.alloca_once_value(builder, ir.Constant(I64, 0))
 
         def rounded(value: ir.Value) -> ir.Value:
             value = builder.ashr(builder.add(value, splat(I64, 1 << 29, PAIRS)), splat(I64, 30, PAIRS))  # |value| ≤ 2^62
@@ -43,22 +45,28 @@ def _turn(typing: Any, vector_address: Any, table: Any, vectors: Any) -> Any:
             x = rounded(builder.sub(builder.mul(a, cosine), builder.mul(b, sine)))
             y = rounded(builder.add(builder.mul(a, sine), builder.mul(b, cosine)))
             store(builder, in_turn(builder, x, y), place)
-        return context.get_dummy_value()
+            for each in (x, y):
+                at_an_end = [builder.icmp_signed("==", each, splat(I32, limit, PAIRS)) for limit in (INT32_MAX, INT32_MIN)]
+                builder.store(builder.add(builder.load(found), count_lanes(builder, builder.or_(*at_an_end))), found)
+        return builder.load(found)
 
-    return types.void(types.int64, types.int64, types.int64), code
+    return types.int64(types.int64, types.int64, types.int64), code
 
 
 @njit
 def rope(base, operands, position):
+    """Compute one ROPE. Return the losses."""
     vector_address, heads, head_size, table_address = operands[:4]
     vector = int32s(base, vector_address, heads * head_size)  # (heads, head_size / 2, 2), Q14
     table = int32s(base, table_address + position * 4 * head_size, head_size)  # (head_size / 2, 2), Q30: cos, sin
-    whole = head_size // (2 * PAIRS)
+    whole, found = head_size // (2 * PAIRS), np.int64(0)
     for head in range(heads):
         turned = vector[head * head_size : (head + 1) * head_size]
-        _turn(turned.ctypes.data, table.ctypes.data, whole)
+        found += _turn(turned.ctypes.data, table.ctypes.data, whole)
         for i in range(2 * PAIRS * whole, head_size, 2):
             cosine, sine = np.int64(table[i]), np.int64(table[i + 1])
             a, b = np.int64(turned[i]), np.int64(turned[i + 1])
             turned[i] = sat32(round_shift(a * cosine - b * sine, 30))
             turned[i + 1] = sat32(round_shift(a * sine + b * cosine, 30))
+            found += is_saturated(turned[i]) + is_saturated(turned[i + 1])
+    return found

@@ -150,7 +150,7 @@ _round_panel = rounding_of(TILES)
 
 @njit
 def matmul_panel(base, operands, panel, positions, stride, group_sums, scratch):
-    """Compute the existing rows of one panel, for activations and outputs that lie `stride` bytes apart.
+    """Compute the existing rows of one panel, for activations and outputs that lie `stride` bytes apart. Return the losses.
 
     There must be memory for a multiple of PANEL_POSITIONS positions; the results beyond `positions` are meaningless.
     group_sums: i32 (positions, columns/32 or more), from sum_groups · scratch: the process address of panel_scratch_bytes bytes"""
@@ -165,6 +165,7 @@ def matmul_panel(base, operands, panel, positions, stride, group_sums, scratch):
         _unpack_q4_0(first_tile, tiles, groups, scratch, halfs_address)
     else:
         _unpack_q4_1(first_tile, tiles, groups, scratch, halfs_address)
+    found = np.int64(0)
     for first in range(0, positions, PANEL_POSITIONS):
         q = base + x_address + first * stride + 32
         if quantisation == Q4_1:
@@ -177,11 +178,13 @@ def matmul_panel(base, operands, panel, positions, stride, group_sums, scratch):
             moved = (first + i) * stride
             shift = np.int64(int32s(base, x_address + moved, 1)[0]) + 24 - out_frac
             if 0 < shift <= 63 and (panel + 1) * TILES * TILE_ROWS <= rows:  # almost always
-                _round_panel(sums_address + 8 * TILE_ROWS * TILES * i, shift, base + out_address + moved + 4 * TILE_ROWS * TILES * panel)
+                place = base + out_address + moved + 4 * TILE_ROWS * TILES * panel
+                found += _round_panel(sums_address + 8 * TILE_ROWS * TILES * i, shift, place)
             else:
                 for t in range(tiles):
                     sums = int64s(0, sums_address + 8 * TILE_ROWS * (TILES * i + t), TILE_ROWS)
-                    finish_tile(base, out_address + moved, rows, TILES * panel + t, sums, shift)
+                    found += finish_tile(base, out_address + moved, rows, TILES * panel + t, sums, shift)
+    return found
 
 
 def panel_scratch_bytes(groups: int) -> int:

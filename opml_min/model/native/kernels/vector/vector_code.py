@@ -44,6 +44,11 @@ def everywhere(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     return builder.shuffle_vector(builder.insert_element(nothing, value, ir.Constant(I32, 0)), nothing, splat(I32, 0, lanes))
 
 
+def count_lanes(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
+    """Return in how many lanes of an i1[8] the bit is set: i64."""
+    return builder.zext(builder.ctpop(builder.bitcast(mask, I8)), I64)
+
+
 def pair_everywhere(builder: ir.IRBuilder, address: ir.Value, lanes: int) -> ir.Value:
     """Load two i16 into every pair of lanes: i16[lanes]."""
     pair = builder.load(builder.inttoptr(address, I32.as_pointer()), align=2)
