@@ -108,13 +108,13 @@ def test_eval_of_stories260k(opml, shared_data):
 
 def test_a_source_is_built_once(opml, folder, tmp_path):
     opml("run", folder / "tiny.bin", "--max-tokens", 1)
-    (image,) = (tmp_path / "cache" / "opml").iterdir()
+    (image,) = (tmp_path / "cache" / "opml").glob("*.opml")
     made = image.stat().st_mtime_ns
     opml("run", folder / "tiny.bin", "--max-tokens", 1)
-    assert [path.stat().st_mtime_ns for path in (tmp_path / "cache" / "opml").iterdir()] == [made]
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "cache" / "opml").glob("*.opml")] == [made]
     (folder / "tiny.bin").write_bytes(checkpoint_bytes(seed=4))
     opml("run", folder / "tiny.bin", "--max-tokens", 1)
-    assert len(list((tmp_path / "cache" / "opml").iterdir())) == 2
+    assert len(list((tmp_path / "cache" / "opml").glob("*.opml"))) == 2
 
 
 BAD = {
