@@ -432,9 +432,15 @@ def test_a_signal_leaves_no_temporary_file(number: int, tmp_path: Path, monkeypa
 # Settings of the process -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [8 * GIB, GIB // 8])
-def test_too_few_addresses(limit: int) -> None:
-    done = started("run", "--device", "vm", "--max-tokens", 1, limit=limit)
+@pytest.mark.parametrize(
+    ("limit", "command"), [(8 * GIB, "run"), (GIB // 8, "run"), (8 * GIB, "verify"), (8 * GIB, "model show embedded"), (8 * GIB, "demo")]
+)
+def test_too_few_addresses(limit: int, command: str, tmp_path: Path) -> None:
+    arguments = command.split()
+    if command == "verify":
+        arguments.append(str(tmp_path / "run.json"))
+        assert main(["run", "--device", "vm", "--max-tokens", "1", "--save", arguments[1]]) == 0
+    done = started(*arguments, limit=limit)
     assert done.returncode == 2
     assert b"ulimit -v" in done.stderr
     assert done.stderr.count(b"\n") == 1

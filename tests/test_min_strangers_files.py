@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from min_sources import random_weights, write_gguf, write_hugging_face
+from opml_fuzz.commands import fuzz
 from opml_fuzz.conformance.elf import load as load_elf
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.difference import read as read_replay
@@ -81,6 +82,13 @@ def test_every_json_of_a_folder_is_read_within_limits(name, tmp_path, refused):
     folder = write_hugging_face(tmp_path / "model", random_weights())
     (folder / name).write_text("[" * 75000)
     assert name in refused("run", folder, "--prompt", "a")
+
+
+def test_a_deep_file_from_the_other_party(tmp_path, refused):
+    deep = tmp_path / "deep.json"
+    deep.write_text("[" * 75000)
+    assert "nested" in refused("verify", deep)
+    assert "nested" in refused("replay", deep, main=fuzz.main)
 
 
 # Saved runs ------------------------------------------------------------------------------------------------------------------------
@@ -320,7 +328,9 @@ def program(stops=(1, 2), **start):
     "case",
     [
         program(pc="-1"), program(pc=1 << 64), program(pc="1" * 5000), program(pc=None), program(pc=True), program(x=[]),
-        program(x={"1": 1 << 64}), program(memory={"0x1": "13" * 32}), program(memory={"0x0": "13" * 31}),
+        program(x={"1": 1 << 64}), program(x={"40": 1}),
+        {"case": "acts", "rules": 1.5, "acts": []}, {"case": "disputes", "seed": -0.0, "acts": 3},
+        program(memory={"0x1": "13" * 32}), program(memory={"0x0": "13" * 31}),
         program(memory={hex(1 << 40): "13" * 32}), program(memory={"0x0": "13" * 32, "0": "13" * 32}), program(memory={"0x0": 3}),
         program(status=[3, 0]), program(status=[0, 1]), program(status=[2, 77]), program(status=[0]), program(status=0),
         program(stops=[]), program(stops=[2, 1]), program(stops=[0]), program(stops=[1 << 40]), program(stops=[1.5]),
