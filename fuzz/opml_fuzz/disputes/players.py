@@ -124,10 +124,11 @@ class Players:
         nodes = {identity: node for identity, node in self.court.nodes.items() if node.claim_id == claim_id}
         claim = self.court.claims[claim_id]
         useful = [identity for identity, node in nodes.items() if self.is_useful(identity, node, claim)]
-        if not nodes and self.now < claim.closes_at:
+        if not nodes and self.now < claim.closes_at and self.rng.random() < 0.85:
             return self.challenge(claim_id)
         can_end = not useful and claim.status is ClaimStatus.PENDING
-        if can_end and self.rng.random() < (0.8 if self.now >= claim.closes_at else 0.2):
+        if can_end and self.rng.random() < (0.8 if self.now >= claim.closes_at else 0.3):
+            self.wait_for_end(claim)
             return self.finalise(claim_id) if self.rng.random() < 0.7 else self.call("expire", claim_id)
         if not nodes:
             return self.challenge(claim_id)
@@ -135,6 +136,12 @@ class Players:
         node_id = self.rng.choice(self.rng.choice((places[-1:], places[-2:], places[-4:], places[:1], places)))
         node = nodes[node_id]
         return self.choose(node_id, node) if node.state is NodeState.POSTED else self.answer(node_id, node)
+
+    def wait_for_end(self, claim: Claim) -> None:
+        """Waits, now and then, for the second in which a claim can be finalised or expires, or the one before or after it."""
+        end = max(claim.closes_at, claim.settles_at) + self.rng.choice((0, self.court.parameters.grace)) + self.rng.choice((-1, 0, 1))
+        if end > self.now and self.rng.random() < 0.4:
+            self.now = end
 
     def is_useful(self, node_id: bytes, node: Node, claim: Claim) -> bool:
         """Whether something can be done at a node."""
