@@ -174,6 +174,9 @@ def perform(world: World, court: Court, name: str, message: Message, *arguments:
         after = ACTS[name](court, message, *arguments)
     except SpecError:
         return None
+    except IndexError as error:
+        world.show(f"an act happens as a whole, or names its error: {error}", False)
+        return None
     tables = ("models", "requests", "claims", "nodes", "requests_made", "server_due", "server_lost_at")
     world.show("nothing else is touched", all(getattr(after, table)[world.rest] is THE_REST for table in tables))
     world.reach(name)

@@ -198,7 +198,11 @@ def never_stuck(world: World, k: int) -> None:
     me = world.choice((OPENER, STRANGER))
     if front.segment.phase == Phase.INSTRUCTIONS:
         run.goes_on(stage, front.segment.lo)
-    move = honest.next_move(court, CLAIM_ID, run, me, now)  # type: ignore[arg-type]  # read like a trace
+    try:
+        move = honest.next_move(court, CLAIM_ID, run, me, now)  # type: ignore[arg-type]  # read like a trace
+    except StopIteration:
+        world.show("it finds a false part", False)
+        return
     if move is None:
         posted, parameters = front.state is NodeState.POSTED, court.parameters
         world.reach("it waits")
