@@ -23,8 +23,8 @@ def coverage(options: argparse.Namespace) -> int:
     else:
         for name, steps, cells in rows:
             print(f"{name:12} {steps:6} steps  " + "  ".join(f"{point} {hit}/{all_}" for point, hit, all_ in cells))
-        hit, all_ = (sum(cell[i] for _, _, cells in rows for cell in cells) for i in (1, 2))
-        print(f"{hit} of {all_} bins hit")
+        hits, bins = (sum(counts) for counts in zip(*((hit, all_) for _, _, cells in rows for _, hit, all_ in cells), strict=True))
+        print(f"{hits} of {bins} bins hit")
         for name, point, which in islice(missing, options.show):
             print(f"missing: {name} {point} {which}")
     return 1 if missing else 0
