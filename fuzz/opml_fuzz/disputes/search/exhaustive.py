@@ -176,12 +176,13 @@ SIZES = (  # whether the server lies, and how large the search is
     (False, Setting(stage_count=1, most_nodes=4)),
     (False, Setting(stage_count=2, most_nodes=4, censorship=0)),
     (False, Setting(k=3, stage_count=2, most_nodes=3, censorship=0)),
-    (False, Setting(stage_count=1, claims=2, most_nodes=4, censorship=0)),
-    (True, Setting(stage_count=1, most_nodes=2, censorship=0)),
+    (False, Setting(stage_count=1, claims=2, most_nodes=3, censorship=0)),
+    (False, Setting(k=3, stage_count=1, claims=2, most_nodes=4, censorship=0)),
+    (True, Setting(stage_count=1, most_nodes=1, censorship=0)),
     (True, Setting(k=3, stage_count=1, most_nodes=2)),
-    (True, Setting(stage_count=2, most_nodes=1, censorship=0, lie=(1, 2))),
-    (True, Setting(stage_count=1, claims=2, most_nodes=2, censorship=0)),
-    (True, Setting(k=3, stage_count=1, claims=2, claims_at_once=2, most_nodes=1, censorship=0)),
+    (True, Setting(stage_count=2, most_nodes=0, censorship=0, lie=(1, 2))),
+    (True, Setting(k=3, stage_count=1, claims=2, most_nodes=2, censorship=0)),
+    (True, Setting(k=3, stage_count=1, claims=2, claims_at_once=2, most_nodes=0, censorship=0)),
 )
 
 
