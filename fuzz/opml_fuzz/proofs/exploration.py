@@ -29,7 +29,7 @@ class Exploration(Paths):
         self.taken: list[int] = []
         self.place, self.shared = 0, -1
         self.waiting: list[list[int]] = []
-        self.checked = 0
+        self.simplified = dict[int, tuple[z3.BoolRef, z3.BoolRef | None]]()
 
     def plays(self, play: Callable[[], None]) -> Iterator[None]:
         """Plays each path; stops after each one, while what it assumes is still known."""
@@ -72,7 +72,7 @@ class Exploration(Paths):
         """Answers for the path being run. An answer that cannot hold is not tried."""
         if not self.is_running:
             raise TypeError("a symbol has no truth value outside of a play")
-        condition = z3.simplify(condition, ctrl_c=False)
+        condition = self.simple(condition)
         if z3.is_true(condition) or z3.is_false(condition):
             return bool(z3.is_true(condition))
         if self.place == len(self.taken):
@@ -85,13 +85,20 @@ class Exploration(Paths):
         self.learn(condition if answer else z3.Not(condition))
         return answer
 
+    def simple(self, condition: z3.BoolRef) -> z3.BoolRef:
+        """Simplifies a condition, once for all paths that ask for it."""
+        _, simple = self.simplified.setdefault(condition.get_id(), (condition, None))
+        if simple is None:
+            simple = z3.simplify(condition, ctrl_c=False)
+            self.simplified[condition.get_id()] = (condition, simple)  # z3 gives the number to no other condition as long as this is kept
+        return simple
+
     def possible(self, condition: z3.BoolRef) -> bool:
-        self.checked += 1
         return bool(self.solver.check(condition) != z3.unsat)
 
     def assume(self, condition: Any) -> None:
         """Goes on only where this holds."""
-        fact = z3.simplify(formula(condition), ctrl_c=False)
+        fact = self.simple(formula(condition))
         if z3.is_false(fact):
             raise Discarded
         if not z3.is_true(fact):
@@ -99,10 +106,9 @@ class Exploration(Paths):
 
     def counterexample(self, condition: Any, milliseconds: int) -> z3.ModelRef | None:
         """Looks for a case of this path in which the condition does not hold; raises if z3 does not know."""
-        wrong = z3.simplify(z3.Not(formula(condition)), ctrl_c=False)
+        wrong = self.simple(z3.Not(formula(condition)))
         if z3.is_false(wrong):
             return None
-        self.checked += 1
         answer = self.solver.check(wrong)
         if answer == z3.unsat:
             return None

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import evolve
 from opml_spec.dispute.narrowing import Phase, Segment
 from opml_spec.dispute.objects import ClaimStatus, Message, Node, NodeState, seal
+from opml_spec.dispute.parameters import Parameters
 from opml_spec.hashing import keccak256
 
 from opml_fuzz.statements.rules_court import (
@@ -185,7 +186,7 @@ def decided_once(world: World, name: str) -> None:
     posted = world.hash("posted") if state is NodeState.POSTED else b""
     node = Node(CLAIM_ID, OPENER, path_of(world, False), segment, any_clock(world), 0, state, posted)
     request = any_request(world, pending=world.number("pending", 1))
-    court = court_of(world, any_parameters(world, 2), {NODE_ID: node}, claim, request)
+    court = court_of(world, Parameters(k=2), {NODE_ID: node}, claim, request)
     message = Message(world.choice((SERVER, STRANGER)), world.number("now", 1), world.number("value"))
     ends: dict[str, tuple[Any, ...]] = {"challenge": (), "expire": (), "finalise": (world.hash("carry"), world.choice((0, 1)), 0, b"")}
     where = (CLAIM_ID, *ends[name]) if name in ends else (NODE_ID, *said(world, name, 2, node))
