@@ -9,7 +9,7 @@ from random import Random
 
 from attrs import define, evolve, field
 from opml_spec.dispute.acts import Act
-from opml_spec.dispute.honest import Trace, answer, finalising, first_false_part
+from opml_spec.dispute.honest import Trace, answer, false_part, finalising
 from opml_spec.dispute.narrowing import part_count
 from opml_spec.dispute.objects import ANYONE, Claim, ClaimStatus, Court, Node, NodeState, child_id, model_id, seal
 from opml_spec.dispute.parameters import TIME_LIMIT, YEAR
@@ -166,14 +166,14 @@ class Players:
         return self.play(act, None if act.name == "arbitrate" else server)
 
     def choose(self, node_id: bytes, node: Node) -> Call:
-        """Chooses a part: the first false one, or any."""
+        """Chooses a part: a false one, or any."""
         parts = part_count(node.segment.length, self.court.parameters.k)
         free = [part for part in range(parts) if child_id(node_id, part) not in self.court.nodes]
         part = self.rng.choice(free or range(parts))
         _, truth = self.traces[node.claim_id]
         if self.rng.random() < 0.5:
-            with suppress(StopIteration, IndexError):  # nothing is false, or the true run has no machines there
-                part = first_false_part(self.court, node, truth)
+            with suppress(IndexError):  # nothing is false, or the true run has no machines there
+                part = false_part(self.court, node, truth)
         first = self.now < node.clock.since + self.court.parameters.priority
         sender = node.opener if first and self.rng.random() < 0.9 else None
         return self.call("choose", node_id, node.segment, node.posted, part, sender=sender, value=self.court.parameters.node_bond)

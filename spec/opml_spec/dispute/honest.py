@@ -124,8 +124,8 @@ def is_false(claim: Claim, told: Trace) -> bool:
 def next_move(court: Court, claim_id: bytes, told: Trace, me: bytes, now: int) -> Act | None:
     """What brings a false claim closer to its fall; nothing if the claim is true, or somebody else must act first.
 
-    It goes down from the root to the first false part, along nodes whose lower end is true and whose upper end is false. There is
-    always one that is not answered.
+    It goes down from the root along nodes whose lower end is true and whose upper end is false. There is always one that is not
+    answered.
     """
     claim, parameters = court.claims[claim_id], court.parameters
     if claim.status is not ClaimStatus.PENDING or not is_false(claim, told):
@@ -135,7 +135,7 @@ def next_move(court: Court, claim_id: bytes, told: Trace, me: bytes, now: int) -
         return Act("challenge", (claim_id,), parameters.root_bond(court.requests[claim.request_id].bond))
     while court.nodes[node_id].state is NodeState.POSTED:
         node = court.nodes[node_id]
-        part = first_false_part(court, node, told)
+        part = false_part(court, node, told)
         if child_id(node_id, part) not in court.nodes:
             mine = node.opener == me or now >= node.clock.since + parameters.priority
             return Act("choose", (node_id, node.segment, node.posted, part), parameters.node_bond) if mine else None
@@ -143,13 +143,20 @@ def next_move(court: Court, claim_id: bytes, told: Trace, me: bytes, now: int) -
     return expose(court, node_id, told, now)
 
 
-def first_false_part(court: Court, node: Node, told: Trace) -> int:
-    """The first part whose upper end is not what the trace has there."""
+def false_part(court: Court, node: Node, told: Trace) -> int:
+    """The part with a true lower and a false upper end that bisection finds, by what the trace has there."""
     segment, k = node.segment, court.parameters.k
     stage = stage_of(node.path, court.requests[court.claims[node.claim_id].request_id].stage_count, k)
-    ends = [*inner_boundaries(segment, k), segment.hi]
-    said = [*split(node.posted), segment.disputed]
-    return next(part for part, end in enumerate(ends) if told.hash_at(segment.phase, stage, end) != said[part])
+    ends = [segment.lo, *inner_boundaries(segment, k), segment.hi]
+    said = [segment.agreed, *split(node.posted), segment.disputed]
+    true, false = 0, len(said) - 1
+    while false - true > 1:
+        middle = (true + false) // 2
+        if told.hash_at(segment.phase, stage, ends[middle]) == said[middle]:
+            true = middle
+        else:
+            false = middle
+    return true
 
 
 def expose(court: Court, node_id: bytes, told: Trace, now: int) -> Act | None:

@@ -5,7 +5,7 @@
 
 from attrs import evolve
 from opml_spec.dispute.acts import Act, act
-from opml_spec.dispute.honest import is_false
+from opml_spec.dispute.honest import false_part, is_false
 from opml_spec.dispute.narrowing import inner_boundaries, split
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Node, NodeState, child_id, root_id
 from opml_spec.errors import SpecError
@@ -126,12 +126,9 @@ def check_fight(dispute: Dispute, state: State, claim_id: bytes) -> None:
         return
     while court.nodes[node_id].state is NodeState.POSTED:
         node = court.nodes[node_id]
-        ends = [*inner_boundaries(node.segment, dispute.setting.k), node.segment.hi]
-        said = [*split(node.posted), node.segment.disputed]
-        stage = dispute.stage(node)
-        part = next(j for j, end in enumerate(ends) if dispute.truth.hash_at(node.segment.phase, stage, end) != said[j])
+        part = false_part(court, node, dispute.truth)
         if child_id(node_id, part) not in court.nodes:
-            require(state.now <= node.clock.last_choice(claim.closes_at), "the first false part can still be chosen")
+            require(state.now <= node.clock.last_choice(claim.closes_at), "the false part can still be chosen")
             return
         node_id = child_id(node_id, part)
     require(court.nodes[node_id].state is NodeState.OPEN, "the liar survived a node with a true and a false end")
