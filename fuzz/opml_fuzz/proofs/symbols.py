@@ -85,6 +85,9 @@ class Truth:
     def __bool__(self) -> bool:
         return self.paths.decide(self.formula)
 
+    def __int__(self) -> int:
+        return int(bool(self))
+
     def __eq__(self, other: object) -> Any:
         return Truth(self.formula == formula(other), self.paths)
 
@@ -179,6 +182,19 @@ class Number(Symbol):
     def __rfloordiv__(self, other: Any) -> Any:
         return Number(z3.IntVal(other), self.paths) // self
 
+    def __lshift__(self, other: int) -> Any:
+        return self * (1 << other)
+
+    def __rshift__(self, other: int) -> Any:
+        return self // (1 << other)
+
+    def __and__(self, other: Any) -> Any:
+        if not isinstance(other, int) or other < 0 or other & (other + 1):
+            raise NotImplementedError("of a number, only the lowest bits can be kept")
+        return self % (other + 1)
+
+    __rand__ = __and__
+
 
 class Vector(Symbol):
     """An integer in 256 bits of two's complement."""
@@ -211,6 +227,9 @@ class Vector(Symbol):
     def __rshift__(self, other: Any) -> Any:
         return self.of(self.term >> self.lift(other))
 
+    def __rrshift__(self, other: Any) -> Any:
+        return self.of(z3.BitVecVal(other, VECTOR_BITS) >> self.term)
+
     def __mod__(self, other: int) -> Any:
         if not isinstance(other, int) or other & (other - 1):
             raise NotImplementedError("the remainder of a vector is defined only for powers of two")
@@ -219,6 +238,8 @@ class Vector(Symbol):
     def __floordiv__(self, other: Any) -> Any:
         if isinstance(other, int):
             other = self.of(z3.BitVecVal(other, VECTOR_BITS))
+        if self < 0 and other < 0:
+            return -self // -other
         if self < 0 or other <= 0:
-            raise NotImplementedError("division of vectors is defined only for a dividend ≥ 0 and a divisor > 0")
+            raise NotImplementedError("division of vectors is defined only where no sign makes it round down or up")
         return self.of(DIVISION(self.term, other.term))
