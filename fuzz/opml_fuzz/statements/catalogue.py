@@ -1,9 +1,9 @@
 """The catalogue of all statements, and what they are known to leave out."""
 
-from opml_fuzz.statements import accesses, arithmetic, checks, clocks, decoding, iterations, loops, money, narrowing, rounding, translator
+from opml_fuzz.statements import accesses, arithmetic, checks, clocks, decoding, floats, iterations, loops, memory, money, narrowing, rounding, translator
 from opml_fuzz.statements.statement import Statement
 
-CHAPTERS = (decoding, arithmetic, translator, checks, loops, iterations, accesses, rounding, narrowing, clocks, money)
+CHAPTERS = (decoding, arithmetic, translator, checks, loops, iterations, accesses, memory, rounding, floats, narrowing, clocks, money)
 STATEMENTS: dict[str, Statement] = {statement.name: statement for chapter in CHAPTERS for statement in chapter.STATEMENTS}
 
 GAPS = (

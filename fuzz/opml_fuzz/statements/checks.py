@@ -147,6 +147,7 @@ ACCESSES = (Instruction(LOAD, "ld", 2, 1), Instruction(LOAD, "ld", 1, 1), Instru
 SHAPES: tuple[tuple[Shape], ...] = (
     *((shape,) for shape in product(ONES, ONES)),
     *((shape,) for shape in product(ACCESSES, ONES, ACCESSES)),
+    *((shape,) for shape in product([Instruction(IMMEDIATE, "add", 1, 1)], [Instruction(IMMEDIATE, "add", 1, 1)], ACCESSES)),
 )
 IMMEDIATES = {f"imm_{i}": Integer(-2048, 2047) for i in range(3)}
 

@@ -38,7 +38,7 @@ LOOPS = {
     "sum": closed(word("ld", T, P), word("add", Q, Q, T), word("addi", P, P, 0, 8)),
     "bytes": closed(word("lb", T, P), word("lb", U, P, 0, 1), word("xor", T, T, U), word("addw", Q, Q, T), word("addi", P, P, 0, 2)),
     "copy": closed(word("lw", T, P), word("sw", 0, Q, T, 4), word("addi", P, P, 0, -4), word("addi", Q, Q, 0, 4), by="bgeu"),
-    "words": closed(word("addiw", P, P, 0, 4), word("subw", Q, P, Q), word("sraw", T, Q, P), by="blt"),
+    "words": closed(word("add", T, P, Q), word("addiw", P, P, 0, 4), word("subw", Q, P, Q), by="blt"),
     "search": closed(word("lbu", T, P), word("addi", P, P, 0, 1), by="beq", rs1=T, rs2=END),
 }
 CHANGED = (T, U, P, Q)

@@ -236,8 +236,6 @@ def compute(operation: str, width: int, a: Any, b: Any) -> Any:
         a, b = read(a, width), read(b, width)
         if b == 0 or (read is signed and a == -(1 << (width - 1)) and b == -1):
             raise Undefined(operation)
-        if operation == "udiv" and isinstance(b, int) and b & (b - 1) == 0:
-            return a >> (b.bit_length() - 1)
         return DIVISIONS[operation](a, b)
     amount = unsigned(b, width)
     if amount >= width:
