@@ -74,7 +74,7 @@ class IeeeFloat:
         return self.of(z3.fpSignedToFP(ROUNDING[mode], word, sort_of(self.kind)))
 
     def to_integer(self, width: int, mode: str, result: Any) -> Any:
-        """Whether this signed integer of that width is the float rounded; the nearest one, if it is out of range, and the largest for NaN."""
+        """Whether this signed integer of that width is the float rounded: the nearest one if out of range, the largest for NaN."""
         least, most = -(1 << (width - 1)), (1 << (width - 1)) - 1
         rounded = z3.fpRoundToIntegral(ROUNDING[mode], self.term)
         word = z3.BitVecVal(result, width) if isinstance(result, int) else z3.Extract(width - 1, 0, result.term)

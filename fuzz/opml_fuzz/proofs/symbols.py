@@ -5,9 +5,9 @@ each run goes on under that assumption (`Paths.explore`). So a predicate is writ
 functions run inside it, branches included: sampled it gets ints, proved it gets symbols.
 
 There are two kinds of integer. A `Number` is one of z3's unbounded integers: for sums, divisions, inequalities. A `Vector` is a two's
-complement of (mostly) 256 bits: for shifts and bitwise logic. It stands for an integer within ±2^255, which 64-bit inputs and their products
-are. Division of vectors by anything but a power of two is an unknown function: equal operands give equal quotients, and nothing more is known. Products can be treated the same
-way, which is faster. What is proved for any such function holds for real products too.
+complement, mostly of 256 bits: for shifts and bitwise logic. It stands for an integer within ±2^255, which 64-bit inputs and their products
+are. Division of vectors, but by a power of two, is an unknown function: equal operands give equal quotients, and nothing more is known.
+Products can be treated the same way, which is faster. What is proved for any such function holds for real products too.
 
 *Source*: King, "Symbolic Execution and Program Testing" (1976).
 """

@@ -25,7 +25,8 @@ MODES = ("RNE", "RTZ", "RDN", "RUP", "RMM")
 def arithmetic(exponent_bits: int, fraction_bits: int) -> Any:
     """The specification's binary32 with the constants of another format."""
     bias = (1 << (exponent_bits - 1)) - 1
-    constants = {"FRACTION_BITS": fraction_bits, "MIN_EXPONENT": 1 - bias, "MAX_EXPONENT": bias, "SIGN": 1 << (exponent_bits + fraction_bits)}
+    constants = {"FRACTION_BITS": fraction_bits, "MIN_EXPONENT": 1 - bias, "MAX_EXPONENT": bias}
+    constants["SIGN"] = 1 << (exponent_bits + fraction_bits)
     text = getsource(binary32)
     for name, value in constants.items():
         text, count = re.subn(rf"^{name} = .*", f"{name} = {value}", text, flags=re.M)

@@ -1,8 +1,8 @@
 """Statements about loops: the number of iterations that translated code executes without a check is one that needs none.
 
-The translator's own functions write that number's text for a loop of arbitrary strides, offsets, sizes and length. Then, for every iteration
-below the number: the budget covers it, its accesses do not trap and stay in flagged pages, the branch at its end is taken (but for
-the last), and what is carried in 32 bits fits them. That one iteration does what its instructions do is stated for some loops.
+The translator's own functions write that number's text for a loop of arbitrary strides, offsets, sizes and length. Then, for every
+iteration below the number: the budget covers it, its accesses do not trap and stay in flagged pages, the branch at its end is taken (but
+for the last), and what is carried in 32 bits fits them. What an iteration does is stated in `iterations.py`.
 
 *Source*: spec §2.4; `opml_min/machine/README.md`, "How loops get fast".
 """

@@ -105,7 +105,7 @@ def proof_gives_root(above: int, height: int, is_zero: bool, i: Any) -> Any:
         return False
     if above == height:
         return beside == () and after is NEW
-    grafted = merkle.graft(Replaced(None).hash, i >> (above - height - 1), beside[1:])  # type: ignore[arg-type]
+    grafted = merkle.graft(Replaced(None).hash, i >> (above - height - 1), beside[1:])
     return beside[:1] == inner and names(grafted) == names(after)
 
 
@@ -137,7 +137,7 @@ class Leaves:
 
 
 def loads_what_was_stored(size: int, offset: int) -> bool:
-    """Every load sees the stored bytes, and beside them the old ones. All bytes differ, and no code looks at them, so any others would do."""
+    """Every load sees the stored bytes, and beside them the old ones. All bytes differ, and no code looks at them: any others would do."""
     old = bytes(range(2 * LEAF_BYTES))
     new = bytes(range(0xF0, 0xF0 + size))
     memory: Any = Leaves({0: old[:LEAF_BYTES], 1: old[LEAF_BYTES:]})
@@ -170,19 +170,31 @@ def hands_over(kind: Kind, status: RunStatus, value: Any) -> bool:
     return after.carry is before.carry and after.status == RunStatus.FAILED
 
 
-HEIGHTS = (*((above, 0) for above in range(DEPTH + 1)), *((above, 33) for above in (33, 34, 35)), *((above, 34) for above in (34, 35)))
+HEIGHTS = tuple((above, height) for height in (0, QUARTER_HEIGHT, CARRY_HEIGHT) for above in range(height, DEPTH + 1))
 LEVELS = tuple((above, height, is_zero) for above, height in HEIGHTS for is_zero in (False, True) if above > height or not is_zero)
 STATEMENTS = (
-    Statement("memory.find", "after a node is replaced it is found, and at every other index what was there", {"i": INDEX, "j": INDEX}, finds_what_was_set, cases=LEVELS),
+    Statement(
+        "memory.find",
+        "after a node is replaced it is found, and at every other index what was there",
+        {"i": INDEX, "j": INDEX},
+        finds_what_was_set,
+        cases=LEVELS,
+    ),
     Statement(
         "memory.elsewhere",
         "a quarter, or the carry, in which no leaf is replaced stays as it is",
         {"i": INDEX, "j": INDEX},
         leaves_the_rest,
         is_elsewhere,
-        tuple((above, higher, is_zero) for higher in (33, 34) for above in range(higher + 1, DEPTH + 1) for is_zero in (False, True)),
+        tuple(level for level in LEVELS if level[1] and level[0] > level[1]),
     ),
-    Statement("memory.proof", "the proof of the old node, grafted with the new one, gives the new root", {"i": INDEX}, proof_gives_root, cases=LEVELS),
+    Statement(
+        "memory.proof",
+        "the proof of the old node, grafted with the new one, gives the new root",
+        {"i": INDEX},
+        proof_gives_root,
+        cases=LEVELS,
+    ),
     Statement(
         "memory.graft",
         "a proof can be grafted in two parts (up to five siblings)",
@@ -197,7 +209,13 @@ STATEMENTS = (
         loads_what_was_stored,
         cases=tuple((size, offset) for size in (1, 2, 4, 8) for offset in range(LEAF_BYTES)),
     ),
-    Statement("memory.stage", "a stage begins with empty scratch, the model and the carry", {}, begins_with, cases=((0,), (1,), (2,), (3,))),
+    Statement(
+        "memory.stage",
+        "a stage begins with empty scratch, the model and the carry",
+        {},
+        begins_with,
+        cases=tuple((quarter,) for quarter in range(4)),
+    ),
     Statement(
         "memory.hand_over",
         "the carry is handed over iff the machine exited with 0",
