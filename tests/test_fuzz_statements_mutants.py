@@ -28,7 +28,6 @@ GO_TO = "            self.go_to(index + instruction.imm // 4)\n            self.
 LINK = "str(self.region.pc(index + 1)))\n        self.store_registers()\n        self.emit"  # of JALR
 BUDGET = "f\"udiv i64 {block.value('load i64, ptr %budget')}, {block.length}\""
 SIDES = "{block.read(branch.rs1)}, {block.read(branch.rs2)}"
-RIGHT = "return Pair(left, replace(right, height, index, node, above - 1))"
 GATE = 'I32 * UNIT_Q30)\n            yield Bound("silu'
 FAILED = "return RunState(before.carry, RunStatus.FAILED)\n\n\ndef run_machine"
 MUTANTS = (
@@ -36,7 +35,7 @@ MUTANTS = (
     (EMIT, "icmp ule i64 {lowest}", "icmp sle i64 {lowest}", "checks.passes"),
     (EMIT, "(MEMORY_BYTES >> PAGE_SHIFT) - 1", "(MEMORY_BYTES >> PAGE_SHIFT + 1) - 1", "checks.passes"),
     (EMIT, "dict.fromkeys((lowest, highest))", "(lowest,)", "checks.passes"),
-    (EMIT, "dict.fromkeys((lowest, highest))", "(highest,)", "loops.inside"),
+    (EMIT, "dict.fromkeys((lowest, highest))", "(highest,)", "loops.pages"),
     (EMIT, "add i64 {budget}, {charged}", "sub i64 {budget}, {charged}", "translator.steps"),
     (EMIT, "'sext' if instruction.operation in LOAD_IS_SIGNED else 'zext'", "'zext'", "translator.steps", "lh"),
     (EMIT, GO_TO, GO_TO.replace("instruction.imm // 4", "2"), "translator.steps", "beq"),
@@ -72,7 +71,7 @@ MUTANTS = (
     (LOOPS, "above if accessed.stride > 0 else below", "above", "loops.inside"),
     (LOOPS, "f'add i64 {further}, 1'", "f'add i64 {further}, 2'", "loops.inside"),
     (LOOPS, "{MEMORY_BYTES - accessed.size}", "{MEMORY_BYTES}", "loops.inside"),
-    (LOOPS, "sub i64 {PAGE_BYTES - 1}", "sub i64 {PAGE_BYTES}", "loops.inside"),
+    (LOOPS, "sub i64 {PAGE_BYTES - 1}", "sub i64 {PAGE_BYTES}", "loops.pages"),
     (LOOPS, BUDGET, BUDGET.replace("block.length", "2"), "loops.paid"),
     (LOOPS, 'if operation in ("bne", "blt", "bltu"):', 'if operation in ("bne", "blt"):', "loops.taken", "bltu"),
     (LOOPS, "and i64 {between}, {2**32 - 1}", "and i64 {between}, {2**33 - 1}", "loops.taken"),
@@ -80,7 +79,7 @@ MUTANTS = (
     (LOOPS, '("addw", 32, {"bne", "blt", "bge"})', '("addw", 32, {"bne", "blt", "bge", "bltu"})', "loops.taken", "bltu"),
     (LOOPS, "stride > 0 if operation in", "stride < 0 if operation in", "loops.taken", "blt"),
     (LOOPS, "for register in loop.words():", "for register in []:", "loops.taken"),
-    (LOOPS, "i64 {further}, i64 0", "i64 {further}, i64 1", "loops.taken", "bne"),
+    (LOOPS, "i64 {further}, i64 0", "i64 {further}, i64 {further}", "loops.taken", "blt"),
     (LOOPS, "mul i64 {executed}, {block.length}", "mul i64 {executed}, {block.length + 1}", "iterations.executed"),
     (LOOPS, "sext i32 {word} to i64", "zext i32 {word} to i64", "iterations.executed", "words"),
     (LOOPS, "icmp eq i64 %next, %iterations", "icmp eq i64 %executed, %iterations", "iterations.executed"),
@@ -94,7 +93,6 @@ MUTANTS = (
     (MEMORY, "leaf[offset + len(data) :]", "leaf[offset + 1 :]", "memory.load"),
     (MEMORY, 'data[offset : offset + size], "little")', 'data[offset : offset + size], "big")', "memory.load"),
     (MERKLE, "right if index >> (above - height - 1) & 1 else left", "right if index >> (above - height) & 1 else left", "memory.find"),
-    (MERKLE, RIGHT, RIGHT.replace("Pair(left, ", "").replace("1))", "1)"), "memory.find"),
     (MERKLE, "if index >> (above - height - 1) & 1:\n        return Pair(left", "if index & 1:\n        return Pair(left", "memory.find"),
     (MERKLE, "return Pair(left, replace(right", "return Pair(right, replace(right", "memory.elsewhere"),
     (MERKLE, "(right, left) if index", "(left, right) if index", "memory.proof"),
@@ -110,7 +108,7 @@ MUTANTS = (
     (SIZES, "operation.context * UNIT_Q24", "operation.context * UNIT_Q30", "bounds.values"),
     (SIZES, "2 * I32 * (LOG2_E_Q32", "I32 * (LOG2_E_Q32", "bounds.sample"),
     (SIZES, "+ abs(group.minimum)", "- abs(group.minimum)", "bounds.group"),
-    (FIXED, "(value + (1 << (shift - 1))) >> shift", "(value + (1 << shift)) >> shift", "bounds.shorten"),
+    (FIXED, "(value + (1 << (shift - 1))) >> shift", "(value + (3 << shift)) >> shift", "bounds.shorten"),
 )  # fmt: skip
 FLOATS = (
     ("2 * rest == d and below % 2 == 1", "2 * rest == d", "floats.add"),
@@ -121,7 +119,7 @@ FLOATS = (
     ("encoding < INFINITY", "encoding <= INFINITY", "floats.mul"),
     ("n if d > 0 else -n", "n", "floats.div"),
     ("else estimate - 1", "else estimate", "floats.div"),
-    ("flag(root * root != scaled)", "0", "floats.sqrt"),
+    ("2 * root + flag", "root + flag", "floats.sqrt"),
     ("is_infinite(c) and sign_of(c) != sign", "is_infinite(c)", "floats.fma"),
     ("return -magnitude if sign_of(a) else magnitude\n\n\ndef minimum", "return magnitude\n\n\ndef minimum", "floats.compares"),
     ("low if sign_of(a) else high", "high", "floats.to_integer"),

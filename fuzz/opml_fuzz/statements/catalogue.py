@@ -31,6 +31,7 @@ GAPS = (
     "The Vyper compiler: the proofs are about the contract's text, the fuzzer runs its bytecode.",
     "opml_min's decoder, its interpreter outside of its tables, and there mulh, mulhsu, div, rem, divw and remw: fuzzed, not proved.",
     "The planning of checks is proved for all blocks of two instructions and some of three; regions and their dispatch: fuzzed.",
+    "That stores of iterations without a check stay in flagged pages is proved for five strides, that they stay in the memory for all.",
     "The functions of loops are proved for five loops and two iterations; LLVM's optimiser and code generator are trusted.",
     "Division is an unknown function in the arbiter's proofs; that it rounds toward zero is proved on integers.",
     "Products of bit vectors are exact only within 256 bits; products of 64-bit operands fit.",

@@ -35,6 +35,11 @@ def is_page_for_stores(page: Any) -> Any:
     return (first >= 0) & (first + PAGE_BYTES <= MEMORY_BYTES) & ((first + PAGE_BYTES <= quarter) | (first >= 2 * quarter))
 
 
+def lies_in(page: Any, byte: Any) -> Any:
+    """Whether the byte at an address lies in a page; inequalities are easier for the solver than a division."""
+    return (page * PAGE_BYTES <= byte) & (byte < page * PAGE_BYTES + PAGE_BYTES)
+
+
 @frozen
 class Flags:
     """The flags of pages: each page that is asked for has the next of the given flags, unless no store may reach it."""
@@ -52,10 +57,9 @@ class Flags:
     def set(self, control: Any, flags: Any, page: Any) -> None:
         self.flagged.append(wrap(page))
 
-    def hold(self, address: Any, size: Any) -> Any:
+    def hold(self, address: Any, size: Any = 1) -> Any:
         """Whether the pages of the first and of the last byte are flagged."""
-        pages = (address >> 10, (address + size - 1) >> 10)
-        return reduce(and_, (reduce(or_, (page == one for one in self.flagged), False) for page in pages))
+        return reduce(and_, (reduce(or_, (lies_in(page, byte) for page in self.flagged), False) for byte in (address, address + size - 1)))
 
 
 def record_write(flags: Flags) -> Any:

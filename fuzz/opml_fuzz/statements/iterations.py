@@ -106,6 +106,6 @@ STATEMENTS = (
         {**REGISTERS, "content": Word(64), "budget": Word(64), "flag": Word(1)},
         executes,
         knows_division,
-        (("sum", 1), *((name, 2) for name in LOOPS)),
+        (("sum", 1), ("copy", 1), *((name, 2) for name in LOOPS if name != "copy")),
     ),
 )
