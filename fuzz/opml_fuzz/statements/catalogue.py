@@ -6,10 +6,10 @@ from opml_fuzz.statements import (
     bounds,
     checks,
     clocks,
+    counted_loops,
     decoding,
     floats,
     iterations,
-    loops,
     memory,
     money,
     narrowing,
@@ -19,7 +19,7 @@ from opml_fuzz.statements import (
 from opml_fuzz.statements.statement import Statement
 
 CHAPTERS = (
-    *(decoding, arithmetic, translator, checks, loops, iterations),
+    *(decoding, arithmetic, translator, checks, counted_loops, iterations),
     *(accesses, memory, rounding, bounds, floats, narrowing, clocks, money),
 )
 STATEMENTS: dict[str, Statement] = {statement.name: statement for chapter in CHAPTERS for statement in chapter.STATEMENTS}

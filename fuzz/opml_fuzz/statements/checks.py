@@ -41,7 +41,7 @@ def lies_in(page: Any, byte: Any) -> Any:
 
 
 @frozen
-class Flags:
+class PageFlags:
     """The flags of pages: each page that is asked for has the next of the given flags, unless no store may reach it."""
 
     given: list[Any]
@@ -62,7 +62,7 @@ class Flags:
         return reduce(and_, (reduce(or_, (lies_in(page, byte) for page in self.flagged), False) for byte in (address, address + size - 1)))
 
 
-def record_write(flags: Flags) -> Any:
+def record_write(flags: PageFlags) -> Any:
     """The translator's function for stores to pages without a flag."""
     interpreter = Interpreter({}, run_ir())
     interpreter.functions["flag"] = flags.set
@@ -71,7 +71,7 @@ def record_write(flags: Flags) -> Any:
 
 def records(address: Any, size: Any) -> Any:
     """It refuses what traps, and only that; otherwise the pages of all bytes are flagged, and only such as stores may reach."""
-    flags = Flags([])
+    flags = PageFlags([])
     is_recorded = bool(record_write(flags)(None, None, address, size))
     traps = bool(outside_memory(address, size)) or bool(meets_model(address, size))
     if traps or not is_recorded:
@@ -117,7 +117,7 @@ def flags_once(page: Any, flag: Any, length: Any) -> Any:
 def passes(kind: str, base: Any, low: Any, size: Any, at: Any, width: Any, flag: Any, other: Any) -> Any:
     """If the check of a range passes, no access inside it traps; where it stores, its pages are flagged."""
     names = dict[str, Any]()
-    flags = Flags([flag, other])
+    flags = PageFlags([flag, other])
     block = BasicBlock(NOWHERE, 0, 1)
     block.values[1] = "%base"
     check = block.check_load if kind == LOAD else block.check_store

@@ -1,7 +1,7 @@
 """Statements about iterations: what translated code executes at once, without a check, is what the specification executes one by one.
 
 For each of some loops, the text of its function and of its call runs one iteration or two, from arbitrary registers, memory and budget. The
-result must be the machine that the specification's instructions give. (`loops.py` states that so many iterations need no check.)
+result must be the machine that the specification's instructions give. (`counted_loops.py` states that so many iterations need no check.)
 
 *Source*: spec §2; `opml_min/machine/README.md`, "How loops get fast".
 """
@@ -16,7 +16,7 @@ from opml_spec.machine.state import RUNNING, MachineState
 from opml_fuzz.machine.encodings import assemble
 from opml_fuzz.statements.llvm import Cells, Interpreter, Pointer, Undefined, unsigned
 from opml_fuzz.statements.statement import Statement, Word
-from opml_fuzz.statements.translator import Bytes, Flags, Log, equal
+from opml_fuzz.statements.translator import AccessLog, Bytes, Flags, equal
 from opml_min.machine.translator.basic_blocks import instructions_of
 from opml_min.machine.translator.control_flow import Region
 from opml_min.machine.translator.loops import Loop, call_ir, function_ir, loop_at
@@ -56,7 +56,7 @@ def loop_of(name: str) -> Loop:
 def executes(name: str, count: int, *values: Any) -> Any:
     """So many iterations at once are the specification's steps, where so many need no check."""
     *registers, content, budget, flag = values
-    loop, log, real = loop_of(name), Log(content), Log(content)
+    loop, log, real = loop_of(name), AccessLog(content), AccessLog(content)
     memory: Any = real
     x = dict(zip((*CHANGED, END), registers, strict=True))
     text = [line.replace("label %block0,", "label %again,") for line in call_ir(loop)]

@@ -35,7 +35,7 @@ class Replaced:
 
 
 @frozen
-class Found:
+class Below:
     """The node at that index below a child."""
 
     child: Any
@@ -58,7 +58,7 @@ def tree_of(above: int, is_zero: bool) -> Any:
 
 def same(one: Any, other: Any) -> Any:
     """Whether two results of `find` are the same node."""
-    if isinstance(one, Found) and isinstance(other, Found):
+    if isinstance(one, Below) and isinstance(other, Below):
         return one.index == other.index if one.child is other.child else False
     return one is other
 
@@ -69,8 +69,8 @@ def finds_what_was_set(above: int, height: int, is_zero: bool, i: Any, j: Any) -
 
     def found(child: Any, height: int, index: Any, above: int) -> Any:
         if isinstance(child, Replaced):
-            return NEW if index % below == i % below else Found(child.child, index % below)
-        return Found(child, index % below)
+            return NEW if index % below == i % below else Below(child.child, index % below)
+        return Below(child, index % below)
 
     find, width = one_level("find", found), 1 << (above - height)
     after, before = (find(it, height, j, above) for it in (replaced(tree, height, i, above), tree))
@@ -83,8 +83,8 @@ def leaves_the_rest(above: int, higher: int, is_zero: bool, i: Any, j: Any) -> A
 
     def found(child: Any, height: int, index: Any, above: int) -> Any:
         if isinstance(child, Replaced):
-            return Replaced(child) if index % below == (i >> higher) % below else Found(child.child, index % below)
-        return Found(child, index % below)
+            return Replaced(child) if index % below == (i >> higher) % below else Below(child.child, index % below)
+        return Below(child, index % below)
 
     find = one_level("find", found)
     after, before = (find(it, higher, j, above) for it in (replaced(tree, 0, i, above), tree))
@@ -121,7 +121,7 @@ def grafts_in_parts(length: int, first: int, i: Any) -> Any:
     return names(merkle.graft(NEW, i, beside)) == names(merkle.graft(lower, i >> first, beside[first:]))
 
 
-class Leaves:
+class OnlyLeaves:
     """A memory that is only leaves; the functions of the specification's memory work on it."""
 
     load, store, overwrite = Memory.load, Memory.store, Memory.overwrite
@@ -132,15 +132,15 @@ class Leaves:
     def leaf(self, index: int) -> bytes:
         return self.leaves[index]
 
-    def set_leaf(self, index: int, leaf: bytes) -> "Leaves":
-        return Leaves({**self.leaves, index: leaf})
+    def set_leaf(self, index: int, leaf: bytes) -> "OnlyLeaves":
+        return OnlyLeaves({**self.leaves, index: leaf})
 
 
 def loads_what_was_stored(size: int, offset: int) -> bool:
     """Every load sees the stored bytes, and beside them the old ones. All bytes differ, and no code looks at them: any others would do."""
     old = bytes(range(2 * LEAF_BYTES))
     new = bytes(range(0xF0, 0xF0 + size))
-    memory: Any = Leaves({0: old[:LEAF_BYTES], 1: old[LEAF_BYTES:]})
+    memory: Any = OnlyLeaves({0: old[:LEAF_BYTES], 1: old[LEAF_BYTES:]})
     after = memory.store(offset, size, int.from_bytes(b"\xee" * 8, "little") << 8 * size | int.from_bytes(new, "little"))
     expected = old[:offset] + new + old[offset + size :]
     return all(

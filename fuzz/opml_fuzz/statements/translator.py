@@ -54,7 +54,7 @@ class Flags:
 
 
 @frozen
-class Log:
+class AccessLog:
     """A memory that records accesses; whatever is loaded, it is `content`. It serves as the specification's and as the text's."""
 
     content: Any
@@ -64,7 +64,7 @@ class Log:
         self.accesses.append(("load", wrap(address), size))
         return wrap(self.content, 8 * size)
 
-    def store(self, address: Any, size: int, value: Any) -> "Log":
+    def store(self, address: Any, size: int, value: Any) -> "AccessLog":
         self.accesses.append(("store", wrap(address), size, wrap(value, 8 * size)))
         return self
 
@@ -73,7 +73,7 @@ class Log:
 class Bytes:
     """The same memory behind a pointer of LLVM, whose accesses have widths in bits."""
 
-    log: Log
+    log: AccessLog
 
     def load(self, address: Any, width: int) -> Any:
         return self.log.load(address, width // 8)
@@ -128,7 +128,7 @@ def interprets(name: str, a: Any, b: Any) -> Any:
 class Run:
     """A basic block run as text: where it went, the machine then, what it accessed."""
 
-    def __init__(self, instructions: list[Any], names: dict[str, Any], machine: dict[str, Any], log: Log, flag: Any) -> None:
+    def __init__(self, instructions: list[Any], names: dict[str, Any], machine: dict[str, Any], log: AccessLog, flag: Any) -> None:
         """names: the values of the literals in the instructions. machine: the values of pc, budget and registers"""
         region: Any = Region(Literal(machine["pc"], names), (0,) * len(instructions), frozenset(), frozenset())  # type: ignore[arg-type]
         lines = block_ir(region, 0, instructions, "start")
@@ -154,7 +154,7 @@ def executes(row: Instruction, numbers: tuple[int, int, int], *values: Any) -> A
     imm = immediate(row.name, imm)
     instruction = decode.decode(assemble(row.name, rd, rs1, rs2))._replace(imm=Literal(imm, names))  # type: ignore[arg-type]
     instructions = [] if is_left_to_interpreter(instruction) else [instruction]
-    log, real = Log(content), Log(content)
+    log, real = AccessLog(content), AccessLog(content)
     memory: Any = real
     after = row.execute(MachineState(pc, x, RUNNING, memory), Operands(rd, rs1, rs2, imm))
     try:

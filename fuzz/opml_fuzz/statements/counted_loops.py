@@ -11,7 +11,7 @@ from typing import Any
 
 from opml_spec.words import wrap
 
-from opml_fuzz.statements.checks import NOWHERE, Flags
+from opml_fuzz.statements.checks import NOWHERE, PageFlags
 from opml_fuzz.statements.literals import Literal
 from opml_fuzz.statements.llvm import Cells, Interpreter, Pointer, signed, unsigned
 from opml_fuzz.statements.statement import Integer, Statement
@@ -25,7 +25,7 @@ from opml_min.memory_map import MEMORY_BYTES, PAGE_BYTES
 A, B = 1, 2  # the registers that the branch compares
 
 
-def certain_iterations(loop: Loop, length: Any, registers: dict[int, Any], budget: Any, flags: Flags, names: dict[str, Any]) -> Any:
+def certain_iterations(loop: Loop, length: Any, registers: dict[int, Any], budget: Any, flags: PageFlags, names: dict[str, Any]) -> Any:
     """Runs the text that computes how many iterations need no check."""
     block = BasicBlock(NOWHERE, 0, length)
     block.values |= {number: f"%register{number}" for number in registers}
@@ -39,7 +39,7 @@ def is_paid(budget: Any, length: Any) -> Any:
     """The budget covers all iterations."""
     names = dict[str, Any]()
     literal: Any = Literal(length, names)
-    iterations = certain_iterations(Loop(NOWHERE, 0, [Instruction(BRANCH, "bne")], [], None), literal, {}, budget, Flags([]), names)
+    iterations = certain_iterations(Loop(NOWHERE, 0, [Instruction(BRANCH, "bne")], [], None), literal, {}, budget, PageFlags([]), names)
     return iterations * length <= budget
 
 
@@ -47,7 +47,7 @@ def stays_inside(kind: str, base: Any, low: Any, size: Any, stride: Any, iterati
     """The range of every iteration is in the memory."""
     names = dict[str, Any]()
     literals: Any = (Literal(low, names), Literal(size, names), Literal(stride, names))
-    flags = Flags([flag, other])
+    flags = PageFlags([flag, other])
     loop = Loop(NOWHERE, 0, [Instruction(BRANCH, "bne")], [AccessRange(kind, A, *literals)], None)
     iterations = certain_iterations(loop, 1, {A: base}, (1 << 64) - 1, flags, names)
     if iteration >= iterations:
@@ -61,7 +61,7 @@ def stays_in_pages(stride: int, base: Any, low: Any, size: Any, iteration: Any, 
     """The range of every iteration that stores is in the memory and in flagged pages."""
     names = dict[str, Any]()
     literals: Any = (Literal(low, names), Literal(size, names))
-    flags = Flags([flag, other])
+    flags = PageFlags([flag, other])
     loop = Loop(NOWHERE, 0, [Instruction(BRANCH, "bne")], [AccessRange(STORE, A, *literals, stride)], None)
     iterations = certain_iterations(loop, 1, {A: base}, (1 << 64) - 1, flags, names)
     if iteration >= iterations:
@@ -78,7 +78,7 @@ def is_taken(operation: str, adds: str, side: int, a: Any, b: Any, imm: Any, ite
     loop = loop_at(NOWHERE, 0, [moves, Instruction(BRANCH, operation, 0, A, B, -4)])
     if loop is None or loop.counter is None:
         return True
-    iterations = certain_iterations(loop, 2, {A: a, B: b}, (1 << 64) - 1, Flags([]), names)
+    iterations = certain_iterations(loop, 2, {A: a, B: b}, (1 << 64) - 1, PageFlags([]), names)
     if iterations == 0:
         return True
     start = {A: a, B: b}[side]
