@@ -71,7 +71,7 @@ class AccessLog:
 
 @frozen
 class Bytes:
-    """The same memory behind a pointer of LLVM, whose accesses have widths in bits."""
+    """A memory that records accesses, behind a pointer of LLVM, whose accesses have widths in bits."""
 
     log: AccessLog
 
