@@ -1,15 +1,12 @@
 """Mutants of the game: one for each check, clock, amount and bound, in the contract and in the specification.
 
 In the contract, one expression of the source is replaced and the source is compiled anew. In a module of the specification, one
-expression is replaced too; the functions that differ then get the code of the changed ones, wherever they have been imported.
+expression is replaced too (`changed_code.py`).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
-from inspect import getsource
-from types import CodeType, FunctionType
-from typing import Any
+from contextlib import AbstractContextManager
+
+from opml_fuzz.fuzzing import changed_code
 
 CONTRACT = (
     # deployment: each parameter's own limits, then the bounds
@@ -242,33 +239,6 @@ SPECIFICATION = (
 """Module of the specification's dispute, an expression that occurs once in it, and what replaces it."""
 
 
-@contextmanager
-def changed(module_name: str, right: str, wrong: str) -> Iterator[None]:
-    """The specification with one expression replaced, while this is entered."""
-    module: Any = import_module(f"opml_spec.dispute.{module_name}")
-    text = getsource(module)
-    if text.count(right) != 1:
-        raise ValueError(f"{module_name} has {right!r} {text.count(right)} times")
-    names = {**vars(module)}
-    exec(compile(text.replace(right, wrong), module.__file__, "exec", dont_inherit=True), names)
-    kept = list[tuple[FunctionType, CodeType]]()
-    try:
-        for old, new in pairs(vars(module), names, module.__file__):
-            kept.append((old, old.__code__))
-            old.__code__ = new.__code__
-        yield
-    finally:
-        for function, code in kept:
-            function.__code__ = code
-
-
-def pairs(old: Any, new: Any, file: str) -> Iterator[tuple[FunctionType, FunctionType]]:
-    """Yields the functions, methods and properties that are written in this file, next to their counterparts of the same name."""
-    for name, it in [*old.items()]:
-        other = new.get(name)
-        if isinstance(it, property):
-            it, other = it.fget, other.fget
-        if isinstance(it, FunctionType) and it.__code__.co_filename == file and it.__code__ != other.__code__:
-            yield it, other
-        elif isinstance(it, type) and it.__module__ == old.get("__name__"):
-            yield from pairs(vars(it), vars(other), file)
+def changed(module: str, right: str, wrong: str) -> AbstractContextManager[None]:
+    """The specification of the game with one expression replaced, while this is entered."""
+    return changed_code.changed(f"opml_spec.dispute.{module}", right, wrong)

@@ -11,9 +11,10 @@ from typing import Any
 import z3
 from attrs import frozen
 
+from opml_fuzz.proofs.ieee import IeeeFloat
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 from opml_fuzz.proofs.symbols import VECTOR_BITS, Number, Paths, Symbol, Vector, formula
-from opml_fuzz.statements.statement import Statement, Variable, Word
+from opml_fuzz.statements.statement import Float, Statement, Variable, Word
 
 QUERY_SECONDS = 30.0
 
@@ -31,7 +32,7 @@ class Verdict:
         return {"name": self.name, "result": self.result, "seconds": round(self.seconds, 3), "detail": self.detail}
 
 
-Made = tuple[Symbol, Any, list[z3.BoolRef]]
+Made = tuple[Symbol | IeeeFloat, Any, list[z3.BoolRef]]
 
 
 def symbol(name: str, variable: Variable, paths: Paths) -> Made:
@@ -40,6 +41,9 @@ def symbol(name: str, variable: Variable, paths: Paths) -> Made:
         constant = z3.BitVec(name, variable.bits)
         extend = z3.SignExt if variable.is_signed else z3.ZeroExt
         return Vector(extend(VECTOR_BITS - variable.bits, constant), paths), constant, []
+    if isinstance(variable, Float):
+        constant = z3.BitVec(name, variable.bits)
+        return IeeeFloat.of_bits(constant, variable, paths), constant, []
     constant = z3.Int(name)
     bounds = [constant >= variable.low] + ([] if variable.high is None else [constant <= variable.high])
     return Number(constant, paths), constant, bounds

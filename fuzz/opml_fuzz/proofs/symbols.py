@@ -5,9 +5,9 @@ each run goes on under that assumption (`Paths.explore`). So a predicate is writ
 functions run inside it, branches included: sampled it gets ints, proved it gets symbols.
 
 There are two kinds of integer. A `Number` is one of z3's unbounded integers: for sums, divisions, inequalities. A `Vector` is a two's
-complement of 256 bits: for shifts and bitwise logic. It stands for an integer within ±2^255, which 64-bit inputs and their products are.
-Division of vectors is an unknown function: equal operands give equal quotients, and nothing more is known. Products can be treated the same
-way, which is faster. What is proved for any such function holds for real products too.
+complement, mostly of 256 bits: for shifts and bitwise logic. It stands for an integer within ±2^255, which 64-bit inputs and their products
+are. Division of vectors, but by a power of two, is an unknown function: equal operands give equal quotients, and nothing more is known.
+Products can be treated the same way, which is faster. What is proved for any such function holds for real products too.
 
 *Source*: King, "Symbolic Execution and Program Testing" (1976).
 """
@@ -85,6 +85,9 @@ class Truth:
     def __bool__(self) -> bool:
         return self.paths.decide(self.formula)
 
+    def __int__(self) -> int:
+        return int(bool(self))
+
     def __eq__(self, other: object) -> Any:
         return Truth(self.formula == formula(other), self.paths)
 
@@ -159,6 +162,9 @@ class Symbol:
     def __hash__(self) -> int:
         return hash(self.term)
 
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
     def __bool__(self) -> bool:
         return bool(self != 0)
 
@@ -178,6 +184,19 @@ class Number(Symbol):
 
     def __rfloordiv__(self, other: Any) -> Any:
         return Number(z3.IntVal(other), self.paths) // self
+
+    def __lshift__(self, other: int) -> Any:
+        return self * (1 << other)
+
+    def __rshift__(self, other: int) -> Any:
+        return self // (1 << other)
+
+    def __and__(self, other: Any) -> Any:
+        if not isinstance(other, int) or other < 0 or other & (other + 1):
+            raise NotImplementedError("of a number, only the lowest bits can be kept")
+        return self % (other + 1)
+
+    __rand__ = __and__
 
 
 class Vector(Symbol):
@@ -206,19 +225,26 @@ class Vector(Symbol):
         return self.of(self.term << self.lift(other))
 
     def __rlshift__(self, other: Any) -> Any:
-        return self.of(z3.BitVecVal(other, VECTOR_BITS) << self.term)
+        return self.of(z3.BitVecVal(other, self.term.size()) << self.term)
 
     def __rshift__(self, other: Any) -> Any:
         return self.of(self.term >> self.lift(other))
 
-    def __mod__(self, other: int) -> Any:
+    def __rrshift__(self, other: Any) -> Any:
+        return self.of(z3.BitVecVal(other, self.term.size()) >> self.term)
+
+    def __mod__(self, other: Any) -> Any:
         if not isinstance(other, int) or other & (other - 1):
             raise NotImplementedError("the remainder of a vector is defined only for powers of two")
         return self & (other - 1)
 
     def __floordiv__(self, other: Any) -> Any:
+        if isinstance(other, int) and other > 0 and other & (other - 1) == 0:
+            return self >> (other.bit_length() - 1)
         if isinstance(other, int):
             other = self.of(z3.BitVecVal(other, VECTOR_BITS))
+        if self < 0 and other < 0:
+            return -self // -other
         if self < 0 or other <= 0:
-            raise NotImplementedError("division of vectors is defined only for a dividend ≥ 0 and a divisor > 0")
+            raise NotImplementedError("division of vectors is defined only where no sign makes it round down or up")
         return self.of(DIVISION(self.term, other.term))

@@ -19,6 +19,15 @@ IMMEDIATES = {"I": (12, 0), "S": (12, 0), "B": (13, 1), "J": (21, 1), "U": (32, 
 """Bits of the immediate by format, its sign included, and how many of the lowest are always 0."""
 
 
+def immediate(name: str, imm: Any) -> Any:
+    """The immediate of an instruction, made of the lowest bits of `imm`; 0 if it has none."""
+    form = ENCODINGS[name].format
+    if form in IMMEDIATES:
+        width, zeros = IMMEDIATES[form]
+        return signed(imm >> zeros << zeros, width)
+    return imm & (1 << int(form)) - 1 if form in ("5", "6") else 0
+
+
 def matches(row: Instruction, word: Any) -> Any:
     return word & row.mask == row.match
 
@@ -38,11 +47,8 @@ def fields_return(row: Instruction, rd: Any, rs1: Any, rs2: Any, imm: Any) -> An
     """The row matches an assembled word, and reads its fields as they were given."""
     listed = ENCODINGS[row.name]
     word, given = assemble(row.name, rd, rs1, rs2, imm), dict[str, Any]()
-    if listed.format in IMMEDIATES:
-        width, zeros = IMMEDIATES[listed.format]
-        given["imm"] = signed(imm >> zeros << zeros, width)
-    elif listed.format in ("5", "6"):
-        given["imm"] = imm & (1 << int(listed.format)) - 1
+    if listed.format in ("5", "6", *IMMEDIATES):
+        given["imm"] = immediate(row.name, imm)
     given |= {"rd": rd} if listed.format in ("R", "I", "5", "6", "U", "J") else {}
     given |= {"rs1": rs1} if listed.format in ("R", "I", "5", "6", "S", "B") else {}
     given |= {"rs2": rs2} if listed.format in ("R", "S", "B") else {}

@@ -30,7 +30,19 @@ class Integer:
     high: int | None = None
 
 
-Variable = Word | Integer
+@frozen
+class Float:
+    """A binary floating-point number of a format, as IEEE 754 defines it; the prover knows what it is (`proofs/ieee.py`)."""
+
+    exponent_bits: int
+    fraction_bits: int
+
+    @property
+    def bits(self) -> int:
+        return 1 + self.exponent_bits + self.fraction_bits
+
+
+Variable = Word | Integer | Float
 
 
 def nothing(*_: Any) -> bool:

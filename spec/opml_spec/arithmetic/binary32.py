@@ -11,7 +11,7 @@ from enum import Enum
 from math import isqrt
 
 from opml_spec.arithmetic.fixed import clamp
-from opml_spec.words import bits, flag
+from opml_spec.words import flag
 
 FRACTION_BITS = 23
 MIN_EXPONENT = -126  # of a normal number: 1.f · 2^exponent
@@ -97,7 +97,7 @@ def negate(a: int) -> int:
 
 def interpret(a: int) -> int:
     """The number that a finite float stands for, in units of 2^-149: always an integer."""
-    exponent, fraction = bits(a, 30, 23), bits(a, 22, 0)
+    exponent, fraction = divmod(a & ~SIGN, 1 << FRACTION_BITS)
     magnitude = fraction if exponent == 0 else (fraction | 1 << FRACTION_BITS) << (exponent - 1)
     return -magnitude if sign_of(a) else magnitude
 

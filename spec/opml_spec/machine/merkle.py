@@ -55,21 +55,21 @@ def children(node: Node, height: int) -> tuple[Node, Node]:
     raise SubtreeUnknown(f"only the hash of a node at height {height} is known")
 
 
-def find(tree: Node, height: int, index: int) -> Node:
-    """The node of that height and index."""
-    for above in range(DEPTH, height, -1):
-        tree = children(tree, above)[index >> (above - height - 1) & 1]
-    return tree
+def find(tree: Node, height: int, index: int, above: int = DEPTH) -> Node:
+    """The node of that height and index in a tree of height `above`."""
+    if above == height:
+        return tree
+    left, right = children(tree, above)
+    return find(right if index >> (above - height - 1) & 1 else left, height, index, above - 1)
 
 
-def siblings(tree: Node, height: int, index: int) -> tuple[bytes, ...]:
+def siblings(tree: Node, height: int, index: int, above: int = DEPTH) -> tuple[bytes, ...]:
     """The hashes beside the path from that place up to the root, lowest first: a Merkle proof of what stands there."""
-    beside = []
-    for above in range(DEPTH, height, -1):
-        pair, side = children(tree, above), index >> (above - height - 1) & 1
-        beside.append(hash_of(pair[1 - side]))
-        tree = pair[side]
-    return tuple(reversed(beside))
+    if above == height:
+        return ()
+    left, right = children(tree, above)
+    inner, beside = (right, left) if index >> (above - height - 1) & 1 else (left, right)
+    return (*siblings(inner, height, index, above - 1), hash_of(beside))
 
 
 def graft(node: Node, index: int, beside: Iterable[Node]) -> Node:
