@@ -1,0 +1,208 @@
+"""The step of the specification against the step of the bytecode, for all witnesses that some assumptions admit.
+
+Each pair of a path here and a path there that can both be taken must end the same way. Only `unsat` is a proof.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import z3
+from attrs import frozen
+from opml_spec.machine.instructions import INSTRUCTIONS
+from opml_spec.machine.memory import ENTRY
+from opml_spec.machine.table import Instruction
+
+from opml_fuzz.proofs import access, arbiter, specification
+from opml_fuzz.proofs.arbiter import STATE_BYTES, WITNESS_BYTES, Bytecode
+from opml_fuzz.proofs.evm.calldata import CALLDATA, Anything
+from opml_fuzz.proofs.evm.machine import End
+from opml_fuzz.proofs.evm.words import reduced
+from opml_fuzz.proofs.hashes import Hashes
+from opml_fuzz.proofs.machine_symbols import Witness, number
+from opml_fuzz.proofs.outcome import Outcome, equal, of_end, substituted
+from opml_fuzz.proofs.pieces import Piece
+from opml_fuzz.proofs.stoppable import Stopped
+from opml_fuzz.proofs.symbols import Paths
+
+SELECTOR_BITS = 32
+REGISTERS = 32
+RUNNING = 0
+
+
+@frozen
+class Assumed:
+    """What a proof is about: a state (its pieces), what is assumed of it, and what gets names.
+
+    fields: the registers' numbers in the instruction word, with the names of these registers' values"""
+
+    pieces: tuple[Piece, ...]
+    conditions: tuple[Any, ...]
+    word: Any = None
+    fields: tuple[tuple[Any, int, Any], ...] = ()
+
+
+def state_pieces(pc: Any, kind: Any, value: Any) -> tuple[Piece, ...]:
+    """A state with names for its registers and its root."""
+    registers = tuple((z3.BitVec(f"x{i}", 64), 8) for i in range(1, REGISTERS))
+    return ((pc, 8), *registers, (kind, 1), (value, 8), (z3.BitVec("root", 256), 32))
+
+
+def fetchable() -> Any:
+    """Any pc from which an instruction can be fetched: a multiple of 4 in the first 2^28 bytes of the model quarter."""
+    return z3.Concat(z3.BitVecVal(ENTRY >> 28, 36), z3.BitVec("text", 26), z3.BitVecVal(0, 2))
+
+
+def complete() -> Any:
+    """The witness has a whole state."""
+    return z3.UGE(Anything.length, STATE_BYTES)
+
+
+def fetched(pc: Any) -> Any:
+    """The witness has a correct first access: the leaf with the instruction."""
+    index = reduced(z3.LShR(z3.ZeroExt(192, pc), 5))
+    return access.error(STATE_BYTES, index, z3.BitVec("root", 256)) == 0
+
+
+def word_of(mask: int, match: int) -> Any:
+    """All words with these fixed bits, and names for the other bits of each field."""
+    parts: list[Any] = []
+    for name, high, low in (("funct7", 31, 25), ("rs2", 24, 20), ("rs1", 19, 15), ("funct3", 14, 12), ("rd", 11, 7), ("opcode", 6, 0)):
+        at = high
+        while at >= low:
+            fixed, end = mask >> at & 1, at
+            while end > low and mask >> end - 1 & 1 == fixed:
+                end -= 1
+            size = at - end + 1
+            parts.append(z3.BitVecVal(match >> end & (1 << size) - 1, size) if fixed else z3.BitVec(f"{name}_{end}", size))
+            at = end - 1
+    return z3.Concat(*parts)
+
+
+def of_row(row: Instruction) -> Assumed:
+    """Any state that is about to execute this instruction."""
+    pc, word = fetchable(), word_of(row.mask, row.match)
+    a, b = z3.BitVec("a", 64), z3.BitVec("b", 64)
+    if row.format in ("I", "S") and row.match & 0x5F == 0x03:  # loads and stores: what is named is the address, rs1 is what gives it
+        paths = Paths()
+        immediate: Any = row.operands(number(word, paths)).imm
+        a = reduced(z3.BitVec("address", 64) - z3.Extract(63, 0, immediate.term))
+    rs1, rs2 = (z3.simplify(z3.Extract(low + 4, low, word)) for low in (15, 20))
+    fields = tuple((one, key, name) for one, key, name in ((rs1, 1, a), (rs2, 2, b)) if not z3.is_bv_value(one))
+    return Assumed(state_pieces(pc, RUNNING, 0), (complete(), fetched(pc)), z3.simplify(word), fields)
+
+
+def of_illegal() -> Assumed:
+    """Any state that is about to execute a word that is no instruction."""
+    pc, word = fetchable(), word_of(0, 0)
+    none = [word & row.mask != row.match for row in INSTRUCTIONS]
+    return Assumed(state_pieces(pc, RUNNING, 0), (complete(), fetched(pc), *none), word)
+
+
+def of_prefix() -> Assumed:
+    """Any witness of which the instruction is not reached: too short, no state, a stopped one, or none that can fetch."""
+    pc, kind, value = z3.BitVec("pc", 64), z3.BitVec("kind", 8), z3.BitVec("value", 64)
+    can_fetch = z3.And(z3.Extract(1, 0, pc) == 0, z3.Extract(63, 28, pc) == ENTRY >> 28)
+    reached = z3.And(complete(), kind == RUNNING, value == 0, can_fetch, fetched(pc))
+    return Assumed(state_pieces(pc, kind, value), (z3.Not(reached),))
+
+
+class Failure(Exception):
+    """A statement is not proved. result: counterexample, unknown or error"""
+
+    def __init__(self, result: str, detail: str = "", model: Any = None) -> None:
+        super().__init__(detail)
+        self.result, self.model = result, model
+
+
+class Worlds:
+    """Both worlds in one proof."""
+
+    def __init__(self, bytecode: Bytecode, assumed: Assumed, knows_products: bool, query_seconds: float, stop: threading.Event) -> None:
+        self.bytecode, self.assumed, self.stop = bytecode, assumed, stop
+        self.knows_products, self.query_seconds = knows_products, query_seconds
+        self.hashes, self.paths = Hashes(), Paths(knows_products)
+        witness = Witness(number(Anything.length, self.paths), self.paths)
+        witness.name(0, assumed.pieces)
+        self.given = Anything(WITNESS_BYTES, witness)
+        words = [(one, key, z3.ZeroExt(192, name)) for one, key, name in assumed.fields]
+        word = None if assumed.word is None else z3.ZeroExt(224, assumed.word)
+        self.names = specification.Names(word, words)
+        self.world = specification.World(self.paths, witness, self.hashes, self.names)
+        self.answers: dict[Any, Any] = {}
+
+    @property
+    def assumptions(self) -> tuple[Any, ...]:
+        """The call is accepted: the selector of `step`, no money, an argument that is not too long; and what else is assumed."""
+        selector = self.bytecode.contract.calldata("step", b"")[:4]
+        called = z3.Extract(255, 256 - SELECTOR_BITS, CALLDATA(z3.BitVecVal(0, 256))) == int.from_bytes(selector, "big")
+        accepted = (called, self.given.value == 0, z3.UGE(self.given.size, 36), z3.ULE(self.given.length, WITNESS_BYTES))
+        return (*accepted, *self.assumed.conditions)
+
+    def prove(self) -> None:
+        """Shows that both end the same way, or raises Failure."""
+        solver = self.solver()
+        if solver.check(*self.assumptions) != z3.sat:
+            raise Failure("error", "no witness is admitted")
+        ours = specification.outcomes(self.world, self.assumptions)
+        theirs = arbiter.ends(self.bytecode, self.given, self.hashes, self.assumptions, self.cuts(), self.knows_products)
+        met = False
+        for end in theirs:
+            for conditions, outcome in ours:
+                met |= self.compare(conditions, outcome, end)
+        if not met:
+            raise Failure("error", "no path is taken in both worlds")
+
+    def cuts(self) -> dict[int, Any]:
+        """Where the bytecode must have computed what the specification computed, and what that is called from there on."""
+        cuts: dict[int, Any] = {}
+        places = self.bytecode.cuts if self.names.definitions else {}
+        if self.names.definitions:
+            cuts[places[0]] = arbiter.cut(self.names.definitions[0], reduced(self.names.word))
+            for one, key, name in self.names.registers:
+                x = self.world.registers(self.assumed.pieces)
+                choice = x.choice(number(z3.ZeroExt(256 - one.size(), one), self.paths))
+                cuts[places[key]] = arbiter.cut(choice.term, reduced(name), one)
+        return cuts
+
+    def solver(self) -> Any:
+        solver = z3.SolverFor("QF_UFBV")
+        solver.set("timeout", int(1000 * self.query_seconds))
+        solver.set("ctrl_c", False)
+        return solver
+
+    def compare(self, conditions: Sequence[Any], outcome: Outcome, end: End) -> bool:
+        """Shows that a path here and a path there end the same way, if both can be taken, and tells whether they can."""
+        if self.stop.is_set():
+            raise Stopped
+        values = [(name, z3.BitVecVal(value, name.size())) for name, value in end.path.split]
+        own = [z3.simplify(z3.substitute(one, *values)) for one in conditions] if values else list(conditions)
+        both = [one for one in (*own, *end.path.conditions) if not z3.is_true(one)]
+        if any(z3.is_false(one) for one in both):
+            return False
+        if end.how == "DIFFERS":
+            same: Any = z3.BoolVal(False)
+        else:
+            mine = substituted(outcome, values, self.hashes) if values else outcome
+            same = z3.simplify(equal(mine, of_end(end), self.hashes))
+        if z3.is_true(same):
+            return True
+        key = tuple(sorted({one.get_id() for one in both})), same.get_id()
+        if key not in self.answers:  # for most registers rd the question is the same
+            solver = self.solver()
+            solver.add(*both, z3.Not(same))
+            self.answers[key] = solver.check(), (both, same, solver)
+        answer, (_, _, solver) = self.answers[key]
+        if answer == z3.sat:
+            raise Failure("counterexample", "", solver.model())
+        if answer != z3.unsat:
+            raise Failure("unknown", solver.reason_unknown())
+        return not z3.is_false(same)
+
+
+def prove(bytecode: Bytecode, assumed: Assumed, query_seconds: float, stop: threading.Event) -> None:
+    """Proves it without knowing what products are, and if that fails, knowing it; raises Failure."""
+    try:
+        Worlds(bytecode, assumed, False, query_seconds, stop).prove()
+    except Failure:
+        Worlds(bytecode, assumed, True, query_seconds, stop).prove()
