@@ -16,11 +16,13 @@ from opml_fuzz.proofs.pieces import Pieces, of_bytes
 
 WORD_BYTES = 32
 WORD = z3.BitVecSort(BITS)
-ERROR = z3.Function("access_error", WORD, WORD, WORD, WORD)
+PLACE_BITS = 12  # of a place in a witness, which has at most 3,769 bytes: small numbers are quick to compare
+ERROR_BITS = 8
+ERROR = z3.Function("access_error", WORD, WORD, WORD, z3.BitVecSort(ERROR_BITS))
 """The number of the error, 0 for none, by place, index and root."""
 
 LEAF = z3.Function("access_leaf", WORD, WORD)
-NEXT = z3.Function("access_next", WORD, WORD)
+NEXT = z3.Function("access_next", WORD, z3.BitVecSort(PLACE_BITS))
 """The leaf at a place, and where the witness goes on behind its siblings."""
 
 ROOT = z3.Function("access_root", WORD, WORD, WORD, WORD)
@@ -30,8 +32,13 @@ LEAST_BYTES = 37
 """Of an access: the leaf and 5 bytes that say which siblings are sent."""
 
 
+def place(name: str) -> Any:
+    """Any place in a witness, or its length."""
+    return z3.ZeroExt(BITS - PLACE_BITS, z3.BitVec(name, PLACE_BITS))
+
+
 def error(at: Word, index: Word, root: Word) -> Any:
-    return ERROR(vector(at), vector(index), vector(root))
+    return z3.ZeroExt(BITS - ERROR_BITS, ERROR(vector(at), vector(index), vector(root)))
 
 
 def leaf(at: Word) -> Any:
@@ -39,7 +46,7 @@ def leaf(at: Word) -> Any:
 
 
 def following(at: Word) -> Any:
-    return NEXT(vector(at))
+    return z3.ZeroExt(BITS - PLACE_BITS, NEXT(vector(at)))
 
 
 def root(at: Word, index: Word, new: Word) -> Any:

@@ -22,7 +22,7 @@ from opml_fuzz.proofs.evm.code import Code, Loop
 from opml_fuzz.proofs.evm.instructions import execute
 from opml_fuzz.proofs.evm.machine import End, Hook, Machine, Path
 from opml_fuzz.proofs.evm.memory import Unsupported
-from opml_fuzz.proofs.evm.words import reduced, vector
+from opml_fuzz.proofs.evm.words import formula, reduced, vector
 from opml_fuzz.proofs.hashes import Hashes
 
 WITNESS_BYTES = 3_769  # the arbiter takes no longer argument
@@ -39,7 +39,8 @@ class Frame:
     """Where the function `access` of the contract finds its arguments and keeps its variables; Vyper lays them out one after the other."""
 
     loop: Loop
-    start: int  # of the witness' rest; the first argument behind the witness itself
+    start: int  # where the witness goes on; the first argument behind the witness itself
+    calls: tuple[tuple[int, int], ...]  # where each call returns to, and where it wants the results
 
     @property
     def witness(self) -> int:
@@ -68,11 +69,11 @@ class Bytecode:
     @cached_property
     def frame(self) -> Frame:
         """The frame of `access`: the first address that the function reads is where its second argument lies."""
-        loop, at, operand = self.code.only_loop(), 0, 0
+        loop, operand = self.code.only_loop(), 0
         at = loop.entry
         while self.code.instructions[at].name != "MLOAD":
             operand, at = self.code.instructions[at].operand, self.code.instructions[at].following
-        return Frame(loop, operand)
+        return Frame(loop, operand, self.code.calls(loop.entry))
 
     @cached_property
     def cuts(self) -> dict[int, int]:
@@ -107,9 +108,9 @@ def accessed(frame: Frame, length: Any) -> Hook:
         memory, prove = path.memory, machine.prove(path)
         region = memory.region_at(frame.witness)
         at, index, root, mask, bits = (memory.load(one, prove) for one in (frame.start, frame.index, frame.root, frame.mask, frame.bits))
-        if not isinstance(buffer, int) or buffer < frame.end or not machine.code.is_destination(back):
+        if not isinstance(buffer, int) or buffer < frame.end or (back, buffer) not in frame.calls:
             raise Unsupported("`access` is called in an unknown way")
-        if reduced(vector(region.length) - length) != access.WORD_BYTES or not prove(z3.ULE(vector(at), length)):
+        if formula(vector(region.length) == length + access.WORD_BYTES) is not True or not prove(z3.ULE(vector(at), length)):
             raise Unsupported("`access` may be called behind the end of the witness")
         error = access.error(at, index, root)
         fails, goes_on = path.assuming(error != 0), path.assuming(error == 0, access.within(at, length))

@@ -3,7 +3,6 @@
 Each pair of a path here and a path there that can both be taken must end the same way. Only `unsat` is a proof.
 """
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,12 +21,17 @@ from opml_fuzz.proofs.hashes import Hashes
 from opml_fuzz.proofs.machine_symbols import Witness, number
 from opml_fuzz.proofs.outcome import Outcome, equal, of_end, substituted
 from opml_fuzz.proofs.pieces import Piece
-from opml_fuzz.proofs.stoppable import Stopped
+from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.symbols import Paths
 
 SELECTOR_BITS = 32
+LEAST_CALL = 36  # bytes: the selector, and the word that says where the argument is
 REGISTERS = 32
 RUNNING = 0
+LENGTH = access.place("length")
+
+Values = tuple[tuple[Any, Any], ...]
+"""Names, and the numerals that stand for them on some paths."""
 
 
 @frozen
@@ -55,7 +59,7 @@ def fetchable() -> Any:
 
 def complete() -> Any:
     """The witness has a whole state."""
-    return z3.UGE(Anything.length, STATE_BYTES)
+    return z3.UGE(LENGTH, STATE_BYTES)
 
 
 def fetched(pc: Any) -> Any:
@@ -107,102 +111,94 @@ def of_prefix() -> Assumed:
     return Assumed(state_pieces(pc, kind, value), (z3.Not(reached),))
 
 
-class Failure(Exception):
-    """A statement is not proved. result: counterexample, unknown or error"""
-
-    def __init__(self, result: str, detail: str = "", model: Any = None) -> None:
-        super().__init__(detail)
-        self.result, self.model = result, model
-
-
 class Worlds:
     """Both worlds in one proof."""
 
-    def __init__(self, bytecode: Bytecode, assumed: Assumed, knows_products: bool, query_seconds: float, stop: threading.Event) -> None:
-        self.bytecode, self.assumed, self.stop = bytecode, assumed, stop
-        self.knows_products, self.query_seconds = knows_products, query_seconds
+    def __init__(self, bytecode: Bytecode, assumed: Assumed, knows_products: bool, questions: Questions) -> None:
+        self.bytecode, self.assumed, self.knows_products, self.questions = bytecode, assumed, knows_products, questions
         self.hashes, self.paths = Hashes(), Paths(knows_products)
-        witness = Witness(number(Anything.length, self.paths), self.paths)
+        witness = Witness(number(LENGTH, self.paths), self.paths)
         witness.name(0, assumed.pieces)
-        self.given = Anything(WITNESS_BYTES, witness)
+        self.given = Anything(WITNESS_BYTES, LENGTH, witness)
         words = [(one, key, z3.ZeroExt(192, name)) for one, key, name in assumed.fields]
         word = None if assumed.word is None else z3.ZeroExt(224, assumed.word)
         self.names = specification.Names(word, words)
         self.world = specification.World(self.paths, witness, self.hashes, self.names)
-        self.answers: dict[Any, Any] = {}
+
+    @property
+    def accepted(self) -> tuple[Any, ...]:
+        """The call has the selector of `step`, no money, and an argument that is not too long."""
+        selector = self.bytecode.contract.calldata("step", b"")[:4]
+        called = z3.Extract(255, 256 - SELECTOR_BITS, CALLDATA(z3.BitVecVal(0, 256))) == int.from_bytes(selector, "big")
+        return called, self.given.value == 0, z3.UGE(self.given.size, LEAST_CALL), z3.ULE(self.given.length, WITNESS_BYTES)
 
     @property
     def assumptions(self) -> tuple[Any, ...]:
-        """The call is accepted: the selector of `step`, no money, an argument that is not too long; and what else is assumed."""
-        selector = self.bytecode.contract.calldata("step", b"")[:4]
-        called = z3.Extract(255, 256 - SELECTOR_BITS, CALLDATA(z3.BitVecVal(0, 256))) == int.from_bytes(selector, "big")
-        accepted = (called, self.given.value == 0, z3.UGE(self.given.size, 36), z3.ULE(self.given.length, WITNESS_BYTES))
-        return (*accepted, *self.assumed.conditions)
+        """The call is accepted, and what else is assumed."""
+        return (*self.accepted, *self.assumed.conditions)
 
     def prove(self) -> None:
         """Shows that both end the same way, or raises Failure."""
-        solver = self.solver()
-        if solver.check(*self.assumptions) != z3.sat:
-            raise Failure("error", "no witness is admitted")
+        self.questions.are_possible(self.assumptions)
         ours = specification.outcomes(self.world, self.assumptions)
         theirs = arbiter.ends(self.bytecode, self.given, self.hashes, self.assumptions, self.cuts(), self.knows_products)
-        met = False
-        for end in theirs:
-            for conditions, outcome in ours:
-                met |= self.compare(conditions, outcome, end)
-        if not met:
-            raise Failure("error", "no path is taken in both worlds")
+        for values, ends in by_split(theirs).items():
+            mine = [self.with_values(one, values) for one in ours]
+            for end in ends:
+                for conditions, outcome in mine:
+                    self.compare(conditions, outcome, values, end)
+
+    def with_values(self, one: tuple[Sequence[Any], Outcome], values: Values) -> tuple[Sequence[Any], Outcome]:
+        """A path of the specification with values in place of some names. Its outcome is left, as most of them are not needed."""
+        conditions, outcome = one
+        return [z3.simplify(z3.substitute(each, *values), ctrl_c=False) for each in conditions] if values else conditions, outcome
 
     def cuts(self) -> dict[int, Any]:
         """Where the bytecode must have computed what the specification computed, and what that is called from there on."""
         cuts: dict[int, Any] = {}
-        places = self.bytecode.cuts if self.names.definitions else {}
         if self.names.definitions:
-            cuts[places[0]] = arbiter.cut(self.names.definitions[0], reduced(self.names.word))
+            places, registers = self.bytecode.cuts, self.world.registers(self.assumed.pieces)
+            cuts[places[specification.WORD]] = arbiter.cut(self.names.definitions[specification.WORD], reduced(self.names.word))
             for one, key, name in self.names.registers:
-                x = self.world.registers(self.assumed.pieces)
-                choice = x.choice(number(z3.ZeroExt(256 - one.size(), one), self.paths))
+                choice = registers.choice(number(z3.ZeroExt(256 - one.size(), one), self.paths))
                 cuts[places[key]] = arbiter.cut(choice.term, reduced(name), one)
         return cuts
 
-    def solver(self) -> Any:
-        solver = z3.SolverFor("QF_UFBV")
-        solver.set("timeout", int(1000 * self.query_seconds))
-        solver.set("ctrl_c", False)
-        return solver
-
-    def compare(self, conditions: Sequence[Any], outcome: Outcome, end: End) -> bool:
-        """Shows that a path here and a path there end the same way, if both can be taken, and tells whether they can."""
-        if self.stop.is_set():
-            raise Stopped
-        values = [(name, z3.BitVecVal(value, name.size())) for name, value in end.path.split]
-        own = [z3.simplify(z3.substitute(one, *values)) for one in conditions] if values else list(conditions)
-        both = [one for one in (*own, *end.path.conditions) if not z3.is_true(one)]
-        if any(z3.is_false(one) for one in both):
-            return False
+    def compare(self, conditions: Sequence[Any], outcome: Outcome, values: Values, end: End) -> None:
+        """Shows that a path here and a path there end the same way, if both can be taken."""
+        both = [one for one in (*conditions, *end.path.conditions) if not z3.is_true(one)]
+        if any(z3.is_false(one) for one in both) or self.questions.ask(both)[0] == z3.unsat:
+            return
         if end.how == "DIFFERS":
-            same: Any = z3.BoolVal(False)
-        else:
-            mine = substituted(outcome, values, self.hashes) if values else outcome
-            same = z3.simplify(equal(mine, of_end(end), self.hashes))
-        if z3.is_true(same):
-            return True
-        key = tuple(sorted({one.get_id() for one in both})), same.get_id()
-        if key not in self.answers:  # for most registers rd the question is the same
-            solver = self.solver()
-            solver.add(*both, z3.Not(same))
-            self.answers[key] = solver.check(), (both, same, solver)
-        answer, (_, _, solver) = self.answers[key]
-        if answer == z3.sat:
-            raise Failure("counterexample", "", solver.model())
-        if answer != z3.unsat:
-            raise Failure("unknown", solver.reason_unknown())
-        return not z3.is_false(same)
+            self.questions.prove(both, z3.BoolVal(False))
+        mine = substituted(outcome, values, self.hashes) if values else outcome
+        self.questions.prove(both, equal(mine, of_end(end), self.hashes))
 
 
-def prove(bytecode: Bytecode, assumed: Assumed, query_seconds: float, stop: threading.Event) -> None:
+def by_split(ends: Sequence[End]) -> dict[Values, list[End]]:
+    """Groups the ends by the names that have values there."""
+    groups: dict[Any, tuple[Values, list[End]]] = {}
+    for end in ends:
+        key = tuple((name.get_id(), value) for name, value in end.path.split)
+        values = tuple((name, z3.BitVecVal(value, name.size())) for name, value in end.path.split)
+        groups.setdefault(key, (values, []))[1].append(end)
+    return dict(groups.values())
+
+
+def prove(bytecode: Bytecode, assumed: Assumed, questions: Questions) -> None:
     """Proves it without knowing what products are, and if that fails, knowing it; raises Failure."""
     try:
-        Worlds(bytecode, assumed, False, query_seconds, stop).prove()
+        Worlds(bytecode, assumed, False, questions).prove()
     except Failure:
-        Worlds(bytecode, assumed, True, query_seconds, stop).prove()
+        Worlds(bytecode, assumed, True, questions).prove()
+
+
+def prove_refusals(bytecode: Bytecode, questions: Questions) -> None:
+    """Proves that a call which is not accepted reverts without data, whatever its length word is; raises Failure."""
+    worlds = Worlds(bytecode, Assumed((), ()), True, questions)
+    worlds.given.length = CALLDATA(worlds.given.place)
+    refused = (z3.Not(z3.And(*worlds.accepted)),)
+    questions.are_possible(refused)
+    for end in arbiter.ends(bytecode, worlds.given, worlds.hashes, refused, {}, True):
+        if end.how != "REVERT" or end.data:
+            questions.prove(end.path.conditions, z3.BoolVal(False))

@@ -37,17 +37,17 @@ from opml_fuzz.proofs.specification import BYTES, Names, World, vector_of
 from opml_fuzz.proofs.symbols import Paths
 
 HASH_BYTES, SENT_BYTES = 32, 5
-BUFFER = 0x10000
-"""Where the caller wants the results: anywhere behind the frame; the function only writes there."""
+RESULT_BYTES = 96  # leaf, root, place
+CALLER = (z3.BitVec("back", 256), z3.BitVec("buffer", 256))
+"""Where the function returns to, and where the caller wants the results: of no importance before the end."""
 
 
 def word(name: str) -> Any:
     return z3.BitVec(name, 256)
 
 
-LENGTH, START, INDEX, ROOT, LEAF, MASK, BITS, PLACE, OLD, NEW, SIBLING = (
-    word(name) for name in ("length", "start", "index", "root", "leaf", "mask", "bits", "place", "old", "new", "sibling")
-)
+LENGTH, START, PLACE = (access.place(name) for name in ("length", "start", "place"))
+INDEX, ROOT, LEAF, MASK, BITS, OLD, NEW, SIBLING = (word(name) for name in ("index", "root", "leaf", "mask", "bits", "old", "new", "sibling"))
 SENT = z3.BitVec("sent", 8 * SENT_BYTES)
 CHANGED = reduced(LEAF & ~MASK | BITS)
 INSIDE = (z3.ULE(LENGTH, WITNESS_BYTES), z3.ULE(START, LENGTH))
@@ -171,20 +171,19 @@ class Lemma:
 
     # What the contract does ------------------------------------------------------------------------------------------------------
 
-    def run(self, at: int, words: dict[int, Word], conditions: Sequence[Any], count: int | None = None) -> list[End]:
-        """Runs the function from some place on. words: what its variables hold; count: how many heights are done, if it has begun"""
+    def run(self, at: int, words: dict[int, Word], conditions: Sequence[Any], stack: tuple[Word, ...]) -> list[End]:
+        """Runs the function from some place on. words: what its variables hold"""
         frame = self.bytecode.frame
         memory = Memory().store_region(argument_region(frame.witness, reduced(LENGTH + 32), WITNESS_BYTES, LENGTH, self.world().witness))
         for place, one in {**self.arguments(), **words}.items():
             memory = memory.store(place, one)
-        stack = (self.back, BUFFER) if count is None else (self.back, BUFFER, DEPTH, count)
-        machine = Machine(self.bytecode.code, Known(b""), self.hashes, stops={frame.loop.head, frame.loop.end, self.back} - {at})
+        stops = {frame.loop.head, frame.loop.end, *(back for back, _ in frame.calls)} - {at}
+        machine = Machine(self.bytecode.code, Known(b""), self.hashes, stops=stops)
         return machine.run(Path(at, stack, memory, tuple(conditions)))
 
     def arguments(self) -> dict[int, Word]:
         frame = self.bytecode.frame
-        mask, bits = (MASK, BITS) if self.writes else (0, 0)
-        return {frame.start: START, frame.index: INDEX, frame.root: ROOT, frame.mask: mask, frame.bits: bits}
+        return {frame.start: START, frame.index: INDEX, frame.root: ROOT, frame.mask: MASK if self.writes else 0, frame.bits: BITS}
 
     def variables(self, bit: int) -> dict[int, Word]:
         """The variables of the function between two heights."""
@@ -193,33 +192,28 @@ class Lemma:
         sent = reduced(z3.ZeroExt(216, SENT))
         return {frame.at: PLACE, frame.leaf: LEAF, frame.sent: sent, frame.old: OLD, frame.new: new, frame.bit: bit}
 
-    @property
-    def back(self) -> int:
-        """Some place to return to."""
-        return min(at for at, one in self.bytecode.code.instructions.items() if one.name == "JUMPDEST")
-
     # Both ------------------------------------------------------------------------------------------------------------------------
 
     def beginning(self, ours: Sequence[Reached]) -> None:
         frame = self.bytecode.frame
         expected = {frame.at: reduced(START + access.LEAST_BYTES), frame.leaf: LEAF, frame.sent: reduced(z3.ZeroExt(216, SENT))}
         expected |= {frame.old: LEAF, frame.bit: 1, **({frame.new: CHANGED} if self.writes else {})}
-        stack = (self.back, BUFFER, DEPTH, 0)
+        stack = (*CALLER, DEPTH, 0)
 
         def holds(one: Reached, end: End) -> Any:
             if one.began and end.path.at == frame.loop.head:
                 return z3.And(self.keeps(end, expected, stack), z3.ULE(START + access.LEAST_BYTES, LENGTH), z3.LShR(SENT, DEPTH) == 0)
             return self.same_error(one if not one.began else Reached(()), end)
 
-        self.compare(ours, self.run(frame.loop.entry, {}, self.assumptions), holds)
+        self.compare(ours, self.run(frame.loop.entry, {}, self.assumptions, CALLER), holds)
 
     def one_height(self, height: int, side: Value) -> None:
         frame, last = self.bytecode.frame, height == DEPTH - 1
         ours = self.sibling_and_parents(height, side)
         conditions = (*self.assumptions, *ON_THE_WAY)
         before = self.variables(1 << height)
-        theirs = self.run(frame.loop.head + 1, before, conditions, height)
-        stack = (self.back, BUFFER, DEPTH, height + 1)
+        theirs = self.run(frame.loop.head + 1, before, conditions, (*CALLER, DEPTH, height))
+        stack = (*CALLER, DEPTH, height + 1)
 
         def holds(one: Reached, end: End) -> Any:
             if one.error is not None or end.path.at != (frame.loop.end if last else frame.loop.head):
@@ -234,15 +228,19 @@ class Lemma:
         self.compare(ours, theirs, holds)
 
     def end(self, ours: Sequence[Reached]) -> None:
-        theirs = self.run(self.bytecode.frame.loop.end, self.variables(1 << DEPTH), (*self.assumptions, *ON_THE_WAY), DEPTH)
+        frame = self.bytecode.frame
+        for back, buffer in frame.calls:
+            variables, conditions = self.variables(1 << DEPTH), (*self.assumptions, *ON_THE_WAY)
+            theirs = self.run(frame.loop.end, variables, conditions, (back, buffer, DEPTH, DEPTH))
 
-        def holds(one: Reached, end: End) -> Any:
-            if one.error is not None or end.path.at != self.back or end.path.stack:
-                return self.same_error(one, end)
-            returned = dict(zip((BUFFER, BUFFER + 32, BUFFER + 64), one.values, strict=True))
-            return z3.And([vector(end.path.memory.load(at, bool)) == value for at, value in returned.items()])
+            def holds(one: Reached, end: End, back: int = back, buffer: int = buffer) -> Any:
+                if one.error is not None or end.path.at != back or end.path.stack:
+                    return self.same_error(one, end)
+                self.keeps_to_itself(end, buffer)
+                returned = dict(zip((buffer, buffer + 32, buffer + 64), one.values, strict=True))
+                return z3.And([vector(end.path.memory.load(at, bool)) == value for at, value in returned.items()])
 
-        self.compare(ours, theirs, holds)
+            self.compare(ours, theirs, holds)
 
     def compare(self, ours: Sequence[Reached], theirs: Sequence[End], holds: Callable[[Reached, End], Any]) -> None:
         """Shows for each two paths that can both be taken that they come to the same."""
@@ -259,11 +257,20 @@ class Lemma:
 
     def keeps(self, end: End, expected: dict[int, Word], stack: tuple[Word, ...]) -> Any:
         """The variables are as expected, and the arguments and the stack as they were."""
-        self.require(end.path.stack == stack, "the stack")
+        same = len(end.path.stack) == len(stack) and all(vector(one).eq(vector(other)) for one, other in zip(end.path.stack, stack, strict=True))
+        self.require(same, "the stack is another")
+        self.keeps_to_itself(end)
         memory = end.path.memory
-        self.require(memory.region_at(self.bytecode.frame.witness), "the witness")
         found = {at: memory.load(at, bool) for at in {**self.arguments(), **expected}}
         return z3.And([self.hashes.equal(found[at], one) for at, one in {**self.arguments(), **expected}.items()])
+
+
+    def keeps_to_itself(self, end: End, buffer: int | None = None) -> None:
+        """The function has written only into its frame, and where its caller wants the results; not over the witness."""
+        memory, frame = end.path.memory, self.bytecode.frame
+        memory.region_at(frame.witness)
+        allowed = {*range(frame.end), *(range(buffer, buffer + RESULT_BYTES) if buffer is not None else ())}
+        self.require(memory.cells.keys() <= allowed, "something outside of the frame is written")
 
 
 def octets(term: Any, world: World) -> Octets:

@@ -46,9 +46,17 @@ class Value(Vector):
         return self // other, self % other
 
     def to_bytes(self, size: int, order: str) -> "Octets":
-        """The low bytes. The machine never has fewer than the number needs: it wraps before."""
+        """The bytes, of a number that has no more of them."""
+        if not is_zero(z3.LShR(self.term, 8 * size)) and (self < 0 or self >= 1 << 8 * size):
+            raise OverflowError(f"more than {size} bytes")
         octets = Octets(((part_of(self.term, size), size),), self.paths)
         return octets if order == "big" else octets.reversed()
+
+
+def is_zero(term: Any) -> bool:
+    """Tells whether a term is 0 by its form alone."""
+    word = reduced(term)
+    return isinstance(word, int) and word == 0
 
 
 def part_of(term: Any, size: int) -> Any:
@@ -110,8 +118,12 @@ class Octets:
         if isinstance(start, int) and isinstance(stop, int):
             return self.of(cut(self.pieces, *slice(start, stop).indices(len(self))[:2]))
         size = stop - start
-        if isinstance(size, int) and len(self) == LEAF_BYTES:
-            word = z3.LShR(self.term, (8 * (LEAF_BYTES - size) - (start << 3)).term)
+        if isinstance(size, int) and len(self) >= LEAF_BYTES:
+            if start < 0 or stop > len(self):
+                raise NotImplementedError("a slice beyond the end")
+            distance = (8 * (len(self) - size) - (start << 3)).term
+            wider = 8 * len(self) - distance.size()
+            word = z3.LShR(self.term, z3.ZeroExt(wider, distance) if wider else distance)
             return self.of(((part_of(word, size), size),))
         if isinstance(start, int) and not isinstance(stop, int) and stop >= len(self):
             return self.slice(start, None)
@@ -165,6 +177,8 @@ class Registers(tuple[Any, ...]):
 
     def choice(self, at: Value) -> Any:
         """The register of that number, whichever it is."""
+        if not is_zero(z3.LShR(at.term, 5)):
+            raise NotImplementedError("a register beyond x31")
         chain = z3.BitVecVal(0, VECTOR_BITS)
         for i in range(1, len(self)):
             one = super().__getitem__(i)

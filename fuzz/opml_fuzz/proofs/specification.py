@@ -90,6 +90,8 @@ class World:
         """In registers, or in a leaf: shifted to its place, which may be unknown."""
         if isinstance(items, Registers):
             return items.put(at, new[0])
+        if at + len(new) > LEAF_BYTES:
+            raise NotImplementedError("bytes beyond the leaf")
         distance = vector_of(8 * (LEAF_BYTES - len(new)) - (at << 3))
         missing = 8 * (LEAF_BYTES - len(new))
         mask = z3.BitVecVal((1 << 8 * len(new)) - 1, 8 * LEAF_BYTES) << distance

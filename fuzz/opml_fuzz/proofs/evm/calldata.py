@@ -36,15 +36,14 @@ class Anything(Input):
     `length` is the argument's length word, which stands `offset` bytes behind the selector; `argument` is what lies behind it."""
 
     place: Any = reduced(CALLDATA(z3.BitVecVal(4, BITS)) + 4)
-    length: Any = CALLDATA(place)
 
-    def __init__(self, room: int, argument: Source) -> None:
-        self.room, self.argument = room, argument
+    def __init__(self, room: int, length: Any, argument: Source) -> None:
+        self.room, self.length, self.argument = room, length, argument
         self.size: Word = z3.BitVec("calldatasize", BITS)
         self.value: Word = z3.BitVec("callvalue", BITS)
 
     def load(self, at: Word) -> Word:
-        return CALLDATA(vector(at))
+        return self.length if not isinstance(at, int) and at.eq(self.place) else CALLDATA(vector(at))
 
     def copy(self, memory: Memory, to: int, at: Word, size: Word, path: Path, machine: Machine) -> Memory:
         """Zeros if the copy begins at the data's end; else it must be the whole argument with its length."""

@@ -59,6 +59,16 @@ class Code:
         """Tells whether a jump may go there."""
         return isinstance(at, int) and at in self.instructions and self.instructions[at].name == "JUMPDEST"
 
+    def calls(self, entry: int) -> tuple[tuple[int, int], ...]:
+        """Finds the calls of a function that gives back results in memory: where each returns to, and where it wants the results."""
+        places = list(self.instructions)
+        found = []
+        for buffer, target, jump, back in zip(places, places[1:], places[2:], places[3:], strict=False):
+            names = tuple(self.instructions[at].name for at in (buffer, target, jump))
+            if names[2] == "JUMP" and all(name.startswith("PUSH") for name in names[:2]) and self.instructions[target].operand == entry:
+                found.append((back, self.instructions[buffer].operand))
+        return tuple(found)
+
     def only_loop(self) -> Loop:
         """Finds the only conditional jump backwards, and the function that it is in: the last one before that is called.
 

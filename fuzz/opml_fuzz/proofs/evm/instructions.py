@@ -22,6 +22,8 @@ def execute(path: Path, machine: Machine) -> Following:
     """Executes the instruction that the path is at."""
     one = machine.code.instructions.get(path.at) or Instruction("STOP", 0, path.at + 1)  # behind the code there are zeros
     name, stack = one.name, path.stack
+    if len(stack) < needed(name):
+        raise Unsupported(f"the stack is empty at {path.at:#x}")
     onward = evolve(path, at=one.following)
     if name.startswith("PUSH"):
         return push(onward, one.operand)
@@ -35,6 +37,13 @@ def execute(path: Path, machine: Machine) -> Following:
     if name in RULES:
         return RULES[name](onward, machine)
     raise Unsupported(f"no rule for {name} at {path.at:#x}")
+
+
+def needed(name: str) -> int:
+    """How many words must be on the stack."""
+    if name.startswith("DUP"):
+        return int(name[3:])
+    return int(name[4:]) + 1 if name.startswith("SWAP") else NEEDED.get(name, 2 if name in BINARY else 0)
 
 
 def push(path: Path, word: Word) -> Path:
@@ -164,6 +173,11 @@ def end(how: str) -> Callable[[Path, Machine], Following]:
     return rule
 
 
+NEEDED = {
+    **dict.fromkeys(("ISZERO", "NOT", "POP", "MLOAD", "JUMP", "CALLDATALOAD"), 1),
+    **dict.fromkeys(("MSTORE", "MSTORE8", "JUMPI", "KECCAK256", "RETURN", "REVERT"), 2),
+    **dict.fromkeys(("MCOPY", "CODECOPY", "CALLDATACOPY"), 3),
+}
 RULES: dict[str, Callable[[Path, Machine], Following]] = {
     "ISZERO": unary(is_zero),
     "NOT": unary(complement),
