@@ -1,4 +1,4 @@
-"""The arbiter's world in one proof: its deployed bytecode, any call's data, accesses by the lemma, and values that get the names of `Names`.
+"""The arbiter's world in one proof: its deployed bytecode, accesses by the lemma, and values that get names.
 
 **The bytecode** is what the constructor leaves on the embedded EVM, immutables filled in. **A cut** is a place where the bytecode stores a
 value that the specification computes too: z3 shows that they are equal, and from there on both worlds use one name. The places are found by
@@ -17,11 +17,12 @@ from opml_spec.machine.witness import make_witness
 from evm_arbiter.chain import Artefact, Chain, Contract
 from opml_fuzz.machine.encodings import assemble
 from opml_fuzz.proofs import access
-from opml_fuzz.proofs.evm.calldata import Anything, Known
+from opml_fuzz.proofs.evm.calldata import Known
 from opml_fuzz.proofs.evm.code import Code, Loop
 from opml_fuzz.proofs.evm.instructions import execute
-from opml_fuzz.proofs.evm.machine import End, Hook, Machine, Path
+from opml_fuzz.proofs.evm.machine import Hook, Machine
 from opml_fuzz.proofs.evm.memory import Unsupported
+from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.words import formula, reduced, vector
 from opml_fuzz.proofs.hashes import Hashes
 
@@ -149,12 +150,3 @@ def cut(definition: Any, name: Any, field: Any = None) -> Hook:
         yield following
 
     return hook
-
-
-def ends(
-    bytecode: Bytecode, given: Anything, hashes: Hashes, assumptions: tuple[Any, ...], cuts: dict[int, Hook], knows_products: bool
-) -> list[End]:
-    """Runs the bytecode on all paths that the assumptions admit."""
-    hooks = {bytecode.frame.loop.entry: accessed(bytecode.frame, given.length), **cuts}
-    return Machine(bytecode.code, given, hashes, hooks, knows_products=knows_products).run(Path(0, conditions=assumptions))
-

@@ -15,7 +15,8 @@ from opml_spec.machine.table import Instruction
 from opml_fuzz.proofs import access, arbiter, specification
 from opml_fuzz.proofs.arbiter import STATE_BYTES, WITNESS_BYTES, Bytecode
 from opml_fuzz.proofs.evm.calldata import CALLDATA, Anything
-from opml_fuzz.proofs.evm.machine import End
+from opml_fuzz.proofs.evm.machine import Machine
+from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.words import reduced
 from opml_fuzz.proofs.hashes import Hashes
 from opml_fuzz.proofs.machine_symbols import Witness, number
@@ -116,7 +117,7 @@ class Worlds:
 
     def __init__(self, bytecode: Bytecode, assumed: Assumed, knows_products: bool, questions: Questions) -> None:
         self.bytecode, self.assumed, self.knows_products, self.questions = bytecode, assumed, knows_products, questions
-        self.hashes, self.paths = Hashes(), Paths(knows_products)
+        self.hashes, self.paths = Hashes(), Paths(knows_products, questions.refuted)
         witness = Witness(number(LENGTH, self.paths), self.paths)
         witness.name(0, assumed.pieces)
         self.given = Anything(WITNESS_BYTES, LENGTH, witness)
@@ -141,12 +142,19 @@ class Worlds:
         """Shows that both end the same way, or raises Failure."""
         self.questions.are_possible(self.assumptions)
         ours = specification.outcomes(self.world, self.assumptions)
-        theirs = arbiter.ends(self.bytecode, self.given, self.hashes, self.assumptions, self.cuts(), self.knows_products)
+        theirs = self.run_bytecode(self.assumptions)
         for values, ends in by_split(theirs).items():
             mine = [self.with_values(one, values) for one in ours]
             for end in ends:
                 for conditions, outcome in mine:
                     self.compare(conditions, outcome, values, end)
+
+    def run_bytecode(self, assumptions: tuple[Any, ...]) -> list[End]:
+        """Runs the bytecode on all paths that the assumptions admit."""
+        frame = self.bytecode.frame
+        hooks = {frame.loop.entry: arbiter.accessed(frame, self.given.length), **self.cuts()}
+        machine = Machine(self.bytecode.code, self.given, self.hashes, hooks, (), self.knows_products, self.questions.refuted)
+        return machine.run(Path(0, conditions=assumptions))
 
     def with_values(self, one: tuple[Sequence[Any], Outcome], values: Values) -> tuple[Sequence[Any], Outcome]:
         """A path of the specification with values in place of some names. Its outcome is left, as most of them are not needed."""
@@ -199,6 +207,6 @@ def prove_refusals(bytecode: Bytecode, questions: Questions) -> None:
     worlds.given.length = CALLDATA(worlds.given.place)
     refused = (z3.Not(z3.And(*worlds.accepted)),)
     questions.are_possible(refused)
-    for end in arbiter.ends(bytecode, worlds.given, worlds.hashes, refused, {}, True):
+    for end in worlds.run_bytecode(refused):
         if end.how != "REVERT" or end.data:
             questions.prove(end.path.conditions, z3.BoolVal(False))

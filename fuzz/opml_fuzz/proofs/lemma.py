@@ -26,8 +26,9 @@ from opml_spec.machine.witness import WitnessMemory, WitnessReader
 from opml_fuzz.proofs import access
 from opml_fuzz.proofs.arbiter import WITNESS_BYTES, Bytecode
 from opml_fuzz.proofs.evm.calldata import Known, argument_region
-from opml_fuzz.proofs.evm.machine import End, Machine, Path
+from opml_fuzz.proofs.evm.machine import Machine
 from opml_fuzz.proofs.evm.memory import Memory
+from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.words import Word, reduced, vector
 from opml_fuzz.proofs.hashes import Hashes
 from opml_fuzz.proofs.machine_symbols import Octets, Rest, Value, Witness, number
@@ -47,7 +48,8 @@ def word(name: str) -> Any:
 
 
 LENGTH, START, PLACE = (access.place(name) for name in ("length", "start", "place"))
-INDEX, ROOT, LEAF, MASK, BITS, OLD, NEW, SIBLING = (word(name) for name in ("index", "root", "leaf", "mask", "bits", "old", "new", "sibling"))
+INDEX, ROOT, LEAF, MASK, BITS = (word(name) for name in ("index", "root", "leaf", "mask", "bits"))
+OLD, NEW, SIBLING = (word(name) for name in ("old", "new", "sibling"))
 SENT = z3.BitVec("sent", 8 * SENT_BYTES)
 CHANGED = reduced(LEAF & ~MASK | BITS)
 INSIDE = (z3.ULE(LENGTH, WITNESS_BYTES), z3.ULE(START, LENGTH))
@@ -89,7 +91,7 @@ class Lemma:
     # What the specification does -------------------------------------------------------------------------------------------------
 
     def world(self) -> World:
-        paths = Paths()
+        paths = Paths(refuted=self.questions.refuted)
         witness = Witness(number(LENGTH, paths), paths)
         witness.name(START, ((LEAF, HASH_BYTES), (SENT, SENT_BYTES)))
         witness.name(PLACE, ((SIBLING, HASH_BYTES),))
@@ -106,7 +108,8 @@ class Lemma:
             return octets(SIBLINGS[height], world)
 
         def graft(node: Octets, index: Any, siblings: Any) -> Octets:
-            self.require(len(siblings) == DEPTH and all(one.term.eq(name) for one, name in zip(siblings, SIBLINGS, strict=True)), "siblings")
+            in_order = len(siblings) == DEPTH and all(one.term.eq(name) for one, name in zip(siblings, SIBLINGS, strict=True))
+            self.require(in_order, "a path is folded with other siblings")
             self.require(vector_of(index).eq(INDEX) and node.term.eq(CHANGED if folded else LEAF), "another node is folded")
             folded.append(node)
             return octets(NEW if len(folded) > 1 else OLD, world)
@@ -178,7 +181,7 @@ class Lemma:
         for place, one in {**self.arguments(), **words}.items():
             memory = memory.store(place, one)
         stops = {frame.loop.head, frame.loop.end, *(back for back, _ in frame.calls)} - {at}
-        machine = Machine(self.bytecode.code, Known(b""), self.hashes, stops=stops)
+        machine = Machine(self.bytecode.code, Known(b""), self.hashes, stops=stops, refuted=self.questions.refuted)
         return machine.run(Path(at, stack, memory, tuple(conditions)))
 
     def arguments(self) -> dict[int, Word]:
@@ -257,12 +260,12 @@ class Lemma:
 
     def keeps(self, end: End, expected: dict[int, Word], stack: tuple[Word, ...]) -> Any:
         """The variables are as expected, and the arguments and the stack as they were."""
-        same = len(end.path.stack) == len(stack) and all(vector(one).eq(vector(other)) for one, other in zip(end.path.stack, stack, strict=True))
+        found = [vector(one) for one in end.path.stack]
+        same = len(found) == len(stack) and all(one.eq(vector(other)) for one, other in zip(found, stack, strict=True))
         self.require(same, "the stack is another")
         self.keeps_to_itself(end)
         memory = end.path.memory
-        found = {at: memory.load(at, bool) for at in {**self.arguments(), **expected}}
-        return z3.And([self.hashes.equal(found[at], one) for at, one in {**self.arguments(), **expected}.items()])
+        return z3.And([self.hashes.equal(memory.load(at, bool), one) for at, one in {**self.arguments(), **expected}.items()])
 
 
     def keeps_to_itself(self, end: End, buffer: int | None = None) -> None:

@@ -6,11 +6,11 @@ import z3
 from attrs import frozen
 
 from evm_arbiter.chain import ERROR_SELECTOR
-from opml_fuzz.proofs.evm.machine import End
 from opml_fuzz.proofs.evm.memory import Unsupported
+from opml_fuzz.proofs.evm.path import End
 from opml_fuzz.proofs.evm.words import reduced, vector
 from opml_fuzz.proofs.hashes import Hashes
-from opml_fuzz.proofs.pieces import cut, length, value
+from opml_fuzz.proofs.pieces import cut, known, length, value
 
 HASH_BYTES = 32
 
@@ -30,7 +30,7 @@ def of_end(end: End) -> Outcome:
         return Outcome(tuple(value(cut(end.data, at, at + HASH_BYTES)) for at in range(0, size, HASH_BYTES)))
     if end.how == "REVERT" and size == 0:
         return Outcome()
-    if end.how == "REVERT" and size == len(ERROR_SELECTOR) + HASH_BYTES and value(cut(end.data, 0, 4)) == int.from_bytes(ERROR_SELECTOR, "big"):
+    if end.how == "REVERT" and size == len(ERROR_SELECTOR) + HASH_BYTES and known(cut(end.data, 0, 4)) == ERROR_SELECTOR:
         return Outcome(error=value(cut(end.data, 4, size)))
     raise Unsupported(f"an end by {end.how} with {size} bytes")
 

@@ -1,7 +1,7 @@
 """Bytes of which some are not known: a sequence of pieces, each an int or a z3 vector, with its length in bytes.
 
-Both worlds use them: what the EVM's memory gives, and the `bytes` of the specification. They are compared piece by piece, so that a question
-to z3 is about one register, not about a state of 297 bytes.
+Both worlds use them: what the EVM's memory gives, and the `bytes` of the specification. They are compared piece by piece, so that a
+question to z3 is about one register, not about a state of 297 bytes.
 """
 
 from collections.abc import Iterable, Sequence

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import z3
+
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 from opml_fuzz.proofs.symbols import VECTOR_BITS, Number, Paths, Symbol, Vector, formula
 from opml_fuzz.proofs.verdict import Verdict

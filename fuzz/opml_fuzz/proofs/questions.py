@@ -41,11 +41,18 @@ class Questions:
             solver.set("ctrl_c", False)
             solver.add(*formulas)
             answer = solver.check()
-            if self.keeps and answer == z3.unsat:
-                self.unsat.append(solver.to_smt2())
+            if answer == z3.unsat:
+                self.refuted(formulas)
             self.answers[key] = answer, solver
             self.kept.append(formulas)  # as long as they live, no other formula has their id
         return self.answers[key]
+
+    def refuted(self, formulas: Sequence[Any]) -> None:
+        """Keeps a question that was answered with unsat, here or where paths were explored."""
+        if self.keeps:
+            solver = z3.SolverFor("QF_UFBV")
+            solver.add(*formulas)
+            self.unsat.append(solver.to_smt2())
 
     def prove(self, conditions: Sequence[Any], claim: Any) -> None:
         """Shows that the claim holds wherever the conditions do, or raises Failure."""

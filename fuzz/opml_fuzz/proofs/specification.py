@@ -21,7 +21,6 @@ from opml_fuzz.proofs.evm.words import formula, reduced, vector
 from opml_fuzz.proofs.hashes import Hashes
 from opml_fuzz.proofs.machine_symbols import LEAF_BYTES, Octets, Registers, Rest, Value, Witness, number, pieces_of, registers
 from opml_fuzz.proofs.outcome import Outcome
-from opml_fuzz.proofs.pieces import known
 from opml_fuzz.proofs.symbols import Paths
 
 INSTRUCTION_BYTES = 4
@@ -40,7 +39,7 @@ class Names:
 
     `definitions` are what the specification computes for them; the bytecode must be shown to compute the same (`cuts.py`)."""
 
-    def __init__(self, word: Any = None, registers: Iterable[tuple[Any, Any]] = ()) -> None:
+    def __init__(self, word: Any = None, registers: Iterable[tuple[Any, int, Any]] = ()) -> None:
         self.word, self.registers = word, list(registers)
         self.definitions: dict[int, Any] = {}
 
@@ -53,7 +52,7 @@ class Names:
 
     def register(self, at: Value, choice: Any) -> Any:
         """The name of the register of some number."""
-        for field, key, name in self.registers:
+        for field, _, name in self.registers:
             if formula(at.term == z3.ZeroExt(at.term.size() - field.size(), field)) is True:
                 return number(name, at.paths)
         return choice
@@ -99,8 +98,7 @@ class World:
         return Octets(((reduced(items.term & ~mask | shifted), LEAF_BYTES),), self.paths)
 
     def keccak256(self, data: Any) -> Any:
-        pieces = pieces_of(data)
-        return hashing.keccak256(known(pieces) or b"") if isinstance(data, bytes) else Octets(((self.hashes.digest(pieces), 32),), self.paths)
+        return Octets(((self.hashes.digest(pieces_of(data)), 32),), self.paths)
 
     def decode_state(self, preimage: Any) -> MachineState:
         decoded = DECODE_STATE(preimage)
@@ -137,7 +135,7 @@ def vector_of(integer: Any) -> Any:
     return vector(integer.term if isinstance(integer, Value) else integer)
 
 
-DECODE_STATE = witness.decode_state
+DECODE_STATE = state.decode_state
 
 
 class Integers(int):
@@ -165,7 +163,8 @@ BYTES = (
         for one in (witness, state, memory)
     ),
     Override(state, "join", lambda world: world.join, '`b"".join` takes only real bytes'),
-    *(Override(one, "put", lambda world: world.put, "the place is not known: a register is a choice, bytes are shifted") for one in (state, memory)),
+    Override(state, "put", lambda world: world.put, "the number of the register is not known: each may be the one"),
+    Override(memory, "put", lambda world: world.put, "the place in the leaf is not known: the bytes are shifted there"),
     Override(hashing, "keccak256", lambda world: world.keccak256, "a hash is a name for what was hashed"),
     Override(state, "keccak256", lambda world: world.keccak256, "a hash is a name for what was hashed"),
     Override(witness, "decode_state", lambda world: world.decode_state, "afterwards the number of a register may be unknown"),

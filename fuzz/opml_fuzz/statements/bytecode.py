@@ -37,7 +37,7 @@ TEXT = "The state is decodable and runs, its pc is a multiple of 4 in the first 
 FETCHED = "The witness begins with the leaf at the pc and its valid Merkle path."
 
 STATEMENTS = (
-    BytecodeStatement("bytecode.calldata", "a call that is none of `step` without money and with at most 3,769 bytes reverts without data", "calldata"),
+    BytecodeStatement("bytecode.calldata", "any call but one of `step`, without money and short enough, reverts without data", "calldata"),
     BytecodeStatement(LEMMAS[0], "the contract reads a leaf as the specification does, or fails with the same error", "access_read"),
     BytecodeStatement(LEMMAS[1], "the contract writes a leaf as the specification does, or fails with the same error", "access_write"),
     about("prefix", "a witness that comes to no instruction ends alike: stopped, undecodable, truncated, cannot fetch, wrong first access"),

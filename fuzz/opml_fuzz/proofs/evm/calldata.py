@@ -7,8 +7,9 @@ from typing import Any
 
 import z3
 
-from opml_fuzz.proofs.evm.machine import Input, Machine, Path
+from opml_fuzz.proofs.evm.machine import Machine
 from opml_fuzz.proofs.evm.memory import Memory, Region, Source, Unsupported
+from opml_fuzz.proofs.evm.path import Input, Path
 from opml_fuzz.proofs.evm.words import BITS, Word, reduced, vector
 from opml_fuzz.proofs.pieces import Piece, Pieces, cut
 

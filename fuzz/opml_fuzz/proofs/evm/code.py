@@ -4,6 +4,7 @@
 """
 
 from functools import cached_property
+from itertools import pairwise
 
 from attrs import frozen
 
@@ -74,12 +75,13 @@ class Code:
 
         A call pushes the place after its jump. Whoever relies on this must find it confirmed: a wrong loop makes the lemma fail."""
         places = list(self.instructions)
-        before = {at: self.instructions[place] for place, at in zip(places, places[1:], strict=False)}
+        before = {at: self.instructions[place] for place, at in pairwise(places)}
         backward = [
             (before[at].operand, one.following)
             for at, one in self.instructions.items()
-            if one.name == "JUMPI" and before[at].name.startswith("PUSH") and self.is_destination(before[at].operand) and before[at].operand < at
-        ]
+            if one.name == "JUMPI" and before[at].name.startswith("PUSH") and self.is_destination(before[at].operand)
+            and before[at].operand < at
+        ]  # fmt: skip
         if len(backward) != 1:
             raise ValueError(f"the bytecode has {len(backward)} loops")
         ((head, end),) = backward

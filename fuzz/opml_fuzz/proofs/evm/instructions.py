@@ -4,21 +4,24 @@
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from opml_fuzz.proofs.evm.code import Instruction
-from opml_fuzz.proofs.evm.machine import End, Machine, Path
 from opml_fuzz.proofs.evm.memory import Region, Unsupported
+from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.words import BINARY, Word, binary, complement, is_zero, reduced, vector
-from opml_fuzz.proofs.pieces import of_bytes
+from opml_fuzz.proofs.pieces import of_bytes, part
+
+if TYPE_CHECKING:
+    from opml_fuzz.proofs.evm.machine import Machine
 
 STACK_LIMIT = 1024
 Following = Path | Iterator[Path | End]
 
 
-def execute(path: Path, machine: Machine) -> Following:
+def execute(path: Path, machine: "Machine") -> Following:
     """Executes the instruction that the path is at."""
     one = machine.code.instructions.get(path.at) or Instruction("STOP", 0, path.at + 1)  # behind the code there are zeros
     name, stack = one.name, path.stack
@@ -52,19 +55,19 @@ def push(path: Path, word: Word) -> Path:
     return evolve(path, stack=(*path.stack, word))
 
 
-def unary(rule: Callable[[Word], Word]) -> Callable[[Path, Machine], Following]:
+def unary(rule: Callable[[Word], Word]) -> Callable[[Path, "Machine"], Following]:
     return lambda path, machine: evolve(path, stack=(*path.stack[:-1], rule(path.stack[-1])))
 
 
-def nothing(path: Path, machine: Machine) -> Following:
+def nothing(path: Path, machine: "Machine") -> Following:
     return path
 
 
-def pop(path: Path, machine: Machine) -> Following:
+def pop(path: Path, machine: "Machine") -> Following:
     return evolve(path, stack=path.stack[:-1])
 
 
-def load(path: Path, machine: Machine) -> Following:
+def load(path: Path, machine: "Machine") -> Following:
     return evolve(path, stack=(*path.stack[:-1], path.memory.load(path.stack[-1], machine.prove(path))))
 
 
@@ -75,29 +78,22 @@ def known(word: Word) -> int:
     return word
 
 
-def store(path: Path, machine: Machine) -> Following:
+def store(path: Path, machine: "Machine") -> Following:
     *rest, word, at = path.stack
     return evolve(path, stack=tuple(rest), memory=path.memory.store(known(at), word))
 
 
-def store_byte(path: Path, machine: Machine) -> Following:
+def store_byte(path: Path, machine: "Machine") -> Following:
     *rest, word, at = path.stack
-    low = word & 255 if isinstance(word, int) else reduced(vector(word) & 255)
-    return evolve(path, stack=tuple(rest), memory=path.memory.store_pieces(known(at), ((low & 255, 1) if isinstance(low, int) else last_byte(low),)))
+    return evolve(path, stack=tuple(rest), memory=path.memory.store_pieces(known(at), (part((vector(word), 32), 31, 32),)))
 
 
-def last_byte(word: Any) -> tuple[Any, int]:
-    import z3
-
-    return reduced(z3.Extract(7, 0, word)), 1
-
-
-def jump(path: Path, machine: Machine) -> Following:
+def jump(path: Path, machine: "Machine") -> Following:
     *rest, target = path.stack
     return arrive(evolve(path, stack=tuple(rest)), target, machine)
 
 
-def arrive(path: Path, target: Word, machine: Machine) -> Path:
+def arrive(path: Path, target: Word, machine: "Machine") -> Path:
     """The path at the target of a jump that it has made; `path.at` is where it would have gone on."""
     if not machine.code.is_destination(target):
         raise Unsupported(f"a jump to {target}")
@@ -109,7 +105,7 @@ def arrive(path: Path, target: Word, machine: Machine) -> Path:
     return evolve(path, at=target, calls=calls)
 
 
-def jump_if(path: Path, machine: Machine) -> Following:
+def jump_if(path: Path, machine: "Machine") -> Following:
     *rest, word, target = path.stack
     base = evolve(path, stack=tuple(rest))
     taken = [evolve(one, at=known(target)) if jumps else one for one, jumps in machine.branches(base, word)]
@@ -118,7 +114,7 @@ def jump_if(path: Path, machine: Machine) -> Following:
     return taken[0] if len(taken) == 1 else iter(taken)
 
 
-def hash_memory(path: Path, machine: Machine) -> Following:
+def hash_memory(path: Path, machine: "Machine") -> Following:
     *rest, size, at = path.stack
     if not isinstance(size, int):
         return split(path, size, machine)
@@ -126,13 +122,13 @@ def hash_memory(path: Path, machine: Machine) -> Following:
     return evolve(path, stack=(*rest, digest))
 
 
-def split(path: Path, word: Any, machine: Machine) -> Following:
+def split(path: Path, word: Any, machine: "Machine") -> Following:
     """The same instruction again, on each path on which the word is known."""
     (place,) = [at for at, one in machine.code.instructions.items() if one.following == path.at]
     return machine.split(evolve(path, at=place), word)
 
 
-def copy_memory(path: Path, machine: Machine) -> Following:
+def copy_memory(path: Path, machine: "Machine") -> Following:
     *rest, size, source, to = path.stack
     after = evolve(path, stack=tuple(rest))
     if isinstance(size, int):
@@ -150,20 +146,20 @@ def copy_memory(path: Path, machine: Machine) -> Following:
     return evolve(after, memory=path.memory.store_region(Region(known(to), region.length, region.room, region.source)))
 
 
-def copy_code(path: Path, machine: Machine) -> Following:
+def copy_code(path: Path, machine: "Machine") -> Following:
     *rest, size, source, to = path.stack
     data = machine.code.data[known(source) : known(source) + known(size)].ljust(known(size), b"\0")
     return evolve(path, stack=tuple(rest), memory=path.memory.store_pieces(known(to), of_bytes(data)))
 
 
-def copy_input(path: Path, machine: Machine) -> Following:
+def copy_input(path: Path, machine: "Machine") -> Following:
     *rest, size, source, to = path.stack
     memory = machine.input.copy(path.memory, known(to), source, size, path, machine)
     return evolve(path, stack=tuple(rest), memory=memory)
 
 
-def end(how: str) -> Callable[[Path, Machine], Following]:
-    def rule(path: Path, machine: Machine) -> Following:
+def end(how: str) -> Callable[[Path, "Machine"], Following]:
+    def rule(path: Path, machine: "Machine") -> Following:
         if how in ("INVALID", "STOP"):
             return iter((End("RETURN" if how == "STOP" else how, path),))
         size, at = path.stack[-2:]
@@ -178,7 +174,7 @@ NEEDED = {
     **dict.fromkeys(("MSTORE", "MSTORE8", "JUMPI", "KECCAK256", "RETURN", "REVERT"), 2),
     **dict.fromkeys(("MCOPY", "CODECOPY", "CALLDATACOPY"), 3),
 }
-RULES: dict[str, Callable[[Path, Machine], Following]] = {
+RULES: dict[str, Callable[[Path, "Machine"], Following]] = {
     "ISZERO": unary(is_zero),
     "NOT": unary(complement),
     "POP": pop,

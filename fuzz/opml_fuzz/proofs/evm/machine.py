@@ -8,93 +8,41 @@ Where a number must be known and is not (the length of a copy), the path is spli
 of their values in turn; such paths stay apart.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import z3
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from opml_fuzz.proofs.evm.code import Code
-from opml_fuzz.proofs.evm.memory import CHOICE_BITS, Memory, Unsupported, merged, variables
-from opml_fuzz.proofs.evm.words import Word, choice, formula, is_nonzero
+from opml_fuzz.proofs.evm.instructions import execute
+from opml_fuzz.proofs.evm.memory import CHOICE_BITS, Unsupported, merged, variables
+from opml_fuzz.proofs.evm.path import End, Input, Path
+from opml_fuzz.proofs.evm.words import Word, choice, formula, is_nonzero, reduced
 from opml_fuzz.proofs.hashes import Hashes
-from opml_fuzz.proofs.pieces import Pieces
+from opml_fuzz.proofs.symbols import ignore
 
 MOST_STEPS = 200_000
 FEASIBLE_MILLISECONDS = 2_000
 
 
-@frozen
-class Path:
-    """A state of the EVM, and how it is reached.
-
-    calls: where the functions that are being executed return to; split: the names that were given values, with these values"""
-
-    at: int
-    stack: tuple[Word, ...] = ()
-    memory: Memory = field(factory=Memory)
-    conditions: tuple[Any, ...] = ()
-    calls: tuple[int, ...] = ()
-    split: tuple[tuple[Any, int], ...] = ()
-
-    def assuming(self, *conditions: Any) -> "Path":
-        """The path under more conditions."""
-        return evolve(self, conditions=(*self.conditions, *(one for one in conditions if one is not True)))
-
-    @property
-    def progress(self) -> tuple[float, ...]:
-        """How far the path is, comparable: inside a call it is just before the place that the call returns to."""
-        return (*(place - 0.5 for place in self.calls), float(self.at))
-
-    @property
-    def meeting(self) -> tuple[Any, ...]:
-        """Where it meets others: paths that agree in this become one."""
-        return self.at, self.calls, tuple((name.get_id(), number) for name, number in self.split), len(self.stack), self.memory.regions
-
-
-@frozen
-class End:
-    """How a path ends. how: RETURN, REVERT, INVALID, or STOP at one of the places that were asked for"""
-
-    how: str
-    path: Path
-    data: Pieces = ()
-
-
-class Input:
-    """What a call brings along. Both the known and the unknown kind have these."""
-
-    size: Word
-    value: Word
-
-    def load(self, at: Word) -> Word:
-        """The word at a place of the call's data; zeros beyond its end."""
-        raise NotImplementedError
-
-    def copy(self, memory: Memory, to: int, at: Word, size: Word, path: Path, machine: "Machine") -> Memory:
-        """The memory with a part of the call's data at `to`."""
-        raise NotImplementedError
-
-
-Hook = Callable[[Path, "Machine"], Iterator["Path | End"]]
+Hook = Callable[[Path, "Machine"], Iterator[Path | End]]
 """What happens instead of the instruction at some place."""
-
-
-def no_cases(path: Path, machine: "Machine") -> Iterator["Path | End"]:
-    raise Unsupported("no hook")
 
 
 class Machine:
     """An EVM that runs one call.
 
-    hooks: by place; stops: places at which a path ends; knows_products: whether MUL of two unknown words is exact"""
+    hooks: by place; stops: places at which a path ends; knows_products: whether MUL of two unknown words is exact
+    refuted: gets what z3 showed to be impossible"""
 
     def __init__(
         self, code: Code, given: Input, hashes: Hashes, hooks: Mapping[int, Hook] | None = None, stops: Iterable[int] = (),
-        knows_products: bool = True,
+        knows_products: bool = True, refuted: Callable[[Sequence[Any]], None] = ignore,
     ) -> None:  # fmt: skip
         self.code, self.input, self.hashes, self.hooks, self.stops = code, given, hashes, hooks or {}, frozenset(stops)
-        self.knows_products = knows_products
+        self.knows_products, self.refuted = knows_products, refuted
         self.solver = z3.Solver()
         self.solver.set("timeout", FEASIBLE_MILLISECONDS)
         self.solver.set("ctrl_c", False)
@@ -136,8 +84,6 @@ class Machine:
 
     def advance(self, path: Path) -> Iterator[Path | End]:
         """Runs one path until it splits, ends, or comes to a place where others may join it."""
-        from opml_fuzz.proofs.evm.instructions import execute
-
         while True:
             if path.at in self.stops:
                 yield End("STOP", path)
@@ -160,16 +106,19 @@ class Machine:
 
     # What may hold on a path -----------------------------------------------------------------------------------------------------
 
-    def possible(self, path: Path, condition: Any = True) -> bool:
-        """Tells whether a condition may hold: false only if z3 shows that it cannot."""
-        return bool(self.solver.check(*path.conditions, condition) != z3.unsat)
+    def possible(self, path: Path, *condition: Any) -> bool:
+        """Tells whether the path may be taken, under one more condition: false only if z3 shows that it cannot."""
+        if self.solver.check(*path.conditions, *condition) != z3.unsat:
+            return True
+        self.refuted([*path.conditions, *condition])
+        return False
 
     def prove(self, path: Path) -> Callable[[Any], bool]:
         """Tells of conditions whether they hold on the path for certain."""
 
         def holds(condition: Any) -> bool:
             known = formula(condition)
-            return known if isinstance(known, bool) else self.solver.check(*path.conditions, z3.Not(known)) == z3.unsat
+            return known if isinstance(known, bool) else not self.possible(path, z3.Not(known))
 
         return holds
 
@@ -196,8 +145,10 @@ class Machine:
             if not self.possible(path, name == numeral):
                 continue
 
-            def substitute(term: Any, numeral: Any = numeral) -> Any:
-                return self.hashes.substituted(term, lambda one: substituted(one, name, numeral))
+            def replace(term: Any, numeral: Any = numeral) -> Word:
+                return reduced(z3.substitute(term, (name, numeral)))
+
+            substitute = partial(self.hashes.substituted, substitute=replace)
 
             stack = tuple(one if isinstance(one, int) else substitute(one) for one in path.stack)
             conditions = tuple(z3.simplify(z3.substitute(one, (name, numeral))) for one in path.conditions)
@@ -205,10 +156,3 @@ class Machine:
                 path, stack=stack, memory=path.memory.substituted(substitute), split=(*path.split, (name, number)),
                 conditions=tuple(one for one in conditions if not z3.is_true(one)),
             )  # fmt: skip
-
-
-def substituted(term: Any, name: Any, numeral: Any) -> Word:
-    """A term with a value in place of a name."""
-    from opml_fuzz.proofs.evm.words import reduced
-
-    return reduced(z3.substitute(term, (name, numeral)))

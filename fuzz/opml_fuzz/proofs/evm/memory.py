@@ -102,7 +102,8 @@ class Memory:
             return self.look_up(at, unknown, prove)
         for region in self.regions:
             offset = reduced(at - region.at)
-            if prove(z3.And(z3.UGE(vector(at), region.at), z3.UGE(vector(region.length), vector(offset) + WORD_BYTES), z3.ULE(vector(offset), region.room))):
+            ends_inside = z3.UGE(vector(region.length), vector(offset) + WORD_BYTES)
+            if prove(z3.And(z3.UGE(vector(at), region.at), ends_inside, z3.ULE(vector(offset), region.room))):
                 if any(region.at <= cell < region.at + region.room for cell in self.cells):
                     raise Unsupported("a read of unknown place in a region that was written over")
                 return value(region.source.read(offset, WORD_BYTES))
