@@ -33,16 +33,17 @@ def prove_bytecode(statement: BytecodeStatement, artefact: Artefact | None = Non
 
 def _prove(statement: BytecodeStatement, artefact: Artefact | None, keeps: bool, stop: threading.Event) -> Verdict:
     begin, questions = time.monotonic(), Questions(QUERY_SECONDS, stop, keeps)
-    result, detail = "proved", ""
+    bytecode = committed() if artefact is None else arbiter.deployed(artefact)
+    result, detail, model = "proved", "", None
     try:
-        bytecode = committed() if artefact is None else arbiter.deployed(artefact)
         attempt(statement.subject, bytecode, questions)
     except Failure as failure:
-        result, detail = failure.result, str(failure)
-        if result == "counterexample":
-            detail = pasteable(failure.model, word_of_subject(statement.subject), bytecode) or f"{detail}{failure.model or ''}"
+        result, detail, model = failure.result, str(failure), failure.model
     except Exception as error:  # what cannot be run on symbols proves nothing
-        result, detail = "error", f"{type(error).__name__}: {error}"
+        result, detail, model = "error", f"{type(error).__name__}: {error}", getattr(error, "model", None)
+    if result != "proved":
+        found = pasteable(model, word_of_subject(statement.subject), bytecode)
+        result, detail = ("counterexample", found) if found else (result, detail or str(model))
     return Verdict(statement.name, result, time.monotonic() - begin, detail, tuple(questions.unsat))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import z3
 from opml_spec.machine.decode import decode
 from opml_spec.machine.memory import ENTRY, MEMORY_BYTES
+from opml_spec.machine.table import Instruction
 from opml_spec.machine.witness import make_witness
 from opml_spec.words import wrap
 
@@ -20,12 +21,14 @@ from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.machine.instructions import put_word
 from opml_fuzz.machine.start import REGISTERS, Leaves, Start
 from opml_fuzz.machine.states import random_state
-from opml_fuzz.machine.wrong_witnesses import spoil, wrong_witness
+from opml_fuzz.machine.wrong_witnesses import spoil, with_sibling, wrong_witness
 from opml_fuzz.proofs import access
 from opml_fuzz.proofs.arbiter import STATE_BYTES, Bytecode
+from opml_fuzz.proofs.evm.memory import variables
 
 LEAF_BYTES = 32
-SPOILED, RANDOM = 50, 300
+RD, RS1, RS2 = 4, 5, 6
+SPOILED, RANDOM = 250, 250
 
 TEST = """
 from opml_fuzz.engines.bytecode import EmbeddedEvm
@@ -48,40 +51,67 @@ def pasteable(model: Any, word: Any, bytecode: Bytecode) -> str:
     return ""
 
 
-def witnesses(model: Any, word: Any) -> Iterator[bytes]:
-    """Yields the witness that the model means, then spoiled ones of it, then any."""
-    try:
-        start = meant(model, word)
-        witness = make_witness(start.state())
-    except Exception:  # the model means no decodable state, or no instruction
-        start, witness = random_state(Random(0)), b""
-    yield witness
+def witnesses(model: Any, named: Any) -> Iterator[bytes]:
+    """Yields the witness that the model means, then spoiled ones of it, then those of random states that execute such a word."""
+    witness = make_witness(random_state(Random(0)).state())
+    for rd in (None, RD):
+        try:
+            witness = make_witness(meant(model, named, rd).state())
+        except Exception:  # the model means no decodable state, or there is none
+            continue
+        yield witness
     for seed in range(SPOILED):
         yield spoil(Random(seed), witness)
+        if len(witness) > STATE_BYTES:
+            yield with_sibling(Random(seed), witness, STATE_BYTES)
     for seed in range(RANDOM):
-        yield wrong_witness(Random(seed), random_state(Random(seed)))
-        yield make_witness(random_state(Random(seed)).state())
+        rng = Random(seed)
+        start = random_state(rng)
+        if named is not None:
+            start = executing(rng, start, named)
+        yield make_witness(start.state())
+        yield wrong_witness(rng, start)
 
 
-def meant(model: Any, named: Any) -> Start:
-    """The state that the model means."""
+def meant(model: Any, named: Any, rd: int | None) -> Start:
+    """The state that the model means. rd: another register for the result, since that may have been x0 for want of a reason"""
     if model is None:
-        return random_state(Random(0))
+        raise ValueError("no model")
     values = {one.name(): model[one].as_long() for one in model.decls() if one.arity() == 0 and z3.is_bv_value(model[one])}
     pc = values.get("pc", ENTRY + 4 * values.get("text", 0))
-    word = 0 if named is None else model.eval(named, model_completion=True).as_long()
-    rs1, rs2 = word >> 15 & 31, word >> 20 & 31
     x = [0, *(values.get(f"x{i}", 0) for i in range(1, REGISTERS))]
-    x[rs2] = values.get("b", x[rs2])
-    x[rs1] = values.get("a", x[rs1])
     leaves: dict[int, bytes] = {}
-    row = decode(word)
-    if "address" in values and row is not None:
-        x[rs1] = wrap(values["address"] - row.operands(word).imm)
-        leaves = read_leaves(model, values["address"])
+    if named is not None:
+        word = model.eval(named, model_completion=True).as_long()
+        row = decode(word)
+        if row is not None:
+            word = apart(row, word, rd)
+            operands = row.operands(word)
+            x[operands.rs2], x[operands.rs1] = values.get("b", 0), values.get("a", 0)
+            if "address" in values:
+                x[operands.rs1] = wrap(values["address"] - operands.imm)
+                leaves = read_leaves(model, values["address"])
+        put_word(leaves, pc, word)
     x[0] = 0
-    put_word(leaves, pc, word)
     return Start(pc, tuple(x), Leaves(leaves), values.get("kind", 0), values.get("value", 0))
+
+
+def apart(row: Instruction, word: int, rd: int | None) -> int:
+    """The word with other registers rs1 and rs2, neither of them x0: the values in them have names, and the model may give them any."""
+    for format_names, at, register in (("RISB", 15, RS1), ("RSB", 20, RS2), ("RIUJ", 7, rd)):
+        if register is not None and row.format in format_names and not row.mask >> at & 31:
+            word = word & ~(31 << at) | register << at
+    return word
+
+
+def executing(rng: Random, start: Start, named: Any) -> Start:
+    """A state that executes a random word of those that are named."""
+    names = variables(named)
+    word = z3.simplify(z3.substitute(named, *((one, z3.BitVecVal(rng.getrandbits(one.size()), one.size())) for one in names))).as_long()
+    pc = ENTRY + 4 * rng.randrange(1 << 26)
+    leaves = dict(start.leaves.by_index)
+    put_word(leaves, pc, word)
+    return Start(pc, start.x, Leaves(leaves))
 
 
 def read_leaves(model: Any, address: int) -> dict[int, bytes]:

@@ -41,7 +41,9 @@ class Machine:
         self, code: Code, given: Input, hashes: Hashes, hooks: Mapping[int, Hook] | None = None, stops: Iterable[int] = (),
         knows_products: bool = True, refuted: Callable[[Sequence[Any]], None] = ignore,
     ) -> None:  # fmt: skip
-        self.code, self.input, self.hashes, self.hooks, self.stops = code, given, hashes, hooks or {}, frozenset(stops)
+        self.code: Code = code
+        self.input: Input = given
+        self.hashes, self.hooks, self.stops = hashes, hooks or {}, frozenset(stops)
         self.knows_products, self.refuted = knows_products, refuted
         self.solver = z3.Solver()
         self.solver.set("timeout", FEASIBLE_MILLISECONDS)
@@ -57,8 +59,13 @@ class Machine:
             path = group[0]
             for other in group[1:]:
                 path = self.meet(path, other)
-            for one in self.advance(path):
-                (ends if isinstance(one, End) else waiting).append(one)  # type: ignore[arg-type]
+            try:
+                for one in self.advance(path):
+                    (ends if isinstance(one, End) else waiting).append(one)  # type: ignore[arg-type]
+            except Unsupported as error:
+                if self.solver.check(*path.conditions) == z3.sat:
+                    error.model = self.solver.model()
+                raise
         return ends
 
     def furthest_behind(self, waiting: list[Path]) -> list[Path]:

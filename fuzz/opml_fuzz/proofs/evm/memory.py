@@ -25,7 +25,9 @@ Prove = Callable[[Any], bool]
 
 
 class Unsupported(Exception):
-    """The bytecode does something that this EVM has no rule for. It proves nothing."""
+    """The bytecode does something that this EVM has no rule for. It proves nothing. model: how it comes to that, if z3 knows"""
+
+    model: Any = None
 
 
 class Source(Protocol):
@@ -225,9 +227,11 @@ def word_around(memory: Memory, at: int) -> tuple[Word, int, int]:
 def belongs(memory: Memory, start: int, i: int, word: tuple[Word, int, int]) -> bool:
     """Tells whether the byte is still byte i of the word that begins at `start`."""
     cell = memory.cells.get(start + i)
+    if word[1] == 1:
+        return True
     if isinstance(word[0], int) or isinstance(cell, int):
         return isinstance(word[0], int) and isinstance(cell, int) and cell == word[0] >> 8 * (word[1] - 1 - i) & 255
-    return word[1] == 1 or (cell is not None and same(cell, (word[0], word[1], i)))
+    return cell is not None and same(cell, (word[0], word[1], i))
 
 
 def byte_of(cell: Cell) -> Word:
