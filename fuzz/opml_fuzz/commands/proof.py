@@ -35,6 +35,10 @@ def explain(name: str) -> int:
 def run(options: argparse.Namespace) -> int:
     if options.explain:
         return explain(options.explain)
+    if options.mutants is not None:
+        from opml_fuzz.commands import proof_mutants
+
+        return proof_mutants.run(options.mutants, options.jobs)
     names = chosen(options.names)
     if options.list:
         for name in names:
@@ -91,6 +95,7 @@ def parser() -> Parser:
     top.add_argument("names", nargs="*", metavar="NAME", help="a statement, or a chapter (default: all)")
     top.add_argument("--list", action="store_true", help="only list them")
     top.add_argument("--explain", metavar="NAME", help="say what is claimed of an instruction, in words")
+    top.add_argument("--mutants", type=int, metavar="N", help="break one place at a time, N random bytes among them, and count")
     top.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 8), metavar="N", help="processes (default: one per core)")
     top.add_argument("--smt", metavar="DIR", help="write the queries about the bytecode, as SMT-LIB")
     top.add_argument("--recheck", action="store_true", help="ask bitwuzla the same queries")
