@@ -1,4 +1,4 @@
-"""Statements about what a step may touch: where it fetches, when a load or store traps, how many leaves it needs, what it changes.
+"""Statements about what a step may touch: where it fetches, when a load or store traps, what it changes.
 
 *Source*: spec §2.1 and §2.4.
 """
@@ -18,7 +18,7 @@ from opml_spec.machine.table import Instruction
 from opml_fuzz.statements.statement import Integer, Statement, Word
 from opml_min.machine import interpret
 
-QUARTER, MEMORY_BYTES, LEAF_BYTES = 1 << 38, 1 << 40, 32
+QUARTER, MEMORY_BYTES = 1 << 38, 1 << 40
 TRAPPED, LOAD_FAULT, STORE_FAULT = 2, 5, 7
 SIZES = ((1,), (2,), (4,), (8,))
 ADDRESS = {"address": Integer(0, (1 << 64) - 1)}
@@ -72,12 +72,6 @@ def faults_alike(size: int, address: Any) -> bool:
     return interpret.access_fault(address, size, False) == load and interpret.access_fault(address, size, True) == store
 
 
-def two_leaves(size: int, address: Any) -> Any:
-    """The rule of spec §2.4 agrees with the leaves in which the first and the last byte lie."""
-    last = address + size - 1
-    return bool(address % LEAF_BYTES + size > LEAF_BYTES) == bool(address // LEAF_BYTES != last // LEAF_BYTES)
-
-
 def fetches_alike(pc: Any) -> bool:
     fault = interpret.fetch_fault(pc)
     try:
@@ -87,9 +81,9 @@ def fetches_alike(pc: Any) -> bool:
     return fault == (status.kind, status.value)
 
 
-def changes_little(row: Instruction, pc: Any, a: Any, b: Any, imm: Any, value: Any) -> Any:
+def changes_little(row: Instruction, pc: Any, a: Any, b: Any, imm: Any, value: Any, call: Any) -> Any:
     """The pc stays a multiple of 4 below 2^64, and of the registers only rd changes; a trap or halt changes only the status."""
-    registers = (0, a, b, *range(100, 129))
+    registers = (0, a, b, *range(100, 114), call, *range(115, 129))
     memory: Any = OneValue(value)
     after = row.execute(machine(pc, registers, memory), Operands(RD, RS1, RS2, imm))
     same = [after.x[i] is registers[i] for i in range(32) if i != RD]
@@ -106,12 +100,11 @@ def is_aligned(row: Instruction, pc: Any, *_: Any) -> Any:
 STATEMENTS = (
     Statement("access.traps", "a load or store traps iff a byte of it is where it must not be", ADDRESS, traps_by_its_bytes, cases=SIZES),
     Statement("access.fast", "opml_min gives the same causes", ADDRESS, faults_alike, cases=SIZES),
-    Statement("access.leaves", "an access touches two leaves iff a mod 32 + size > 32", ADDRESS, two_leaves, cases=SIZES),
     Statement("fetch.fast", "opml_min fetches where the specification does, with the same causes", {"pc": Integer(0)}, fetches_alike),
     Statement(
         "step.changes",
         "an instruction writes only rd and an aligned pc; a trap or halt only the status",
-        {"pc": Word(64), "a": Word(64), "b": Word(64), "imm": Word(32, is_signed=True), "value": Word(64)},
+        {"pc": Word(64), "a": Word(64), "b": Word(64), "imm": Word(32, is_signed=True), "value": Word(64), "call": Word(64)},
         changes_little,
         is_aligned,
         tuple((row,) for row in INSTRUCTIONS),

@@ -17,7 +17,7 @@ GAPS = (
     "Witnesses of more than 3,769 bytes: the contract refuses them without a number, the specification with one.",
     "The arbiter's constructor: the proofs are about the code that it leaves. The game contract's copy of `merkle` and `codec`: fuzzed.",
     "opml_min's interpreter tables and its translated code: fuzzed, not proved. Its traps, fetches and roundings are proved.",
-    "Division is an unknown function in the arbiter's proofs; that it rounds toward zero is proved on integers.",
+    "Division is an unknown function in the proofs about the bytecode; that it rounds toward zero is proved on integers.",
     "Products of bit vectors are exact only within 256 bits; products of 64-bit operands fit.",
     "Elementary functions, binary32, the operations of the model: tested exhaustively or against other implementations, not proved.",
     "Narrowing is proved for every k up to 64 and every length; its logarithm and its number of rounds for k = 2, 3, 8, 16, 64.",

@@ -64,10 +64,6 @@ def nearest_in_range(v: Any) -> Any:
     return inside & ((clamped == v) | (v < INT32_MIN) & (clamped == INT32_MIN) | (v > INT32_MAX) & (clamped == INT32_MAX))
 
 
-def idempotent(v: Any) -> Any:
-    return sat32(sat32(v)) == sat32(v)
-
-
 def monotone(v: Any, w: Any) -> Any:
     return sat32(v) <= sat32(w)
 
@@ -87,7 +83,6 @@ STATEMENTS = (
     Statement("rounding.monotone", "round_shift keeps order", TWO, rounding_is_monotone, ordered, SHIFTS),
     Statement("rounding.fast", "opml_min's round_shift is round_shift for all 64-bit numbers", I64, fast_rounds_alike, cases=SHIFTS),
     Statement("saturation.nearest", "sat32 gives the nearest number in range", I64, nearest_in_range),
-    Statement("saturation.idempotent", "sat32 applied twice is sat32", I64, idempotent),
     Statement("saturation.monotone", "sat32 keeps order", TWO, monotone, ordered),
     Statement(
         "saturation.fast",
