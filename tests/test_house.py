@@ -14,7 +14,7 @@ LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C and assembly; raising on
     "spec/opml_spec": 3_700,
     "opml_min": 15_300,
     "evm_arbiter": 2_800,
-    "fuzz/opml_fuzz": 6_300,
+    "fuzz/opml_fuzz": 8_600,
 }
 SOURCES = {".py", ".vy", ".c", ".S"}
 GENERATED = {"sigmoid_table.h"}

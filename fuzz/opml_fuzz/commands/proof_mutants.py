@@ -142,7 +142,7 @@ def judged(random_bytes: int, number: int) -> tuple[str, str, str]:
 
 
 def run(random_bytes: int, jobs: int) -> int:
-    """Judges all mutants and prints them; 0 if none survived."""
+    """Tries all mutants and prints what became of them; 0 if none survived."""
     count = len(list(mutants(random_bytes)))
     results: dict[str, int] = {}
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:

@@ -123,7 +123,7 @@ def hash_memory(path: Path, machine: "Machine") -> Following:
 
 
 def split(path: Path, word: Any, machine: "Machine") -> Following:
-    """The same instruction again, on each path on which the word is known."""
+    """Executes the instruction again, on each path on which the word is known."""
     (place,) = [at for at, one in machine.code.instructions.items() if one.following == path.at]
     return machine.split(evolve(path, at=place), word)
 

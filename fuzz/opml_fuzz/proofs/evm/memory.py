@@ -136,7 +136,7 @@ class Memory:
         return tuple(pieces)
 
     def next_piece(self, at: int, end: int, prove: Prove) -> Piece:
-        """As many bytes from an address on as belong together."""
+        """Returns as many bytes from an address on as belong together."""
         cell = self.cells.get(at)
         if isinstance(cell, int):
             number = size = 0
