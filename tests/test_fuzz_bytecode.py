@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from threading import Event
 from typing import Any
 
 import pytest
@@ -22,11 +23,12 @@ from opml_fuzz.machine.instructions import put_word
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoil
-from opml_fuzz.proofs import arbiter, bytecode_prover, ledger
-from opml_fuzz.proofs.bytecode_prover import attempt, committed, prove_bytecode
-from opml_fuzz.proofs.lemma import Lemma
+from opml_fuzz.proofs import ledger
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.second_solver import disagreements
+from opml_fuzz.proofs.step import arbiter, bytecode_prover
+from opml_fuzz.proofs.step.bytecode_prover import attempt, committed, prove_bytecode
+from opml_fuzz.proofs.step.lemma import Lemma
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import BYTECODE, EVERY
 from opml_spec import words
@@ -37,7 +39,7 @@ from opml_spec.machine.witness import make_witness
 
 from evm_arbiter.chain import Artefact, Reverted, keccak256
 
-NEVER = __import__("threading").Event()
+NEVER = Event()
 ROWS = {row.name: row for row in INSTRUCTIONS}
 LEDGER = Path(__file__).resolve().parent.parent / "fuzz" / "LEDGER.md"
 
@@ -175,7 +177,7 @@ def test_a_wrong_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_byte_is_found() -> None:
-    """The zero subtree of height 20, in the code behind the instructions, has another last bit."""
+    """The bitmap is read without its highest bit."""
     artefact = Artefact.load("arbiter")
     code = artefact.creation_bytecode
     mask = code.index(bytes([0x64]) + b"\xff" * 5)  # PUSH5: the 40 bits of the bitmap

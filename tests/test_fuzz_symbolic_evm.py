@@ -10,16 +10,16 @@ import pytest
 import z3
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import wrong_witness
-from opml_fuzz.proofs import arbiter
 from opml_fuzz.proofs.evm.calldata import CALLDATA, Anything, Known
 from opml_fuzz.proofs.evm.code import OPCODES, Code
+from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.machine import Machine
 from opml_fuzz.proofs.evm.memory import Memory, Unsupported, merged
 from opml_fuzz.proofs.evm.path import End, Path
+from opml_fuzz.proofs.evm.pieces import known, value
 from opml_fuzz.proofs.evm.words import BINARY, binary, choice, complement, is_zero, vector
-from opml_fuzz.proofs.hashes import Hashes
-from opml_fuzz.proofs.machine_symbols import Witness, number
-from opml_fuzz.proofs.pieces import known, value
+from opml_fuzz.proofs.step import arbiter
+from opml_fuzz.proofs.step.machine_symbols import Witness, number
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT, Paths
 from opml_spec.machine.witness import make_witness
 

@@ -101,7 +101,7 @@ def exchanged(name: str, other: str) -> Iterator[None]:
 @cache
 def place_of_runtime() -> tuple[int, int]:
     """Where the runtime code begins in the creation code, and how long it is without immutables."""
-    from opml_fuzz.proofs.arbiter import deployed
+    from opml_fuzz.proofs.step.arbiter import deployed
 
     runtime, creation = deployed().code.data, Artefact.load("arbiter").creation_bytecode
     size = max(size for size in range(32, len(runtime), 16) if runtime[:size] in creation)
@@ -122,7 +122,7 @@ def with_byte(at: int, change: int) -> Artefact:
 
 def judged(random_bytes: int, number: int) -> tuple[str, str, str]:
     """Tries the statements until one is refuted: the mutant's name, the result that decides, and the statement."""
-    from opml_fuzz.proofs.bytecode_prover import prove_bytecode
+    from opml_fuzz.proofs.step.bytecode_prover import prove_bytecode
 
     mutant = list(mutants(random_bytes))[number]
     subjects = dict.fromkeys((*mutant.first, *(one.subject for one in BYTECODE.values())))

@@ -3,8 +3,8 @@
 import multiprocessing
 from collections.abc import Iterator, Sequence
 
-from opml_fuzz.proofs.bytecode_prover import prove_bytecode
 from opml_fuzz.proofs.prover import prove
+from opml_fuzz.proofs.step.bytecode_prover import prove_bytecode
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import EVERY
 from opml_fuzz.statements.statement import Statement

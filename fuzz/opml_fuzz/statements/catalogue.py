@@ -12,7 +12,7 @@ EVERY: dict[str, Statement | BytecodeStatement] = {**STATEMENTS, **BYTECODE}
 GAPS = (
     "Keccak-256 has no collisions: that a valid witness can only be the true one rests on it.",
     "The EVM: the symbolic one is tested against py-evm and revm, instruction by instruction; that these are the main net's is assumed.",
-    "z3, and the few functions that replace Python's while the specification runs on symbols (`proofs/specification.py`).",
+    "z3, and the few functions that replace Python's while the specification runs on symbols (`proofs/step/specification.py`).",
     "Gas: a step that runs out of it does nothing; measured, not proved.",
     "Witnesses of more than 3,769 bytes: the contract refuses them without a number, the specification with one.",
     "The arbiter's constructor: the proofs are about the code that it leaves. The game contract's copy of `merkle` and `codec`: fuzzed.",

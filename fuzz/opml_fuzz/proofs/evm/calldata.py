@@ -10,8 +10,8 @@ import z3
 from opml_fuzz.proofs.evm.machine import Machine
 from opml_fuzz.proofs.evm.memory import Memory, Region, Source, Unsupported
 from opml_fuzz.proofs.evm.path import Input, Path
+from opml_fuzz.proofs.evm.pieces import Piece, Pieces, cut
 from opml_fuzz.proofs.evm.words import BITS, Word, reduced, vector
-from opml_fuzz.proofs.pieces import Piece, Pieces, cut
 
 WORD_BYTES = 32
 CALLDATA = z3.Function("calldata", *2 * [z3.BitVecSort(BITS)])

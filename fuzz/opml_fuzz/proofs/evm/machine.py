@@ -16,11 +16,11 @@ import z3
 from attrs import evolve
 
 from opml_fuzz.proofs.evm.code import Code
+from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.instructions import execute
 from opml_fuzz.proofs.evm.memory import CHOICE_BITS, Unsupported, merged, variables
 from opml_fuzz.proofs.evm.path import End, Input, Path
 from opml_fuzz.proofs.evm.words import Word, choice, formula, is_nonzero, reduced
-from opml_fuzz.proofs.hashes import Hashes
 from opml_fuzz.proofs.symbols import ignore
 
 MOST_STEPS = 200_000

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import z3
 from attrs import evolve, field, frozen
 
+from opml_fuzz.proofs.evm.pieces import Piece, Pieces, part, value
 from opml_fuzz.proofs.evm.words import Word, choice, reduced, vector
-from opml_fuzz.proofs.pieces import Piece, Pieces, part, value
 
 WORD_BYTES = 32
 CHOICE_BITS = 6

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from opml_fuzz.proofs.evm.memory import Memory
+from opml_fuzz.proofs.evm.pieces import Pieces
 from opml_fuzz.proofs.evm.words import Word
-from opml_fuzz.proofs.pieces import Pieces
 
 if TYPE_CHECKING:
     from opml_fuzz.proofs.evm.machine import Machine

@@ -11,8 +11,8 @@ from typing import Any
 
 import z3
 
+from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, of_bytes, part, value
 from opml_fuzz.proofs.evm.words import reduced
-from opml_fuzz.proofs.pieces import Pieces, cut, length, of_bytes, part, value
 from opml_fuzz.proofs.symbols import VECTOR_BITS, Paths, Truth, Vector
 
 LEAF_BYTES = 32

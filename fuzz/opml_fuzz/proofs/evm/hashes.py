@@ -11,7 +11,7 @@ from typing import Any
 import z3
 from opml_spec.hashing import keccak256
 
-from opml_fuzz.proofs.pieces import Pieces, known, length, pairs
+from opml_fuzz.proofs.evm.pieces import Pieces, known, length, pairs
 
 HASH_BYTES = 32
 

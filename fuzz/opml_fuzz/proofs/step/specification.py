@@ -16,11 +16,11 @@ from opml_spec.errors import SpecError
 from opml_spec.machine import memory, merkle, state, witness
 from opml_spec.machine.state import MachineState
 
-from opml_fuzz.proofs import access
+from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.words import formula, reduced, vector
-from opml_fuzz.proofs.hashes import Hashes
-from opml_fuzz.proofs.machine_symbols import LEAF_BYTES, Octets, Registers, Rest, Value, Witness, number, pieces_of, registers
-from opml_fuzz.proofs.outcome import Outcome
+from opml_fuzz.proofs.step import access
+from opml_fuzz.proofs.step.machine_symbols import LEAF_BYTES, Octets, Registers, Rest, Value, Witness, number, pieces_of, registers
+from opml_fuzz.proofs.step.outcome import Outcome
 from opml_fuzz.proofs.symbols import Paths
 
 INSTRUCTION_BYTES = 4
@@ -138,8 +138,6 @@ def vector_of(integer: Any) -> Any:
 DECODE_STATE = state.decode_state
 
 
-class Integers(int):
-    """What `int` is where only `int.from_bytes` is used."""
 
 
 def integers(world: World) -> Any:

@@ -8,11 +8,11 @@ from typing import Any
 from opml_spec.machine.instructions import INSTRUCTIONS
 
 from evm_arbiter.chain import Artefact
-from opml_fuzz.proofs import arbiter, equivalence
-from opml_fuzz.proofs.arbiter import Bytecode
-from opml_fuzz.proofs.counterexample import pasteable
-from opml_fuzz.proofs.lemma import Lemma
 from opml_fuzz.proofs.questions import Failure, Questions
+from opml_fuzz.proofs.step import arbiter, equivalence
+from opml_fuzz.proofs.step.arbiter import Bytecode
+from opml_fuzz.proofs.step.counterexample import pasteable
+from opml_fuzz.proofs.step.lemma import Lemma
 from opml_fuzz.proofs.stoppable import stoppable
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.bytecode import BytecodeStatement

@@ -6,11 +6,11 @@ import z3
 from attrs import frozen
 
 from evm_arbiter.chain import ERROR_SELECTOR
+from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.memory import Unsupported
 from opml_fuzz.proofs.evm.path import End
+from opml_fuzz.proofs.evm.pieces import cut, known, length, value
 from opml_fuzz.proofs.evm.words import reduced, vector
-from opml_fuzz.proofs.hashes import Hashes
-from opml_fuzz.proofs.pieces import cut, known, length, value
 
 HASH_BYTES = 32
 

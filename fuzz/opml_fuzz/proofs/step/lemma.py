@@ -23,18 +23,18 @@ from opml_spec.machine import merkle
 from opml_spec.machine.merkle import DEPTH
 from opml_spec.machine.witness import WitnessMemory, WitnessReader
 
-from opml_fuzz.proofs import access
-from opml_fuzz.proofs.arbiter import WITNESS_BYTES, Bytecode
 from opml_fuzz.proofs.evm.calldata import Known, argument_region
+from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.machine import Machine
 from opml_fuzz.proofs.evm.memory import Memory
 from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.words import Word, reduced, vector
-from opml_fuzz.proofs.hashes import Hashes
-from opml_fuzz.proofs.machine_symbols import Octets, Rest, Value, Witness, number
-from opml_fuzz.proofs.outcome import of_end
 from opml_fuzz.proofs.questions import Failure, Questions
-from opml_fuzz.proofs.specification import BYTES, Names, World, vector_of
+from opml_fuzz.proofs.step import access
+from opml_fuzz.proofs.step.arbiter import WITNESS_BYTES, Bytecode
+from opml_fuzz.proofs.step.machine_symbols import Octets, Rest, Value, Witness, number
+from opml_fuzz.proofs.step.outcome import of_end
+from opml_fuzz.proofs.step.specification import BYTES, Names, World, vector_of
 from opml_fuzz.proofs.symbols import Paths
 
 HASH_BYTES, SENT_BYTES = 32, 5

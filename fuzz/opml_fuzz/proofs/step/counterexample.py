@@ -22,9 +22,9 @@ from opml_fuzz.machine.instructions import put_word
 from opml_fuzz.machine.start import REGISTERS, Leaves, Start
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoil, with_sibling, wrong_witness
-from opml_fuzz.proofs import access
-from opml_fuzz.proofs.arbiter import STATE_BYTES, Bytecode
 from opml_fuzz.proofs.evm.memory import variables
+from opml_fuzz.proofs.step import access
+from opml_fuzz.proofs.step.arbiter import STATE_BYTES, Bytecode
 
 LEAF_BYTES = 32
 RD, RS1, RS2 = 4, 5, 6

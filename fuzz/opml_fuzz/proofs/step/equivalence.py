@@ -12,17 +12,17 @@ from opml_spec.machine.instructions import INSTRUCTIONS
 from opml_spec.machine.memory import ENTRY
 from opml_spec.machine.table import Instruction
 
-from opml_fuzz.proofs import access, arbiter, specification
-from opml_fuzz.proofs.arbiter import STATE_BYTES, WITNESS_BYTES, Bytecode
 from opml_fuzz.proofs.evm.calldata import CALLDATA, Anything
+from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.machine import Machine
 from opml_fuzz.proofs.evm.path import End, Path
+from opml_fuzz.proofs.evm.pieces import Piece
 from opml_fuzz.proofs.evm.words import reduced
-from opml_fuzz.proofs.hashes import Hashes
-from opml_fuzz.proofs.machine_symbols import Witness, number
-from opml_fuzz.proofs.outcome import Outcome, equal, of_end, substituted
-from opml_fuzz.proofs.pieces import Piece
 from opml_fuzz.proofs.questions import Failure, Questions
+from opml_fuzz.proofs.step import access, arbiter, specification
+from opml_fuzz.proofs.step.arbiter import STATE_BYTES, WITNESS_BYTES, Bytecode
+from opml_fuzz.proofs.step.machine_symbols import Witness, number
+from opml_fuzz.proofs.step.outcome import Outcome, equal, of_end, substituted
 from opml_fuzz.proofs.symbols import Paths
 
 SELECTOR_BITS = 32

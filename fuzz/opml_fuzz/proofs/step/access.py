@@ -11,8 +11,8 @@ from typing import Any
 import z3
 
 from evm_arbiter.chain import ERROR_SELECTOR
+from opml_fuzz.proofs.evm.pieces import Pieces, of_bytes
 from opml_fuzz.proofs.evm.words import BITS, Word, reduced, vector
-from opml_fuzz.proofs.pieces import Pieces, of_bytes
 
 WORD_BYTES = 32
 WORD = z3.BitVecSort(BITS)
