@@ -17,7 +17,7 @@ from opml_fuzz.proofs.stoppable import stoppable
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.bytecode import BytecodeStatement
 
-QUERY_SECONDS = 30.0
+QUERY_SECONDS = 120.0
 
 
 @cache
