@@ -11,7 +11,7 @@ from opml_fuzz.proofs.evm.machine import Machine
 from opml_fuzz.proofs.evm.memory import Memory, Region, Source, Unsupported
 from opml_fuzz.proofs.evm.path import Input, Path
 from opml_fuzz.proofs.evm.pieces import Piece, Pieces, cut
-from opml_fuzz.proofs.evm.words import BITS, Word, reduced, vector
+from opml_fuzz.proofs.evm.words import BITS, Word, formula, reduced, vector
 
 WORD_BYTES = 32
 CALLDATA = z3.Function("calldata", *2 * [z3.BitVecSort(BITS)])
@@ -34,7 +34,7 @@ class Known(Input):
 class Anything(Input):
     """A call of any size, data and value, whose one argument of type Bytes is at most `room` bytes long.
 
-    `length` is the argument's length word, which stands `offset` bytes behind the selector; `argument` is what lies behind it."""
+    `length` is the argument's length word, which stands at `place`; `argument` is what lies behind it."""
 
     place: Any = reduced(CALLDATA(z3.BitVecVal(4, BITS)) + 4)
 
@@ -50,7 +50,7 @@ class Anything(Input):
         """Zeros if the copy begins at the data's end; else it must be the whole argument with its length."""
         if isinstance(size, int) and not isinstance(at, int) and at.eq(self.size):
             return memory.store_pieces(to, ((0, size),))
-        if reduced(vector(at) - self.place) != 0 or reduced(vector(size) - self.length) != WORD_BYTES:
+        if formula(vector(at) == self.place) is not True or formula(vector(size) == self.length + WORD_BYTES) is not True:
             raise Unsupported(f"a copy of {size} bytes of the call's data from {at} on")
         if not machine.prove(path)(z3.ULE(self.length, self.room)):
             raise Unsupported(f"an argument of more than {self.room} bytes")
