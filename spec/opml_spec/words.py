@@ -6,7 +6,10 @@ An instruction *interprets* its operands as integers, computes in ℤ, and *wrap
 *Source*: The RISC-V Instruction Set Manual, Volume I, chapters "RV32I" (notation) and "M" (division).
 """
 
+from typing import TypeVar
+
 XLEN = 64  # bits of a register; RISC-V manual, "RV64I"
+Items = TypeVar("Items", bytes, tuple[int, ...])
 
 
 def bits(word: int, high: int, low: int) -> int:
@@ -23,6 +26,11 @@ def signed(value: int, width: int = XLEN) -> int:
     """The low `width` bits of `value`, read as two's complement: in `[-2^(width-1), 2^(width-1))`."""
     sign = 1 << (width - 1)
     return (wrap(value, width) ^ sign) - sign
+
+
+def put(items: Items, at: int, new: Items) -> Items:
+    """The bytes, or the registers, with some of them replaced, from place `at` on."""
+    return items[:at] + new + items[at + len(new) :]
 
 
 def flag(condition: bool) -> int:

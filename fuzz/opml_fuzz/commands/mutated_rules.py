@@ -1,4 +1,4 @@
-"""Breaks the rules of the specification one by one, and asks whether a proof notices: what `opml-prove --mutants` executes."""
+"""Breaks the rules of the specification one by one, and asks whether a proof notices: what `opml-prove --rule-mutants` executes."""
 
 from attrs import evolve
 

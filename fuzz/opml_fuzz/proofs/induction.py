@@ -6,9 +6,10 @@ from functools import partial
 from typing import Any
 
 from opml_fuzz.proofs.exploration import Exploration
-from opml_fuzz.proofs.prover import QUERY_SECONDS, Verdict
+from opml_fuzz.proofs.prover import QUERY_SECONDS
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 from opml_fuzz.proofs.symbolic_world import Refuted, SymbolicWorld, replaced
+from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.world import Rule
 
 

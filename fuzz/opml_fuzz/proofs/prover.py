@@ -9,27 +9,14 @@ from functools import partial
 from typing import Any
 
 import z3
-from attrs import frozen
 
 from opml_fuzz.proofs.ieee import IeeeFloat
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 from opml_fuzz.proofs.symbols import VECTOR_BITS, Number, Paths, Symbol, Vector, formula
+from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.statement import Float, Statement, Variable, Word
 
 QUERY_SECONDS = 30.0
-
-
-@frozen
-class Verdict:
-    """The outcome for one statement."""
-
-    name: str
-    result: str  # proved, counterexample, unknown, error
-    seconds: float
-    detail: str = ""  # the counterexample
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "result": self.result, "seconds": round(self.seconds, 3), "detail": self.detail}
 
 
 Made = tuple[Symbol | IeeeFloat, Any, list[z3.BoolRef]]

@@ -27,14 +27,18 @@ PRODUCT = z3.Function("product", *3 * [z3.BitVecSort(VECTOR_BITS)])
 FEASIBLE_MILLISECONDS = 500
 
 
+def ignore(formulas: Sequence[Any]) -> None:
+    pass
+
+
 class Paths:
     """The paths through a function of symbols, depth first. Every symbol belongs to one such exploration.
 
     `decisions` are the answers on the path being run, and `conditions` what they assume.
-    knows_products: whether z3 is told what the product of two vectors is"""
+    knows_products: whether z3 is told what the product of two vectors is; refuted: gets what z3 showed to be impossible"""
 
-    def __init__(self, knows_products: bool = True) -> None:
-        self.knows_products = knows_products
+    def __init__(self, knows_products: bool = True, refuted: Callable[[Sequence[Any]], None] = ignore) -> None:
+        self.knows_products, self.refuted = knows_products, refuted
         self.solver = z3.Solver()
         self.solver.set("timeout", FEASIBLE_MILLISECONDS)
         self.solver.set("ctrl_c", False)
@@ -73,7 +77,10 @@ class Paths:
 
     def possible(self, condition: z3.BoolRef) -> bool:
         """Tells whether the condition may hold here: false only if z3 quickly shows that it cannot."""
-        return bool(self.solver.check(*self.conditions, condition) != z3.unsat)
+        if self.solver.check(*self.conditions, condition) != z3.unsat:
+            return True
+        self.refuted([*self.solver.assertions(), *self.conditions, condition])
+        return False
 
 
 class Truth:

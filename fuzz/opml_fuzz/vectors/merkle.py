@@ -60,7 +60,7 @@ def proof_case(name: str, root: bytes, index: int, access: bytes, new_leaf: byte
         leaf = reader.access(index, root)
         if reader.rest:
             raise WitnessTrailing
-        after = graft(new_leaf, index, Memory(reader.opened).siblings(index))
+        after = graft(new_leaf, index, reader.siblings)
         return {"leaf": leaf.hex(), "root_after": hash_of(after).hex()}
 
     return make_case(name, {"root": root.hex(), "index": hex(index), "access": access.hex(), "new_leaf": new_leaf.hex()}, answer)

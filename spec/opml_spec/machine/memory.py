@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from opml_spec.errors import MemoryOutside, SegmentOverlap
 from opml_spec.machine import merkle
 from opml_spec.machine.merkle import DEPTH, LEAF_BYTES, Node
-from opml_spec.words import wrap
+from opml_spec.words import put, wrap
 
 MEMORY_BYTES = 1 << 40
 QUARTER_BYTES = 1 << 38
@@ -80,8 +80,7 @@ class Memory:
 
     def overwrite(self, index: int, offset: int, data: bytes) -> Self:
         """The memory with these bytes inside one leaf."""
-        leaf = self.leaf(index)
-        return self.set_leaf(index, leaf[:offset] + data + leaf[offset + len(data) :])
+        return self.set_leaf(index, put(self.leaf(index), offset, data))
 
     def leaf(self, index: int) -> bytes:
         """The 32 bytes from address `32 · index`."""

@@ -18,6 +18,7 @@ from attrs import frozen
 
 from opml_spec.errors import SubtreeUnknown
 from opml_spec.hashing import hash_pair
+from opml_spec.words import put
 
 LEAF_BYTES = 32
 DEPTH = 35  # 2^35 leaves of 32 bytes are 2^40 bytes
@@ -72,10 +73,15 @@ def siblings(tree: Node, height: int, index: int, above: int = DEPTH) -> tuple[b
     return (*siblings(inner, height, index, above - 1), hash_of(beside))
 
 
+def parent(node: Node, sibling: Node, side: int) -> Node:
+    """The node above a node and its sibling; side 1 means that the node is the right one of the two."""
+    return Pair(sibling, node) if side else Pair(node, sibling)
+
+
 def graft(node: Node, index: int, beside: Iterable[Node]) -> Node:
     """Join a node at that index with the siblings on its path, lowest first. The hash of the tree is what the proof proves."""
     for sibling in beside:
-        node = Pair(sibling, node) if index & 1 else Pair(node, sibling)
+        node = parent(node, sibling, index & 1)
         index >>= 1
     return node
 
@@ -108,8 +114,7 @@ def write(node: Node, height: int, start: int, data: bytes) -> Node:
     if not data:
         return node
     if height == 0:
-        leaf = hash_of(node)
-        return leaf[:start] + data + leaf[start + len(data) :]
+        return put(hash_of(node), start, data)
     left, right = children(node, height)
     middle = LEAF_BYTES << (height - 1)
     cut = max(middle - start, 0)

@@ -8,9 +8,9 @@ from enum import IntEnum
 from attrs import evolve, frozen
 
 from opml_spec.errors import StateUndecodable
-from opml_spec.hashing import HASH_BYTES, keccak256
+from opml_spec.hashing import HASH_BYTES, join, keccak256
 from opml_spec.machine.memory import Memory
-from opml_spec.words import wrap
+from opml_spec.words import put, wrap
 
 REGISTERS = 32
 WORD_BYTES = 8
@@ -59,7 +59,7 @@ class MachineState:
 
     def retire(self, pc: int, rd: int = 0, value: int = 0) -> "MachineState":
         """The state after an instruction that completed: the one place where results are wrapped and where x0 stays 0."""
-        x = self.x if rd == 0 else (*self.x[:rd], wrap(value), *self.x[rd + 1 :])
+        x = self.x if rd == 0 else put(self.x, rd, (wrap(value),))
         return MachineState(wrap(pc), x, self.status, self.memory)
 
     def halt(self, exit_code: int) -> "MachineState":
@@ -73,7 +73,7 @@ class MachineState:
 
 def encode(state: MachineState) -> bytes:
     """The preimage of the state hash."""
-    words = b"".join(word.to_bytes(WORD_BYTES, "big") for word in (state.pc, *state.x[1:]))
+    words = join(word.to_bytes(WORD_BYTES, "big") for word in (state.pc, *state.x[1:]))
     return words + bytes([state.status.kind]) + state.status.value.to_bytes(WORD_BYTES, "big") + state.memory.root
 
 

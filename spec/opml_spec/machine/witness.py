@@ -50,7 +50,7 @@ class WitnessReader:
     """A witness that is being read from left to right."""
 
     rest: bytes
-    opened: Node = b""  # the leaf that was last read, with the tree around it
+    siblings: tuple[bytes, ...] = ()  # on the path of the leaf that was last read, lowest first
 
     def take(self, count: int) -> bytes:
         """Read that many bytes."""
@@ -65,8 +65,8 @@ class WitnessReader:
         sent = int.from_bytes(self.take(SENT_BYTES), "big")
         if sent >> DEPTH:
             raise WitnessBitmap(f"{sent:#x}")
-        self.opened = merkle.graft(leaf, index, [self.sibling(height, sent) for height in range(DEPTH)])
-        if merkle.hash_of(self.opened) != root:
+        self.siblings = tuple(self.sibling(height, sent) for height in range(DEPTH))
+        if merkle.hash_of(merkle.graft(leaf, index, self.siblings)) != root:
             raise WitnessRoot(f"leaf {index:#x}")
         return leaf
 
@@ -90,7 +90,7 @@ class WitnessMemory(Memory):
         return self.reader.access(index, self.root)
 
     def set_subtree(self, height: int, index: int, node: Node) -> "WitnessMemory":
-        return evolve(self, tree=merkle.replace(self.reader.opened, height, index, node))
+        return evolve(self, tree=merkle.graft(node, index, self.reader.siblings[height:]))
 
 
 def execute_witness(witness: bytes) -> tuple[bytes, bytes]:

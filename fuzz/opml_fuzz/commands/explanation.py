@@ -1,0 +1,52 @@
+"""What a statement about the bytecode claims, in words for somebody who knows RISC-V: `opml-prove --explain sraiw`."""
+
+from opml_spec.machine.instructions import INSTRUCTIONS
+from opml_spec.machine.table import Instruction
+
+from opml_fuzz.statements.bytecode import BytecodeStatement
+
+ENDS = (
+    "Then for every such call",
+    "- either both sides give the same two hashes, of the state before and of the state after: pc, x1 … x31, status, memory root;",
+    "- or both fail with the same error number: a leaf that is cut short (101), a bitmap with a bit too high (103), a sibling that",
+    "  should have been left out (104), a path that does not lead to the root (105), bytes left over (106).",
+)
+FORMATS = {
+    "R": "Registers rd, rs1 and rs2 are any of the 32, equal ones and x0 included, with any 64-bit values.",
+    "I": "Registers rd and rs1 are any of the 32, x0 included, rs1 with any 64-bit value; the immediate or shift amount is any.",
+    "S": "Registers rs1 and rs2 are any of the 32, with any 64-bit values; the 12-bit offset is any.",
+    "B": "Registers rs1 and rs2 are any of the 32, with any 64-bit values; the offset is any, also one to no multiple of 4.",
+    "U": "Register rd is any of the 32, x0 included; the upper 20 bits are any.",
+    "J": "Register rd is any of the 32, x0 included; the offset is any, also one to no multiple of 4.",
+}
+MEMORY = (
+    "The address is any 64-bit number: aligned or not, within one leaf of 32 bytes or across two, at the borders of the quarters,",
+    "beyond the memory. Where a byte of the access is outside of the 2^40 bytes, or a byte of a store is in the model quarter, both",
+    "trap with the same cause. Leaves and Merkle paths are whatever the witness has.",
+)
+LOAD, STORE = 0b0000011, 0b0100011
+
+
+def explained(statement: BytecodeStatement) -> str:
+    """The text for one statement."""
+    row = next((row for row in INSTRUCTIONS if row.name == statement.subject), None)
+    lines = [f"{statement.name}: {statement.says}.", ""]
+    if row is not None:
+        lines += [*about_row(row), ""]
+    lines += ["It is assumed that:", *(f"- {one}" for one in statement.assumes)]
+    if statement.uses:
+        lines += ["", *ENDS, "", f"It rests on {' and '.join(statement.uses)}: what an access to the memory reads, checks and writes."]
+    lines += [
+        "", "One side is the specification's own `execute_witness`, run on symbols. The other is the bytecode that the constructor of",
+        "`contracts/arbiter.vy` leaves on the chain, run on a symbolic EVM.",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def about_row(row: Instruction) -> list[str]:
+    """What is open in an instruction."""
+    bits = "".join(str(row.match >> i & 1) if row.mask >> i & 1 else "." for i in reversed(range(32)))
+    lines = [f"Encoding, bits 31 to 0: {bits[:7]} {bits[7:12]} {bits[12:17]} {bits[17:20]} {bits[20:25]} {bits[25:]}", ""]
+    if bits.count("."):
+        lines.append(FORMATS[row.format])
+    return [*lines, *(MEMORY if row.match & 0x7F in (LOAD, STORE) else ())]

@@ -1,0 +1,77 @@
+"""What a call brings along: data that is known, or any data at all.
+
+Of any data only its words are spoken of, by the place where they begin, as the EVM reads them: with zeros beyond the end.
+"""
+
+from typing import Any
+
+import z3
+
+from opml_fuzz.proofs.evm.machine import Machine
+from opml_fuzz.proofs.evm.memory import Memory, Region, Source, Unsupported
+from opml_fuzz.proofs.evm.path import Input, Path
+from opml_fuzz.proofs.evm.pieces import Piece, Pieces, cut
+from opml_fuzz.proofs.evm.words import BITS, Word, formula, reduced, vector
+
+WORD_BYTES = 32
+CALLDATA = z3.Function("calldata", *2 * [z3.BitVecSort(BITS)])
+"""The word of the call's data that begins there."""
+
+
+class Known(Input):
+    """A call whose data is known. It sends no money."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size, self.value = data, len(data), 0
+
+    def load(self, at: Word) -> Word:
+        return int.from_bytes(self.data[at : at + WORD_BYTES].ljust(WORD_BYTES, b"\0"), "big")
+
+    def copy(self, memory: Memory, to: int, at: Word, size: Word, path: Path, machine: Machine) -> Memory:
+        return memory.store_pieces(to, tuple((one, 1) for one in self.data[at : at + size].ljust(size, b"\0")))
+
+
+class Anything(Input):
+    """A call of any size, data and value, whose one argument of type Bytes is at most `room` bytes long.
+
+    `length` is the argument's length word, which stands at `place`; `argument` is what lies behind it."""
+
+    place: Any = reduced(CALLDATA(z3.BitVecVal(4, BITS)) + 4)
+
+    def __init__(self, room: int, length: Any, argument: Source) -> None:
+        self.room, self.length, self.argument = room, length, argument
+        self.size: Word = z3.BitVec("calldatasize", BITS)
+        self.value: Word = z3.BitVec("callvalue", BITS)
+
+    def load(self, at: Word) -> Word:
+        return self.length if not isinstance(at, int) and at.eq(self.place) else CALLDATA(vector(at))
+
+    def copy(self, memory: Memory, to: int, at: Word, size: Word, path: Path, machine: Machine) -> Memory:
+        """Zeros if the copy begins at the data's end; else it must be the whole argument with its length."""
+        if isinstance(size, int) and not isinstance(at, int) and at.eq(self.size):
+            return memory.store_pieces(to, ((0, size),))
+        if formula(vector(at) == self.place) is not True or formula(vector(size) == self.length + WORD_BYTES) is not True:
+            raise Unsupported(f"a copy of {size} bytes of the call's data from {at} on")
+        if not machine.prove(path)(z3.ULE(self.length, self.room)):
+            raise Unsupported(f"an argument of more than {self.room} bytes")
+        return memory.store_region(argument_region(to, size, self.room, self.length, self.argument))
+
+
+class Argument(Source):
+    """An argument of type Bytes as it lies in memory: its length, then its bytes."""
+
+    def __init__(self, length: Any, content: Source) -> None:
+        self.length, self.content = length, content
+
+    def read(self, at: Word, size: int) -> Pieces:
+        if isinstance(at, int) and at < WORD_BYTES:
+            head: Piece = (self.length, WORD_BYTES)
+            inside = min(size, WORD_BYTES - at)
+            rest = self.content.read(0, size - inside) if size > inside else ()
+            return (*cut((head,), at, at + inside), *rest)
+        return self.content.read(at - WORD_BYTES if isinstance(at, int) else reduced(at - WORD_BYTES), size)
+
+
+def argument_region(at: int, size: Word, room: int, length: Any, content: Source) -> Region:
+    """The region that holds an argument of at most `room` bytes."""
+    return Region(at, size, room + WORD_BYTES, Argument(length, content))

@@ -1,0 +1,64 @@
+"""A path through bytecode, its end, and what the call brought along."""
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+
+from opml_fuzz.proofs.evm.memory import Memory
+from opml_fuzz.proofs.evm.pieces import Pieces
+from opml_fuzz.proofs.evm.words import Word
+
+if TYPE_CHECKING:
+    from opml_fuzz.proofs.evm.machine import Machine
+
+
+@frozen
+class Path:
+    """A state of the EVM, and how it is reached.
+
+    calls: where the functions that are being executed return to; split: the names that were given values, with these values"""
+
+    at: int
+    stack: tuple[Word, ...] = ()
+    memory: Memory = field(factory=Memory)
+    conditions: tuple[Any, ...] = ()
+    calls: tuple[int, ...] = ()
+    split: tuple[tuple[Any, int], ...] = ()
+
+    def assuming(self, *conditions: Any) -> "Path":
+        """The path under more conditions."""
+        return evolve(self, conditions=(*self.conditions, *(one for one in conditions if one is not True)))
+
+    @property
+    def progress(self) -> tuple[float, ...]:
+        """How far the path is, comparable: inside a call it is just before the place that the call returns to."""
+        return (*(place - 0.5 for place in self.calls), float(self.at))
+
+    @property
+    def meeting(self) -> tuple[Any, ...]:
+        """Where it meets others: paths that agree in this become one."""
+        return self.at, self.calls, tuple((name.get_id(), number) for name, number in self.split), len(self.stack), self.memory.regions
+
+
+@frozen
+class End:
+    """How a path ends. how: RETURN, REVERT, INVALID, or STOP at one of the places that were asked for"""
+
+    how: str
+    path: Path
+    data: Pieces = ()
+
+
+class Input:
+    """What a call brings along. Both the known and the unknown kind have these."""
+
+    size: Word
+    value: Word
+
+    def load(self, at: Word) -> Word:
+        """The word at a place of the call's data; zeros beyond its end."""
+        raise NotImplementedError
+
+    def copy(self, memory: Memory, to: int, at: Word, size: Word, path: Path, machine: "Machine") -> Memory:
+        """The memory with a part of the call's data at `to`."""
+        raise NotImplementedError

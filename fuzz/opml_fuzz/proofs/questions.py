@@ -1,0 +1,71 @@
+"""Questions to z3, of which only `unsat` proves anything.
+
+A claim is proved under conditions if the conditions and its contrary cannot hold together. An answer `sat` is a counterexample; `unknown`
+and a time that runs out are failures. Equal questions are asked once.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import z3
+
+from opml_fuzz.proofs.stoppable import Stopped
+
+
+class Failure(Exception):
+    """A statement is not proved. result: counterexample, unknown or error; model: what z3 found"""
+
+    def __init__(self, result: str, detail: str = "", model: Any = None) -> None:
+        super().__init__(detail)
+        self.result, self.model = result, model
+
+
+class Questions:
+    """The questions of one proof. `unsat` are those that were answered that way, as SMT-LIB, if they are kept."""
+
+    def __init__(self, seconds: float, stop: threading.Event, keeps: bool = False) -> None:
+        self.seconds, self.stop, self.keeps = seconds, stop, keeps
+        self.answers: dict[frozenset[int], tuple[Any, Any]] = {}
+        self.kept: list[Any] = []
+        self.unsat: list[str] = []
+
+    def ask(self, formulas: Sequence[Any]) -> tuple[Any, Any]:
+        """Asks whether the formulas can hold together: z3's answer, and the solver that gave it."""
+        if self.stop.is_set():
+            raise Stopped
+        key = frozenset(one.get_id() for one in formulas)
+        if key not in self.answers:
+            solver = z3.SolverFor("QF_UFBV")
+            solver.set("timeout", int(1000 * self.seconds))
+            solver.set("ctrl_c", False)
+            solver.add(*formulas)
+            answer = solver.check()
+            if answer == z3.unsat:
+                self.refuted(formulas)
+            self.answers[key] = answer, solver
+            self.kept.append(formulas)  # as long as they live, no other formula has their id
+        return self.answers[key]
+
+    def refuted(self, formulas: Sequence[Any]) -> None:
+        """Keeps a question that was answered with unsat, here or where paths were explored."""
+        if self.keeps:
+            solver = z3.SolverFor("QF_UFBV")
+            solver.add(*formulas)
+            self.unsat.append(solver.to_smt2())
+
+    def prove(self, conditions: Sequence[Any], claim: Any) -> None:
+        """Shows that the claim holds wherever the conditions do, or raises Failure."""
+        claim = z3.simplify(claim, ctrl_c=False)
+        if z3.is_true(claim) or any(z3.is_false(one) for one in conditions):
+            return
+        answer, solver = self.ask([*(one for one in conditions if not z3.is_true(one)), z3.Not(claim)])
+        if answer == z3.sat:
+            raise Failure("counterexample", model=solver.model())
+        if answer != z3.unsat:
+            raise Failure("unknown", solver.reason_unknown())
+
+    def are_possible(self, conditions: Sequence[Any]) -> None:
+        """Shows that the conditions can hold together, or raises Failure: what assumes too much proves nothing."""
+        if self.ask(conditions)[0] != z3.sat:
+            raise Failure("error", "nothing is admitted")

@@ -1,0 +1,34 @@
+"""Proves statements by name, one after the other or in several processes: z3 works on one core."""
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+
+from opml_fuzz.proofs.induction import prove_rule
+from opml_fuzz.proofs.prover import prove
+from opml_fuzz.proofs.step.bytecode_prover import prove_bytecode
+from opml_fuzz.proofs.verdict import Verdict
+from opml_fuzz.statements.bytecode import BytecodeStatement
+from opml_fuzz.statements.catalogue import EVERY
+from opml_fuzz.statements.statement import Statement
+
+
+def prove_by_name(name: str, keeps: bool = False) -> Verdict:
+    """Proves the statement of that name."""
+    statement = EVERY[name]
+    if isinstance(statement, BytecodeStatement):
+        return prove_bytecode(statement, keeps=keeps)
+    return prove(statement) if isinstance(statement, Statement) else prove_rule(statement)
+
+
+def keeping(name: str) -> Verdict:
+    return prove_by_name(name, keeps=True)
+
+
+def prove_all(names: Sequence[str], jobs: int, keeps: bool = False) -> Iterator[Verdict]:
+    """Yields the verdicts in the order of the names."""
+    task = keeping if keeps else prove_by_name
+    if jobs == 1 or len(names) == 1:
+        yield from map(task, names)
+        return
+    with multiprocessing.get_context("spawn").Pool(min(jobs, len(names))) as pool:
+        yield from pool.imap(task, names)

@@ -1,0 +1,49 @@
+"""Statements about the arbiter's deployed bytecode: whatever the call, it ends as the specification's `execute_witness` ends.
+
+Each statement is about a part of all calls, and together they are about all: a call is refused, or its witness does not come to an
+instruction (`prefix`), or the word is no instruction (`illegal`), or it is one of the 65. The two about accesses are the lemma that the
+others use. Ends are the same if both give the same two state hashes, or an error of the same number.
+
+*Source*: spec §2; `evm_arbiter/README.md` (the call).
+"""
+
+from attrs import frozen
+from opml_spec.machine.instructions import INSTRUCTIONS
+
+LEMMAS = ("bytecode.access_read", "bytecode.access_write")
+ASSUMED = (
+    "Keccak-256 is any function. Equal bytes have equal hashes; that other bytes have other hashes is used nowhere.",
+    "Gas suffices.",
+)
+CALLED = "The call names `step` and sends no money, and its argument has at most 3,769 bytes; what is cut short reads as zeros."
+
+
+@frozen
+class BytecodeStatement:
+    """A statement that `proofs/` proves by running both worlds. subject: which calls it is about"""
+
+    name: str
+    says: str
+    subject: str
+    assumes: tuple[str, ...] = ASSUMED
+    uses: tuple[str, ...] = ()  # other statements
+
+
+def about(subject: str, says: str, *assumes: str) -> BytecodeStatement:
+    return BytecodeStatement(f"bytecode.{subject}", says, subject, (CALLED, *assumes, *ASSUMED), LEMMAS)
+
+
+TEXT = "The state is decodable and runs, its pc is a multiple of 4 in the first 2^28 bytes of the model quarter."
+FETCHED = "The witness begins with the leaf at the pc and its valid Merkle path."
+
+STATEMENTS = (
+    BytecodeStatement("bytecode.calldata", "any call but one of `step`, without money and short enough, reverts without data", "calldata"),
+    BytecodeStatement(LEMMAS[0], "the contract reads a leaf as the specification does, or fails with the same error", "access_read"),
+    BytecodeStatement(LEMMAS[1], "the contract writes a leaf as the specification does, or fails with the same error", "access_write"),
+    about("prefix", "a witness that comes to no instruction ends alike: stopped, undecodable, truncated, cannot fetch, wrong first access"),
+    about("illegal", "a word that matches no row of the table traps alike", TEXT, FETCHED, "The word at the pc matches no row."),
+    *(
+        about(row.name, f"{row.name} does alike, with whatever else the witness holds", TEXT, FETCHED, f"The word at the pc is {row.name}.")
+        for row in INSTRUCTIONS
+    ),
+)

@@ -1,0 +1,244 @@
+"""The arbiter's deployed bytecode is the specification: every statement sampled and proved, and what is wrong is found.
+
+A wrong contract, a wrong specification, one wrong byte and a wrong place in the bytecode must each make a proof fail, and a counterexample
+must be a witness on which both really differ.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from threading import Event
+from typing import Any
+
+import pytest
+from attrs import evolve
+from opml_fuzz.commands import prove as command
+from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
+from opml_fuzz.engines.protocol import WitnessEngine
+from opml_fuzz.engines.specification import SpecWitness
+from opml_fuzz.fuzzing.mutants import compiled
+from opml_fuzz.machine.instructions import put_word
+from opml_fuzz.machine.start import Leaves, Start
+from opml_fuzz.machine.states import random_state
+from opml_fuzz.machine.wrong_witnesses import spoil
+from opml_fuzz.proofs import ledger
+from opml_fuzz.proofs.questions import Failure, Questions
+from opml_fuzz.proofs.second_solver import disagreements
+from opml_fuzz.proofs.step import arbiter, bytecode_prover
+from opml_fuzz.proofs.step.bytecode_prover import attempt, committed, prove_bytecode
+from opml_fuzz.proofs.step.lemma import Lemma
+from opml_fuzz.proofs.verdict import Verdict
+from opml_fuzz.statements.catalogue import BYTECODE, EVERY
+from opml_spec import words
+from opml_spec.machine import decode, witness
+from opml_spec.machine.instructions import INSTRUCTIONS
+from opml_spec.machine.memory import ENTRY
+from opml_spec.machine.witness import make_witness
+
+from evm_arbiter.chain import Artefact, Reverted, keccak256
+
+NEVER = Event()
+ROWS = {row.name: row for row in INSTRUCTIONS}
+LEDGER = Path(__file__).resolve().parent.parent / "fuzz" / "LEDGER.md"
+
+
+# Every statement ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BYTECODE)
+def test_a_statement_is_proved(name: str) -> None:
+    assert prove_bytecode(BYTECODE[name]).result == "proved"
+
+
+def state_for(subject: str, rng: Random) -> Start:
+    """A state that a statement is about."""
+    start = random_state(rng)
+    if subject not in ROWS:
+        return start
+    row, pc = ROWS[subject], ENTRY + 4 * rng.randrange(1 << 26)
+    leaves = dict(start.leaves.by_index)
+    put_word(leaves, pc, rng.getrandbits(32) & ~row.mask | row.match)
+    return Start(pc, start.x, Leaves(leaves))
+
+
+@pytest.mark.parametrize("name", [name for name in BYTECODE if name != "bytecode.calldata"])
+def test_a_statement_holds_on_samples(name: str, engines: tuple[WitnessEngine, WitnessEngine]) -> None:
+    for seed in range(12):
+        rng = Random(f"{name} {seed}")
+        given = make_witness(state_for(BYTECODE[name].subject, rng).state())
+        given = spoil(rng, given) if seed % 3 == 2 else given
+        ours, theirs = (engine.execute(given) for engine in engines)
+        assert ours == theirs, given.hex()
+
+
+@pytest.fixture(scope="module")
+def engines() -> tuple[WitnessEngine, WitnessEngine]:
+    return SpecWitness(), fastest(EmbeddedEvm())
+
+
+def test_the_statements_are_about_all_calls() -> None:
+    subjects = {one.subject for one in BYTECODE.values()}
+    assert subjects == {"calldata", "access_read", "access_write", "prefix", "illegal", *ROWS}
+    assert set(EVERY) >= set(BYTECODE)
+
+
+# What a call may look like -----------------------------------------------------------------------------------------------------------
+
+
+def answer(data: bytes, value: int = 0) -> bytes | None:
+    """What the contract answers; the data of a revert, None for success."""
+    chain, contract = committed().contract.chain, committed().contract
+    outcome = chain.node.transact(bytes.fromhex(chain.accounts[0][2:]), bytes.fromhex(contract.address[2:]), data, value, chain.now)
+    return None if outcome.success else outcome.output
+
+
+def error(number: int) -> bytes:
+    return keccak256(b"OpmlError(uint256)")[:4] + number.to_bytes(32, "big")
+
+
+def test_what_is_cut_short_reads_as_zeros() -> None:
+    """The argument is wherever its offset points, and zeros follow the end of the data: that is the witness which is judged."""
+    contract = committed().contract
+    given = make_witness(random_state(Random(3)).state())
+    data = contract.calldata("step", given)
+    assert answer(data) is None
+    assert answer(data[:36] + bytes(31) + bytes([1]) + data[36:]) == error(101)  # a length word of 1: one byte is a witness too
+    moved = data[:4] + (64).to_bytes(32, "big") + bytes(32) + data[36:]
+    assert answer(moved) is None
+    for end in (36, 68, 100, 68 + 250, 68 + len(given) - 1):
+        length = int.from_bytes(data[36:68][: max(end - 36, 0)].ljust(32, b"\0"), "big")
+        judged = data[68:end][:length].ljust(length, b"\0") if length <= arbiter.WITNESS_BYTES else b""
+        expected = SpecWitness().execute(judged)
+        found = answer(data[:end])
+        assert found == (error(int(expected.removeprefix("error "))) if expected.startswith("error") else None)
+    far = data[:4] + (1 << 255).to_bytes(32, "big") + data[36:]
+    assert answer(far) == error(101)  # no length, no bytes
+
+
+def test_refused_without_data() -> None:
+    contract = committed().contract
+    data = contract.calldata("step", make_witness(random_state(Random(3)).state()))
+    for refused in (b"", data[:3], b"\0" + data[1:], data[:35], data[:36] + (arbiter.WITNESS_BYTES + 1).to_bytes(32, "big") + data[68:]):
+        assert answer(refused) == b""
+    assert answer(data, value=1) == b""
+    with pytest.raises(Reverted):
+        contract.call("step", bytes(arbiter.WITNESS_BYTES + 1))
+
+
+# What is wrong is found --------------------------------------------------------------------------------------------------------------
+
+
+def refuted(verdict: Verdict) -> None:
+    """The proof fails, and its counterexample is a test that fails on the mutant."""
+    assert verdict.result == "counterexample"
+    assert "bytes.fromhex(" in verdict.detail
+    compile(verdict.detail, "pasted", "exec")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "subject"),
+    [
+        ("(ua if funct7 == BASE else sa) >> amount", "ua >> amount", "sraw"),
+        ("if old != root:", "if old != root and sent == 0:", "access_read"),
+        ("if sibling == zero:", "if sibling == zero and bit > 1:", "access_write"),
+        ("if pc & 3 != 0:", "if pc & 1 != 0:", "prefix"),
+        ("funct3 > 6 or ", "", "illegal"),
+        ("high >= ENTRY and low < MODEL_END", "low >= ENTRY and low < MODEL_END", "sd"),
+        ("if rd == 0:", "if rd == 32:", "addi"),
+    ],
+)
+def test_a_wrong_contract_is_found(right: str, wrong: str, subject: str) -> None:
+    refuted(prove_bytecode(BYTECODE[f"bytecode.{subject}"], compiled("arbiter", right, wrong)))
+
+
+@contextmanager
+def exchanged(name: str, other: str) -> Iterator[None]:
+    """The instruction does what the other one does."""
+    table: Any = decode
+    rows = table.INSTRUCTIONS
+    table.INSTRUCTIONS = tuple(evolve(row, execute=ROWS[other].execute) if row.name == name else row for row in rows)
+    try:
+        yield
+    finally:
+        table.INSTRUCTIONS = rows
+
+
+@pytest.mark.parametrize(("name", "other"), [("slt", "sltu"), ("lb", "lbu"), ("divw", "divuw"), ("bge", "bgeu"), ("sw", "sh")])
+def test_a_wrong_specification_is_found(name: str, other: str) -> None:
+    with exchanged(name, other):
+        refuted(prove_bytecode(BYTECODE[f"bytecode.{name}"]))
+
+
+def test_a_wrong_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witness, "WitnessTrailing", witness.WitnessTruncated)
+    refuted(prove_bytecode(BYTECODE["bytecode.fence"]))
+
+
+def test_a_wrong_byte_is_found() -> None:
+    """The bitmap is read without its highest bit."""
+    artefact = Artefact.load("arbiter")
+    code = artefact.creation_bytecode
+    mask = code.index(bytes([0x64]) + b"\xff" * 5)  # PUSH5: the 40 bits of the bitmap
+    wrong = evolve(artefact, creation_bytecode=code[: mask + 1] + b"\x7f" + code[mask + 2 :])
+    refuted(prove_bytecode(BYTECODE["bytecode.access_read"], wrong))
+
+
+def test_a_wrong_place_in_the_bytecode_proves_nothing() -> None:
+    """A frame that lies elsewhere, or a cut where another value is stored, makes the proof fail."""
+    right = committed()
+    for step in (-32, 32, 64):
+
+        class Elsewhere(arbiter.Bytecode):
+            frame = evolve(right.frame, start=right.frame.start + step)
+
+        with pytest.raises(Exception):  # noqa: B017, PT011
+            Lemma(Elsewhere(right.contract, right.code), True, Questions(30.0, NEVER)).prove()
+
+    swapped = {0: right.cuts[0], 1: right.cuts[2], 2: right.cuts[1]}
+
+    class Exchanged(arbiter.Bytecode):
+        cuts = swapped
+
+    with pytest.raises(Failure):
+        attempt("sub", Exchanged(right.contract, right.code), Questions(30.0, NEVER))
+
+
+def test_what_admits_nothing_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import z3
+
+    monkeypatch.setattr(bytecode_prover.equivalence, "fetched", lambda pc: z3.BoolVal(False))
+    assert prove_bytecode(BYTECODE["bytecode.add"]).result == "error"
+
+
+def test_small_functions_of_the_specification() -> None:
+    assert words.put((0, 1, 2, 3), 1, (7, 8)) == (0, 7, 8, 3)
+    assert words.put(b"abcd", 0, b"") == b"abcd"
+
+
+# The command -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_solver_agrees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["bytecode.lhu", "bytecode.calldata", "--json", "--recheck", "--smt", str(tmp_path)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    files = list(tmp_path.glob("*.smt2"))
+    assert printed["queries"] == len(files) > 20
+    assert printed["disagreeing"] == 0
+    assert disagreements(["(declare-const x Bool) (assert x) (check-sat)"])
+
+
+def test_explanations(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("sraiw", "sd", "bytecode.prefix"):
+        assert command.main(["--explain", name]) == 0
+    text = capsys.readouterr().out
+    assert "0100000 ..... ..... 101 ..... 0011011" in text
+    assert "across two" in text
+    assert command.main(["--explain", "nonsense"]) == 2
+
+
+def test_the_ledger_fits() -> None:
+    """The page in the repository is the one that a run over all statements writes now, but for the seconds."""
+    verdicts = [Verdict(name, "proved", 0.0) for name in EVERY]
+    assert ledger.without_seconds(LEDGER.read_text(encoding="utf-8")) == ledger.without_seconds(ledger.page(verdicts))
