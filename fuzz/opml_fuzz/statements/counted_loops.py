@@ -60,9 +60,10 @@ def stays_inside(kind: str, base: Any, low: Any, size: Any, stride: Any, iterati
 def stays_in_pages(stride: int, base: Any, low: Any, size: Any, iteration: Any, flag: Any, other: Any) -> Any:
     """The range of every iteration that stores is in the memory and in flagged pages."""
     names = dict[str, Any]()
-    literals: Any = (Literal(low, names), Literal(size, names))
+    low_literal: Any = Literal(low, names)
+    size_literal: Any = Literal(size, names)
     flags = PageFlags([flag, other])
-    loop = Loop(NOWHERE, 0, [Instruction(BRANCH, "bne")], [AccessRange(STORE, A, *literals, stride)], None)
+    loop = Loop(NOWHERE, 0, [Instruction(BRANCH, "bne")], [AccessRange(STORE, A, low_literal, size_literal, stride)], None)
     iterations = certain_iterations(loop, 1, {A: base}, (1 << 64) - 1, flags, names)
     if iteration >= iterations:
         return True
