@@ -31,7 +31,7 @@ class Questions:
         self.unsat: list[str] = []
 
     def ask(self, formulas: Sequence[Any]) -> tuple[Any, Any]:
-        """Asks whether the formulas can hold together: z3's answer, and the solver that gave it."""
+        """Asks whether the formulas can hold together: z3's answer, and its model or why it gave up. The solver is too large to be kept."""
         if self.stop.is_set():
             raise Stopped
         key = frozenset(one.get_id() for one in formulas)
@@ -43,7 +43,8 @@ class Questions:
             answer = solver.check()
             if answer == z3.unsat:
                 self.refuted(formulas)
-            self.answers[key] = answer, solver
+            why = solver.model() if answer == z3.sat else solver.reason_unknown() if answer == z3.unknown else None
+            self.answers[key] = answer, why
             self.kept.append(formulas)  # as long as they live, no other formula has their id
         return self.answers[key]
 
@@ -59,11 +60,11 @@ class Questions:
         claim = z3.simplify(claim, ctrl_c=False)
         if z3.is_true(claim) or any(z3.is_false(one) for one in conditions):
             return
-        answer, solver = self.ask([*(one for one in conditions if not z3.is_true(one)), z3.Not(claim)])
+        answer, why = self.ask([*(one for one in conditions if not z3.is_true(one)), z3.Not(claim)])
         if answer == z3.sat:
-            raise Failure("counterexample", model=solver.model())
+            raise Failure("counterexample", model=why)
         if answer != z3.unsat:
-            raise Failure("unknown", solver.reason_unknown())
+            raise Failure("unknown", why)
 
     def are_possible(self, conditions: Sequence[Any]) -> None:
         """Shows that the conditions can hold together, or raises Failure: what assumes too much proves nothing."""

@@ -35,12 +35,13 @@ class Paths:
     """The paths through a function of symbols, depth first. Every symbol belongs to one such exploration.
 
     `decisions` are the answers on the path being run, and `conditions` what they assume.
-    knows_products: whether z3 is told what the product of two vectors is; refuted: gets what z3 showed to be impossible"""
+    knows_products: whether z3 is told what the product of two vectors is; refuted: gets what z3 showed to be impossible;
+    patience: how many times as long z3 may think about a decision"""
 
-    def __init__(self, knows_products: bool = True, refuted: Callable[[Sequence[Any]], None] = ignore) -> None:
+    def __init__(self, knows_products: bool = True, refuted: Callable[[Sequence[Any]], None] = ignore, patience: int = 1) -> None:
         self.knows_products, self.refuted = knows_products, refuted
         self.solver = z3.Solver()
-        self.solver.set("timeout", FEASIBLE_MILLISECONDS)
+        self.solver.set("timeout", patience * FEASIBLE_MILLISECONDS)
         self.solver.set("ctrl_c", False)
         self.is_running = False
         self.pending: list[list[bool]] = []
