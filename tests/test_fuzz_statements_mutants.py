@@ -21,13 +21,12 @@ from opml_min.machine.translator.operations import ARITHMETIC, CONDITIONS, WORD_
 
 EDGES = (0, 1, 2, 31, 32, 33, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1)
 STATE, SYSTEM, MEMORY, MERKLE = (f"opml_spec.machine.{name}" for name in ("state", "instructions.system", "memory", "merkle"))
-RUN, SIZES, FIXED = "opml_spec.runs.run", "opml_spec.model.bounds", "opml_spec.arithmetic.fixed"
+RUN, SIZES, FIXED, WORDS = "opml_spec.runs.run", "opml_spec.model.bounds", "opml_spec.arithmetic.fixed", "opml_spec.words"
 FILES = ("emit", "basic_blocks", "region", "bounds_checks", "loops")
 EMIT, BLOCKS, REGION, BOUNDS, LOOPS = (f"opml_min.machine.translator.{name}" for name in FILES)
 GO_TO = "            self.go_to(index + instruction.imm // 4)\n            self.label"  # of a branch
 LINK = "str(self.region.pc(index + 1)))\n        self.store_registers()\n        self.emit"  # of JALR
 BUDGET = "f\"udiv i64 {block.value('load i64, ptr %budget')}, {block.length}\""
-SIDES = "{block.read(branch.rs1)}, {block.read(branch.rs2)}"
 GATE = 'I32 * UNIT_Q30)\n            yield Bound("silu'
 FAILED = "return RunState(before.carry, RunStatus.FAILED)\n\n\ndef run_machine"
 MUTANTS = (
@@ -83,20 +82,19 @@ MUTANTS = (
     (LOOPS, "mul i64 {executed}, {block.length}", "mul i64 {executed}, {block.length + 1}", "iterations.executed"),
     (LOOPS, "sext i32 {word} to i64", "zext i32 {word} to i64", "iterations.executed", "words"),
     (LOOPS, "icmp eq i64 %next, %iterations", "icmp eq i64 %executed, %iterations", "iterations.executed"),
-    (LOOPS, SIDES, SIDES.replace("rs2", "rs1"), "iterations.executed", "words"),
     (STATE, "rd == 0 else", "rd == 1 else", "step.changes"),
     (STATE, "MachineState(wrap(pc)", "MachineState(pc", "step.changes"),
     (SYSTEM, "state.x[A7] == EXIT", "state.x[A0] == EXIT", "step.changes", "ecall"),
     (MEMORY, "if offset + size > LEAF_BYTES", "if offset + size >= LEAF_BYTES", "access.leaves"),
     (MEMORY, "data += self.leaf(index + 1)", "data += self.leaf(index)", "access.leaves"),
     (MEMORY, "LEAF_BYTES - offset], data[LEAF_BYTES - offset :]", "32 - offset], b''", "memory.load"),
-    (MEMORY, "leaf[offset + len(data) :]", "leaf[offset + 1 :]", "memory.load"),
+    (WORDS, "items[at + len(new) :]", "items[at + 1 :]", "memory.load"),
     (MEMORY, 'data[offset : offset + size], "little")', 'data[offset : offset + size], "big")', "memory.load"),
     (MERKLE, "right if index >> (above - height - 1) & 1 else left", "right if index >> (above - height) & 1 else left", "memory.find"),
     (MERKLE, "if index >> (above - height - 1) & 1:\n        return Pair(left", "if index & 1:\n        return Pair(left", "memory.find"),
     (MERKLE, "return Pair(left, replace(right", "return Pair(right, replace(right", "memory.elsewhere"),
     (MERKLE, "(right, left) if index", "(left, right) if index", "memory.proof"),
-    (MERKLE, "Pair(sibling, node) if index & 1", "Pair(node, sibling) if index & 1", "memory.proof"),
+    (MERKLE, "Pair(sibling, node) if side", "Pair(node, sibling) if side", "memory.proof"),
     (MERKLE, "index >>= 1", "index >>= 2", "memory.graft"),
     (RUN, "Pair(Pair(ZERO[QUARTER_HEIGHT], model), carry)", "Pair(Pair(model, ZERO[QUARTER_HEIGHT]), carry)", "memory.stage"),
     (RUN, "end.status == Status(Kind.HALTED, 0)", "end.status.kind == Kind.HALTED", "memory.hand_over"),

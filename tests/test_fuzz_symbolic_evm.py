@@ -19,7 +19,7 @@ from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.pieces import known, value
 from opml_fuzz.proofs.evm.words import BINARY, binary, choice, complement, is_zero, vector
 from opml_fuzz.proofs.step import arbiter
-from opml_fuzz.proofs.step.machine_symbols import Witness, number
+from opml_fuzz.proofs.step.machine_symbols import UnknownWitness, number
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT, Paths
 from opml_spec.machine.witness import make_witness
 
@@ -205,7 +205,7 @@ def test_programs_whose_paths_meet(seed: int) -> None:
     zeros: list[Any] = [part for at in range(0, 320, 32) for part in (0, at, "MSTORE")]
     code = assembled([*zeros, *random_program(rng), 288, 0, "RETURN"])
     paths = Paths()
-    machine = Machine(Code(code), Anything(0, WORDS[3], Witness(number(WORDS[3], paths), paths)), Hashes())
+    machine = Machine(Code(code), Anything(0, WORDS[3], UnknownWitness(number(WORDS[3], paths), paths)), Hashes())
     (end,) = machine.run(Path(0))
     assert machine.merges >= 1
     for _ in range(10):
@@ -283,7 +283,7 @@ def test_an_opcode_without_a_rule_is_an_error(opcode: int) -> None:
 @cache
 def anything() -> Anything:
     paths = Paths()
-    return Anything(0, WORDS[3], Witness(number(WORDS[3], paths), paths))
+    return Anything(0, WORDS[3], UnknownWitness(number(WORDS[3], paths), paths))
 
 
 def run_on_anything(code: bytes) -> list[End]:

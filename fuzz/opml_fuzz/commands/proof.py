@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if options.ledger and options.names:
         raise InputError("a ledger is of all statements: name none")
     try:
-        from opml_fuzz.proofs.run import prove_all  # z3 is a developer extra, so imported only where it is used
+        from opml_fuzz.proofs.by_name import prove_all  # z3 is a developer extra, so imported only where it is used
     except ImportError as error:
         raise InputError(f"z3 is not installed ({error}): pip install 'opml[dev]'") from error
     verdicts, progress, disagreeing = [], Progress(), 0

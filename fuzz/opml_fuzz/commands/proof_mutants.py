@@ -51,7 +51,7 @@ CONSTANTS: tuple[tuple[Any, str, Any, str], ...] = (
 
 
 @frozen
-class Mutant:
+class Defect:
     """A defect. `entered` breaks the specification while it lasts; `artefact` makes wrong bytecode; `first` is what it should break."""
 
     name: str
@@ -64,7 +64,7 @@ def no_artefact() -> Artefact | None:
     return None
 
 
-def mutants(random_bytes: int) -> Iterator[Mutant]:
+def mutants(random_bytes: int) -> Iterator[Defect]:
     """Yields all mutants."""
     by_format: dict[str, list[str]] = {}
     for row in INSTRUCTIONS:
@@ -72,17 +72,17 @@ def mutants(random_bytes: int) -> Iterator[Mutant]:
     for names in by_format.values():
         for name, other in zip(names, names[1:] + names[:1], strict=True):
             if meaning(name) != meaning(other):
-                yield Mutant(f"spec: {name} does what {other} does", partial(exchanged, name, other), no_artefact, (name,))
+                yield Defect(f"spec: {name} does what {other} does", partial(exchanged, name, other), no_artefact, (name,))
     for where, name, value, first in CONSTANTS:
         shown = value.__name__ if isinstance(value, type) else hex(value)
-        yield Mutant(f"spec: {where.__name__}.{name} is {shown}", partial(patch.object, where, name, value), no_artefact, (first,))
+        yield Defect(f"spec: {where.__name__}.{name} is {shown}", partial(patch.object, where, name, value), no_artefact, (first,))
     for right, wrong in CONTRACT:
         name = f"contract: {' '.join(right.split())} → {' '.join(wrong.split())}"
-        yield Mutant(name, nullcontext, partial(compiled, "arbiter", right, wrong))
+        yield Defect(name, nullcontext, partial(compiled, "arbiter", right, wrong))
     rng = Random(1)
     for _ in range(random_bytes):
         at, change = rng.randrange(runtime_bytes()), rng.randrange(1, 256)
-        yield Mutant(f"bytecode: byte {at} xor {change:#04x}", nullcontext, partial(with_byte, at, change))
+        yield Defect(f"bytecode: byte {at} xor {change:#04x}", nullcontext, partial(with_byte, at, change))
 
 
 def meaning(name: str) -> Any:

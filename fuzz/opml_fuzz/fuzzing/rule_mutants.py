@@ -168,8 +168,8 @@ RULE_MUTANTS: tuple[tuple[str, str, str, str, tuple[Any, ...]], ...] = (
     # honest
     ("honest", "if not server_in_time(court, node, now):", "if False:", "rules.validator_moves", (2,)),
     ("honest", "mine = node.opener == me or now >= node.clock.since + parameters.priority", "mine = True", "rules.validator_moves", (2,)),
-    ("honest", "if told.hash_at(segment.phase, stage, end) != said[part])",
-        "if told.hash_at(segment.phase, stage, end) == said[part])", "rules.validator_moves", (2,)),
+    ("honest", "told.hash_at(segment.phase, stage, ends[middle]) == said[middle]",
+        "told.hash_at(segment.phase, stage, ends[middle]) != said[middle]", "rules.validator_moves", (2,)),
 )  # fmt: skip
 """Module of the specification's dispute, an expression that occurs once in it, what replaces it; the rule, and its case."""
 

@@ -125,7 +125,7 @@ def interprets(name: str, a: Any, b: Any) -> Any:
     return wrap(interpret.ARITHMETIC[name](a, b)) == wrap(meaning(a, b))
 
 
-class Run:
+class BlockRun:
     """A basic block run as text: where it went, the machine then, what it accessed."""
 
     def __init__(self, instructions: list[Any], names: dict[str, Any], machine: dict[str, Any], log: AccessLog, flag: Any) -> None:
@@ -158,7 +158,7 @@ def executes(row: Instruction, numbers: tuple[int, int, int], *values: Any) -> A
     memory: Any = real
     after = row.execute(MachineState(pc, x, RUNNING, memory), Operands(rd, rs1, rs2, imm))
     try:
-        run = Run(instructions, names, {"pc": pc, "budget": budget, "x1": a, "x2": b, "x3": x[3]}, log, flag)
+        run = BlockRun(instructions, names, {"pc": pc, "budget": budget, "x1": a, "x2": b, "x3": x[3]}, log, flag)
     except Undefined:
         return False
     registers = tuple(run[f"x{number}"] for number in (1, 2, 3))

@@ -1,6 +1,6 @@
 """Bytecode: its instructions, where a jump may go, and the place of one loop.
 
-*Source*: Ethereum Yellow Paper, section 9 and appendix H.2; EIP-145 (shifts), EIP-3855 (PUSH0), EIP-5656 (MCOPY).
+*Source*: Ethereum Yellow Paper, "Execution Model" and appendix H.2; EIP-145 (shifts), EIP-3855 (PUSH0), EIP-5656 (MCOPY).
 """
 
 from functools import cached_property

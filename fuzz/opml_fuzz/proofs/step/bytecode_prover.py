@@ -11,7 +11,7 @@ from evm_arbiter.chain import Artefact
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.step import arbiter, equivalence
 from opml_fuzz.proofs.step.arbiter import Bytecode
-from opml_fuzz.proofs.step.counterexample import pasteable
+from opml_fuzz.proofs.step.counterexample import reproducer
 from opml_fuzz.proofs.step.lemma import Lemma
 from opml_fuzz.proofs.stoppable import stoppable
 from opml_fuzz.proofs.verdict import Verdict
@@ -42,7 +42,7 @@ def _prove(statement: BytecodeStatement, artefact: Artefact | None, keeps: bool,
     except Exception as error:  # what cannot be run on symbols proves nothing
         result, detail, model = "error", f"{type(error).__name__}: {error}", getattr(error, "model", None)
     if result != "proved":
-        found = pasteable(model, word_of_subject(statement.subject), bytecode)
+        found = reproducer(model, word_of_subject(statement.subject), bytecode)
         result, detail = ("counterexample", found) if found else (result, detail or str(model))
     return Verdict(statement.name, result, time.monotonic() - begin, detail, tuple(questions.unsat))
 

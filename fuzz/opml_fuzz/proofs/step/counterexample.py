@@ -41,7 +41,7 @@ def test_a_step_that_differs() -> None:
 """
 
 
-def pasteable(model: Any, word: Any, bytecode: Bytecode) -> str:
+def reproducer(model: Any, word: Any, bytecode: Bytecode) -> str:
     """Makes the test; empty if no witness is found on which the two differ. word: the instruction word, as the model's names have it"""
     ours, theirs = SpecWitness(), fastest(EmbeddedEvm(bytecode.contract.artefact))
     for witness in witnesses(model, word):

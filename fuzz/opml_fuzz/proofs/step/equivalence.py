@@ -21,8 +21,8 @@ from opml_fuzz.proofs.evm.words import reduced
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.step import access, arbiter, specification
 from opml_fuzz.proofs.step.arbiter import STATE_BYTES, WITNESS_BYTES, Bytecode
-from opml_fuzz.proofs.step.machine_symbols import Witness, number
-from opml_fuzz.proofs.step.outcome import Outcome, equal, of_end, substituted
+from opml_fuzz.proofs.step.machine_symbols import UnknownWitness, number
+from opml_fuzz.proofs.step.outcome import Ending, equal, of_end, substituted
 from opml_fuzz.proofs.symbols import Paths
 
 SELECTOR_BITS = 32
@@ -119,13 +119,13 @@ class Worlds:
     def __init__(self, bytecode: Bytecode, assumed: Assumed, knows_products: bool, questions: Questions) -> None:
         self.bytecode, self.assumed, self.knows_products, self.questions = bytecode, assumed, knows_products, questions
         self.hashes, self.paths = Hashes(), Paths(knows_products, questions.refuted, PATIENCE)
-        witness = Witness(number(LENGTH, self.paths), self.paths)
+        witness = UnknownWitness(number(LENGTH, self.paths), self.paths)
         witness.name(0, assumed.pieces)
         self.given = Anything(WITNESS_BYTES, LENGTH, witness)
         words = [(one, key, z3.ZeroExt(192, name)) for one, key, name in assumed.fields]
         word = None if assumed.word is None else z3.ZeroExt(224, assumed.word)
         self.names = specification.Names(word, words)
-        self.world = specification.World(self.paths, witness, self.hashes, self.names)
+        self.world = specification.SpecificationWorld(self.paths, witness, self.hashes, self.names)
 
     @property
     def accepted(self) -> tuple[Any, ...]:
@@ -157,7 +157,7 @@ class Worlds:
         machine = Machine(self.bytecode.code, self.given, self.hashes, hooks, (), self.knows_products, self.questions.refuted)
         return machine.run(Path(0, conditions=assumptions))
 
-    def with_values(self, one: tuple[Sequence[Any], Outcome], values: Values) -> tuple[Sequence[Any], Outcome]:
+    def with_values(self, one: tuple[Sequence[Any], Ending], values: Values) -> tuple[Sequence[Any], Ending]:
         """A path of the specification with values in place of some names. Its outcome is left, as most of them are not needed."""
         conditions, outcome = one
         return [z3.simplify(z3.substitute(each, *values), ctrl_c=False) for each in conditions] if values else conditions, outcome
@@ -173,7 +173,7 @@ class Worlds:
                 cuts[places[key]] = arbiter.cut(choice.term, reduced(name), one)
         return cuts
 
-    def compare(self, conditions: Sequence[Any], outcome: Outcome, values: Values, end: End) -> None:
+    def compare(self, conditions: Sequence[Any], outcome: Ending, values: Values, end: End) -> None:
         """Shows that a path here and a path there end the same way, if both can be taken."""
         both = [one for one in (*conditions, *end.path.conditions) if not z3.is_true(one)]
         if any(z3.is_false(one) for one in both) or self.questions.ask(both)[0] == z3.unsat:

@@ -32,9 +32,9 @@ from opml_fuzz.proofs.evm.words import Word, reduced, vector
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.step import access
 from opml_fuzz.proofs.step.arbiter import WITNESS_BYTES, Bytecode
-from opml_fuzz.proofs.step.machine_symbols import Octets, Rest, Value, Witness, number
+from opml_fuzz.proofs.step.machine_symbols import Octets, UnknownWitness, Unread, Value, number
 from opml_fuzz.proofs.step.outcome import of_end
-from opml_fuzz.proofs.step.specification import BYTES, Names, World, vector_of
+from opml_fuzz.proofs.step.specification import BYTES, Names, SpecificationWorld, vector_of
 from opml_fuzz.proofs.symbols import Paths
 
 HASH_BYTES, SENT_BYTES = 32, 5
@@ -90,12 +90,12 @@ class Lemma:
 
     # What the specification does -------------------------------------------------------------------------------------------------
 
-    def world(self) -> World:
+    def world(self) -> SpecificationWorld:
         paths = Paths(refuted=self.questions.refuted)
-        witness = Witness(number(LENGTH, paths), paths)
+        witness = UnknownWitness(number(LENGTH, paths), paths)
         witness.name(START, ((LEAF, HASH_BYTES), (SENT, SENT_BYTES)))
         witness.name(PLACE, ((SIBLING, HASH_BYTES),))
-        return World(paths, witness, self.hashes, Names())
+        return SpecificationWorld(paths, witness, self.hashes, Names())
 
     def whole_access(self) -> list[Reached]:
         """Reads a leaf, and changes it, with names for what each sibling and the folded paths are."""
@@ -104,7 +104,7 @@ class Lemma:
         def sibling(reader: Any, height: int, sent: Any) -> Octets:
             self.require(height == len(read) and vector_of(sent).eq(reduced(z3.ZeroExt(216, SENT))), "siblings are read in another order")
             read.append(height)
-            reader.rest = Rest(number(PLACE, world.paths), world.witness)
+            reader.rest = Unread(number(PLACE, world.paths), world.witness)
             return octets(SIBLINGS[height], world)
 
         def graft(node: Octets, index: Any, siblings: Any) -> Octets:
@@ -117,7 +117,7 @@ class Lemma:
         def run() -> tuple[int | None, bool, tuple[Any, ...]]:
             read.clear()
             folded.clear()
-            reader: Any = WitnessReader(Rest(number(START, world.paths), world.witness))  # type: ignore[arg-type]
+            reader: Any = WitnessReader(Unread(number(START, world.paths), world.witness))  # type: ignore[arg-type]
             memory: Any = WitnessMemory(octets(ROOT, world), reader=reader)  # type: ignore[arg-type]
             index = number(INDEX, world.paths)
             try:
@@ -152,7 +152,7 @@ class Lemma:
         world = self.world()
 
         def run() -> tuple[int | None, bool, tuple[Any, ...]]:
-            reader: Any = WitnessReader(Rest(number(PLACE, world.paths), world.witness))  # type: ignore[arg-type]
+            reader: Any = WitnessReader(Unread(number(PLACE, world.paths), world.witness))  # type: ignore[arg-type]
             here = number(side.term, world.paths)
             try:
                 sibling: Any = reader.sibling(height, number(SENT, world.paths))
@@ -276,7 +276,7 @@ class Lemma:
         self.require(memory.cells.keys() <= allowed, "something outside of the frame is written")
 
 
-def octets(term: Any, world: World) -> Octets:
+def octets(term: Any, world: SpecificationWorld) -> Octets:
     return Octets(((term, HASH_BYTES),), world.paths)
 
 

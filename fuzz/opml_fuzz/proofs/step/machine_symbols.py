@@ -1,7 +1,7 @@
 """What the specification's machine computes with when nothing is known: its integers, its bytes, its registers, its witness.
 
 They extend `symbols.py` by what the machine needs. A `Value` is a vector that is simplified after each operation, becomes bytes, and can be
-the number of a register. `Octets` stand for `bytes` of known length, `Rest` for what is left of a witness, whose length is not known.
+the number of a register. `Octets` stand for `bytes` of known length, `Unread` for what is left of a witness, whose length is not known.
 
 Where Python wants an answer, as in the place of a slice, the exploration gives each possible one (`known`).
 """
@@ -167,7 +167,7 @@ def pieces_of(data: Any) -> Pieces:
     return data.pieces if isinstance(data, Octets) else of_bytes(data)
 
 
-class Registers(tuple[Any, ...]):
+class RegisterFile(tuple[Any, ...]):
     """The 32 registers; the number of one may be unknown, and then it is a choice of all, which `name` may give a name."""
 
     name: Callable[[Any, Any], Any]
@@ -185,7 +185,7 @@ class Registers(tuple[Any, ...]):
             chain = z3.If(at.term == i, one.term if isinstance(one, Value) else z3.BitVecVal(one, VECTOR_BITS), chain)
         return number(chain, at.paths)
 
-    def put(self, at: Any, value: Any) -> "Registers":
+    def put(self, at: Any, value: Any) -> "RegisterFile":
         """The registers with another value in one of them, which is not x0."""
         if isinstance(at, int):
             return registers((*self[:at], value, *self[at + 1 :]), self.name)
@@ -194,21 +194,21 @@ class Registers(tuple[Any, ...]):
         return registers((0, *(number(z3.If(at.term == i, term, terms[i]), at.paths) for i in range(1, len(self)))), self.name)
 
 
-def registers(values: Iterable[Any], name: Callable[[Any, Any], Any]) -> Registers:
-    made = Registers(values)
+def registers(values: Iterable[Any], name: Callable[[Any, Any], Any]) -> RegisterFile:
+    made = RegisterFile(values)
     made.name = name
     return made
 
 
-class Rest:
+class Unread:
     """What is left of a witness, from place `at` on."""
 
-    def __init__(self, at: Any, witness: "Witness") -> None:
+    def __init__(self, at: Any, witness: "UnknownWitness") -> None:
         self.at, self.witness = at, witness
 
     def __getitem__(self, at: slice) -> Any:
         if at.stop is None:
-            return Rest(self.at + at.start, self.witness)
+            return Unread(self.at + at.start, self.witness)
         place = self.at if isinstance(self.at, int) else self.at.term
         return Octets(self.witness.read(place, at.stop), self.witness.paths)
 
@@ -220,7 +220,7 @@ class Rest:
         return bool(self.length != 0)
 
 
-class Witness:
+class UnknownWitness:
     """A witness of which nothing is known but names for what stands at some places. Both worlds read it.
 
     length: a Value"""

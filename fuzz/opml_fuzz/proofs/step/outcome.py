@@ -16,26 +16,26 @@ HASH_BYTES = 32
 
 
 @frozen(eq=False)
-class Outcome:
+class Ending:
     """Either `hashes`, of the state before and after, or an `error`: its number, None for a revert without data."""
 
     hashes: tuple[Any, ...] = ()
     error: Any = None
 
 
-def of_end(end: End) -> Outcome:
+def of_end(end: End) -> Ending:
     """Reads how the bytecode ended."""
     size = length(end.data)
     if end.how == "RETURN" and size % HASH_BYTES == 0:
-        return Outcome(tuple(value(cut(end.data, at, at + HASH_BYTES)) for at in range(0, size, HASH_BYTES)))
+        return Ending(tuple(value(cut(end.data, at, at + HASH_BYTES)) for at in range(0, size, HASH_BYTES)))
     if end.how == "REVERT" and size == 0:
-        return Outcome()
+        return Ending()
     if end.how == "REVERT" and size == len(ERROR_SELECTOR) + HASH_BYTES and known(cut(end.data, 0, 4)) == ERROR_SELECTOR:
-        return Outcome(error=value(cut(end.data, 4, size)))
+        return Ending(error=value(cut(end.data, 4, size)))
     raise Unsupported(f"an end by {end.how} with {size} bytes")
 
 
-def equal(one: Outcome, other: Outcome, hashes: Hashes) -> Any:
+def equal(one: Ending, other: Ending, hashes: Hashes) -> Any:
     """A condition that implies that two outcomes are the same."""
     if len(one.hashes) != len(other.hashes) or (one.error is None) != (other.error is None):
         return z3.BoolVal(False)
@@ -44,11 +44,11 @@ def equal(one: Outcome, other: Outcome, hashes: Hashes) -> Any:
     return z3.And([hashes.equal(left, right) for left, right in zip(one.hashes, other.hashes, strict=True)])
 
 
-def substituted(outcome: Outcome, substitute: Any, hashes: Hashes) -> Outcome:
+def substituted(outcome: Ending, substitute: Any, hashes: Hashes) -> Ending:
     """The outcome with values in place of names."""
 
     def replace(term: Any) -> Any:
         return reduced(z3.substitute(term, *substitute))
 
     error = outcome.error if outcome.error is None or isinstance(outcome.error, int) else replace(outcome.error)
-    return Outcome(tuple(hashes.substituted(one, replace) for one in outcome.hashes), error)
+    return Ending(tuple(hashes.substituted(one, replace) for one in outcome.hashes), error)

@@ -19,15 +19,25 @@ from opml_spec.machine.state import MachineState
 from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.words import formula, reduced, vector
 from opml_fuzz.proofs.step import access
-from opml_fuzz.proofs.step.machine_symbols import LEAF_BYTES, Octets, Registers, Rest, Value, Witness, number, pieces_of, registers
-from opml_fuzz.proofs.step.outcome import Outcome
+from opml_fuzz.proofs.step.machine_symbols import (
+    LEAF_BYTES,
+    Octets,
+    RegisterFile,
+    UnknownWitness,
+    Unread,
+    Value,
+    number,
+    pieces_of,
+    registers,
+)
+from opml_fuzz.proofs.step.outcome import Ending
 from opml_fuzz.proofs.symbols import Paths
 
 INSTRUCTION_BYTES = 4
 WORD, RS1, RS2 = range(3)  # what may have a name
 
 
-class Failed(Exception):
+class AccessFailed(Exception):
     """An access has an error; its number is a term."""
 
     def __init__(self, error: Any) -> None:
@@ -68,14 +78,14 @@ class Siblings:
         return self
 
 
-class World:
+class SpecificationWorld:
     """The specification's world in one proof: the paths through it, what the witness is, which hashes there are, what has a name."""
 
-    def __init__(self, paths: Paths, given: Witness, hashes: Hashes, names: Names) -> None:
+    def __init__(self, paths: Paths, given: UnknownWitness, hashes: Hashes, names: Names) -> None:
         self.paths, self.witness, self.hashes, self.names = paths, given, hashes, names
 
     def length(self, data: Any) -> Any:
-        return data.length if isinstance(data, Rest) else len(data)
+        return data.length if isinstance(data, Unread) else len(data)
 
     def from_bytes(self, data: Any, order: str) -> Any:
         octets = data if isinstance(data, Octets) else Octets(pieces_of(data), self.paths)
@@ -87,7 +97,7 @@ class World:
 
     def put(self, items: Any, at: Any, new: Any) -> Any:
         """In registers, or in a leaf: shifted to its place, which may be unknown."""
-        if isinstance(items, Registers):
+        if isinstance(items, RegisterFile):
             return items.put(at, new[0])
         if at + len(new) > LEAF_BYTES:
             raise NotImplementedError("bytes beyond the leaf")
@@ -104,7 +114,7 @@ class World:
         decoded = DECODE_STATE(preimage)
         return evolve(decoded, x=registers(decoded.x, self.names.register))
 
-    def registers(self, pieces: Any) -> Registers:
+    def registers(self, pieces: Any) -> RegisterFile:
         """The registers of a state with these pieces."""
         octets = Octets(pieces, self.paths)
         return registers((0, *(number(octets[8 * i : 8 * i + 8].term, self.paths) for i in range(1, 32))), self.names.register)
@@ -114,8 +124,8 @@ class World:
         place, which = vector_of(at), vector_of(index)
         error = number(access.error(place, which, root.term), self.paths)
         if error != 0:
-            raise Failed(error.term)
-        reader.rest = Rest(number(access.following(place), self.paths), self.witness)
+            raise AccessFailed(error.term)
+        reader.rest = Unread(number(access.following(place), self.paths), self.witness)
         reader.siblings = Siblings(place)
         return Octets(((access.leaf(place), LEAF_BYTES),), self.paths)
 
@@ -140,7 +150,7 @@ DECODE_STATE = state.decode_state
 
 
 
-def integers(world: World) -> Any:
+def integers(world: SpecificationWorld) -> Any:
     return type("int", (), {"from_bytes": staticmethod(world.from_bytes)})
 
 
@@ -150,7 +160,7 @@ class Override:
 
     where: Any
     name: str
-    by: Callable[[World], Any]
+    by: Callable[[SpecificationWorld], Any]
     why: str
 
 
@@ -174,15 +184,15 @@ ACCESSES = (
 OVERRIDES = (*BYTES, *ACCESSES)
 
 
-def outcomes(world: World, assumptions: Sequence[Any]) -> list[tuple[list[Any], Outcome]]:
+def outcomes(world: SpecificationWorld, assumptions: Sequence[Any]) -> list[tuple[list[Any], Ending]]:
     """Runs `execute_witness` on all paths that the assumptions admit: what each assumes, and how it ends."""
 
-    def run() -> Outcome:
+    def run() -> Ending:
         try:
-            before, after = witness.execute_witness(Rest(0, world.witness))  # type: ignore[arg-type]
-        except (SpecError, Failed) as failure:
-            return Outcome(error=failure.number)
-        return Outcome((before.pieces[0][0], after.pieces[0][0]))  # type: ignore[attr-defined]
+            before, after = witness.execute_witness(Unread(0, world.witness))  # type: ignore[arg-type]
+        except (SpecError, AccessFailed) as failure:
+            return Ending(error=failure.number)
+        return Ending((before.pieces[0][0], after.pieces[0][0]))  # type: ignore[attr-defined]
 
     with world.entered(OVERRIDES):
         return list(world.paths.explore(run, assumptions))
