@@ -14,13 +14,14 @@ from opml_fuzz.proofs.evm.calldata import CALLDATA, Anything, Known
 from opml_fuzz.proofs.evm.code import OPCODES, Code
 from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.machine import Machine
-from opml_fuzz.proofs.evm.memory import Memory, Unsupported, merged
+from opml_fuzz.proofs.evm.memory import Memory, merged
 from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.pieces import known, value
 from opml_fuzz.proofs.evm.words import BINARY, binary, choice, complement, is_zero, vector
 from opml_fuzz.proofs.step import arbiter
 from opml_fuzz.proofs.step.machine_symbols import UnknownWitness, number
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT, Paths
+from opml_fuzz.proofs.unsupported import Unsupported
 from opml_spec.machine.witness import make_witness
 
 from evm_arbiter.chain import START_TIME

@@ -36,9 +36,9 @@ def run(options: argparse.Namespace) -> int:
     if options.explain:
         return explain(options.explain)
     if options.mutants is not None:
-        from opml_fuzz.commands import proof_mutants
+        from opml_fuzz.commands import bytecode_mutants
 
-        return proof_mutants.run(options.mutants, options.jobs)
+        return bytecode_mutants.run(options.mutants, options.jobs)
     if options.rule_mutants:
         from opml_fuzz.commands import mutated_rules
 

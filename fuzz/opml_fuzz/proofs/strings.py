@@ -15,6 +15,7 @@ import z3
 from opml_spec.hashing import HASH_BYTES
 
 from opml_fuzz.proofs.symbols import Number, Paths, Truth
+from opml_fuzz.proofs.unsupported import Unsupported
 
 Piece = tuple[Any, int]  # a term, and how many bytes it has
 
@@ -29,10 +30,6 @@ FORMATS = {
 }
 """The widths of the pieces of all that is hashed, by length: claim id and request bytes, run state or part, seal, tree node, model, claim,
 request, machine state (the pc and the registers are one piece), segments with posted hashes."""
-
-
-class StringUnsupported(Exception):
-    """A string is used in a way that its pieces do not allow."""
 
 
 class String:
@@ -62,7 +59,7 @@ class String:
         begin, end, _ = at.indices(len(self))
         starts = [0, *accumulate(width for _, width in self.pieces)]
         if not {begin, end} <= {*starts}:
-            raise StringUnsupported("a cut inside a piece")
+            raise Unsupported("a cut inside a piece")
         return String([piece for start, piece in zip(starts, self.pieces, strict=False) if begin <= start < end], self.paths)
 
     def __eq__(self, other: object) -> Any:
@@ -99,14 +96,14 @@ def cut(pieces: Sequence[Piece], widths: Sequence[int]) -> list[Any]:
         term, has = rest.pop(0)
         while has != width:
             if not z3.is_int_value(term):
-                raise StringUnsupported(f"a piece of {has} bytes where {width} are wanted")
+                raise Unsupported(f"a piece of {has} bytes where {width} are wanted")
             if has > width:
                 rest.insert(0, (z3.IntVal(term.as_long() % (1 << 8 * (has - width))), has - width))
                 term, has = z3.IntVal(term.as_long() >> 8 * (has - width)), width
             else:
                 more, its = rest.pop(0)
                 if not z3.is_int_value(more):
-                    raise StringUnsupported("an unknown piece that lies across a border")
+                    raise Unsupported("an unknown piece that lies across a border")
                 term, has = z3.IntVal(term.as_long() << 8 * its | more.as_long()), has + its
         terms.append(term)
     return terms
@@ -124,7 +121,7 @@ class Quantity(Number):
         for value in range(MOST_COUNTED):
             if self == value:
                 return value
-        raise StringUnsupported("too many paths, one for each number")
+        raise Unsupported("too many paths, one for each number")
 
     def to_bytes(self, width: int, order: str) -> String:
         most = (1 << 8 * width) - 1
@@ -135,7 +132,7 @@ class Quantity(Number):
 
     def __and__(self, mask: int) -> Any:
         if mask & (mask + 1):
-            raise StringUnsupported("a mask with a hole")
+            raise Unsupported("a mask with a hole")
         return self % (mask + 1)
 
 

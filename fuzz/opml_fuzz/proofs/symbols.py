@@ -17,6 +17,8 @@ from typing import Any
 
 import z3
 
+from opml_fuzz.proofs.unsupported import Unsupported
+
 VECTOR_BITS = 256
 DIVISION = z3.Function("division", *3 * [z3.BitVecSort(VECTOR_BITS)])
 """The quotient of two numbers, neither of them negative."""
@@ -182,12 +184,12 @@ class Number(Symbol):
 
     def __floordiv__(self, other: Any) -> Any:
         if other <= 0:
-            raise NotImplementedError("z3 rounds down only if the divisor is positive")
+            raise Unsupported("z3 rounds down only if the divisor is positive")
         return self.of(self.term / self.lift(other))
 
     def __mod__(self, other: Any) -> Any:
         if other <= 0:
-            raise NotImplementedError("z3's remainder is that of rounding down only if the divisor is positive")
+            raise Unsupported("z3's remainder is that of rounding down only if the divisor is positive")
         return self - other * (self // other)
 
     def __rfloordiv__(self, other: Any) -> Any:
@@ -201,7 +203,7 @@ class Number(Symbol):
 
     def __and__(self, other: Any) -> Any:
         if not isinstance(other, int) or other < 0 or other & (other + 1):
-            raise NotImplementedError("of a number, only the lowest bits can be kept")
+            raise Unsupported("of a number, only the lowest bits can be kept")
         return self % (other + 1)
 
     __rand__ = __and__
@@ -243,7 +245,7 @@ class Vector(Symbol):
 
     def __mod__(self, other: Any) -> Any:
         if not isinstance(other, int) or other & (other - 1):
-            raise NotImplementedError("the remainder of a vector is defined only for powers of two")
+            raise Unsupported("the remainder of a vector is defined only for powers of two")
         return self & (other - 1)
 
     def __floordiv__(self, other: Any) -> Any:
@@ -254,5 +256,5 @@ class Vector(Symbol):
         if self < 0 and other < 0:
             return -self // -other
         if self < 0 or other <= 0:
-            raise NotImplementedError("division of vectors is defined only where no sign makes it round down or up")
+            raise Unsupported("division of vectors is defined only where no sign makes it round down or up")
         return self.of(DIVISION(self.term, other.term))

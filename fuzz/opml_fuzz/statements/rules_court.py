@@ -12,7 +12,7 @@ from opml_spec.dispute.acts import ACTS
 from opml_spec.dispute.clocks import Clock
 from opml_spec.dispute.money import Ledger
 from opml_spec.dispute.narrowing import MOST_STAGES, Phase, Segment, boundary
-from opml_spec.dispute.objects import ANYONE, Claim, Court, Message, Model, Node, NodeState, Request, child_id, root_id
+from opml_spec.dispute.objects import ANYONE, Claim, Court, Message, Model, Node, Request, child_id, root_id
 from opml_spec.dispute.parameters import TIME_LIMIT, YEAR, Parameters
 from opml_spec.errors import SpecError
 from opml_spec.hashing import HASH_BYTES
@@ -223,7 +223,3 @@ def said(world: World, move: str, k: int, node: Node, name: str = "") -> tuple[A
     opening = said_opening(world, name) if start[1] == 0 else (0, b"", b"", b"")  # from another start nothing is looked at
     hashes = any_hashes(world, f"{name}said_hash", world.choice(range(k + 1))) if start[1] == 0 else b""
     return segment, *start, *opening, hashes, world.hash(f"{name}run_hash")
-
-
-def state_of(world: World) -> NodeState:
-    return world.choice(tuple(NodeState))

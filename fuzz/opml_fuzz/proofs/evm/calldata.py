@@ -8,17 +8,18 @@ from typing import Any
 import z3
 
 from opml_fuzz.proofs.evm.machine import Machine
-from opml_fuzz.proofs.evm.memory import Memory, Region, Source, Unsupported
-from opml_fuzz.proofs.evm.path import Input, Path
+from opml_fuzz.proofs.evm.memory import Memory, Region, Source
+from opml_fuzz.proofs.evm.path import Path
 from opml_fuzz.proofs.evm.pieces import Piece, Pieces, cut
 from opml_fuzz.proofs.evm.words import BITS, Word, formula, reduced, vector
+from opml_fuzz.proofs.unsupported import Unsupported
 
 WORD_BYTES = 32
 CALLDATA = z3.Function("calldata", *2 * [z3.BitVecSort(BITS)])
 """The word of the call's data that begins there."""
 
 
-class Known(Input):
+class Known:
     """A call whose data is known. It sends no money."""
 
     def __init__(self, data: bytes) -> None:
@@ -31,7 +32,7 @@ class Known(Input):
         return memory.store_pieces(to, tuple((one, 1) for one in self.data[at : at + size].ljust(size, b"\0")))
 
 
-class Anything(Input):
+class Anything:
     """A call of any size, data and value, whose one argument of type Bytes is at most `room` bytes long.
 
     `length` is the argument's length word, which stands at `place`; `argument` is what lies behind it."""

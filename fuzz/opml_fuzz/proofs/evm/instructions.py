@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from opml_fuzz.proofs.evm.code import Instruction
-from opml_fuzz.proofs.evm.memory import Region, Unsupported
+from opml_fuzz.proofs.evm.memory import Region
 from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.pieces import of_bytes, part
 from opml_fuzz.proofs.evm.words import BINARY, Word, binary, complement, is_zero, reduced, vector
+from opml_fuzz.proofs.unsupported import Unsupported
 
 if TYPE_CHECKING:
     from opml_fuzz.proofs.evm.machine import Machine

@@ -18,10 +18,11 @@ from attrs import evolve
 from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.instructions import execute
-from opml_fuzz.proofs.evm.memory import CHOICE_BITS, Unsupported, merged, variables
+from opml_fuzz.proofs.evm.memory import CHOICE_BITS, merged, variables
 from opml_fuzz.proofs.evm.path import End, Input, Path
 from opml_fuzz.proofs.evm.words import Word, choice, formula, is_nonzero, reduced
 from opml_fuzz.proofs.symbols import ignore
+from opml_fuzz.proofs.unsupported import Unsupported
 
 MOST_STEPS = 200_000
 FEASIBLE_MILLISECONDS = 20_000  # on a busy machine, too

@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 
 from opml_fuzz.proofs.evm.pieces import Piece, Pieces, part, value
 from opml_fuzz.proofs.evm.words import Word, choice, reduced, vector
+from opml_fuzz.proofs.unsupported import Unsupported
 
 WORD_BYTES = 32
 CHOICE_BITS = 6
@@ -22,12 +23,6 @@ CHOICE_BITS = 6
 
 Prove = Callable[[Any], bool]
 """Tells whether a condition holds on the path, for certain."""
-
-
-class Unsupported(Exception):
-    """The bytecode does something that this EVM has no rule for. It proves nothing. model: how it comes to that, if z3 knows"""
-
-    model: Any = None
 
 
 class Source(Protocol):

@@ -1,6 +1,6 @@
 """A path through bytecode, its end, and what the call brought along."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve, field, frozen
 
@@ -49,7 +49,7 @@ class End:
     data: Pieces = ()
 
 
-class Input:
+class Input(Protocol):
     """What a call brings along. Both the known and the unknown kind have these."""
 
     size: Word
@@ -57,8 +57,8 @@ class Input:
 
     def load(self, at: Word) -> Word:
         """The word at a place of the call's data; zeros beyond its end."""
-        raise NotImplementedError
+        ...
 
     def copy(self, memory: Memory, to: int, at: Word, size: Word, path: Path, machine: "Machine") -> Memory:
         """The memory with a part of the call's data at `to`."""
-        raise NotImplementedError
+        ...

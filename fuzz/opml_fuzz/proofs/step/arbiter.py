@@ -21,10 +21,10 @@ from opml_fuzz.proofs.evm.code import Code, Loop
 from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.instructions import execute
 from opml_fuzz.proofs.evm.machine import Hook, Machine
-from opml_fuzz.proofs.evm.memory import Unsupported
 from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.words import formula, reduced, vector
 from opml_fuzz.proofs.step import access
+from opml_fuzz.proofs.unsupported import Unsupported
 
 WITNESS_BYTES = 3_769  # the arbiter takes no longer argument
 STATE_BYTES = 297

@@ -21,8 +21,8 @@ from opml_fuzz.proofs.evm.words import reduced
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.step import access, arbiter, specification
 from opml_fuzz.proofs.step.arbiter import STATE_BYTES, WITNESS_BYTES, Bytecode
+from opml_fuzz.proofs.step.ending import Ending, equal, of_end, substituted
 from opml_fuzz.proofs.step.machine_symbols import UnknownWitness, number
-from opml_fuzz.proofs.step.outcome import Ending, equal, of_end, substituted
 from opml_fuzz.proofs.symbols import Paths
 
 SELECTOR_BITS = 32
@@ -142,13 +142,13 @@ class Worlds:
     def prove(self) -> None:
         """Shows that both end the same way, or raises Failure."""
         self.questions.are_possible(self.assumptions)
-        ours = specification.outcomes(self.world, self.assumptions)
+        ours = specification.endings(self.world, self.assumptions)
         theirs = self.run_bytecode(self.assumptions)
         for values, ends in by_split(theirs).items():
             mine = [self.with_values(one, values) for one in ours]
             for end in ends:
-                for conditions, outcome in mine:
-                    self.compare(conditions, outcome, values, end)
+                for conditions, ending in mine:
+                    self.compare(conditions, ending, values, end)
 
     def run_bytecode(self, assumptions: tuple[Any, ...]) -> list[End]:
         """Runs the bytecode on all paths that the assumptions admit."""
@@ -158,9 +158,9 @@ class Worlds:
         return machine.run(Path(0, conditions=assumptions))
 
     def with_values(self, one: tuple[Sequence[Any], Ending], values: Values) -> tuple[Sequence[Any], Ending]:
-        """A path of the specification with values in place of some names. Its outcome is left, as most of them are not needed."""
-        conditions, outcome = one
-        return [z3.simplify(z3.substitute(each, *values), ctrl_c=False) for each in conditions] if values else conditions, outcome
+        """A path of the specification with values in place of some names. Its ending is left, as most of them are not needed."""
+        conditions, ending = one
+        return [z3.simplify(z3.substitute(each, *values), ctrl_c=False) for each in conditions] if values else conditions, ending
 
     def cuts(self) -> dict[int, Any]:
         """Where the bytecode must have computed what the specification computed, and what that is called from there on."""
@@ -173,14 +173,14 @@ class Worlds:
                 cuts[places[key]] = arbiter.cut(choice.term, reduced(name), one)
         return cuts
 
-    def compare(self, conditions: Sequence[Any], outcome: Ending, values: Values, end: End) -> None:
+    def compare(self, conditions: Sequence[Any], ending: Ending, values: Values, end: End) -> None:
         """Shows that a path here and a path there end the same way, if both can be taken."""
         both = [one for one in (*conditions, *end.path.conditions) if not z3.is_true(one)]
         if any(z3.is_false(one) for one in both) or self.questions.ask(both)[0] == z3.unsat:
             return
         if end.how == "DIFFERS":
             self.questions.prove(both, z3.BoolVal(False))
-        mine = substituted(outcome, values, self.hashes) if values else outcome
+        mine = substituted(ending, values, self.hashes) if values else ending
         self.questions.prove(both, equal(mine, of_end(end), self.hashes))
 
 

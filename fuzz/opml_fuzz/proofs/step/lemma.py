@@ -32,8 +32,8 @@ from opml_fuzz.proofs.evm.words import Word, reduced, vector
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.step import access
 from opml_fuzz.proofs.step.arbiter import WITNESS_BYTES, Bytecode
+from opml_fuzz.proofs.step.ending import of_end
 from opml_fuzz.proofs.step.machine_symbols import Octets, UnknownWitness, Unread, Value, number
-from opml_fuzz.proofs.step.outcome import of_end
 from opml_fuzz.proofs.step.specification import BYTES, Names, SpecificationWorld, vector_of
 from opml_fuzz.proofs.symbols import Paths
 

@@ -14,6 +14,7 @@ import z3
 from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, of_bytes, part, value
 from opml_fuzz.proofs.evm.words import reduced
 from opml_fuzz.proofs.symbols import VECTOR_BITS, Paths, Truth, Vector
+from opml_fuzz.proofs.unsupported import Unsupported
 
 LEAF_BYTES = 32
 MOST_CHOICES = 64
@@ -81,11 +82,11 @@ def known(symbol: Any) -> int:
     for _ in range(MOST_CHOICES):
         solver = symbol.paths.solver
         if solver.check(*symbol.paths.conditions) != z3.sat:
-            raise NotImplementedError("z3 finds no value")
+            raise Unsupported("z3 finds no value")
         candidate = solver.model().eval(symbol.term, model_completion=True).as_signed_long()
         if symbol == candidate:
             return int(candidate)
-    raise NotImplementedError("too many values")
+    raise Unsupported("too many values")
 
 
 class Octets:
@@ -120,7 +121,7 @@ class Octets:
         size = stop - start
         if isinstance(size, int) and len(self) >= LEAF_BYTES:
             if start < 0 or stop > len(self):
-                raise NotImplementedError("a slice beyond the end")
+                raise Unsupported("a slice beyond the end")
             distance = (8 * (len(self) - size) - (start << 3)).term
             wider = 8 * len(self) - distance.size()
             word = z3.LShR(self.term, z3.ZeroExt(wider, distance) if wider else distance)
@@ -178,7 +179,7 @@ class RegisterFile(tuple[Any, ...]):
     def choice(self, at: Value) -> Any:
         """The register of that number, whichever it is."""
         if not is_zero(z3.LShR(at.term, 5)):
-            raise NotImplementedError("a register beyond x31")
+            raise Unsupported("a register beyond x31")
         chain = z3.BitVecVal(0, VECTOR_BITS)
         for i in range(1, len(self)):
             one = super().__getitem__(i)
@@ -239,4 +240,4 @@ class UnknownWitness:
             offset = at - place if isinstance(at, int) and isinstance(place, int) else reduced(z3.simplify(at - place))
             if isinstance(offset, int) and 0 <= offset <= length(pieces) - size:
                 return cut(pieces, offset, offset + size)
-        raise NotImplementedError(f"{size} bytes of the witness at {at}")
+        raise Unsupported(f"{size} bytes of the witness at {at}")

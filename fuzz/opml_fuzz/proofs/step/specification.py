@@ -19,6 +19,7 @@ from opml_spec.machine.state import MachineState
 from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.words import formula, reduced, vector
 from opml_fuzz.proofs.step import access
+from opml_fuzz.proofs.step.ending import Ending
 from opml_fuzz.proofs.step.machine_symbols import (
     LEAF_BYTES,
     Octets,
@@ -30,8 +31,8 @@ from opml_fuzz.proofs.step.machine_symbols import (
     pieces_of,
     registers,
 )
-from opml_fuzz.proofs.step.outcome import Ending
 from opml_fuzz.proofs.symbols import Paths
+from opml_fuzz.proofs.unsupported import Unsupported
 
 INSTRUCTION_BYTES = 4
 WORD, RS1, RS2 = range(3)  # what may have a name
@@ -100,7 +101,7 @@ class SpecificationWorld:
         if isinstance(items, RegisterFile):
             return items.put(at, new[0])
         if at + len(new) > LEAF_BYTES:
-            raise NotImplementedError("bytes beyond the leaf")
+            raise Unsupported("bytes beyond the leaf")
         distance = vector_of(8 * (LEAF_BYTES - len(new)) - (at << 3))
         missing = 8 * (LEAF_BYTES - len(new))
         mask = z3.BitVecVal((1 << 8 * len(new)) - 1, 8 * LEAF_BYTES) << distance
@@ -184,7 +185,7 @@ ACCESSES = (
 OVERRIDES = (*BYTES, *ACCESSES)
 
 
-def outcomes(world: SpecificationWorld, assumptions: Sequence[Any]) -> list[tuple[list[Any], Ending]]:
+def endings(world: SpecificationWorld, assumptions: Sequence[Any]) -> list[tuple[list[Any], Ending]]:
     """Runs `execute_witness` on all paths that the assumptions admit: what each assumes, and how it ends."""
 
     def run() -> Ending:

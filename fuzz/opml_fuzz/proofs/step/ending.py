@@ -7,10 +7,10 @@ from attrs import frozen
 
 from evm_arbiter.chain import ERROR_SELECTOR
 from opml_fuzz.proofs.evm.hashes import Hashes
-from opml_fuzz.proofs.evm.memory import Unsupported
 from opml_fuzz.proofs.evm.path import End
 from opml_fuzz.proofs.evm.pieces import cut, known, length, value
 from opml_fuzz.proofs.evm.words import reduced, vector
+from opml_fuzz.proofs.unsupported import Unsupported
 
 HASH_BYTES = 32
 
@@ -36,7 +36,7 @@ def of_end(end: End) -> Ending:
 
 
 def equal(one: Ending, other: Ending, hashes: Hashes) -> Any:
-    """A condition that implies that two outcomes are the same."""
+    """A condition that implies that two endings are the same."""
     if len(one.hashes) != len(other.hashes) or (one.error is None) != (other.error is None):
         return z3.BoolVal(False)
     if one.error is not None:
@@ -44,11 +44,11 @@ def equal(one: Ending, other: Ending, hashes: Hashes) -> Any:
     return z3.And([hashes.equal(left, right) for left, right in zip(one.hashes, other.hashes, strict=True)])
 
 
-def substituted(outcome: Ending, substitute: Any, hashes: Hashes) -> Ending:
-    """The outcome with values in place of names."""
+def substituted(ending: Ending, substitute: Any, hashes: Hashes) -> Ending:
+    """The ending with values in place of names."""
 
     def replace(term: Any) -> Any:
         return reduced(z3.substitute(term, *substitute))
 
-    error = outcome.error if outcome.error is None or isinstance(outcome.error, int) else replace(outcome.error)
-    return Ending(tuple(hashes.substituted(one, replace) for one in outcome.hashes), error)
+    error = ending.error if ending.error is None or isinstance(ending.error, int) else replace(ending.error)
+    return Ending(tuple(hashes.substituted(one, replace) for one in ending.hashes), error)
