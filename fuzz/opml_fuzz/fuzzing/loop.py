@@ -8,16 +8,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
+from fractions import Fraction
 from functools import cache
 from itertools import count
-from math import inf
+from math import floor, inf
 from typing import Any
 
 from attrs import field, frozen
 
 from opml_fuzz.engines.protocol import NO_ANSWER, OutOfTime
 from opml_fuzz.engines.room import EngineRoom, Engines
-from opml_fuzz.fuzzing.batches import batch
+from opml_fuzz.fuzzing.batches import batch, share_of_sweep
 from opml_fuzz.fuzzing.difference import Difference, compare, shrink
 from opml_fuzz.fuzzing.workers import submitted, workers
 
@@ -34,11 +35,13 @@ class RunReport:
     cases: int
     court_acts: int
     seconds: float
+    sweep: Fraction
+    """Which part of the sweep was tried: 1 is all of it."""
     differences: tuple[Difference, ...] = field(factory=tuple)
 
     def to_json(self) -> dict[str, Any]:
         differences = [{**difference.to_json(), "program": difference.program} for difference in self.differences]
-        counts = {"seed": self.seed, "cases": self.cases, "court_acts": self.court_acts}
+        counts = {"seed": self.seed, "cases": self.cases, "court_acts": self.court_acts, "sweep": floor(1000 * self.sweep) / 1000}
         return {**counts, "seconds": round(self.seconds, 2), "differences": differences}
 
 
@@ -69,6 +72,7 @@ class Done:
 
     cases: int
     court_acts: int
+    sweep: Fraction
     differences: tuple[Difference, ...]
 
 
@@ -89,7 +93,7 @@ def run_batch_in_process(seed: int, number: int, make_room: MakeRoom, target: st
     room.limit_waiting(patience, until)
     accepted_before = room.all.courts.accepted
     cases, differences = run_batch(seed, number, room, until)
-    return Done(cases, room.all.courts.accepted - accepted_before, tuple(differences))
+    return Done(cases, room.all.courts.accepted - accepted_before, share_of_sweep(number, cases), tuple(differences))
 
 
 def fuzz_on_all(
@@ -115,4 +119,5 @@ def fuzz_on_all(
         done += [future.result() for future in running if not future.cancel()]
     differences = {difference.title: difference for one in done for difference in one.differences}
     cases, accepted = sum(one.cases for one in done), sum(one.court_acts for one in done)
-    return RunReport(seed, cases, accepted, time.monotonic() - begin, tuple(differences.values()))
+    sweep = sum((one.sweep for one in done), Fraction(0))
+    return RunReport(seed, cases, accepted, time.monotonic() - begin, sweep, tuple(differences.values()))
