@@ -183,7 +183,8 @@ def test_bad_input_gives_one_line_and_leaves_nothing(name, folder, monkeypatch, 
 
 
 EMPTY = [
-    ["run", ""], ["run", "--tokenizer", ""], ["run", "--save", ""], ["run", "mnist", "--input", ""], ["verify", ""], ["eval", "embedded", ""],
+    ["run", ""], ["run", "--tokenizer", ""], ["run", "--save", ""], ["run", "mnist", "--input", ""], ["verify", ""],
+    ["eval", "embedded", ""],
     ["model", "show", ""], ["model", "build", "", "-o", "out"], ["model", "build", "tiny.bin", "-o", ""], ["model", "random", "-o", ""],
     ["model", "build", "tiny.bin", "-o", "out", "--calibrate", ""],
 ]  # fmt: skip
