@@ -4,8 +4,6 @@ import argparse
 import json
 import sys
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 from opml_min.cli.arguments import Subparsers, add_json, add_model, add_tokenizer, chosen_model, positive, word
 from opml_min.cli.errors import InputError
@@ -79,28 +77,20 @@ def execute_build(options: argparse.Namespace) -> int:
         is_there(file)
     check_writable(options.output, reads)
     how = {"context": options.context, "single_phase": options.single_phase, "arithmetic": options.arithmetic}
-    rounded = _built(options, tokenizer, how)
-    for kind, count in rounded.items():
-        print(f"opml: {count} matrices of the type {kind} were rounded to Q8_0", file=sys.stderr)
-    _print_description(Image(options.output), {}, (), options.json)
-    return 0
-
-
-def _built(options: argparse.Namespace, tokenizer: Path | None, how: dict[str, Any]) -> dict[str, int]:
-    """Build the image, with a progress bar while a text is measured."""
     progress = Progress(f"measuring the model on {options.calibrate}", 0)
 
     def show(done: int, layers: int) -> None:
         progress.total = layers
-        if done < layers:
-            progress.show(done)
-        else:
-            progress.clear()
+        progress.show(done)
 
     try:
-        return build_source(options.source, tokenizer, options.output, **how, calibrate=options.calibrate, show=show)
+        rounded = build_source(options.source, tokenizer, options.output, **how, calibrate=options.calibrate, show=show)
     finally:
         progress.clear()
+    for kind, count in rounded.items():
+        print(f"opml: {count} matrices of the type {kind} were rounded to Q8_0", file=sys.stderr)
+    _print_description(Image(options.output), {}, (), options.json)
+    return 0
 
 
 def execute_random(options: argparse.Namespace) -> int:
