@@ -1,4 +1,4 @@
-"""What a server's first lost claim changes, whether it fell or expired: from then on, nothing else that it is asked excuses it at its nodes (spec §5.5)."""
+"""What a server's first lost claim changes: from then on, nothing else that it is asked excuses it at its nodes (spec §5.5)."""
 
 import pytest
 from attrs import evolve

@@ -32,7 +32,7 @@ def test_an_honest_server_survives_every_adversary(setting: Setting, states: int
     ],
 )
 def test_one_validator_fells_every_liar(setting: Setting, states: int) -> None:
-    """Beside an adversary that opens nodes too, and in a second claim if there is one, which the liar concedes or lets expire when it likes."""
+    """Beside an adversary that opens nodes too, and in a second claim if there is one, which is conceded or expires when the liar likes."""
     found = search(setting, lying=True)
     assert found.violation is None
     assert found.survived == 0 < found.fallen
@@ -68,7 +68,7 @@ def test_the_challengers_time_is_exact() -> None:
     ],
 )
 def test_a_wrong_rule_about_lost_claims_is_found(module: str, right: str, wrong: str) -> None:
-    """Without the rule a claim that is conceded or expires would give time; with a harsher one the server would not have E after its loss."""
+    """Without the rule a claim that is conceded or expires would give time; with a harsher one the server would have less than E."""
     with changed(module, right, wrong):
         found = search(TWO_CLAIMS, lying=True)
     assert found.violation is not None

@@ -77,7 +77,8 @@ def test_a_claim_that_is_given_up_buys_no_time_for_another(damages: dict[str, Da
 def test_a_claim_that_expires_buys_no_time_for_another() -> None:
     """Its 150 nodes made the other one due long after its opening; E and T_server after it expired that one falls."""
     slow = evolve(Court().parameters, effort=3_600, priority=3_660, grace=90_060, challenger_time=174_240, claims_at_once=1)
-    arena = Arena.made(Court(parameters=slow), Terms(24 * ETHER, 2, 1, 1), scene_of(resolve("embedded"), NEW_TOKENS), shared_computations(), "expiring")
+    scene = scene_of(resolve("embedded"), NEW_TOKENS)
+    arena = Arena.made(Court(parameters=slow), Terms(24 * ETHER, 2, 1, 1), scene, shared_computations(), "expiring")
     arena.attackers = ATTACKS["expiring"].seats(arena)
     arena.attackers[0].most = 150  # type: ignore[attr-defined]
     arena.run()

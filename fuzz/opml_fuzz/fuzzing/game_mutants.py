@@ -129,7 +129,8 @@ CONTRACT = (
     ("settled: uint256 = max(self._closes_at(claim_word), tree_word & MASK40)", "settled: uint256 = self._closes_at(claim_word)"),
     ("paid: uint256 = self._phi(bond)", "paid: uint256 = bond"),
     ("self._reject(claim_id, request_id, claim_word)",
-     "self.claims[claim_id].claim_word = claim_word | (REJECTED << STATUS_BIT)\n    self.requests[request_id].progress_word -= 1 << PENDING_BIT"),
+     "self.claims[claim_id].claim_word = claim_word | (REJECTED << STATUS_BIT)\n"
+     "    self.requests[request_id].progress_word -= 1 << PENDING_BIT"),
     ("log objects.Expired(claim_id=claim_id, at=convert(block.timestamp, uint64))", "log objects.Expired(claim_id=claim_id, at=0)"),
     (" or turn.clock_word >> COLLECTED_BIT != 0:", ":"),
     ("if turn.claim_word >> STATUS_BIT != REJECTED or ", "if turn.claim_word >> STATUS_BIT == FINAL or "),

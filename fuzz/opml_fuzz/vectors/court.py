@@ -204,7 +204,7 @@ def failed_run(rng: Random) -> Iterator[Json]:
 
 
 def expired(rng: Random) -> Iterator[Json]:
-    """Nobody finalises two true claims, of which one is disputed: they expire. With the first their server loses its time at other nodes."""
+    """Two true claims expire, one of them disputed. With the first their server loses its time at the nodes of a false one."""
 
     def play(played: Scenario) -> None:
         request_id, truth, told = played.ask(), played.tell(), played.tell((4, 9))

@@ -120,7 +120,7 @@ def fall(court: Court, node_id: bytes, now: int) -> Court:
 
 
 def reject(court: Court, claim_id: bytes, node_id: bytes | None, now: int) -> Court:
-    """The claim is rejected, at a node or, if it expired, at none. Its server has lost once: what else it was asked excuses it no longer."""
+    """The claim is rejected, at a node or, if it expired, at none. What else its server was asked excuses it no longer."""
     claim = court.claims[claim_id]
     court = evolve(court, server_lost_at={claim.server: now, **court.server_lost_at})
     request = court.requests[claim.request_id]
