@@ -81,6 +81,7 @@ def test_a_claim_that_expires_buys_no_time_for_another() -> None:
     arena = Arena.made(Court(parameters=slow), Terms(24 * ETHER, 2, 1, 1), scene, shared_computations(), "expiring")
     arena.attackers = ATTACKS["expiring"].seats(arena)
     arena.attackers[0].most = 150  # type: ignore[attr-defined]
+    arena.attackers[1].parts = 149  # type: ignore[attr-defined]
     arena.run()
     events = [event for _, event in arena.happened]
     (expired,), (fallen,) = ([event for event in events if isinstance(event, kind)] for kind in (Expired, Fallen))

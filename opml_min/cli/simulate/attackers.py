@@ -12,10 +12,10 @@ from typing import Any
 from opml_min.machine.hashing import keccak256
 from opml_min.model.run import FAILED, RunState
 from opml_min.players.agenda import Group, Task, first_of
-from opml_min.players.chain import ANYONE, HASH_BYTES, NO_HASH, POSTED, Decision, Move, Wait, child_id, claim_id, model_id, seal
+from opml_min.players.chain import ANYONE, HASH_BYTES, NO_HASH, POSTED, Decision, Move, Wait, child_id, claim_id, seal
 from opml_min.players.cheats.cheat import FalseChallenger, Liar
 from opml_min.players.cheats.puppets import Puppet, other_part
-from opml_min.players.cheats.stalling import LastSecond
+from opml_min.players.cheats.stalling import LastSecond, Withholder
 from opml_min.players.index import ClaimEntry, NodeEntry, RequestEntry
 
 YEAR = 31_536_000  # seconds
@@ -160,73 +160,19 @@ class Conceded(Puppet):
         return other_part(self, claim, node, 1) if below else None
 
 
-class Hider(Liar):
-    """Has puppets ask it for much on a model of its own, in a claim that expires. Then it claims falsely, and does not answer there.
+class Hoarder(Withholder):
+    """Lets its true claims expire, with many nodes. Once they have so many, it claims falsely, too, and does not answer there."""
 
-    Nobody else looks at that model, so it can post noise. All segments are longer than a stage: none has to be opened.
-    """
+    most: int
 
-    most: int  # nodes of the hidden claim
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._hidden_roots = keccak256(self.address.encode()), bytes(HASH_BYTES)
-        self.hidden_model = model_id(*self._hidden_roots, 1)
-
-    def runs_model(self, registered: object) -> bool:
-        return getattr(registered, "model_id", None) == self.hidden_model or super().runs_model(registered)
-
-    def groups(self) -> Iterator[Group]:
-        yield self._answers
-        yield self._hidden_steps
-        yield self.withdrawal
-        yield self._false_claims
-
-    def is_hidden(self, claim: ClaimEntry) -> bool:
-        return self.request_of(claim.claim_id).model_id == self.hidden_model
-
-    def _hidden_steps(self) -> Iterable[Task]:
-        requests = [request for request in self.index.requests.values() if request.model_id == self.hidden_model]
-        if not requests or not requests[0].claims:
-            yield Task(self.hidden_model, partial(self._next_hidden, requests))
-
-    def _next_hidden(self, requests: list[RequestEntry]) -> Decision:
-        if requests:
-            return self.staked(requests[0], seal(NO_HASH, self.address))
-        if self.hidden_model not in self.index.models:
-            return Move("register", (*self._hidden_roots, 1))
-        stage_count, parameters = self.chain.parameters.k ** 4, self.chain.parameters
-        fee = self.policy.work_seconds(stage_count, 1) * parameters.second_price
-        return Move("request", (self.hidden_model, stage_count, b"", self.chain.now, parameters.min_bond, self.address), fee)
-
-    def _false_claims(self) -> Iterable[Task]:
-        hidden = [claim for claim in self.index.claims.values() if self.is_hidden(claim)]
-        for request in self.index.unanswered.values():
-            has_claimed = any(self.index.claims[claim_id].server == self.address for claim_id in request.claims)
-            if hidden and len(hidden[0].nodes) >= self.most and request.server == ANYONE and not has_claimed:
-                yield Task(request.request_id, partial(self.staked, request, seal(request.request_id, self.address)))
+    def _claims(self) -> Iterable[Task]:
+        yield from super()._claims()
+        if sum(len(claim.nodes) for claim in self._own_pending()) >= self.most:
+            for request in self.index.unanswered.values():
+                sealed = seal(request.request_id, self.address)
+                if claim_id(request.request_id, self.address, sealed) not in self.index.claims:
+                    yield Task(sealed, partial(self.staked, request, sealed))
 
     def answer(self, node: NodeEntry) -> Decision:
-        if not self.is_hidden(self.index.claims[node.claim_id]):
-            return None
-        inner = node.segment.boundaries(self.chain.parameters.k)[1:-1]
-        return Move("post", (node.node_id, node.segment, self.hidden_model * len(inner), NO_HASH))
-
-
-class Crowd(FalseChallenger):
-    """A puppet that opens all nodes of a hidden claim, and makes it expire."""
-
-    server: Hider
-
-    def runs_model(self, registered: object) -> bool:
-        return self.server.runs_model(registered)
-
-    def objects_to(self, claim: ClaimEntry) -> bool:
-        return self.server.is_hidden(claim)
-
-    def go_down(self, claim: ClaimEntry, node: NodeEntry) -> Decision:
-        for each in claim.nodes.values() if len(claim.nodes) < self.server.most else ():
-            for part in range(len(each.hashes) // HASH_BYTES + 1 if each.state == POSTED else 0):
-                if child_id(each.node_id, part) not in claim.nodes:
-                    return self.choice_at(each, part)
-        return None
+        claim = self.index.claims[node.claim_id]
+        return None if claim.sealed == seal(claim.request_id, self.address) else Liar.answer(self, node)
