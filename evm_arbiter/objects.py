@@ -120,7 +120,7 @@ class Account:
     requests: int  # how many it made
     credited: int  # what `withdraw_to` would pay it
     due: int  # as a server: when the last of its nodes is due
-    lost_at: int  # as a server: when the first of its claims fell; zero before
+    lost_at: int  # as a server: when the first of its claims was rejected; zero before
 
 
 @frozen
@@ -219,7 +219,10 @@ class Fallen:
 
 @frozen
 class Expired:
+    """A claim was rejected without a node."""
+
     claim_id: bytes
+    at: int  # the time
 
 
 @frozen

@@ -37,9 +37,11 @@ class EventLog:
     def _request(self, request_id: bytes, **changes: object) -> None:
         self.requests[request_id] = evolve(self.requests[request_id], **changes)
 
-    def _rejected(self, claim_id: bytes, fell_at: bytes) -> None:
+    def _rejected(self, claim_id: bytes, fell_at: bytes, at: int) -> None:
         claim = self.claims[claim_id] = evolve(self.claims[claim_id], status=ClaimStatus.REJECTED, fell_at=fell_at)
         self._request(claim.request_id, pending=self.requests[claim.request_id].pending - 1)
+        if not self.accounts[claim.server].lost_at:
+            self.accounts[claim.server] = evolve(self.accounts[claim.server], lost_at=at)
 
     def registered(self, event: objects.Registered) -> None:
         self.models.setdefault(event.model_id, Model(event.model_root, event.state_root, event.stage_microseconds, 0))
@@ -87,13 +89,10 @@ class EventLog:
         self.claims[event.claim_id] = evolve(claim, settles_at=event.settles_at, open_nodes=claim.open_nodes - closed)
 
     def fallen(self, event: objects.Fallen) -> None:
-        self._rejected(event.claim_id, event.node_id)
-        server = self.claims[event.claim_id].server
-        if not self.accounts[server].lost_at:
-            self.accounts[server] = evolve(self.accounts[server], lost_at=event.at)
+        self._rejected(event.claim_id, event.node_id, event.at)
 
     def expired(self, event: objects.Expired) -> None:
-        self._rejected(event.claim_id, ZERO)
+        self._rejected(event.claim_id, ZERO, event.at)
 
     def finalised(self, event: objects.Finalised) -> None:
         request = self.requests[event.request_id]

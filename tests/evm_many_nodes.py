@@ -20,6 +20,19 @@ def whole_tree(dispute: Dispute) -> list[bytes]:
     return nodes
 
 
+def answered_tree(dispute: Dispute, count: int) -> list[bytes]:
+    """Opens so many nodes that are longer than a stage, from the root on, and posts at each of them."""
+    nodes = [dispute.node_id]
+    for node_id in nodes:  # which grows
+        at = evolve(dispute, node_id=node_id)
+        at.post()
+        for part in range(min(len(at.last()[1]) // 32 + 1, count - len(nodes))):
+            child = evolve(at)
+            child.choose(part)
+            nodes.append(child.node_id)
+    return nodes
+
+
 def junk(court: Court, stage_count: int, **changes: object) -> Dispute:
     """A challenged claim that its server can let fall whenever it likes: the run failed before the last stage, and yet went on."""
     fixed = {"stage": stage_count - 1, "start_status": 1, "last_run_hash": b"\7" * 32}

@@ -87,6 +87,7 @@ class Fallen(NamedTuple):
 
 class Expired(NamedTuple):
     claim_id: bytes
+    at: int
 
 
 class Finalised(NamedTuple):
@@ -227,7 +228,7 @@ class SimulatedChain:
         return events
 
     def _after_expire(self, before: Any, arguments: Any, sender: str) -> list[Any]:
-        return [Expired(arguments[0])]
+        return [Expired(arguments[0], self.now)]
 
     def _after_collect(self, before: Any, arguments: Any, sender: str) -> list[Any]:
         return [Collected(arguments[0])]

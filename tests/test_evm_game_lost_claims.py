@@ -2,11 +2,12 @@
 
 import pytest
 from attrs import evolve
-from evm_dispute import MODEL, Dispute, new_court, refusal
+from evm_dispute import BOND, FEE, MODEL, Dispute, new_court, refusal
 from evm_machine import machine
 from evm_many_nodes import busy, concede, due_of, junk
 
-from evm_arbiter.objects import Fallen
+from evm_arbiter.objects import Expired, Fallen
+from evm_arbiter.parameters import share_of
 
 FIXED = new_court().parameters
 E = FIXED.effort
@@ -37,22 +38,54 @@ def test_a_server_that_lost_is_excused_no_longer(fall: int, due: int, late: int)
 
 
 def test_when_a_server_lost_is_the_time_of_the_first_fall_alone() -> None:
-    """Other servers' claims do not count, and an expired claim has not fallen."""
+    """Other servers' claims do not count."""
     court = new_court()
-    expired, idle, first, second = Dispute(court).asked().claimed(), court.accounts[6], junk(court, 2).narrow(), junk(court, 2).narrow()
+    idle, first, second = court.accounts[6], junk(court, 2).narrow(), junk(court, 2).narrow()
     other = junk(court, 2, server_number=3).narrow()
     server, elsewhere = first.server, other.server
-    court.set_time(court.claim_of(expired.claim_id).closes_at + FIXED.grace + 1)
-    court.expire(expired.claim_id, sender=idle)
-    assert court.account_of(server).lost_at == 0
+    court.set_time(court.node_of(other.node_id).due + FIXED.server_time)
     falls = []
     for claim, who in ((first, server), (second, server), (other, elsewhere)):
-        court.set_time(court.now + 7)
+        court.set_time(court.now + 700)
         claim.timeout()
         falls.append(court.now)
         assert court.account_of(who).lost_at == falls[0 if who == server else 2]
     assert [event.at for event in court.events() if isinstance(event, Fallen)] == falls
     assert court.account_of(idle).lost_at == 0
+
+
+@pytest.mark.parametrize("expires_first", [True, False])
+def test_a_server_has_lost_with_its_first_claim_that_expires_or_falls(expires_first: bool) -> None:
+    """Whoever makes the claim expire, or was its requester, has not."""
+    court = new_court()
+    silent, idle, false = Dispute(court).asked().claimed(), court.accounts[6], junk(court, 2).narrow()
+    server = silent.server
+    court.set_time(court.claim_of(silent.claim_id).closes_at + FIXED.grace + 1)
+    lost_at = court.now
+    ends = [lambda: court.expire(silent.claim_id, sender=idle), false.timeout]
+    for end in ends if expires_first else reversed(ends):
+        end()
+        assert court.account_of(server).lost_at == lost_at
+        court.set_time(court.now + 7)
+    (expired,) = (event for event in court.events() if isinstance(event, Expired))
+    assert expired == Expired(silent.claim_id, lost_at if expires_first else lost_at + 7)
+    assert [court.account_of(who).lost_at for who in (silent.requester, idle)] == [0, 0]
+
+
+def test_a_server_whose_own_request_fails_keeps_what_it_is_credited() -> None:
+    """The requester's share and the time of the loss go to one slot, if the server asked itself."""
+    court = new_court()
+    own = Dispute(court, server_number=0).asked().claimed()
+    assert own.requester == own.server
+    other = evolve(own).asked()
+    court.set_time(court.request_of(other.request_id).deadline + 1)
+    court.reclaim(other.request_id, sender=court.accounts[6])
+    before = court.account_of(own.server)
+    assert before.credited == FEE
+    court.set_time(court.claim_of(own.claim_id).closes_at + FIXED.grace + 1)
+    court.expire(own.claim_id, sender=court.accounts[6])
+    paid = share_of(FIXED, BOND)
+    assert court.account_of(own.server) == evolve(before, credited=before.credited + paid, lost_at=court.now)
 
 
 def test_the_node_of_a_server_that_lost_keeps_its_clock_while_one_step_waits_for_the_arbiter() -> None:

@@ -170,7 +170,7 @@ def test_an_expired_claim() -> None:
     court.expire(dispute.claim_id, sender=court.accounts[9])
     paid = share_of(FIXED, BOND)
     assert money(court, mark) == [
-        Expired(dispute.claim_id), Burned(dispute.claim_id, BOND - paid), Credited(dispute.requester, dispute.request_id, paid),
+        Expired(dispute.claim_id, court.now), Burned(dispute.claim_id, BOND - paid), Credited(dispute.requester, dispute.request_id, paid),
     ]  # fmt: skip
     assert not any(court.claim_of(dispute.claim_id).fell_at)
     mark = len(court.events())

@@ -7,7 +7,7 @@ claim, and a claim that closes after the last time that fits its fields.
 import pytest
 from attrs import evolve
 from evm_dispute import BOND, FEE, Dispute, hold, new_court, run_hash
-from evm_many_nodes import concede, junk, whole_tree
+from evm_many_nodes import answered_tree, concede, junk, whole_tree
 
 from evm_arbiter.court import Refused
 from evm_arbiter.objects import ClaimStatus
@@ -41,6 +41,27 @@ def test_nodes_of_a_conceded_claim_give_a_liar_no_time() -> None:
     court.set_time(court.now + fixed.effort + fixed.server_time + 1)
     again.timeout(validator)
     late.timeout(validator)
+
+
+def test_nodes_of_an_expired_claim_give_a_liar_no_time() -> None:
+    """A liar answers 177 nodes of its puppet and shows no result: the claim expires, and their bonds come back. Its other claim is due."""
+    court = new_court(16, **SLOW)
+    fixed, validator, puppet = court.parameters, court.accounts[2], court.accounts[7]
+    pump = Dispute(court, stage_count=512, challenger=puppet).started()
+    nodes = answered_tree(pump, 177)
+    court.set_time(court.claim_of(pump.claim_id).settles_at + fixed.grace + 1)
+    false = Dispute(court, last_run_hash=b"\1" * 32).started()
+    assert court.node_of(false.node_id).due > court.now + 38 * fixed.effort
+    court.expire(pump.claim_id, sender=puppet)
+    for node_id in nodes:
+        court.collect(node_id, sender=puppet)
+    assert court.account_of(puppet).credited == root_bond(fixed, BOND) + 176 * fixed.node_bond
+    end = court.now + fixed.effort + fixed.server_time
+    court.set_time(end)
+    with pytest.raises(Refused, match="NOT_OUT_OF_TIME"):
+        false.timeout(validator)
+    court.set_time(end + 1)
+    false.timeout(validator)
 
 
 SLOW = {"effort": 3_600, "priority": 3_630, "grace": 90_030, "challenger_time": 240_000}  # in seconds: few nodes stall a claim for long

@@ -32,7 +32,7 @@ def test_an_honest_server_survives_every_adversary(setting: Setting, states: int
     ],
 )
 def test_one_validator_fells_every_liar(setting: Setting, states: int) -> None:
-    """Beside an adversary that opens nodes too, and in a second claim if there is one, which the liar concedes when it likes."""
+    """Beside an adversary that opens nodes too, and in a second claim if there is one, which is conceded or expires when the liar likes."""
     found = search(setting, lying=True)
     assert found.violation is None
     assert found.survived == 0 < found.fallen
@@ -60,12 +60,16 @@ def test_the_challengers_time_is_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"),
-    [("if lost_at else self.due", "if False else self.due"), ("max(self.since, lost_at) + effort", "self.since + effort")],
+    ("module", "right", "wrong"),
+    [
+        ("clocks", "if lost_at else self.due", "if False else self.due"),
+        ("ends", "reject(court, claim_id, None, message.now)", "reject(court, claim_id, None, 0)"),
+        ("clocks", "max(self.since, lost_at) + effort", "self.since + effort"),
+    ],
 )
-def test_a_wrong_rule_about_lost_claims_is_found(right: str, wrong: str) -> None:
-    """Without the rule a conceded claim would give time; with a harsher one the server would not have E after its loss."""
-    with changed("clocks", right, wrong):
+def test_a_wrong_rule_about_lost_claims_is_found(module: str, right: str, wrong: str) -> None:
+    """Without the rule a claim that is conceded or expires would give time; with a harsher one the server would have less than E."""
+    with changed(module, right, wrong):
         found = search(TWO_CLAIMS, lying=True)
     assert found.violation is not None
     assert found.violation.startswith("what happens at one node changes nothing at another")

@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from evm_arbiter.court import Court
-from evm_arbiter.objects import Claimed, Opened
+from evm_arbiter.objects import Claimed, Expired, Fallen, Opened
 from opml_min.cli import main
 from opml_min.cli.demo.play import shared_computations
 from opml_min.cli.demo.scene import scene_of
@@ -71,6 +72,23 @@ def test_a_claim_that_is_given_up_buys_no_time_for_another(damages: dict[str, Da
     assert each.false_claims == 2
     assert each.staked > 19 * ETHER
     assert each.stalled_hours == pytest.approx((parameters.effort + parameters.server_time) / 3_600, abs=0.6)
+
+
+def test_a_claim_that_expires_buys_no_time_for_another() -> None:
+    """Its 150 nodes made the other one due long after its opening; E and T_server after it expired that one falls."""
+    slow = evolve(Court().parameters, effort=3_600, priority=3_660, grace=90_060, challenger_time=174_240, claims_at_once=1)
+    scene = scene_of(resolve("embedded"), NEW_TOKENS)
+    arena = Arena.made(Court(parameters=slow), Terms(24 * ETHER, 2, 1, 1), scene, shared_computations(), "expiring")
+    arena.attackers = ATTACKS["expiring"].seats(arena)
+    arena.attackers[0].most = 150  # type: ignore[attr-defined]
+    arena.attackers[1].parts = 149  # type: ignore[attr-defined]
+    arena.run()
+    events = [event for _, event in arena.happened]
+    (expired,), (fallen,) = ([event for event in events if isinstance(event, kind)] for kind in (Expired, Fallen))
+    (root,) = (event for event in events if isinstance(event, Opened) and event.node_id == fallen.node_id)
+    assert sum(isinstance(event, Opened) and event.claim_id == expired.claim_id for event in events) == 150
+    assert root.due > expired.at + 20 * slow.effort
+    assert fallen.at == expired.at + slow.effort + slow.server_time + 1
 
 
 def test_a_stalled_claim_holds_the_fee_for_hold_and_the_result_not_at_all(damages: dict[str, Damage]) -> None:

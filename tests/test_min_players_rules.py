@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from min_simulated_chain import ACCOUNTS, BLOCK_SECONDS, ETHER, MODEL_ROOT, STATE_ROOT, HashRun
 from min_simulated_table import (
     ATTACKER,
@@ -117,13 +118,9 @@ def lose(table: Table, data: bytes, model: bytes | None = None) -> None:
     assert table.chain.now > now
 
 
-def test_a_server_that_lost_on_any_model_is_excused_no_longer() -> None:
-    """The liar pumps its due time with nodes of a claim that it concedes. It is still late E after that and after the opening."""
-    table = Table(server=False)
-    (validator,) = table.players
+def pump(table: Table) -> None:
+    """A puppet opens 33 nodes of another claim of the liar."""
     parameters = table.chain.parameters
-    claim, _ = lying(table)
-    assert isinstance(next_after_computing(validator), Move)
     pumped = table.claim(table.request(b"pumped", 1 << 20), keccak256(b"pumped"))
     table.send(ATTACKER, "challenge", pumped, value=root_bond(parameters, BOND))
     run_hash, hashes = keccak256(b"pumped"), b"".join([keccak256(b"noise")] * 31)
@@ -131,16 +128,33 @@ def test_a_server_that_lost_on_any_model_is_excused_no_longer() -> None:
     for part in range(32):
         posted = segment_in(table.chain.court.nodes[root_id(pumped)])
         table.send(ATTACKER, "choose", root_id(pumped), posted, hashes, part, value=parameters.node_bond)
+
+
+@pytest.mark.parametrize("falls", [True, False])
+def test_a_server_that_lost_on_any_model_is_excused_no_longer(falls: bool) -> None:
+    """The liar pumps its due time, and then a claim on another model falls or expires. Its node is due E after that."""
+    table = Table(server=False)
+    (validator,) = table.players
+    parameters = table.chain.parameters
+    other = model_id(keccak256(b"other"), STATE_ROOT, MICROSECONDS)
+    table.send(REQUESTER, "register", keccak256(b"other"), STATE_ROOT, MICROSECONDS)
+    silent = table.claim(table.request(b"silent", model=other), keccak256(b"silent"))
+    expires_at = table.chain.court.claims[silent].closes_at + parameters.grace + 1
+    table.chain.now = expires_at - 5 * parameters.effort
+    claim, _ = lying(table)
+    assert isinstance(next_after_computing(validator), Move)
+    pump(table)
     opened_at = table.chain.now
     assert table.chain.send(VALIDATOR, next_after_computing(validator)) is None
     node = table.chain.court.nodes[root_id(claim)]
     assert node.clock.due == opened_at + 34 * parameters.effort
     assert wait_at(validator, claim) == Wait(node.clock.due + parameters.server_time + 1)
-    other = model_id(keccak256(b"other"), STATE_ROOT, MICROSECONDS)
-    table.send(REQUESTER, "register", keccak256(b"other"), STATE_ROOT, MICROSECONDS)
-    now = table.chain.now
-    lose_at(table, other, now + 5 * parameters.effort)
-    late_from = now + 6 * parameters.effort + parameters.server_time + 1
+    if falls:
+        lose_at(table, other, expires_at)
+    else:
+        table.chain.now = expires_at
+        table.send(ATTACKER, "expire", silent)
+    late_from = expires_at + parameters.effort + parameters.server_time + 1
     assert wait_at(validator, claim) == Wait(late_from)
     table.chain.now = late_from - 1
     assert table.chain.send(VALIDATOR, Move("timeout", (root_id(claim),))) == "NOT_OUT_OF_TIME"

@@ -158,6 +158,26 @@ def test_a_claim_that_is_conceded_gives_its_server_no_time() -> None:
     assert table.court.server_lost_at == {SERVER: lost_at}
 
 
+def test_a_claim_that_expires_gives_its_server_no_time() -> None:
+    """A liar answers many nodes of a claim of its own and never shows the result: when that claim expires, its other nodes are due."""
+    table = Table()
+    told = table.trace()
+    table.asked().claimed(told.run_hash).challenged(PUPPET).answered(told)
+    silent = table.claim_id
+    table.court = evolve(table.court, server_due={SERVER: START_TIME + 1_000 * E})
+    table.now = table.claim.settles_at + PARAMETERS.grace + 1
+    table.asked(deadline=table.now).claimed(bytes(32)).challenged()
+    assert table.node().clock.due == START_TIME + 1_001 * E > table.now + E + T_SERVER
+    table.act("expire", silent)
+    assert table.court.server_lost_at == {SERVER: table.now}
+    lost_at = table.now
+    table.now = lost_at + E + T_SERVER
+    assert not legal(table, "timeout", table.root)
+    table.now += 1
+    table.act("timeout", table.root)
+    assert table.court.server_lost_at == {SERVER: lost_at}
+
+
 def test_the_fall_of_a_claim_leaves_other_servers_alone() -> None:
     table = Table().asked().claimed(bytes(32)).challenged(PUPPET)
     fell = table.root

@@ -746,10 +746,7 @@ def _answer(node_id: bytes32, turn: Turn, segment: objects.Segment, hashes: Byte
 
 @internal
 def _fall(node_id: bytes32, turn: Turn):
-    """
-    Rejects a claim at this node, and burns what neither the way to it nor the refunds of gas can get: spec §5.6. If it is the first one
-    that its server loses, remembers when.
-    """
+    """Rejects a claim at this node, and burns what neither the way to it nor the refunds of gas can get: spec §5.6."""
     request_id: bytes32 = self.claims[turn.claim_id].request_id
     bond: uint256 = self.requests[request_id].money_word >> BOND_BIT
     tree_word: uint256 = self.claims[turn.claim_id].tree_word
@@ -759,16 +756,22 @@ def _fall(node_id: bytes32, turn: Turn):
     share: uint256 = 0
     gas: uint256 = 0
     share, gas = self._payouts(bond, depth, prices)
-    self.claims[turn.claim_id].claim_word = turn.claim_word | (depth << END_DEPTH_BIT) | (REJECTED << STATUS_BIT)
+    self._reject(turn.claim_id, request_id, turn.claim_word | (depth << END_DEPTH_BIT))
     if depth > 1:
         self.claims[turn.claim_id].tree_word = tree_word | (self._path(place_word) << END_PATH_BIT)
+    log objects.Fallen(claim_id=turn.claim_id, node_id=node_id, at=convert(block.timestamp, uint64))
+    self._burn(turn.claim_id, bond - depth * share - gas * prices)
+
+
+@internal
+def _reject(claim_id: bytes32, request_id: bytes32, claim_word: uint256):
+    """Stores that a claim is rejected. If it is the first one that its server loses, remembers when: spec §5.5."""
+    self.claims[claim_id].claim_word = claim_word | (REJECTED << STATUS_BIT)
     self.requests[request_id].progress_word -= 1 << PENDING_BIT
-    server: address = self._server(turn.claim_word)
+    server: address = self._server(claim_word)
     account_word: uint256 = self.accounts[server]
     if account_word >> LOST_AT_BIT == 0:
         self.accounts[server] = account_word | (block.timestamp << LOST_AT_BIT)
-    log objects.Fallen(claim_id=turn.claim_id, node_id=node_id, at=convert(block.timestamp, uint64))
-    self._burn(turn.claim_id, bond - depth * share - gas * prices)
 
 
 @internal
@@ -995,9 +998,8 @@ def expire(claim_id: bytes32):
     request_id: bytes32 = self.claims[claim_id].request_id
     bond: uint256 = self.requests[request_id].money_word >> BOND_BIT
     paid: uint256 = self._phi(bond)
-    self.claims[claim_id].claim_word = claim_word | (REJECTED << STATUS_BIT)
-    self.requests[request_id].progress_word -= 1 << PENDING_BIT
-    log objects.Expired(claim_id=claim_id)
+    self._reject(claim_id, request_id, claim_word)
+    log objects.Expired(claim_id=claim_id, at=convert(block.timestamp, uint64))
     self._burn(claim_id, bond - paid)
     self._credit(self._requester(request_id), request_id, paid)
 

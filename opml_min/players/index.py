@@ -94,7 +94,7 @@ class Index:
     pending: dict[bytes, ClaimEntry] = field(factory=dict)
     open_nodes: dict[str, dict[bytes, NodeEntry]] = field(factory=lambda: defaultdict(dict))  # by server, in the order of opening
     uncollected: dict[str, dict[bytes, NodeEntry]] = field(factory=lambda: defaultdict(dict))  # by opener
-    lost_at: dict[str, int] = field(factory=dict)  # when the first claim of a server fell, also if it was about another model
+    lost_at: dict[str, int] = field(factory=dict)  # when a server first lost a claim, also if it was about another model
     servers: dict[bytes, str] = field(factory=dict)  # of all pending claims, also of those about other models
     journal: Journal = field(factory=Journal)
 
@@ -168,15 +168,15 @@ class Index:
             note.drop(self.open_nodes[claim.server], node.node_id)
 
     def _fallen(self, event: Any) -> None:
-        server = self.servers.get(event.claim_id)
-        if server is not None and server not in self.lost_at:
-            self.journal.put(self.lost_at, server, event.at)
-        self._reject(event.claim_id, event.node_id)
+        self._reject(event.claim_id, event.at, event.node_id)
 
     def _expired(self, event: Any) -> None:
-        self._reject(event.claim_id)
+        self._reject(event.claim_id, event.at)
 
-    def _reject(self, claim_id: bytes, node_id: bytes | None = None) -> None:
+    def _reject(self, claim_id: bytes, at: int, node_id: bytes | None = None) -> None:
+        server = self.servers.get(claim_id)
+        if server is not None and server not in self.lost_at:
+            self.journal.put(self.lost_at, server, at)
         claim = self._end(claim_id, REJECTED, node_id)
         if claim is not None:
             self._forget_data(self.requests[claim.request_id])

@@ -16,7 +16,7 @@ class Policy:
     most_pending_claims: int = 64  # of a server
     line_slack_seconds: int = 3_600  # how much longer the line may have become when a claim arrives
     reserve_wei: int = 0  # never bonded, so that there is always gas
-    claims_after_loss: bool = False  # a server whose claim fell has less time, so it had better go on under another address
+    claims_after_loss: bool = False  # a server that lost a claim has less time, so it had better go on under another address
     claims_beside_true: bool = False  # also where a claim of the same result stands, in case that one is stalled
     finalises_others_after_seconds: int | None = None  # of a validator: true claims, so long after that became legal; costs gas
 

@@ -35,7 +35,7 @@ MOST_UNLOGGED = 2_048  # places of a tree that are looked at for one decision
 
 
 class LostBefore(Exception):
-    """A claim of this server fell, so it makes no new ones; it goes on answering for those that stand."""
+    """A claim of this server was rejected, so it makes no new ones; it goes on answering for those that stand."""
 
 
 class Server(Player):
@@ -133,7 +133,8 @@ class Server(Player):
             yield from self.one_run_at_a_time((each.request_id, Task(each.request_id, partial(self.claim, each))) for each in wanted)
 
     def _tell_loss(self) -> Decision:
-        raise LostBefore(f"a claim of this server fell at {self.index.lost_at[self.address]}; it had better go on under another address")
+        lost_at = self.index.lost_at[self.address]
+        raise LostBefore(f"a claim of this server was rejected at {lost_at}; it had better go on under another address")
 
     def _wants(self, request: RequestEntry, balance: int, *, is_first: bool) -> bool:
         """Whether this server may claim, has not yet, finds the fee worth it and can pay. Nothing is computed for that."""

@@ -155,6 +155,7 @@ event Fallen:
 
 event Expired:
     claim_id: indexed(bytes32)
+    at: uint64
 
 
 event Finalised:

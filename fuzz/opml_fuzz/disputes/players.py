@@ -40,6 +40,8 @@ class Players:
     """Claims whose trees grow at once."""
     pace: tuple[int, ...] = (0,)
     """How many seconds may pass between two acts."""
+    crowds: bool = False
+    """Whether somebody crowds the trees of false claims (`crowds.py`)."""
     requests: dict[bytes, tuple[int, int, bytes]] = field(factory=dict)  # model, stages, data
     traces: dict[bytes, tuple[Trace, Trace]] = field(factory=dict)  # by claim: what its server tells, and the truth
     models: dict[bytes, int] = field(factory=dict)  # their numbers, by id
@@ -79,7 +81,7 @@ class Players:
         if not known:
             return self.register()
         identity, parameters = rng.choice(known), self.court.parameters
-        stage_count = rng.choice(STAGE_COUNTS if parameters.k > 5 else STAGE_COUNTS[:-1])
+        stage_count = rng.choice(STAGE_COUNTS[-3:] if self.crowds else STAGE_COUNTS if parameters.k > 5 else STAGE_COUNTS[:-1])
         server = rng.choice((ANYONE, ANYONE, ANYONE, self.anybody()))
         deadline = self.now + rng.choice((0, 30, 200, 2_000, YEAR))
         price = self.court.models[identity].work(stage_count) * parameters.second_price
@@ -147,9 +149,12 @@ class Players:
         """Whether something can be done at a node."""
         if node.state is not NodeState.POSTED:
             return node.state is NodeState.OPEN
+        return self.now <= node.clock.last_choice(claim.closes_at) and bool(self.free_parts(node_id, node))
+
+    def free_parts(self, node_id: bytes, node: Node) -> list[int]:
+        """The parts of a posted node that nobody has chosen."""
         parts = range(part_count(node.segment.length, self.court.parameters.k))
-        is_free = any(child_id(node_id, part) not in self.court.nodes for part in parts)
-        return is_free and self.now <= node.clock.last_choice(claim.closes_at)
+        return [part for part in parts if child_id(node_id, part) not in self.court.nodes]
 
     def answer(self, node_id: bytes, node: Node) -> Call:
         """Answers an open node, or calls the timeout: usually if it is due, sometimes too early."""
@@ -168,14 +173,15 @@ class Players:
     def choose(self, node_id: bytes, node: Node) -> Call:
         """Chooses a part: a false one, or any."""
         parts = part_count(node.segment.length, self.court.parameters.k)
-        free = [part for part in range(parts) if child_id(node_id, part) not in self.court.nodes]
-        part = self.rng.choice(free or range(parts))
+        part = self.rng.choice(self.free_parts(node_id, node) or range(parts))
         _, truth = self.traces[node.claim_id]
         if self.rng.random() < 0.5:
             with suppress(IndexError):  # nothing is false, or the true run has no machines there
                 part = false_part(self.court, node, truth)
         first = self.now < node.clock.since + self.court.parameters.priority
-        sender = node.opener if first and self.rng.random() < 0.9 else None
+        return self.choice(node_id, node, part, node.opener if first and self.rng.random() < 0.9 else None)
+
+    def choice(self, node_id: bytes, node: Node, part: int, sender: bytes | None) -> Call:
         return self.call("choose", node_id, node.segment, node.posted, part, sender=sender, value=self.court.parameters.node_bond)
 
     # what there is

@@ -49,3 +49,6 @@ RULES = (
     ),
 )
 """Under the last ones, a claim with some thirty nodes can refund less than the whole gas of each. A server that is asked much has long."""
+
+CROWDED_RULES = len(RULES) - 1
+"""Under which trees get crowded."""

@@ -16,10 +16,11 @@ from evm_arbiter.chain import START_TIME, Artefact
 from opml_fuzz.disputes.both_courts import BothCourts, CourtsDiffer
 from opml_fuzz.disputes.call import Call, Json, read, write
 from opml_fuzz.disputes.contract import PEOPLE
+from opml_fuzz.disputes.crowds import crowd
 from opml_fuzz.disputes.deployments import deploy_on_both
 from opml_fuzz.disputes.moments import edge_times
 from opml_fuzz.disputes.players import Players
-from opml_fuzz.disputes.rules import RULES
+from opml_fuzz.disputes.rules import CROWDED_RULES, RULES
 from opml_fuzz.disputes.spoilers import spoiled
 
 MODELS = 4
@@ -51,6 +52,7 @@ def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> S
     rules = rng.randrange(len(RULES))
     courts = BothCourts(RULES[rules], game)
     players = Players(courts.spec, PEOPLE, rng, rng.choice(STARTS), alive=rng.choice(ALIVE), pace=rng.choice(PACES))
+    players.crowds = rules == CROWDED_RULES and rng.random() < 0.7
     calls, answers = list[Call](), Counter[tuple[str, str]]()
     try:
         for number in range(acts):
@@ -74,7 +76,7 @@ def pass_time(players: Players) -> None:
     """Lets a few seconds pass, or time enough for something to become legal; the base fee changes."""
     rng = players.rng
     players.now += rng.choice(players.pace)
-    if rng.random() < 0.06 and (times := edge_times(players.court, players.now)):
+    if rng.random() < (0.02 if players.crowds else 0.06) and (times := edge_times(players.court, players.now)):
         players.now = rng.choice(times[:12] if rng.random() < 0.8 else times)
     if rng.random() < 0.2:
         players.basefee = rng.choice((0, 1, 2, 3, 50))
@@ -85,6 +87,8 @@ def next_call(players: Players) -> tuple[Call, Trace | None]:
     rng, court = players.rng, players.court
     if waited := players.wait_for_money():
         return waited, None
+    if players.crowds and rng.random() < 0.7 and (crowding := crowd(players)):
+        return crowding, None
     pending, tended = players.claims(ClaimStatus.PENDING), players.tended()
     if tended and rng.random() < (0.75 if len(tended) >= players.alive else 0.6):
         return players.tree_move(rng.choice(tended[: players.alive])), None

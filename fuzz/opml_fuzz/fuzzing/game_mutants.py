@@ -128,6 +128,10 @@ CONTRACT = (
     ("if block.timestamp <= settled + convert(FIXED.grace, uint256):", "if block.timestamp < settled + convert(FIXED.grace, uint256):"),
     ("settled: uint256 = max(self._closes_at(claim_word), tree_word & MASK40)", "settled: uint256 = self._closes_at(claim_word)"),
     ("paid: uint256 = self._phi(bond)", "paid: uint256 = bond"),
+    ("self._reject(claim_id, request_id, claim_word)",
+     "self.claims[claim_id].claim_word = claim_word | (REJECTED << STATUS_BIT)\n"
+     "    self.requests[request_id].progress_word -= 1 << PENDING_BIT"),
+    ("log objects.Expired(claim_id=claim_id, at=convert(block.timestamp, uint64))", "log objects.Expired(claim_id=claim_id, at=0)"),
     (" or turn.clock_word >> COLLECTED_BIT != 0:", ":"),
     ("if turn.claim_word >> STATUS_BIT != REJECTED or ", "if turn.claim_word >> STATUS_BIT == FINAL or "),
     ("if place_word >> DEPTH_BIT == 1 else NODE_BOND", "if place_word >> DEPTH_BIT == 0 else NODE_BOND"),
@@ -215,6 +219,7 @@ SPECIFICATION = (
     ("ends", "if message.now <= stands.settles_at:", "if message.now < stands.settles_at:"),
     ("ends", "if asked.run_hash not in (None, last.run_hash):", "if False:"),
     ("ends", "if message.now <= max(claim.closes_at,", "if message.now < max(claim.closes_at,"),
+    ("ends", "reject(court, claim_id, None, message.now)", "reject(court, claim_id, None, 0)"),
     ("ends", " or node.collected:", ":"),
     ("ends", "wei + settled.share, ledger.burn(node.price * settled.gas)", "wei + settled.share, ledger"),
     ("ends", "wei += node.price * settled.gas", "wei += settled.gas"),

@@ -37,31 +37,35 @@ OTHER_ID = b"o" * 32
 
 
 def claim_ends(world: World, k: int) -> None:
-    """A pending claim with an open node falls by a timeout; one without expires; before that, it can be finalised if it is well sealed."""
+    """A pending claim with an open node falls by a timeout; one without expires; before that, it can be finalised if it is well sealed.
+
+    With a claim that falls or expires its server has lost, then or before."""
     parameters, request = any_parameters(world, k), any_request(world, pending=world.number("pending", 1))
     carry, now = world.hash("carry"), world.number("now", 1)
     run_hash = keccak256(carry + bytes([1]))
-    claim = any_claim(world, sealed=seal(run_hash, SERVER))
+    claim, lost = any_claim(world, sealed=seal(run_hash, SERVER)), lost_or_not(world)
     if world.choice((True, False)):
         clock = any_clock(world)
         segment = Segment(world.choice(tuple(Phase)), world.number("lo"), world.number("hi"), world.hash("agreed"), world.hash("disputed"))
         node = Node(CLAIM_ID, OPENER, path_of(world, world.choice((True, False))), segment, clock, world.number("price"))
         world.assume((claim.open_nodes >= 1) & (claim.nodes >= 1))
-        court = court_of(world, parameters, {NODE_ID: node}, claim, request, server_lost_at=lost_or_not(world))
+        court = court_of(world, parameters, {NODE_ID: node}, claim, request, server_lost_at=lost)
         world.assume(now > clock.due + clock.server_left)
         after = perform(world, court, "timeout", Message(STRANGER, now), NODE_ID)
         world.show("a node that is late for good times out", after is not None)
         if after is not None:
             ended = after.claims[CLAIM_ID]
             world.show("the claim falls there", ended.status is ClaimStatus.REJECTED and ended.fell_at == NODE_ID)
+            world.show("its server has lost", after.server_lost_at[SERVER] == lost.get(SERVER, now))
         return
     world.assume(claim.open_nodes == 0)
-    court = court_of(world, parameters, {}, claim, request)
+    court = court_of(world, parameters, {}, claim, request, server_lost_at=lost)
     last = max(claim.closes_at, claim.settles_at)
     if world.choice((True, False)):
         world.assume(now > last + parameters.grace)
         after = perform(world, court, "expire", Message(STRANGER, now), CLAIM_ID)
         world.show("a claim that nobody finalised expires", after is not None and after.claims[CLAIM_ID].status is ClaimStatus.REJECTED)
+        world.show("its server has lost", after is not None and after.server_lost_at[SERVER] == lost.get(SERVER, now))
         return
     same = world.choice((None, run_hash))
     request = evolve(request, run_hash=same, result=None if same is None else OTHER_ID)

@@ -9,7 +9,7 @@ from random import Random
 
 from attrs import asdict, evolve
 from opml_spec.dispute.acts import Act, deploy
-from opml_spec.dispute.honest import Trace, answer, expose, finalising, trace
+from opml_spec.dispute.honest import Trace, answer, expose, finalising, next_answer, trace
 from opml_spec.dispute.objects import ANYONE, NodeState, root_id
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.model.layout import MAX_REQUEST_BYTES
@@ -204,19 +204,34 @@ def failed_run(rng: Random) -> Iterator[Json]:
 
 
 def expired(rng: Random) -> Iterator[Json]:
-    """Nobody finalises a claim that nobody disputes to the end, so it expires, and the requester has its fee back."""
+    """Two true claims expire, one of them disputed. With the first their server loses its time at the nodes of a false one."""
 
     def play(played: Scenario) -> None:
-        request_id, truth = played.ask(), played.tell()
-        claim = played.claim(request_id, truth)
-        root = played.challenge(claim)
-        played.try_at(START_TIME + 100, Act("expire", (claim,)))
+        request_id, truth, told = played.ask(), played.tell(), played.tell((4, 9))
+        silent = played.claim(request_id, truth)
+        played.try_at(START_TIME + 100, Act("expire", (silent,)))
+        disputed = played.claim(played.ask_again(), truth)
+        root = played.challenge(disputed)
         played.do(answer(played.court, root, truth), SERVER)
-        last = max(played.court.claims[claim].closes_at, played.court.claims[claim].settles_at) + PARAMETERS.grace
-        played.try_at(last, Act("expire", (claim,)))
+        last = played.court.claims[silent].closes_at + PARAMETERS.grace
+        played.now = last - 10
+        false = played.claim(played.ask_again(), told)
+        for part in range(PARAMETERS.k):
+            played.choose(root, part, VALIDATOR)
+        played.challenge(false, OTHER)
+        played.try_at(last, Act("expire", (silent,)))
         played.try_at(last, Act("reclaim", (request_id,)))
         played.now = last + 1
-        played.do(Act("expire", (claim,)), STRANGER)
+        played.do(Act("expire", (silent,)), STRANGER)
+        due = played.court.server_lost_at[SERVER] + PARAMETERS.effort
+        assert due < played.clock(root_id(false)).due
+        while (act := next_answer(played.court, disputed, truth)) is not None:
+            played.do(act, SERVER)
+        played.try_at(due + PARAMETERS.server_time, Act("timeout", (root_id(false),)))
+        played.now += 1
+        played.do(Act("timeout", (root_id(false),)), STRANGER)
+        played.now = played.court.claims[disputed].settles_at + PARAMETERS.grace + 1
+        played.do(Act("expire", (disputed,)), STRANGER)
         played.leave(request_id)
 
     return scenario(rng, play)

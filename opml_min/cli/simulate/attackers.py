@@ -15,7 +15,7 @@ from opml_min.players.agenda import Group, Task, first_of
 from opml_min.players.chain import ANYONE, HASH_BYTES, NO_HASH, POSTED, Decision, Move, Wait, child_id, claim_id, seal
 from opml_min.players.cheats.cheat import FalseChallenger, Liar
 from opml_min.players.cheats.puppets import Puppet, other_part
-from opml_min.players.cheats.stalling import LastSecond
+from opml_min.players.cheats.stalling import LastSecond, Withholder
 from opml_min.players.index import ClaimEntry, NodeEntry, RequestEntry
 
 YEAR = 31_536_000  # seconds
@@ -158,3 +158,21 @@ class Conceded(Puppet):
                 late_from = self.last_answer(each) + 1
                 return Wait(late_from) if self.chain.now < late_from else Move("timeout", (each.node_id,))
         return other_part(self, claim, node, 1) if below else None
+
+
+class Hoarder(Withholder):
+    """Lets its true claims expire, with many nodes. Once they have so many, it claims falsely, too, and does not answer there."""
+
+    most: int
+
+    def _claims(self) -> Iterable[Task]:
+        yield from super()._claims()
+        if sum(len(claim.nodes) for claim in self._own_pending()) >= self.most:
+            for request in self.index.unanswered.values():
+                sealed = seal(request.request_id, self.address)
+                if claim_id(request.request_id, self.address, sealed) not in self.index.claims:
+                    yield Task(sealed, partial(self.staked, request, sealed))
+
+    def answer(self, node: NodeEntry) -> Decision:
+        claim = self.index.claims[node.claim_id]
+        return None if claim.sealed == seal(claim.request_id, self.address) else Liar.answer(self, node)

@@ -6,7 +6,7 @@ from functools import partial
 from attrs import frozen
 
 from opml_min.cli.simulate.arena import BLOCK_SECONDS, Arena
-from opml_min.cli.simulate.attackers import Clinging, Conceded, Flooder, Garbler, Latecomer, Spreader
+from opml_min.cli.simulate.attackers import Clinging, Conceded, Flooder, Garbler, Hoarder, Latecomer, Spreader
 from opml_min.players.cheats.cheat import Liar
 from opml_min.players.cheats.claims import Copier, Unopenable
 from opml_min.players.cheats.puppets import Punctual, Sniper
@@ -90,6 +90,13 @@ def _pumping(arena: Arena) -> list[Player]:
     return [liar, pump]
 
 
+def _expiring(arena: Arena) -> list[Player]:
+    arena.server.policy = Policy(claims_beside_true=True)
+    liar = arena.setup.seat(Hoarder, "liar")
+    liar.most = OPENERS
+    return [liar, *_against(Spreader, OPENERS // arena.terms.claims, arena, liar.address)]
+
+
 def _junk_first(arena: Arena) -> list[Player]:
     return [arena.setup.seat(Unopenable, "junk maker")]
 
@@ -140,6 +147,7 @@ ATTACKS = {
         Attack("long-line", f"a false claim follows {LONG_RUNS} true ones, of {LONG_RUN_SECONDS // 3_600} hours each",
                partial(_line_lie, LONG_RUNS), purse_ether=70, run_seconds=LONG_RUN_SECONDS),
         Attack("pumping", "nodes of a claim that is given up give a server more time for another false one", _pumping),
+        Attack("expiring", f"likewise, {OPENERS:,} nodes of true claims that are never shown and expire", _expiring, purse_ether=135),
         Attack("junk-first", "the first claim of each request is of a hash that nobody knows", _junk_first),
         Attack("griefing", "false claims are lost to puppets, so that the honest validator's nodes earn nothing", _griefing),
         Attack("copying", "the honest claims are copied", _copying),

@@ -30,7 +30,7 @@ class Clock:
     """When the node came into its state: it was opened, or answered."""
 
     def late(self, now: int, lost_at: int, effort: int) -> int:
-        """By how much the server is late. `lost_at` is when the first of its claims fell, 0 if none did."""
+        """By how much the server is late. `lost_at` is when the first of its claims was rejected, 0 if none was."""
         due = min(self.due, max(self.since, lost_at) + effort) if lost_at else self.due
         return max(0, now - due)
 

@@ -64,7 +64,8 @@ def expire(court: Court, message: Message, claim_id: bytes) -> Court:
         raise NotExpired
     asked = court.requests[claim.request_id]
     share = court.parameters.share(asked.bond)
-    return evolve(reject(court, claim_id, None), ledger=court.ledger.burn(asked.bond - share).credit(asked.requester, share))
+    ledger = court.ledger.burn(asked.bond - share).credit(asked.requester, share)
+    return evolve(reject(court, claim_id, None, message.now), ledger=ledger)
 
 
 def collect(court: Court, message: Message, node_id: bytes) -> Court:

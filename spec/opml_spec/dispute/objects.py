@@ -161,7 +161,7 @@ class Court:
     server_due: Mapping[bytes, int] = {}
     """By server: when the last node opened against it is due."""
     server_lost_at: Mapping[bytes, int] = {}
-    """By server: when the first of its claims fell."""
+    """By server: when the first of its claims was rejected."""
     ledger: Ledger = field(factory=Ledger)
 
 

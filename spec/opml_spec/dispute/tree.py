@@ -113,16 +113,16 @@ def answered(court: Court, node_id: bytes, node: Node, settles_at: int) -> Court
 
 
 def fall(court: Court, node_id: bytes, now: int) -> Court:
-    """The claim is rejected at this node; its bond becomes what its nodes are to get, and the rest is burned. Its server has lost once."""
+    """The claim is rejected at this node; its bond becomes what its nodes are to get, and the rest is burned."""
     claim_id = court.nodes[node_id].claim_id
-    court = reject(court, claim_id, node_id)
-    court = evolve(court, server_lost_at={court.claims[claim_id].server: now, **court.server_lost_at})
+    court = reject(court, claim_id, node_id, now)
     return evolve(court, ledger=court.ledger.burn(settlement(court, court.claims[claim_id]).burned))
 
 
-def reject(court: Court, claim_id: bytes, node_id: bytes | None) -> Court:
-    """The claim is rejected, at a node or, if it expired, at none."""
+def reject(court: Court, claim_id: bytes, node_id: bytes | None, now: int) -> Court:
+    """The claim is rejected, at a node or, if it expired, at none. What else its server was asked excuses it no longer."""
     claim = court.claims[claim_id]
+    court = evolve(court, server_lost_at={claim.server: now, **court.server_lost_at})
     request = court.requests[claim.request_id]
     court = with_request(court, claim.request_id, evolve(request, pending=request.pending - 1))
     return with_claim(court, claim_id, evolve(claim, status=ClaimStatus.REJECTED, fell_at=node_id))

@@ -32,9 +32,10 @@ class Found:
 
 
 def adversary_moves(dispute: Dispute, state: State) -> Next:
-    """Opens nodes anywhere, and makes a claim fall where the server is late."""
+    """Opens nodes anywhere, makes a claim fall where the server is late, and lets one expire that is not finalised."""
     moves = [*dispute.choices(state.court)]
     moves += [Act("timeout", (each,)) for each, node in state.court.nodes.items() if node.state is NodeState.OPEN]
+    moves += [Act("expire", (each,)) for each, claim in state.court.claims.items() if not claim.open_nodes]
     for each in moves:
         after = accepted(state, each, PUPPET)
         if after is not None:

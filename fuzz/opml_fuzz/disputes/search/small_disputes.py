@@ -98,7 +98,9 @@ def claim_key(dispute: "Dispute", state: State, number: int) -> Hashable:
         return claim.status
     nodes = tuple(sorted(node_key(dispute, node, state) for node in court.nodes.values() if court.claims[node.claim_id] is claim))
     owed, since = state.owed[number] if number < len(state.owed) else (None, now)
-    return nodes, max(0, claim.closes_at - now), max(-1, claim.settles_at - now), owed, now - since
+    settles_at = max(claim.closes_at, claim.settles_at)
+    expires = 0 if claim.open_nodes else max(-1, settles_at + dispute.setting.parameters.grace - now)
+    return nodes, max(0, claim.closes_at - now), max(-1, claim.settles_at - now), expires, owed, now - since
 
 
 def node_key(dispute: "Dispute", node: Node, state: State) -> tuple[Any, ...]:

@@ -45,7 +45,7 @@ EVENTS = {  # indexed ones first
     "Opened": (("bytes32", "bytes32", "address"), ("bytes32", "uint8", SEGMENT, *5 * ("uint64",))),
     "Answered": (("bytes32", "bytes32"), ("uint8", SEGMENT, "bytes", "uint64", "uint64", "uint64")),
     "Fallen": (("bytes32", "bytes32"), ("uint64",)),
-    "Expired": (("bytes32",), ()),
+    "Expired": (("bytes32",), ("uint64",)),
     "Finalised": (("bytes32", "bytes32"), ("uint8", "bytes32", "bytes")),
     "Collected": (("bytes32",), ()),
     "Awarded": (("bytes32", "bytes32"), ()),

@@ -101,7 +101,7 @@ def expired(before: Court, call: Call, after: Court, burned: int) -> list[Log]:
     (claim_id,) = call.act.arguments
     request_id = after.claims[claim_id].request_id
     requester = after.requests[request_id].requester
-    return [event("Expired", claim_id), *burn(claim_id, burned), *credit(requester, request_id, gained(before, after, requester))]
+    return [event("Expired", claim_id, call.now), *burn(claim_id, burned), *credit(requester, request_id, gained(before, after, requester))]
 
 
 def collected(before: Court, call: Call, after: Court, burned: int) -> list[Log]:
