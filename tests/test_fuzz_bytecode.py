@@ -27,8 +27,10 @@ from opml_fuzz.proofs import ledger
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.second_solver import disagreements
 from opml_fuzz.proofs.step import arbiter, bytecode_prover
+from opml_fuzz.proofs.step.arbiter import STATE_BYTES
 from opml_fuzz.proofs.step.bytecode_prover import attempt, committed, prove_bytecode
 from opml_fuzz.proofs.step.lemma import Lemma
+from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import BYTECODE, EVERY
 from opml_spec import words
@@ -87,9 +89,10 @@ def test_the_statements_are_about_all_calls() -> None:
 # What a call may look like -----------------------------------------------------------------------------------------------------------
 
 
-def answer(data: bytes, value: int = 0) -> bytes | None:
-    """What the contract answers; the data of a revert, None for success."""
-    chain, contract = committed().contract.chain, committed().contract
+def answer(data: bytes, value: int = 0, bytecode: arbiter.Bytecode | None = None) -> bytes | None:
+    """What the committed contract answers, or another; the data of a revert, None for success."""
+    contract = (bytecode or committed()).contract
+    chain = contract.chain
     outcome = chain.node.transact(bytes.fromhex(chain.accounts[0][2:]), bytes.fromhex(contract.address[2:]), data, value, chain.now)
     return None if outcome.success else outcome.output
 
@@ -151,6 +154,29 @@ def refuted(verdict: Verdict) -> None:
 )
 def test_a_wrong_contract_is_found(right: str, wrong: str, subject: str) -> None:
     refuted(prove_bytecode(BYTECODE[f"bytecode.{subject}"], compiled("arbiter", right, wrong)))
+
+
+LOOKS = ("len(msg.data) < 10000", "keccak256(slice(msg.data, 0, 4)) != root", "block.number > 0", "msg.gas > 0", "msg.sender != self")
+
+
+@pytest.mark.parametrize("condition", LOOKS)
+def test_an_access_that_looks_at_its_call_is_not_proved(condition: str) -> None:
+    """In `access` only its arguments may matter: a condition on the call, or on the chain, would be a back door."""
+    bytecode = arbiter.deployed(compiled("arbiter", "if old != root:", f"if old != root and {condition}:"))
+    with pytest.raises(Unsupported):
+        attempt("access_read", bytecode, Questions(bytecode_prover.QUERY_SECONDS, NEVER))
+
+
+def test_a_back_door_for_long_calls_opens() -> None:
+    """Behind the argument of a call there may be anything; whoever looks at it accepts a witness that has no root."""
+    given = make_witness(random_state(Random(3)).state())
+    wrong = given[:STATE_BYTES] + bytes([given[STATE_BYTES] ^ 1]) + given[STATE_BYTES + 1 :]
+    assert SpecWitness().execute(wrong).startswith("error")
+    opened = arbiter.deployed(compiled("arbiter", "if old != root:", "if old != root and len(msg.data) < 10000:"))
+    for bytecode, is_accepted in ((committed(), False), (opened, True)):
+        data = bytecode.contract.calldata("step", wrong)
+        assert (answer(data + bytes(10_000), bytecode=bytecode) is None) == is_accepted
+        assert answer(data, bytecode=bytecode) is not None
 
 
 @contextmanager
