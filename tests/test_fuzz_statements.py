@@ -151,7 +151,10 @@ def test_a_game_with_one_wrong_rule_is_found(module: str, right: str, wrong: str
 
 @pytest.mark.parametrize(
     ("right", "wrong"),
-    [('raise WrongOutput("not the claimed run state")', "raise OtherResult"), ("message.now < stands.closes_at", "message.now < court.closes_at")],
+    [
+        ('raise WrongOutput("not the claimed run state")', "raise OtherResult"),
+        ("message.now < stands.closes_at", "message.now < court.closes_at"),
+    ],
 )
 def test_no_other_error_is_taken_for_the_expected_one(right: str, wrong: str) -> None:
     """`fees.hold` says that a claim could be finalised but for its output. An act that fails in another way shows nothing of that."""
