@@ -126,6 +126,15 @@ def test_what_nobody_comes_to_proves_nothing() -> None:
     assert verdict_of(play, "there") == ("error", "no play comes to there")
 
 
+def test_what_z3_does_not_find_is_not_come_to() -> None:
+    def play(world: World) -> None:
+        a, b = world.number("a", 2), world.number("b", 2)
+        world.assume(a * b == (1 << 89) - 1)  # a prime
+        world.reach("there")
+
+    assert verdict_of(play, "there") == ("error", "no play comes to there")
+
+
 def test_every_case_must_come_to_its_places() -> None:
     def play(world: World, n: int) -> None:
         if n == 1:

@@ -299,7 +299,7 @@ PURE = {*BYTE} - {*CALL}
 
 @pytest.mark.parametrize("opcode", sorted({*range(256)} - {BYTE[name] for name in PURE}))
 def test_what_the_code_does_not_hold_has_no_rule(opcode: int) -> None:
-    """Of the call there is a rule only for what the proof says of it; of the chain, the account and the gas there is none."""
+    """A rule for the call is what the proof says of it; for the chain, the account and the gas there is none."""
     machine = Machine(Code(program(*7 * [0]) + bytes([opcode])), Unseen(), Hashes())
     with pytest.raises(Unsupported):
         machine.run(Path(0))

@@ -1,4 +1,4 @@
-"""Bounds: how deep a tree gets, where its nodes lie, how long a claim lasts, and that the clocks of an honest side are enough.
+"""Rules about bounds: how deep a tree gets, where its nodes lie, how long a claim lasts, and that the clocks of an honest side are enough.
 
 *Source*: spec §5.2, §5.5, §5.9 and §5.12, invariant 3.
 """

@@ -1,4 +1,4 @@
-"""A court of which a play names one claim, a few of its nodes and what belongs to them; everything else in it is whatever it is.
+"""The court that rules are about: a play names one claim, a few nodes and what belongs to them; the rest is whatever it is.
 
 Ids and addresses are constants: the acts only compare them, so any others would do. Numbers and hashes may be anything that the play does
 not rule out. Each table has one more entry, under the key `rest`, for all that is not named; no act may touch it.

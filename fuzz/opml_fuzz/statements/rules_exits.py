@@ -1,4 +1,4 @@
-"""Exits: every state has one by time alone. Nothing that is locked stays locked because somebody does nothing.
+"""Rules about exits: every state has one by time alone. Nothing that is locked stays locked because somebody does nothing.
 
 *Source*: spec §5.4, §5.6, §5.7 and §5.12, invariant 5.
 """

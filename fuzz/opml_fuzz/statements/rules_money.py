@@ -1,4 +1,4 @@
-"""Money: every act leaves the books balanced, and what is locked is what the requests, claims and nodes still hold.
+"""Rules about money: every act leaves the books balanced, and what is locked is what the requests, claims and nodes still hold.
 
 The *stake* of a request is the fee that is left. A pending claim holds its bond and those of its nodes; a final one nothing. A rejected
 claim holds what its nodes are to get, each until it is collected. So no bond is paid out twice, and none is forgotten.

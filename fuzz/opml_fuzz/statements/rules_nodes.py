@@ -1,4 +1,4 @@
-"""Nodes are independent: what happens at one changes nothing that is legal at another, but by the fall of a claim of the same server.
+"""Rules about nodes: what happens at one changes nothing that is legal at another, but by the fall of a claim of the same server.
 
 And a tree knows the way to each of its nodes: which nodes lie on it depends on nothing that is opened later.
 

@@ -1,4 +1,4 @@
-"""The honest server: what it posted is true, so nothing that anybody does makes its claim fall, and it is never stuck.
+"""Rules about the honest server: what it posted is true, so nothing that anybody does makes its claim fall, and it is never stuck.
 
 *Source*: spec §5.12, invariants 1 and 5.
 """

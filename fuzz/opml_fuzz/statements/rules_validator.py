@@ -1,4 +1,4 @@
-"""The honest validator: while a claim is false there is a front, and whatever anybody does there is one afterwards.
+"""Rules about the honest validator: while a claim is false there is a front, and whatever anybody does there is one afterwards.
 
 The *front* is a node with a true lower and a false upper end that is OPEN, or POSTED with its first false part free.
 
