@@ -32,9 +32,15 @@ def test_a_rule_is_proved(name: str) -> None:
 
 @pytest.mark.parametrize(("module", "right", "wrong", "name", "case"), RULE_MUTANTS[::9])
 def test_a_wrong_rule_is_refuted(module: str, right: str, wrong: str, name: str, case: tuple[Any, ...]) -> None:
+    """The counterexample is a test that fails as long as the rule is wrong, and passes afterwards."""
+    pasted = dict[str, Any]()
     with changed(module, right, wrong):
         verdict = prove_rule(RULES[name].only(case))
-    assert verdict.result == "counterexample", verdict
+        assert verdict.result == "counterexample", verdict
+        exec(verdict.detail.partition("\n")[2], pasted)
+        with pytest.raises(AssertionError):
+            pasted["test_a_rule_that_does_not_hold"]()
+    pasted["test_a_rule_that_does_not_hold"]()
 
 
 def test_every_mutant_can_be_made_and_names_a_case() -> None:

@@ -23,8 +23,8 @@ from opml_fuzz.proofs.known_world import play
 
 
 def test_a_rule_that_does_not_hold() -> None:
-    named = {named}
-    values = {values}
+    named = {{{named}}}
+    values = {{{values}}}
     play("{rule}", {case}, named, values, choices={choices})  # {what}
 """
 
@@ -115,6 +115,17 @@ class Meaning:
         return keccak256(str(number).encode())[:width]
 
 
+def entries(known: Mapping[Any, Any]) -> str:
+    """Writes the entries of a dict, one per line."""
+    return "".join(f"\n        {written(key)}: {written(it)}," for key, it in known.items()) + ("\n    " if known else "")
+
+
+def written(it: Any) -> str:
+    if isinstance(it, tuple):
+        return f"({', '.join(map(written, it))},)"
+    return f'bytes.fromhex("{it.hex()}")' if isinstance(it, bytes) else repr(it)
+
+
 def reproducer(rule: Rule, case: tuple[Any, ...], world: SymbolicWorld, model: Any) -> str:
     """Writes the test; empty if the play with these values does not break the rule."""
     if RULES.get(rule.name) is None:
@@ -125,7 +136,7 @@ def reproducer(rule: Rule, case: tuple[Any, ...], world: SymbolicWorld, model: A
         values = {(name, *map(meaning.of, arguments)): meaning.of(it) for name, arguments, it in world.applied}
         play(rule.name, case, named, values, world.chosen)
     except AssertionError as broken:
-        return TEST.format(named=named, values=values, rule=rule.name, case=case, choices=world.chosen, what=broken)
+        return TEST.format(named=entries(named), values=entries(values), rule=rule.name, case=case, choices=world.chosen, what=broken)
     except Exception:  # z3's functions may be what no real ones are: a hash that hashes itself, a state that is none
         return ""
     return ""
