@@ -7,12 +7,15 @@ must be a witness on which both really differ.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from threading import Event
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
+import z3
 from attrs import evolve
 from opml_fuzz.commands import prove as command
 from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
@@ -27,10 +30,13 @@ from opml_fuzz.proofs import ledger
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.second_solver import disagreements
 from opml_fuzz.proofs.step import arbiter, bytecode_prover
+from opml_fuzz.proofs.step.arbiter import STATE_BYTES
 from opml_fuzz.proofs.step.bytecode_prover import attempt, committed, prove_bytecode
 from opml_fuzz.proofs.step.lemma import Lemma
+from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.proofs.verdict import Verdict
-from opml_fuzz.statements.catalogue import BYTECODE, EVERY
+from opml_fuzz.statements.catalogue import BYTECODE, EVERY, RULES, STATEMENTS
+from opml_fuzz.statements.statement import Statement
 from opml_spec import words
 from opml_spec.machine import decode, witness
 from opml_spec.machine.instructions import INSTRUCTIONS
@@ -84,12 +90,23 @@ def test_the_statements_are_about_all_calls() -> None:
     assert set(EVERY) >= set(BYTECODE)
 
 
+def test_assumptions_of_which_z3_knows_nothing_are_a_failure() -> None:
+    a, b = z3.BitVecs("a b", 128)
+    hard = [z3.UGT(a, 1), z3.UGT(b, 1), z3.ULT(a, 1 << 63), z3.ULT(b, 1 << 63), a * b == (1 << 89) - 1]
+    with pytest.raises(Failure) as failure:
+        Questions(0.2, NEVER).are_possible(hard)
+    assert failure.value.result == "unknown"
+    with pytest.raises(Failure, match="nothing is admitted"):
+        Questions(5.0, NEVER).are_possible([a == 1, a == 2])
+
+
 # What a call may look like -----------------------------------------------------------------------------------------------------------
 
 
-def answer(data: bytes, value: int = 0) -> bytes | None:
-    """What the contract answers; the data of a revert, None for success."""
-    chain, contract = committed().contract.chain, committed().contract
+def answer(data: bytes, value: int = 0, bytecode: arbiter.Bytecode | None = None) -> bytes | None:
+    """What the committed contract answers, or another; the data of a revert, None for success."""
+    contract = (bytecode or committed()).contract
+    chain = contract.chain
     outcome = chain.node.transact(bytes.fromhex(chain.accounts[0][2:]), bytes.fromhex(contract.address[2:]), data, value, chain.now)
     return None if outcome.success else outcome.output
 
@@ -151,6 +168,29 @@ def refuted(verdict: Verdict) -> None:
 )
 def test_a_wrong_contract_is_found(right: str, wrong: str, subject: str) -> None:
     refuted(prove_bytecode(BYTECODE[f"bytecode.{subject}"], compiled("arbiter", right, wrong)))
+
+
+LOOKS = ("len(msg.data) < 10000", "keccak256(slice(msg.data, 0, 4)) != root", "block.number > 0", "msg.gas > 0", "msg.sender != self")
+
+
+@pytest.mark.parametrize("condition", LOOKS)
+def test_an_access_that_looks_at_its_call_is_not_proved(condition: str) -> None:
+    """In `access` only its arguments may matter: a condition on the call, or on the chain, would be a back door."""
+    bytecode = arbiter.deployed(compiled("arbiter", "if old != root:", f"if old != root and {condition}:"))
+    with pytest.raises(Unsupported):
+        attempt("access_read", bytecode, Questions(bytecode_prover.QUERY_SECONDS, NEVER))
+
+
+def test_a_back_door_for_long_calls_opens() -> None:
+    """Behind the argument of a call there may be anything; whoever looks at it accepts a witness that has no root."""
+    given = make_witness(random_state(Random(3)).state())
+    wrong = given[:STATE_BYTES] + bytes([given[STATE_BYTES] ^ 1]) + given[STATE_BYTES + 1 :]
+    assert SpecWitness().execute(wrong).startswith("error")
+    opened = arbiter.deployed(compiled("arbiter", "if old != root:", "if old != root and len(msg.data) < 10000:"))
+    for bytecode, is_accepted in ((committed(), False), (opened, True)):
+        data = bytecode.contract.calldata("step", wrong)
+        assert (answer(data + bytes(10_000), bytecode=bytecode) is None) == is_accepted
+        assert answer(data, bytecode=bytecode) is not None
 
 
 @contextmanager
@@ -236,6 +276,41 @@ def test_explanations(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0100000 ..... ..... 101 ..... 0011011" in text
     assert "across two" in text
     assert command.main(["--explain", "nonsense"]) == 2
+
+
+def used_by(function: Any) -> Iterator[Any]:
+    """What a function names, and what those functions of its module name that it names."""
+    module, waiting, seen = vars(import_module(function.__module__)), [function.__code__], set[str]()
+    while waiting:
+        code = waiting.pop()
+        waiting.extend(each for each in code.co_consts if isinstance(each, CodeType))
+        for name in {*code.co_names} & {*module} - seen:
+            seen.add(name)
+            yield module[name]
+            if isinstance(module[name], FunctionType) and module[name].__module__ == function.__module__:
+                waiting.append(module[name].__code__)
+
+
+def test_the_ledger_knows_what_each_statement_is_about() -> None:
+    """What a statement uses of the implementations is in files that the page hashes, under the name of the chapter."""
+    assert {name.partition(".")[0] for name in EVERY} == {chapter for subject in ledger.SUBJECTS for chapter in subject.chapters}
+    for name, statement in {**STATEMENTS, **RULES}.items():
+        chapter = name.partition(".")[0]
+        hashed = {file for subject in ledger.SUBJECTS if chapter in subject.chapters for file in subject.files}
+        for it in used_by(statement.holds if isinstance(statement, Statement) else statement.play):
+            home = it.__name__ if isinstance(it, ModuleType) else getattr(it, "__module__", None) or ""
+            if home.startswith(("opml_spec.", "opml_min.")) and isinstance(it, ModuleType | FunctionType | type):
+                assert Path(str(import_module(home).__file__)) in hashed, (name, home)
+
+
+def test_a_changed_file_changes_the_hash(tmp_path: Path) -> None:
+    for name, text in (("one.py", "1"), ("two.py", "2")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    subject = ledger.Subject("x", tmp_path, ("*.py", "one.py"), ())
+    before = subject.fingerprint
+    assert len(subject.files) == 2
+    (tmp_path / "two.py").write_text("3", encoding="utf-8")
+    assert subject.fingerprint != before
 
 
 def test_the_ledger_fits() -> None:

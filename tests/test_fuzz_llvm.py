@@ -53,10 +53,21 @@ def test_conditions(name: str) -> None:
     del code
 
 
+@pytest.mark.parametrize("operation", ["sext", "zext"])
+@pytest.mark.parametrize("width", [1, 8, 32])
+def test_conversions(operation: str, width: int) -> None:
+    text = text_of([f"%t = trunc i64 %a to i{width}", f"%d = {operation} i{width} %t to i64"], "%d")
+    function, code = compiled(text)
+    for a in EDGES:
+        assert function(a, 0) == unsigned(Interpreter({}, text).functions["f"](a, 0))
+    del code
+
+
 class Buffer:
     """Memory of the process, as a place."""
 
     def __init__(self, size: int) -> None:
+        self.size = size
         self.bytes = ctypes.create_string_buffer(size)
 
     def load(self, offset: int, width: int) -> int:
@@ -90,20 +101,53 @@ def test_functions_of_loops(name: str) -> None:
 
 # What is undefined ends the run ----------------------------------------------------------------------------------------------------
 
+POINTERS = {"%p": Pointer(Buffer(16)), "%odd": Pointer(Buffer(16), 1)}
+
 
 @pytest.mark.parametrize(
     "line",
-    ["shl i64 %a, 64", "lshr i32 %a, 32", "udiv i64 %a, 0", "srem i64 %a, 0", "sdiv i64 -9223372036854775808, -1", "add nuw i64 -1, 1"],
+    [
+        *("shl i64 %a, 64", "lshr i32 %a, 32", "udiv i64 %a, 0", "srem i64 %a, 0", "sdiv i64 -9223372036854775808, -1"),
+        *("add nuw i64 -1, 1", "add nuw i32 -1, 1", "sub nuw i64 0, 1", "mul nuw i32 65536, 65536"),
+        *("load i64, ptr %odd", "load i32, ptr %odd", "load i64, ptr %odd, align 4", "load i16, ptr %odd, align 2"),
+        *("getelementptr inbounds nuw i8, ptr %p, i64 17", "getelementptr inbounds nuw i8, ptr %p, i64 -1"),
+        *("getelementptr inbounds nuw i64, ptr %p, i64 2305843009213693952", "getelementptr inbounds nuw i8, ptr %odd, i64 16"),
+    ],
 )
 def test_undefined(line: str) -> None:
     with pytest.raises(Undefined):
-        Interpreter().run([f"%d = {line}", "ret void"], {"%a": 5})
+        Interpreter().run([f"%d = {line}", "ret void"], {"%a": 5, **POINTERS})
+
+
+def test_a_store_must_be_aligned() -> None:
+    for line in ("store i64 %a, ptr %odd", "store i16 %a, ptr %odd, align 2"):
+        with pytest.raises(Undefined):
+            Interpreter().run([line, "ret void"], {"%a": 5, **POINTERS})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("add nuw i32 %a, 1", "sub nuw i64 %a, 5", "mul nuw i32 65535, 65535", "load i64, ptr %odd, align 1", "load i8, ptr %odd"),
+        *("load i64, ptr %p", "getelementptr inbounds nuw i8, ptr %p, i64 16", "getelementptr i8, ptr %p, i64 -1"),
+    ],
+)
+def test_what_is_defined_goes_on(line: str) -> None:
+    assert Interpreter().run([f"%d = {line}", "ret void"], {"%a": 5, **POINTERS}).label == "ret"
+
+
+UNKNOWN = (
+    *("fadd double %a, %b", "add nsw i64 %a, 1", "add nuw nsw i64 %a, 1", "shl nuw i64 %a, 1", "lshr exact i64 %a, 1"),
+    *("or disjoint i64 %a, 1", "zext nneg i32 %a to i64", "trunc nuw i64 %a to i32", "icmp samesign ult i64 %a, %b"),
+    *("load volatile i64, ptr %p", "load i64, ptr %p, align 8, !range !0", "getelementptr inbounds i8, ptr %p, i64 1"),
+    *("getelementptr nuw i8, ptr %p, i64 1", "alloca i64, align 8", "select fast i1 %a, i64 1, i64 2"),
+)
 
 
 def test_what_is_not_understood_is_an_error() -> None:
-    for line in ("%d = fadd double %a, %b", "%d = add nsw i64 %a, 1", "unreachable"):
+    for line in (*(f"%d = {one}" for one in UNKNOWN), "store volatile i64 %a, ptr %p", "unreachable"):
         with pytest.raises(ValueError, match=r"not understood|does not end"):
-            Interpreter().run([line], {"%a": 5, "%b": 5})
+            Interpreter().run([line], {"%a": 5, "%b": 5, **POINTERS})
 
 
 def test_blocks_and_functions() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import z3
-from attrs import evolve
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from opml_fuzz.fuzzing.game_mutants import changed
@@ -33,9 +32,15 @@ def test_a_rule_is_proved(name: str) -> None:
 
 @pytest.mark.parametrize(("module", "right", "wrong", "name", "case"), RULE_MUTANTS[::9])
 def test_a_wrong_rule_is_refuted(module: str, right: str, wrong: str, name: str, case: tuple[Any, ...]) -> None:
+    """The counterexample is a test that fails as long as the rule is wrong, and passes afterwards."""
+    pasted = dict[str, Any]()
     with changed(module, right, wrong):
-        verdict = prove_rule(evolve(RULES[name], cases=[case]))
-    assert verdict.result == "counterexample", verdict
+        verdict = prove_rule(RULES[name].only(case))
+        assert verdict.result == "counterexample", verdict
+        exec(verdict.detail.partition("\n")[2], pasted)
+        with pytest.raises(AssertionError):
+            pasted["test_a_rule_that_does_not_hold"]()
+    pasted["test_a_rule_that_does_not_hold"]()
 
 
 def test_every_mutant_can_be_made_and_names_a_case() -> None:
@@ -48,7 +53,8 @@ def test_every_mutant_can_be_made_and_names_a_case() -> None:
 def test_names_and_places() -> None:
     assert len(RULES) >= 20
     assert not {*RULES} & {*STATEMENTS}
-    assert all(rule.name == name and rule.says and rule.reaches for name, rule in RULES.items())
+    assert all(rule.name == name and rule.says and rule.cases for name, rule in RULES.items())
+    assert all(places for rule in RULES.values() for places in rule.cases.values())
 
 
 # Samples -------------------------------------------------------------------------------------------------------------------------
@@ -96,14 +102,14 @@ class SampledWorld(World):
 def test_a_rule_holds_on_samples(name: str, data: st.DataObject) -> None:
     rule, world = RULES[name], SampledWorld(data)
     with replaced(world):  # type: ignore[arg-type]  # it asks for nothing else
-        rule.play(world, *world.choice(rule.cases))
+        rule.play(world, *world.choice(tuple(rule.cases)))
 
 
 # The prover ----------------------------------------------------------------------------------------------------------------------
 
 
 def verdict_of(play: Callable[[World], None], *reaches: str) -> tuple[str, str]:
-    verdict = prove_rule(Rule("x", "", play, frozenset(reaches)))
+    verdict = prove_rule(Rule("x", "", play, {(): {*reaches}}))
     return verdict.result, verdict.detail
 
 
@@ -123,7 +129,26 @@ def test_what_nobody_comes_to_proves_nothing() -> None:
         world.show("all is well", n == 5)
         world.reach("there")
 
-    assert verdict_of(play, "there") == ("error", "no case comes to there")
+    assert verdict_of(play, "there") == ("error", "no play comes to there")
+
+
+def test_what_z3_does_not_find_is_not_come_to() -> None:
+    def play(world: World) -> None:
+        a, b = world.number("a", 2), world.number("b", 2)
+        world.assume(a * b == (1 << 89) - 1)  # a prime
+        world.reach("there")
+
+    assert verdict_of(play, "there") == ("error", "no play comes to there")
+
+
+def test_every_case_must_come_to_its_places() -> None:
+    def play(world: World, n: int) -> None:
+        if n == 1:
+            world.reach("there")
+
+    verdict = prove_rule(Rule("x", "", play, {(1,): {"there"}, (2,): {"there"}}))
+    assert (verdict.result, verdict.detail) == ("error", "2, no play comes to there")
+    assert prove_rule(Rule("x", "", play, {(1,): {"there"}, (2,): set()})).result == "proved"
 
 
 def test_a_play_that_raises_proves_nothing() -> None:

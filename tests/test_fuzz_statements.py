@@ -1,6 +1,7 @@
 """Each statement sampled by Hypothesis, proved by z3, and the prover itself: it must find what is false."""
 
 import json
+from threading import Event
 from typing import Any
 
 import pytest
@@ -8,10 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from opml_fuzz.commands import prove as command
 from opml_fuzz.proofs.ieee import IeeeFloat
-from opml_fuzz.proofs.prover import prove
+from opml_fuzz.proofs.prover import prove, result_if_admitted, search
 from opml_fuzz.proofs.symbols import Number, Paths
 from opml_fuzz.statements.catalogue import EVERY, STATEMENTS
-from opml_fuzz.statements.statement import Float, Integer, Statement, Variable, Word
+from opml_fuzz.statements.statement import Float, Integer, NotAdmitted, Statement, Variable, Word
 from opml_spec.arithmetic.fixed import round_shift
 
 
@@ -44,8 +45,9 @@ def test_a_statement_holds_on_samples(name: str, data: st.DataObject) -> None:
     if name == "decode.disjoint":  # a random word is hardly ever of this row
         (row,) = case
         values = [values[0] & ~row.mask | row.match]
-    assume(statement.assuming(*case, *values))
-    assert statement.holds(*case, *values)
+    holds = result_if_admitted(statement, case, values)
+    assume(holds is not None)
+    assert holds
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
@@ -84,6 +86,31 @@ def test_what_admits_nothing_proves_nothing() -> None:
     assert prove(Statement("x", "", {"v": Word(8)}, lambda v: v < 0, lambda v: v > 255)).result == "error"
 
 
+def test_what_z3_does_not_find_is_not_admitted() -> None:
+    """That no path is refuted does not mean that some value takes it: z3 must find one, in the time of a query."""
+    hard = Statement("x", "", {"a": Word(64), "b": Word(64)}, lambda a, b: True, lambda a, b: (a > 1) & (b > 1) & (a * b == (1 << 89) - 1))
+    result, detail = search(hard, (), Paths(), 0.2, Event())
+    assert result == "unknown"
+    assert detail.startswith("whether any value is admitted")
+
+
+def test_what_is_admitted_only_by_a_wrong_product_is_not() -> None:
+    """Where products are unknown functions z3 finds values for which the assumption does not hold."""
+    false = Statement("x", "", {"a": Word(8), "b": Word(8)}, lambda a, b: True, lambda a, b: a * b < 0)
+    assert search(false, (), Paths(False), 30.0, Event()) == ("error", "no value is admitted")
+    assert prove(false).result == "error"
+
+
+def test_what_is_never_claimed_proves_nothing() -> None:
+    def claims(v: Any) -> bool:
+        if v < 256:
+            raise NotAdmitted
+        return True
+
+    assert prove(Statement("x", "", {"v": Word(8)}, claims)).result == "error"
+    assert prove(Statement("x", "", {"v": Word(9)}, claims)).result == "proved"
+
+
 def test_what_raises_proves_nothing() -> None:
     assert prove(Statement("x", "", {"v": Word(8)}, lambda v: [0][v])).result == "error"
 
@@ -106,6 +133,8 @@ LATE = "if not server_in_time(court, node, message.now):\n        raise OutOfTim
         ("claims", "ledger.deposit(message.value).burn(price)", "ledger.deposit(message.value)", "fees.line"),
         ("claims", "checked_at=checked_at))", "checked_at=checked_at, fee_left=0))", "fees.line"),
         ("claims", "or closes_at >= TIME_LIMIT", "or closes_at > TIME_LIMIT", "fees.line"),
+        ("claims", "or closes_at >= TIME_LIMIT", "or closes_at >= TIME_LIMIT - 1", "fees.line"),
+        ("claims", "if closes_at > latest", "if True", "fees.line"),
         ("parameters", "self.most_nodes * self.effort + self.grace", "self.grace", "fees.hold"),
         ("clocks", "max(now, server_due) + effort", "max(now, server_due) + 2 * effort", "fees.path"),
         ("ends", "and now <= claim.closes_at + court.parameters.hold", "", "fees.hold"),
@@ -118,6 +147,21 @@ def test_a_game_with_one_wrong_rule_is_found(module: str, right: str, wrong: str
 
     with changed(module, right, wrong):
         assert prove(STATEMENTS[name]).result == "counterexample"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ('raise WrongOutput("not the claimed run state")', "raise OtherResult"),
+        ("message.now < stands.closes_at", "message.now < court.closes_at"),
+    ],
+)
+def test_no_other_error_is_taken_for_the_expected_one(right: str, wrong: str) -> None:
+    """`fees.hold` says that a claim could be finalised but for its output. An act that fails in another way shows nothing of that."""
+    from opml_fuzz.fuzzing.game_mutants import changed
+
+    with changed("ends", right, wrong):
+        assert prove(STATEMENTS["fees.hold"]).result == "error"
 
 
 def test_every_path_is_taken_once() -> None:

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from opml_fuzz.fuzzing.changed_code import changed
-from opml_fuzz.proofs.ieee import IeeeFloat
-from opml_fuzz.proofs.prover import prove, search
+from opml_fuzz.proofs.prover import as_given, prove, search
 from opml_fuzz.proofs.symbols import Paths
 from opml_fuzz.statements import floats
 from opml_fuzz.statements.catalogue import STATEMENTS
-from opml_fuzz.statements.statement import Float, Statement, Variable, Word
+from opml_fuzz.statements.statement import Statement
 from opml_spec.arithmetic import binary32
 
 from opml_min.machine import interpret
@@ -26,6 +25,8 @@ FILES = ("emit", "basic_blocks", "region", "bounds_checks", "loops")
 EMIT, BLOCKS, REGION, BOUNDS, LOOPS = (f"opml_min.machine.translator.{name}" for name in FILES)
 GO_TO = "            self.go_to(index + instruction.imm // 4)\n            self.label"  # of a branch
 LINK = "str(self.region.pc(index + 1)))\n        self.store_registers()\n        self.emit"  # of JALR
+ALIGNED_LOAD = ', align 1")\n        if bits'
+ALIGNED_STORE = 'align 1")\n\n    def branch'
 BUDGET = "f\"udiv i64 {block.value('load i64, ptr %budget')}, {block.length}\""
 GATE = 'I32 * UNIT_Q30)\n            yield Bound("silu'
 FAILED = "return RunState(before.carry, RunStatus.FAILED)\n\n\ndef run_machine"
@@ -43,6 +44,9 @@ MUTANTS = (
     (EMIT, "lshr i64 {target}, 1", "lshr i64 {target}, 2", "translator.steps"),
     (EMIT, "self.region.pc(index) + imm", "self.region.pc(index + 1) + imm", "translator.steps", "auipc"),
     (EMIT, 'b if a == "0" else a', "a", "translator.steps"),
+    (EMIT, ALIGNED_LOAD, ALIGNED_LOAD.replace(", align 1", ""), "translator.steps", "lh"),
+    (EMIT, ALIGNED_STORE, ALIGNED_STORE.replace("align 1", "align 2"), "translator.steps", "sw"),
+    (LOOPS, "add nuw i64 %executed, 1", "sub nuw i64 %executed, 1", "iterations.executed"),
     (BLOCKS, "icmp ult i64 {budget}", "icmp ule i64 {budget}", "translator.steps"),
     (BLOCKS, "sub i64 {budget}, {block.length}", "sub i64 {budget}, {block.length + 1}", "translator.steps"),
     (BLOCKS, "instruction.imm % 4 != 0", "instruction.imm % 2 != 0", "translator.steps"),
@@ -123,13 +127,6 @@ FLOATS = (
     ("low if sign_of(a) else high", "high", "floats.to_integer"),
     ("value << max(-fraction_bits, 0)", "value << max(1 - fraction_bits, 0)", "floats.integers"),
 )
-
-
-def as_given(kind: Variable, value: int) -> Any:
-    """What the bits stand for."""
-    if isinstance(kind, Float):
-        return IeeeFloat.of_bits(value, kind, None)
-    return value - (1 << kind.bits) if isinstance(kind, Word) and value > kind.range[1] else value
 
 
 def counterexample(statement: Statement, where: str) -> tuple[Any, ...]:

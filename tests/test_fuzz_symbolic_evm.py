@@ -10,7 +10,7 @@ import pytest
 import z3
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import wrong_witness
-from opml_fuzz.proofs.evm.calldata import CALLDATA, Anything, Known
+from opml_fuzz.proofs.evm.calldata import CALLDATA, Anything, Known, Unseen
 from opml_fuzz.proofs.evm.code import OPCODES, Code
 from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.machine import Machine
@@ -289,3 +289,22 @@ def anything() -> Anything:
 
 def run_on_anything(code: bytes) -> list[End]:
     return Machine(Code(code), anything(), Hashes()).run(Path(0))
+
+
+# What depends on the world around the code -----------------------------------------------------------------------------------------
+
+CALL = ("CALLVALUE", "CALLDATALOAD", "CALLDATASIZE", "CALLDATACOPY")
+PURE = {*BYTE} - {*CALL}
+
+
+@pytest.mark.parametrize("opcode", sorted({*range(256)} - {BYTE[name] for name in PURE}))
+def test_what_the_code_does_not_hold_has_no_rule(opcode: int) -> None:
+    """A rule for the call is what the proof says of it; for the chain, the account and the gas there is none."""
+    machine = Machine(Code(program(*7 * [0]) + bytes([opcode])), Unseen(), Hashes())
+    with pytest.raises(Unsupported):
+        machine.run(Path(0))
+
+
+def test_the_opcodes_with_a_rule_are_those_that_need_no_chain() -> None:
+    around = {*range(0x30, 0x4B), 0x54, 0x55, 0x58, 0x59, 0x5A, 0x5C, 0x5D, *range(0xA0, 0xA5), *range(0xF0, 0xFB), 0xFF}
+    assert {OPCODES[code] for code in around if code in OPCODES} == {*CALL, "CODECOPY", "RETURN"}

@@ -19,7 +19,7 @@ from opml_spec.machine import decode, memory, state, step, witness
 from opml_spec.machine.instructions import INSTRUCTIONS, loads_stores, system
 from opml_spec.machine.step import LAST_PC
 
-from evm_arbiter.chain import Artefact
+from evm_arbiter.chain import Artefact, Reverted
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.fuzzing.mutants import CONTRACT, compiled
 from opml_fuzz.fuzzing.workers import results_in_order
@@ -134,7 +134,7 @@ def judged(random_bytes: int, number: int) -> tuple[str, str, str]:
         for subject in subjects:
             try:
                 verdict = prove_bytecode(BYTECODE[f"bytecode.{subject}"], artefact)
-            except Exception as error:  # it cannot even be deployed
+            except Reverted as error:  # it cannot even be deployed
                 return mutant.name, "refuted", f"{type(error).__name__} in the constructor"
             if verdict.result == "counterexample":
                 return mutant.name, "refuted", subject

@@ -1,7 +1,5 @@
 """Breaks the rules of the specification one by one, and asks whether a proof notices: what `opml-prove --rule-mutants` executes."""
 
-from attrs import evolve
-
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.fuzzing.game_mutants import changed
 from opml_fuzz.fuzzing.rule_mutants import RULE_MUTANTS, UNCHANGED
@@ -15,7 +13,7 @@ def run(is_json: bool) -> int:
     for number, (module, right, wrong, name, case) in enumerate(RULE_MUTANTS):
         progress.show(f"{number + 1} of {len(RULE_MUTANTS)}: {name}")
         with changed(module, right, wrong):
-            verdict = prove_rule(evolve(RULES[name], cases=[case]))
+            verdict = prove_rule(RULES[name].only(case))
         progress.end()
         if verdict.result != "counterexample":
             survivors.append(f"{module}: {right} -> {wrong}")

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+ONE_LOST = "=dict([*court.{0}.items()][1:])"
+"""A table of the court without its first entry."""
+
 RULE_MUTANTS: tuple[tuple[str, str, str, str, tuple[Any, ...]], ...] = (
     # clocks
     ("clocks", "max(now, server_due) + effort", "now + effort", "rules.challenger_time", (32,)),
@@ -39,6 +42,35 @@ RULE_MUTANTS: tuple[tuple[str, str, str, str, tuple[Any, ...]], ...] = (
     ("claims", "0 if asked.claims else", "0 if True else", "rules.coming", ("claim",)),
     ("claims", "max(message.now, asked.checked_at) + court.parameters.window",
         "message.now + court.parameters.window", "rules.coming", ("claim",)),
+    # what is not an act's business
+    ("claims", "        return court\n",
+        f"        return evolve(court, claims{ONE_LOST.format('claims')})\n", "rules.coming", ("register",)),
+    ("claims", "        return court\n",
+        "        return evolve(court, ledger=court.ledger.deposit(message.value))\n", "rules.coming", ("register",)),
+    ("claims", "court = evolve(court, ledger=court.ledger.deposit(fee)",
+        f"court = evolve(court, claims{ONE_LOST.format('claims')}, ledger=court.ledger.deposit(fee)", "rules.coming", ("request",)),
+    ("claims", "court = evolve(court, ledger=court.ledger.deposit(fee)",
+        f"court = evolve(court, requests{ONE_LOST.format('requests')}, ledger=court.ledger.deposit(fee)", "rules.coming", ("request",)),
+    ("claims", "message.sender: nonce + 1}", "[*court.requests_made][0]: 0, message.sender: nonce + 1}",
+        "rules.coming", ("request",)),
+    ("claims", "claims=asked.claims + 1, pending", "deadline=0, claims=asked.claims + 1, pending", "rules.coming", ("claim",)),
+    ("claims", "claims=asked.claims + 1, pending", "fee_left=0, claims=asked.claims + 1, pending", "rules.coming", ("claim",)),
+    ("ends", "ledger=court.ledger.pay_out(message.sender)",
+        f"claims{ONE_LOST.format('claims')}, ledger=court.ledger.pay_out(message.sender)", "rules.leaving", ("withdraw_to",)),
+    ("ends", "ledger=court.ledger.pay_out(message.sender)",
+        f"nodes{ONE_LOST.format('nodes')}, ledger=court.ledger.pay_out(message.sender)", "rules.elsewhere", (2, "withdraw_to")),
+    ("ends", "ledger=court.ledger.pay_out(message.sender)", "ledger=court.ledger.pay_out(to)", "rules.leaving", ("withdraw_to",)),
+    ("ends", "evolve(asked, next_award=", "evolve(asked, deadline=0, next_award=", "rules.leaving", ("award",)),
+    ("ends", "return pass_on_the_fee(court, claim_id)\n\n",
+        "return with_claim(pass_on_the_fee(court, claim_id), claim_id, evolve(court.claims[claim_id], closes_at=0))\n\n",
+        "rules.elsewhere", (2, "award")),
+    ("ends", "fee_left=0, fee_paid=True", "fee_left=0, fee_paid=True, pending=0", "rules.leaving", ("reclaim",)),
+    ("ends", "evolve(node, collected=True)", "evolve(node, collected=True, opener=message.sender)", "rules.collect", (1, 2)),
+    ("tree", "segment=segment, posted=hashes, state", "price=0, segment=segment, posted=hashes, state", "rules.front", (2, "post")),
+    ("tree", "status=ClaimStatus.REJECTED, fell", "closes_at=0, status=ClaimStatus.REJECTED, fell", "rules.claim_ends", (2,)),
+    ("money", "self.credited.get(address, 0) + wei", "wei", "rules.leaving", ("award",)),
+    ("money", "credited = {**self.credited, address: self", "credited = {**dict.fromkeys(self.credited, 0), address: self",
+        "rules.leaving", ("award",)),
     # objects
     ("objects", "-(-stage_count * self.stage_microseconds // MICROSECONDS)",
         "stage_count * self.stage_microseconds // MICROSECONDS", "rules.coming", ("request",)),

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from opml_fuzz.proofs.exploration import Exploration
+from opml_fuzz.proofs.known_world import reproducer
 from opml_fuzz.proofs.prover import QUERY_SECONDS
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 from opml_fuzz.proofs.symbolic_world import Refuted, SymbolicWorld, replaced
@@ -20,25 +21,29 @@ def prove_rule(rule: Rule, query_seconds: float = QUERY_SECONDS) -> Verdict:
 
 def play_cases(rule: Rule, query_seconds: float, stop: threading.Event) -> Verdict:
     """Does what `prove_rule` does, until `stop` is set."""
-    begin, reached = time.monotonic(), set[str]()
-    for case in rule.cases:
+    begin = time.monotonic()
+    for case, places in rule.cases.items():
         exploration = Exploration()
         world = SymbolicWorld(exploration, int(1000 * query_seconds))
         try:
             with replaced(world):
-                for _ in exploration.plays(partial(rule.play, world, *case)):
+                for _ in exploration.plays(partial(begun, rule, case, world)):
                     if stop.is_set():
                         raise Stopped
         except Refuted as found:
-            return verdict(rule, "counterexample", begin, case, str(found))
+            return verdict(rule, "counterexample", begin, case, str(found) + reproducer(rule, case, world, found.model))
         except TimeoutError as late:
             return verdict(rule, "unknown", begin, case, str(late))
         except Exception as error:  # a play that cannot be played proves nothing
             return verdict(rule, "error", begin, case, f"{type(error).__name__}: {error}")
-        reached |= world.places
-    if missing := rule.reaches - reached:
-        return verdict(rule, "error", begin, (), f"no case comes to {', '.join(sorted(missing))}")
+        if missing := places - world.places:
+            return verdict(rule, "error", begin, case, f"no play comes to {', '.join(sorted(missing))}")
     return Verdict(rule.name, "proved", time.monotonic() - begin)
+
+
+def begun(rule: Rule, case: tuple[Any, ...], world: SymbolicWorld) -> None:
+    world.begin()
+    rule.play(world, *case)
 
 
 def verdict(rule: Rule, result: str, begin: float, case: tuple[Any, ...], detail: str) -> Verdict:

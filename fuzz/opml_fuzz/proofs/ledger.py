@@ -11,14 +11,61 @@ from pathlib import Path
 
 import opml_spec
 import z3
+from attrs import frozen
 
+import opml_min
 from evm_arbiter.chain import Artefact, Chain, keccak256
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.bytecode import ASSUMED, CALLED, LEMMAS, BytecodeStatement
 from opml_fuzz.statements.catalogue import EVERY, GAPS
 
-SPECIFICATION = ("machine/**/*.py", "words.py", "hashing.py", "errors.py")
-"""The files of the specification that define a step."""
+SPECIFICATION, MINIMAL = (Path(str(package.__file__)).parent for package in (opml_spec, opml_min))
+
+
+@frozen
+class Subject:
+    """Code that statements are about: its files, and the chapters of the statements."""
+
+    name: str
+    root: Path
+    patterns: tuple[str, ...]
+    chapters: tuple[str, ...]
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted({path for pattern in self.patterns for path in self.root.glob(pattern)})
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of the files, by name and content."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            digest.update(path.relative_to(self.root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        return digest.hexdigest()
+
+
+TRANSLATED = ("translator", "interpreter", "checks", "loops", "iterations")
+SUBJECTS = (
+    Subject(
+        "the specification of the machine", SPECIFICATION, ("machine/**/*.py", "words.py", "hashing.py", "errors.py"),
+        ("decode", "division", "bytecode", "access", "fetch", "step", "memory", "rules", *TRANSLATED),
+    ),
+    Subject("the specification of runs", SPECIFICATION, ("runs/*.py",), ("memory", "money", "rules")),
+    Subject(
+        "the specification's arithmetic and bounds", SPECIFICATION, ("arithmetic/*.py", "model/**/*.py"),
+        ("rounding", "saturation", "bounds", "floats"),
+    ),
+    Subject(
+        "the specification of disputes", SPECIFICATION, ("dispute/*.py", "hashing.py", "errors.py"),
+        ("narrowing", "clocks", "money", "fees", "rules"),
+    ),
+    Subject(
+        "opml_min's interpreter and translator", MINIMAL, ("memory_map.py", "machine/*.py", "machine/translator/*.py"),
+        (*TRANSLATED, "access", "fetch"),
+    ),
+    Subject("opml_min's fixed-point kernels", MINIMAL, ("model/native/kernels/fixed/*.py",), ("rounding", "saturation")),
+)  # fmt: skip
+"""Whatever changes in these files makes the page outdated, so that a run must confirm it."""
 
 PAGE = """\
 # What is proved
@@ -29,7 +76,12 @@ PAGE = """\
 |---|---|
 | solver | {solver} |
 | keccak-256 of the arbiter's runtime bytecode, {size:,} bytes, immutables filled in | `{bytecode}` |
-| SHA-256 of the specification of the machine, {files} files | `{specification}` |
+
+## What the statements are about
+
+| files | of | SHA-256 | chapters |
+|---|---|---|---|
+{subjects}
 
 ## Without condition
 
@@ -60,12 +112,11 @@ def page(verdicts: Sequence[Verdict]) -> str:
         statement = EVERY[verdict.name]
         rests = isinstance(statement, BytecodeStatement) and statement.uses
         says = statement.says.replace("|", "\\|")
-        row = f"| `{verdict.name}` | {verdict.result} | {verdict.seconds:.1f} | {says} |"
-        (conditional if rests else plain).append(row)
+        line = f"| `{verdict.name}` | {verdict.result} | {verdict.seconds:.1f} | {says} |"
+        (conditional if rests else plain).append(line)
     code = bytecode()
     return PAGE.format(
-        solver=f"z3 {z3.get_version_string()}", size=len(code), bytecode=keccak256(code).hex(),
-        files=len(files()), specification=fingerprint(),
+        solver=f"z3 {z3.get_version_string()}", size=len(code), bytecode=keccak256(code).hex(), subjects="\n".join(map(row, SUBJECTS)),
         plain="\n".join(plain), conditional="\n".join(conditional), lemmas="`, `".join(LEMMAS),
         assumed="\n".join(f"- {one}" for one in (CALLED, *ASSUMED)), gaps="\n".join(f"- {gap}" for gap in GAPS),
     )  # fmt: skip
@@ -77,17 +128,8 @@ def bytecode() -> bytes:
     return chain.node.code(bytes.fromhex(chain.deploy(Artefact.load("arbiter"), sender=chain.accounts[0]).address[2:]))
 
 
-def files() -> list[Path]:
-    root = Path(opml_spec.__file__).parent
-    return sorted(path for pattern in SPECIFICATION for path in root.glob(pattern))
-
-
-def fingerprint() -> str:
-    """The hash of these files, by name and content."""
-    root, digest = Path(opml_spec.__file__).parent, hashlib.sha256()
-    for path in files():
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+def row(subject: Subject) -> str:
+    return f"| {len(subject.files)} | {subject.name} | `{subject.fingerprint}` | {', '.join(f'`{one}`' for one in subject.chapters)} |"
 
 
 def without_seconds(text: str) -> str:

@@ -1,10 +1,12 @@
 """The prover: z3 looks for a counterexample to a statement, on every path through its predicate.
 
-`proved` means that z3 showed there is none. `unknown` is a failure, and so is a path on which the predicate raises.
+`proved` means that z3 showed there is none. `unknown` is a failure, and so is a path on which the predicate raises. A statement must
+also be about something: z3 must find values that are admitted, and the predicate must take these, as plain numbers, too.
 """
 
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,7 @@ from opml_fuzz.proofs.ieee import IeeeFloat
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 from opml_fuzz.proofs.symbols import VECTOR_BITS, Number, Paths, Symbol, Vector, formula
 from opml_fuzz.proofs.verdict import Verdict
-from opml_fuzz.statements.statement import Float, Statement, Variable, Word
+from opml_fuzz.statements.statement import Float, NotAdmitted, Statement, Variable, Word
 
 QUERY_SECONDS = 30.0
 
@@ -65,22 +67,17 @@ def prove_case(statement: Statement, case: tuple[Any, ...], query_seconds: float
 
 
 def search(statement: Statement, case: tuple[Any, ...], paths: Paths, query_seconds: float, stop: threading.Event) -> tuple[str, str]:
-    """Searches all paths for a counterexample."""
+    """Searches all paths for a counterexample, and for values that are admitted."""
     made = {name: symbol(name, variable, paths) for name, variable in statement.variables.items()}
     values = [value for value, _, _ in made.values()]
     bounds = [bound for _, _, more in made.values() for bound in more]
-    solver, admitted = z3.Solver(), False
+    solver, admitted, doubtful = z3.Solver(), False, ""
     solver.set("timeout", int(1000 * query_seconds))
     solver.set("ctrl_c", False)
 
-    def holds_if_admitted() -> Any:
-        nonlocal admitted
-        if not statement.assuming(*case, *values):
-            return True
-        admitted = True
-        return statement.holds(*case, *values)
-
-    for conditions, result in paths.explore(holds_if_admitted, bounds):
+    for conditions, result in paths.explore(partial(result_if_admitted, statement, case, values), bounds):
+        if result is None:
+            continue
         answer = solver.check(*conditions, z3.Not(formula(result)))
         if stop.is_set():
             raise Stopped
@@ -89,4 +86,30 @@ def search(statement: Statement, case: tuple[Any, ...], paths: Paths, query_seco
             return "counterexample", ", ".join(f"{name} = {model.eval(at, model_completion=True)}" for name, (_, at, _) in made.items())
         if answer != z3.unsat:
             return "unknown", solver.reason_unknown()
-    return ("proved", "") if admitted else ("error", "no value is admitted")
+        if not admitted:
+            answer = solver.check(*conditions)
+            if answer == z3.sat:
+                model = solver.model()
+                found = [model.eval(constant, model_completion=True).as_long() for _, constant, _ in made.values()]
+                given = list(map(as_given, statement.variables.values(), found))
+                admitted = result_if_admitted(statement, case, given) is not None
+            elif answer == z3.unknown:
+                doubtful = solver.reason_unknown()
+    if admitted:
+        return "proved", ""
+    return ("unknown", f"whether any value is admitted: {doubtful}") if doubtful else ("error", "no value is admitted")
+
+
+def result_if_admitted(statement: Statement, case: tuple[Any, ...], values: Sequence[Any]) -> Any:
+    """What the predicate says of these values; None if they are not admitted."""
+    try:
+        return statement.holds(*case, *values) if statement.assuming(*case, *values) else None
+    except NotAdmitted:
+        return None
+
+
+def as_given(variable: Variable, number: int) -> Any:
+    """The value of a variable that z3 means by a number: it knows words and floats by their bits."""
+    if isinstance(variable, Float):
+        return IeeeFloat.of_bits(number, variable, None)
+    return number - (1 << variable.bits) if isinstance(variable, Word) and number > variable.range[1] else number

@@ -68,5 +68,8 @@ class Questions:
 
     def are_possible(self, conditions: Sequence[Any]) -> None:
         """Shows that the conditions can hold together, or raises Failure: what assumes too much proves nothing."""
-        if self.ask(conditions)[0] != z3.sat:
+        answer, why = self.ask(conditions)
+        if answer == z3.unknown:
+            raise Failure("unknown", f"whether anything is admitted: {why}")
+        if answer != z3.sat:
             raise Failure("error", "nothing is admitted")

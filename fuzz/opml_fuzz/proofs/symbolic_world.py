@@ -39,6 +39,14 @@ class SymbolicWorld(World):
         self.named: dict[str, Any] = {}
         self.bounds: dict[str, tuple[int, int | None]] = {}
         self.places: set[str] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begins a play: what it will have asked for, chosen, applied and hashed."""
+        self.asked: dict[str, Any] = {}
+        self.chosen: list[int] = []
+        self.applied: list[tuple[str, tuple[Any, ...], Any]] = []
+        self.hashed: list[tuple[String, String]] = []
 
     def number(self, name: str, low: int = 0, high: int | None = None) -> Any:
         term = self.named.setdefault(name, z3.Int(name))
@@ -48,23 +56,28 @@ class SymbolicWorld(World):
         self.paths.learn(term >= low)
         if high is not None:
             self.paths.learn(term <= high)
-        return Quantity(term, self.paths, low, high)
+        self.asked[name] = Quantity(term, self.paths, low, high)
+        return self.asked[name]
 
     def hash(self, name: str) -> Any:
-        return String([(self.named.setdefault(name, z3.Int(name)), HASH_BYTES)], self.paths)
+        self.asked[name] = String([(self.named.setdefault(name, z3.Int(name)), HASH_BYTES)], self.paths)
+        return self.asked[name]
 
     def choice(self, options: Sequence[Option]) -> Option:
-        return options[self.paths.branch(len(options))]
+        self.chosen.append(self.paths.branch(len(options)))
+        return options[self.chosen[-1]]
 
     def apply(self, name: str, arguments: Sequence[Any]) -> Any:
         terms = [z3.IntVal(each) if isinstance(each, int) else each.term() if isinstance(each, String) else each.term for each in arguments]
         return z3.Function(name, *(len(terms) + 1) * [z3.IntSort()])(*terms)
 
     def value(self, name: str, *arguments: Any) -> Any:
-        return Quantity(self.apply(name, arguments), self.paths)
+        self.applied.append((name, arguments, Quantity(self.apply(name, arguments), self.paths)))
+        return self.applied[-1][-1]
 
     def hash_of(self, name: str, *arguments: Any) -> Any:
-        return String([(self.apply(name, arguments), HASH_BYTES)], self.paths)
+        self.applied.append((name, arguments, String([(self.apply(name, arguments), HASH_BYTES)], self.paths)))
+        return self.applied[-1][-1]
 
     def state_hash(self, state: MachineState) -> Any:
         return state_hash(state)
@@ -76,7 +89,7 @@ class SymbolicWorld(World):
         model = self.paths.counterexample(condition, self.milliseconds)
         if model is not None:
             shown = ", ".join(f"{name} = {model.eval(term, model_completion=True)}" for name, term in self.named.items())
-            raise Refuted(f"{what}: {shown}")
+            raise Refuted(f"{what}: {shown}", model)
 
     def reach(self, place: str) -> None:
         if place not in self.places and self.paths.solver.check() == z3.sat:
@@ -86,18 +99,23 @@ class SymbolicWorld(World):
 class Refuted(Exception):
     """A case in which what a play shows does not hold."""
 
+    def __init__(self, detail: str, model: Any) -> None:
+        super().__init__(detail)
+        self.model = model
+
 
 class Keccak:
     """Stands for the module `sha3`: strings of symbols get an unknown hash, bytes the real one."""
 
-    def __init__(self, paths: Exploration) -> None:
-        self.paths, self.real = paths, vars(hashing)["sha3"]
+    def __init__(self, world: SymbolicWorld) -> None:
+        self.world, self.real = world, vars(hashing)["sha3"]
 
     def keccak_256(self, data: Any) -> Any:
         if not isinstance(data, String):
             return self.real.keccak_256(data)
         digest, facts = keccak(data)
-        self.paths.learn(*facts)
+        self.world.paths.learn(*facts)
+        self.world.hashed.append((data, digest))
         return Digest(digest)
 
 
@@ -171,7 +189,7 @@ def replaced(world: SymbolicWorld) -> Iterator[None]:
         return state
 
     table: tuple[tuple[Any, str, Any], ...] = (
-        (hashing, "sha3", Keccak(world.paths)),
+        (hashing, "sha3", Keccak(world)),
         *((module, "max", greater) for module in (claims, clocks, ends, parameters, tree)),
         *((module, "min", less) for module in (clocks, money, parameters, tree)),
         (objects, "len", length),  # of a path of any length

@@ -54,13 +54,15 @@ def asked(fee: Any, bond: Any, microseconds: Any, busy_until: Any, deadline: Any
 def line_is_paid_once(earlier: int, fee: Any, bond: Any, microseconds: Any, busy: Any, deadline: Any, value: Any, now: Any) -> Any:
     """A first claim brings bond and price, and the price is burned; a later one brings the bond. The fee stays whole."""
     court = asked(fee, bond, microseconds, busy, deadline, earlier)
-    price = 0 if earlier else court.models[MODEL_ID].work(100) * RULES.second_price
+    work = court.models[MODEL_ID].work(100)
+    price = 0 if earlier else work * RULES.second_price
     try:
         after = claims.claim(court, Message(OTHER, now, value), REQUEST_ID, LATER_SEAL, TIME_LIMIT)
     except WrongValue:
         return value != bond + price
     except TooLate:
-        return True
+        checked_at = busy if earlier else max(now, busy) + work
+        return (value == bond + price) & (max(now, checked_at) + RULES.window >= TIME_LIMIT)
     request, made = after.requests[REQUEST_ID], after.claims[NEW_CLAIM]
     money = (value == bond + price) & (request.fee_left == fee) & (after.ledger.burned == price)
     money = money & (after.ledger.locked == court.ledger.locked + bond) & after.ledger.balanced

@@ -15,7 +15,7 @@ from opml_spec.machine.state import RUNNING, MachineState
 
 from opml_fuzz.machine.encodings import assemble
 from opml_fuzz.statements.llvm import Cells, Interpreter, Pointer, Undefined, unsigned
-from opml_fuzz.statements.statement import Statement, Word
+from opml_fuzz.statements.statement import NotAdmitted, Statement, Word
 from opml_fuzz.statements.translator import AccessLog, Bytes, Flags, equal
 from opml_min.machine.translator.basic_blocks import instructions_of
 from opml_min.machine.translator.control_flow import Region
@@ -61,10 +61,11 @@ def executes(name: str, count: int, *values: Any) -> Any:
     x = dict(zip((*CHANGED, END), registers, strict=True))
     text = [line.replace("label %block0,", "label %again,") for line in call_ir(loop)]
     interpreter = Interpreter({}, function_ir(loop))
-    function, asked = interpreter.functions["iterations0"], list[Any]()
+    function = interpreter.functions["iterations0"]
 
     def iterations(memory: Any, results: Any, most: Any, *given: Any) -> Any:
-        asked.append(unsigned(most))
+        if count > unsigned(most):
+            raise NotAdmitted
         return function(memory, results, count, *given)
 
     interpreter.functions["iterations0"] = iterations
@@ -76,9 +77,9 @@ def executes(name: str, count: int, *values: Any) -> Any:
     except Undefined:
         return False
     if label == "checked0":
-        return not log.accesses and equal(tuple(cell.values[0] for cell in cells.values()), (*x.values(), ENTRY, budget))
-    if count > asked[0]:
-        return True
+        if log.accesses or not equal(tuple(cell.values[0] for cell in cells.values()), (*x.values(), ENTRY, budget)):
+            return False
+        raise NotAdmitted  # what is left to checked code is as it was, and that is all
     state, executed = MachineState(ENTRY, tuple(x.get(number, 0) for number in range(32)), RUNNING, memory), 0
     while executed < count and (state.pc == ENTRY or executed == 0):
         for code in loop.region.words:
@@ -93,9 +94,10 @@ def executes(name: str, count: int, *values: Any) -> Any:
 
 
 def knows_division(name: str, count: int, *values: Any) -> Any:
-    """Always true. It tells the prover, for which division is an unknown function, that the budget covers what it is said to cover."""
+    """Always true. It tells the prover, for which division is an unknown function, what the quotient of the budget is."""
     budget, length = values[-2], len(LOOPS[name])
-    return budget // length * length <= budget
+    covered = budget // length
+    return (covered >= 0) & (covered <= budget) & (covered * length <= budget) & (budget < covered * length + length)
 
 
 REGISTERS = {f"x{number}": Word(64) for number in (*CHANGED, END)}

@@ -2,9 +2,11 @@
 
 It runs on ints and on symbols alike. A value of type iN is any integer that is congruent to it mod 2^N, and the one bit of i1 is a
 condition. Whatever LLVM leaves undefined ends the run: a shift by too much, a division without a result, a sum that the text says does not
-overflow but does. So a proof about the text also shows that it is always defined.
+overflow but does, an access at another address than its alignment says, a pointer outside of its place that the text says is inside. So a
+proof about the text also shows that it is always defined. A word that is not known, as another flag, is an error.
 
-Memory is a set of places (`Cells`, or whatever else can load and store); a pointer is a place and an offset in bytes.
+Memory is a set of places (`Cells`, or whatever else can load and store), which begin where any alignment is met; a pointer is a place and
+an offset in bytes.
 
 *Source*: LLVM Language Reference.
 """
@@ -21,6 +23,8 @@ DIRECT: dict[str, Callable[[Any, Any], Any]] = {"add": add, "sub": sub, "mul": m
 DIVISIONS: dict[str, Callable[..., Any]] = {"udiv": quotient, "urem": remainder, "sdiv": quotient, "srem": remainder}
 COMPARISONS = {"lt": lt, "le": le, "gt": gt, "ge": ge}
 ELEMENT_BYTES = {"i8": 1, "i64": 8, "ptr": 8}
+UNWRAPPED = ("add", "sub", "mul")
+"""The operations that may say that they do not overflow (`nuw`)."""
 
 
 def unsigned(value: Any, width: int = 64) -> Any:
@@ -127,8 +131,8 @@ class Interpreter:
             if is_value:
                 values[name] = self.value(expression, before, values)
             elif line.startswith("store "):
-                kind, value, pointer = take(r"store (\w+) (\S+), ptr (\S+?)(?:, align 1)?", line)
-                at = operand(pointer, values)
+                kind, value, pointer, alignment = take(r"store (\w+) (\S+), ptr ([^\s,]+)(?:, align (\d+))?", line)
+                at = aligned(operand(pointer, values), kind, alignment)
                 at.place.store(at.offset, bits_of(kind), operand(value, values))
             elif line.startswith("call "):
                 self.call(line, values)
@@ -148,7 +152,7 @@ class Interpreter:
             return found
         if line.startswith("br label "):
             return line.removeprefix("br label %")
-        condition, yes, no = take(r"br i1 (\S+), label %([\w.]+), label %([\w.]+).*", line)
+        condition, yes, no = take(r"br i1 (\S+), label %([\w.]+), label %([\w.]+)(?:, !prof !\d+)?", line)
         return str(yes if operand(condition, values) else no)
 
     def call(self, expression: str, values: dict[str, Any]) -> Any:
@@ -163,15 +167,16 @@ class Interpreter:
             case "call":
                 return self.call(expression, values)
             case "alloca":
+                take(r"alloca \w+", expression)
                 return Pointer(Cells())
             case "load":
-                width, pointer = take(r"load (\w+), ptr (\S+?)(?:, align 1)?", expression)
-                at = operand(pointer, values)
+                width, pointer, alignment = take(r"load (\w+), ptr ([^\s,]+)(?:, align (\d+))?", expression)
+                at = aligned(operand(pointer, values), width, alignment)
                 return at.place.load(at.offset, bits_of(width))
             case "getelementptr":
-                element, pointer, index = take(r"getelementptr (?:inbounds nuw )?(\w+), ptr (\S+), i64 (\S+)", expression)
-                at = operand(pointer, values)
-                return Pointer(at.place, at.offset + operand(index, values) * ELEMENT_BYTES[element])
+                is_inside, element, pointer, index = take(r"getelementptr (inbounds nuw )?(\w+), ptr (\S+), i64 (\S+)", expression)
+                at, elements = operand(pointer, values), operand(index, values)
+                return (inside if is_inside else beside)(at, elements, ELEMENT_BYTES[element])
             case "phi":
                 return next(operand(one, values) for one, label in re.findall(r"\[ (\S+), %([\w.]+) \]", expression) if label == before)
             case "select":
@@ -185,8 +190,8 @@ class Interpreter:
                 return convert(kind, bits_of(width), operand(a, values), bits_of(to))
         operation, is_nuw, width, *both = take(r"(\w+)( nuw)? (i\d+) (\S+), (\S+)", expression)
         a, b = (operand(one, values) for one in both)
-        if is_nuw and unsigned(a) + unsigned(b) >= 1 << 64:
-            raise Undefined(expression)
+        if is_nuw:
+            show_unwrapped(operation, bits_of(width), a, b)
         return compute(operation, bits_of(width), a, b)
 
 
@@ -208,6 +213,36 @@ def operand(text: str, values: Mapping[str, Any]) -> Any:
     return values[text] if text.startswith("%") else words[text] if text in words else int(text)
 
 
+def aligned(at: Pointer, kind: str, alignment: str | None) -> Pointer:
+    """Returns the pointer if it is a multiple of the alignment; if none is said, of the size of what is accessed."""
+    multiple = int(alignment) if alignment else bits_of(kind) // 8
+    if multiple > 1 and at.offset % multiple != 0:
+        raise Undefined(f"an access that is not aligned to {multiple}")
+    return at
+
+
+def beside(at: Pointer, elements: Any, size: int) -> Pointer:
+    """The pointer moved by so many elements of a size."""
+    return Pointer(at.place, at.offset + elements * size)
+
+
+def inside(at: Pointer, elements: Any, size: int) -> Pointer:
+    """The pointer moved up, where the text says that it stays in its place, or comes to its end: such a place knows its size."""
+    distance = unsigned(elements) * size
+    if at.offset + distance > at.place.size:
+        raise Undefined("a pointer outside of its place")
+    return Pointer(at.place, at.offset + distance)
+
+
+def show_unwrapped(operation: str, width: int, a: Any, b: Any) -> None:
+    """Ends the run if a result has not so many bits, without a sign."""
+    if operation not in UNWRAPPED:
+        raise ValueError(f"not understood: {operation} nuw")
+    result = DIRECT[operation](unsigned(a, width), unsigned(b, width))
+    if result < 0 or result >= 1 << width:
+        raise Undefined(f"{operation} nuw")
+
+
 def compare(predicate: str, width: int, a: Any, b: Any) -> Any:
     if isinstance(a, Pointer):
         return (a == b) == (predicate == "eq")
@@ -217,11 +252,11 @@ def compare(predicate: str, width: int, a: Any, b: Any) -> Any:
 
 
 def convert(operation: str, width: int, a: Any, to: int) -> Any:
-    """A value of another width; from i1 it is 0 or 1, and to i1 it is the lowest bit."""
+    """A value of another width; from i1 it is 0 and 1, or 0 and −1 with its sign, and to i1 it is the lowest bit."""
     if to == 1:
         return unsigned(a, 1) == 1
     if width == 1:
-        return flag(a)
+        return -flag(a) if operation == "sext" else flag(a)
     return unsigned(a, width) if operation == "zext" else signed(a, width) if operation == "sext" else a
 
 

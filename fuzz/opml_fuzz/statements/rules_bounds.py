@@ -1,4 +1,4 @@
-"""Bounds: how deep a tree gets, where its nodes lie, how long a claim lasts, and that the clocks of an honest side are enough.
+"""Rules about bounds: how deep a tree gets, where its nodes lie, how long a claim lasts, and that the clocks of an honest side are enough.
 
 *Source*: spec §5.2, §5.5, §5.9 and §5.12, invariant 3.
 """
@@ -11,6 +11,7 @@ from opml_spec.dispute.objects import ClaimStatus, Court, Message, Node, NodeSta
 from opml_spec.hashing import HASH_BYTES
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
+from opml_fuzz.statements.rules_acts import perform
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     OPENER,
@@ -27,7 +28,6 @@ from opml_fuzz.statements.rules_court import (
     lost_or_not,
     others,
     path_of,
-    perform,
     said,
     stretch,
 )
@@ -153,6 +153,7 @@ def time_is_bounded(world: World, name: str) -> None:
         world.show("beyond the limit a timeout is legal", after is not None)
         return
     if name == "other":
+        world.reach("other")
         due = max(now, server_due) + effort
         world.show("the server's due, after any other node was opened", due <= max(now, base + path + then) + (queue + effort - then))
         return
@@ -244,35 +245,30 @@ RULES = (
         "rules.depth",
         "each choice leads one node deeper, into its parent, with one round less (k = 2, 3, 5, all lengths)",
         depth_is_bounded,
-        frozenset({"choose"}),
-        ((2,), (3,), (5,)),
+        {case: {"choose"} for case in ((2,), (3,), (5,))},
     ),
     Rule(
         "rules.longest_path",
         "a root and the instructions of a stage have so many rounds that no path is longer than R (k = 2, 3)",
         whole_is_bounded,
-        frozenset({"challenge", "open"}),
-        ((2,), (3,)),
+        {case: {"challenge", "open"} for case in ((2,), (3,))},
     ),
     Rule(
         "rules.time",
         "a claim can be ended T_server + T_challenger + what its server owed + E for each node after it closes",
         time_is_bounded,
-        frozenset({"challenge", "post", "open", "arbitrate", "choose", "timeout"}),
-        tuple((name,) for name in TIMED),
+        {(name,): {name} for name in TIMED},
     ),
     Rule(
         "rules.server_time",
         "with C of censorship in all and d for each answer, an honest server is in time at every depth (k = 2, 32)",
         server_has_time,
-        frozenset({"post"}),
-        ((2,), (32,)),
+        {case: {"post"} for case in ((2,), (32,))},
     ),
     Rule(
         "rules.challenger_time",
         "with C of censorship in all and P + d + m·E for each choice, an honest validator is in time at every depth (k = 2, 32)",
         challengers_have_time,
-        frozenset({"choose"}),
-        ((2,), (32,)),
+        {case: {"choose"} for case in ((2,), (32,))},
     ),
 )

@@ -1,4 +1,4 @@
-"""A court of which a play names one claim, a few of its nodes and what belongs to them; everything else in it is whatever it is.
+"""The court that rules are about: a play names one claim, a few nodes and what belongs to them; the rest is whatever it is.
 
 Ids and addresses are constants: the acts only compare them, so any others would do. Numbers and hashes may be anything that the play does
 not rule out. Each table has one more entry, under the key `rest`, for all that is not named; no act may touch it.
@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve, fields, frozen
-from opml_spec.dispute.acts import ACTS
 from opml_spec.dispute.clocks import Clock
 from opml_spec.dispute.money import Ledger
 from opml_spec.dispute.narrowing import MOST_STAGES, Phase, Segment, boundary
 from opml_spec.dispute.objects import ANYONE, Claim, Court, Message, Model, Node, Request, child_id, root_id
 from opml_spec.dispute.parameters import TIME_LIMIT, YEAR, Parameters
-from opml_spec.errors import SpecError
 from opml_spec.hashing import HASH_BYTES
 from opml_spec.machine.memory import Memory
 from opml_spec.machine.state import Kind, MachineState, Status
@@ -166,21 +164,6 @@ def court_of(world: World, parameters: Parameters, nodes: Mapping[bytes, Node], 
 def lost_or_not(world: World) -> dict[Any, Any]:
     """When the server first lost a claim, or that it never did."""
     return {**world.choice(({}, {SERVER: world.number("lost_at", 1)})), **others(world)}
-
-
-def perform(world: World, court: Court, name: str, message: Message, *arguments: Any) -> Court | None:
-    """The court after an act, None if it is refused. No act touches what is not named."""
-    try:
-        after = ACTS[name](court, message, *arguments)
-    except SpecError:
-        return None
-    except IndexError as error:
-        world.show(f"an act happens as a whole, or names its error: {error}", False)
-        return None
-    tables = ("models", "requests", "claims", "nodes", "requests_made", "server_due", "server_lost_at")
-    world.show("nothing else is touched", all(getattr(after, table)[world.rest] is THE_REST for table in tables))
-    world.reach(name)
-    return after
 
 
 def any_message(world: World, senders: tuple[bytes, ...] = (SERVER, OPENER, STRANGER)) -> Message:

@@ -1,4 +1,4 @@
-"""Exits: every state has one by time alone. Nothing that is locked stays locked because somebody does nothing.
+"""Rules about exits: every state has one by time alone. Nothing that is locked stays locked because somebody does nothing.
 
 *Source*: spec §5.4, §5.6, §5.7 and §5.12, invariant 5.
 """
@@ -11,6 +11,7 @@ from opml_spec.dispute.objects import ClaimStatus, Message, Node, NodeState, sea
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.hashing import keccak256
 
+from opml_fuzz.statements.rules_acts import perform
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     MOVES,
@@ -27,7 +28,6 @@ from opml_fuzz.statements.rules_court import (
     lost_or_not,
     others,
     path_of,
-    perform,
     said,
 )
 from opml_fuzz.statements.world import Rule, World
@@ -207,35 +207,30 @@ RULES = (
         "rules.decided_once",
         "no claim is decided twice; a move needs a pending claim, and a node and a segment that wait for it",
         decided_once,
-        frozenset({*MOVES, "challenge", "expire", "finalise"}),
-        tuple((name,) for name in (*MOVES, "challenge", "expire", "finalise")),
+        {(name,): {name} for name in (*MOVES, "challenge", "expire", "finalise")},
     ),
     Rule(
         "rules.claim_ends",
         "a pending claim falls, becomes final or expires, by time alone",
         claim_ends,
-        frozenset({"timeout", "expire", "finalise"}),
-        ((2,),),
+        {(2,): {"timeout", "expire", "finalise"}},
     ),
     Rule(
         "rules.fee_leaves",
         "a fee is awarded or goes back, by time alone, and never to a later claim while an earlier one may hold it",
         fee_leaves,
-        frozenset({"award", "reclaim"}),
-        ((2,),),
+        {(2,): {"award", "reclaim"}},
     ),
     Rule(
         "rules.hold",
         "a claim with one path ends within its hold (k = 2, 32)",
         hold_is_long_enough,
-        frozenset({"hold"}),
-        ((2,), (32,)),
+        {case: {"hold"} for case in ((2,), (32,))},
     ),
     Rule(
         "rules.one_side",
         "at each instant exactly one side can act at a node; nobody is too early, and nothing is done twice",
         node_waits_for_one_side,
-        frozenset({"post", "timeout", "choose"}),
-        ((2,),),
+        {(2,): {"post", "timeout", "choose"}},
     ),
 )

@@ -1,4 +1,4 @@
-"""Money: every act leaves the books balanced, and what is locked is what the requests, claims and nodes still hold.
+"""Rules about money: every act leaves the books balanced, and what is locked is what the requests, claims and nodes still hold.
 
 The *stake* of a request is the fee that is left. A pending claim holds its bond and those of its nodes; a final one nothing. A rejected
 claim holds what its nodes are to get, each until it is collected. So no bond is paid out twice, and none is forgotten.
@@ -28,6 +28,7 @@ from opml_spec.dispute.objects import (
 from opml_spec.dispute.parameters import TIME_LIMIT, WEI_LIMIT, YEAR, Parameters
 from opml_spec.dispute.tree import settlement
 
+from opml_fuzz.statements.rules_acts import perform
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     MODEL_ID,
@@ -46,7 +47,6 @@ from opml_fuzz.statements.rules_court import (
     is_not,
     others,
     path_of,
-    perform,
     said,
 )
 from opml_fuzz.statements.world import Rule, World
@@ -229,6 +229,7 @@ def leaving(world: World, name: str) -> None:
         world.show("it is paid to whom it belongs", after.ledger.credited[winner] == court.ledger.credited[winner] + fee)
         world.show("a result and its final claim, or none", (status is ClaimStatus.FINAL) == (result is not None) or name == "reclaim")
     else:
+        world.reach("a claim is passed over")
         world.show("one claim is passed over", now.next_award == request.next_award + 1)
         world.show("it is not final", status is not ClaimStatus.FINAL)
 
@@ -255,6 +256,7 @@ def coming(world: World, name: str) -> None:
         if after is not None:
             world.show("what is registered stays", all(after.models[each] is court.models[each] for each in court.models))
             fresh = [each for each_id, each in after.models.items() if each_id not in court.models]
+            world.reach("a new model" if fresh else "a known model")
             world.show("a new line is free", all(each.busy_until == 0 for each in fresh))
             world.show("it is not registered twice", len(fresh) == int(bool(microseconds != model.stage_microseconds)))
         return
@@ -305,6 +307,8 @@ def coming(world: World, name: str) -> None:
     microseconds, whole = model.stage_microseconds * asked.stage_count, MICROSECONDS * model.work(asked.stage_count)
     world.show("the line is long enough for it", (microseconds <= whole) & (whole < microseconds + MICROSECONDS))
     world.show("a machine can recompute it", model.work(asked.stage_count) <= YEAR)
+    nonces = [(court.requests_made[each], after.requests_made[each]) for each in court.requests_made if each != message.sender]
+    world.show("nobody else's nonce is used", all(one is other for one, other in nonces))
     world.show("the nonce is used once", after.requests_made[message.sender] == court.requests_made.get(message.sender, 0) + 1)
 
 
@@ -320,33 +324,29 @@ def share_is_half(world: World) -> None:
 
 TREE = ("challenge", "post", "open", "choose", "arbitrate", "timeout", "finalise", "expire")
 RULES = (
-    Rule("rules.share", "no φ above one half can be deployed", share_is_half, frozenset({"deployed"})),
+    Rule("rules.share", "no φ above one half can be deployed", share_is_half, {(): {"deployed"}}),
     Rule(
         "rules.books_tree",
         "what is locked stays what claims and nodes hold, in challenge, moves and ends of a claim (φ = 1/2, 2/5, 0.499)",
         tree_moves,
-        frozenset(TREE),
-        tuple((name, *share) for name in TREE for share in (SHARES if name in ("timeout", "finalise", "expire") else SHARES[:1])),
+        {(name, *share): {name} for name in TREE for share in (SHARES if name in ("timeout", "finalise", "expire") else SHARES[:1])},
     ),
     Rule(
         "rules.collect",
         "each node of a rejected claim is paid once, whenever that is, and its opener gets its bond back",
         collecting,
-        frozenset({"collect"}),
-        SHARES,
+        {case: {"collect"} for case in SHARES},
     ),
     Rule(
         "rules.leaving",
         "fees and credits are paid once, to whom they belong",
         leaving,
-        frozenset({"award", "reclaim", "withdraw_to", "the fee"}),
-        (("award",), ("reclaim",), ("withdraw_to",)),
+        {("award",): {"the fee", "a claim is passed over"}, ("reclaim",): {"the fee"}, ("withdraw_to",): {"withdraw_to"}},
     ),
     Rule(
         "rules.coming",
         "models, requests and claims are accepted exactly within their bounds, and bring what they should",
         coming,
-        frozenset({"register", "request", "claim", "the first claim", "another claim"}),
-        (("register",), ("request",), ("claim",)),
+        {("register",): {"a new model", "a known model"}, ("request",): {"request"}, ("claim",): {"the first claim", "another claim"}},
     ),
 )

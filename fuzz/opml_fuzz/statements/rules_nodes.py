@@ -1,4 +1,4 @@
-"""Nodes are independent: what happens at one changes nothing that is legal at another, but by the fall of a claim of the same server.
+"""Rules about nodes: what happens at one changes nothing that is legal at another, but by the fall of a claim of the same server.
 
 And a tree knows the way to each of its nodes: which nodes lie on it depends on nothing that is opened later.
 
@@ -14,6 +14,7 @@ from opml_spec.dispute.objects import ClaimStatus, Court, Message, Node, NodeSta
 from opml_spec.errors import SpecError
 from opml_spec.machine.state import Kind
 
+from opml_fuzz.statements.rules_acts import perform
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     MOVES,
@@ -28,7 +29,6 @@ from opml_fuzz.statements.rules_court import (
     court_of,
     lost_or_not,
     path_of,
-    perform,
     said_opening,
 )
 from opml_fuzz.statements.world import Rule, World
@@ -83,6 +83,7 @@ def nodes_are_independent(world: World, here: str, there: str) -> None:
     before_it, after_it = (verdict(each, there, later, arguments) for each in (court, after))
     world.show(f"{there} is as legal as before: {before_it}, {after_it}", before_it == after_it)
     world.show("the other node is untouched", after.nodes[THERE_ID] is two)
+    world.show("the other claim is untouched", after.claims[OTHER_CLAIM_ID] is other)
 
 
 def legal(world: World, move: str, node: Node, name: str = "") -> tuple[Any, ...]:
@@ -125,19 +126,18 @@ def way_is_known(world: World, length: int, target: int) -> None:
 
 plain_way = Node.on_the_way_to  # taken before a proof replaces it for paths of any length
 
+FALLS = ("open", "arbitrate", "timeout")
 RULES = (
     Rule(
         "rules.independent",
         "a move at one node changes no verdict on a move at another, but by the fall of a claim of the same server (k = 2)",
         nodes_are_independent,
-        frozenset({"a fall", *MOVES}),
-        tuple((here, there) for here in MOVES for there in MOVES),
+        {(here, there): {here, *(["a fall"] if here in FALLS else [])} for here in MOVES for there in MOVES},
     ),
     Rule(
         "rules.way",
         "the nodes on the way to a node are those on the way to its parent, and itself (paths of up to 12 parts)",
         way_is_known,
-        frozenset({"way"}),
-        tuple((length, target) for length in range(LONGEST) for target in range(LONGEST + 1)),
+        {(length, target): {"way"} for length in range(LONGEST) for target in range(LONGEST + 1)},
     ),
 )

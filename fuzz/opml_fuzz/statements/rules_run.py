@@ -1,4 +1,4 @@
-"""The true run, of which nothing is known but what makes it a run.
+"""The true run that rules are about: nothing is known of it but what makes it a run.
 
 Its hashes are unknown functions of where they stand: the run state after so many stages, the machine after so many instructions of a stage.
 What one stage or one instruction makes of another is assumed for the places that a play looks at.

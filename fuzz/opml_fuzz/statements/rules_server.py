@@ -1,4 +1,4 @@
-"""The honest server: what it posted is true, so nothing that anybody does makes its claim fall, and it is never stuck.
+"""Rules about the honest server: what it posted is true, so nothing that anybody does makes its claim fall, and it is never stuck.
 
 *Source*: spec §5.12, invariants 1 and 5.
 """
@@ -11,6 +11,7 @@ from opml_spec.dispute.narrowing import MOST_STAGES, Phase, Segment
 from opml_spec.dispute.objects import ClaimStatus, Court, Message, Node, NodeState, child_id, seal
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
+from opml_fuzz.statements.rules_acts import perform, refused
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     OPENER,
@@ -26,13 +27,10 @@ from opml_fuzz.statements.rules_court import (
     joined,
     node_id_of,
     path_of,
-    perform,
     said,
 )
 from opml_fuzz.statements.rules_run import Run
 from opml_fuzz.statements.world import Rule, World
-
-SOME_K = ((2,), (3,))
 
 
 def true_court(world: World, k: int, states: tuple[NodeState, ...]) -> tuple[Court, Run, bytes, Any]:
@@ -127,14 +125,12 @@ RULES = (
         "rules.server_answers",
         "an honest server can answer every open node until its time is up, with nothing but the truth (k = 2, 3)",
         answer_is_legal,
-        frozenset({"post: POSTED", "open: POSTED", "open: OPEN", "open: ANSWERED", "arbitrate: ANSWERED"}),
-        SOME_K,
+        {case: {"post: POSTED", "open: POSTED", "open: OPEN", "open: ANSWERED", "arbitrate: ANSWERED"} for case in ((2,), (3,))},
     ),
     Rule(
         "rules.server_stays_true",
         "whatever others do, nodes of an honest server have two true ends, and its claim falls by no instruction (k = 2, 3)",
         stays_true,
-        frozenset({"choose", "arbitrate", "child"}),
-        ((2, "post"), (2, "open"), (3, "choose"), (2, "arbitrate")),
+        {(2, "post"): {refused("post")}, (2, "open"): {refused("open")}, (3, "choose"): {"child"}, (2, "arbitrate"): {"arbitrate"}},
     ),
 )

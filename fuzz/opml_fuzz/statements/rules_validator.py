@@ -1,4 +1,4 @@
-"""The honest validator: while a claim is false there is a front, and whatever anybody does there is one afterwards.
+"""Rules about the honest validator: while a claim is false there is a front, and whatever anybody does there is one afterwards.
 
 The *front* is a node with a true lower and a false upper end that is OPEN, or POSTED with its first false part free.
 
@@ -14,6 +14,7 @@ from opml_spec.dispute.narrowing import MOST_STAGES, Phase, Segment, part_of
 from opml_spec.dispute.objects import ClaimStatus, Court, Message, Node, NodeState, child_id, root_id, seal
 from opml_spec.hashing import HASH_BYTES
 
+from opml_fuzz.statements.rules_acts import perform, refused
 from opml_fuzz.statements.rules_court import (
     CLAIM_ID,
     MOVES,
@@ -37,13 +38,13 @@ from opml_fuzz.statements.rules_court import (
     node_id_of,
     others,
     path_of,
-    perform,
     said,
 )
+from opml_fuzz.statements.rules_money import any_books
 from opml_fuzz.statements.rules_run import Run
 from opml_fuzz.statements.world import Rule, World
 
-ASIDE_ID = b"a" * 32
+ASIDE_ID, OTHER_ID = b"a" * 32, b"o" * 32
 
 
 def false_court(world: World, k: int, states: tuple[NodeState, ...], **known: Any) -> tuple[Court, Run, bytes, Any, int]:
@@ -139,12 +140,14 @@ def front_remains(world: World, k: int, name: str) -> None:
 
 def front_is_left_alone(world: World, k: int, name: str) -> None:
     """Nothing that happens elsewhere changes the front, and the claim becomes neither FINAL nor expired."""
-    parameters, claim, request = any_parameters(world, k), any_claim(world, nodes=world.number("nodes", 1)), any_request(world)
+    parameters, claim = any_parameters(world, k), any_claim(world, nodes=world.number("nodes", 1))
+    result = world.choice((None, world.hash("result_hash"))) if name in ("award", "reclaim") else None
+    request = any_request(world, run_hash=result, result=None if result is None else OTHER_ID)
     state, node_id = world.choice((NodeState.OPEN, NodeState.POSTED)), root_id(CLAIM_ID)
     segment = Segment(Phase.STAGES, 0, request.stage_count, request.first_run_hash, world.hash("run_hash"))
     front = Node(CLAIM_ID, OPENER, (), segment, any_clock(world), 0, state)
-    court = court_of(world, parameters, {node_id: front}, claim, request)
     message = any_message(world, (SERVER, STRANGER))
+    court = court_of(world, parameters, {node_id: front}, claim, request, ledger=any_books(world, SERVER, STRANGER))
     validator_in_time(world, court, front, message.now)
     world.assume(claim.settles_at >= front.clock.last_choice(claim.closes_at) if state is NodeState.POSTED else True)
     aside_state = world.choice(tuple(NodeState)) if name not in MOVES else NodeState.POSTED if name == "choose" else NodeState.OPEN
@@ -168,7 +171,10 @@ def front_is_left_alone(world: World, k: int, name: str) -> None:
     after = perform(world, court, name, message, *arguments)
     if after is None:
         return
+    world.show("it is possible at all", name not in IMPOSSIBLE)
     world.show("the front is untouched", after.nodes[node_id] is front)
+    world.show("the node aside is untouched, if it is not about it", after.nodes[ASIDE_ID] is aside or name in MOVES)
+    world.show("the claim is untouched, if it is not about it", after.claims[CLAIM_ID] is claim or name in MOVES)
     now = after.claims[CLAIM_ID]
     if now.status is ClaimStatus.REJECTED:
         world.show("it falls at a node", now.fell_at == ASIDE_ID)
@@ -246,34 +252,38 @@ def challenge_opens_the_front(world: World, k: int) -> None:
     is_front(world, after, after.nodes[root_id(CLAIM_ID)], run, 0, now, "root")
 
 
-ELSEWHERE = ("collect", "challenge", "finalise", "expire", "award", "reclaim", "withdraw_to", *MOVES)
+IMPOSSIBLE = ("collect", "challenge", "finalise", "expire")  # while the claim is pending and has a front
 RULES = (
     Rule(
         "rules.challenge",
         "a claim is not final before it closes; until then a false one has a front or can be challenged, which makes one",
         challenge_opens_the_front,
-        frozenset({"challenge"}),
-        ((2,),),
+        {(2,): {"challenge"}},
     ),
     Rule(
         "rules.front",
         "whatever anybody does at the front of a false claim, it falls or has a front, unless the validator is late (k = 2, 3)",
         front_remains,
-        frozenset({"it falls", "child", "post: POSTED", "open: POSTED", "open: OPEN", "choose: POSTED", "arbitrate", "timeout"}),
-        tuple((3 if name == "choose" else 2, name) for name in MOVES),
+        {
+            (2, "post"): {"post: POSTED"},
+            (2, "open"): {"open: POSTED", "open: OPEN", "it falls"},
+            (3, "choose"): {"child", "choose: POSTED"},
+            **{(2, name): {name, "it falls"} for name in ("arbitrate", "timeout")},
+        },
     ),
     Rule(
         "rules.elsewhere",
         "nothing that happens elsewhere changes the front, nor makes a false claim final or expired (k = 2)",
         front_is_left_alone,
-        frozenset({"reclaim", *MOVES}),
-        tuple((2, name) for name in ELSEWHERE),
+        {
+            **{(2, name): {refused(name)} for name in IMPOSSIBLE},
+            **{(2, name): {name, refused(name)} for name in ("award", "reclaim", "withdraw_to", *MOVES)},
+        },
     ),
     Rule(
         "rules.validator_moves",
         "the honest validator's next move is legal, and what it exposes falls; without a move, somebody in time is to act (k = 2, 3)",
         never_stuck,
-        frozenset({"choose", "arbitrate", "timeout", "it waits", "a node above"}),
-        ((2,), (3,)),
+        {case: {"choose", "arbitrate", "timeout", "it waits", "a node above"} for case in ((2,), (3,))},
     ),
 )

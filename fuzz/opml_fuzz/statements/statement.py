@@ -45,6 +45,10 @@ class Float:
 Variable = Word | Integer | Float
 
 
+class NotAdmitted(Exception):
+    """Raised by a predicate that finds out only on its way that it claims nothing about these values."""
+
+
 def nothing(*_: Any) -> bool:
     return True
 

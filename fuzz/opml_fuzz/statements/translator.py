@@ -74,6 +74,7 @@ class Bytes:
     """A memory that records accesses, behind a pointer of LLVM, whose accesses have widths in bits."""
 
     log: AccessLog
+    size = MEMORY_BYTES
 
     def load(self, address: Any, width: int) -> Any:
         return self.log.load(address, width // 8)

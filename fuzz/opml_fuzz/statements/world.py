@@ -5,10 +5,10 @@ specification's own acts happen to it, and shows what then holds. In a proof eac
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, frozen
 from opml_spec.machine.state import MachineState
 
 Option = TypeVar("Option")
@@ -59,10 +59,13 @@ class World(ABC):
 
 @frozen
 class Rule:
-    """A claim that `play(world, *case)` shows nothing false, and that it reaches each of these places in some case."""
+    """A claim that `play(world, *case)` shows nothing false, and that it comes to each of the places that belong to the case."""
 
     name: str
     says: str
     play: Callable[..., None]
-    reaches: frozenset[str]
-    cases: Sequence[tuple[Any, ...]] = field(factory=lambda: ((),))
+    cases: Mapping[tuple[Any, ...], Set[str]]
+
+    def only(self, case: tuple[Any, ...]) -> "Rule":
+        """The rule in one of its cases."""
+        return evolve(self, cases={case: self.cases[case]})

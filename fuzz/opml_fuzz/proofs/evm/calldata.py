@@ -1,4 +1,4 @@
-"""What a call brings along: data that is known, or any data at all.
+"""What a call brings along: data that is known, any data at all, or what nobody may look at.
 
 Of any data only its words are spoken of, by the place where they begin, as the EVM reads them: with zeros beyond the end.
 """
@@ -30,6 +30,24 @@ class Known:
 
     def copy(self, memory: Memory, to: int, at: Word, size: Word, path: Path, machine: Machine) -> Memory:
         return memory.store_pieces(to, tuple((one, 1) for one in self.data[at : at + size].ljust(size, b"\0")))
+
+
+class Unseen:
+    """A call of which nothing may be used, because what is proved must hold in every call: whoever looks at it ends the proof."""
+
+    @property
+    def size(self) -> Word:
+        raise Unsupported("the size of the call's data is used")
+
+    @property
+    def value(self) -> Word:
+        raise Unsupported("the money of the call is used")
+
+    def load(self, at: Word) -> Word:
+        raise Unsupported("the call's data is used")
+
+    def copy(self, memory: Memory, to: int, at: Word, size: Word, path: Path, machine: Machine) -> Memory:
+        raise Unsupported("the call's data is copied")
 
 
 class Anything:

@@ -50,10 +50,17 @@ class End:
 
 
 class Input(Protocol):
-    """What a call brings along. Both the known and the unknown kind have these."""
+    """What a call brings along. Each kind in `calldata.py` has these."""
 
-    size: Word
-    value: Word
+    @property
+    def size(self) -> Word:
+        """The length of the call's data."""
+        ...
+
+    @property
+    def value(self) -> Word:
+        """The money that the call sends."""
+        ...
 
     def load(self, at: Word) -> Word:
         """The word at a place of the call's data; zeros beyond its end."""

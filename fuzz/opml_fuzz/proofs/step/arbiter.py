@@ -29,7 +29,6 @@ from opml_fuzz.proofs.unsupported import Unsupported
 WITNESS_BYTES = 3_769  # the arbiter takes no longer argument
 STATE_BYTES = 297
 ARGUMENT_BYTES = 3_808  # the witness in memory: its length, its bytes, padding
-TRUNCATED = 101
 PC = 0x40_0000_0000
 RD, RS1, RS2 = 3, 1, 2
 RECOGNISED = {RS1: 0x1234_5678_9ABC_DEF1, RS2: 0x0FED_CBA9_8765_4321}

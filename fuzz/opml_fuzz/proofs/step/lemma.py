@@ -8,7 +8,8 @@ is known but that they are the same in both:
 - *the end*: the comparison with the root, and what is returned, is the same.
 
 So by induction they are the same, for every witness, place, index and root, and for every change of the leaf. The frame of the function
-must keep its other values in between; that is checked too. Afterwards the four functions of `access.py` stand for both.
+must keep its other values in between; that is checked too. It may use nothing else: not the call around it, and no opcode that asks the
+chain. Afterwards the four functions of `access.py` stand for both.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from opml_spec.machine import merkle
 from opml_spec.machine.merkle import DEPTH
 from opml_spec.machine.witness import WitnessMemory, WitnessReader
 
-from opml_fuzz.proofs.evm.calldata import Known, argument_region
+from opml_fuzz.proofs.evm.calldata import Unseen, argument_region
 from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.machine import Machine
 from opml_fuzz.proofs.evm.memory import Memory
@@ -181,7 +182,7 @@ class Lemma:
         for place, one in {**self.arguments(), **words}.items():
             memory = memory.store(place, one)
         stops = {frame.loop.head, frame.loop.end, *(back for back, _ in frame.calls)} - {at}
-        machine = Machine(self.bytecode.code, Known(b""), self.hashes, stops=stops, refuted=self.questions.refuted)
+        machine = Machine(self.bytecode.code, Unseen(), self.hashes, stops=stops, refuted=self.questions.refuted)
         return machine.run(Path(at, stack, memory, tuple(conditions)))
 
     def arguments(self) -> dict[int, Word]:
@@ -266,7 +267,6 @@ class Lemma:
         self.keeps_to_itself(end)
         memory = end.path.memory
         return z3.And([self.hashes.equal(memory.load(at, bool), one) for at, one in {**self.arguments(), **expected}.items()])
-
 
     def keeps_to_itself(self, end: End, buffer: int | None = None) -> None:
         """The function has written only into its frame, and where its caller wants the results; not over the witness."""

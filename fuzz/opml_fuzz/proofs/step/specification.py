@@ -48,7 +48,7 @@ class AccessFailed(Exception):
 class Names:
     """Names that a proof gives to values which both worlds compute: the instruction word, and the registers rs1 and rs2.
 
-    `definitions` are what the specification computes for them; the bytecode must be shown to compute the same (`cuts.py`)."""
+    `definitions` are what the specification computes for them; the bytecode must be shown to compute the same (`arbiter.py`)."""
 
     def __init__(self, word: Any = None, registers: Iterable[tuple[Any, int, Any]] = ()) -> None:
         self.word, self.registers = word, list(registers)
