@@ -10,10 +10,10 @@ from random import Random
 from attrs import astuple
 
 from opml_fuzz.disputes.deployments import tight_parameters
-from opml_fuzz.machine.case import Case, Deployment, Disputes, Step, Witness
+from opml_fuzz.machine.case import Case, Deployment, Disputes, Step
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.states import random_state
-from opml_fuzz.machine.wrong_witnesses import wrong_witness
+from opml_fuzz.machine.wrong_witnesses import spoiled
 from opml_fuzz.sweep.order import BATCHES, sweep
 
 STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch after the sweep; a gallery has about as many again
@@ -37,7 +37,7 @@ def batch(seed: int, number: int) -> Iterator[Case]:
         for _ in range(STEPS):
             yield Step(random_state(rng))
         for _ in range(WRONG_WITNESSES):
-            yield Witness(wrong_witness(rng, random_state(rng)))
+            yield spoiled(rng, random_state(rng))
     yield from gallery(rng)
     for _ in range(LOOPS):
         yield loop(rng)

@@ -94,27 +94,6 @@ def _written_down(case: Case, engines: Engines, until: float) -> Case:
     return case
 
 
-def shrink(difference: Difference, engines: Engines, until: float = inf, most_tries: int = 300) -> Difference:
-    """Makes the case simpler for as long as some engine still disagrees, and no longer than the moment `until` of the monotonic clock.
-
-    Acts at court are left out one by one, which takes more tries."""
-    most_tries = 3 * most_tries if isinstance(difference.case, Acts) else most_tries
-    tries = 0
-    while tries < most_tries:
-        for case in difference.case.simpler():
-            tries += 1
-            try:
-                smaller = compare(case, engines, until)
-            except OutOfTime:
-                return difference
-            if smaller:
-                difference = smaller
-                break
-        else:
-            break
-    return difference
-
-
 def read(path: Path) -> Case:
     """Reads the case in a replay file, which may come from anybody."""
     try:

@@ -21,7 +21,8 @@ from attrs import field, frozen
 from opml_fuzz.engines.protocol import NO_ANSWER, OutOfTime
 from opml_fuzz.engines.room import EngineRoom, Engines
 from opml_fuzz.fuzzing.batches import batch
-from opml_fuzz.fuzzing.difference import Difference, compare, shrink
+from opml_fuzz.fuzzing.difference import Difference, compare
+from opml_fuzz.fuzzing.shrinking import shrink
 
 MOST_DIFFERENCES = 3  # per batch: a defect shows in many cases
 
