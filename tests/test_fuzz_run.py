@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,7 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from opml_fuzz.commands import differential
 from opml_fuzz.commands import fuzz as cli
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.disputes.sequences import RandomDisputes
@@ -21,7 +23,7 @@ from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.batches import ACTS, SWEEP_ENDS, batch
 from opml_fuzz.fuzzing.difference import Difference, compare, read
-from opml_fuzz.fuzzing.loop import run_batch
+from opml_fuzz.fuzzing.loop import RunReport, run_batch
 from opml_fuzz.fuzzing.mutants import compiled
 from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness, from_json
@@ -291,7 +293,23 @@ def test_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert printed["cases"] > 0
     assert printed["court_acts"] > 0
     assert printed["seconds"] >= 3
+    assert 0 < printed["sweep"] < 1
     assert printed["differences"] == []
+
+
+@pytest.mark.parametrize(
+    ("part", "words", "number"),
+    [(Fraction(1), "the whole sweep", 1), (Fraction(99_999, 100_000), "99 % of the sweep", 0.999), (Fraction(0), "0 % of the sweep", 0)],
+)
+def test_a_run_says_how_much_of_the_sweep_was_tried(
+    part: Fraction, words: str, number: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = RunReport(5, 10, 20, 1.0, part)
+    monkeypatch.setattr(differential, "fuzz_on_all", lambda *given: report)
+    assert cli.main(["run", "--seed", "5"]) == 0
+    assert f", {words}, seed 5: no differences" in capsys.readouterr().out
+    assert cli.main(["run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sweep"] == number
 
 
 @pytest.mark.parametrize("arguments", [[], ["run", "--seconds", "x"], ["run", "--seconds", "-1"], ["dance"]])

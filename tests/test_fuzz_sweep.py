@@ -3,13 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from fractions import Fraction
 
 import pytest
 from attrs import evolve
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.fuzz import main
 from opml_fuzz.engines.specification import SpecWitness
-from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, batch, goes_to_court
+from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, batch, goes_to_court, share_of_sweep
 from opml_fuzz.fuzzing.difference import compare
 from opml_fuzz.machine.case import Step, Witness
 from opml_fuzz.machine.encodings import ENCODINGS
@@ -57,6 +58,9 @@ def test_the_first_batches_are_the_sweep_and_all_of_it() -> None:
     assert len(starts) == sum(1 for _ in points())
     assert [case.witness for case in cases if isinstance(case, Witness)] == [each.witness for each in forgeries()]
     assert COURT_EVERY > 1
+    assert sum(share_of_sweep(number, 10**6) for number in range(2 * SWEEP_ENDS)) == 1
+    assert share_of_sweep(0, 1) == Fraction(1, len(cases))
+    assert share_of_sweep(1, 400) == 0  # at court
 
 
 def test_a_witness_that_sends_every_sibling() -> None:

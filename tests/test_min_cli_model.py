@@ -182,6 +182,26 @@ def test_bad_input_gives_one_line_and_leaves_nothing(name, folder, monkeypatch, 
     assert sorted(Path().rglob("*")) == before
 
 
+EMPTY = [
+    ["run", ""], ["run", "--tokenizer", ""], ["run", "--save", ""], ["run", "mnist", "--input", ""], ["verify", ""],
+    ["eval", "embedded", ""],
+    ["model", "show", ""], ["model", "build", "", "-o", "out"], ["model", "build", "tiny.bin", "-o", ""], ["model", "random", "-o", ""],
+    ["model", "build", "tiny.bin", "-o", "out", "--calibrate", ""],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", EMPTY, ids=" ".join)
+def test_an_empty_path_is_not_the_current_folder(line, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    try:
+        code = main(line)
+    except SystemExit as exit_:
+        code = exit_.code
+    out, err = capsys.readouterr()
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "is empty" in err
+
+
 def test_a_full_disk_leaves_nothing(folder, tmp_path):
     """The output is limited to fewer bytes than the image has."""
     script = f"ulimit -f 8; exec {sys.executable} -m opml_min.cli model build {folder}/tiny.bin -o {tmp_path}/full.opml"

@@ -2,9 +2,9 @@
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
+from opml_min.cli.parser import path
 from opml_min.model.image.ops import ARITHMETICS
 from opml_min.model.resolve import DEFAULT_MODEL, Model, resolve
 
@@ -31,7 +31,7 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool = False, as_opt
 
 def add_tokenizer(parser: argparse.ArgumentParser) -> None:
     meaning = "the tokenizer of a source file (default: its own, or tok*.bin beside it)"
-    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help=meaning)
+    parser.add_argument("--tokenizer", type=path, metavar="FILE", help=meaning)
 
 
 def add_arithmetic(parser: argparse.ArgumentParser) -> None:

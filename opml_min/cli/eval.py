@@ -2,7 +2,6 @@
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 from attrs import asdict
@@ -12,6 +11,7 @@ from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
 from opml_min.cli.losses import print_losses, shown_losses
 from opml_min.cli.output import Progress, print_json
+from opml_min.cli.parser import path
 from opml_min.mnist.accuracy import count_right
 from opml_min.mnist.pictures import read_idx, read_pictures
 from opml_min.model.image.header import BYTES
@@ -24,8 +24,8 @@ SPARE_CHARACTERS = 1000  # read beyond the longest text that --max-tokens can ne
 
 def register(parser: argparse.ArgumentParser) -> None:
     add_model(parser, required=True)
-    parser.add_argument("text", type=Path, metavar="FILE", help="the text to score; for a digit classifier, pictures in the IDX format")
-    parser.add_argument("labels", type=Path, nargs="?", metavar="LABELS", help="the right answers to the pictures, in the IDX format")
+    parser.add_argument("text", type=path, metavar="FILE", help="the text to score; for a digit classifier, pictures in the IDX format")
+    parser.add_argument("labels", type=path, nargs="?", metavar="LABELS", help="the right answers to the pictures, in the IDX format")
     last = "use only the last N pictures (the built-in mnist was trained on the first 8,000 of t10k)"
     parser.add_argument("--last", type=positive, metavar="N", help=last)
     parser.add_argument("--max-tokens", type=positive, metavar="N", help="score only the first N tokens of the text (default: all)")

@@ -4,11 +4,11 @@ import argparse
 import json
 import sys
 from collections import Counter
-from pathlib import Path
 
 from opml_min.cli.arguments import Subparsers, add_json, add_model, add_tokenizer, chosen_model, positive, word
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import hexadecimal, print_json
+from opml_min.cli.parser import path
 from opml_min.machine import Memory
 from opml_min.memory_map import Quarter
 from opml_min.model.errors import CheckpointError
@@ -41,14 +41,14 @@ def register(parser: argparse.ArgumentParser) -> None:
 def _register_build(actions: Subparsers) -> None:
     build: argparse.ArgumentParser = actions.add_parser("build", help="build an image from a source file and describe it")
     source = "a GGUF file, a Hugging Face folder with safetensors, or a llama2.c checkpoint"
-    build.add_argument("source", type=Path, metavar="SOURCE", help=source)
-    build.add_argument("-o", "--output", type=Path, required=True, metavar="IMAGE", help="the image file to write")
+    build.add_argument("source", type=path, metavar="SOURCE", help=source)
+    build.add_argument("-o", "--output", type=path, required=True, metavar="IMAGE", help="the image file to write")
     add_tokenizer(build)
     build.add_argument("--context", type=positive, metavar="N", help="shorten the context to N positions")
     arithmetic = "how the model computes (default: %(default)s)"
     build.add_argument("--arithmetic", choices=ARITHMETICS, default=ARITHMETICS[0], help=arithmetic)
     calibrate = "choose the fraction bits by what the model does on the first 2,048 tokens of a text, instead of by its weights alone"
-    build.add_argument("--calibrate", type=Path, metavar="TEXT", help=calibrate)
+    build.add_argument("--calibrate", type=path, metavar="TEXT", help=calibrate)
     build.add_argument("--single-phase", action="store_true", help="make the whole run one stage")
     add_json(build)
     build.set_defaults(execute=execute_build)
@@ -61,7 +61,7 @@ def _register_random(actions: Subparsers) -> None:
     quantisation = "how the matrices are stored (default: %(default)s)"
     random.add_argument("--format", choices=QUANTISATIONS, default=next(iter(QUANTISATIONS)), help=quantisation)
     random.add_argument("--seed", type=word, default=0, metavar="N", help="equal seeds give equal files (default: 0)")
-    random.add_argument("-o", "--output", type=Path, required=True, metavar="GGUF", help="the GGUF file to write")
+    random.add_argument("-o", "--output", type=path, required=True, metavar="GGUF", help="the GGUF file to write")
     add_json(random)
     random.set_defaults(execute=execute_random)
 
@@ -72,9 +72,9 @@ def execute_build(options: argparse.Namespace) -> int:
     tokenizer = options.tokenizer or tokenizer_beside(options.source)
     if options.calibrate is not None and options.arithmetic != ARITHMETICS[FIXED]:
         raise InputError("--calibrate chooses fraction bits, and float arithmetic has none")
-    reads = [*files_of_source(options.source), *(path for path in (tokenizer, options.calibrate) if path is not None)]
-    for path in reads:
-        is_there(path)
+    reads = [*files_of_source(options.source), *(file for file in (tokenizer, options.calibrate) if file is not None)]
+    for file in reads:
+        is_there(file)
     check_writable(options.output, reads)
     how = {"context": options.context, "single_phase": options.single_phase, "arithmetic": options.arithmetic}
     rounded = build_source(options.source, tokenizer, options.output, **how, calibrate=options.calibrate)

@@ -3,9 +3,17 @@
 import argparse
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 from opml_min.cli.exit_codes import BAD_INPUT, TRACEBACK
+
+
+def path(text: str) -> Path:
+    """Parses a path. An empty one, from a shell variable that is not set, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 class Parser(argparse.ArgumentParser):

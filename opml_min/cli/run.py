@@ -5,7 +5,6 @@ import codecs
 import math
 import sys
 import time
-from pathlib import Path
 from typing import Any, Protocol
 
 from opml_min.cli import INTERRUPTED
@@ -14,6 +13,7 @@ from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
 from opml_min.cli.losses import print_losses, shown_losses
 from opml_min.cli.output import Progress, hexadecimal, print_json
+from opml_min.cli.parser import path
 from opml_min.cli.saved_run import check_save, save_run
 from opml_min.mnist.pictures import SIDE, drawn_request, picture_request, shown
 from opml_min.model.files.atomic import check_writable
@@ -37,12 +37,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help=temperature)
     parser.add_argument("--seed", type=word, default=0, metavar="N", help="the seed of the sampling (default: 0)")
     picture = "a file of pictures in the IDX format, for a digit classifier (default: a built-in drawing of a seven)"
-    parser.add_argument("--input", type=Path, metavar="FILE", help=picture)
+    parser.add_argument("--input", type=path, metavar="FILE", help=picture)
     parser.add_argument("--index", type=word, default=0, metavar="N", help="which picture of the file to read (default: 0)")
     add_arithmetic(parser)
     raw = "pass the prompt without the model's chat template; names of special tokens in it become these tokens"
     parser.add_argument("--raw", action="store_true", help=raw)
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the finished run to a file that `opml verify` reads")
+    parser.add_argument("--save", type=path, metavar="FILE", help="write the finished run to a file that `opml verify` reads")
     add_device(parser)
     add_json(parser)
     parser.set_defaults(execute=execute)

@@ -2,18 +2,18 @@
 
 import argparse
 import time
-from pathlib import Path
 
 from opml_min.cli.arguments import MODEL_HELP, add_device, add_json, add_tokenizer
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.output import Progress, hexadecimal, print_json
+from opml_min.cli.parser import path
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
 from opml_min.model.run_file import RunOfAnotherModel, load
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="the file that `opml run --save` wrote")
+    parser.add_argument("file", type=path, metavar="FILE", help="the file that `opml run --save` wrote")
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: the one that FILE names)")
     add_tokenizer(parser)
     add_device(parser)

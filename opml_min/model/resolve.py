@@ -92,6 +92,8 @@ def _resolve(name: str, tokenizer: Path | None, arithmetic: str) -> Model:
     if name in BUILT_IN and not os.path.isfile(name):
         package, resource = BUILT_IN[name]
         return _open_image(Path(str(files(package).joinpath(resource))))
+    if not name:
+        raise CheckpointError("the model's name is empty")
     path = Path(name) if name not in KNOWN or is_there(Path(name)) else fetched(name)
     if not is_there(path):
         raise CheckpointError(f"there is no file {name}, and no known model of that name (known are {', '.join([*BUILT_IN, *KNOWN])})")

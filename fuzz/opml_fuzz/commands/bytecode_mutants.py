@@ -5,7 +5,7 @@ contract's source (compiled anew), and N random bytes of the compiled code. A mu
 differ; a proof that merely fails is counted apart. What survives shows what the statements do not say.
 """
 
-import multiprocessing
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
@@ -20,7 +20,9 @@ from opml_spec.machine.instructions import INSTRUCTIONS, loads_stores, system
 from opml_spec.machine.step import LAST_PC
 
 from evm_arbiter.chain import Artefact
+from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.fuzzing.mutants import CONTRACT, compiled
+from opml_fuzz.fuzzing.workers import results_in_order
 from opml_fuzz.statements.catalogue import BYTECODE
 
 EARLY = ("prefix", "access_read", "access_write", "illegal", "calldata", "jalr", "lui", "bne", "ld", "sd", "add", "rem", "ecall")
@@ -141,14 +143,23 @@ def judged(random_bytes: int, number: int) -> tuple[str, str, str]:
     return mutant.name, "failed" if failed else "survived", failed
 
 
-def run(random_bytes: int, jobs: int) -> int:
-    """Tries all mutants and prints what became of them; 0 if none survived."""
-    count = len(list(mutants(random_bytes)))
-    results: dict[str, int] = {}
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for name, result, what in pool.imap(partial(judged, random_bytes), range(count)):
-            results[result] = results.get(result, 0) + 1
-            print(f"{result:10}{name}  [{what.splitlines()[0] if what else ''}]", flush=True)
-    rest = (f"{number} {result}" for result, number in results.items() if result != "refuted")
-    print(f"\n{results.get('refuted', 0)} of {count} refuted", *rest, sep=", ")
-    return 1 if results.get("survived") else 0
+def run(random_bytes: int, jobs: int, is_json: bool) -> int:
+    """Tries all mutants and prints the result for each; 0 if none survived."""
+    count, progress = len(list(mutants(random_bytes))), Progress()
+    results, details = Counter[str](), list[dict[str, str]]()
+    with results_in_order(partial(judged, random_bytes), range(count), min(jobs, count)) as judgements:
+        for number, (name, result, what) in enumerate(judgements):
+            results[result] += 1
+            details.append({"name": name, "result": result, "detail": what})
+            progress.end()
+            if not is_json:
+                print(f"{result:10}{name}  [{what.splitlines()[0] if what else ''}]", flush=True)
+            progress.show(f"{number + 1} of {count}")
+    progress.end()
+    if is_json:
+        survivors = [one["name"] for one in details if one["result"] == "survived"]
+        print_json({"mutants": details, "refuted": results["refuted"], "survivors": survivors})
+    else:
+        rest = (f"{number} {result}" for result, number in results.items() if result != "refuted")
+        print(f"\n{results['refuted']} of {count} refuted", *rest, sep=", ")
+    return 1 if results["survived"] else 0

@@ -7,8 +7,10 @@ import argparse
 import os
 import secrets
 import sys
+from math import floor
 from pathlib import Path
 
+from opml_fuzz.commands.arguments import between, regular_file
 from opml_fuzz.commands.coverage import coverage
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.output import Progress, print_json
@@ -22,7 +24,7 @@ from opml_fuzz.fuzzing.loop import fuzz_on_all
 from opml_fuzz.fuzzing.mutants import is_killed, mutants
 from opml_fuzz.vectors.tree import write_tree
 from opml_min.cli.exit_codes import MEANINGS
-from opml_min.cli.parser import Parser
+from opml_min.cli.parser import Parser, path
 
 DESCRIPTION = "Differential fuzzing of the specification, opml_min and the EVM bytecode."
 
@@ -57,7 +59,8 @@ def run(options: argparse.Namespace) -> int:
             print_difference(difference)
             print(f"# replay: opml-fuzz replay {file}\n")
         what = f"{report.cases} cases and {report.court_acts} acts accepted at court in {report.seconds:.1f} s"
-        print(f"{what}, seed {seed}: {len(report.differences) or 'no'} differences")
+        sweep = "the whole sweep" if report.sweep == 1 else f"{floor(100 * report.sweep)} % of the sweep"
+        print(f"{what}, {sweep}, seed {seed}: {len(report.differences) or 'no'} differences")
     return 1 if report.differences else 0
 
 
@@ -166,29 +169,29 @@ def parser() -> Parser:
     one.add_argument("--seconds", type=seconds, default=60.0, help="how long (default 60)")
     one.add_argument("--seed", type=int, help="determines the cases (default: random)")
     one.add_argument("--target", metavar="CMD", help="also this program: per line it reads a witness in hex and prints a hash or `error N`")
-    one.add_argument("--replays", type=Path, default=Path(), metavar="DIR", help="where failing cases are written (default: here)")
+    one.add_argument("--replays", type=path, default=Path(), metavar="DIR", help="where failing cases are written (default: here)")
     one.set_defaults(execute=run)
     one = commands.add_parser("replay", help="run a case that was written down")
-    one.add_argument("file", type=Path, metavar="FILE")
+    one.add_argument("file", type=regular_file, metavar="FILE")
     one.add_argument("--target", metavar="CMD", help="as in run")
     one.set_defaults(execute=replay)
     one = commands.add_parser("vectors", help="write test vectors for any implementation, from the specification alone")
-    one.add_argument("folder", type=Path, metavar="DIR", help="where they are written")
+    one.add_argument("folder", type=path, metavar="DIR", help="where they are written")
     one.add_argument("--seed", type=int, default=1, help="determines the cases (default 1)")
     one.set_defaults(execute=vectors)
     one = commands.add_parser("coverage", help="count which corners of the machine the sweep reaches")
-    one.add_argument("--random", type=int, metavar="STEPS", help="count those that so many random steps reach, instead")
+    one.add_argument("--random", type=between(1), metavar="STEPS", help="count those that so many random steps reach, instead")
     one.add_argument("--seed", type=int, default=1, help="determines the random steps (default 1)")
-    one.add_argument("--show", type=int, default=20, metavar="COUNT", help="at most so many of the missing ones (default 20)")
+    one.add_argument("--show", type=between(0), default=20, metavar="COUNT", help="at most so many of the missing ones (default 20)")
     one.set_defaults(execute=coverage)
     one = commands.add_parser("elf", help="run programs for RV64IM in lockstep; each must end with exit code 0")
-    one.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    one.add_argument("files", type=regular_file, nargs="+", metavar="FILE")
     one.add_argument("--on", type=engines, default={"spec", "min", "evm"}, metavar="NAMES", help="some of spec,min,evm (default: all)")
-    one.add_argument("--steps", type=int, default=1_000_000, help="at most this many per program (default 1000000)")
+    one.add_argument("--steps", type=between(1), default=1_000_000, help="at most this many per program (default 1000000)")
     one.set_defaults(execute=elf)
     one = commands.add_parser("float", help="check lines of TestFloat against binary32")
     one.add_argument("operation", metavar="OP", help="f32_add, f32_mulAdd, f32_to_i32, …")
-    one.add_argument("file", type=Path, metavar="FILE", help="operands, result and flags in hex; - for standard input")
+    one.add_argument("file", type=path, metavar="FILE", help="operands, result and flags in hex; - for standard input")
     one.add_argument("--rounding", choices=ROUNDINGS, default="near_even", help="the direction of the results (default near_even)")
     one.set_defaults(execute=testfloat)
     one = commands.add_parser("mutants", help="break each implementation in turn and see whether it is found")

@@ -5,6 +5,7 @@ from importlib import import_module
 
 from opml_fuzz.errors import FuzzError
 from opml_min.cli.exit_codes import exit_code
+from opml_min.model.errors import WriteFailed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
         options = import_module("opml_fuzz.commands.proof").parser().parse_args(given)
         return int(options.execute(options))
 
-    return exit_code("opml-prove", execute, (FuzzError,), arguments)
+    return exit_code("opml-prove", execute, (FuzzError, WriteFailed), arguments)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ the sweep, which is the same for every seed; after it they are left to chance, a
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 from random import Random
 
 from attrs import astuple
@@ -14,7 +15,7 @@ from opml_fuzz.machine.case import Case, Deployment, Disputes, Step
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoiled
-from opml_fuzz.sweep.order import BATCHES, sweep
+from opml_fuzz.sweep.order import BATCHES, share, sweep
 
 STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch after the sweep; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
@@ -30,9 +31,8 @@ def batch(seed: int, number: int) -> Iterator[Case]:
         for _ in range(DEPLOYMENTS):
             yield Deployment(astuple(tight_parameters(rng)))
         return
-    about_the_machine = number - (number + COURT_EVERY - 2) // COURT_EVERY
-    if about_the_machine < BATCHES:
-        yield from sweep(about_the_machine)
+    if number < SWEEP_ENDS:
+        yield from sweep(_about_the_machine(number))
     else:
         for _ in range(STEPS):
             yield Step(random_state(rng))
@@ -41,6 +41,16 @@ def batch(seed: int, number: int) -> Iterator[Case]:
     yield from gallery(rng)
     for _ in range(LOOPS):
         yield loop(rng)
+
+
+def share_of_sweep(number: int, cases: int) -> Fraction:
+    """Tells which part of the whole sweep the first cases of the batch of this number are."""
+    return Fraction(0) if goes_to_court(number) or number >= SWEEP_ENDS else share(_about_the_machine(number), cases)
+
+
+def _about_the_machine(number: int) -> int:
+    """Counts the earlier batches that do not go to court."""
+    return number - (number + COURT_EVERY - 2) // COURT_EVERY
 
 
 def goes_to_court(number: int) -> bool:

@@ -5,31 +5,26 @@ Each process makes its engines once.
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
+from fractions import Fraction
 from functools import cache
 from itertools import count
-from math import inf
-from multiprocessing import active_children, get_context
-from multiprocessing.util import _run_finalizers  # type: ignore[attr-defined]  # what a worker does at its ordinary end
-from signal import SIG_BLOCK, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SIGINT, SIGTERM, pthread_sigmask, signal
-from typing import Any, TypeVar
+from math import floor, inf
+from typing import Any
 
 from attrs import field, frozen
 
 from opml_fuzz.engines.protocol import NO_ANSWER, OutOfTime
 from opml_fuzz.engines.room import EngineRoom, Engines
-from opml_fuzz.fuzzing.batches import batch
+from opml_fuzz.fuzzing.batches import batch, share_of_sweep
 from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.fuzzing.shrinking import shrink
+from opml_fuzz.fuzzing.workers import submitted, workers
 
 MOST_DIFFERENCES = 3  # per batch: a defect shows in many cases
 
-ENDING = (SIGINT, SIGTERM)
-END_SECONDS = 5.0  # for a worker that was told to end
-
-T = TypeVar("T")
 MakeRoom = Callable[[str | None], EngineRoom]
 
 
@@ -41,11 +36,13 @@ class RunReport:
     cases: int
     court_acts: int
     seconds: float
+    sweep: Fraction
+    """Which part of the sweep was tried: 1 is all of it."""
     differences: tuple[Difference, ...] = field(factory=tuple)
 
     def to_json(self) -> dict[str, Any]:
         differences = [{**difference.to_json(), "program": difference.program} for difference in self.differences]
-        counts = {"seed": self.seed, "cases": self.cases, "court_acts": self.court_acts}
+        counts = {"seed": self.seed, "cases": self.cases, "court_acts": self.court_acts, "sweep": floor(1000 * self.sweep) / 1000}
         return {**counts, "seconds": round(self.seconds, 2), "differences": differences}
 
 
@@ -76,6 +73,7 @@ class Done:
 
     cases: int
     court_acts: int
+    sweep: Fraction
     differences: tuple[Difference, ...]
 
 
@@ -96,45 +94,7 @@ def run_batch_in_process(seed: int, number: int, make_room: MakeRoom, target: st
     room.limit_waiting(patience, until)
     accepted_before = room.all.courts.accepted
     cases, differences = run_batch(seed, number, room, until)
-    return Done(cases, room.all.courts.accepted - accepted_before, tuple(differences))
-
-
-def leave_signals_to_the_first_process() -> None:
-    """Ignores Ctrl-C in a worker, which is told to end by SIGTERM; it then ends a target, too."""
-    signal(SIGINT, SIG_IGN)
-    signal(SIGTERM, lambda number, frame: _end_worker())
-    pthread_sigmask(SIG_UNBLOCK, ENDING)
-
-
-def _end_worker() -> None:
-    _run_finalizers()
-    os._exit(128 + SIGTERM)
-
-
-@contextmanager
-def ended_with_this_process(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """Ends the workers at once if an exception ends this process."""
-    others = set(active_children())
-    try:
-        yield
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        workers = set(active_children()) - others
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.join(END_SECONDS)
-            worker.kill()
-        raise
-
-
-def submitted(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: Any) -> "Future[T]":
-    """Submits work. A worker that this starts hears no signal before it has said what it does about signals."""
-    before = pthread_sigmask(SIG_BLOCK, ENDING)
-    try:
-        return pool.submit(work, *arguments)
-    finally:
-        pthread_sigmask(SIG_SETMASK, before)
+    return Done(cases, room.all.courts.accepted - accepted_before, share_of_sweep(number, cases), tuple(differences))
 
 
 def fuzz_on_all(
@@ -145,14 +105,14 @@ def fuzz_on_all(
     make_room: the function that a process calls, with the target's command line, to make its engines; seconds: counted from when the
     engines are made; a target may take half of them for an answer"""
     done, number = list[Done](), count()
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, get_context("spawn"), leave_signals_to_the_first_process) as pool, ended_with_this_process(pool):
-        for made in [submitted(pool, make_engines, make_room, target) for _ in range(workers)]:
+    processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with workers(processes) as pool:
+        for made in [submitted(pool, make_engines, make_room, target) for _ in range(processes)]:
             made.result()
         begin = time.monotonic()
         given, running = (make_room, target, seconds / 2, begin + seconds), set[Future[Done]]()
         while not any(one.differences for one in done) and time.monotonic() - begin < seconds:
-            running |= {submitted(pool, run_batch_in_process, seed, next(number), *given) for _ in range(workers + 1 - len(running))}
+            running |= {submitted(pool, run_batch_in_process, seed, next(number), *given) for _ in range(processes + 1 - len(running))}
             ready, running = wait(running, return_when=FIRST_COMPLETED)
             done += [future.result() for future in ready]
             if show:
@@ -160,4 +120,5 @@ def fuzz_on_all(
         done += [future.result() for future in running if not future.cancel()]
     differences = {difference.title: difference for one in done for difference in one.differences}
     cases, accepted = sum(one.cases for one in done), sum(one.court_acts for one in done)
-    return RunReport(seed, cases, accepted, time.monotonic() - begin, tuple(differences.values()))
+    sweep = sum((one.sweep for one in done), Fraction(0))
+    return RunReport(seed, cases, accepted, time.monotonic() - begin, sweep, tuple(differences.values()))

@@ -177,5 +177,7 @@ def from_json(text: Any) -> Case:
                 return Acts(whole(text["rules"], 0, MOST_RULES), tuple(map(dict, text["acts"])))
             case other:
                 raise ValueError(f"no case {str(other)[:50]!r}")
-    except (KeyError, TypeError, ValueError, AttributeError, SpecError) as error:
+    except KeyError as error:
+        raise InputError(f"this is not a replay file: there is no {str(error)[:50]} in it") from error
+    except (TypeError, ValueError, AttributeError, SpecError) as error:
         raise InputError(f"this is not a replay file: {type(error).__name__} {str(error)[:200]}") from error

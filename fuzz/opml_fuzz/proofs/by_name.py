@@ -1,7 +1,4 @@
-"""Proves statements by name, one after the other or in several processes: z3 works on one core."""
-
-import multiprocessing
-from collections.abc import Iterator, Sequence
+"""Proves a statement by its name, which can be sent to another process: z3 works on one core."""
 
 from opml_fuzz.proofs.induction import prove_rule
 from opml_fuzz.proofs.prover import prove
@@ -22,13 +19,3 @@ def prove_by_name(name: str, keeps: bool = False) -> Verdict:
 
 def keeping(name: str) -> Verdict:
     return prove_by_name(name, keeps=True)
-
-
-def prove_all(names: Sequence[str], jobs: int, keeps: bool = False) -> Iterator[Verdict]:
-    """Yields the verdicts in the order of the names."""
-    task = keeping if keeps else prove_by_name
-    if jobs == 1 or len(names) == 1:
-        yield from map(task, names)
-        return
-    with multiprocessing.get_context("spawn").Pool(min(jobs, len(names))) as pool:
-        yield from pool.imap(task, names)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import cache
 
 from opml_fuzz.machine.case import Case, Step, Witness
@@ -37,3 +38,11 @@ def sweep(batch: int) -> Iterator[Case]:
         yield Step(each.start)
     size = -(-len(witnesses) // BATCHES)
     yield from witnesses[size * batch : size * (batch + 1)]
+
+
+def share(batch: int, cases: int) -> Fraction:
+    """Tells which part of the whole sweep the first cases of a batch are."""
+    states, witnesses = _listed()
+    size = -(-len(witnesses) // BATCHES)
+    of_sweep = len(states[batch::BATCHES]) + len(witnesses[size * batch : size * (batch + 1)])
+    return Fraction(min(cases, of_sweep), len(states) + len(witnesses))
