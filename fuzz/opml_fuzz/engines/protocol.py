@@ -7,6 +7,7 @@ answer is the hash of the state after the step in hex, or `error N` with the num
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.start import Start
 
 NO_ANSWER = "no answer"
@@ -43,6 +44,15 @@ class StateEngine(Protocol):
 
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         """Returns the state hash after each of these ascending numbers of steps; a program's run also `witness HASH` of the next step."""
+
+
+class CaseEngine(Protocol):
+    """An engine that is asked whole cases, about models or floats."""
+
+    name: str
+
+    def answer(self, case: Case) -> list[str] | None:
+        """Returns the answer, or None if the case is none for this engine."""
 
 
 class Courts(Protocol):

@@ -7,7 +7,7 @@ compared, printed and sent between processes as they are.
 from attrs import frozen
 from opml_spec.machine.witness import make_witness
 
-from opml_fuzz.engines.protocol import Courts, StateEngine, Waiting, WitnessEngine
+from opml_fuzz.engines.protocol import CaseEngine, Courts, StateEngine, Waiting, WitnessEngine
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness
 
 EMBEDDED_EVERY = 50  # cases: the embedded EVM then takes about a quarter of the time
@@ -22,6 +22,7 @@ class Engines:
     of_states: tuple[StateEngine, ...]
     of_programs: tuple[StateEngine, ...]
     courts: Courts
+    of_models: tuple[CaseEngine, ...] = ()
 
     def ask(self, case: Case) -> Answers:
         """Puts a case to every engine that can answer it, and returns the answers by the engine's name."""
@@ -40,6 +41,8 @@ class Engines:
                 return self.courts.deploy(parameters)
             case Acts(rules, written):
                 return self.courts.replay(rules, written)
+            case _:
+                return {engine.name: answer for engine in self.of_models if (answer := engine.answer(case)) is not None}
 
 
 @frozen

@@ -1,6 +1,7 @@
 """A difference between implementations: who answered what to the smallest case found, and how to see it again."""
 
 import json
+import struct
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -9,6 +10,8 @@ from zlib import crc32
 
 from attrs import frozen
 from opml_spec.machine.decode import disassemble
+from opml_spec.model.layout import RECORD_BYTES
+from opml_spec.model.operations.table import OPERATIONS
 
 from opml_fuzz.engines.protocol import NO_ANSWER, OutOfTime
 from opml_fuzz.engines.room import Answers, Engines
@@ -16,6 +19,7 @@ from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Witness, from_json
+from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, header_of
 from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
 from opml_fuzz.machine.programs import GALLERY_STEPS
 from opml_min.model.strict_json import JsonError, object_in
@@ -68,6 +72,14 @@ def _subject(case: Case) -> str:
         return "deployment"
     if isinstance(case, Acts):
         return f"{len(case.acts)} acts at court, the last one {case.acts[-1]['move'] if case.acts else 'none'}"
+    if isinstance(case, FloatOperation):
+        return case.operation
+    if isinstance(case, OneStage):
+        header = header_of(case.memory)
+        (opcode,) = struct.unpack_from("<Q", case.memory[header.tape], RECORD_BYTES * (case.stage % header.ops))
+        return f"stage of {OPERATIONS[opcode].__name__ if opcode in OPERATIONS else f'opcode {opcode}'}"
+    if isinstance(case, WholeRun):
+        return f"run of a model, {case.until} stages"
     start = case.start
     if isinstance(case, Program) and case.stops[-1] > GALLERY_STEPS:
         return f"program from {start.pc:#x}, {case.stops[-1]} steps"

@@ -1,7 +1,8 @@
 """Questions to put to several implementations at once, and how they are written down.
 
-A *case* is one of six: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points,
-random acts at court, given ones, or a deployment of the game. A case is only data; `engines/room.py` puts it to the implementations.
+A *case* is one of nine: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points,
+random acts at court, given ones, a deployment of the game; and those of `model_case.py`: an operation on floats, a stage of a model, a run.
+A case is only data; `engines/room.py` puts it to the implementations.
 
 *Source*: spec §2.
 """
@@ -17,6 +18,7 @@ from opml_spec.machine.witness import make_witness
 
 from opml_fuzz.errors import InputError
 from opml_fuzz.machine.edits import Edit, simpler_bytes
+from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun
 from opml_fuzz.machine.simpler import parts, simpler_numbers, simpler_starts
 from opml_fuzz.machine.start import Start, whole
 
@@ -148,7 +150,7 @@ class Deployment:
         return {"case": "deployment", "parameters": list(map(hex, self.parameters))}
 
 
-Case = Step | Witness | Program | Disputes | Acts | Deployment
+Case = Step | Witness | Program | Disputes | Acts | Deployment | FloatOperation | OneStage | WholeRun
 
 
 def from_json(text: Any) -> Case:
@@ -175,6 +177,12 @@ def from_json(text: Any) -> Case:
                 return Deployment(tuple(int(each, 0) for each in text["parameters"]))
             case "acts":
                 return Acts(whole(text["rules"], 0, MOST_RULES), tuple(map(dict, text["acts"])))
+            case "float":
+                return FloatOperation.from_json(text)
+            case "stage":
+                return OneStage.from_json(text)
+            case "model":
+                return WholeRun.from_json(text)
             case other:
                 raise ValueError(f"no case {str(other)[:50]!r}")
     except KeyError as error:
