@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from attrs import frozen
+from attrs import evolve, frozen
 from opml_spec.machine.decode import disassemble
 from opml_spec.model.layout import RECORD_BYTES
 from opml_spec.model.operations.table import OPERATIONS
 
-from opml_fuzz.engines.protocol import NO_ANSWER, OutOfTime
-from opml_fuzz.engines.room import Answers, Engines
+from opml_fuzz.engines.protocol import NO_ANSWER, Answers, OutOfTime
+from opml_fuzz.engines.room import Engines
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.reproducer import program_text
@@ -25,6 +25,7 @@ from opml_fuzz.machine.programs import GALLERY_STEPS
 from opml_min.model.strict_json import JsonError, object_in
 
 MOST_REPLAY_BYTES = 1 << 26
+DOES_NOT_COME_AGAIN = "does not come again"
 
 
 @frozen
@@ -33,6 +34,12 @@ class Difference:
 
     case: Case
     answers: Answers
+    comes_again: bool = True
+    """False if the same question was answered rightly when it was asked once more."""
+
+    def that_does_not_come_again(self) -> "Difference":
+        """Marks a difference that was not seen again."""
+        return evolve(self, comes_again=False)
 
     @property
     def title(self) -> str:
@@ -40,11 +47,14 @@ class Difference:
         camps: dict[str, list[str]] = {}
         for name, answer in self.answers.items():
             camps.setdefault(" ".join(answer), []).append(name)
-        subject = NO_ANSWER if any(one.startswith(NO_ANSWER) for answer in self.answers.values() for one in answer) else _subject(self.case)
-        return f"{subject}: " + " | ".join(", ".join(names) for names in camps.values())
+        is_mute = any(one.startswith(NO_ANSWER) for answer in self.answers.values() for one in answer)
+        if is_mute or not self.comes_again:  # nothing in the case tells why
+            return f"{NO_ANSWER if is_mute else DOES_NOT_COME_AGAIN}: target"
+        return f"{_subject(self.case)}: " + " | ".join(", ".join(names) for names in camps.values())
 
     def to_json(self) -> dict[str, Any]:
-        return {"title": self.title, "answers": self.answers, **self.case.to_json()}
+        seen = {"title": self.title, "answers": self.answers, "comes_again": self.comes_again}
+        return {**seen, **self.case.to_json()}
 
     @property
     def program(self) -> str:

@@ -7,23 +7,19 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import suppress
 from fractions import Fraction
 from functools import cache
 from itertools import count
-from math import floor, inf
+from math import floor
 from typing import Any
 
 from attrs import field, frozen
 
-from opml_fuzz.engines.protocol import NO_ANSWER, OutOfTime
-from opml_fuzz.engines.room import EngineRoom, Engines
-from opml_fuzz.fuzzing.batches import batch, share_of_sweep
-from opml_fuzz.fuzzing.difference import Difference, compare
-from opml_fuzz.fuzzing.shrinking import shrink
+from opml_fuzz.engines.room import EngineRoom
+from opml_fuzz.fuzzing.asking import run_batch
+from opml_fuzz.fuzzing.batches import share_of_sweep
+from opml_fuzz.fuzzing.difference import Difference
 from opml_fuzz.fuzzing.workers import submitted, workers
-
-MOST_DIFFERENCES = 3  # per batch: a defect shows in many cases
 
 MakeRoom = Callable[[str | None], EngineRoom]
 
@@ -44,27 +40,6 @@ class RunReport:
         differences = [{**difference.to_json(), "program": difference.program} for difference in self.differences]
         counts = {"seed": self.seed, "cases": self.cases, "court_acts": self.court_acts, "sweep": floor(1000 * self.sweep) / 1000}
         return {**counts, "seconds": round(self.seconds, 2), "differences": differences}
-
-
-def run_batch(seed: int, number: int, room: EngineRoom, until: float = inf) -> tuple[int, list[Difference]]:
-    """Runs a batch; returns the number of cases, and the first difference of each title, shrunk. Ends soon after the moment `until`."""
-    cases, found = 0, dict[str, Difference]()
-    with suppress(OutOfTime):
-        for case in batch(seed, number):
-            if difference := compare(case, room.for_case(cases + 1), until):
-                found.setdefault(difference.title, difference)
-            cases += 1
-            if time.monotonic() > until or any(title.startswith(NO_ANSWER) for title in found):  # which would come again and again
-                break
-    smallest = [shrink(in_full(difference, room.all, until), room.all, until) for difference in list(found.values())[:MOST_DIFFERENCES]]
-    return cases, list({difference.title: difference for difference in smallest}.values())
-
-
-def in_full(difference: Difference, engines: Engines, until: float) -> Difference:
-    """Asks all engines about the case, if there is time for it."""
-    with suppress(OutOfTime):
-        return compare(difference.case, engines, until) or difference
-    return difference
 
 
 @frozen

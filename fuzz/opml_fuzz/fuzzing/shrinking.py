@@ -13,6 +13,7 @@ from other processes, too; the strategies of `opml_fuzz.strategies` do use its s
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -28,24 +29,30 @@ from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.machine.case import Acts, Case, Program
 from opml_fuzz.machine.start import Leaves, Start
 
+TARGET = "target"
 HASH = re.compile("[0-9a-f]{64}")
 MOST_TRIES = 1_500
 MOST_STEPS = 3  # of a program that a person reads
 
 
 def shrink(difference: Difference, engines: Engines, until: float = inf, most_tries: int = MOST_TRIES) -> Difference:
-    """Makes the case simpler for as long as some engine still disagrees, and no longer than the moment `until` of the monotonic clock."""
-    search = Search(difference, of_each_camp(difference, engines), until, most_tries)
+    """Makes the case simpler as long as the same engines disagree alike, and no longer than to the moment `until` of the monotonic clock."""
+    few = of_each_camp(difference, engines)
+    search = Search(few, until, most_tries)
     try:
-        difference = search.simplest(search.begun_later(difference))
-        if (later := search.begun_later(difference)) is not difference:
-            difference = search.simplest(later)
+        again = compare(difference.case, few, until)
+        if again is None:
+            return difference
+        search.kinds, search.best = kinds_of_answers(again), again
+        smaller = search.simplest(search.begun_later(again))
+        if (later := search.begun_later(smaller)) is not smaller:
+            search.simplest(later)
     except OutOfTime:
-        difference = search.best or difference
-    try:
-        return compare(difference.case, engines, until) or difference
-    except OutOfTime:
-        return difference
+        pass
+    smallest = search.best or difference
+    with suppress(OutOfTime):
+        return compare(smallest.case, engines, until) or smallest
+    return smallest
 
 
 def of_each_camp(difference: Difference, engines: Engines) -> Engines:
@@ -53,23 +60,23 @@ def of_each_camp(difference: Difference, engines: Engines) -> Engines:
     names = {tuple(answer): name for name, answer in reversed(difference.answers.items())}.values()
     asked = asdict(engines, recurse=False).items()
     kept: dict[str, Any] = {kind: tuple(e for e in each if e.name in names) for kind, each in asked if isinstance(each, tuple)}
+    if not any(name.startswith(TARGET) for name in names):
+        kept["target"] = None
     return evolve(engines, **kept)
 
 
-def kinds_of_answers(difference: Difference, engines: Engines) -> dict[str, set[str]]:
+def kinds_of_answers(difference: Difference) -> dict[str, set[str]]:
     """Tells who gives a hash, who which error and who no answer: a simpler case must not show another difference than this one."""
-    asked = [each.name for group in asdict(engines, recurse=False).values() if isinstance(group, tuple) for each in group]
-    answers = {name: answer for name, answer in difference.answers.items() if name in asked or not asked}
-    return {name: {HASH.sub("hash", each).partition(":")[0] for each in answer} for name, answer in answers.items()}
+    return {name: {HASH.sub("hash", each).partition(":")[0] for each in answer} for name, answer in difference.answers.items()}
 
 
 class Search:
-    """A search for a simpler case of a difference. `best` is the simplest one so far."""
+    """A search for a simpler case of a difference. `best` is the simplest one so far; `kinds`, what its answers must be."""
 
-    def __init__(self, difference: Difference, engines: Engines, until: float, most_tries: int) -> None:
+    def __init__(self, engines: Engines, until: float, most_tries: int) -> None:
         self._engines, self._until, self._left = engines, until, most_tries
-        self._kinds = kinds_of_answers(difference, engines)
         self._asked = set[str]()
+        self.kinds: dict[str, set[str]] = {}
         self.best: Difference | None = None
 
     def shows(self, case: Case) -> Difference | None:
@@ -80,7 +87,7 @@ class Search:
         self._asked.add(name)
         self._left -= 1
         found = compare(case, self._engines, self._until)
-        if found is None or kinds_of_answers(found, self._engines) != self._kinds:
+        if found is None or kinds_of_answers(found) != self.kinds:
             return None
         self.best = found
         return found

@@ -3,6 +3,7 @@
 *Source*: spec §2.1 and §2.2.
 """
 
+import json
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -43,6 +44,11 @@ class Leaves:
         for index, leaf in self.by_index.items():
             memory = memory.set_leaf(index, leaf)
         return memory
+
+    @cached_property
+    def text(self) -> str:
+        """This content as JSON, for questions to a target."""
+        return json.dumps(self.to_json(), separators=(",", ":"))
 
     def to_json(self) -> dict[str, str]:
         return {hex(index * LEAF_BYTES): leaf.hex() for index, leaf in sorted(self.by_index.items())}
