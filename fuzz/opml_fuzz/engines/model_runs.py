@@ -11,10 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+from attrs import evolve
 from opml_spec.machine.memory import CARRY_HEIGHT, QUARTER_HEIGHT
 from opml_spec.machine.memory import Memory as SpecMemory
 from opml_spec.machine.merkle import hash_of
-from opml_spec.model.layout import OUTPUT, REQUEST, REQUEST_BYTES
+from opml_spec.model.layout import FIXED, FLOAT, HEADER, OUTPUT, REQUEST, REQUEST_BYTES, Header, encode_words
 from opml_spec.model.stage import run_stage
 from opml_spec.runs.run import first_state, io_quarter, run_meaning
 
@@ -24,12 +26,14 @@ from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun
 from opml_min.machine import HALTED, Machine, Memory
 from opml_min.memory_map import ENTRY, IO, STAGE_STEP_LIMIT, STATE
 from opml_min.model.errors import CheckFailed, ImageError, RequestError
+from opml_min.model.image.header import Header as OpmlHeader
 from opml_min.model.image.image import Image, write_image
 from opml_min.model.image.ops import Opcode, writes
 from opml_min.model.image.program import shipped_program
 from opml_min.model.image.request import stage_count
 from opml_min.model.native.check import check
 from opml_min.model.native.engine import Engine
+from opml_min.model.native.kernel_cache import are_kernels_compiled
 from opml_min.model.run import Run
 
 REFUSED = "exit 1"
@@ -144,3 +148,14 @@ def native_stage(case: OneStage) -> list[str] | None:
         for address, size in [(OUTPUT, OUTPUT_BYTES)] if op.opcode.kind == Opcode.SAMPLE else writes(op, position):
             memory.mark_written(address, size)
         return [memory.carry_root().hex()]
+
+
+def compile_kernels() -> None:
+    """Compiles the native kernels, unless that was done before, so that no campaign spends its time on it in every worker."""
+    if not are_kernels_compiled():
+        sizes = Header(ops=1, tape=HEADER + 4096, context=1, vocabulary=1)
+        tape = np.array([[8, 0, STATE, STATE + 32, 1, *[0] * 11]], np.int64)
+        memory = loaded({HEADER: encode_words(sizes.words), REQUEST: bytes(32)})
+        for arithmetic in (FIXED, FLOAT):
+            tape[0, 0] = 8 + 32 * arithmetic
+            Engine(memory, OpmlHeader.unpack(encode_words(evolve(sizes, arithmetic=arithmetic).words)), tape, 1)

@@ -5,7 +5,7 @@ answer is the hash of the state after the step in hex, or `error N` with the num
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.question import Question
@@ -40,6 +40,16 @@ class StateEngine(Protocol):
 
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         """Returns the state hash after each of these ascending numbers of steps; a program's run also `witness HASH` of the next step."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """An engine that also tells the state itself."""
+
+    name: str
+
+    def preimage(self, start: Start, steps: int) -> bytes:
+        """Returns the preimage of the state hash after some steps."""
 
 
 class CaseEngine(Protocol):

@@ -36,6 +36,10 @@ class Difference:
     answers: Answers
     comes_again: bool = True
     """False if the same question was answered rightly when it was asked once more."""
+    origin: str = ""
+    """The seed and the batch that it comes from, or the file."""
+    details: tuple[str, ...] = ()
+    """What differs, line by line: the step, and each field of both results."""
 
     def that_does_not_come_again(self) -> "Difference":
         """Marks a difference that was not seen again."""
@@ -53,13 +57,22 @@ class Difference:
         return f"{_subject(self.case)}: " + " | ".join(", ".join(names) for names in camps.values())
 
     def to_json(self) -> dict[str, Any]:
-        seen = {"title": self.title, "answers": self.answers, "comes_again": self.comes_again}
+        seen: dict[str, Any] = {"title": self.title, "answers": self.answers, "comes_again": self.comes_again}
+        seen |= {"origin": self.origin, "details": list(self.details)}
         return {**seen, **self.case.to_json()}
 
     @property
     def program(self) -> str:
         """Prints the difference as a Python program that does not need this package (except for acts at court)."""
         return f"# {self.title}\n" + program_text(self.case)
+
+    @property
+    def comments(self) -> list[str]:
+        """Says what there is to say about the difference, besides the program: the answers, their fields, where it comes from."""
+        answers = [f"{name}: {', '.join(answer)}" for name, answer in self.answers.items()]
+        origin = [f"from {self.origin}"] if self.origin else []
+        again = [] if self.comes_again else ["asked once more, all agreed: it depends on what was asked before, or on chance"]
+        return [*answers, *self.details, *origin, *again]
 
     def write(self, folder: Path) -> Path:
         """Writes the replay file and returns its path."""
@@ -102,7 +115,7 @@ def compare(case: Case, engines: Engines, until: float = inf) -> Difference | No
     """Puts a case to the engines; None if all give the same answer. Raises OutOfTime soon after the moment `until`."""
     with stopped_at(until):
         answers = engines.ask(case)
-    first = next(iter(answers.values()))
+    first = next(iter(answers.values()), None)
     if all(answer == first for answer in answers.values()):
         return None
     return Difference(_written_down(case, engines, until), answers)

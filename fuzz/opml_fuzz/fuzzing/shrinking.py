@@ -36,7 +36,7 @@ MOST_STEPS = 3  # of a program that a person reads
 
 
 def shrink(difference: Difference, engines: Engines, until: float = inf, most_tries: int = MOST_TRIES) -> Difference:
-    """Makes the case simpler as long as the same engines disagree alike, and no longer than to the moment `until` of the monotonic clock."""
+    """Makes the case simpler as long as the same engines disagree alike, at most to the moment `until` of the monotonic clock."""
     few = of_each_camp(difference, engines)
     search = Search(few, until, most_tries)
     try:

@@ -5,7 +5,7 @@ in nine is a forged witness. Every fiftieth case is put to our implementations, 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from itertools import islice
 from math import inf
@@ -15,6 +15,7 @@ from opml_fuzz.engines.protocol import Answering, OutOfTime, Target
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, goes_to_court
 from opml_fuzz.fuzzing.difference import Difference, compare
+from opml_fuzz.fuzzing.kinds import KINDS, Watch, ignore, kind_of
 from opml_fuzz.machine.case import Case, Step, Witness
 from opml_fuzz.machine.edits import Edit
 from opml_fuzz.machine.programs import gallery, loop
@@ -56,15 +57,20 @@ def forged(rng: Random, start: Start, witness: bytes) -> Witness:
     return Witness(witness, start, tuple(edits))
 
 
-def run_target_batch(seed: int, number: int, room: EngineRoom, until: float = inf) -> tuple[int, list[Difference]]:
+def run_target_batch(
+    seed: int, number: int, room: EngineRoom, until: float = inf, kinds: Collection[str] = KINDS, watch: Watch = ignore
+) -> tuple[int, list[Difference]]:
     """Asks the questions of a batch up to the first wrong answers; returns the number of cases and what is wrong, by title."""
     target, answering = room.most.target, room.answering
     assert target is not None
     assert answering is not None
     cases, found = 0, dict[str, Difference]()
-    drawn = target_batch(seed, number, answering, RUN in target.knows)
+    all_kinds = target_batch(seed, number, answering, RUN in target.knows)
+    drawn = (case for case in all_kinds if kind_of(case) in kinds)
     with suppress(OutOfTime):
         while not found and time.monotonic() < until and (some := list(islice(drawn, AT_ONCE))):
+            for case in some:
+                watch(case)
             for difference in ask_target(some, target, answering):
                 found.setdefault(difference.title, difference)
             cases += len(some)
