@@ -21,7 +21,7 @@ from opml_fuzz.fuzzing.cluster import cluster
 from opml_fuzz.fuzzing.corpus import Corpus, cases_in
 from opml_fuzz.fuzzing.difference import Difference, read
 from opml_fuzz.fuzzing.explaining import explained
-from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_THE_MACHINE, KINDS
+from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_THE_MACHINE, KINDS, kind_of
 from opml_fuzz.fuzzing.loop import Crew, RunReport, fuzz_on_all, processors
 from opml_fuzz.fuzzing.work import Campaign
 from opml_fuzz.fuzzing.workers import processes
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         compile_kernels()
     folders = [REGRESSIONS] if options.regressions is None else [REGRESSIONS, options.regressions]
     corpus = Corpus(options.corpus) if options.corpus is not None else None
-    kept = kept_cases(folders if corpus is None else [*folders, corpus.folder])
+    kept = kept_cases(folders if corpus is None else [*folders, corpus.folder], options.only)
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     progress = Progress()
 
@@ -91,10 +91,10 @@ def crew(scheduler: str | None, jobs: int | None) -> Crew:
     return partial(processes, jobs or processors()) if scheduler is None else partial(cluster, scheduler)
 
 
-def kept_cases(folders: Iterable[Path]) -> list[tuple[str, Case]]:
-    """Reads the cases that are run first, each with its file; none twice."""
+def kept_cases(folders: Iterable[Path], only: frozenset[str] = KINDS) -> list[tuple[str, Case]]:
+    """Reads the cases of these kinds that are run first, each with its file; none twice."""
     files = {file: case for folder in folders for file, case in cases_in(folder)}
-    return [(str(file), case) for file, case in files.items()]
+    return [(str(file), case) for file, case in files.items() if kind_of(case) in only]
 
 
 def tell(report: RunReport, files: list[Path], kept: int, as_json: bool) -> None:

@@ -11,7 +11,10 @@ from contextlib import suppress
 from math import inf
 
 from attrs import evolve
+from opml_spec.errors import SpecError
 from opml_spec.machine.decode import disassemble
+from opml_spec.machine.state import encode
+from opml_spec.machine.witness import make_witness
 
 from opml_fuzz.engines.protocol import OutOfTime, Telling
 from opml_fuzz.engines.room import Engines
@@ -25,7 +28,6 @@ from opml_fuzz.machine.simpler import is_fetchable, word_at
 from opml_fuzz.machine.start import Start
 
 STATUSES = {0: "running", 1: "halted", 2: "trapped"}
-SAME = "has the same fields"
 
 
 def explained(difference: Difference, engines: Engines, origin: str, until: float = inf) -> Difference:
@@ -42,6 +44,8 @@ def words(difference: Difference, engines: Engines) -> Iterator[str]:
     match case:
         case Step(start):
             yield f"executes {instruction(start)}"
+            with suppress(SpecError):
+                yield f"witness: {make_witness(start.state()).hex()}"
             yield from fields(start, 1, engines)
         case Program(start):
             wrong_at = first_wrong_step(case, engines)
@@ -84,13 +88,14 @@ def fields(start: Start, steps: int, engines: Engines) -> Iterator[str]:
     if not told:
         return
     (first, expected), *others = told.items()
+    state = encode(start.state())
+    changes = [f"{old} → {new.partition(' = ')[2]}" for old, new in zip(written(state), written(expected), strict=True) if old != new]
+    yield f"{first}: {'; '.join(changes) or 'nothing changes'}"
     for name, got in others:
         different = [line for line, right in zip(written(got), written(expected), strict=True) if line != right]
         rights = [right for line, right in zip(written(got), written(expected), strict=True) if line != right]
         for right, wrong in zip(rights, different, strict=True):
             yield f"{right} in {first}, {wrong} in {name}"
-        if not different:
-            yield f"{name} {SAME} as {first}"
 
 
 def written(preimage: bytes) -> Iterator[str]:

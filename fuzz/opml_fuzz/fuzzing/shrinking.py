@@ -120,10 +120,10 @@ class Search:
 
 def later_starts(program: Program, engines: Engines, until: float) -> Iterator[Program]:
     """Yields the program begun just before the step in which it goes wrong, with one stop or two soon after."""
-    wrong_at = first_wrong_step(program, engines, until)
-    if wrong_at is None or wrong_at <= MOST_STEPS:
+    wrong_at = first_wrong_step(program, engines, until) if program.stops[-1] > MOST_STEPS else None
+    if wrong_at is None:
         return
-    for steps in range(1, MOST_STEPS + 1):
+    for steps in range(1, min(wrong_at, MOST_STEPS) + 1):
         start = after(program.start, wrong_at - steps)
         if start is not None:
             yield from (Program(start, (stop,)) for stop in range(steps, MOST_STEPS + 1))

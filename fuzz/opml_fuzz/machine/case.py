@@ -87,6 +87,9 @@ class Program:
             yield evolve(self, stops=(*self.stops[:i], *self.stops[i + 1 :]))
         if len(self.stops) > 1:
             yield evolve(self, stops=self.stops[:-1])
+        last = self.stops[-1]
+        if len(self.stops) == 1:
+            yield from (evolve(self, stops=(fewer,)) for fewer in dict.fromkeys((1, 2, 3, last // 2, last - 1)) if 0 < fewer < last)
         for start in simpler_starts(self.start):
             yield evolve(self, start=start)
 

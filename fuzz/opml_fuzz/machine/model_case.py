@@ -34,7 +34,9 @@ class OneStage:
         header = header_of(self.memory)
         stages, length = struct.unpack_from("<QQ", self.memory[REQUEST])
         position, op = divmod(self.stage, header.ops)
-        if header.ops > 1:
+        if header.single_phase:
+            yield from (evolve(self, memory=with_tape(self.memory, kept)) for kept in fewer_ops(header.ops))
+        elif header.ops > 1:
             io = struct.pack("<QQ", stages // header.ops, length)
             yield OneStage({**with_tape(self.memory, [op]), REQUEST: io}, position)
         if position:
@@ -66,13 +68,12 @@ class WholeRun:
         for until in dict.fromkeys((1, self.until // 2, self.until - 1)):
             if 0 < until < self.until:
                 yield evolve(self, until=until)
-        ops = header_of(self.memory).ops
-        positions = self.stages // ops
-        for left_out in parts(range(ops)):
-            kept = [op for op in range(ops) if op not in left_out]
-            if kept and self.stages == ops * positions:
-                memory, stages = with_tape(self.memory, kept), len(kept) * positions
-                yield evolve(self, memory=memory, stages=stages, until=min(self.until, stages))
+        header = header_of(self.memory)
+        ops, positions = header.ops, self.stages // header.ops
+        if header.single_phase or self.stages == ops * positions:
+            for kept in fewer_ops(ops):
+                stages = self.stages if header.single_phase else len(kept) * positions
+                yield evolve(self, memory=with_tape(self.memory, kept), stages=stages, until=min(self.until, stages))
         if self.stages == ops * positions and positions > 1 and len(self.request) > FIXED_PART:
             prompt, new, *_ = struct.unpack_from("<II", self.request)
             for fewer in ((1, 1), (prompt, 1), (1, new)):
@@ -117,6 +118,13 @@ class FloatOperation:
     def from_json(cls, text: Mapping[str, Any]) -> "FloatOperation":
         operands = tuple(whole(each, 0, (1 << 64) - 1) for each in text["operands"])
         return cls(str(text["operation"]), operands, Rounding[str(text["rounding"])].name)
+
+
+def fewer_ops(ops: int) -> Iterator[list[int]]:
+    """Yields the numbers of the ops that are kept when some in a row are left out; at least one is kept."""
+    for left_out in parts(range(ops)):
+        if kept := [op for op in range(ops) if op not in left_out]:
+            yield kept
 
 
 def header_of(memory: Segments) -> Header:
