@@ -174,7 +174,7 @@ def test_a_ledger_is_whole_or_not_written(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize("line", [["bytecode", "--jobs", "2"], ["--mutants", "0", "--jobs", "2"]], ids=" ".join)
 @pytest.mark.parametrize("seconds", [2.0, 6.0])
 def test_ctrl_c_ends_all_processes_in_one_line(line: list[str], seconds: float) -> None:
-    """As on a terminal, the signal reaches every process of the group: while workers start, and while they prove."""
+    """The signal reaches every process of the group, as on a terminal: while workers start, and while they prove."""
     command = [sys.executable, "-m", "opml_fuzz.commands.prove", *line]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
         time.sleep(seconds)

@@ -1,10 +1,11 @@
 """What fixed point can hold: fraction bits from the weights or from a text, weights times a power of two, and what is refused."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
-from min_sources import HIDDEN, LAYERS, TOKENS, random_weights, write_gguf
+from min_sources import CONTEXT, HIDDEN, LAYERS, TOKENS, random_weights, write_gguf
 
 from opml_min.cli import main
 from opml_min.model.build.ranges import fit
@@ -19,6 +20,7 @@ from opml_min.model.run import Run
 from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.model.sources.gguf import read_gguf
 from opml_min.model.sources.read import read_source
+from opml_min.model.sources.tokenizers.hugging_face import JsonTokenizer
 
 
 def scaled(**factors):
@@ -197,16 +199,52 @@ def test_a_calibrated_image_means_the_same_in_float_arithmetic(tmp_path, monkeyp
     [
         (None, [], "cannot read"),
         ("", [], "fewer than two tokens"),
+        (b"the \xe9t\xe9", [], "byte 4 is not UTF-8"),
+        (b"the text \xc3", [], "byte 9 is not UTF-8"),
+        (b"\x89PNG" * CALIBRATION_BYTES, [], "byte 0 is not UTF-8"),
         ("the text", ["--arithmetic", "float"], "float arithmetic has none"),
     ],
 )
 def test_a_text_that_is_no_help_is_refused(text, more, problem, tmp_path, capsys):
     source = write_gguf(tmp_path / "a.gguf", random_weights())
     if text is not None:
-        (tmp_path / "text").write_text(text)
+        (tmp_path / "text").write_bytes(text if isinstance(text, bytes) else text.encode())
     build = ["model", "build", str(source), "-o", str(tmp_path / "a.opml"), "--calibrate", str(tmp_path / "text"), *more]
     assert main(build) == 2
-    assert problem in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert problem in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("up", "down"), [(300, 30), (1000, 100)])
+def test_a_text_gives_the_stream_the_fraction_bits_that_its_largest_number_leaves(up, down, tmp_path):
+    """It must hold eight times the largest number on the text. By the weights alone it could be much larger."""
+    source = write_gguf(tmp_path / "a.gguf", scaled(ffn_up=up, ffn_down=down))
+    (tmp_path / "text").write_text(TEXT)
+    bits, lost = [], []
+    for calibrate in (None, tmp_path / "text"):
+        build_source(source, None, tmp_path / "a.opml", calibrate=calibrate)
+        bits.append({o["r"] for o in operands(tmp_path / "a.opml", Opcode.NORM)})
+        lost.append(errors(source, tmp_path / "a.opml")[0])
+    model, stream = read_source(source, None), []
+    tokens = JsonTokenizer(model.text.tokenizer, len(TOKENS)).prompt(TEXT)
+    windows = [tokens[first : first + CONTEXT] for first in range(0, len(tokens), CONTEXT)]
+    list(reference.logits_of_windows(model.checkpoint, windows, lambda name, x: stream.append(x) if name == "stream" else None))
+    (chosen,) = bits[1]
+    assert 2 ** (30 - chosen) <= 8 * max(np.abs(x).max() for x in stream) < 2 ** (31 - chosen)
+    assert max(bits[0]) < chosen
+    assert lost[1] < lost[0]
+
+
+def test_it_is_told_how_far_the_measuring_is(tmp_path, monkeypatch, capsys):
+    source, told = write_gguf(tmp_path / "a.gguf", random_weights()), []
+    (tmp_path / "text").write_text(TEXT)
+    build_source(source, None, tmp_path / "a.opml", calibrate=tmp_path / "text", show=lambda *how_far: told.append(how_far))
+    assert told == [(0, LAYERS), (1, LAYERS), (LAYERS, LAYERS)]
+    capsys.readouterr()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["model", "build", str(source), "-o", str(tmp_path / "a.opml"), "--calibrate", str(tmp_path / "text")]) == 0
+    assert "measuring the model on" in capsys.readouterr().err
 
 
 def test_a_text_that_is_cut_within_a_character_is_read(tmp_path):

@@ -195,3 +195,20 @@ def test_a_note_is_one_line(tmp_path: Path, said: Said) -> None:
     more = {"tokenizer.ggml.x\n\x1b[31m": True}
     (line,), _ = said(write_gguf(tmp_path / "a.gguf", random_weights(), metadata=more))
     assert line.isprintable()
+
+
+# Chat templates that cannot be used ------------------------------------------------------------------------------------------------
+
+BROKEN = {
+    "{% for m in messages %}": "TemplateSyntaxError",
+    "{{ messages|no_such_filter }}": "no_such_filter",
+    "{{ messages[0].content.no.such }}": "UndefinedError",
+    "{{ raise_exception('only for tools') }}": "refuses the prompt: only for tools",
+}
+
+
+@pytest.mark.parametrize("template", BROKEN)
+def test_a_chat_template_that_no_question_goes_through(template: str, tmp_path: Path, said: Said) -> None:
+    assert_said(said, folder(tmp_path, tokenizer_config={"chat_template": template}), "the chat template", BROKEN[template], "--raw")
+    source = write_gguf(tmp_path / "a.gguf", random_weights(), metadata={"tokenizer.chat_template": template})
+    assert_said(said, source, "the chat template", BROKEN[template], "--raw")

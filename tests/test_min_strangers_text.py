@@ -298,10 +298,12 @@ def test_a_hostile_template_is_refused_in_time(template):
     assert "\n" not in str(refusal.value)[:50]
 
 
-def test_a_hostile_template_is_one_line(tmp_path, refused):
+def test_a_hostile_template_is_one_line(tmp_path, refused, capsys):
     path = write_gguf(tmp_path / "a.gguf", random_weights(), metadata={"tokenizer.chat_template": "{{ 'x' * 10**12 }}"})
-    assert "--raw" in refused("run", path, "--prompt", "abc")
-    assert main(["run", str(path), "--prompt", "abc", "--raw", "--max-tokens", "1"]) == 0
+    assert main(["model", "build", str(path), "-o", str(tmp_path / "a.opml")]) == 0
+    assert "--raw" in capsys.readouterr().err
+    assert "--raw" in refused("run", tmp_path / "a.opml", "--prompt", "abc")
+    assert main(["run", str(tmp_path / "a.opml"), "--prompt", "abc", "--raw", "--max-tokens", "1"]) == 0
 
 
 # Prompts ---------------------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections import Counter
 
 from opml_min.cli.arguments import Subparsers, add_json, add_model, add_tokenizer, chosen_model, positive, word
 from opml_min.cli.errors import InputError
-from opml_min.cli.output import hexadecimal, print_json
+from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.cli.parser import path
 from opml_min.machine import Memory
 from opml_min.memory_map import Quarter
@@ -77,7 +77,16 @@ def execute_build(options: argparse.Namespace) -> int:
         is_there(file)
     check_writable(options.output, reads)
     how = {"context": options.context, "single_phase": options.single_phase, "arithmetic": options.arithmetic}
-    rounded = build_source(options.source, tokenizer, options.output, **how, calibrate=options.calibrate)
+    progress = Progress(f"measuring the model on {options.calibrate}", 0)
+
+    def show(done: int, layers: int) -> None:
+        progress.total = layers
+        progress.show(done)
+
+    try:
+        rounded = build_source(options.source, tokenizer, options.output, **how, calibrate=options.calibrate, show=show)
+    finally:
+        progress.clear()
     for kind, count in rounded.items():
         print(f"opml: {count} matrices of the type {kind} were rounded to Q8_0", file=sys.stderr)
     _print_description(Image(options.output), {}, (), options.json)

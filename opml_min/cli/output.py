@@ -16,7 +16,7 @@ def hexadecimal(data: bytes) -> str:
 
 
 class Progress:
-    """Draws a bar on stderr if that is a terminal, and nothing otherwise."""
+    """Draws a bar on stderr if that is a terminal, and nothing otherwise. A bar that is full disappears."""
 
     def __init__(self, label: str, total: int) -> None:
         self.label, self.total = label, max(total, 1)
@@ -24,6 +24,8 @@ class Progress:
         self._terminal = sys.stderr.isatty()
 
     def show(self, done: int) -> None:
+        if done >= self.total:
+            return self.clear()
         filled = min(done, self.total) * BAR_WIDTH // self.total
         if self._terminal and filled != self._shown:
             self._shown = filled

@@ -3,6 +3,7 @@
 An image in the cache is named after the contents that it was built from. A known model is downloaded on first use.
 """
 
+import codecs
 import hashlib
 import os
 import stat
@@ -17,6 +18,7 @@ from attrs import evolve, frozen
 
 from opml_min.cache_folder import VARIABLE, cache_folder
 from opml_min.model.build.build import build_llama
+from opml_min.model.build.calibration import Calibration
 from opml_min.model.build.ranges import requantised
 from opml_min.model.errors import CheckpointError, TokenizerError, WriteFailed
 from opml_min.model.files.cache import MODEL_SOURCES, digest_of_sources
@@ -30,6 +32,7 @@ from opml_min.model.sources.checkpoint import Checkpoint
 from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.model.sources.read import files_of_source, read_source, starts_with, tokenizer_beside
 from opml_min.model.sources.source import Source, tokenizer_of
+from opml_min.model.sources.tokenizers.chat import note_on_template
 from opml_min.model.sources.tokenizers.text import Text, Tokenizer
 
 BUILT_IN = {"embedded": ("opml_min.embedded", "embedded.opml"), "mnist": ("opml_min.mnist", "mnist.opml")}
@@ -52,7 +55,7 @@ class Model:
 
     def notes(self) -> tuple[str, ...]:
         """Return what a person should know of things in the source that the image does not have."""
-        return () if self.source is None else read_source(self.source, self.tokenizer_path).notes
+        return () if self.source is None else notes_on(read_source(self.source, self.tokenizer_path))
 
     def requantised(self) -> dict[str, int]:
         """Return how many of the source's matrices of each type the image has in Q8_0."""
@@ -135,25 +138,32 @@ def build_source(
     single_phase: bool = False,
     arithmetic: str = ARITHMETICS[FIXED],
     calibrate: Path | None = None,
+    show: Callable[[int, int], None] = lambda done, layers: None,
 ) -> dict[str, int]:
     """Build the image of a source of any known kind. Return how many matrices of each type were rounded to Q8_0.
 
     What is left out or not used, and that fixed point loses much, is said on stderr.
 
-    calibrate: a text on which the model's numbers are measured first"""
+    calibrate: a text on which the model's numbers are measured first; show: called meanwhile with how many layers are done, of how many"""
     try:
         with np.errstate(all="ignore"):  # numpy would warn on stderr; what is not finite is refused by name
             source = read_source(path, tokenizer)
             fitted = build_llama(
                 source.checkpoint, source.text, output, shipped_program(),
                 context=context, single_phase=single_phase, arithmetic=ARITHMETICS.index(arithmetic),
-                calibration=None if calibrate is None else _tokens(source, calibrate),
+                calibration=None if calibrate is None else Calibration(_tokens(source, calibrate), show),
             )  # fmt: skip
     except (CheckpointError, TokenizerError) as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    for note in (*source.notes, *(() if fitted is None or not fitted.note else (fitted.note,))):
+    for note in (*notes_on(source), *(() if fitted is None or not fitted.note else (fitted.note,))):
         print(f"opml: {path}: {''.join(c if c.isprintable() else '?' for c in note)}", file=sys.stderr)
     return {} if fitted is None else requantised(source.checkpoint)
+
+
+def notes_on(source: Source) -> tuple[str, ...]:
+    """Return what a person should know of a source: what the image does not have, and what will not work."""
+    broken = None if source.text is None else note_on_template(source.text.template)
+    return source.notes if broken is None else (*source.notes, broken)
 
 
 def _tokens(source: Source, path: Path) -> list[int]:
@@ -161,13 +171,16 @@ def _tokens(source: Source, path: Path) -> list[int]:
     try:
         with path.open("rb") as file:
             data = file.read(CALIBRATION_BYTES)
+        content = codecs.getincrementaldecoder("utf-8")().decode(data, final=len(data) < CALIBRATION_BYTES)  # else it may be cut
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path} is no text to calibrate on: byte {error.start} is not UTF-8") from error
     text, shape = source.text, source.checkpoint.shape
     tokenizer = None if text is None else tokenizer_of(text.kind, text.tokenizer, shape.vocabulary, text.bos)
     if tokenizer is None:
         raise CheckpointError("there is no tokenizer, so a text cannot be read; name one with --tokenizer")
-    return tokenizer.prompt(data.decode("utf-8", "surrogateescape"))
+    return tokenizer.prompt(content)
 
 
 def _cached(sources: Sequence[Path], arithmetic: str, build: Callable[[Path], object]) -> Path:

@@ -14,6 +14,7 @@ from attrs import evolve
 from numpy.typing import NDArray
 
 from opml_min.memory_map import ENTRY, HEADER
+from opml_min.model.build.calibration import Calibration
 from opml_min.model.build.quantise import check_groups, quantise_q8_0
 from opml_min.model.build.ranges import Fit, check_shape_of_tape, fit
 from opml_min.model.build.tape import LayerWeights, Matrix, ModelWeights, llama_tape, op_count
@@ -112,11 +113,11 @@ def build_llama(
     context: int | None = None,
     single_phase: bool = False,
     arithmetic: int = FIXED,
-    calibration: list[int] | None = None,
+    calibration: Calibration | None = None,
 ) -> Fit | None:
     """Write the image of a checkpoint. Return how it fits fixed point, if it is in fixed point.
 
-    context: fewer positions than the checkpoint's · calibration: tokens of a text on which sizes are measured"""
+    context: fewer positions than the checkpoint's · calibration: a text on which sizes are measured"""
     shape = checkpoint.shape
     if context is not None:
         if not 1 <= context <= shape.context:

@@ -4,9 +4,11 @@ Measured sizes are exact for that text. What a number may reach on another text 
 weights allow. The image depends on these sizes only through powers of two.
 """
 
+from collections.abc import Callable
 from math import isfinite, sqrt
 
 import numpy as np
+from attrs import frozen
 from numpy.typing import NDArray
 
 from opml_min.model.build.sizes import LayerSizes, Sizes
@@ -21,15 +23,24 @@ MARGIN = 8  # by which another text may exceed the largest number
 Doubles = NDArray[np.float64]
 
 
-def measured_sizes(checkpoint: Checkpoint, tokens: list[int], estimated: Sizes) -> Sizes:
+@frozen
+class Calibration:
+    """The tokens of a text, and who is told how many layers are done, of how many."""
+
+    tokens: list[int]
+    show: Callable[[int, int], None] = lambda done, layers: None
+
+
+def measured_sizes(checkpoint: Checkpoint, text: Calibration, estimated: Sizes) -> Sizes:
     """Return the sizes on the first tokens of a text. estimated: from the weights, with what can never be exceeded"""
-    tokens, window = tokens[:MOST_TOKENS], min(WINDOW, checkpoint.shape.context)
+    tokens, window = text.tokens[:MOST_TOKENS], min(WINDOW, checkpoint.shape.context)
     if len(tokens) < 2:
         raise CheckpointError("the text to calibrate on has fewer than two tokens")
-    watched = _Watched(checkpoint.shape)
+    watched = _Watched(checkpoint.shape, text.show)
     windows = [tokens[first : first + window] for first in range(0, len(tokens), window)]
     with np.errstate(over="ignore", invalid="ignore"):
         logits = [_Vector(values) for values in logits_of_windows(checkpoint, windows, watched)]
+    text.show(checkpoint.shape.layers, checkpoint.shape.layers)
     if not all(isfinite(each.most) for each in (*logits, *watched.stream)):
         raise CheckpointError("the model gives numbers that are not finite on the text to calibrate on")
     return Sizes(
@@ -51,10 +62,10 @@ class _Vector:
 class _Watched:
     """Receives what the reference computes, in its order."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, show: Callable[[int, int], None]) -> None:
         self.embedding = 1.0  # the root mean square of a typical one
         self.stream: list[_Vector] = []  # at the start, and after each addition
-        self._shape = shape
+        self._shape, self._show = shape, show
         self._vectors: list[dict[str, _Vector]] = []
         self._heads: list[dict[str, Doubles]] = []
 
@@ -65,6 +76,7 @@ class _Watched:
             self.stream.append(_Vector(values))
             return
         if name == "wq":
+            self._show(len(self._vectors), self._shape.layers)
             self._vectors.append({})
             self._heads.append({})
         self._vectors[-1][name] = _Vector(values)

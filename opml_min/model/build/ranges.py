@@ -15,7 +15,7 @@ import numpy as np
 from attrs import asdict, frozen
 from numpy.typing import NDArray
 
-from opml_min.model.build.calibration import measured_sizes
+from opml_min.model.build.calibration import Calibration, measured_sizes
 from opml_min.model.build.powers_of_two import VectorFractions, check_scales, norm_share, stored
 from opml_min.model.build.sizes import LayerSizes, Sizes, WeightSizes, sizes_of, weight_sizes
 from opml_min.model.build.tape import (
@@ -81,10 +81,10 @@ def _matrices(checkpoint: Checkpoint) -> list[Weights]:
     return [checkpoint.embedding, *own, *(tensor for layer in checkpoint.layers for tensor in layer if len(tensor.shape) == 2)]
 
 
-def fit(checkpoint: Checkpoint, calibration: list[int] | None = None) -> Fit:
+def fit(checkpoint: Checkpoint, calibration: Calibration | None = None) -> Fit:
     """Return the fraction bits. A model that does not fit is an error that names its tensor.
 
-    calibration: tokens of a text, on which sizes are measured in float arithmetic instead of being estimated"""
+    calibration: a text, on which sizes are measured in float arithmetic instead of being estimated"""
     shape = checkpoint.shape
     if not shape.epsilon < LARGEST_EPSILON:
         raise CheckpointError(f"an epsilon of {shape.epsilon:.6g} is too large for fixed point, below {LARGEST_EPSILON:.6g}; {WAY_OUT}")
@@ -92,7 +92,7 @@ def fit(checkpoint: Checkpoint, calibration: list[int] | None = None) -> Fit:
     sizes = sizes_of(weights, shape)
     if calibration is not None:
         sizes = measured_sizes(checkpoint, calibration, sizes)
-    return _Fitting(checkpoint, weights, sizes, WAY_OUT if calibration else UNMEASURED + WAY_OUT).best(calibration is None)
+    return _Fitting(checkpoint, weights, sizes, WAY_OUT if calibration is not None else UNMEASURED + WAY_OUT).best(calibration is None)
 
 
 class _Fitting:

@@ -19,6 +19,7 @@ from opml_min.model.sources.tokenizers.text import Tokenizer
 
 PRIVATE = range(0xE000, 0xF8FF)  # characters that mean nothing, in Unicode's first private use area
 WALL_SECONDS = 10
+PLAIN_QUESTION = "Hello"
 
 
 class TemplateFailed(ModelError):
@@ -37,6 +38,16 @@ def prompt_tokens(image: Image, tokenizer: Tokenizer, text: str, *, raw: bool) -
     if not any(name in text for name in tokenizer.markup_names()):
         return tokenizer.encode(render_question(template, text, bos=bos, eos=eos), markup=True)
     return _question_with_markup(template, tokenizer, text, bos=bos, eos=eos)
+
+
+def note_on_template(template: str) -> str | None:
+    """Return what is wrong with a template that cannot even ask a plain question."""
+    try:
+        if template:
+            render_question(template, PLAIN_QUESTION, bos="", eos="")
+    except TemplateFailed as error:
+        return str(error)
+    return None
 
 
 def _question_with_markup(template: str, tokenizer: Tokenizer, text: str, *, bos: str, eos: str) -> list[int]:
