@@ -17,8 +17,8 @@ from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, goes_to_court
 from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.machine.case import Case, Step, Witness
 from opml_fuzz.machine.programs import gallery, loop
-from opml_fuzz.machine.question import RUN
 from opml_fuzz.machine.states import random_state
+from opml_fuzz.machine.target_question import RUN
 from opml_fuzz.machine.variants import variants
 from opml_fuzz.machine.wrong_witnesses import spoil
 from opml_fuzz.sweep.order import sweep
