@@ -24,8 +24,8 @@ from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.fuzzing.target_batches import target_batch
 from opml_fuzz.machine.case import Program, Step, Witness
 from opml_fuzz.machine.programs import loop
-from opml_fuzz.machine.question import KINDS, NoAnswer, answer_in
 from opml_fuzz.machine.states import random_state
+from opml_fuzz.machine.target_question import KINDS, NoAnswer, answer_in
 from opml_fuzz.machine.variants import variants
 from opml_fuzz.machine.wrong_witnesses import spoil
 from opml_spec.hashing import keccak256
@@ -117,7 +117,7 @@ def with_target(room: EngineRoom, target: External) -> EngineRoom:
 
 
 def test_questions_are_lines_as_the_page_shows_them() -> None:
-    """The same fields in the same order, without spaces."""
+    """They have the same fields in the same order, and no spaces."""
     shown = {match[1]: match[0] for match in re.finditer(r'^\{"id":\d,"ask":"(\w+)".*\}$', PAGE.split("## Questions")[1], re.M)}
     rng, asked = Random(1), RightAnswers(SpecWitness(), interpreted())
     written = [asked.questions(case, EVERYTHING) for case in (Step(random_state(rng)), loop(rng))]

@@ -35,7 +35,7 @@ from opml_fuzz.fuzzing.difference import compare
 from opml_fuzz.fuzzing.target_batches import AT_ONCE
 from opml_fuzz.machine.case import Disputes
 from opml_fuzz.machine.programs import loop
-from opml_fuzz.machine.question import execute
+from opml_fuzz.machine.target_question import execute
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 
 PAGE = Path(__file__).resolve().parent.parent / "fuzz" / "opml_fuzz" / "engines" / "README.md"

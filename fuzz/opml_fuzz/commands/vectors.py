@@ -12,7 +12,7 @@ from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.engines.protocol import NO_ANSWER
 from opml_fuzz.engines.targets.external import External
 from opml_fuzz.errors import InputError
-from opml_fuzz.machine.question import KINDS, Question
+from opml_fuzz.machine.target_question import KINDS, Question
 from opml_fuzz.vectors.as_questions import cases_in, questions_of
 from opml_fuzz.vectors.tree import write_tree
 from opml_min.cli.exit_codes import MEANINGS

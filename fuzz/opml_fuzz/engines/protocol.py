@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from opml_fuzz.machine.case import Case
-from opml_fuzz.machine.question import Question
 from opml_fuzz.machine.start import Start
+from opml_fuzz.machine.target_question import Question
 
 Answers = dict[str, list[str]]
 """Answers to one case, by the name of who gave them."""

@@ -19,9 +19,9 @@ from opml_fuzz.fuzzing.kinds import KINDS, Watch, ignore, kind_of
 from opml_fuzz.machine.case import Case, Step, Witness
 from opml_fuzz.machine.edits import Edit
 from opml_fuzz.machine.programs import gallery, loop
-from opml_fuzz.machine.question import RUN
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.states import random_state
+from opml_fuzz.machine.target_question import RUN
 from opml_fuzz.machine.variants import variants
 from opml_fuzz.machine.wrong_witnesses import random_edit
 from opml_fuzz.sweep.order import sweep

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from opml_fuzz.errors import InputError
-from opml_fuzz.machine import question as ask
-from opml_fuzz.machine.question import STATE_BYTES, Question
+from opml_fuzz.machine import target_question as ask
+from opml_fuzz.machine.target_question import STATE_BYTES, Question
 from opml_fuzz.vectors.notation import Json
 from opml_fuzz.vectors.tree import FILES, PAGE
 

@@ -21,9 +21,9 @@ from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.engines.targets.opening import command_of
 from opml_fuzz.engines.targets.process import Process
 from opml_fuzz.errors import InputError
-from opml_fuzz.machine import question as ask
+from opml_fuzz.machine import target_question as ask
 from opml_fuzz.machine.case import Case, Program, Step, Witness
-from opml_fuzz.machine.question import HELLO, KINDS, PROTOCOL, ROOT_AT, STATE_BYTES, NoAnswer, Question
+from opml_fuzz.machine.target_question import HELLO, KINDS, PROTOCOL, ROOT_AT, STATE_BYTES, NoAnswer, Question
 
 ANSWER_SECONDS = 20.0
 CHAPTERS = ("arithmetic", "machine", "model", "runs", "dispute")

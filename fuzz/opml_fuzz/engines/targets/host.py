@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from opml_fuzz.engines.targets.library import Library
-from opml_fuzz.machine.question import HELLO, KINDS, PROTOCOL
+from opml_fuzz.machine.target_question import HELLO, KINDS, PROTOCOL
 
 READ = 1 << 20
 Memory = dict[int, bytes]

@@ -15,7 +15,7 @@ from multiprocessing.util import Finalize
 
 from opml_fuzz.engines.protocol import OutOfTime
 from opml_fuzz.errors import InputError
-from opml_fuzz.machine.question import NoAnswer, shown
+from opml_fuzz.machine.target_question import NoAnswer, shown
 
 EXIT_SECONDS = 0.5  # in which a program that died has an exit code
 LONGEST_LINE = 1 << 20  # bytes

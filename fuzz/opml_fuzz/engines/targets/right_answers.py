@@ -7,10 +7,10 @@ witness engines. These answers are compared with the specification's in a sample
 from opml_fuzz.engines.opml_min import FullMachine
 from opml_fuzz.engines.protocol import WitnessEngine
 from opml_fuzz.engines.targets.proven_leaves import ProvenLeaves, Storing
-from opml_fuzz.machine import question as ask
+from opml_fuzz.machine import target_question as ask
 from opml_fuzz.machine.case import Case, Program, Step, Witness
-from opml_fuzz.machine.question import EXECUTE, ROOT, RUN, STATE_BYTES, STEP, WITNESS, Question
 from opml_fuzz.machine.start import Leaves, Start
+from opml_fuzz.machine.target_question import EXECUTE, ROOT, RUN, STATE_BYTES, STEP, WITNESS, Question
 from opml_min.machine.hashing import keccak256
 from opml_min.machine.interpret import step
 from opml_min.machine.state import RUNNING, Status, encode_state
