@@ -3,8 +3,6 @@
 import contextlib
 import io
 import json
-import sys
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from random import Random
@@ -18,12 +16,12 @@ from opml_fuzz.commands import fuzz as cli
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.bytecode import EmbeddedEvm
-from opml_fuzz.engines.external import External
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.errors import InputError
+from opml_fuzz.fuzzing.asking import run_batch
 from opml_fuzz.fuzzing.batches import ACTS, SWEEP_ENDS, batch
 from opml_fuzz.fuzzing.difference import Difference, compare, read
-from opml_fuzz.fuzzing.loop import RunReport, run_batch
+from opml_fuzz.fuzzing.loop import RunReport
 from opml_fuzz.fuzzing.mutants import compiled
 from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness, from_json
@@ -230,50 +228,7 @@ def test_a_file_that_is_no_case(text: str, tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().err.count("\n") == 1
 
 
-# Somebody else's program ---------------------------------------------------------------------------------------------------------
-
-HONEST = """
-import sys
-from opml_spec.errors import SpecError
-from opml_spec.machine.witness import execute_witness
-for line in sys.stdin:
-    witness = bytes.fromhex(line)
-    try:
-        answer = execute_witness(witness)[1].hex()
-    except SpecError as error:
-        answer = f"error {error.number}"
-    print(CHANGE, flush=True)
-"""
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Callable[[str], str]:
-    def command(change: str) -> str:
-        script = tmp_path / "target.py"
-        script.write_text(HONEST.replace("CHANGE", change))
-        return f"{sys.executable} {script}"
-
-    return command
-
-
-def test_a_target(target: Callable[[str], str]) -> None:
-    room = engine_room(target("answer"))
-    assert all(compare(Step(random_state(rng)), room.most) is None for rng in [Random(1)] * 30)
-    room.most.of_witnesses[-1].close()  # type: ignore[attr-defined]  # of External alone
-
-
-def test_a_target_that_is_wrong(target: Callable[[str], str]) -> None:
-    room = engine_room(target("answer if witness[256] != 1 else 'error 102'"))  # a halted machine
-    difference = found(room)
-    assert difference.answers["target"] == ["error 102"]
-    assert isinstance(difference.case, Step | Witness)
-    room.most.of_witnesses[-1].close()  # type: ignore[attr-defined]
-
-
-def test_a_target_that_dies_is_started_again(target: Callable[[str], str]) -> None:
-    engine = External(target("answer if len(witness) > 3 else sys.exit(3)"))
-    assert [engine.execute(bytes(length)) for length in (4, 3, 5)] == ["error 101", "no answer (exit code 3)", "error 101"]
-    engine.close()
+# The command ---------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -282,9 +237,6 @@ def test_a_target_that_dies_is_started_again(target: Callable[[str], str]) -> No
 def test_what_is_not_there(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
-
-
-# The command ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

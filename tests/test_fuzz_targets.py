@@ -21,32 +21,50 @@ import z3
 from attrs import evolve
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.fuzz import main
-from opml_fuzz.engines.external import ANSWER, External
+from opml_fuzz.engines.bytecode import EmbeddedEvm
+from opml_fuzz.engines.opml_min import interpreted
 from opml_fuzz.engines.protocol import OutOfTime
 from opml_fuzz.engines.room import EngineRoom
+from opml_fuzz.engines.specification import SpecWitness
+from opml_fuzz.engines.targets.external import External
+from opml_fuzz.engines.targets.right_answers import RightAnswers
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing import batches
+from opml_fuzz.fuzzing.asking import run_batch
 from opml_fuzz.fuzzing.difference import compare
-from opml_fuzz.fuzzing.loop import run_batch
+from opml_fuzz.fuzzing.target_batches import AT_ONCE
 from opml_fuzz.machine.case import Disputes
 from opml_fuzz.machine.programs import loop
+from opml_fuzz.machine.target_question import execute
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 
-WITNESS = bytes(5_000)  # ten of them fill a pipe
-TARGETS = {  # shell scripts, and what the answer says
+PAGE = Path(__file__).resolve().parent.parent / "fuzz" / "opml_fuzz" / "engines" / "README.md"
+(PROGRAM,) = re.findall(r"^```python\n(import.*?)^```$", PAGE.read_text(), re.M | re.S)
+QUESTION = execute(bytes(5_000))  # ten of them fill a pipe
+HANDS = """read l; echo '{"id":0,"answer":{"protocol":1,"knows":["execute"]}}'\n"""
+RIGHT = r"""printf '{"id":%d,"error":101}\n' $((n+=1))"""  # the answer to QUESTION
+TARGETS = {  # shell scripts after the handshake, and what the answer says
     "hangs": ("sleep 1000", "within"),
     "spins": ("while :; do :; done", "within"),
     "reads and says nothing": ("while read l; do :; done", "within"),
     "writes half a line": ("while read l; do printf abc; sleep 1000; done", "'?abc'? without an end"),
-    "writes a line without end": ("read l; tr '\\0' x < /dev/zero", "but 'x+'"),
-    "writes lines without end": ("read l; yes", "but 'y"),
-    "answers before it is asked": ("yes", "but 'y|exit code"),
+    "writes a line without end": ("read l; tr '\\0' x < /dev/zero", "but 'x+' without an end"),
+    "writes lines without end": ("read l; yes", "but 'y'"),
+    "answers before it is asked": ("yes", "but 'y'"),
     "dies at once": ("exit 3", "exit code 3"),
     "dies in the middle of a line": ("read l; printf abc; exit 3", "exit code 3"),
-    "closes its output": ("kill $!; read l; exec >&-; sleep 1000", "exit code -9"),
+    "is killed": ("read l; kill -SEGV $$", "exit code -11"),
+    "closes its output": ("kill $!; read l; exec >&-; sleep 1000", "it closed its output"),
     "says something else": ("while read l; do echo hello; done", "but 'hello'"),
     "says nothing in a line": ("while read l; do echo; done", "but ''"),
     "writes what is no text": (r"read l; printf '\377\376\n'; sleep 1000", "but '"),
+    "answers twice": (f"while read l; do {RIGHT}; n=$((n-1)); {RIGHT}; done", 'but \'{"id":1,'),
+    "answers another question": (f"n=7; while read l; do {RIGHT}; done", 'but \'{"id":8,'),
+    "answers in another form": ("while read l; do echo '{\"id\":1,\"answer\":105}'; done", "but '.*105"),
+    "says that it failed": ("while read l; do echo '{\"id\":1,\"failed\":\"no disk\"}'; done", "it failed: no disk"),
+    "holds its answers back": (f"while read l; do {RIGHT}; done > answers; cat answers", "it does not flush its output"),
+    "dies with noise": ("while read l; do echo first >&2; echo ouch >&2; exit 3; done", "exit code 3.*: ouch"),
+    "makes noise without end": ("read l; yes noise >&2", "within"),
 }
 
 
@@ -56,7 +74,7 @@ def target(tmp_path: Path) -> Callable[[str], str]:
 
     def command(script: str) -> str:
         path = tmp_path / "target.sh"
-        path.write_text(f"#!/bin/sh\nsleep 1001 &\necho $$ $! >> {tmp_path}/ids\n{script}\n", encoding="utf-8")
+        path.write_text(f"#!/bin/sh\ncd {tmp_path}\nsleep 1001 &\necho $$ $! >> ids\nn=0\n{HANDS}{script}\n", encoding="utf-8")
         path.chmod(0o755)
         return str(path)
 
@@ -79,58 +97,101 @@ def assert_nothing_is_left(folder: Path) -> None:
     assert not [process for process in processes if is_alive(process)]
 
 
+@pytest.fixture(scope="module")
+def room() -> EngineRoom:
+    """Our engines and the right answers, without a target."""
+    embedded = EmbeddedEvm()
+    return evolve(engine_room(embedded=embedded), answering=RightAnswers(SpecWitness(), interpreted()))
+
+
+def with_target(room: EngineRoom, target: External) -> EngineRoom:
+    return evolve(room, all=evolve(room.all, target=target), most=evolve(room.most, target=target))
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_target_that_misbehaves_gives_a_wrong_answer(
     name: str, target: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script, answer = TARGETS[name]
-    monkeypatch.setattr("opml_fuzz.engines.external.ANSWER_SECONDS", 0.5)
     engine = External(target(script))
+    monkeypatch.setattr("opml_fuzz.engines.targets.external.ANSWER_SECONDS", 0.5)
     engine.limit_waiting(0.5, inf)
     for _ in range(2):  # it is started again
-        assert re.search(f"^no answer.*({answer})", said := engine.execute(WITNESS)), said
+        said = engine.ask([QUESTION, QUESTION])[-1][0]
+        assert re.search(f"^no answer.*({answer})", said), said
     engine.close()
     assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["hangs", "dies at once", "answers twice", "holds its answers back", "makes noise without end"])
+def test_a_batch_ends_in_time_with_one_finding(name: str, target: Callable[[str], str], room: EngineRoom, tmp_path: Path) -> None:
+    """Shrinking asks again and again; it ends, too."""
+    sick = with_target(room, External(target(TARGETS[name][0])))
+    until = time.monotonic() + 3
+    sick.limit_waiting(0.5, until)
+    cases, differences = run_batch(1, 0, sick, until)
+    assert time.monotonic() < until + 2
+    assert cases == AT_ONCE
+    assert [difference.title for difference in differences] == ["no answer: target"]
+    sick.all.target.close()
+    assert_nothing_is_left(tmp_path)
+
+
+def test_what_does_not_come_again_is_marked(room: EngineRoom, tmp_path: Path) -> None:
+    """This target remembers its first answer."""
+    script = tmp_path / "target.py"
+    remembering = PROGRAM.replace("**answer(question)", "**known.setdefault(question['ask'], answer(question))")
+    script.write_text(remembering.replace("for line", "known = {}\nfor line"))
+    stale = with_target(room, External(f"{sys.executable} {script}"))
+    (difference, *others) = run_batch(1, 0, stale)[1]
+    assert not others
+    stale.all.target.close()
+    assert (difference.title, difference.comes_again) == ("does not come again: target", False)
+    assert difference.to_json()["comes_again"] is False
+
+
 def test_a_target_that_goes_on_answering(target: Callable[[str], str], tmp_path: Path) -> None:
-    engine = External(target("while read l; do echo error 101; done"))
-    assert [engine.execute(WITNESS) for _ in range(30)] == ["error 101"] * 30
+    engine = External(target(f"while read l; do echo noise >&2; {RIGHT}; done"))
+    assert [engine.ask([QUESTION])[0] for _ in range(3)] == [["error 101"]] * 3
+    assert engine.ask([QUESTION] * 300) == [["error 101"]] * 300
     del engine  # also without `close`
     assert_nothing_is_left(tmp_path)
 
 
-def test_a_target_that_answers_twice(target: Callable[[str], str]) -> None:
-    """Both answers are written at once: a second one that arrives later cannot be told from the answer to the next question."""
-    engine = External(target(r"while read l; do printf 'error 101\nerror 101\n'; done"))
-    assert any(engine.execute(WITNESS).startswith("no answer, but 'error 101") for _ in range(3))
-    engine.close()
-
-
-def test_what_an_answer_is() -> None:
-    assert all(ANSWER.fullmatch(text) for text in ("0f" * 32, "error 101"))
-    assert not any(ANSWER.fullmatch(text) for text in ("", "0f" * 31, "error", "error x", "0F" * 32, "error 1\nerror 1"))
+def test_the_question_that_kills_is_found_among_many(target: Callable[[str], str]) -> None:
+    """Although this target answers nothing before it has read eight lines."""
+    engine = External(target("for i in 1 2 3 4 5 6 7 8; do read l; case $l in *dead*) exit 3; esac; done; sleep 1000"))
+    engine.limit_waiting(0.5, inf)
+    assert engine.ask([QUESTION] * 3 + [execute(b"\xde\xad")] + [QUESTION] * 9)[0][0].startswith("no answer within")
+    engine = External(target(f"while read l; do case $l in *dead*) exit 3; esac; {RIGHT}; done"))
+    answers = engine.ask([QUESTION] * 3 + [execute(b"\xde\xad")] + [QUESTION] * 9)
+    assert answers == [["error 101"]] * 3 + [["no answer (exit code 3)"]]
 
 
 def test_the_end_of_the_time_is_no_finding(target: Callable[[str], str]) -> None:
     """Unless the target was asked for as long as it may take."""
-    engine = External(target("read l; echo error 101; sleep 1000"))
-    assert engine.execute(b"") == "error 101"
+    engine = External(target(f"read l; {RIGHT}; sleep 1000"))
+    assert engine.ask([QUESTION]) == [["error 101"]]
     engine.limit_waiting(15.0, time.monotonic() + 0.2)
     with pytest.raises(OutOfTime):
-        engine.execute(b"")
+        engine.ask([QUESTION])
     engine.close()
 
 
-def test_a_batch_ends_in_time_with_one_finding(target: Callable[[str], str], tmp_path: Path) -> None:
-    """Shrinking asks again and again; it ends, too."""
-    room = engine_room(target("sleep 1000"))
-    until = time.monotonic() + 3
-    room.limit_waiting(0.5, until)
-    cases, differences = run_batch(1, 0, room, until)
-    assert cases <= 10
-    assert [difference.title.split(":")[0] for difference in differences] == ["no answer"]
-    room.most.of_witnesses[-1].close()  # type: ignore[attr-defined]  # of External alone
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("arguments", [["run", "--seconds", "60", "--seed", "5"], ["vectors", "run"]])
+def test_a_signal_ends_everything_at_once(number: int, arguments: list[str], target: Callable[[str], str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "opml_fuzz.commands.fuzz", *arguments, "--target", target("echo >> asked; sleep 1000")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=tmp_path, start_new_session=True)
+    asked, end = tmp_path / "asked", time.monotonic() + 100
+    while (not asked.exists() or asked.read_text().count("\n") < (1 if "vectors" in arguments else 2)) and time.monotonic() < end:
+        time.sleep(0.05)  # `run` first looks whether it starts
+    sent = time.monotonic()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert time.monotonic() - sent < 12
+    assert process.returncode == 128 + number
+    assert said.count(b"\n") == 1
     assert_nothing_is_left(tmp_path)
 
 
@@ -212,16 +273,43 @@ def test_the_whole_command(target: Callable[[str], str], tmp_path: Path, capsys:
     command = target("while read l; do printf abc; sleep 1000; done")
     assert main(["run", "--seconds", "2", "--seed", "5", "--target", command, "--replays", str(tmp_path), "--json"]) == 1
     (difference,) = json.loads(capsys.readouterr().out)["differences"]
-    assert difference["answers"]["target"][0].startswith("no answer within")
+    assert difference["answers"]["target, execute"][0].startswith("no answer within")
+    assert main(["replay", difference["replay"], "--target", target("read l; exit 3"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["answers"]["target, execute"] == ["no answer (exit code 3)"]
     assert_nothing_is_left(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["", "  ", "program 'with a quote", "/nonexistent/program", "/", "\0"])
+COMMANDS = ("", "  ", "program 'with a quote", "/nonexistent/program", "/", "\0", "python:nothing:No", "lib:/nonexistent.so")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_that_does_not_start(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError):
         External(command)
     assert main(["run", "--target", command]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+HANDSHAKES = {  # what a target says first, and what the message says
+    "exit 3": "does not shake hands: no answer .exit code 3",
+    "echo hello": "does not shake hands: no answer, but 'hello'",
+    """echo '{"id":0,"answer":[]}'""": "does not shake hands",
+    """echo '{"id":0,"answer":{"protocol":1}}'""": "does not shake hands",
+    """echo '{"id":0,"answer":{"protocol":2,"knows":["execute"]}}'""": "speaks version 2",
+    """echo '{"id":0,"answer":{"protocol":1,"knows":["sing"]}}'""": "knows none of the questions",
+    """echo '{"id":0,"answer":{"protocol":1,"knows":["root"],"spec":{"machine":"00"}}}'""": "another text .* machine",
+}
+
+
+@pytest.mark.parametrize("script", HANDSHAKES)
+def test_a_target_that_does_not_shake_hands(script: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "target.sh"
+    path.write_text(f"#!/bin/sh\nread l\n{script}\nsleep 0.2\n")
+    path.chmod(0o755)
+    assert main(["vectors", "run", "--target", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert re.search(HANDSHAKES[script], said), said
+    assert said.count("\n") == 1
 
 
 # The prover --------------------------------------------------------------------------------------------------------------------------

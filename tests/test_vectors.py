@@ -72,13 +72,13 @@ def leaves(text: dict[str, str]) -> dict[int, bytes]:
 
 
 def test_the_frozen_tree_is_what_the_specification_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["vectors", str(tmp_path), "--json"]) == 0
+    assert main(["vectors", "write", str(tmp_path), "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)["files"]
     written, frozen = ({path.relative_to(root): path.read_bytes() for path in root.rglob("*.*")} for root in (tmp_path, VECTORS))
     assert written == frozen
     assert counts == {name: len(cases(name)) for name in FILES}
     assert sum(map(len, frozen.values())) < MOST_BYTES
-    assert main(["vectors", str(tmp_path / "README.md"), "--json"]) == 2, "not a folder"
+    assert main(["vectors", "write", str(tmp_path / "README.md"), "--json"]) == 2, "not a folder"
 
 
 PAGE_SECTIONS = re.findall(r"^### `(\S+)`\n\n```json\n(.*?)^```$(.*?)(?=^### |\Z)", PAGE.read_text(), re.M | re.S)

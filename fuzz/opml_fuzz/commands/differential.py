@@ -4,94 +4,23 @@ Every subcommand takes `--json` (one object on standard output). It exits 0 if a
 """
 
 import argparse
-import os
-import secrets
 import sys
-from math import floor
-from pathlib import Path
 
 from opml_fuzz.commands.arguments import between, regular_file
+from opml_fuzz.commands.campaign import register_replay, register_run, seconds
 from opml_fuzz.commands.coverage import coverage
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.output import Progress, print_json
+from opml_fuzz.commands.vectors import register as register_vectors
 from opml_fuzz.conformance.elf import load, run_fast
 from opml_fuzz.conformance.elf import run as run_elf
 from opml_fuzz.conformance.testfloat import ROUNDINGS, check
-from opml_fuzz.engines.external import External
 from opml_fuzz.errors import InputError
-from opml_fuzz.fuzzing.difference import Difference, read
-from opml_fuzz.fuzzing.loop import fuzz_on_all
 from opml_fuzz.fuzzing.mutants import is_killed, mutants
-from opml_fuzz.vectors.tree import write_tree
 from opml_min.cli.exit_codes import MEANINGS
 from opml_min.cli.parser import Parser, path
 
 DESCRIPTION = "Differential fuzzing of the specification, opml_min and the EVM bytecode."
-
-
-def seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e9:
-        raise ValueError
-    return value
-
-
-def run(options: argparse.Namespace) -> int:
-    """Runs random cases: `opml-fuzz run`."""
-    if not os.path.isdir(options.replays):
-        raise InputError(f"there is no folder {options.replays}")
-    if options.target is not None:
-        External(options.target).close()  # reports now if it does not start
-    seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
-    progress = Progress()
-
-    def show(cases: int, time: float) -> None:
-        progress.show(f"{cases} cases, {time:.0f} s of {options.seconds:.0f}, seed {seed}")
-
-    report = fuzz_on_all(engine_room, seed, options.seconds, options.target, show)
-    progress.end()
-    files = [difference.write(options.replays) for difference in report.differences]
-    if options.json:
-        differences = report.to_json()["differences"]
-        print_json({**report.to_json(), "differences": [{**d, "replay": str(f)} for d, f in zip(differences, files, strict=True)]})
-    else:
-        for difference, file in zip(report.differences, files, strict=True):
-            print_difference(difference)
-            print(f"# replay: opml-fuzz replay {file}\n")
-        what = f"{report.cases} cases and {report.court_acts} acts accepted at court in {report.seconds:.1f} s"
-        sweep = "the whole sweep" if report.sweep == 1 else f"{floor(100 * report.sweep)} % of the sweep"
-        print(f"{what}, {sweep}, seed {seed}: {len(report.differences) or 'no'} differences")
-    return 1 if report.differences else 0
-
-
-def print_difference(difference: Difference) -> None:
-    print(difference.program)
-    for name, answer in difference.answers.items():
-        print(f"# {name}: {', '.join(answer)}")
-
-
-def replay(options: argparse.Namespace) -> int:
-    """Runs a case that was written down: `opml-fuzz replay`."""
-    case = read(options.file)
-    answers = engine_room(options.target).all.ask(case)
-    agree = len(set(map(tuple, answers.values()))) == 1
-    if options.json:
-        print_json({"agree": agree, "answers": answers})
-    elif agree:
-        print(f"all agree: {', '.join(next(iter(answers.values())))}")
-    else:
-        print_difference(Difference(case, answers))
-    return 0 if agree else 1
-
-
-def vectors(options: argparse.Namespace) -> int:
-    """Writes the test vectors: `opml-fuzz vectors`."""
-    counts = write_tree(options.folder, options.seed)
-    if options.json:
-        print_json({"files": counts})
-    else:
-        print(f"{sum(counts.values())} cases in {len(counts)} files: {options.folder / 'README.md'} describes them")
-    return 0
 
 
 def engines(text: str) -> set[str]:
@@ -165,20 +94,9 @@ def mutate(options: argparse.Namespace) -> int:
 def parser() -> Parser:
     top = Parser(prog="opml-fuzz", description=DESCRIPTION, epilog=MEANINGS)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    one = commands.add_parser("run", help="every corner once, then random cases and disputes, on all implementations")
-    one.add_argument("--seconds", type=seconds, default=60.0, help="how long (default 60)")
-    one.add_argument("--seed", type=int, help="determines the cases (default: random)")
-    one.add_argument("--target", metavar="CMD", help="also this program: per line it reads a witness in hex and prints a hash or `error N`")
-    one.add_argument("--replays", type=path, default=Path(), metavar="DIR", help="where failing cases are written (default: here)")
-    one.set_defaults(execute=run)
-    one = commands.add_parser("replay", help="run a case that was written down")
-    one.add_argument("file", type=regular_file, metavar="FILE")
-    one.add_argument("--target", metavar="CMD", help="as in run")
-    one.set_defaults(execute=replay)
-    one = commands.add_parser("vectors", help="write test vectors for any implementation, from the specification alone")
-    one.add_argument("folder", type=path, metavar="DIR", help="where they are written")
-    one.add_argument("--seed", type=int, default=1, help="determines the cases (default 1)")
-    one.set_defaults(execute=vectors)
+    register_run(commands.add_parser("run", help="every corner once, then random cases and disputes, on all implementations"))
+    register_replay(commands.add_parser("replay", help="run a case that was written down"))
+    register_vectors(commands.add_parser("vectors", help="write test vectors for any implementation, or put them to one"))
     one = commands.add_parser("coverage", help="count which corners of the machine the sweep reaches")
     one.add_argument("--random", type=between(1), metavar="STEPS", help="count those that so many random steps reach, instead")
     one.add_argument("--seed", type=int, default=1, help="determines the random steps (default 1)")
@@ -199,7 +117,8 @@ def parser() -> Parser:
     one.add_argument("--seed", type=int, default=1, help="determines the cases (default 1)")
     one.add_argument("--only", default="", metavar="TEXT", help="only mutants with this text in their name")
     one.set_defaults(execute=mutate)
-    for command in commands.choices.values():
+    for name, command in commands.choices.items():
         command.epilog = MEANINGS
-        command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+        if name != "vectors":
+            command.add_argument("--json", action="store_true", help="one JSON object on standard output")
     return top

@@ -104,14 +104,14 @@ def in_columns(operation: str) -> Engine:
     return lambda cases: function(*(np.array(column, kind) for column in zip(*cases, strict=True))).tolist()
 
 
-def engines(operation: str, mode: Rounding) -> dict[str, Engine]:
-    """Lists the implementations that have this operation in this rounding direction."""
+def engines(operation: str, mode: Rounding, with_guest: bool = True) -> dict[str, Engine]:
+    """Lists the implementations that have this operation in this rounding direction. with_guest: also the guest, which is compiled"""
     _, function = SPECIFIED[operation]
     asked = {"spec": one_by_one(partial(function, mode=mode) if operation in WITH_ROUNDING else function)}
     if operation in WITH_ROUNDING and mode is not Rounding.RNE:
         return asked
     asked["integers"] = one_by_one(integer_float.OPERATIONS[operation])
-    if guest_float.is_available(operation):
+    if with_guest and guest_float.is_available(operation):
         asked["guest"] = guest_float.GuestFloat(operation)
     if operation in hardware_float.OPERATIONS:
         asked["processor"] = in_columns(operation)

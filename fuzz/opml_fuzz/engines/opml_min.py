@@ -22,10 +22,12 @@ class OneStep:
 
     name = "opml_min, one step"
 
+    def preimage(self, start: Start, steps: int) -> bytes:
+        return execute_single(start.pc, list(start.x), (start.kind, start.value), dict(start.leaves.by_index))
+
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         try:
-            after = execute_single(start.pc, list(start.x), (start.kind, start.value), dict(start.leaves.by_index))
-            return [keccak256(after).hex()]
+            return [keccak256(self.preimage(start, 1)).hex()]
         except Exception as error:
             return [describe(error)]
 
@@ -52,6 +54,12 @@ class FullMachine:
             return [*hashes, "witness " + keccak256(machine.witness()).hex()]
         except Exception as error:
             return [describe(error)]
+
+    def preimage(self, start: Start, steps: int) -> bytes:
+        machine = self.machine_at(start)
+        with no_code_on_disk():
+            machine.run(steps)
+        return machine.state_bytes()
 
     def machine_at(self, start: Start) -> Machine:
         """Puts the machine into this state; leaves that are the same object as last time need not be loaded again."""

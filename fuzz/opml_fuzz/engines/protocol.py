@@ -1,4 +1,4 @@
-"""The two methods by which an implementation is asked, and the one for a pair of courts.
+"""The two methods by which an implementation is asked, and those of a target and of a pair of courts.
 
 `execute` asks for a step from a witness: every arbiter can answer. `run` asks for steps from a whole state: every machine can answer. The
 answer is the hash of the state after the step in hex, or `error N` with the number of spec §2.5.
@@ -7,7 +7,12 @@ answer is the hash of the state after the step in hex, or `error N` with the num
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.start import Start
+from opml_fuzz.machine.target_question import Question
+
+Answers = dict[str, list[str]]
+"""Answers to one case, by the name of who gave them."""
 
 NO_ANSWER = "no answer"
 """How the answer of a program begins that gave none."""
@@ -17,14 +22,6 @@ class OutOfTime(BaseException):
     """The time asked for is up while an engine is still answering, and it did not take too long.
 
     An engine turns every `Exception` into an answer; this is none."""
-
-
-@runtime_checkable
-class Waiting(Protocol):
-    """An engine that may have to be waited for."""
-
-    def limit_waiting(self, seconds: float, until: float) -> None:
-        """Lets an answer take so many seconds, and no answer longer than the moment `until` of the monotonic clock."""
 
 
 class WitnessEngine(Protocol):
@@ -43,6 +40,53 @@ class StateEngine(Protocol):
 
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         """Returns the state hash after each of these ascending numbers of steps; a program's run also `witness HASH` of the next step."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """An engine that also tells the state itself."""
+
+    name: str
+
+    def preimage(self, start: Start, steps: int) -> bytes:
+        """Returns the preimage of the state hash after some steps."""
+
+
+class CaseEngine(Protocol):
+    """An engine that is asked whole cases, about models or floats."""
+
+    name: str
+
+    def answer(self, case: Case) -> list[str] | None:
+        """Returns the answer, or None if the case is none for this engine."""
+
+
+class Target(Protocol):
+    """Somebody else's implementation, which answers those questions that it knows."""
+
+    knows: frozenset[str]
+
+    def limit_waiting(self, seconds: float, until: float) -> None:
+        """Lets an answer take so many seconds, and no answer longer than the moment `until` of the monotonic clock."""
+
+    def ask(self, questions: Sequence[Question]) -> list[list[str]]:
+        """Returns the answers. If there is none to one of the questions, the last of them says why, and no later question is answered."""
+
+    def begin_anew(self) -> None:
+        """Forgets everything that was asked."""
+
+    def answers(self, case: Case, ours: Answers) -> Answers:
+        """Puts a case to the target in each way that it knows; `ours` are the answers that have been given."""
+
+
+class Answering(Protocol):
+    """Says, fast, what a target must answer."""
+
+    def questions(self, case: Case, knows: frozenset[str]) -> list[tuple[Question, list[str]]]:
+        """Returns those of the questions about a case that a target knows, each with the right answer."""
+
+    def witness(self, start: Start) -> bytes:
+        """Makes the witness of the next step."""
 
 
 class Courts(Protocol):

@@ -4,14 +4,13 @@ Which engine is asked depends on the kind of case. An answer is a list of string
 compared, printed and sent between processes as they are.
 """
 
-from attrs import frozen
+from attrs import field, frozen
 from opml_spec.machine.witness import make_witness
 
-from opml_fuzz.engines.protocol import Courts, StateEngine, Waiting, WitnessEngine
+from opml_fuzz.engines.protocol import Answering, Answers, CaseEngine, Courts, StateEngine, Target, WitnessEngine
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness
 
 EMBEDDED_EVERY = 50  # cases: the embedded EVM then takes about a quarter of the time
-Answers = dict[str, list[str]]
 
 
 @frozen
@@ -22,9 +21,15 @@ class Engines:
     of_states: tuple[StateEngine, ...]
     of_programs: tuple[StateEngine, ...]
     courts: Courts
+    target: Target | None = None
+    of_models: tuple[CaseEngine, ...] = ()
 
     def ask(self, case: Case) -> Answers:
         """Puts a case to every engine that can answer it, and returns the answers by the engine's name."""
+        ours = self._ask_ours(case)
+        return ours if self.target is None else ours | self.target.answers(case, ours)
+
+    def _ask_ours(self, case: Case) -> Answers:
         match case:
             case Step(start):
                 witness = make_witness(start.state())
@@ -40,14 +45,19 @@ class Engines:
                 return self.courts.deploy(parameters)
             case Acts(rules, written):
                 return self.courts.replay(rules, written)
+            case _:
+                return {engine.name: answer for engine in self.of_models if (answer := engine.answer(case)) is not None}
 
 
 @frozen
 class EngineRoom:
-    """All engines of one process. `most` leaves out the slow one, which is asked about a sample of the cases only."""
+    """All engines of one process. `most` leaves out the slow one, which is asked about a sample of the cases only.
+
+    Where there is a target, `answering` says what it must answer to most of the questions, so that few are put to all engines."""
 
     all: Engines
     most: Engines
+    answering: Answering | None = field(default=None, kw_only=True)
 
     def for_case(self, number: int) -> Engines:
         """Chooses the engines for the case of this number."""
@@ -55,6 +65,5 @@ class EngineRoom:
 
     def limit_waiting(self, seconds: float, until: float) -> None:
         """Limits how long an engine that is somebody else's program may take for an answer."""
-        for engine in self.all.of_witnesses:
-            if isinstance(engine, Waiting):
-                engine.limit_waiting(seconds, until)
+        if self.all.target is not None:
+            self.all.target.limit_waiting(seconds, until)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from opml_spec.errors import SpecError
 from opml_spec.hashing import keccak256
-from opml_spec.machine.state import state_hash
+from opml_spec.machine.state import encode, state_hash
 from opml_spec.machine.step import step
 from opml_spec.machine.witness import execute_witness, make_witness
 
@@ -26,10 +26,20 @@ class SpecWitness:
             return describe(error)
 
 
-class SpecState:
-    """The engine that executes one step from a state."""
+class SpecStates:
+    """What the engines have in common that execute steps from a state."""
 
     name = "spec"
+
+    def preimage(self, start: Start, steps: int) -> bytes:
+        state = start.state()
+        for _ in range(steps):
+            state = step(state)
+        return encode(state)
+
+
+class SpecState(SpecStates):
+    """The engine that executes one step from a state."""
 
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         try:
@@ -38,10 +48,8 @@ class SpecState:
             return [describe(error)]
 
 
-class SpecProgram:
+class SpecProgram(SpecStates):
     """The engine that executes a program, step by step."""
-
-    name = "spec"
 
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         try:

@@ -1,51 +1,88 @@
 """Batches: a few hundred cases that one process makes in a row. Batch n of seed s has the same cases on every machine.
 
 One batch in eight is about disputes. Each of the others has steps, witnesses and programs. The steps and witnesses of the first ones are
-the sweep, which is the same for every seed; after it they are left to chance, as programs always are.
+the sweep, which is the same for every seed; after it they are left to chance, as programs always are. Then another batch in eight is about
+floats, operations, stages and whole runs of models. If only some kinds of cases are wanted, a batch without any of them is about those.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from fractions import Fraction
 from random import Random
 
 from attrs import astuple
 
 from opml_fuzz.disputes.deployments import tight_parameters
-from opml_fuzz.machine.case import Case, Deployment, Disputes, Step, Witness
+from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_THE_MACHINE, AT_COURT, KINDS, kind_of
+from opml_fuzz.machine.case import Case, Deployment, Disputes, Step
 from opml_fuzz.machine.programs import gallery, loop
+from opml_fuzz.machine.random_floats import random_float_operation
 from opml_fuzz.machine.states import random_state
-from opml_fuzz.machine.wrong_witnesses import wrong_witness
+from opml_fuzz.machine.wrong_witnesses import spoiled
+from opml_fuzz.models.random_models import random_operation, random_run, random_stage
 from opml_fuzz.sweep.order import BATCHES, share, sweep
 
 STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch after the sweep; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
+FLOATS, OPERATIONS, STAGES, RUNS, MODELS_AT = 200, 24, 6, 3, 5  # cases per batch about models, and its number among eight
 SWEEP_ENDS = BATCHES * COURT_EVERY // (COURT_EVERY - 1) + 1
 """The first batch after the sweep. (= 103)"""
 
 
-def batch(seed: int, number: int) -> Iterator[Case]:
-    """Yields the cases of the batch of this number."""
+def batch(seed: int, number: int, kinds: Collection[str] = KINDS) -> Iterator[Case]:
+    """Yields the cases of the batch of this number, of these kinds only."""
     rng = Random(f"{seed}/{number}")
-    if goes_to_court(number):
+    match theme(number, kinds):
+        case "court":
+            yield from about_disputes(seed, number, rng, kinds)
+        case "models":
+            yield from about_models(rng, kinds)
+        case _:
+            yield from (case for case in about_the_machine(number, rng) if kind_of(case) in kinds)
+
+
+def theme(number: int, kinds: Collection[str]) -> str:
+    """Tells what the batch of this number is about."""
+    usual = "court" if goes_to_court(number) else "models" if number >= SWEEP_ENDS and number % COURT_EVERY == MODELS_AT else "machine"
+    themes = {"machine": ABOUT_THE_MACHINE, "court": AT_COURT, "models": ABOUT_MODELS}
+    wanted = [name for name, its_kinds in themes.items() if not set(its_kinds).isdisjoint(kinds)]
+    return usual if usual in wanted else wanted[number % len(wanted)]
+
+
+def about_disputes(seed: int, number: int, rng: Random, kinds: Collection[str]) -> Iterator[Case]:
+    if "court" in kinds:
         yield Disputes(f"{seed}/{number}", ACTS)
+    if "deployment" in kinds:
         for _ in range(DEPLOYMENTS):
             yield Deployment(astuple(tight_parameters(rng)))
-        return
-    if number < SWEEP_ENDS:
+
+
+def about_models(rng: Random, kinds: Collection[str]) -> Iterator[Case]:
+    makers: tuple[tuple[str, int, Callable[[Random], Case]], ...] = (
+        *(("float", FLOATS, random_float_operation), ("op", OPERATIONS, random_operation)),
+        *(("stage", STAGES, random_stage), ("model", RUNS, random_run)),
+    )
+    for kind, count, make in makers:
+        if kind in kinds:
+            yield from (make(rng) for _ in range(count))
+
+
+def about_the_machine(number: int, rng: Random) -> Iterator[Case]:
+    if number < SWEEP_ENDS and not goes_to_court(number):
         yield from sweep(_about_the_machine(number))
     else:
         for _ in range(STEPS):
             yield Step(random_state(rng))
         for _ in range(WRONG_WITNESSES):
-            yield Witness(wrong_witness(rng, random_state(rng)))
+            yield spoiled(rng, random_state(rng))
     yield from gallery(rng)
     for _ in range(LOOPS):
         yield loop(rng)
 
 
-def share_of_sweep(number: int, cases: int) -> Fraction:
-    """Tells which part of the whole sweep the first cases of the batch of this number are."""
-    return Fraction(0) if goes_to_court(number) or number >= SWEEP_ENDS else share(_about_the_machine(number), cases)
+def share_of_sweep(number: int, cases: int, kinds: Collection[str] = KINDS) -> Fraction:
+    """Tells which part of the whole sweep the first cases of the batch of this number are; none if only a part of it is wanted."""
+    is_in_sweep = number < SWEEP_ENDS and not goes_to_court(number) and {"step", "witness"} <= set(kinds)
+    return share(_about_the_machine(number), cases) if is_in_sweep else Fraction(0)
 
 
 def _about_the_machine(number: int) -> int:

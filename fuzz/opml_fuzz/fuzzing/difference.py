@@ -1,26 +1,31 @@
 """A difference between implementations: who answered what to the smallest case found, and how to see it again."""
 
 import json
+import struct
 from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from attrs import frozen
+from attrs import evolve, frozen
 from opml_spec.machine.decode import disassemble
+from opml_spec.model.layout import RECORD_BYTES
+from opml_spec.model.operations.table import OPERATIONS
 
-from opml_fuzz.engines.protocol import NO_ANSWER, OutOfTime
-from opml_fuzz.engines.room import Answers, Engines
+from opml_fuzz.engines.protocol import NO_ANSWER, Answers, OutOfTime
+from opml_fuzz.engines.room import Engines
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Witness, from_json
+from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, header_of
 from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
 from opml_fuzz.machine.programs import GALLERY_STEPS
 from opml_min.model.strict_json import JsonError, object_in
 
 MOST_REPLAY_BYTES = 1 << 26
+DOES_NOT_COME_AGAIN = "does not come again"
 
 
 @frozen
@@ -29,6 +34,16 @@ class Difference:
 
     case: Case
     answers: Answers
+    comes_again: bool = True
+    """False if the same question was answered rightly when it was asked once more."""
+    origin: str = ""
+    """The seed and the batch that it comes from, or the file."""
+    details: tuple[str, ...] = ()
+    """What differs, line by line: the step, and each field of both results."""
+
+    def that_does_not_come_again(self) -> "Difference":
+        """Marks a difference that was not seen again."""
+        return evolve(self, comes_again=False)
 
     @property
     def title(self) -> str:
@@ -36,16 +51,28 @@ class Difference:
         camps: dict[str, list[str]] = {}
         for name, answer in self.answers.items():
             camps.setdefault(" ".join(answer), []).append(name)
-        subject = NO_ANSWER if any(one.startswith(NO_ANSWER) for answer in self.answers.values() for one in answer) else _subject(self.case)
-        return f"{subject}: " + " | ".join(", ".join(names) for names in camps.values())
+        is_mute = any(one.startswith(NO_ANSWER) for answer in self.answers.values() for one in answer)
+        if is_mute or not self.comes_again:  # nothing in the case tells why
+            return f"{NO_ANSWER if is_mute else DOES_NOT_COME_AGAIN}: target"
+        return f"{_subject(self.case)}: " + " | ".join(", ".join(names) for names in camps.values())
 
     def to_json(self) -> dict[str, Any]:
-        return {"title": self.title, "answers": self.answers, **self.case.to_json()}
+        seen: dict[str, Any] = {"title": self.title, "answers": self.answers, "comes_again": self.comes_again}
+        seen |= {"origin": self.origin, "details": list(self.details)}
+        return {**seen, **self.case.to_json()}
 
     @property
     def program(self) -> str:
         """Prints the difference as a Python program that does not need this package (except for acts at court)."""
         return f"# {self.title}\n" + program_text(self.case)
+
+    @property
+    def comments(self) -> list[str]:
+        """Says what there is to say about the difference, besides the program: the answers, their fields, where it comes from."""
+        answers = [f"{name}: {', '.join(answer)}" for name, answer in self.answers.items()]
+        origin = [f"from {self.origin}"] if self.origin else []
+        again = [] if self.comes_again else ["asked once more, all agreed: it depends on what was asked before, or on chance"]
+        return [*answers, *self.details, *origin, *again]
 
     def write(self, folder: Path) -> Path:
         """Writes the replay file and returns its path."""
@@ -68,6 +95,14 @@ def _subject(case: Case) -> str:
         return "deployment"
     if isinstance(case, Acts):
         return f"{len(case.acts)} acts at court, the last one {case.acts[-1]['move'] if case.acts else 'none'}"
+    if isinstance(case, FloatOperation):
+        return case.operation
+    if isinstance(case, OneStage):
+        header = header_of(case.memory)
+        (opcode,) = struct.unpack_from("<Q", case.memory[header.tape], RECORD_BYTES * (case.stage % header.ops))
+        return f"stage of {OPERATIONS[opcode].__name__ if opcode in OPERATIONS else f'opcode {opcode}'}"
+    if isinstance(case, WholeRun):
+        return f"run of a model, {case.until} stages"
     start = case.start
     if isinstance(case, Program) and case.stops[-1] > GALLERY_STEPS:
         return f"program from {start.pc:#x}, {case.stops[-1]} steps"
@@ -80,7 +115,7 @@ def compare(case: Case, engines: Engines, until: float = inf) -> Difference | No
     """Puts a case to the engines; None if all give the same answer. Raises OutOfTime soon after the moment `until`."""
     with stopped_at(until):
         answers = engines.ask(case)
-    first = next(iter(answers.values()))
+    first = next(iter(answers.values()), None)
     if all(answer == first for answer in answers.values()):
         return None
     return Difference(_written_down(case, engines, until), answers)
@@ -92,27 +127,6 @@ def _written_down(case: Case, engines: Engines, until: float) -> Case:
         with suppress(OutOfTime), stopped_at(until):
             return Acts(*engines.courts.written(case.seed, case.acts))
     return case
-
-
-def shrink(difference: Difference, engines: Engines, until: float = inf, most_tries: int = 300) -> Difference:
-    """Makes the case simpler for as long as some engine still disagrees, and no longer than the moment `until` of the monotonic clock.
-
-    Acts at court are left out one by one, which takes more tries."""
-    most_tries = 3 * most_tries if isinstance(difference.case, Acts) else most_tries
-    tries = 0
-    while tries < most_tries:
-        for case in difference.case.simpler():
-            tries += 1
-            try:
-                smaller = compare(case, engines, until)
-            except OutOfTime:
-                return difference
-            if smaller:
-                difference = smaller
-                break
-        else:
-            break
-    return difference
 
 
 def read(path: Path) -> Case:

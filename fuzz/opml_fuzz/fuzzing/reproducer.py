@@ -1,8 +1,11 @@
-"""A failing case as a Python program that uses public interfaces alone; acts at court also need the code that draws them."""
+"""A failing case as a Python program that uses public interfaces alone; acts at court, single stages and floats also need this package."""
+
+from itertools import groupby
 
 from opml_spec.machine.merkle import LEAF_BYTES
 
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Step, Witness
+from opml_fuzz.machine.model_case import FloatOperation, OneStage, Segments, WholeRun
 from opml_fuzz.machine.start import Start
 
 STEP = """\
@@ -90,6 +93,63 @@ for said in replay({rules}, acts).difference or ("all agree",):
     print(said)
 """
 
+FLOAT = """\
+from opml_fuzz.conformance.testfloat import ROUNDINGS, engines
+from opml_spec.arithmetic.binary32 import Rounding
+
+for name, engine in engines({operation!r}, Rounding.{rounding}).items():
+    print(name, *map(hex, engine([{operands}])))
+"""
+
+STAGE = """\
+from opml_fuzz.engines.model_runs import NativeModels
+from opml_fuzz.machine.model_case import OneStage
+from opml_min.machine import Machine, Memory as FastMemory
+from opml_min.memory_map import ENTRY
+from opml_min.model.image.program import shipped_program
+from opml_spec.machine.memory import CARRY_HEIGHT, Memory
+from opml_spec.machine.merkle import hash_of
+from opml_spec.model.stage import run_stage
+
+{memory}
+after, exit_code = run_stage(Memory.from_segments(memory), {stage})
+print("spec: exit code", exit_code, "carry", hash_of(after.subtree(CARRY_HEIGHT, 1)).hex())
+fast_memory = FastMemory()
+for address, data in (memory | {{ENTRY: shipped_program()}}).items():
+    fast_memory.write(address, data)
+machine = Machine(fast_memory)
+machine.begin_stage({stage})
+machine.run(1 << 40)
+print("guest: exit code", machine.status.value, "carry", fast_memory.carry_root().hex())
+print("native:", NativeModels().answer(OneStage(memory, {stage})))
+"""
+
+RUN = """\
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from opml_min.memory_map import ENTRY
+from opml_min.model.image.image import Image, write_image
+from opml_min.model.image.program import shipped_program
+from opml_min.model.run import Run
+from opml_spec.machine.memory import QUARTER_HEIGHT, Memory
+from opml_spec.runs.run import first_state, io_quarter, run_meaning
+
+{memory}
+request = bytes.fromhex({request!r})
+spec_memory = Memory.from_segments(memory)
+state = first_state(io_quarter({stages}, request), spec_memory.subtree(QUARTER_HEIGHT, 3))
+with TemporaryDirectory() as folder:
+    path = Path(folder) / "model.opml"
+    write_image(path, [(address, [data]) for address, data in sorted({{ENTRY: shipped_program(), **memory}}.items())])
+    native, guest = (Run(Image(path), request, stages={stages}, device=device) for device in ("cpu", "vm"))
+    for stage in range({until}):
+        state = run_meaning(spec_memory.subtree(QUARTER_HEIGHT, 1), state, stage)
+        native.run_stage()
+        guest.run_stage()
+        print("stage", stage, "spec", state.run_hash.hex(), "native", native.run_hash().hex(), "guest", guest.run_hash().hex())
+"""
+
 DEPLOYMENT = """\
 from opml_fuzz.disputes.deployments import deploy_on_both
 from opml_spec.dispute.parameters import Parameters
@@ -108,10 +168,32 @@ def program_text(case: Case) -> str:
         return DEPLOYMENT.format(parameters=case.parameters)
     if isinstance(case, Acts):
         return ACTS.format(rules=case.rules, acts="\n".join(f"    {act}," for act in case.acts))
+    if isinstance(case, FloatOperation):
+        return FLOAT.format(operation=case.operation, rounding=case.rounding, operands=f"({', '.join(map(hex, case.operands))},)")
+    if isinstance(case, OneStage):
+        return STAGE.format(memory=memory_text(case.memory), stage=case.stage)
+    if isinstance(case, WholeRun):
+        memory, request = memory_text(case.memory), case.request.hex()
+        return RUN.format(memory=memory, request=request, stages=case.stages, until=case.until)
     state, start = state_text(case.start), case.start
     if isinstance(case, Step):
         return STEP.format(state=state, kind=start.kind, value=start.value)
     return PROGRAM.format(state=state, stops=list(case.stops))
+
+
+def memory_text(memory: Segments) -> str:
+    """Writes segments as an assignment, with long rows of zeros as such."""
+    lines = ["memory = {", *(f"    {address:#x}: {bytes_text(data)}," for address, data in sorted(memory.items())), "}"]
+    return "\n".join(lines)
+
+
+def bytes_text(data: bytes) -> str:
+    leaves = [data[at : at + LEAF_BYTES] for at in range(0, len(data), LEAF_BYTES)]
+    written = list[str]()
+    for is_content, group in groupby(leaves, any):
+        part = b"".join(group)
+        written.append(f"bytes.fromhex({part.hex()!r})" if is_content else f"bytes({len(part)})")
+    return " + ".join(written) or "b''"
 
 
 def state_text(start: Start) -> str:

@@ -5,7 +5,7 @@ Ctrl-C reaches every process of a terminal. Only the first one acts on it; it en
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from multiprocessing.util import _run_finalizers  # type: ignore[attr-defined]  # what a worker does at its ordinary end
@@ -26,7 +26,14 @@ def workers(count: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def submitted(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: Any) -> "Future[T]":
+@contextmanager
+def processes(count: int) -> Iterator[tuple[Executor, int]]:
+    """Gives a pool of processes, and how many there are."""
+    with workers(count) as pool:
+        yield pool, count
+
+
+def submitted(pool: Executor, work: Callable[..., T], *arguments: Any) -> "Future[T]":
     """Submits work. A worker that this starts hears no signal before it has said what it does about signals."""
     before = pthread_sigmask(SIG_BLOCK, ENDING)
     try:

@@ -1,7 +1,8 @@
 """Questions to put to several implementations at once, and how they are written down.
 
-A *case* is one of six: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points,
-random acts at court, given ones, or a deployment of the game. A case is only data; `engines/room.py` puts it to the implementations.
+A *case* is one of nine: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points,
+random acts at court, given ones, a deployment of the game; and those of `model_case.py`: an operation on floats, a stage of a model, a run.
+A case is only data; `engines/room.py` puts it to the implementations.
 
 *Source*: spec §2.
 """
@@ -10,10 +11,15 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import astuple, evolve, field, frozen
+from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import SpecError
+from opml_spec.machine.witness import make_witness
 
 from opml_fuzz.errors import InputError
+from opml_fuzz.machine.edits import Edit, simpler_bytes
+from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun
+from opml_fuzz.machine.simpler import parts, simpler_numbers, simpler_starts
 from opml_fuzz.machine.start import Start, whole
 
 MOST_WITNESS_BYTES, MOST_STOP, MOST_ACTS, MOST_RULES = 1 << 16, 1 << 17, 1 << 14, 1 << 10  # in a replay file
@@ -26,7 +32,7 @@ class Step:
     start: Start
 
     def simpler(self) -> Iterable["Step"]:
-        return map(Step, self.start.simpler())
+        return map(Step, simpler_starts(self.start))
 
     def to_json(self) -> dict[str, Any]:
         return {"case": "step", "start": self.start.to_json()}
@@ -34,15 +40,37 @@ class Step:
 
 @frozen
 class Witness:
-    """A witness, valid or not: it leads to the hash after the step, or to the number of its first error."""
+    """A witness, valid or not: it leads to the hash after the step, or to the number of its first error.
+
+    start, edits: the state that it is the witness of, and what was changed in it, if that is known"""
 
     witness: bytes
+    start: Start | None = field(default=None, eq=False)
+    edits: tuple[Edit, ...] = field(default=(), eq=False)
 
     def simpler(self) -> Iterable["Witness"]:
-        return ()
+        """Yields witnesses with fewer or plainer edits, of simpler states; if these are not known, witnesses with fewer bytes."""
+        if self.start is None:
+            yield from map(Witness, simpler_bytes(self.witness))
+            return
+        for left_out in range(len(self.edits)):
+            yield edited(self.start, (*self.edits[:left_out], *self.edits[left_out + 1 :]))
+        for start in simpler_starts(self.start):
+            yield edited(start, self.edits)
+        for place, edit in enumerate(self.edits):
+            for plainer in edit.simpler():
+                yield edited(self.start, (*self.edits[:place], plainer, *self.edits[place + 1 :]))
 
     def to_json(self) -> dict[str, Any]:
         return {"case": "witness", "witness": self.witness.hex()}
+
+
+def edited(start: Start, edits: Iterable[Edit]) -> Witness:
+    """Makes the witness of a state and changes it."""
+    edits, witness = tuple(edits), make_witness(start.state())
+    for edit in edits:
+        witness = edit.apply(witness)
+    return Witness(witness, start, edits)
 
 
 @frozen
@@ -59,7 +87,10 @@ class Program:
             yield evolve(self, stops=(*self.stops[:i], *self.stops[i + 1 :]))
         if len(self.stops) > 1:
             yield evolve(self, stops=self.stops[:-1])
-        for start in self.start.simpler():
+        last = self.stops[-1]
+        if len(self.stops) == 1:
+            yield from (evolve(self, stops=(fewer,)) for fewer in dict.fromkeys((1, 2, 3, last // 2, last - 1)) if 0 < fewer < last)
+        for start in simpler_starts(self.start):
             yield evolve(self, start=start)
 
     def to_json(self) -> dict[str, Any]:
@@ -108,13 +139,21 @@ class Deployment:
     parameters: tuple[int, ...]
 
     def simpler(self) -> Iterable["Deployment"]:
-        return ()
+        """Yields the deployment with some parameters as they are by default, or with rounder ones."""
+        default = astuple(Parameters())
+        for usual in parts([i for i, value in enumerate(self.parameters) if value != default[i]]):
+            yield Deployment(tuple(default[i] if i in usual else value for i, value in enumerate(self.parameters)))
+        for i, value in enumerate(self.parameters):
+            yield from (self._with(i, rounder) for rounder in simpler_numbers(value) if value != default[i])
+
+    def _with(self, place: int, value: int) -> "Deployment":
+        return Deployment((*self.parameters[:place], value, *self.parameters[place + 1 :]))
 
     def to_json(self) -> dict[str, Any]:
         return {"case": "deployment", "parameters": list(map(hex, self.parameters))}
 
 
-Case = Step | Witness | Program | Disputes | Acts | Deployment
+Case = Step | Witness | Program | Disputes | Acts | Deployment | FloatOperation | OneStage | WholeRun
 
 
 def from_json(text: Any) -> Case:
@@ -141,6 +180,12 @@ def from_json(text: Any) -> Case:
                 return Deployment(tuple(int(each, 0) for each in text["parameters"]))
             case "acts":
                 return Acts(whole(text["rules"], 0, MOST_RULES), tuple(map(dict, text["acts"])))
+            case "float":
+                return FloatOperation.from_json(text)
+            case "stage":
+                return OneStage.from_json(text)
+            case "model":
+                return WholeRun.from_json(text)
             case other:
                 raise ValueError(f"no case {str(other)[:50]!r}")
     except KeyError as error:

@@ -81,3 +81,26 @@ def assemble(name: str, rd: int = 0, rs1: int = 0, rs2: int = 0, imm: int = 0) -
         case _:
             fields = 0
     return encoding.match | fields
+
+
+def decoded(word: int) -> Encoding | None:
+    """Finds the instruction that a word is, if it is one."""
+    return next((one for one in ENCODINGS.values() if word & one.mask == one.match), None)
+
+
+def immediate_of(kind: str, word: int) -> int:
+    """Reads the immediate of a word of this format, with its sign, but for format U."""
+    high = word >> 31
+    match kind:
+        case "I" | "5" | "6":
+            return (word >> 20) - (high << 12)
+        case "S":
+            return (word >> 25 << 5 | word >> 7 & 31) - (high << 12)
+        case "B":
+            return (word >> 7 & 1) << 11 | (word >> 8 & 15) << 1 | (word >> 25 & 63) << 5 | -high << 12
+        case "J":
+            return (word >> 12 & 255) << 12 | (word >> 20 & 1) << 11 | (word >> 21 & 1023) << 1 | -high << 20
+        case "U":
+            return word & 0xFFFFF000
+        case _:
+            return 0

@@ -3,7 +3,8 @@
 *Source*: spec §2.1 and §2.2.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -44,10 +45,10 @@ class Leaves:
             memory = memory.set_leaf(index, leaf)
         return memory
 
-    def simpler(self) -> Iterable["Leaves"]:
-        """Yields this content without one of its leaves, for each of them."""
-        for left_out in self.by_index:
-            yield Leaves({index: leaf for index, leaf in self.by_index.items() if index != left_out})
+    @cached_property
+    def text(self) -> str:
+        """This content as JSON, for questions to a target."""
+        return json.dumps(self.to_json(), separators=(",", ":"))
 
     def to_json(self) -> dict[str, str]:
         return {hex(index * LEAF_BYTES): leaf.hex() for index, leaf in sorted(self.by_index.items())}
@@ -97,11 +98,3 @@ class Start:
         kind, value = (whole(number, 0, WORD) for number in text["status"])
         decode_status(kind, value)  # raises if there is no such status
         return cls(whole(text["pc"], 0, WORD), x, Leaves.from_json(text["memory"]), kind, value)
-
-    def simpler(self) -> Iterable["Start"]:
-        """Yields this state with one register zeroed or one leaf removed."""
-        for i in range(1, REGISTERS):
-            if self.x[i]:
-                yield evolve(self, x=(*self.x[:i], 0, *self.x[i + 1 :]))
-        for leaves in self.leaves.simpler():
-            yield evolve(self, leaves=leaves)

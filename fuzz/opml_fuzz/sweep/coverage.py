@@ -12,7 +12,7 @@ from itertools import product
 
 from attrs import frozen
 
-from opml_fuzz.machine.encodings import ENCODINGS, Encoding, assemble
+from opml_fuzz.machine.encodings import ENCODINGS, assemble, decoded, immediate_of
 from opml_fuzz.machine.numbers import ENTRY, LEAF, MEMORY, QUARTER, TEXT_BYTES, TOP
 from opml_fuzz.machine.start import REGISTERS, Start
 from opml_fuzz.sweep.accesses import SIZES, STORES
@@ -178,10 +178,6 @@ def place(pc: int) -> str | None:
     return "outside" if outside else {ENTRY: "first word", ENTRY + TEXT_BYTES - 4: "last word"}.get(pc)
 
 
-def _decoded(word: int) -> Encoding | None:
-    return next((one for one in ENCODINGS.values() if word & one.mask == one.match), None)
-
-
 _ONE_BIT_OFF: set[Hashable] = set()
 
 
@@ -191,7 +187,7 @@ def _neighbours() -> set[Hashable]:
         for name, encoding in ENCODINGS.items():
             for bit in (bit for bit in range(32) if encoding.mask >> bit & 1):
                 word = assemble(name, 3, 1, 2, 16) ^ 1 << bit
-                if _decoded(word) is None:
+                if decoded(word) is None:
                     _ONE_BIT_OFF.add(word)
     return _ONE_BIT_OFF
 
@@ -204,28 +200,10 @@ def executed(start: Start) -> tuple[str, Executed]:
         return NO_FETCH, Executed(start, 0, 0, 0, 0, 0, 0, 0)
     leaf = start.leaves.by_index.get(start.pc // LEAF, bytes(LEAF))
     word = int.from_bytes(leaf[start.pc % LEAF :][:4], "little")
-    encoding = _decoded(word)
+    encoding = decoded(word)
     rd, rs1, rs2 = word >> 7 & 31, word >> 15 & 31, word >> 20 & 31
-    imm = immediate(encoding.format, word) if encoding else 0
+    imm = immediate_of(encoding.format, word) if encoding else 0
     return encoding.name if encoding else ILLEGAL, Executed(start, word, rd, rs1, rs2, imm, start.x[rs1], start.x[rs2])
-
-
-def immediate(kind: str, word: int) -> int:
-    """Reads the immediate of a word of this format, with its sign, but for format U."""
-    high = word >> 31
-    match kind:
-        case "I" | "5" | "6":
-            return (word >> 20) - (high << 12)
-        case "S":
-            return (word >> 25 << 5 | word >> 7 & 31) - (high << 12)
-        case "B":
-            return (word >> 7 & 1) << 11 | (word >> 8 & 15) << 1 | (word >> 25 & 63) << 5 | -high << 12
-        case "J":
-            return (word >> 12 & 255) << 12 | (word >> 20 & 1) << 11 | (word >> 21 & 1023) << 1 | -high << 20
-        case "U":
-            return word & 0xFFFFF000
-        case _:
-            return 0
 
 
 class Table:

@@ -10,9 +10,9 @@ from attrs import frozen
 from opml_spec.machine.merkle import DEPTH, ZERO
 from opml_spec.machine.witness import make_witness
 
+from opml_fuzz.machine.edits import KIND_AT, LEAF_BYTES, ROOT_AT, SENT_BYTES, STATE_BYTES, accesses
 from opml_fuzz.machine.encodings import assemble
 from opml_fuzz.machine.numbers import ENTRY, LEAF, QUARTER
-from opml_fuzz.machine.wrong_witnesses import KIND_AT, LEAF_BYTES, ROOT_AT, SENT_BYTES, STATE_BYTES, accesses
 from opml_fuzz.sweep.point import PATTERN, around, point
 
 HASH = 32

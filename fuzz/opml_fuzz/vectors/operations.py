@@ -18,8 +18,8 @@ from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import FIXED_OPERATIONS
 from opml_spec.model.stage import run_stage
 
+from opml_fuzz.models.tiny_models import POSITIONS, SMALL, TEMPERATURE_Q16, ModelBuilder, as_float, text_request
 from opml_fuzz.vectors.notation import Json, make_case, memory_text, written
-from opml_fuzz.vectors.tiny_models import POSITIONS, SMALL, TEMPERATURE_Q16, ModelBuilder, as_float, text_request
 
 
 def operation_of(at: ModelBuilder, kind: type[Operation], number: int) -> Operation:

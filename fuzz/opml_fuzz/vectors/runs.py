@@ -16,9 +16,9 @@ from opml_spec.machine.state import state_hash
 from opml_spec.model.layout import OUTPUT, REQUEST, REQUEST_BYTES, Header
 from opml_spec.runs.run import first_state, io_quarter, run_machine, run_meaning, stage_memory
 
+from opml_fuzz.models.tiny_models import POSITIONS, TEMPERATURE_Q16, llama, text_request
 from opml_fuzz.vectors.notation import Json, make_case, memory_text
 from opml_fuzz.vectors.small_program import ENDS, model_memory, quarters
-from opml_fuzz.vectors.tiny_models import POSITIONS, TEMPERATURE_Q16, llama, text_request
 
 
 def machine_stages(rng: Random) -> Iterator[Json]:

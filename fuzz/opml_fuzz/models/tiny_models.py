@@ -9,11 +9,11 @@ the same ones.
 import struct
 from random import Random
 
-from attrs import define, evolve, field
+from attrs import define, evolve
 from opml_spec.arithmetic.binary32 import from_fixed, sqrt
 from opml_spec.machine.memory import MODEL, STATE
 from opml_spec.model.layout import FLOAT, HEADER, Header, Record, encode_tape, encode_words
-from opml_spec.model.llama import Addresses, Layer, Shape, Weights, llama_tape
+from opml_spec.model.llama import Addresses, Layer, Shape, Weights, llama_tape, padded
 from opml_spec.model.operations import fixed
 from opml_spec.model.operations import float as floating
 from opml_spec.model.operations.operation import Operation
@@ -25,7 +25,6 @@ WEIGHTS = MODEL + (1 << 29)
 SMALL = Shape(dim=32, hidden_dim=32, layers=1, heads=2, kv_heads=1, head_size=16, context=8, vocabulary=24, r=12, eps_q48=1 << 32)
 EPS = 0x3727C5AC  # 1e-5
 FLOAT_OPCODES = 32  # the distance from a fixed-point opcode to that of the float operation
-CACHE_BYTES = 4 * SMALL.kv_heads * SMALL.context * SMALL.head_size  # in either arithmetic
 
 PROMPT, NEW_TOKENS, TEMPERATURE_Q16 = (3, 17), 3, 45_000
 POSITIONS = len(PROMPT) + NEW_TOKENS - 1
@@ -42,9 +41,9 @@ class ModelBuilder:
 
     rng: Random
     is_float: bool = False
+    shape: Shape = SMALL
     weights: bytes = b""
     state: bytes = b""
-    header: Header = field(factory=lambda: Header(context=SMALL.context, vocabulary=SMALL.vocabulary))
 
     def place(self, data: bytes) -> int:
         """Places weights in the model quarter and returns their address."""
@@ -83,56 +82,63 @@ class ModelBuilder:
         return Weights(self.place(blocks), number)
 
     def norm_weights(self) -> int:
-        return self.place(self.numbers(SMALL.dim, 24))
+        return self.place(self.numbers(self.shape.dim, 24))
 
     def rotations(self) -> int:
         """Places a table of random numbers up to 1; they need not be sines and cosines."""
-        count = SMALL.context * SMALL.head_size
+        count = self.shape.context * self.shape.head_size
         if self.is_float:
             return self.place(struct.pack(f"<{count}f", *(self.rng.uniform(-1, 1) for _ in range(count))))
         return self.place(self.numbers(count, 30))
 
     def cache(self) -> tuple[int, int, int, int]:
         """Places keys, their exponents, values and their exponents; floats have no exponents."""
+        rng, rows = self.rng, self.shape.kv_heads * self.shape.context
         if self.is_float:
-            keys, values = (self.reserve(self.numbers(CACHE_BYTES // 4)) for _ in range(2))
+            keys, values = (self.reserve(self.numbers(rows * self.shape.head_size)) for _ in range(2))
             return keys, 0, values, 0
-        rng, rows = self.rng, SMALL.kv_heads * SMALL.context
-        content = [(rng.randbytes(CACHE_BYTES // 2), bytes(rng.randrange(8, 20) for _ in range(rows))) for _ in range(2)]
+        content = [(rng.randbytes(2 * rows * self.shape.head_size), bytes(rng.randrange(8, 20) for _ in range(rows))) for _ in range(2)]
         (keys, key_exponents), (values, value_exponents) = [(self.reserve(a), self.reserve(b)) for a, b in content]
         return keys, key_exponents, values, value_exponents
 
     def segments(self, tape: list[Record], **changes: int) -> dict[int, bytes]:
         """Returns the finished model, with this tape."""
-        header = evolve(self.header, ops=len(tape), tape=TAPE, arithmetic=FLOAT if self.is_float else 0, **changes)
+        sizes = Header(context=self.shape.context, vocabulary=self.shape.vocabulary)
+        header = evolve(sizes, ops=len(tape), tape=TAPE, arithmetic=FLOAT if self.is_float else 0, **changes)
         given = {HEADER: encode_words(header.words), TAPE: encode_tape(tape), WEIGHTS: self.weights, STATE: self.state}
         return {address: data for address, data in given.items() if data}
 
 
-def llama(rng: Random, is_float: bool) -> dict[int, bytes]:
-    """Builds a LLaMA of one layer."""
-    at, shape = ModelBuilder(rng, is_float), SMALL
+def llama(rng: Random, is_float: bool, shape: Shape = SMALL, quantisations: tuple[int, ...] = (0, 1, 2)) -> dict[int, bytes]:
+    """Builds a LLaMA. quantisations: of the matrices of a layer, in turn"""
+    at = ModelBuilder(rng, is_float, shape)
     q_rows, kv_rows = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
-    m, wide = at.matrix, shape.dim
+    wide, plain, middle, last = shape.dim, *quantisations
 
     def vector(length: int) -> int:
-        return at.reserve(bytes(4 * length))
+        return at.reserve(bytes(4 * padded(length)))
 
-    layer = Layer(
-        at.norm_weights(),
-        *(m(q_rows, wide), m(kv_rows, wide, 1), m(kv_rows, wide, 2), m(shape.dim, wide)),
-        at.norm_weights(),
-        *(m(shape.hidden_dim, wide, 1), m(shape.hidden_dim, wide, 2), m(shape.dim, wide)),
-        *at.cache(),
+    def m(rows: int, columns: int, number: int = plain) -> Weights:
+        return at.matrix(rows, padded(columns), number)
+
+    layers = tuple(
+        Layer(
+            at.norm_weights(),
+            *(m(q_rows, wide), m(kv_rows, wide, middle), m(kv_rows, wide, last), m(shape.dim, q_rows)),
+            at.norm_weights(),
+            *(m(shape.hidden_dim, wide, middle), m(shape.hidden_dim, wide, last), m(shape.dim, shape.hidden_dim)),
+            *at.cache(),
+        )
+        for _ in range(shape.layers)
     )
-    embedding, classifier = (at.matrix(shape.vocabulary, shape.dim) for _ in range(2))
+    embedding, classifier = (m(shape.vocabulary, shape.dim) for _ in range(2))
     addresses = Addresses(
         embedding=embedding,
         rope=at.rotations(),
-        layers=(layer,),
+        layers=layers,
         final_norm=at.norm_weights(),
         classifier=classifier,
-        activation=at.reserve(bytes(32 + 4 * shape.dim)),
+        activation=at.reserve(bytes(32 + 4 * padded(max(shape.dim, q_rows, shape.hidden_dim)))),
         logits=vector(shape.vocabulary),
         residual=vector(shape.dim),
         q=vector(q_rows + kv_rows),

@@ -1,0 +1,158 @@
+"""Random cases on all implementations, and one case again: `opml-fuzz run` and `opml-fuzz replay`."""
+
+import argparse
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from functools import partial
+from math import floor
+from pathlib import Path
+from typing import Any
+
+import opml_fuzz
+from opml_fuzz.commands.arguments import between, regular_file
+from opml_fuzz.commands.engine_room import engine_room
+from opml_fuzz.commands.output import Progress, print_json
+from opml_fuzz.commands.report_file import report_file, write_report
+from opml_fuzz.engines.model_runs import compile_kernels
+from opml_fuzz.engines.targets.external import External
+from opml_fuzz.errors import InputError
+from opml_fuzz.fuzzing.cluster import cluster
+from opml_fuzz.fuzzing.corpus import Corpus, cases_in
+from opml_fuzz.fuzzing.difference import Difference, read
+from opml_fuzz.fuzzing.explaining import explained
+from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_THE_MACHINE, KINDS, kind_of
+from opml_fuzz.fuzzing.loop import Crew, RunReport, fuzz_on_all, processors
+from opml_fuzz.fuzzing.work import Campaign
+from opml_fuzz.fuzzing.workers import processes
+from opml_fuzz.machine.case import Case
+from opml_min.cli.compiling import announces_compilation
+from opml_min.cli.exit_codes import UNEXPECTED
+from opml_min.cli.parser import path
+
+MOST_JOBS = 1024
+REGRESSIONS = Path(opml_fuzz.__file__).with_name("regressions")
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise ValueError
+    return value
+
+
+def kinds(text: str) -> frozenset[str]:
+    """Parses names of kinds of cases, separated by commas."""
+    names = frozenset(text.split(","))
+    if not names <= KINDS:
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(names - KINDS))[:50]!r}: there are {', '.join(sorted(KINDS))}")
+    return names
+
+
+@announces_compilation
+def run(options: argparse.Namespace) -> int:
+    """Runs a campaign: `opml-fuzz run`."""
+    if not os.path.isdir(options.replays):
+        raise InputError(f"there is no folder {options.replays}")
+    if options.target is not None:
+        if options.only.isdisjoint(ABOUT_THE_MACHINE):
+            raise InputError(f"a target is only asked about {', '.join(ABOUT_THE_MACHINE)}")
+        External(options.target).close()  # reports now if it does not start
+    elif not options.only.isdisjoint(ABOUT_MODELS):
+        compile_kernels()
+    folders = [REGRESSIONS] if options.regressions is None else [REGRESSIONS, options.regressions]
+    corpus = Corpus(options.corpus) if options.corpus is not None else None
+    kept = kept_cases(folders if corpus is None else [*folders, corpus.folder], options.only)
+    seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
+    progress = Progress()
+
+    def show(cases: int, time: float) -> None:
+        progress.show(f"{cases} cases, {time:.0f} s of {options.seconds:.0f}, seed {seed}")
+
+    def keep(cases: Iterable[Case]) -> None:
+        if corpus is not None:
+            corpus.add(cases)
+
+    campaign = Campaign(engine_room, seed, options.target, options.only, collects=corpus is not None)
+    report = fuzz_on_all(campaign, options.seconds, crew(options.scheduler, options.jobs), kept, keep, show)
+    progress.end()
+    if corpus is not None:
+        for difference in report.differences:
+            corpus.keep(difference.case)
+    files = [difference.write(options.replays) for difference in report.differences]
+    if options.report is not None:
+        write_report(options.report, report, files)
+    tell(report, files, len(kept), options.json)
+    return 1 if report.differences else UNEXPECTED if report.lost else 0
+
+
+def crew(scheduler: str | None, jobs: int | None) -> Crew:
+    """Chooses who works: a cluster, or processes of this computer."""
+    return partial(processes, jobs or processors()) if scheduler is None else partial(cluster, scheduler)
+
+
+def kept_cases(folders: Iterable[Path], only: frozenset[str] = KINDS) -> list[tuple[str, Case]]:
+    """Reads the cases of these kinds that are run first, each with its file; none twice."""
+    files = {file: case for folder in folders for file, case in cases_in(folder)}
+    return [(str(file), case) for file, case in files.items() if kind_of(case) in only]
+
+
+def tell(report: RunReport, files: list[Path], kept: int, as_json: bool) -> None:
+    if as_json:
+        differences = report.to_json()["differences"]
+        print_json({**report.to_json(), "differences": [{**d, "replay": str(f)} for d, f in zip(differences, files, strict=True)]})
+        return
+    for difference, file in zip(report.differences, files, strict=True):
+        print_difference(difference)
+        print(f"# replay: opml-fuzz replay {file}\n")
+    what = f"{report.cases} cases and {report.court_acts} acts accepted at court in {report.seconds:.1f} s"
+    sweep = "the whole sweep" if report.sweep == 1 else f"{floor(100 * report.sweep)} % of the sweep"
+    rest = "" if report.kept == kept else f", {report.kept} of {kept} kept cases"
+    print(f"{what}, {sweep}{rest}, seed {report.seed}: {len(report.differences) or 'no'} differences")
+    for work in report.lost:
+        print(f"{work}: ended its worker process, so it says nothing")
+
+
+def print_difference(difference: Difference) -> None:
+    print(difference.program)
+    for line in difference.comments:
+        print(f"# {line}")
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Runs a case that was written down: `opml-fuzz replay`."""
+    case = read(options.file)
+    engines = engine_room(options.target).all
+    answers = engines.ask(case)
+    if not answers:
+        raise InputError(f"{options.file}: no implementation here knows this case")
+    agree = len(set(map(tuple, answers.values()))) == 1
+    difference = None if agree else explained(Difference(case, answers), engines, str(options.file))
+    if options.json:
+        print_json({"agree": agree, "answers": answers, "details": list(difference.details) if difference else []})
+    elif difference is None:
+        print(f"all agree: {', '.join(next(iter(answers.values())))}")
+    else:
+        print_difference(difference)
+    return 0 if agree else 1
+
+
+def register_run(one: argparse.ArgumentParser) -> None:
+    add: Callable[..., Any] = one.add_argument
+    add("--seconds", type=seconds, default=60.0, help="how long (default 60)")
+    add("--seed", type=int, help="determines the cases (default: random)")
+    add("--only", type=kinds, default=KINDS, metavar="KINDS", help=f"only some of {','.join(sorted(KINDS))}")
+    add("--target", metavar="CMD", help="this implementation, with our answers: a command, python:MODULE:CLASS or lib:FILE")
+    add("--replays", type=path, default=Path(), metavar="DIR", help="where failing cases are written (default: here)")
+    add("--corpus", type=path, metavar="DIR", help="run the cases in this folder first, and add those that reach something new")
+    add("--regressions", type=path, metavar="DIR", help="run the cases in this folder first, after those that are shipped")
+    add("--jobs", type=between(1, MOST_JOBS), metavar="N", help="worker processes (default: one per processor)")
+    add("--scheduler", metavar="ADDRESS", help="use the workers of this Dask cluster, for example tcp://10.0.0.1:8786")
+    add("--report", type=report_file, metavar="FILE", help="also write the result as JUnit XML (.xml) or as SARIF (.sarif)")
+    one.set_defaults(execute=run)
+
+
+def register_replay(one: argparse.ArgumentParser) -> None:
+    one.add_argument("file", type=regular_file, metavar="FILE")
+    one.add_argument("--target", metavar="CMD", help="as in run")
+    one.set_defaults(execute=replay)

@@ -1,0 +1,131 @@
+"""The test vectors on the command line: `opml-fuzz vectors write` and `opml-fuzz vectors run`."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+import opml_fuzz
+from opml_fuzz.commands.output import Progress, print_json
+from opml_fuzz.engines.protocol import NO_ANSWER
+from opml_fuzz.engines.targets.external import External
+from opml_fuzz.errors import InputError
+from opml_fuzz.machine.target_question import KINDS, Question
+from opml_fuzz.vectors.as_questions import cases_in, questions_of
+from opml_fuzz.vectors.tree import write_tree
+from opml_min.cli.exit_codes import MEANINGS
+from opml_min.cli.parser import Parser
+
+FROZEN = Path(opml_fuzz.__file__).parents[2] / "tests" / "vectors"
+AT_ONCE = 100  # questions
+MOST_SILENCES = 3  # after so many missing answers the rest is not asked
+
+
+@frozen
+class Wrong:
+    """A question that a target answered wrongly."""
+
+    file: str
+    name: str
+    question: Question
+    right: list[str]
+    answer: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        asked = self.question.line(1).decode().strip()
+        return {"file": self.file, "name": self.name, "question": asked, "right": self.right, "answer": self.answer}
+
+
+@frozen
+class Checked:
+    """What became of a file."""
+
+    cases: int
+    questions: int
+    wrong: list[Wrong] = field(factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"cases": self.cases, "questions": self.questions, "wrong": len(self.wrong)}
+
+
+def write(options: argparse.Namespace) -> int:
+    """Writes the test vectors: `opml-fuzz vectors write`."""
+    counts = write_tree(options.folder, options.seed)
+    if options.json:
+        print_json({"files": counts})
+    else:
+        print(f"{sum(counts.values())} cases in {len(counts)} files: {options.folder / 'README.md'} describes them")
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Asks a target the test vectors: `opml-fuzz vectors run`."""
+    files, progress = cases_in(options.folder), Progress()
+    target = External(options.target)
+    try:
+        kinds = target.knows if options.only is None else target.knows & {options.only}
+        if not kinds:
+            raise InputError(f"the target does not know {options.only}, but {', '.join(sorted(target.knows))}")
+        checked = check(files, kinds, target, progress.show)
+    finally:
+        target.close()
+        progress.end()
+    wrong = [each for one in checked.values() for each in one.wrong]
+    if options.json:
+        files_json = {name: one.to_json() for name, one in checked.items()}
+        print_json({"files": files_json, "wrong": [each.to_json() for each in wrong[: options.show]]})
+    else:
+        print_summary(checked, wrong[: options.show])
+    return 1 if wrong else 0
+
+
+def check(files: dict[str, list[Any]], kinds: frozenset[str], target: External, show: Callable[[str], None]) -> dict[str, Checked]:
+    """Asks file after file; goes on after a wrong answer, and after the first missing ones."""
+    checked, silences = {}, 0
+    for name, cases in files.items():
+        asked = [(case, *each) for case in cases for each in questions_of(name, case) if each[0].kind in kinds]
+        at, wrong = 0, list[Wrong]()
+        while at < len(asked) and silences < MOST_SILENCES:
+            show(f"{name}: {at} of {len(asked)} questions")
+            some = asked[at : at + AT_ONCE]
+            answers = target.ask([question for _, question, _ in some])
+            at += len(answers)
+            for (case, question, right), answer in zip(some, answers, strict=False):
+                if answer != right:
+                    wrong.append(Wrong(name, str(case.get("name")), question, right, answer))
+            silences += answers[-1][0].startswith(NO_ANSWER)
+        checked[name] = Checked(len(cases), at, wrong)
+    return checked
+
+
+def print_summary(checked: dict[str, Checked], shown: list[Wrong]) -> None:
+    for wrong in shown:
+        print(f"{wrong.file}: {wrong.name}")
+        print(f"  {wrong.question.line(1).decode().strip()}")
+        print(f"  right:  {', '.join(wrong.right)}")
+        print(f"  answer: {', '.join(wrong.answer)}\n")
+    for name, one in checked.items():
+        result = f"{one.questions} questions, {len(one.wrong) or 'none'} wrong" if one.questions else "not asked"
+        print(f"{name:30} {one.cases:5} cases, {result}")
+    questions, wrong_ones = (sum(counts) for counts in zip(*((one.questions, len(one.wrong)) for one in checked.values()), strict=True))
+    print(f"{questions} questions, {wrong_ones or 'no'} wrong answers")
+
+
+def register(parser: Parser) -> None:
+    """Adds the two subcommands to the parser of `opml-fuzz vectors`."""
+    ways = parser.add_subparsers(dest="way", required=True, metavar="COMMAND", parser_class=Parser)
+    one = ways.add_parser("write", help="write them, from the specification alone")
+    one.add_argument("folder", type=Path, metavar="DIR", help="where they are written")
+    one.add_argument("--seed", type=int, default=1, help="determines the cases (default 1)")
+    one.set_defaults(execute=write)
+    one = ways.add_parser("run", help="ask a target those that it knows")
+    one.add_argument("folder", type=Path, nargs="?", default=FROZEN, metavar="DIR", help="where they are (default: the frozen ones)")
+    one.add_argument("--target", required=True, metavar="CMD", help="as in run")
+    one.add_argument("--only", choices=KINDS, help="only this question")
+    one.add_argument("--show", type=int, default=3, metavar="COUNT", help="at most so many wrong answers in full (default 3)")
+    one.set_defaults(execute=run)
+    for way in ways.choices.values():
+        way.epilog = MEANINGS
+        way.add_argument("--json", action="store_true", help="one JSON object on standard output")

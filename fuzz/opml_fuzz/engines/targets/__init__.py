@@ -1,0 +1,1 @@
+"""Somebody else's implementation: how it is started, asked and ended, and what it must answer."""

@@ -1,0 +1,72 @@
+"""What a target must answer, from the fastest of our implementations for each question.
+
+Steps and witnesses are opml_min's, on a memory whose tree is kept for all cases that share it. A forged witness is executed by one of the
+witness engines. These answers are compared with the specification's in a sample of the cases, and whenever a target differs.
+"""
+
+from opml_fuzz.engines.opml_min import FullMachine
+from opml_fuzz.engines.protocol import WitnessEngine
+from opml_fuzz.engines.targets.proven_leaves import ProvenLeaves, Storing
+from opml_fuzz.machine import target_question as ask
+from opml_fuzz.machine.case import Case, Program, Step, Witness
+from opml_fuzz.machine.start import Leaves, Start
+from opml_fuzz.machine.target_question import EXECUTE, ROOT, RUN, STATE_BYTES, STEP, WITNESS, Question
+from opml_min.machine.hashing import keccak256
+from opml_min.machine.interpret import step
+from opml_min.machine.state import RUNNING, Status, encode_state
+from opml_min.machine.witness import witness
+
+
+class RightAnswers:
+    """Questions with their answers. of_witnesses, of_programs: who answers about forged witnesses and about programs"""
+
+    def __init__(self, of_witnesses: WitnessEngine, of_programs: FullMachine) -> None:
+        self._of_witnesses, self._of_programs = of_witnesses, of_programs
+        self._leaves: Leaves | None = None
+        self._memory: ProvenLeaves
+        self._root_was_asked = False
+
+    def questions(self, case: Case, knows: frozenset[str]) -> list[tuple[Question, list[str]]]:
+        """Returns those of the questions about a case that a target knows, each with the right answer.
+
+        The root of a memory that many cases share is asked for once."""
+        match case:
+            case Step(start):
+                return self._about_step(start, knows)
+            case Witness(forged) if EXECUTE in knows:
+                return [(ask.execute(forged), [self._of_witnesses.execute(forged)])]
+            case Program(start, stops) if RUN in knows:
+                state = self.witness(start)[:STATE_BYTES]
+                return [(ask.run(state, start.leaves.text, stops), self._of_programs.run(start, stops)[: len(stops)])]
+        return []
+
+    def witness(self, start: Start) -> bytes:
+        """Makes the witness of the next step."""
+        return witness(start.pc, list(start.x), (start.kind, start.value), self._memory_of(start.leaves))
+
+    def _about_step(self, start: Start, knows: frozenset[str]) -> list[tuple[Question, list[str]]]:
+        right, memory = self.witness(start), start.leaves.text if knows != {EXECUTE} else ""
+        state, after = right[:STATE_BYTES], [self._hash_after(start)]
+        found = []
+        if EXECUTE in knows:
+            found.append((ask.execute(right), after))
+        if STEP in knows:
+            found.append((ask.step(state, memory), after))
+        if WITNESS in knows:
+            found.append((ask.make_witness(state, memory), [right.hex()]))
+        if ROOT in knows and not self._root_was_asked:
+            found.append((ask.root(memory), [self._memory.root().hex()]))
+            self._root_was_asked = True
+        return found
+
+    def _hash_after(self, start: Start) -> str:
+        pc, x, status = start.pc, list(start.x), Status(start.kind, start.value)
+        memory = Storing(self._memory_of(start.leaves))
+        if status.kind == RUNNING:
+            pc, status = step(pc, x, memory)
+        return keccak256(encode_state(pc, x, status, self._memory.root_with(memory.leaves))).hex()
+
+    def _memory_of(self, leaves: Leaves) -> ProvenLeaves:
+        if self._leaves is not leaves:
+            self._leaves, self._memory, self._root_was_asked = leaves, ProvenLeaves(leaves.by_index), False
+        return self._memory

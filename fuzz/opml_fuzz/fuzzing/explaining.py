@@ -1,0 +1,108 @@
+"""What a difference is, in words: which step goes wrong, and every field in which the results differ.
+
+An engine that gives hashes alone cannot be asked for fields. It is compared with the others by its hash.
+
+*Source*: spec §2.1.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from math import inf
+
+from attrs import evolve
+from opml_spec.errors import SpecError
+from opml_spec.machine.decode import disassemble
+from opml_spec.machine.state import encode
+from opml_spec.machine.witness import make_witness
+
+from opml_fuzz.engines.protocol import OutOfTime, Telling
+from opml_fuzz.engines.room import Engines
+from opml_fuzz.fuzzing.deadline import stopped_at
+from opml_fuzz.fuzzing.difference import Difference
+from opml_fuzz.fuzzing.shrinking import after, first_wrong_step
+from opml_fuzz.machine.case import Program, Step, Witness
+from opml_fuzz.machine.edits import ROOT_AT
+from opml_fuzz.machine.model_case import WholeRun, header_of
+from opml_fuzz.machine.simpler import is_fetchable, word_at
+from opml_fuzz.machine.start import Start
+
+STATUSES = {0: "running", 1: "halted", 2: "trapped"}
+
+
+def explained(difference: Difference, engines: Engines, origin: str, until: float = inf) -> Difference:
+    """Adds where a difference comes from, and what it is, as far as there is time to ask."""
+    lines = list[str]()
+    with suppress(OutOfTime), stopped_at(until):
+        lines += words(difference, engines)
+    return evolve(difference, origin=origin, details=tuple(lines))
+
+
+def words(difference: Difference, engines: Engines) -> Iterator[str]:
+    """Yields the lines."""
+    case = difference.case
+    match case:
+        case Step(start):
+            yield f"executes {instruction(start)}"
+            with suppress(SpecError):
+                yield f"witness: {make_witness(start.state()).hex()}"
+            yield from fields(start, 1, engines)
+        case Program(start):
+            wrong_at = first_wrong_step(case, engines)
+            if wrong_at is None:
+                yield "the states agree where the run is stopped once only: what matters are the stops, or the next witness"
+                return
+            before = after(start, wrong_at - 1)
+            yield f"first differs after step {wrong_at}" + (f", which executes {instruction(before)}" if before else "")
+            yield from fields(start, wrong_at, engines)
+        case Witness(witness):
+            yield f"witness: {witness.hex()}"
+            if case.start is not None:
+                yield f"of the step that executes {instruction(case.start)}"
+                yield from (f"changed: {edit}" for edit in case.edits)
+        case WholeRun(memory):
+            different = [i for i, answers in enumerate(zip(*difference.answers.values(), strict=False)) if len(set(answers)) > 1]
+            if different:
+                position, op = divmod(different[0], header_of(memory).ops)
+                yield f"first differs after stage {different[0]}: op {op} at position {position}"
+
+
+def instruction(start: Start) -> str:
+    """Writes what is executed in a state."""
+    if start.kind:
+        return f"nothing: the machine is {STATUSES[start.kind]}"
+    if not is_fetchable(start.pc):
+        return f"nothing: {start.pc:#x} cannot be fetched"
+    word = word_at(start, start.pc)
+    return f"{disassemble(word)} ({word:#010x}) at {start.pc:#x}"
+
+
+def fields(start: Start, steps: int, engines: Engines) -> Iterator[str]:
+    """Yields the fields after some steps in which the engines that can tell them differ from the first one."""
+    asked = engines.of_states if steps == 1 else engines.of_programs
+    told = dict[str, bytes]()
+    for engine in asked:
+        with suppress(Exception):  # an engine that raises has said so in its answer
+            if isinstance(engine, Telling):
+                told[engine.name] = engine.preimage(start, steps)
+    if not told:
+        return
+    (first, expected), *others = told.items()
+    state = encode(start.state())
+    changes = [f"{old} → {new.partition(' = ')[2]}" for old, new in zip(written(state), written(expected), strict=True) if old != new]
+    yield f"{first}: {'; '.join(changes) or 'nothing changes'}"
+    for name, got in others:
+        different = [line for line, right in zip(written(got), written(expected), strict=True) if line != right]
+        rights = [right for line, right in zip(written(got), written(expected), strict=True) if line != right]
+        for right, wrong in zip(rights, different, strict=True):
+            yield f"{right} in {first}, {wrong} in {name}"
+
+
+def written(preimage: bytes) -> Iterator[str]:
+    """Yields the fields of a state: pc, registers, status, root of the memory."""
+    pc, *x = struct.unpack_from(">32Q", preimage)
+    yield f"pc = {pc:#x}"
+    yield from (f"x{i} = {value:#x}" for i, value in enumerate(x, 1))
+    kind, value = struct.unpack_from(">BQ", preimage, 256)
+    yield f"status = {STATUSES.get(kind, kind)}, {value:#x}"
+    yield f"memory = {preimage[ROOT_AT:].hex()}"

@@ -1,0 +1,27 @@
+"""The kinds of cases, as `--only` chooses them."""
+
+from collections.abc import Callable
+
+from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness
+from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, header_of
+
+ABOUT_THE_MACHINE, AT_COURT, ABOUT_MODELS = ("step", "witness", "program"), ("court", "deployment"), ("float", "op", "stage", "model")
+KINDS = frozenset((*ABOUT_THE_MACHINE, *AT_COURT, *ABOUT_MODELS))
+Watch = Callable[[Case], None]
+"""Called with each case before it is asked."""
+
+_BY_CLASS: dict[type, str] = {
+    **{Step: "step", Witness: "witness", Program: "program", Disputes: "court", Acts: "court", Deployment: "deployment"},
+    **{FloatOperation: "float", WholeRun: "model"},
+}
+
+
+def kind_of(case: Case) -> str:
+    """Names the kind of a case. A stage of a tape with one op is a question about that operation."""
+    if isinstance(case, OneStage):
+        return "op" if header_of(case.memory).ops == 1 else "stage"
+    return _BY_CLASS[type(case)]
+
+
+def ignore(case: Case) -> None:
+    """Watches nothing."""

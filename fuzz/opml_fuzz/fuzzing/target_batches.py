@@ -1,0 +1,89 @@
+"""Batches for a target: thousands of questions of which we know the answers, put to it many at a time.
+
+The sweep has the same numbers as without a target. In all other batches each state comes with many variants of its registers, and one case
+in nine is a forged witness. Every fiftieth case is put to our implementations, too.
+"""
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from itertools import islice
+from math import inf
+from random import Random
+
+from opml_fuzz.engines.protocol import Answering, OutOfTime, Target
+from opml_fuzz.engines.room import EngineRoom
+from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, goes_to_court
+from opml_fuzz.fuzzing.difference import Difference, compare
+from opml_fuzz.fuzzing.kinds import KINDS, Watch, ignore, kind_of
+from opml_fuzz.machine.case import Case, Step, Witness
+from opml_fuzz.machine.edits import Edit
+from opml_fuzz.machine.programs import gallery, loop
+from opml_fuzz.machine.start import Start
+from opml_fuzz.machine.states import random_state
+from opml_fuzz.machine.target_question import RUN
+from opml_fuzz.machine.variants import variants
+from opml_fuzz.machine.wrong_witnesses import random_edit
+from opml_fuzz.sweep.order import sweep
+
+STATES, VARIANTS, FORGED, LOOPS = 64, 24, 3, 2  # per batch; variants and forged witnesses per state
+AT_ONCE = 100  # cases that are asked about before an answer is looked at
+ALSO_OURS_EVERY = 50  # cases
+
+
+def target_batch(seed: int, number: int, answering: Answering, with_programs: bool) -> Iterator[Case]:
+    """Yields the cases of the batch of this number."""
+    rng = Random(f"target/{seed}/{number}")
+    if number < SWEEP_ENDS and not goes_to_court(number):
+        yield from sweep(number - (number + COURT_EVERY - 2) // COURT_EVERY)
+    else:
+        for _ in range(STATES):
+            start = random_state(rng)
+            yield from map(Step, variants(rng, start, VARIANTS))
+            for _ in range(FORGED):
+                yield forged(rng, start, answering.witness(start))
+    if with_programs:
+        yield from gallery(rng)
+        for _ in range(LOOPS):
+            yield loop(rng)
+
+
+def forged(rng: Random, start: Start, witness: bytes) -> Witness:
+    """Spoils the witness of a state once or twice."""
+    edits = list[Edit]()
+    for _ in range(rng.choice((1, 1, 2))):
+        edits.append(random_edit(rng, witness))
+        witness = edits[-1].apply(witness)
+    return Witness(witness, start, tuple(edits))
+
+
+def run_target_batch(
+    seed: int, number: int, room: EngineRoom, until: float = inf, kinds: Collection[str] = KINDS, watch: Watch = ignore
+) -> tuple[int, list[Difference]]:
+    """Asks the questions of a batch up to the first wrong answers; returns the number of cases and what is wrong, by title."""
+    target, answering = room.most.target, room.answering
+    assert target is not None
+    assert answering is not None
+    cases, found = 0, dict[str, Difference]()
+    all_kinds = target_batch(seed, number, answering, RUN in target.knows)
+    drawn = (case for case in all_kinds if kind_of(case) in kinds)
+    with suppress(OutOfTime):
+        while not found and time.monotonic() < until and (some := list(islice(drawn, AT_ONCE))):
+            for case in some:
+                watch(case)
+            for difference in ask_target(some, target, answering):
+                found.setdefault(difference.title, difference)
+            cases += len(some)
+            for case in some[::ALSO_OURS_EVERY]:
+                if other := compare(case, room.most, until):
+                    found.setdefault(other.title, other)
+    return cases, list(found.values())
+
+
+def ask_target(cases: list[Case], target: Target, answering: Answering) -> Iterator[Difference]:
+    """Asks a target all that it knows about these cases; yields the wrong answers."""
+    asked = [(case, *each) for case in cases for each in answering.questions(case, target.knows)]
+    answers = target.ask([question for _, question, _ in asked])
+    for (case, question, right), answer in zip(asked, answers, strict=False):
+        if answer != right:
+            yield Difference(case, {"opml": right, f"target, {question.kind}": answer})

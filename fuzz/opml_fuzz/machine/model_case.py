@@ -1,0 +1,171 @@
+"""Questions about models: one stage on any memory, or a whole run; and about one operation on floats.
+
+A memory is written as segments: bytes by address. The program is not part of it, because the implementations bring their own.
+
+*Source*: spec §1, §3 and §4.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from attrs import evolve, field, frozen
+from opml_spec.arithmetic.binary32 import Rounding
+from opml_spec.model.layout import HEADER, RECORD_BYTES, REQUEST, REQUEST_BYTES, Header, encode_words
+
+from opml_fuzz.machine.simpler import parts
+from opml_fuzz.machine.start import MEMORY_BYTES, whole
+
+LEAF = 32
+MOST_STAGES, MOST_BYTES = 1 << 12, 1 << 22  # in a replay file
+FIXED_PART = 24  # bytes of a text request before its tokens
+Segments = Mapping[int, bytes]
+
+
+@frozen
+class OneStage:
+    """One stage on a memory that also holds a request: it leads to the root of the carry, or to an exit code."""
+
+    memory: Segments = field(hash=False)
+    stage: int
+
+    def simpler(self) -> Iterator["OneStage"]:
+        """Yields the stage on the tape of its op alone, at an earlier position, and on a memory with more zeros."""
+        header = header_of(self.memory)
+        stages, length = struct.unpack_from("<QQ", self.memory[REQUEST])
+        position, op = divmod(self.stage, header.ops)
+        if header.single_phase:
+            yield from (evolve(self, memory=with_tape(self.memory, kept)) for kept in fewer_ops(header.ops))
+        elif header.ops > 1:
+            io = struct.pack("<QQ", stages // header.ops, length)
+            yield OneStage({**with_tape(self.memory, [op]), REQUEST: io}, position)
+        if position:
+            yield evolve(self, stage=op)
+        yield from (evolve(self, memory=memory) for memory in with_zeros(self.memory, {REQUEST, REQUEST_BYTES}))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"case": "stage", "memory": memory_to_json(self.memory), "stage": self.stage}
+
+    @classmethod
+    def from_json(cls, text: Mapping[str, Any]) -> "OneStage":
+        memory = memory_from_json(text["memory"])
+        if len(memory.get(REQUEST, b"")) < 16:
+            raise ValueError("there is no request in its memory")
+        return cls(memory, whole(text["stage"], 0, MOST_STAGES))
+
+
+@frozen
+class WholeRun:
+    """The first stages of a run: each leads to a run hash. stages: as the request says"""
+
+    memory: Segments = field(hash=False)
+    request: bytes
+    stages: int
+    until: int
+
+    def simpler(self) -> Iterator["WholeRun"]:
+        """Yields the run with fewer stages, ops, tokens and numbers."""
+        for until in dict.fromkeys((1, self.until // 2, self.until - 1)):
+            if 0 < until < self.until:
+                yield evolve(self, until=until)
+        header = header_of(self.memory)
+        ops, positions = header.ops, self.stages // header.ops
+        if header.single_phase or self.stages == ops * positions:
+            for kept in fewer_ops(ops):
+                stages = self.stages if header.single_phase else len(kept) * positions
+                yield evolve(self, memory=with_tape(self.memory, kept), stages=stages, until=min(self.until, stages))
+        if self.stages == ops * positions and positions > 1 and len(self.request) > FIXED_PART:
+            prompt, new, *_ = struct.unpack_from("<II", self.request)
+            for fewer in ((1, 1), (prompt, 1), (1, new)):
+                if fewer != (prompt, new):
+                    request = struct.pack("<II", *fewer) + self.request[8 : FIXED_PART + 4 * fewer[0]]
+                    stages = ops * (sum(fewer) - 1)
+                    yield evolve(self, request=request, stages=stages, until=min(self.until, stages))
+        yield from (evolve(self, memory=memory) for memory in with_zeros(self.memory, set()))
+
+    def to_json(self) -> dict[str, Any]:
+        counts = {"request": self.request.hex(), "stages": self.stages, "until": self.until}
+        return {"case": "model", "memory": memory_to_json(self.memory), **counts}
+
+    @classmethod
+    def from_json(cls, text: Mapping[str, Any]) -> "WholeRun":
+        stages, until = whole(text["stages"], 0, MOST_STAGES), whole(text["until"], 1, MOST_STAGES)
+        return cls(memory_from_json(text["memory"]), bytes.fromhex(text["request"]), stages, until)
+
+
+@frozen
+class FloatOperation:
+    """One operation on binary32 patterns or integers, by TestFloat's name, with the direction of its rounding."""
+
+    operation: str
+    operands: tuple[int, ...]
+    rounding: str = "RNE"
+
+    def simpler(self) -> Iterator["FloatOperation"]:
+        """Yields the operation to nearest, and on plainer numbers: 0, 1, 2, then fewer digits."""
+        if self.rounding != "RNE":
+            yield evolve(self, rounding="RNE")
+        for place, value in enumerate(self.operands):
+            plain = (0, 0x3F800000, 0x40000000, value & ~(1 << 31), *(value >> shift << shift for shift in (23, 16, 12, 8, 4)))
+            for other in plain[: plain.index(value)] if value in plain else plain:
+                yield evolve(self, operands=(*self.operands[:place], other, *self.operands[place + 1 :]))
+
+    def to_json(self) -> dict[str, Any]:
+        operands = [f"{each:#x}" for each in self.operands]
+        return {"case": "float", "operation": self.operation, "operands": operands, "rounding": self.rounding}
+
+    @classmethod
+    def from_json(cls, text: Mapping[str, Any]) -> "FloatOperation":
+        operands = tuple(whole(each, 0, (1 << 64) - 1) for each in text["operands"])
+        return cls(str(text["operation"]), operands, Rounding[str(text["rounding"])].name)
+
+
+def fewer_ops(ops: int) -> Iterator[list[int]]:
+    """Yields the numbers of the ops that are kept when some in a row are left out; at least one is kept."""
+    for left_out in parts(range(ops)):
+        if kept := [op for op in range(ops) if op not in left_out]:
+            yield kept
+
+
+def header_of(memory: Segments) -> Header:
+    """Reads the header of a model."""
+    return Header(*struct.unpack_from("<26Q", memory[HEADER]))
+
+
+def with_tape(memory: Segments, kept: list[int]) -> dict[int, bytes]:
+    """Returns the memory with some of the records of the tape."""
+    header = header_of(memory)
+    records = [memory[header.tape][RECORD_BYTES * op :][:RECORD_BYTES] for op in kept]
+    return {**memory, HEADER: encode_words(evolve(header, ops=len(kept)).words), header.tape: b"".join(records)}
+
+
+def with_zeros(memory: Segments, spared: set[int]) -> Iterator[dict[int, bytes]]:
+    """Yields the memory with zeros in weights and buffers: in all, in halves, at last in each leaf that is not zero."""
+    header = header_of(memory)
+    for address, data in memory.items():
+        if address in (HEADER, header.tape, *spared):
+            continue
+        for erased in parts([at for at in range(0, len(data), LEAF) if any(data[at : at + LEAF])]):
+            zeroed = bytearray(data)
+            for at in erased:
+                zeroed[at : at + LEAF] = bytes(len(data[at : at + LEAF]))
+            yield {**memory, address: bytes(zeroed)}
+
+
+def memory_to_json(memory: Segments) -> dict[str, str]:
+    return {hex(address): data.hex() for address, data in sorted(memory.items())}
+
+
+def memory_from_json(text: Mapping[str, str]) -> dict[int, bytes]:
+    """Reads segments; what overlaps, leaves the memory or is no model is refused."""
+    memory, free_from = dict[int, bytes](), 0
+    for address, data in sorted((whole(address, 0, MEMORY_BYTES), bytes.fromhex(data)) for address, data in text.items()):
+        if address < free_from or address + len(data) > MEMORY_BYTES:
+            raise ValueError(f"the segment at {address:#x} overlaps another one, or leaves the memory")
+        memory[address], free_from = data, address + len(data)
+    if sum(map(len, memory.values())) > MOST_BYTES or len(memory.get(HEADER, b"")) < 26 * 8:
+        raise ValueError("its memory is too large, or has no header")
+    header = header_of(memory)
+    if not 0 < header.ops <= MOST_STAGES or len(memory.get(header.tape, b"")) < RECORD_BYTES * header.ops:
+        raise ValueError("its memory has no tape")
+    return memory

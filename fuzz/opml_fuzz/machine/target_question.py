@@ -1,0 +1,116 @@
+"""Questions to somebody else's implementation as lines of JSON, and what counts as an answer.
+
+A question is one line and so is its answer. What is given is written as the test vectors write it: bytes in hex, memory by address.
+
+*Source*: `engines/README.md`.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+PROTOCOL = 1
+EXECUTE, STEP, WITNESS, ROOT, RUN, STAGE = KINDS = ("execute", "step", "witness", "root", "run", "stage")
+HELLO = "hello"
+HASH = re.compile("[0-9a-f]{64}")
+BYTES = re.compile("(?:[0-9a-f]{2})*")
+MOST_ERROR = 999
+STATE_BYTES, ROOT_AT = 297, 265
+SHOWN = 60  # characters of a line that is no answer
+
+
+class NoAnswer(Exception):
+    """A question without an answer; the text goes on after "no answer" and says what there was instead."""
+
+
+@frozen
+class Question:
+    """A question; `given` is the text of its fields, in JSON."""
+
+    kind: str
+    given: str
+
+    def line(self, number: int) -> bytes:
+        """Writes the line; `number` is its id."""
+        return f'{{"id":{number},"ask":"{self.kind}",{self.given}}}\n'.encode()
+
+
+def memory_of(segments: Any) -> str:
+    """Writes a memory: bytes in hex by address."""
+    return json.dumps(segments, separators=(",", ":"))
+
+
+def execute(witness: bytes) -> Question:
+    """Asks for the hash of the state after the step of a witness."""
+    return Question(EXECUTE, f'"witness":"{witness.hex()}"')
+
+
+def step(state: bytes, memory: str) -> Question:
+    """Asks for the hash of the state after one step. state: its 297 bytes; memory: written by `memory_of`"""
+    return Question(STEP, f'"state":"{state.hex()}","memory":{memory}')
+
+
+def make_witness(state: bytes, memory: str) -> Question:
+    """Asks for the witness of the next step."""
+    return Question(WITNESS, f'"state":"{state.hex()}","memory":{memory}')
+
+
+def root(memory: str) -> Question:
+    """Asks for the root of a memory."""
+    return Question(ROOT, f'"memory":{memory}')
+
+
+def run(state: bytes, memory: str, stops: Sequence[int]) -> Question:
+    """Asks for the state hashes after these numbers of steps, counted from the start."""
+    return Question(RUN, f'"state":"{state.hex()}","memory":{memory},"stops":{json.dumps(list(stops), separators=(",", ":"))}')
+
+
+def stage(memory: str, number: int) -> Question:
+    """Asks for the exit code of a stage (spec §3.3) and the carry root after it."""
+    return Question(STAGE, f'"memory":{memory},"stage":{number}')
+
+
+def answer_in(line: bytes, number: int, kind: str) -> list[str]:
+    """Reads the answer in a line to the question of that number; raises NoAnswer if it is none."""
+    fields = _fields(line, number)
+    value, error = fields.get("answer"), fields.get("error")
+    if type(error) is int and 0 < error <= MOST_ERROR and value is None:
+        return [f"error {error}"]
+    if kind == RUN and isinstance(value, list) and all(isinstance(each, str) and HASH.fullmatch(each) for each in value):
+        return value
+    if kind == STAGE and isinstance(value, dict) and value.keys() == {"exit_code", "carry_root"}:
+        code, carry = value["exit_code"], value["carry_root"]
+        if type(code) is int and 0 <= code < 1 << 64 and isinstance(carry, str) and HASH.fullmatch(carry):
+            return [f"exit code {code}", carry]
+    if kind not in (RUN, STAGE) and isinstance(value, str) and (BYTES if kind == WITNESS else HASH).fullmatch(value):
+        return [value]
+    raise NoAnswer(f", but {shown(line)}")
+
+
+def hello_in(line: bytes) -> dict[str, Any]:
+    """Reads the answer to the handshake: which version a target speaks and what it knows."""
+    said = _fields(line, 0).get("answer")
+    if not isinstance(said, dict):
+        raise NoAnswer(f", but {shown(line)}")
+    return said
+
+
+def _fields(line: bytes, number: int) -> dict[str, Any]:
+    """Reads the object in a line that answers the question of that number."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict) or type(fields.get("id")) is not int or fields["id"] != number:
+        raise NoAnswer(f", but {shown(line)}")
+    if "failed" in fields:
+        raise NoAnswer(f", but it failed: {str(fields['failed'])[:SHOWN]}")
+    return fields
+
+
+def shown(received: bytes) -> str:
+    """Writes the beginning of what was received."""
+    return repr(received[:SHOWN].decode(errors="replace"))

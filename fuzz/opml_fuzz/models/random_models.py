@@ -1,0 +1,175 @@
+"""Random questions about models: each operation on buffers of random sizes, stages and whole runs of tiny models of random shape.
+
+Numbers are drawn by magnitude, so that rounding, saturation and the loss of all bits are as frequent as the middle.
+
+*Source*: spec §3.
+"""
+
+import struct
+from collections.abc import Callable
+from random import Random
+
+from attrs import evolve
+from opml_spec.machine.memory import STATE, Memory
+from opml_spec.model.layout import BYTES, HEADER, OUTPUT, REQUEST, REQUEST_BYTES, SINGLE_PHASE, encode_words
+from opml_spec.model.llama import Shape, attention_scale_q30
+from opml_spec.model.operations import fixed
+from opml_spec.model.operations.operation import Operation
+from opml_spec.model.operations.table import FIXED_OPERATIONS
+from opml_spec.model.stage import run_stage
+
+from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun, header_of
+from opml_fuzz.models.tiny_models import ModelBuilder, as_float, llama
+
+OUTPUT_BYTES = 64
+BITS, FLOAT_BITS = (0, 3, 14, 20, 31), (-110, 0, 20, 31, 140)  # magnitudes of vectors; of floats, subnormals and sums that overflow
+TEMPERATURES_Q16 = (0, 0, 1 << 10, 45_000, 1 << 22)
+
+
+def random_shape(rng: Random) -> Shape:
+    """Draws the sizes of a tiny LLaMA. Few are multiples of anything, but a row of queries always fills its last leaf."""
+    kv_heads, head_size = rng.choice((1, 1, 2, 3)), (8 if rng.random() < 0.6 else 2) * rng.randrange(1, 4)
+    return Shape(
+        dim=rng.randrange(1, 41),
+        hidden_dim=rng.randrange(1, 41),
+        layers=rng.randrange(3),
+        heads=kv_heads * (rng.choice((1, 1, 2, 3)) if head_size % 8 == 0 else 4),
+        kv_heads=kv_heads,
+        head_size=head_size,
+        context=rng.randrange(4, 9),
+        vocabulary=rng.randrange(1, 24),
+        r=rng.randrange(4, 15),
+        eps_q48=rng.choice((0, 1 << 20, 1 << 32)),
+    )
+
+
+def text_request(rng: Random, shape: Shape) -> tuple[bytes, int, int]:
+    """Draws a request that stage 0 accepts; returns it with the lengths of the prompt and of what is asked for."""
+    prompt = rng.randrange(1, 4)
+    new = rng.randrange(1, shape.context - prompt + 1)
+    tokens = [rng.randrange(shape.vocabulary) for _ in range(prompt)]
+    words = struct.pack("<IIIIQ", prompt, new, rng.choice(TEMPERATURES_Q16), 0, rng.getrandbits(64))
+    return words + struct.pack(f"<{prompt}I", *tokens), prompt, new
+
+
+def spoiled_request(rng: Random, request: bytes) -> bytes:
+    """Changes a request so that stage 0 refuses it, almost always."""
+    at, value = rng.choice(((0, 0), (4, 0), (8, 1), (8, (1 << 22) + 1), (12, 1), (24, 1 << 20), (0, 1 << 31)))
+    changed = request[:at] + struct.pack("<I", value) + request[at + 4 :]
+    return rng.choice((changed, request + b"\0", request[:-1], b""))
+
+
+def with_request(memory: Segments, request: bytes, stages: int) -> dict[int, bytes]:
+    return {**memory, REQUEST: struct.pack("<QQ", stages, len(request)), **({REQUEST_BYTES: request} if request else {})}
+
+
+def random_operation(rng: Random) -> OneStage:
+    """Draws an operation of either arithmetic, on a tape of its own, at a position of a request."""
+    return one_operation(rng, random_shape(rng), rng.random() < 0.5, rng.choice(FIXED_OPERATIONS))
+
+
+def one_operation(rng: Random, shape: Shape, is_float: bool, kind: type[Operation]) -> OneStage:
+    """Draws the buffers of an operation of this kind, and a position."""
+    at = ModelBuilder(rng, is_float, shape)
+    operation = operation_of(at, kind)
+    record = (as_float(operation) if at.is_float else operation).record()
+    if kind is fixed.Input:
+        request = rng.randbytes(rng.randrange(1, 50))
+        length = min(record.operands[1], len(request))
+        record = evolve(record, operands=(record.operands[0], length, *record.operands[2:]))
+        return OneStage(with_request(at.segments([record], request_kind=BYTES, context=len(request)), request, 1), 0)
+    request, prompt, new = text_request(rng, shape)
+    position = rng.randrange(prompt - 1 if kind is fixed.Sample else 0, prompt + new - 1)
+    return OneStage(with_request(at.segments([record]), request, prompt + new - 1), position)
+
+
+def operation_of(at: ModelBuilder, kind: type[Operation]) -> Operation:
+    """Makes an operation of this kind on buffers of random sizes and places its operands."""
+    rng, shape, size = at.rng, at.shape, at.rng.randrange(1, 70)
+    columns, number, r = 32 * rng.randrange(1, 4), rng.randrange(3), rng.randrange(4, 15)
+    rows = max(size, (shape.heads + shape.kv_heads) * shape.head_size, shape.vocabulary, 96)
+
+    def vector(bits: int | None = None) -> int:
+        return at.reserve(at.numbers(rows, rng.choice(FLOAT_BITS if at.is_float else BITS) if bits is None else bits))
+
+    makers: dict[type[Operation], Callable[[], Operation]] = {
+        fixed.Embed: lambda: fixed.Embed(
+            vector(0), at.matrix(shape.vocabulary, columns, number).address, number, columns, rng.randrange(1, columns + 1), r
+        ),
+        fixed.Norm: lambda: fixed.Norm(
+            vector(0), vector(), at.place(at.numbers(rows, rng.choice((3, 25, 31)))), size, r, rng.choice((0, 1 << 32))
+        ),
+        fixed.MatMul: lambda: fixed.MatMul(
+            vector(0),
+            at.reserve(at.activation(columns, rng.choice((127, -20, 0, 14, 40)))),
+            at.matrix(size, columns, number).address,
+            *(number, size, columns, rng.choice((12, 14, 40))),
+        ),
+        fixed.Rope: lambda: fixed.Rope(vector(), shape.heads + shape.kv_heads, shape.head_size, at.rotations()),
+        fixed.Cache: lambda: fixed.Cache(vector(), vector(), *at.cache(), shape.kv_heads, shape.head_size, shape.context),
+        fixed.Attention: lambda: fixed.Attention(
+            vector(0),
+            vector(),
+            *at.cache(),
+            *(shape.heads, shape.kv_heads, shape.head_size, shape.context, attention_scale_q30(shape.head_size)),
+        ),
+        fixed.SwiGlu: lambda: fixed.SwiGlu(vector(0), vector(), vector(), size),
+        fixed.Add: lambda: fixed.Add(vector(), vector(), size),
+        fixed.Sample: lambda: fixed.Sample(vector(), shape.vocabulary),
+        fixed.Input: lambda: fixed.Input(vector(0), size),
+        fixed.Relu: lambda: fixed.Relu(vector(0), vector(), size, rng.randrange(63)),
+    }
+    return makers[kind]()
+
+
+def random_model(rng: Random) -> WholeRun:
+    """Draws a tiny LLaMA and a request, with all stages of its run."""
+    return one_model(rng, random_shape(rng), rng.random() < 0.5)
+
+
+def one_model(rng: Random, shape: Shape, is_float: bool) -> WholeRun:
+    """Draws the weights of a LLaMA of this shape, and a request."""
+    memory = llama(rng, is_float, shape, (rng.randrange(3), rng.randrange(3), rng.randrange(3)))
+    header = header_of(memory)
+    request, prompt, new = text_request(rng, shape)
+    stop_tokens = rng.randrange(3) if rng.random() < 0.3 else 0
+    stops = {f"stop_{i}": rng.randrange(shape.vocabulary) for i in range(stop_tokens)}
+    header = evolve(header, stop_tokens=stop_tokens, **stops, flags=SINGLE_PHASE if rng.random() < 0.2 else 0)
+    stages = 1 if header.single_phase else header.ops * (prompt + new - 1)
+    memory = {**memory, HEADER: encode_words(header.words)}
+    return WholeRun(memory, request, stages, stages)
+
+
+def random_run(rng: Random) -> WholeRun:
+    """Draws a run of a tiny model; one request in six is refused."""
+    return sometimes_refused(rng, random_model(rng))
+
+
+def sometimes_refused(rng: Random, run: WholeRun) -> WholeRun:
+    """Spoils the request of one run in six."""
+    if rng.random() < 1 / 6:
+        return evolve(run, request=spoiled_request(rng, run.request), until=min(run.stages, 2))
+    return run
+
+
+def random_stage(rng: Random) -> OneStage:
+    """Draws a stage of a tiny model, on the memory that the specification's stages before it leave; or one that is refused."""
+    return stage_of(rng, random_model(rng))
+
+
+def stage_of(rng: Random, run: WholeRun) -> OneStage:
+    """Draws a stage of a run, and runs those before it."""
+    if rng.random() < 0.1:
+        request = spoiled_request(rng, run.request)
+        return OneStage(with_request(run.memory, request, run.stages), 0)
+    memory = Memory.from_segments(with_request(run.memory, run.request, run.stages))
+    stage = rng.randrange(run.stages) if rng.random() < 0.9 else run.stages
+    for number in range(stage if not header_of(run.memory).flags else 0):
+        memory, _ = run_stage(memory, number)
+    return OneStage(with_request(written_out(run.memory, memory), run.request, run.stages), stage)
+
+
+def written_out(before: Segments, memory: Memory) -> dict[int, bytes]:
+    """Writes down what a run may have written: the state quarter as far as there are buffers, and the output."""
+    changed = {STATE: memory.load_bytes(STATE, len(before.get(STATE, b""))), OUTPUT: memory.load_bytes(OUTPUT, OUTPUT_BYTES)}
+    return {**before, **{address: data for address, data in changed.items() if any(data)}}
