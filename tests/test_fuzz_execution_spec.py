@@ -9,7 +9,7 @@ from opml_fuzz.disputes.sequences import WITNESSED_EVERY, RandomDisputes
 from opml_fuzz.engines.bytecode import EmbeddedEvm
 from opml_fuzz.engines.room import EMBEDDED_EVERY, EngineRoom
 from opml_fuzz.engines.specification import SpecWitness
-from opml_fuzz.fuzzing.mutants import compiled
+from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.machine.case import Witness
 from opml_fuzz.machine.encodings import assemble
 from opml_fuzz.machine.states import random_state

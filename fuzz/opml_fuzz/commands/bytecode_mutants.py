@@ -20,7 +20,8 @@ from opml_spec.machine.instructions import INSTRUCTIONS, loads_stores, system
 from opml_spec.machine.step import LAST_PC
 
 from evm_arbiter.chain import Artefact
-from opml_fuzz.fuzzing.mutants import CONTRACT, compiled
+from opml_fuzz.fuzzing.compiled_mutants import compiled
+from opml_fuzz.fuzzing.mutants import CONTRACT
 from opml_fuzz.statements.catalogue import BYTECODE
 
 EARLY = ("prefix", "access_read", "access_write", "illegal", "calldata", "jalr", "lui", "bne", "ld", "sd", "add", "rem", "ecall")

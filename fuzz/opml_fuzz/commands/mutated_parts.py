@@ -1,0 +1,179 @@
+"""The parts that mutants are made of, and the questions about each: `opml-fuzz mutants --operators N`.
+
+The questions are those of `opml-fuzz run` in its own order, made again for each mutant with engines that know nothing of the last one.
+What the fuzzer asks of a model's operations are the test vectors.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
+from random import Random
+from typing import Any
+
+from attrs import astuple
+from opml_spec.machine.state import state_hash
+from opml_spec.machine.step import step
+from opml_spec.machine.witness import make_witness
+
+from evm_arbiter.chain import Artefact
+from opml_fuzz.disputes.deployments import tight_parameters
+from opml_fuzz.disputes.sequences import RandomDisputes
+from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
+from opml_fuzz.engines.opml_min import OneStep, interpreted, translated
+from opml_fuzz.engines.specification import SpecProgram, SpecWitness
+from opml_fuzz.fuzzing.score import Part
+from opml_fuzz.machine.case import Program, Step, Witness
+from opml_fuzz.machine.programs import gallery, loop
+from opml_fuzz.machine.start import Leaves, Start
+from opml_fuzz.sweep.order import BATCHES, sweep
+from opml_fuzz.vectors.arithmetic import binary32_cases, fixed_cases
+from opml_fuzz.vectors.operations import fixed_operations, float_operations
+from opml_fuzz.vectors.runs import model_runs
+from opml_min.machine import Memory
+
+WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
+GALLERIES, LOOPS, SEQUENCES, DEPLOYMENTS = 4, 24, 16, 60
+MEMORIES, MEMORY_ACTS = 12, 40
+
+
+@cache
+def questions() -> tuple[tuple[Start, ...], tuple[bytes, ...], tuple[bytes, ...]]:
+    """The states of the sweep, the witnesses of their steps, and the forged witnesses, in the order of the fuzzer."""
+    cases = [case for number in range(BATCHES) for case in sweep(number)]
+    starts = tuple(case.start for case in cases if isinstance(case, Step))
+    forged = tuple(case.witness for case in cases if isinstance(case, Witness))
+    return starts, tuple(make_witness(start.state()) for start in starts), forged
+
+
+def anew(start: Start) -> Start:
+    """The same state, of which no memory has been built yet."""
+    return Start(start.pc, start.x, Leaves(start.leaves.by_index), start.kind, start.value)
+
+
+def machine_of_specification(_: None) -> Iterator[Any]:
+    starts, forged, engine = questions()[0], questions()[2], SpecWitness()
+    for number, start in enumerate(starts[: len(starts) // 3]):  # every group in the order of the fuzzer; the specification is slow
+        state = anew(start).state()
+        yield state_hash(step(state))
+        if number % WITNESS_EVERY == 0:
+            witness = make_witness(state)
+            yield witness, engine.execute(witness)
+        if number < len(forged):
+            yield engine.execute(forged[number])
+    for program in islice(programs(), GALLERIES):
+        yield SpecProgram().run(anew(program.start), program.stops)
+
+
+@cache
+def programs() -> tuple[Program, ...]:
+    """Programs from a gallery, then loops, in turn."""
+    rng = Random("mutants")
+    galleries = [list(gallery(rng)) for _ in range(GALLERIES)]
+    loops = [loop(rng) for _ in range(LOOPS)]
+    return tuple(each for programs in (galleries[0], loops[: LOOPS // 2], *galleries[1:], loops[LOOPS // 2 :]) for each in programs)
+
+
+def interpreter(_: None) -> Iterator[Any]:
+    one_step, machine = OneStep(), interpreted()
+    for start in questions()[0]:
+        yield one_step.run(start, (1,))
+    for program in programs():
+        yield machine.run(program.start, program.stops)
+
+
+def translator(_: None) -> Iterator[Any]:
+    machine = translated()
+    for program in programs():
+        yield machine.run(program.start, program.stops)
+
+
+def memory(_: None) -> Iterator[Any]:
+    """Yields what a memory shows after random writes, snapshots and returns, and what programs leave in it."""
+    rng = Random("memories")
+    for number in range(MEMORIES):
+        fast, kept = Memory(), []
+        for act in range(MEMORY_ACTS):
+            place = rng.choice((rng.randrange(1 << 40), rng.randrange(4) << 38 | rng.getrandbits(rng.randrange(5, 30))))
+            length = min(rng.choice((1, 8, 32, 1_024, 5_000)), (1 << 40) - place)
+            fast.write(place, bytes(length) if rng.random() < 0.2 else rng.randbytes(length))
+            match rng.randrange(6):
+                case 0:
+                    kept.append(fast.snapshot())
+                case 1 if kept:
+                    fast.restore(rng.choice(kept))
+                case 2:
+                    fast.forget_scratch()
+                case 3:
+                    fast.hash_ahead()
+                case 4:
+                    yield fast.root_later().result()
+            yield fast.root(), fast.carry_root(), [fast.quarter_root(quarter) for quarter in range(4)]
+            yield fast.leaf(place // 32), fast.proof(place // 32), fast.snapshot_bytes() > 0, (number, act)
+    machine = interpreted()
+    for program in programs():
+        yield machine.run(program.start, program.stops)
+
+
+def arbiter(contract: Artefact | None) -> Iterator[Any]:
+    engine = fastest(EmbeddedEvm(contract))
+    witnesses, forged = questions()[1:]
+    for number, witness in enumerate(witnesses):
+        yield engine.execute(witness)
+        if number < len(forged):
+            yield engine.execute(forged[number])
+
+
+def game(contract: Artefact | None) -> Iterator[Any]:
+    courts, rng = RandomDisputes(contract), Random("deployments")
+    for number in range(SEQUENCES):
+        yield courts.play(f"{number}/1", 400)
+        for _ in range(DEPLOYMENTS // SEQUENCES):
+            yield courts.deploy(astuple(tight_parameters(rng)))
+
+
+def models(_: None) -> Iterator[Any]:
+    """Yields the test vectors of operations and of whole runs, with the results that the specification computes now."""
+    rng = Random("models")
+    yield from fixed_operations(rng)
+    yield from float_operations(rng)
+    yield from model_runs(rng)
+
+
+def arithmetic(_: None) -> Iterator[Any]:
+    rng = Random("arithmetic")
+    yield from fixed_cases(rng)
+    yield from binary32_cases(rng)
+
+
+def _of(package: str, names: str) -> tuple[str, ...]:
+    return tuple(f"{package}.{name}" for name in names.split())
+
+
+INSTRUCTIONS = "instructions.control instructions.integer instructions.integer_word instructions.loads_stores instructions.multiply"
+MORE_OF_DISPUTE = "opening parameters result tree"
+PARTS = (
+    Part(
+        "spec: machine",
+        (
+            *_of("opml_spec.machine", "alu decode formats memory merkle state step witness"),
+            *_of("opml_spec.machine", f"{INSTRUCTIONS} instructions.system instructions.upper"),
+        ),
+        machine_of_specification,
+    ),
+    Part("spec: dispute", _of("opml_spec.dispute", f"claims clocks ends money moves narrowing objects {MORE_OF_DISPUTE}"), game),
+    Part("spec: arithmetic", _of("opml_spec.arithmetic", "binary32 elementary fixed float_functions"), arithmetic),
+    Part("spec: model", (*_of("opml_spec.model", "stage request tensors operations.fixed operations.float"), "opml_spec.runs.run"), models),
+    Part("opml_min: interpreter", _of("opml_min.machine", "interpret decode sparse state witness"), interpreter),
+    Part(
+        "opml_min: translator",
+        _of("opml_min.machine.translator", "basic_blocks bounds_checks control_flow emit loops operations region"),
+        translator,
+        is_llvm=True,
+    ),
+    Part("opml_min: memory", _of("opml_min.machine.memory", "memory merkle page_set snapshot written_pages"), memory),
+    Part("arbiter", ("arbiter.vy", "modules/codec.vy", "modules/merkle.vy"), arbiter, "arbiter"),
+    Part("game", ("game.vy", "modules/bounds.vy", "modules/codec.vy", "modules/merkle.vy"), game, "game"),
+)
+BY_NAME = {part.name: part for part in PARTS}
+
+
