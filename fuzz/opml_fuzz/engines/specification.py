@@ -9,6 +9,7 @@ from opml_spec.machine.step import step
 from opml_spec.machine.witness import execute_witness, make_witness
 
 from opml_fuzz.engines.protocol import describe
+from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start
 
 
@@ -54,3 +55,14 @@ class SpecProgram:
             return [*hashes, "witness " + keccak256(make_witness(state)).hex()]
         except Exception as error:
             return [describe(error)]
+
+
+def related_ends(case: Related) -> list[str]:
+    """The hashes of the first run's end, and of what the relation makes of it."""
+    try:
+        end = case.start.state()
+        for _ in range(case.steps):
+            end = step(end)
+        return [state_hash(end).hex(), state_hash(case.other_end(end)).hex()]
+    except Exception as error:
+        return [describe(error)]

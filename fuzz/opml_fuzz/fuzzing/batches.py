@@ -1,7 +1,7 @@
 """Batches: a few hundred cases that one process makes in a row. Batch n of seed s has the same cases on every machine.
 
-One batch in eight is about disputes. Each of the others has steps, witnesses and programs. The steps and witnesses of the first ones are
-the sweep, which is the same for every seed; after it they are left to chance, as programs always are.
+One batch in eight is about disputes. Each of the others has steps, witnesses, programs and related runs. The steps and witnesses of
+the first ones are the sweep, which is the same for every seed; after it they are left to chance, as all others always are.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from attrs import astuple
 from opml_fuzz.disputes.deployments import tight_parameters
 from opml_fuzz.machine.case import Case, Deployment, Disputes, Step, Witness
 from opml_fuzz.machine.programs import gallery, loop
+from opml_fuzz.machine.related import related
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import wrong_witness
 from opml_fuzz.sweep.order import BATCHES, sweep
@@ -41,6 +42,7 @@ def batch(seed: int, number: int) -> Iterator[Case]:
     yield from gallery(rng)
     for _ in range(LOOPS):
         yield loop(rng)
+    yield from related(rng)
 
 
 def goes_to_court(number: int) -> bool:

@@ -18,6 +18,7 @@ from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Witness, from_json
 from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
 from opml_fuzz.machine.programs import GALLERY_STEPS
+from opml_fuzz.machine.relation import Related
 from opml_min.model.strict_json import JsonError, object_in
 
 MOST_REPLAY_BYTES = 1 << 26
@@ -68,6 +69,8 @@ def _subject(case: Case) -> str:
         return "deployment"
     if isinstance(case, Acts):
         return f"{len(case.acts)} acts at court, the last one {case.acts[-1]['move'] if case.acts else 'none'}"
+    if isinstance(case, Related):
+        return f"two runs, {case.relation}, {case.steps} steps"
     start = case.start
     if isinstance(case, Program) and case.stops[-1] > GALLERY_STEPS:
         return f"program from {start.pc:#x}, {case.stops[-1]} steps"

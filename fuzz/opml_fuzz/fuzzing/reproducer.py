@@ -3,6 +3,7 @@
 from opml_spec.machine.merkle import LEAF_BYTES
 
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Step, Witness
+from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start
 
 STEP = """\
@@ -108,6 +109,10 @@ def program_text(case: Case) -> str:
         return DEPLOYMENT.format(parameters=case.parameters)
     if isinstance(case, Acts):
         return ACTS.format(rules=case.rules, acts="\n".join(f"    {act}," for act in case.acts))
+    if isinstance(case, Related):
+        runs = ((case.start, case.steps), (case.other, case.other_steps))
+        told = f"# two runs, {case.relation}: the second must end as the first one does, {case.by} bytes further\n"
+        return told + "\n".join(PROGRAM.format(state=state_text(start), stops=[steps]) for start, steps in runs)
     state, start = state_text(case.start), case.start
     if isinstance(case, Step):
         return STEP.format(state=state, kind=start.kind, value=start.value)

@@ -1,7 +1,8 @@
 """Questions to put to several implementations at once, and how they are written down.
 
-A *case* is one of six: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points,
-random acts at court, given ones, or a deployment of the game. A case is only data; `engines/room.py` puts it to the implementations.
+A *case* is one of seven: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points,
+two related runs (`relation.py`), random acts at court, given ones, or a deployment of the game.
+A case is only data; `engines/room.py` puts it to the implementations.
 
 *Source*: spec §2.
 """
@@ -14,6 +15,7 @@ from attrs import evolve, field, frozen
 from opml_spec.errors import SpecError
 
 from opml_fuzz.errors import InputError
+from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start, whole
 
 MOST_WITNESS_BYTES, MOST_STOP, MOST_ACTS, MOST_RULES = 1 << 16, 1 << 17, 1 << 14, 1 << 10  # in a replay file
@@ -114,7 +116,7 @@ class Deployment:
         return {"case": "deployment", "parameters": list(map(hex, self.parameters))}
 
 
-Case = Step | Witness | Program | Disputes | Acts | Deployment
+Case = Step | Witness | Program | Related | Disputes | Acts | Deployment
 
 
 def from_json(text: Any) -> Case:
@@ -133,6 +135,8 @@ def from_json(text: Any) -> Case:
                 if not stops or any(stop >= following for stop, following in pairwise(stops)):
                     raise ValueError("its stops do not ascend")
                 return Program(Start.from_json(text["start"]), stops)
+            case "related":
+                return Related.from_json(text)
             case "disputes":
                 if not isinstance(text["seed"], str):
                     raise ValueError("its seed is no text")
