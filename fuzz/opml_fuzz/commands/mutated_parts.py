@@ -6,16 +6,18 @@ What the fuzzer asks of a model's operations are the test vectors.
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import islice
+from itertools import islice, product
 from random import Random
 from typing import Any
 
 from attrs import astuple
+from opml_spec.arithmetic.binary32 import Rounding, from_fixed
 from opml_spec.machine.state import state_hash
 from opml_spec.machine.step import step
 from opml_spec.machine.witness import make_witness
 
 from evm_arbiter.chain import Artefact
+from opml_fuzz.conformance.spec_float import ROUNDED
 from opml_fuzz.disputes.deployments import tight_parameters
 from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
@@ -26,13 +28,13 @@ from opml_fuzz.machine.case import Program, Step, Witness
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.sweep.order import BATCHES, sweep
-from opml_fuzz.vectors.arithmetic import binary32_cases, fixed_cases
+from opml_fuzz.vectors.arithmetic import EDGES, binary32_cases, fixed_cases
 from opml_fuzz.vectors.operations import fixed_operations, float_operations
-from opml_fuzz.vectors.runs import model_runs
+from opml_fuzz.vectors.runs import machine_stages, model_runs
 from opml_min.machine import Memory
 
 WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
-GALLERIES, LOOPS, SEQUENCES, DEPLOYMENTS = 4, 24, 16, 60
+GALLERIES, LOOPS, SEQUENCES, DEPLOYMENTS = 4, 24, 16, 30  # deployments per sequence, as in a batch
 MEMORIES, MEMORY_ACTS = 12, 40
 
 
@@ -62,6 +64,8 @@ def machine_of_specification(_: None) -> Iterator[Any]:
             yield engine.execute(forged[number])
     for program in islice(programs(), GALLERIES):
         yield SpecProgram().run(anew(program.start), program.stops)
+    yield from machine_stages(Random("stages"))
+    yield from islice(model_runs(Random("runs")), 1)
 
 
 @cache
@@ -127,7 +131,7 @@ def game(contract: Artefact | None) -> Iterator[Any]:
     courts, rng = RandomDisputes(contract), Random("deployments")
     for number in range(SEQUENCES):
         yield courts.play(f"{number}/1", 400)
-        for _ in range(DEPLOYMENTS // SEQUENCES):
+        for _ in range(DEPLOYMENTS):
             yield courts.deploy(astuple(tight_parameters(rng)))
 
 
@@ -140,9 +144,17 @@ def models(_: None) -> Iterator[Any]:
 
 
 def arithmetic(_: None) -> Iterator[Any]:
+    """Yields the test vectors, the edges in every direction of rounding, exact squares, and the operations that use all this."""
     rng = Random("arithmetic")
     yield from fixed_cases(rng)
     yield from binary32_cases(rng)
+    for mode, (name, (count, function)) in product(Rounding, ROUNDED.items()):
+        for operands in product(EDGES, repeat=count) if count < 3 else ():
+            yield name, operands, function(*operands, mode)
+        yield [function(*(from_fixed(n * n, 2) for n in range(7, 7 + count)), mode) for _ in range(3)]
+        yield [from_fixed(value, bits, mode) for value in (0, 1, -1, 5, -(1 << 40) - 1) for bits in (0, 3, -3, 160)]
+    yield from fixed_operations(rng)
+    yield from float_operations(rng)
 
 
 def _of(package: str, names: str) -> tuple[str, ...]:
@@ -150,6 +162,8 @@ def _of(package: str, names: str) -> tuple[str, ...]:
 
 
 INSTRUCTIONS = "instructions.control instructions.integer instructions.integer_word instructions.loads_stores instructions.multiply"
+AT_IMPORT = ("parse", "add_row", "computes", "computes_from_pc", "jumps", "branches", "loads", "stores", "enter")
+TO_PYTHON = ("disassemble", "from_segments", "inside", "inside_bytes", "read", "write")  # what the machine itself does not use
 MORE_OF_DISPUTE = "opening parameters result tree"
 PARTS = (
     Part(
@@ -159,9 +173,10 @@ PARTS = (
             *_of("opml_spec.machine", f"{INSTRUCTIONS} instructions.system instructions.upper"),
         ),
         machine_of_specification,
+        but=(*AT_IMPORT, *TO_PYTHON),
     ),
     Part("spec: dispute", _of("opml_spec.dispute", f"claims clocks ends money moves narrowing objects {MORE_OF_DISPUTE}"), game),
-    Part("spec: arithmetic", _of("opml_spec.arithmetic", "binary32 elementary fixed float_functions"), arithmetic),
+    Part("spec: arithmetic", _of("opml_spec.arithmetic", "binary32 elementary fixed float_functions"), arithmetic, but=("sigmoid_table",)),
     Part("spec: model", (*_of("opml_spec.model", "stage request tensors operations.fixed operations.float"), "opml_spec.runs.run"), models),
     Part("opml_min: interpreter", _of("opml_min.machine", "interpret decode sparse state witness"), interpreter),
     Part(

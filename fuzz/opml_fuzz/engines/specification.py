@@ -47,12 +47,13 @@ class SpecProgram:
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         try:
             state, steps, hashes = start.state(), 0, []
+            first = keccak256(make_witness(state)).hex()
             for stop in stops:
                 for _ in range(stop - steps):
                     state = step(state)
                 steps = stop
                 hashes.append(state_hash(state).hex())
-            return [*hashes, "witness " + keccak256(make_witness(state)).hex()]
+            return [*hashes, "witness " + keccak256(make_witness(state)).hex(), "first witness " + first]
         except Exception as error:
             return [describe(error)]
 

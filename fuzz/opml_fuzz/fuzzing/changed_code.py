@@ -13,9 +13,15 @@ from inspect import getsource
 from types import CodeType, FunctionType
 from typing import Any
 
+from opml_fuzz.errors import FuzzError
+
 Key = tuple[str, int]
 PURE = ("opml_spec.", "opml_min.machine.decode", "opml_min.machine.translator.")
 """Modules whose caches hold values, not code that is in use."""
+
+
+class NotPlantable(FuzzError):
+    """A text that a living function cannot take on."""
 
 
 @contextmanager
@@ -50,7 +56,9 @@ def rewritten(module_name: str, text: str) -> Iterator[int]:
         for function in functions_of(file):
             key = function.__code__.co_qualname, function.__code__.co_firstlineno
             code = new_codes.get(key)
-            if code is not None and code != old_codes.get(key) and code.co_freevars == function.__code__.co_freevars:
+            if code is not None and code != old_codes.get(key):
+                if code.co_freevars != function.__code__.co_freevars:
+                    raise NotPlantable(f"{key[0]} has other free variables")
                 kept.append((function, function.__code__))
                 function.__code__ = code
         forget()

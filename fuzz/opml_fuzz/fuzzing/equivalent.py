@@ -12,4 +12,14 @@ class Equivalent:
     reason: str
 
 
-EQUIVALENT: tuple[Equivalent, ...] = ()
+FITS = "every caller passes a number that fits"
+UNUSED = "nobody reads this field of this kind of instruction"
+ZERO = "both sides give 0 for 0"
+
+EQUIVALENT = (
+    Equivalent("opml_min.machine.decode", "value &= (1 ⟦<< → >>⟧ bits) - 1", FITS),
+    Equivalent("opml_min.machine.decode", 'return Instruction(IMMEDIATE, "add", rd, 0, ⟦0 → 1⟧, immediate_u)', UNUSED),
+    Equivalent("opml_min.machine.interpret", "return -(-a // b) if (a ⟦< → <=⟧ 0) != (b < 0) else a // b", ZERO),
+    Equivalent("opml_spec.arithmetic.binary32", "Rounding.RMM: 2 * rest > d or (2 * rest == d and n ⟦> → >=⟧ 0),", "0 leaves no rest"),
+    Equivalent("opml_spec.arithmetic.elementary", "return positive if argument_q14 >= ⟦0 → 1⟧ else (1 << 30) - positive", "σ(0) is 1/2"),
+)

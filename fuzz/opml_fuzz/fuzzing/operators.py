@@ -20,9 +20,9 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 COMPARISONS = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="}
 ARITHMETIC = {"+": "-", "-": "+", "*": "+", "//": "*", "%": "//", "<<": ">>", ">>": "<<", "&": "|", "|": "&", "^": "|", "**": "*"}
@@ -52,6 +52,8 @@ class Mutation:
     wrong: str
     context: str
     """The line, without what stands around it."""
+    function: str = ""
+    """The innermost function of Python that it is in."""
 
     def applied(self, text: str) -> str:
         """Returns the wrong text; it has as many lines as the right one."""
@@ -72,7 +74,7 @@ def mutations(text: str, is_llvm: bool = False) -> list[Mutation]:
     """Lists every mutation of a module's text, from top to bottom. is_llvm: whether its strings are LLVM IR"""
     lines, inside, is_python = text.splitlines(), places(text), _is_python(text)
     found = [*of_tokens(text, lines, inside, is_llvm), *of_statements(lines, inside), *of_order(lines, inside)]
-    whole = [one for one in found if not is_python or _is_python(one.applied(text))]
+    whole = [evolve(one, function=inside.get(one.line, "")) for one in found if not is_python or _is_python(one.applied(text))]
     return sorted(whole, key=lambda one: (one.line, one.column, one.operator))
 
 
@@ -84,24 +86,24 @@ def _is_python(text: str) -> bool:
     return True
 
 
-def places(text: str) -> set[int]:
-    """The numbers of the lines that hold the bodies of functions, and tables of functions in Python."""
+def places(text: str) -> dict[int, str]:
+    """The lines that hold the bodies of functions, and tables of functions in Python, each with the name of its function in Python."""
     if not _is_python(text):
-        return _bodies_of_vyper(text.splitlines())
+        return dict.fromkeys(_bodies_of_vyper(text.splitlines()), "")
     tree = ast.parse(text)
-    lines: set[int] = set()
+    lines: dict[int, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             docstring = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant) and len(node.body) > 1
             first = node.body[1 if docstring else 0]
-            lines |= set(range(first.lineno, (node.end_lineno or 0) + 1))
+            lines |= dict.fromkeys(range(first.lineno, (node.end_lineno or 0) + 1), node.name)
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and any(isinstance(n, ast.Lambda) for n in ast.walk(node.value)):
-            lines |= set(range(node.lineno + 1, node.end_lineno or 0))
+            lines |= dict.fromkeys(range(node.lineno + 1, node.end_lineno or 0), "")
     nested = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     signatures = {n for node in nested for n in range(node.lineno, node.body[0].lineno)} if nested else set()
     messages = {n for node in ast.walk(tree) if isinstance(node, ast.Raise) for n in range(node.lineno + 1, (node.end_lineno or 0) + 1)}
-    return lines - signatures - messages
+    return {line: name for line, name in lines.items() if line not in signatures | messages}
 
 
 def _bodies_of_vyper(lines: list[str]) -> set[int]:
@@ -118,7 +120,7 @@ def _bodies_of_vyper(lines: list[str]) -> set[int]:
     return found
 
 
-def of_tokens(text: str, lines: list[str], inside: set[int], is_llvm: bool) -> Iterator[Mutation]:
+def of_tokens(text: str, lines: list[str], inside: Mapping[int, str], is_llvm: bool) -> Iterator[Mutation]:
     """Yields the mutations of single tokens."""
     before = tokenize.TokenInfo(0, "", (0, 0), (0, 0), "")
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -156,7 +158,7 @@ def _of_llvm(token: tokenize.TokenInfo, lines: list[str]) -> Iterator[Mutation]:
                 yield Mutation("mnemonic", where, at + match.start(), match[1], MNEMONICS[match[1]], lines[where - 1])
 
 
-def of_statements(lines: list[str], inside: set[int]) -> Iterator[Mutation]:
+def of_statements(lines: list[str], inside: Mapping[int, str]) -> Iterator[Mutation]:
     """Yields the statements of one line, each replaced by `pass`."""
     depth = 0
     for number, line in enumerate(lines, 1):
@@ -170,7 +172,7 @@ def of_statements(lines: list[str], inside: set[int]) -> Iterator[Mutation]:
             yield Mutation("statement", number, line.index(stripped), code, "pass", line)
 
 
-def of_order(lines: list[str], inside: set[int]) -> Iterator[Mutation]:
+def of_order(lines: list[str], inside: Mapping[int, str]) -> Iterator[Mutation]:
     """Yields calls and differences whose two operands change places; only those of names, attributes and numbers."""
     for number in sorted(inside):
         line = lines[number - 1].split("  #")[0]

@@ -21,7 +21,7 @@ from attrs import frozen
 
 from evm_arbiter.compile import sources
 from opml_fuzz.engines.protocol import OutOfTime
-from opml_fuzz.fuzzing.changed_code import rewritten
+from opml_fuzz.fuzzing.changed_code import NotPlantable, rewritten
 from opml_fuzz.fuzzing.compiled_mutants import NotCompiled, compiled_texts
 from opml_fuzz.fuzzing.deadline import stopped_after
 from opml_fuzz.fuzzing.operators import Mutation, mutations
@@ -43,6 +43,8 @@ class Part:
     """The contract whose sources these modules are; else they are modules of Python."""
 
     is_llvm: bool = False
+    but: tuple[str, ...] = ()
+    """Functions that nobody is asked about: they run when a module is imported, or write texts for people."""
 
 
 @frozen
@@ -69,7 +71,7 @@ def text_of(part: Part, module: str) -> str:
 
 @cache
 def mutations_in(part: Part, module: str) -> list[Mutation]:
-    return mutations(text_of(part, module), part.is_llvm)
+    return [one for one in mutations(text_of(part, module), part.is_llvm) if one.function not in part.but]
 
 
 def all_places(part: Part) -> list[Place]:
@@ -119,7 +121,7 @@ def try_mutant(part: Part, place: Place) -> Outcome:
                 for number, (answer, expected) in enumerate(zip_longest(part.answers(contract), right)):
                     if answer != expected:
                         return outcome(KILLED, f"question {number}")
-    except NotCompiled as error:
+    except (NotCompiled, NotPlantable) as error:
         return outcome(NO_MUTANT, str(error)[:80])
     except OutOfTime:
         return outcome(KILLED, f"no end after question {number}")

@@ -51,7 +51,7 @@ class Witness:
 class Program:
     """A run with several stops, counted in steps from the start.
 
-    Each stop asks for the state hash; the last one also asks for the hash of the next step's witness."""
+    Each stop asks for the state hash; the hashes of the witnesses of the first step and of the one after the last stop are asked, too."""
 
     start: Start
     stops: tuple[int, ...]
