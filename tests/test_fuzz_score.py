@@ -143,7 +143,7 @@ def slow_or_mad(task: int) -> int:
 
 
 def test_workers_that_hang_or_die_are_replaced() -> None:
-    answers = dict(Workers(slow_or_mad, 2, 3.0).answers(range(6)))
+    answers = dict(Workers(slow_or_mad, 2, 5.0).answers(range(6)))
     assert answers == {0: 0, 1: LOST, 2: LOST, 3: 9, 4: 16, 5: 25}
 
 

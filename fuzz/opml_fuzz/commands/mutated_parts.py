@@ -25,17 +25,16 @@ from opml_fuzz.engines.opml_min import OneStep, interpreted, translated
 from opml_fuzz.engines.specification import SpecProgram, SpecWitness
 from opml_fuzz.fuzzing.score import Part
 from opml_fuzz.machine.case import Program, Step, Witness
+from opml_fuzz.machine.counted_loops import counted_loop
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.sweep.order import BATCHES, sweep
 from opml_fuzz.vectors.arithmetic import EDGES, binary32_cases, fixed_cases
 from opml_fuzz.vectors.operations import fixed_operations, float_operations
 from opml_fuzz.vectors.runs import machine_stages, model_runs
-from opml_min.machine import Memory
 
 WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
 GALLERIES, LOOPS, SEQUENCES, DEPLOYMENTS = 4, 24, 16, 30  # deployments per sequence, as in a batch
-MEMORIES, MEMORY_ACTS = 12, 40
 
 
 @cache
@@ -73,8 +72,8 @@ def programs() -> tuple[Program, ...]:
     """Programs from a gallery, then loops, in turn."""
     rng = Random("mutants")
     galleries = [list(gallery(rng)) for _ in range(GALLERIES)]
-    loops = [loop(rng) for _ in range(LOOPS)]
-    return tuple(each for programs in (galleries[0], loops[: LOOPS // 2], *galleries[1:], loops[LOOPS // 2 :]) for each in programs)
+    loops = [draw(rng) for _ in range(LOOPS) for draw in (loop, counted_loop, counted_loop)]
+    return tuple(each for programs in (galleries[0], loops, *galleries[1:]) for each in programs)
 
 
 def interpreter(_: None) -> Iterator[Any]:
@@ -87,33 +86,6 @@ def interpreter(_: None) -> Iterator[Any]:
 
 def translator(_: None) -> Iterator[Any]:
     machine = translated()
-    for program in programs():
-        yield machine.run(program.start, program.stops)
-
-
-def memory(_: None) -> Iterator[Any]:
-    """Yields what a memory shows after random writes, snapshots and returns, and what programs leave in it."""
-    rng = Random("memories")
-    for number in range(MEMORIES):
-        fast, kept = Memory(), []
-        for act in range(MEMORY_ACTS):
-            place = rng.choice((rng.randrange(1 << 40), rng.randrange(4) << 38 | rng.getrandbits(rng.randrange(5, 30))))
-            length = min(rng.choice((1, 8, 32, 1_024, 5_000)), (1 << 40) - place)
-            fast.write(place, bytes(length) if rng.random() < 0.2 else rng.randbytes(length))
-            match rng.randrange(6):
-                case 0:
-                    kept.append(fast.snapshot())
-                case 1 if kept:
-                    fast.restore(rng.choice(kept))
-                case 2:
-                    fast.forget_scratch()
-                case 3:
-                    fast.hash_ahead()
-                case 4:
-                    yield fast.root_later().result()
-            yield fast.root(), fast.carry_root(), [fast.quarter_root(quarter) for quarter in range(4)]
-            yield fast.leaf(place // 32), fast.proof(place // 32), fast.snapshot_bytes() > 0, (number, act)
-    machine = interpreted()
     for program in programs():
         yield machine.run(program.start, program.stops)
 
@@ -181,11 +153,10 @@ PARTS = (
     Part("opml_min: interpreter", _of("opml_min.machine", "interpret decode sparse state witness"), interpreter),
     Part(
         "opml_min: translator",
-        _of("opml_min.machine.translator", "basic_blocks bounds_checks control_flow emit loops operations region"),
+        _of("opml_min.machine.translator", "bounds_checks emit loops operations"),
         translator,
         is_llvm=True,
     ),
-    Part("opml_min: memory", _of("opml_min.machine.memory", "memory merkle page_set snapshot written_pages"), memory),
     Part("arbiter", ("arbiter.vy", "modules/codec.vy", "modules/merkle.vy"), arbiter, "arbiter"),
     Part("game", ("game.vy", "modules/bounds.vy", "modules/codec.vy", "modules/merkle.vy"), game, "game"),
 )

@@ -11,13 +11,14 @@ from attrs import astuple
 
 from opml_fuzz.disputes.deployments import tight_parameters
 from opml_fuzz.machine.case import Case, Deployment, Disputes, Step, Witness
+from opml_fuzz.machine.counted_loops import counted_loop
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.related import related
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import wrong_witness
 from opml_fuzz.sweep.order import BATCHES, sweep
 
-STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch after the sweep; a gallery has about as many again
+STEPS, WRONG_WITNESSES, LOOPS, COUNTED_LOOPS = 160, 32, 2, 2  # cases per batch after the sweep; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
 SWEEP_ENDS = BATCHES * COURT_EVERY // (COURT_EVERY - 1) + 1
 """The first batch after the sweep. (= 103)"""
@@ -42,6 +43,8 @@ def batch(seed: int, number: int) -> Iterator[Case]:
     yield from gallery(rng)
     for _ in range(LOOPS):
         yield loop(rng)
+    for _ in range(COUNTED_LOOPS):
+        yield counted_loop(rng)
     yield from related(rng)
 
 

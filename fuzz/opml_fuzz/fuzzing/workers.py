@@ -58,6 +58,7 @@ class Workers(Generic[Task, Answer]):
         process = context.Process(target=_serve, args=(theirs, self._work), daemon=True)
         process.start()
         theirs.close()
+        ours.recv()  # it has imported its work; from now on time counts
         self._all.append(process)
         self._of_thread.process, self._of_thread.connection = process, ours
         return ours
@@ -65,6 +66,7 @@ class Workers(Generic[Task, Answer]):
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     signal(SIGINT, SIG_IGN)  # the first process tells when to end
+    connection.send(None)
     try:
         while True:
             connection.send(work(connection.recv()))
