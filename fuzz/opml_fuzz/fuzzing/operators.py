@@ -135,7 +135,7 @@ def of_tokens(text: str, lines: list[str], inside: Mapping[int, str], is_llvm: b
             yield Mutation("comparison", line, column, shown, COMPARISONS[shown], lines[line - 1])
         elif shown in ARITHMETIC and token.type == tokenize.OP and is_binary and previous.string not in KEYWORDS:
             yield Mutation("arithmetic", line, column, shown, ARITHMETIC[shown], lines[line - 1])
-        elif shown in LOGIC and previous.string not in (".", "is"):
+        elif shown in LOGIC and previous.string not in (".", "is") and not lines[line - 1][:column].endswith("strict="):
             yield Mutation("logic", line, column, shown, LOGIC[shown], lines[line - 1])
         elif token.type == tokenize.NUMBER and shown.replace("_", "").isdigit():
             yield Mutation("constant", line, column, shown, str(int(shown.replace("_", "")) + 1), lines[line - 1])
