@@ -16,7 +16,7 @@ from opml_fuzz.fuzzing.changed_code import changed, rewritten
 from opml_fuzz.fuzzing.compiled_mutants import NotCompiled, compiled_texts, replaced
 from opml_fuzz.fuzzing.equivalent import EQUIVALENT
 from opml_fuzz.fuzzing.operators import Mutation, mutations
-from opml_fuzz.fuzzing.score import KILLED, Part, Place, all_places, mutations_in, planted, right_answers, try_mutant
+from opml_fuzz.fuzzing.score import KILLED, MutantPlace, Part, all_places, mutations_in, planted, right_answers, try_mutant
 from opml_fuzz.fuzzing.workers import LOST, Workers
 from opml_spec.machine import alu
 from opml_spec.machine.instructions import INSTRUCTIONS
@@ -116,7 +116,7 @@ def test_code_behind_decorators_and_in_tables_is_changed_and_restored() -> None:
 
 def test_a_mutant_is_killed_and_nothing_of_it_is_left() -> None:
     part = BY_NAME["spec: arithmetic"]
-    outcome = try_mutant(part, Place(part.name, "opml_spec.arithmetic.fixed", 0))
+    outcome = try_mutant(part, MutantPlace(part.name, "opml_spec.arithmetic.fixed", 0))
     assert outcome.verdict == KILLED
     assert list(part.answers(None)) == right_answers(part)[0]
 

@@ -22,7 +22,7 @@ from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.equivalent import EQUIVALENT
 from opml_fuzz.fuzzing.mutants import Mutant, is_killed, mutants
 from opml_fuzz.fuzzing.past_bugs import past_bugs
-from opml_fuzz.fuzzing.score import KILLED, NO_MUTANT, SURVIVES, Outcome, Place, mutations_in, sample_of, try_mutant
+from opml_fuzz.fuzzing.score import KILLED, NO_MUTANT, SURVIVES, Fate, MutantPlace, mutations_in, sample_of, try_mutant
 from opml_fuzz.fuzzing.workers import LOST, Workers
 
 LONGEST_SECONDS = 600.0  # for a mutant, its compilation and the right answers included; then its process is killed
@@ -58,20 +58,20 @@ def written_down() -> dict[str, Mutant]:
     return {mutant.name: mutant for mutant in (*mutants(), *past_bugs())}
 
 
-def work(task: ByName | Place) -> Outcome:
+def work(task: ByName | MutantPlace) -> Fate:
     """Tries one mutant, in a worker process."""
-    if isinstance(task, Place):
+    if isinstance(task, MutantPlace):
         return try_mutant(BY_NAME[task.part], task)
     room, begin = room_of_process(), time.process_time()
     killed = is_killed(written_down()[task.name], room, task.seed, task.seconds)
-    return Outcome(KILLED if killed else SURVIVES, "", round(time.process_time() - begin, 3))
+    return Fate(KILLED if killed else SURVIVES, "", round(time.process_time() - begin, 3))
 
 
-def result_of(task: ByName | Place, outcome: Outcome | str) -> Result:
-    lost = Outcome(KILLED, "no end, or a crash", LONGEST_SECONDS)
-    ended = outcome if isinstance(outcome, Outcome) else lost
-    assert isinstance(outcome, Outcome) or outcome == LOST
-    if isinstance(task, Place):
+def result_of(task: ByName | MutantPlace, outcome: Fate | str) -> Result:
+    lost = Fate(KILLED, "no end, or a crash", LONGEST_SECONDS)
+    ended = outcome if isinstance(outcome, Fate) else lost
+    assert isinstance(outcome, Fate) or outcome == LOST
+    if isinstance(task, MutantPlace):
         mutation = mutations_in(BY_NAME[task.part], task.module)[task.number]
         return Result(task.part, f"{task.module}: {mutation.line}: {mutation.name}", ended.verdict, ended.how, ended.seconds)
     return Result(task.name.partition(":")[0], task.name, ended.verdict, ended.how, ended.seconds)
@@ -105,7 +105,7 @@ def mutate(options: argparse.Namespace) -> int:
     return 1 if survivors else 0
 
 
-def chosen(options: argparse.Namespace) -> Sequence[ByName | Place]:
+def chosen(options: argparse.Namespace) -> Sequence[ByName | MutantPlace]:
     """Lists the mutants that the options choose; those of a part together, since their worker knows the right answers."""
     if options.operators is None:
         listed: Iterable[Mutant] = past_bugs() if options.past else mutants()

@@ -29,12 +29,13 @@ from opml_fuzz.machine.counted_loops import counted_loop
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.sweep.order import BATCHES, sweep
+from opml_fuzz.sweep.translated import translated as sweep_translated
 from opml_fuzz.vectors.arithmetic import EDGES, binary32_cases, fixed_cases
 from opml_fuzz.vectors.operations import fixed_operations, float_operations
 from opml_fuzz.vectors.runs import machine_stages, model_runs
 
 WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
-GALLERIES, LOOPS, SEQUENCES, DEPLOYMENTS = 4, 24, 16, 30  # deployments per sequence, as in a batch
+GALLERIES, LOOPS, COUNTED_LOOPS, SEQUENCES, DEPLOYMENTS = 4, 16, 160, 16, 30  # deployments per sequence, as in a batch
 
 
 @cache
@@ -47,7 +48,7 @@ def questions() -> tuple[tuple[Start, ...], tuple[bytes, ...], tuple[bytes, ...]
 
 
 def anew(start: Start) -> Start:
-    """The same state, of which no memory has been built yet."""
+    """Copies a state; of the copy no memory has been built yet."""
     return Start(start.pc, start.x, Leaves(start.leaves.by_index), start.kind, start.value)
 
 
@@ -69,11 +70,12 @@ def machine_of_specification(_: None) -> Iterator[Any]:
 
 @cache
 def programs() -> tuple[Program, ...]:
-    """Programs from a gallery, then loops, in turn."""
+    """Programs: from a gallery, at the edges, loops, and more galleries."""
     rng = Random("mutants")
     galleries = [list(gallery(rng)) for _ in range(GALLERIES)]
-    loops = [draw(rng) for _ in range(LOOPS) for draw in (loop, counted_loop, counted_loop)]
-    return tuple(each for programs in (galleries[0], loops, *galleries[1:]) for each in programs)
+    loops = [*(loop(rng) for _ in range(LOOPS)), *(counted_loop(rng) for _ in range(COUNTED_LOOPS))]
+    edges = [program for number in range(BATCHES) for program in sweep_translated(number)]
+    return tuple(each for programs in (galleries[0], edges, loops, *galleries[1:]) for each in programs)
 
 
 def interpreter(_: None) -> Iterator[Any]:

@@ -18,7 +18,8 @@ from opml_fuzz.errors import FuzzError, InputError
 
 SYMBOL_TABLE, SECTION_BYTES, SYMBOL_BYTES = 2, 64, 24  # sh_type, and the size of an entry in the tables
 BEGIN, END = "begin_signature", "end_signature"
-PAGE, MOST_STEPS, EXIT = 4096, 10_000_000, 93
+PAGE, MARGIN, MOST_STEPS, EXIT = 4096, 64, 10_000_000, 93
+"""Memory is mapped so many pages before and behind what the file has, for data that starts as zero."""
 
 
 def symbols(data: bytes) -> dict[str, int]:
@@ -47,7 +48,8 @@ def signature(path: Path) -> bytes:
         raise InputError(f"{path} has no symbols {BEGIN} and {END}") from error
     processor = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV64)
     ends = [(address, address + len(content)) for address, content in executable.segments.items()] + [(first, last)]
-    for page in sorted({page for begin, end in ends for page in range(begin // PAGE - 1, end // PAGE + 2)}):  # and a page around
+    around = {page for begin, end in ends for page in range(begin // PAGE - MARGIN, end // PAGE + MARGIN + 1)}
+    for page in sorted(around):
         processor.mem_map(page * PAGE, PAGE)
     for address, content in executable.segments.items():
         processor.mem_write(address, content)

@@ -1,6 +1,6 @@
 """The executable Ethereum specification (EELS) as a third EVM: the Prague fork in the words of those who define it.
 
-py-evm and revm are clients; this is the text that clients follow. It is slow, a few dozen calls a second, so it gets a sample of the
+py-evm and revm are clients; this is the text that clients follow. It is slow, a few dozen calls per second, so it gets a sample of the
 cases. It is a developer extra and imported only where it is used; without it the other two are asked.
 
 *Source*: `ethereum.forks.prague` of the package `ethereum-execution`; EIP-7623.

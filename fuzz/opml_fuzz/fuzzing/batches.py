@@ -17,6 +17,7 @@ from opml_fuzz.machine.related import related
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import wrong_witness
 from opml_fuzz.sweep.order import BATCHES, sweep
+from opml_fuzz.sweep.translated import translated
 
 STEPS, WRONG_WITNESSES, LOOPS, COUNTED_LOOPS = 160, 32, 2, 2  # cases per batch after the sweep; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
@@ -35,6 +36,7 @@ def batch(seed: int, number: int) -> Iterator[Case]:
     about_the_machine = number - (number + COURT_EVERY - 2) // COURT_EVERY
     if about_the_machine < BATCHES:
         yield from sweep(about_the_machine)
+        yield from translated(about_the_machine)
     else:
         for _ in range(STEPS):
             yield Step(random_state(rng))

@@ -48,7 +48,7 @@ class Part:
 
 
 @frozen
-class Place:
+class MutantPlace:
     """A mutant by where it is: the part, the module and the number of the mutation there."""
 
     part: str
@@ -57,7 +57,7 @@ class Place:
 
 
 @frozen
-class Outcome:
+class Fate:
     """The result for one mutant. how: the number of the question that killed it, or what else happened; seconds: of the processor"""
 
     verdict: str
@@ -74,12 +74,12 @@ def mutations_in(part: Part, module: str) -> list[Mutation]:
     return [one for one in mutations(text_of(part, module), part.is_llvm) if one.function not in part.but]
 
 
-def all_places(part: Part) -> list[Place]:
+def all_places(part: Part) -> list[MutantPlace]:
     """Every mutant of a part."""
-    return [Place(part.name, module, number) for module in part.modules for number in range(len(mutations_in(part, module)))]
+    return [MutantPlace(part.name, module, number) for module in part.modules for number in range(len(mutations_in(part, module)))]
 
 
-def sample_of(part: Part, size: int | None, seed: int, equivalent: set[tuple[str, str]]) -> list[Place]:
+def sample_of(part: Part, size: int | None, seed: int, equivalent: set[tuple[str, str]]) -> list[MutantPlace]:
     """Draws so many of the part's mutants, or takes all of them, without those that are known to be equivalent."""
     every = [each for each in all_places(part) if (each.module, mutations_in(part, each.module)[each.number].name) not in equivalent]
     return every if size is None or size >= len(every) else Random(f"{seed}/{part.name}").sample(every, size)
@@ -105,14 +105,14 @@ def planted(part: Part, module: str, mutation: Mutation) -> Iterator[Any]:
         yield None
 
 
-def try_mutant(part: Part, place: Place) -> Outcome:
+def try_mutant(part: Part, place: MutantPlace) -> Fate:
     """Asks the questions until an answer is not the right one."""
     right, took = right_answers(part)
     begin = time.process_time()
     number = -1
 
-    def outcome(verdict: str, how: str) -> Outcome:
-        return Outcome(verdict, how, round(time.process_time() - begin, 3))
+    def outcome(verdict: str, how: str) -> Fate:
+        return Fate(verdict, how, round(time.process_time() - begin, 3))
 
     try:
         with planted(part, place.module, mutations_in(part, place.module)[place.number]) as contract:
