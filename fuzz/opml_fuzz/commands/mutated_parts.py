@@ -15,6 +15,7 @@ from opml_spec.arithmetic.binary32 import Rounding, from_fixed
 from opml_spec.machine.state import state_hash
 from opml_spec.machine.step import step
 from opml_spec.machine.witness import make_witness
+from opml_spec.model.operations.fixed import Sample
 
 from evm_arbiter.chain import Artefact
 from opml_fuzz.conformance.spec_float import ROUNDED
@@ -31,8 +32,9 @@ from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.sweep.order import BATCHES, sweep
 from opml_fuzz.sweep.translated import translated as sweep_translated
 from opml_fuzz.vectors.arithmetic import EDGES, binary32_cases, fixed_cases
-from opml_fuzz.vectors.operations import fixed_operations, float_operations
+from opml_fuzz.vectors.operations import fixed_operations, float_operations, stage_case
 from opml_fuzz.vectors.runs import machine_stages, model_runs
+from opml_fuzz.vectors.tiny_models import POSITIONS, ModelBuilder, text_request
 
 WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
 GALLERIES, LOOPS, COUNTED_LOOPS, SEQUENCES, DEPLOYMENTS = 4, 16, 160, 16, 30  # deployments per sequence, as in a batch
@@ -115,6 +117,11 @@ def models(_: None) -> Iterator[Any]:
     yield from fixed_operations(rng)
     yield from float_operations(rng)
     yield from model_runs(rng)
+    for stop_tokens in range(5):  # of four tokens, one of which is drawn
+        at = ModelBuilder(rng)
+        record = Sample(at.reserve(at.numbers(8)), 4).record()
+        segments = at.segments([record], stop_tokens=stop_tokens, stop_1=1, stop_2=2, stop_3=3)
+        yield stage_case("stops", segments, text_request(rng), POSITIONS, 1)
 
 
 def arithmetic(_: None) -> Iterator[Any]:

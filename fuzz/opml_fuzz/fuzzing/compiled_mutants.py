@@ -33,9 +33,14 @@ def compiled_texts(name: str, texts: Mapping[str, str]) -> Artefact:
         raise NotCompiled(type(error).__name__) from error
     bytecode = bytes.fromhex(output["bytecode"][2:])
     right = Artefact.load(name)
-    if bytecode == right.creation_bytecode:
+    if without_metadata(bytecode) == without_metadata(right.creation_bytecode):
         raise NotCompiled("the same bytecode")
     return Artefact(name, right.abi, bytecode)
+
+
+def without_metadata(code: bytes) -> bytes:
+    """Leaves out what the compiler writes at the end, a hash of the sources among it; the last two bytes are its length."""
+    return code[: -int.from_bytes(code[-2:], "big")]
 
 
 def replaced(name: str, right: str, wrong: str) -> dict[str, str]:
