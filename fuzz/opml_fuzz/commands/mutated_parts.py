@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from attrs import astuple
-from opml_spec.arithmetic.binary32 import Rounding, from_fixed
+from opml_spec.arithmetic.binary32 import Rounding, from_fixed, to_fixed
 from opml_spec.machine.state import state_hash
 from opml_spec.machine.step import step
 from opml_spec.machine.witness import make_witness
@@ -134,6 +134,7 @@ def arithmetic(_: None) -> Iterator[Any]:
             yield name, operands, function(*operands, mode)
         yield [function(*(from_fixed(n * n, 2) for n in range(7, 7 + count)), mode) for _ in range(3)]
         yield [from_fixed(value, bits, mode) for value in (0, 1, -1, 5, -(1 << 40) - 1) for bits in (0, 3, -3, 160)]
+        yield [to_fixed(each, -1_000, 1_000, bits, mode) for each in EDGES for bits in (0, 3)]
     yield from fixed_operations(rng)
     yield from float_operations(rng)
 
