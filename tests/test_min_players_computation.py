@@ -4,6 +4,9 @@ from itertools import pairwise
 from random import Random
 
 import pytest
+from opml_spec.dispute.result import Outcome, read_result
+from opml_spec.runs.run import RunState as SpecRunState
+from opml_spec.runs.run import RunStatus
 
 from opml_min.cli.demo.scene import scene_of
 from opml_min.machine import HALTED
@@ -11,7 +14,7 @@ from opml_min.memory_map import STAGE_STEP_LIMIT
 from opml_min.model.resolve import resolve
 from opml_min.model.run import FAILED, OK, RunState
 from opml_min.players.chain import INSTRUCTIONS, STAGES, Segment
-from opml_min.players.cheats.own_programs import ACROSS_QUARTERS, INTO_THE_MODEL, model_of
+from opml_min.players.cheats.own_programs import ACROSS_QUARTERS, EXIT_WELL, INTO_THE_MODEL, T0, T1, X0, add, addi, model_of, sd, slli
 from opml_min.players.computation import Computation
 
 STAGES_TRIED = (0, 2, 6, 64 * 3 + 7, 1152, 1214, 1215)
@@ -71,6 +74,16 @@ def test_own_program_runs_in_the_machine() -> None:
     assert computation.run_state(5).status == OK
     assert len({computation.run_state(stage).carry_root for stage in range(6)}) == 6
     assert computation.opening(4).final_carry == computation.run_state(5).carry_root
+
+
+@pytest.mark.parametrize("behind", [None, 96, 120, 128])
+def test_a_program_that_stores_behind_its_output_can_be_finalised(behind: int | None) -> None:
+    """Nine tokens need three leaves of four; what stands in the fourth must be shown, or the court refuses the proof."""
+    output = [addi(T0, X0, 0x400), add(T0, T0, T0), addi(T0, T0, 1), slli(T0, T0, 28)]
+    stores = [sd(T1, at, T0) for at in (0, 32, 64, *([] if behind is None else [behind]))]
+    done = Computation(model_of([*output, addi(T1, X0, 9), *stores, *EXIT_WELL]), b"!", 1)
+    carry, status, shown, proof = done.result()
+    assert read_result(SpecRunState(carry, RunStatus(status)), shown, proof)[0] is Outcome.OK
 
 
 def test_failed_stage_leaves_the_run_as_it_was() -> None:

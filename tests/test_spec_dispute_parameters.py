@@ -92,7 +92,8 @@ def test_the_page_prints_the_defaults() -> None:
 def test_the_page_tells_what_it_costs_to_outlast_a_hold() -> None:
     fixed = Parameters()
     nodes = fixed.most_nodes + fixed.grace // fixed.effort
-    assert f"{nodes * (fixed.node_bond - fixed.share(fixed.node_bond)) / 10**18:.1f} ether with the defaults" in PAGE.read_text()
+    lost, earned = (nodes * wei / 10**18 for wei in (fixed.node_bond, fixed.share(fixed.node_bond)))
+    assert f"{lost:.1f} and {earned:.1f} ether with the defaults" in PAGE.read_text()
 
 
 def test_the_front_page_tells_the_bounds_and_prices() -> None:

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opml_spec.dispute.honest import output_of
 from opml_spec.dispute.result import MOST_LEAVES, MOST_TOKENS, Outcome, read_result
 from opml_spec.errors import SpecError, WitnessBitmap, WitnessRoot, WitnessTrailing, WitnessTruncated, WitnessZeroSibling, WrongOutput
 from opml_spec.hashing import keccak256
@@ -48,6 +49,14 @@ def test_an_output_of_any_length_with_any_number_of_leaves_more(count: int, stat
     memory = run_of(count, 8 * (leaves - 1), state, behind=b"more")
     output, proof = shown(memory, leaves)
     assert read_out(memory, output, proof) == (Outcome.OK, keccak256(output[: 32 * needed]))
+
+
+@given(st.sampled_from([0, 1, 8, 9, 17, 33, 500, MOST_TOKENS]), st.integers(0, 1 << 10), st.booleans())
+def test_an_honest_server_shows_what_a_program_left_behind_its_output(count: int, at: int, state: bool) -> None:
+    """Whatever the program stores, there is a proof that the court accepts; else nobody could finalise the runs of some models."""
+    needed = 1 + (count + 7) // 8
+    memory = run_of(count, count, state).store_bytes(OUTPUT + 32 * needed + at, b"left")
+    assert read_out(memory, *output_of(memory.subtree(CARRY_HEIGHT, 1)))[0] is Outcome.OK
 
 
 @pytest.mark.parametrize("count", [MOST_TOKENS + 1, (1 << 64) - 1])

@@ -271,7 +271,9 @@ class Computation:
         leaves = 1 + -(-count // LEAF_TOKENS) if count <= MOST_READABLE else 1
         height = (leaves - 1).bit_length()
         siblings = memory.proof(OUTPUT // 32)[:CARRY_HEIGHT]
-        return Result(carry_root, OK, memory.read(OUTPUT, 32 * leaves), encode_access(b"", ZERO[:height] + siblings[height:]))
+        subtree = memory.read(OUTPUT, 32 << height)  # what stands behind the output must be shown too, up to the last byte that is not zero
+        shown = max(32 * leaves, -(-len(subtree.rstrip(b"\0")) // 32) * 32)
+        return Result(carry_root, OK, subtree[:shown], encode_access(b"", ZERO[:height] + siblings[height:]))
 
     def tokens(self) -> list[int]:
         """The output tokens of the run."""

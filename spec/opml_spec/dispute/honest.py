@@ -181,7 +181,9 @@ def finalising(claim_id: bytes, told: Trace) -> Act:
 
 
 def output_of(carry: Tree) -> tuple[bytes, bytes]:
-    """The output leaves of a run that ends with this carry, and their proof."""
+    """The output leaves of a run that ends with this carry, and their proof.
+
+    Leaves behind the output are sent up to the last that is not zero."""
     at = OUTPUT - IO
     count = int.from_bytes(read(carry, CARRY_HEIGHT, at, at + WORD_BYTES), "little")
     leaves = 1 if count > MOST_TOKENS else 1 - -count // TOKENS_PER_LEAF
@@ -189,4 +191,7 @@ def output_of(carry: Tree) -> tuple[bytes, bytes]:
     beside = siblings(Pair(ZERO[CARRY_HEIGHT], carry), height, (1 << CARRY_HEIGHT | at // LEAF_BYTES) >> height)
     sent = {level: each for level, each in enumerate(beside, height) if each != ZERO[level] and level < CARRY_HEIGHT}
     bitmap = sum(1 << level for level in sent).to_bytes(SENT_BYTES, "big")
-    return read(carry, CARRY_HEIGHT, at, at + LEAF_BYTES * leaves), bitmap + b"".join(sent.values())
+    subtree = read(carry, CARRY_HEIGHT, at, at + (LEAF_BYTES << height))
+    while len(subtree) > LEAF_BYTES * leaves and not any(subtree[-LEAF_BYTES:]):
+        subtree = subtree[:-LEAF_BYTES]
+    return subtree, bitmap + b"".join(sent.values())
