@@ -15,7 +15,7 @@ from opml_spec.arithmetic.binary32 import Rounding, from_fixed, to_fixed
 from opml_spec.machine.state import state_hash
 from opml_spec.machine.step import step
 from opml_spec.machine.witness import make_witness
-from opml_spec.model.operations.fixed import Sample
+from opml_spec.model.operations.fixed import Attention, Cache, Sample
 
 from evm_arbiter.chain import Artefact
 from opml_fuzz.conformance.spec_float import ROUNDED
@@ -34,7 +34,7 @@ from opml_fuzz.sweep.translated import translated as sweep_translated
 from opml_fuzz.vectors.arithmetic import EDGES, binary32_cases, fixed_cases
 from opml_fuzz.vectors.operations import fixed_operations, float_operations, stage_case
 from opml_fuzz.vectors.runs import machine_stages, model_runs
-from opml_fuzz.vectors.tiny_models import POSITIONS, ModelBuilder, text_request
+from opml_fuzz.vectors.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
 
 WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
 GALLERIES, LOOPS, COUNTED_LOOPS, SEQUENCES, DEPLOYMENTS = 4, 16, 160, 16, 30  # deployments per sequence, as in a batch
@@ -117,6 +117,12 @@ def models(_: None) -> Iterator[Any]:
     yield from fixed_operations(rng)
     yield from float_operations(rng)
     yield from model_runs(rng)
+    yield from machine_stages(rng)
+    at = ModelBuilder(rng)
+    a, b, c = (at.reserve(at.numbers(96)) for _ in range(3))
+    heads = 2, SMALL.head_size // 2, SMALL.context  # more than one, in the place of one
+    for operation in (Cache(a, b, *at.cache(), *heads), Attention(c, b, *at.cache(), 4, *heads, 1 << 28)):
+        yield stage_case("heads", at.segments([operation.record()]), text_request(rng), POSITIONS, 1)
     for stop_tokens in range(5):  # of four tokens, one of which is drawn
         at = ModelBuilder(rng)
         record = Sample(at.reserve(at.numbers(8)), 4).record()
