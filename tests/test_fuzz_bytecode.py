@@ -21,7 +21,7 @@ from opml_fuzz.commands import prove as command
 from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
 from opml_fuzz.engines.protocol import WitnessEngine
 from opml_fuzz.engines.specification import SpecWitness
-from opml_fuzz.fuzzing.mutants import compiled
+from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.machine.instructions import put_word
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.machine.states import random_state

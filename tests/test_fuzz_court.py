@@ -12,8 +12,8 @@ from opml_fuzz.disputes.deployments import deploy_on_both, tight_parameters
 from opml_fuzz.disputes.rules import DEEP, RULES
 from opml_fuzz.disputes.sequences import RandomDisputes, SequenceReport, play_sequence, replay
 from opml_fuzz.engines.room import Engines
+from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.difference import compare
-from opml_fuzz.fuzzing.mutants import compiled
 from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.fuzzing.shrinking import shrink
 from opml_fuzz.machine.case import Acts, Disputes, from_json

@@ -8,7 +8,8 @@ import pytest
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.fuzzing import game_mutants
-from opml_fuzz.fuzzing.mutants import CONTRACT, Mutant, is_killed, mutants, replaced
+from opml_fuzz.fuzzing.compiled_mutants import replaced
+from opml_fuzz.fuzzing.mutants import CONTRACT, Mutant, is_killed, mutants
 from opml_spec.machine import decode
 
 from evm_arbiter.compile import sources

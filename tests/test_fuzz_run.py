@@ -20,9 +20,9 @@ from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.asking import run_batch
 from opml_fuzz.fuzzing.batches import ACTS, SWEEP_ENDS, batch
+from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.difference import Difference, compare, read
 from opml_fuzz.fuzzing.loop import RunReport
-from opml_fuzz.fuzzing.mutants import compiled
 from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness, from_json
 from opml_fuzz.machine.encodings import ENCODINGS

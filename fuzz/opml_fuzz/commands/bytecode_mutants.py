@@ -21,7 +21,8 @@ from opml_spec.machine.step import LAST_PC
 
 from evm_arbiter.chain import Artefact, Reverted
 from opml_fuzz.commands.output import Progress, print_json
-from opml_fuzz.fuzzing.mutants import CONTRACT, compiled
+from opml_fuzz.fuzzing.compiled_mutants import compiled
+from opml_fuzz.fuzzing.mutants import CONTRACT
 from opml_fuzz.fuzzing.workers import results_in_order
 from opml_fuzz.statements.catalogue import BYTECODE
 

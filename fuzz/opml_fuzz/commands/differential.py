@@ -7,16 +7,16 @@ import argparse
 import sys
 
 from opml_fuzz.commands.arguments import between, regular_file
-from opml_fuzz.commands.campaign import register_replay, register_run, seconds
+from opml_fuzz.commands.campaign import register_replay, register_run
 from opml_fuzz.commands.coverage import coverage
 from opml_fuzz.commands.engine_room import engine_room
+from opml_fuzz.commands.mutate import add_options as add_mutants
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.commands.vectors import register as register_vectors
 from opml_fuzz.conformance.elf import load, run_fast
 from opml_fuzz.conformance.elf import run as run_elf
 from opml_fuzz.conformance.testfloat import ROUNDINGS, check
 from opml_fuzz.errors import InputError
-from opml_fuzz.fuzzing.mutants import is_killed, mutants
 from opml_min.cli.exit_codes import MEANINGS
 from opml_min.cli.parser import Parser, path
 
@@ -72,25 +72,6 @@ def testfloat(options: argparse.Namespace) -> int:
     return 1 if report.different else 0
 
 
-def mutate(options: argparse.Namespace) -> int:
-    """Counts the mutants that are found: `opml-fuzz mutants`."""
-    room, progress = engine_room(), Progress()
-    chosen = [mutant for mutant in mutants() if options.only in mutant.name]
-    if not chosen:
-        raise InputError(f"no mutant has {options.only!r} in its name")
-    survivors: list[str] = []
-    for number, mutant in enumerate(chosen):
-        progress.show(f"{number} of {len(chosen)}, {len(survivors)} survive: {mutant.name}")
-        if not is_killed(mutant, room, options.seed, options.seconds):
-            survivors.append(mutant.name)
-    progress.end()
-    if options.json:
-        print_json({"total": len(chosen), "killed": len(chosen) - len(survivors), "survivors": survivors})
-    else:
-        print(f"{len(chosen) - len(survivors)} of {len(chosen)} killed", *(f"survives: {name}" for name in survivors), sep="\n")
-    return 1 if survivors else 0
-
-
 def parser() -> Parser:
     top = Parser(prog="opml-fuzz", description=DESCRIPTION, epilog=MEANINGS)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -113,10 +94,7 @@ def parser() -> Parser:
     one.add_argument("--rounding", choices=ROUNDINGS, default="near_even", help="the direction of the results (default near_even)")
     one.set_defaults(execute=testfloat)
     one = commands.add_parser("mutants", help="break each implementation in turn and see whether it is found")
-    one.add_argument("--seconds", type=seconds, default=30.0, help="at most this long per mutant (default 30)")
-    one.add_argument("--seed", type=int, default=1, help="determines the cases (default 1)")
-    one.add_argument("--only", default="", metavar="TEXT", help="only mutants with this text in their name")
-    one.set_defaults(execute=mutate)
+    add_mutants(one)
     for name, command in commands.choices.items():
         command.epilog = MEANINGS
         if name != "vectors":

@@ -16,7 +16,7 @@ from opml_spec.errors import SpecError
 
 from evm_arbiter.chain import Artefact
 from opml_fuzz.disputes.call import Call
-from opml_fuzz.disputes.contract import PEOPLE, Contract, Failed, fastest_chain
+from opml_fuzz.disputes.contract import PEOPLE, Contract, Failed, MakeChain, fastest_chain
 from opml_fuzz.disputes.wire.abi import Log, words
 from opml_fuzz.disputes.wire.logs import logs
 from opml_fuzz.disputes.wire.views import OF, VIEWS, View, changed, every
@@ -49,11 +49,13 @@ def seen(court: Court, name: str, *arguments: bytes) -> bytes | int:
 class BothCourts:
     """The specification's court (a value, `spec`) and the contract on its chain, given the same calls.
 
-    game: other bytecode than the committed game contract. people: whoever makes calls"""
+    game: other bytecode than the committed game contract. people: whoever makes calls. make_chain: makes the contract's chain"""
 
-    def __init__(self, parameters: Parameters, game: Artefact | None = None, people: Sequence[bytes] = PEOPLE) -> None:
+    def __init__(
+        self, parameters: Parameters, game: Artefact | None = None, people: Sequence[bytes] = PEOPLE, make_chain: MakeChain = fastest_chain
+    ) -> None:
         self.spec: Court = deploy(parameters)
-        self.contract, self.people = Contract(parameters, game, fastest_chain(people)), tuple(people)
+        self.contract, self.people = Contract(parameters, game, make_chain(people)), tuple(people)
 
     def call(self, call: Call) -> str:
         """Makes a call at both courts and returns their common answer: `ok` or the error. Raises `CourtsDiffer`."""

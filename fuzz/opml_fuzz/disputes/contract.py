@@ -9,7 +9,7 @@ It is asked in bytes, so nothing of the contracts' package that a player uses st
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -18,12 +18,16 @@ from opml_spec.dispute.parameters import Parameters
 
 from evm_arbiter.chain import START_TIME, Artefact, error_number
 from evm_arbiter.embedded import EmbeddedNode
+from evm_arbiter.node import Node
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.disputes.wire.abi import Log, calldata, word, words
 
 PEOPLE = tuple(bytes([0xA0 + number]) * 20 for number in range(6))
 WEI = 1 << 180  # what everybody has
 GAS = 1 << 24  # of a transaction. Source: EIP-7825
+
+
+MakeNode = Callable[[Sequence[tuple[bytes, int]]], Node]
 
 
 class Failed(Exception):
@@ -48,6 +52,8 @@ class Chain(Protocol):
 
     def balance(self, address: bytes) -> int: ...
 
+
+MakeChain = Callable[[Sequence[bytes]], Chain]
 
 BASEFEE, PREVRANDAO, PUSH0, PUSH32 = 0x48, 0x44, 0x5F, 0x7F
 
@@ -104,11 +110,11 @@ def hexadecimal(address: bytes) -> str:
     return "0x" + address.hex()
 
 
-class EmbeddedChain:
-    """A chain in the embedded EVM."""
+class NodeChain:
+    """A chain in an Ethereum node behind `evm_arbiter.node.Node`. make_node: is given what everybody has"""
 
-    def __init__(self, people: Sequence[bytes] = PEOPLE) -> None:
-        self._node, self._now = EmbeddedNode([(person, WEI) for person in people], START_TIME), START_TIME
+    def __init__(self, people: Sequence[bytes], make_node: MakeNode) -> None:
+        self._node, self._now = make_node([(person, WEI) for person in people]), START_TIME
 
     def deploy(self, code: bytes, arguments: bytes = b"") -> bytes:
         result = self._node.transact(PEOPLE[0], None, code + arguments, 0, self._now)
@@ -131,6 +137,13 @@ class EmbeddedChain:
 
     def balance(self, address: bytes) -> int:
         return self._node.balance_wei(address)
+
+
+class EmbeddedChain(NodeChain):
+    """A chain in the embedded EVM."""
+
+    def __init__(self, people: Sequence[bytes] = PEOPLE) -> None:
+        super().__init__(people, lambda balances_wei: EmbeddedNode(balances_wei, START_TIME))
 
 
 def fastest_chain(people: Sequence[bytes] = PEOPLE) -> Chain:

@@ -21,7 +21,7 @@ LIMITS = {
     **dict.fromkeys(("share_denominator", "claims_at_once"), (1 << 32, (1 << 32) - 1, 0, 1)),
     **dict.fromkeys(("gas_post", "gas_open", "gas_arbitrate"), (1 << 32, (1 << 32) - 1, 49_999, 50_000, 99_999, 100_000)),
     **dict.fromkeys(("second_price", "gas_price_cap"), ((1 << 64) - 1, 0, 1)),
-    **dict.fromkeys(("min_bond", "node_bond"), ((1 << 128) - 1,)),
+    **dict.fromkeys(("min_bond", "node_bond"), ((1 << 128) - 1, 0, 1)),
     "k": (2, 64, 65),
     "share_numerator": (0, 1),
     "gas_choose": (19_999, 20_000, 80_000, 80_001),

@@ -6,6 +6,7 @@ A seed gives the same calls on every machine. The calls of a sequence can be wri
 from collections import Counter
 from collections.abc import Iterable
 from random import Random
+from zlib import crc32
 
 from attrs import field, frozen
 from opml_spec.dispute.honest import Trace
@@ -15,7 +16,7 @@ from opml_spec.dispute.parameters import TIME_LIMIT, Parameters
 from evm_arbiter.chain import START_TIME, Artefact
 from opml_fuzz.disputes.both_courts import BothCourts, CourtsDiffer
 from opml_fuzz.disputes.call import Call, Json, read, write
-from opml_fuzz.disputes.contract import PEOPLE
+from opml_fuzz.disputes.contract import PEOPLE, MakeChain, fastest_chain
 from opml_fuzz.disputes.crowds import crowd
 from opml_fuzz.disputes.deployments import deploy_on_both
 from opml_fuzz.disputes.moments import edge_times
@@ -27,6 +28,7 @@ MODELS = 4
 PACES = ((0, 0, 0, 1, 2, 5), (0, 0, 0, 0, 0, 0, 0, 0, 0, 1))
 ALIVE = (1, 3)  # claims whose trees grow at once
 STARTS = (*9 * (START_TIME,), TIME_LIMIT - 2_500)  # the last one comes to claims that would close too late
+WITNESSED_EVERY, WITNESSED_ACTS = 8, 100  # sequences, and acts of them that a slow chain also gets: about a twentieth of the time
 KINDS = ("ask", "ask", *3 * ("claim",), "challenge", *2 * ("finalise",), "expire", *3 * ("collect",), *2 * ("award",))
 OTHER_KINDS = ("reclaim", "withdraw_to", "move", "register")
 
@@ -120,9 +122,11 @@ def next_call(players: Players) -> tuple[Call, Trace | None]:
     return players.ask(), None
 
 
-def replay(rules: int, written: Iterable[Json], game: Artefact | None = None) -> SequenceReport:
+def replay(
+    rules: int, written: Iterable[Json], game: Artefact | None = None, make_chain: MakeChain = fastest_chain
+) -> SequenceReport:
     """Makes calls that were written down on two fresh courts; stops at the first difference."""
-    courts = BothCourts(RULES[rules], game)
+    courts = BothCourts(RULES[rules], game, make_chain=make_chain)
     calls, answers = list[Call](), Counter[tuple[str, str]]()
     try:
         for call in map(read, written):
@@ -135,13 +139,17 @@ def replay(rules: int, written: Iterable[Json], game: Artefact | None = None) ->
 
 
 class RandomDisputes:
-    """The two courts as an engine: each sequence of acts is played on fresh ones. game: other bytecode than the committed game contract"""
+    """The two courts as an engine: each sequence of acts is played on fresh ones.
 
-    def __init__(self, game: Artefact | None = None) -> None:
-        self.accepted, self._game = 0, game
+    game: other bytecode than the committed game contract. witness: a slow chain, which gets the first acts of a sample of the sequences"""
+
+    def __init__(self, game: Artefact | None = None, witness: MakeChain | None = None) -> None:
+        self.accepted, self._game, self._witness = 0, game, witness
 
     def play(self, seed: str, acts: int) -> dict[str, list[str]]:
-        return self._answers(play_sequence(seed, acts, self._game))
+        report = play_sequence(seed, acts, self._game)
+        sample = map(write, report.calls[:WITNESSED_ACTS]) if crc32(seed.encode()) % WITNESSED_EVERY == 0 else ()
+        return self._answers(report, sample)
 
     def deploy(self, parameters: tuple[int, ...]) -> dict[str, list[str]]:
         try:
@@ -151,16 +159,22 @@ class RandomDisputes:
         return answers_of(said)
 
     def replay(self, rules: int, acts: Iterable[Json]) -> dict[str, list[str]]:
-        return self._answers(replay(rules, acts, self._game))
+        written = [*acts]
+        return self._answers(replay(rules, written, self._game), written)
 
     def written(self, seed: str, acts: int) -> tuple[int, tuple[Json, ...]]:
         report = play_sequence(seed, acts, self._game)
         return report.rules, tuple(map(write, report.calls))
 
-    def _answers(self, report: SequenceReport) -> dict[str, list[str]]:
+    def _answers(self, report: SequenceReport, sample: Iterable[Json]) -> dict[str, list[str]]:
+        """Returns what the courts said; where they agree, the witness is asked about the sample."""
         self.accepted += report.accepted
+        if report.difference is None and self._witness and (written := [*sample]):
+            witnessed = replay(report.rules, written, self._game, self._witness)
+            if witnessed.difference is not None:
+                return answers_of(witnessed.difference, "contract, court of the witness")
         return answers_of(report.difference or 2 * (f"{len(report.calls)} acts answered alike",))
 
 
-def answers_of(said: tuple[str, str]) -> dict[str, list[str]]:
-    return {name: [answer] for name, answer in zip(("spec, court", "contract, court"), said, strict=True)}
+def answers_of(said: tuple[str, str], contract: str = "contract, court") -> dict[str, list[str]]:
+    return {name: [answer] for name, answer in zip(("spec, court", contract), said, strict=True)}

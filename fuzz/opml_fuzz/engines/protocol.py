@@ -39,7 +39,8 @@ class StateEngine(Protocol):
     name: str
 
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
-        """Returns the state hash after each of these ascending numbers of steps; a program's run also `witness HASH` of the next step."""
+        """Returns the state hash after each of these ascending numbers of steps; a program's run also the hashes of witnesses:
+        `witness HASH` of the next step, and `first witness HASH` of the first one."""
 
 
 @runtime_checkable

@@ -8,7 +8,9 @@ from attrs import field, frozen
 from opml_spec.machine.witness import make_witness
 
 from opml_fuzz.engines.protocol import Answering, Answers, CaseEngine, Courts, StateEngine, Target, WitnessEngine
+from opml_fuzz.engines.specification import related_ends
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness
+from opml_fuzz.machine.relation import Related
 
 EMBEDDED_EVERY = 50  # cases: the embedded EVM then takes about a quarter of the time
 
@@ -39,6 +41,8 @@ class Engines:
                 return {engine.name: [engine.execute(witness)] for engine in self.of_witnesses}
             case Program(start, stops):
                 return {engine.name: engine.run(start, stops) for engine in self.of_programs}
+            case Related():
+                return self._ask_both(case)
             case Disputes(seed, acts):
                 return self.courts.play(seed, acts)
             case Deployment(parameters):
@@ -47,6 +51,17 @@ class Engines:
                 return self.courts.replay(rules, written)
             case _:
                 return {engine.name: answer for engine in self.of_models if (answer := engine.answer(case)) is not None}
+
+
+    def _ask_both(self, case: Related) -> Answers:
+        """Puts both runs to every engine; the relation itself, applied to the first end, is an engine of its own."""
+        runs = ((case.start, case.steps), (case.other, case.other_steps))
+        states = self.of_states if case.steps == case.other_steps == 1 else self.of_programs
+        answers = {engine.name: [engine.run(start, (steps,))[0] for start, steps in runs] for engine in states}
+        if states is self.of_states:
+            witnesses = [make_witness(start.state()) for start, _ in runs]
+            answers |= {engine.name: [engine.execute(witness) for witness in witnesses] for engine in self.of_witnesses}
+        return answers | {"spec, by the relation": related_ends(case)}
 
 
 @frozen

@@ -9,6 +9,7 @@ from opml_spec.machine.step import step
 from opml_spec.machine.witness import execute_witness, make_witness
 
 from opml_fuzz.engines.protocol import describe
+from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start
 
 
@@ -54,11 +55,23 @@ class SpecProgram(SpecStates):
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         try:
             state, steps, hashes = start.state(), 0, []
+            first = keccak256(make_witness(state)).hex()
             for stop in stops:
                 for _ in range(stop - steps):
                     state = step(state)
                 steps = stop
                 hashes.append(state_hash(state).hex())
-            return [*hashes, "witness " + keccak256(make_witness(state)).hex()]
+            return [*hashes, "witness " + keccak256(make_witness(state)).hex(), "first witness " + first]
         except Exception as error:
             return [describe(error)]
+
+
+def related_ends(case: Related) -> list[str]:
+    """The hashes of the first run's end, and of what the relation makes of it."""
+    try:
+        end = case.start.state()
+        for _ in range(case.steps):
+            end = step(end)
+        return [state_hash(end).hex(), state_hash(case.other_end(end)).hex()]
+    except Exception as error:
+        return [describe(error)]

@@ -1,8 +1,9 @@
 """Batches: a few hundred cases that one process makes in a row. Batch n of seed s has the same cases on every machine.
 
-One batch in eight is about disputes. Each of the others has steps, witnesses and programs. The steps and witnesses of the first ones are
-the sweep, which is the same for every seed; after it they are left to chance, as programs always are. Then another batch in eight is about
-floats, operations, stages and whole runs of models. If only some kinds of cases are wanted, a batch without any of them is about those.
+One batch in eight is about disputes. Each of the others has steps, witnesses, programs and related runs. The steps and witnesses of the
+first ones are the sweep, which is the same for every seed; after it they are left to chance, as all others always are. Then another batch
+in eight is about floats, operations, stages and whole runs of models. If only some kinds of cases are wanted, a batch without any of them
+is about those.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -14,14 +15,17 @@ from attrs import astuple
 from opml_fuzz.disputes.deployments import tight_parameters
 from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_THE_MACHINE, AT_COURT, KINDS, kind_of
 from opml_fuzz.machine.case import Case, Deployment, Disputes, Step
+from opml_fuzz.machine.counted_loops import counted_loop
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.random_floats import random_float_operation
+from opml_fuzz.machine.related import related
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoiled
 from opml_fuzz.models.random_models import random_operation, random_run, random_stage
 from opml_fuzz.sweep.order import BATCHES, share, sweep
+from opml_fuzz.sweep.translated import translated
 
-STEPS, WRONG_WITNESSES, LOOPS = 160, 32, 2  # cases per batch after the sweep; a gallery has about as many again
+STEPS, WRONG_WITNESSES, LOOPS, COUNTED_LOOPS = 160, 32, 2, 2  # cases per batch after the sweep; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
 FLOATS, OPERATIONS, STAGES, RUNS, MODELS_AT = 200, 24, 6, 3, 5  # cases per batch about models, and its number among eight
 SWEEP_ENDS = BATCHES * COURT_EVERY // (COURT_EVERY - 1) + 1
@@ -69,6 +73,7 @@ def about_models(rng: Random, kinds: Collection[str]) -> Iterator[Case]:
 def about_the_machine(number: int, rng: Random) -> Iterator[Case]:
     if number < SWEEP_ENDS and not goes_to_court(number):
         yield from sweep(_about_the_machine(number))
+        yield from translated(_about_the_machine(number))
     else:
         for _ in range(STEPS):
             yield Step(random_state(rng))
@@ -77,6 +82,9 @@ def about_the_machine(number: int, rng: Random) -> Iterator[Case]:
     yield from gallery(rng)
     for _ in range(LOOPS):
         yield loop(rng)
+    for _ in range(COUNTED_LOOPS):
+        yield counted_loop(rng)
+    yield from related(rng)
 
 
 def share_of_sweep(number: int, cases: int, kinds: Collection[str] = KINDS) -> Fraction:

@@ -44,3 +44,22 @@ def stopped_at(moment: float) -> Iterator[None]:
         is_running = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def stopped_after(seconds: float) -> Iterator[None]:
+    """Raises OutOfTime in the block when it has used so many seconds of the processor, however busy the computer is. Main thread only."""
+    is_running = True
+
+    def stop(*_: object) -> None:
+        if is_running:
+            raise OutOfTime
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds, AGAIN_SECONDS)
+    try:
+        yield
+    finally:
+        is_running = False
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)

@@ -22,6 +22,7 @@ from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Wi
 from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, header_of
 from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
 from opml_fuzz.machine.programs import GALLERY_STEPS
+from opml_fuzz.machine.relation import Related
 from opml_min.model.strict_json import JsonError, object_in
 
 MOST_REPLAY_BYTES = 1 << 26
@@ -95,6 +96,8 @@ def _subject(case: Case) -> str:
         return "deployment"
     if isinstance(case, Acts):
         return f"{len(case.acts)} acts at court, the last one {case.acts[-1]['move'] if case.acts else 'none'}"
+    if isinstance(case, Related):
+        return f"two runs, {case.relation}, {case.steps} steps"
     if isinstance(case, FloatOperation):
         return case.operation
     if isinstance(case, OneStage):

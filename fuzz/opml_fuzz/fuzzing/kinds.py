@@ -4,14 +4,17 @@ from collections.abc import Callable
 
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness
 from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, header_of
+from opml_fuzz.machine.relation import Related
 
-ABOUT_THE_MACHINE, AT_COURT, ABOUT_MODELS = ("step", "witness", "program"), ("court", "deployment"), ("float", "op", "stage", "model")
+ABOUT_THE_MACHINE, AT_COURT = ("step", "witness", "program", "related"), ("court", "deployment")
+ABOUT_MODELS = ("float", "op", "stage", "model")
 KINDS = frozenset((*ABOUT_THE_MACHINE, *AT_COURT, *ABOUT_MODELS))
 Watch = Callable[[Case], None]
 """Called with each case before it is asked."""
 
 _BY_CLASS: dict[type, str] = {
-    **{Step: "step", Witness: "witness", Program: "program", Disputes: "court", Acts: "court", Deployment: "deployment"},
+    **{Step: "step", Witness: "witness", Program: "program", Related: "related"},
+    **{Disputes: "court", Acts: "court", Deployment: "deployment"},
     **{FloatOperation: "float", WholeRun: "model"},
 }
 

@@ -18,16 +18,14 @@ from attrs import evolve, frozen
 from opml_spec.machine import decode
 from opml_spec.machine.instructions import INSTRUCTIONS
 
-from evm_arbiter.chain import Artefact
-from evm_arbiter.compile import compile_contract, sources
 from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
 from opml_fuzz.engines.protocol import OutOfTime
 from opml_fuzz.engines.room import EngineRoom, Engines
 from opml_fuzz.engines.specification import SpecWitness
-from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing import game_mutants
 from opml_fuzz.fuzzing.batches import batch, goes_to_court
+from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.encodings import ENCODINGS
@@ -146,24 +144,6 @@ def wrong_game(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]
 def wrong_rule(module: str, right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]:
     with game_mutants.changed(module, right, wrong):
         yield room
-
-
-def compiled(name: str, right: str, wrong: str) -> Artefact:
-    """Compiles the contract of this name with one expression replaced, in its own text or in a module's."""
-    try:
-        contract = compile_contract(name, replaced(name, right, wrong))
-    except ImportError as error:
-        raise InputError(f"vyper is not installed ({error}): pip install 'opml[dev]'") from error
-    return Artefact(name, contract["abi"], bytes.fromhex(contract["creation_bytecode"][2:]))
-
-
-def replaced(name: str, right: str, wrong: str) -> dict[str, str]:
-    """The texts that the contract of this name is compiled from, with one expression replaced, which must stand there once."""
-    texts = {path: text for path, text in sources().items() if path == f"{name}.vy" or path.startswith("modules/")}
-    times = sum(text.count(right) for text in texts.values())
-    if times != 1:
-        raise ValueError(f"the contract has {right!r} {times} times")
-    return {path: text.replace(right, wrong) for path, text in texts.items()}
 
 
 def is_killed(mutant: Mutant, room: EngineRoom, seed: int, seconds: float) -> bool:

@@ -6,6 +6,7 @@ from opml_spec.machine.merkle import LEAF_BYTES
 
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Step, Witness
 from opml_fuzz.machine.model_case import FloatOperation, OneStage, Segments, WholeRun
+from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start
 
 STEP = """\
@@ -168,6 +169,10 @@ def program_text(case: Case) -> str:
         return DEPLOYMENT.format(parameters=case.parameters)
     if isinstance(case, Acts):
         return ACTS.format(rules=case.rules, acts="\n".join(f"    {act}," for act in case.acts))
+    if isinstance(case, Related):
+        runs = ((case.start, case.steps), (case.other, case.other_steps))
+        told = f"# two runs, {case.relation}: the second must end as the first one does, {case.by} bytes further\n"
+        return told + "\n".join(PROGRAM.format(state=state_text(start), stops=[steps]) for start, steps in runs)
     if isinstance(case, FloatOperation):
         return FLOAT.format(operation=case.operation, rounding=case.rounding, operands=f"({', '.join(map(hex, case.operands))},)")
     if isinstance(case, OneStage):

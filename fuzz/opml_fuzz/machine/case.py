@@ -1,7 +1,8 @@
 """Questions to put to several implementations at once, and how they are written down.
 
-A *case* is one of nine: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points,
-random acts at court, given ones, a deployment of the game; and those of `model_case.py`: an operation on floats, a stage of a model, a run.
+A *case* is one of ten: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points, two
+related runs (`relation.py`), random acts at court, given ones, a deployment of the game; and those of `model_case.py`: an operation on
+floats, a stage of a model, a run.
 A case is only data; `engines/room.py` puts it to the implementations.
 
 *Source*: spec §2.
@@ -19,6 +20,7 @@ from opml_spec.machine.witness import make_witness
 from opml_fuzz.errors import InputError
 from opml_fuzz.machine.edits import Edit, simpler_bytes
 from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun
+from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.simpler import parts, simpler_numbers, simpler_starts
 from opml_fuzz.machine.start import Start, whole
 
@@ -77,7 +79,7 @@ def edited(start: Start, edits: Iterable[Edit]) -> Witness:
 class Program:
     """A run with several stops, counted in steps from the start.
 
-    Each stop asks for the state hash; the last one also asks for the hash of the next step's witness."""
+    Each stop asks for the state hash; the hashes of the witnesses of the first step and of the one after the last stop are asked, too."""
 
     start: Start
     stops: tuple[int, ...]
@@ -153,7 +155,7 @@ class Deployment:
         return {"case": "deployment", "parameters": list(map(hex, self.parameters))}
 
 
-Case = Step | Witness | Program | Disputes | Acts | Deployment | FloatOperation | OneStage | WholeRun
+Case = Step | Witness | Program | Related | Disputes | Acts | Deployment | FloatOperation | OneStage | WholeRun
 
 
 def from_json(text: Any) -> Case:
@@ -172,6 +174,8 @@ def from_json(text: Any) -> Case:
                 if not stops or any(stop >= following for stop, following in pairwise(stops)):
                     raise ValueError("its stops do not ascend")
                 return Program(Start.from_json(text["start"]), stops)
+            case "related":
+                return Related.from_json(text)
             case "disputes":
                 if not isinstance(text["seed"], str):
                     raise ValueError("its seed is no text")

@@ -23,6 +23,8 @@ from opml_fuzz.engines.targets.process import Process
 from opml_fuzz.errors import InputError
 from opml_fuzz.machine import target_question as ask
 from opml_fuzz.machine.case import Case, Program, Step, Witness
+from opml_fuzz.machine.relation import Related
+from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.target_question import HELLO, KINDS, PROTOCOL, ROOT_AT, STATE_BYTES, NoAnswer, Question
 
 ANSWER_SECONDS = 20.0
@@ -95,6 +97,8 @@ class External:
                 questions, right = [ask.execute(witness)], witness
             case Program(start, stops):
                 questions, right = [ask.run(encode(start.state()), start.leaves.text, stops)], b""
+            case Related():
+                return self._both_ends(((case.start, case.steps), (case.other, case.other_steps)))
             case _:
                 return {}
         said = {}
@@ -102,6 +106,13 @@ class External:
             if question.kind in self.knows:
                 said[f"target, {question.kind}"] = self._meaning(question.kind, self.ask([question, question])[-1], right, ours)
         return said
+
+    def _both_ends(self, runs: Sequence[tuple[Start, int]]) -> Answers:
+        """Says how each of two runs ends."""
+        ways = {ask.RUN: [ask.run(encode(start.state()), start.leaves.text, (steps,)) for start, steps in runs]}
+        if all(steps == 1 for _, steps in runs):
+            ways[ask.EXECUTE] = [ask.execute(make_witness(start.state())) for start, _ in runs]
+        return {f"target, {kind}": [self.ask([one])[0][0] for one in both] for kind, both in ways.items() if kind in self.knows}
 
     def _meaning(self, kind: str, answer: list[str], right: bytes, ours: Answers) -> list[str]:
         """Turns an answer into one that can be compared with ours."""

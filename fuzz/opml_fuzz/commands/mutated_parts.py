@@ -1,0 +1,181 @@
+"""The parts that mutants are made of, and the questions about each: `opml-fuzz mutants --operators N`.
+
+The questions are those of `opml-fuzz run` in its own order, made again for each mutant with engines that know nothing of the last one.
+What the fuzzer asks of a model's operations are the test vectors.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice, product
+from random import Random
+from typing import Any
+
+from attrs import astuple
+from opml_spec.arithmetic.binary32 import Rounding, from_fixed, to_fixed
+from opml_spec.machine.state import state_hash
+from opml_spec.machine.step import step
+from opml_spec.machine.witness import make_witness
+from opml_spec.model.operations.fixed import Attention, Cache, Sample
+
+from evm_arbiter.chain import Artefact
+from opml_fuzz.conformance.spec_float import ROUNDED
+from opml_fuzz.disputes.deployments import tight_parameters
+from opml_fuzz.disputes.sequences import RandomDisputes
+from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
+from opml_fuzz.engines.opml_min import OneStep, interpreted, translated
+from opml_fuzz.engines.specification import SpecProgram, SpecWitness
+from opml_fuzz.fuzzing.score import Part
+from opml_fuzz.machine.case import Program, Step, Witness
+from opml_fuzz.machine.counted_loops import counted_loop
+from opml_fuzz.machine.programs import gallery, loop
+from opml_fuzz.machine.start import Leaves, Start
+from opml_fuzz.sweep.order import BATCHES, sweep
+from opml_fuzz.sweep.translated import translated as sweep_translated
+from opml_fuzz.vectors.arithmetic import EDGES, binary32_cases, fixed_cases
+from opml_fuzz.vectors.operations import fixed_operations, float_operations, stage_case
+from opml_fuzz.vectors.runs import machine_stages, model_runs
+from opml_fuzz.vectors.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
+
+WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
+GALLERIES, LOOPS, COUNTED_LOOPS, SEQUENCES, DEPLOYMENTS = 4, 16, 160, 16, 30  # deployments per sequence, as in a batch
+
+
+@cache
+def questions() -> tuple[tuple[Start, ...], tuple[bytes, ...], tuple[bytes, ...]]:
+    """The states of the sweep, the witnesses of their steps, and the forged witnesses, in the order of the fuzzer."""
+    cases = [case for number in range(BATCHES) for case in sweep(number)]
+    starts = tuple(case.start for case in cases if isinstance(case, Step))
+    forged = tuple(case.witness for case in cases if isinstance(case, Witness))
+    return starts, tuple(make_witness(start.state()) for start in starts), forged
+
+
+def anew(start: Start) -> Start:
+    """Copies a state; of the copy no memory has been built yet."""
+    return Start(start.pc, start.x, Leaves(start.leaves.by_index), start.kind, start.value)
+
+
+def machine_of_specification(_: None) -> Iterator[Any]:
+    starts, forged, engine = questions()[0], questions()[2], SpecWitness()
+    for number, start in enumerate(starts[: len(starts) // 3]):  # every group in the order of the fuzzer; the specification is slow
+        state = anew(start).state()
+        yield state_hash(step(state))
+        if number % WITNESS_EVERY == 0:
+            witness = make_witness(state)
+            yield witness, engine.execute(witness)
+        if number < len(forged):
+            yield engine.execute(forged[number])
+    for program in islice(programs(), GALLERIES):
+        yield SpecProgram().run(anew(program.start), program.stops)
+    yield from machine_stages(Random("stages"))
+    yield from islice(model_runs(Random("runs")), 1)
+
+
+@cache
+def programs() -> tuple[Program, ...]:
+    """Programs: from a gallery, at the edges, loops, and more galleries."""
+    rng = Random("mutants")
+    galleries = [list(gallery(rng)) for _ in range(GALLERIES)]
+    loops = [*(loop(rng) for _ in range(LOOPS)), *(counted_loop(rng) for _ in range(COUNTED_LOOPS))]
+    edges = [program for number in range(BATCHES) for program in sweep_translated(number)]
+    return tuple(each for programs in (galleries[0], edges, loops, *galleries[1:]) for each in programs)
+
+
+def interpreter(_: None) -> Iterator[Any]:
+    one_step, machine = OneStep(), interpreted()
+    for start in questions()[0]:
+        yield one_step.run(start, (1,))
+    for program in programs():
+        yield machine.run(program.start, program.stops)
+
+
+def translator(_: None) -> Iterator[Any]:
+    machine = translated()
+    for program in programs():
+        yield machine.run(program.start, program.stops)
+
+
+def arbiter(contract: Artefact | None) -> Iterator[Any]:
+    engine = fastest(EmbeddedEvm(contract))
+    witnesses, forged = questions()[1:]
+    for number, witness in enumerate(witnesses):
+        yield engine.execute(witness)
+        if number < len(forged):
+            yield engine.execute(forged[number])
+
+
+def game(contract: Artefact | None) -> Iterator[Any]:
+    courts, rng = RandomDisputes(contract), Random("deployments")
+    for number in range(SEQUENCES):
+        yield courts.play(f"{number}/1", 400)
+        for _ in range(DEPLOYMENTS):
+            yield courts.deploy(astuple(tight_parameters(rng)))
+
+
+def models(_: None) -> Iterator[Any]:
+    """Yields the test vectors of operations and of whole runs, with the results that the specification computes now."""
+    rng = Random("models")
+    yield from fixed_operations(rng)
+    yield from float_operations(rng)
+    yield from model_runs(rng)
+    yield from machine_stages(rng)
+    at = ModelBuilder(rng)
+    a, b, c = (at.reserve(at.numbers(96)) for _ in range(3))
+    heads = 2, SMALL.head_size // 2, SMALL.context  # more than one, in the place of one
+    for operation in (Cache(a, b, *at.cache(), *heads), Attention(c, b, *at.cache(), 4, *heads, 1 << 28)):
+        yield stage_case("heads", at.segments([operation.record()]), text_request(rng), POSITIONS, 1)
+    for stop_tokens in range(5):  # of four tokens, one of which is drawn
+        at = ModelBuilder(rng)
+        record = Sample(at.reserve(at.numbers(8)), 4).record()
+        segments = at.segments([record], stop_tokens=stop_tokens, stop_1=1, stop_2=2, stop_3=3)
+        yield stage_case("stops", segments, text_request(rng), POSITIONS, 1)
+
+
+def arithmetic(_: None) -> Iterator[Any]:
+    """Yields the test vectors, the edges in every direction of rounding, exact squares, and the operations that use all this."""
+    rng = Random("arithmetic")
+    yield from fixed_cases(rng)
+    yield from binary32_cases(rng)
+    for mode, (name, (count, function)) in product(Rounding, ROUNDED.items()):
+        for operands in product(EDGES, repeat=count) if count < 3 else ():
+            yield name, operands, function(*operands, mode)
+        yield [function(*(from_fixed(n * n, 2) for n in range(7, 7 + count)), mode) for _ in range(3)]
+        yield [from_fixed(value, bits, mode) for value in (0, 1, -1, 5, -(1 << 40) - 1) for bits in (0, 3, -3, 160)]
+        yield [to_fixed(each, -1_000, 1_000, bits, mode) for each in EDGES for bits in (0, 3)]
+    yield from fixed_operations(rng)
+    yield from float_operations(rng)
+
+
+def _of(package: str, names: str) -> tuple[str, ...]:
+    return tuple(f"{package}.{name}" for name in names.split())
+
+
+INSTRUCTIONS = "instructions.control instructions.integer instructions.integer_word instructions.loads_stores instructions.multiply"
+AT_IMPORT = ("parse", "add_row", "computes", "computes_from_pc", "jumps", "branches", "loads", "stores", "enter")
+TO_PYTHON = ("disassemble", "from_segments", "inside", "inside_bytes", "read", "write")  # what the machine itself does not use
+MORE_OF_DISPUTE = "opening parameters result tree"
+PARTS = (
+    Part(
+        "spec: machine",
+        (
+            *_of("opml_spec.machine", "alu decode formats memory merkle state step witness"),
+            *_of("opml_spec.machine", f"{INSTRUCTIONS} instructions.system instructions.upper"),
+        ),
+        machine_of_specification,
+        but=(*AT_IMPORT, *TO_PYTHON),
+    ),
+    Part("spec: dispute", _of("opml_spec.dispute", f"claims clocks ends money moves narrowing objects {MORE_OF_DISPUTE}"), game),
+    Part("spec: arithmetic", _of("opml_spec.arithmetic", "binary32 elementary fixed float_functions"), arithmetic, but=("sigmoid_table",)),
+    Part("spec: model", (*_of("opml_spec.model", "stage request tensors operations.fixed operations.float"), "opml_spec.runs.run"), models),
+    Part("opml_min: interpreter", _of("opml_min.machine", "interpret decode sparse state witness"), interpreter),
+    Part(
+        "opml_min: translator",
+        _of("opml_min.machine.translator", "bounds_checks emit loops operations"),
+        translator,
+        is_llvm=True,
+    ),
+    Part("arbiter", ("arbiter.vy", "modules/codec.vy", "modules/merkle.vy"), arbiter, "arbiter"),
+    Part("game", ("game.vy", "modules/bounds.vy", "modules/codec.vy", "modules/merkle.vy"), game, "game"),
+)
+BY_NAME = {part.name: part for part in PARTS}
+
+

@@ -1,0 +1,38 @@
+"""Mutants that change no answer: each is a text that differs and a program that does not, with the reason."""
+
+from attrs import frozen
+
+
+@frozen
+class Equivalent:
+    """A mutant that nobody can kill."""
+
+    module: str
+    name: str
+    reason: str
+
+
+FITS = "every caller passes a number that fits"
+UNUSED = "nobody reads this field of this kind of instruction"
+CHECKED = "more is checked than is needed, with the same result"
+ZERO = "both sides give 0 for 0"
+
+EQUIVALENT = (
+    Equivalent("opml_min.machine.decode", "value &= (1 ⟦<< → >>⟧ bits) - 1", FITS),
+    Equivalent("opml_min.machine.decode", 'return Instruction(IMMEDIATE, "add", rd, 0, ⟦0 → 1⟧, immediate_u)', UNUSED),
+    Equivalent("opml_min.machine.interpret", "return -(-a // b) if (a ⟦< → <=⟧ 0) != (b < 0) else a // b", ZERO),
+    Equivalent("arbiter.vy", "return BREAKPOINT, ⟦0 → 1⟧, following", "what is returned with a cause means nothing"),
+    Equivalent("opml_min.machine.translator.bounds_checks", "without growing[accessed.kind, accessed.base] = at", CHECKED),
+    Equivalent(
+        "opml_min.machine.translator.loops",
+        "return sorted(last, key=lambda register: (register ⟦not → ⟧ in carried, last[register]))",
+        "any order of the results is right, if it is the same one everywhere",
+    ),
+    Equivalent(
+        "opml_min.machine.translator.bounds_checks",
+        "if any(moved.get(r.base, 0) is None or r.size ⟦> → >=⟧ PAGE_BYTES for r in found.values()):",
+        CHECKED,
+    ),
+    Equivalent("opml_spec.arithmetic.binary32", "Rounding.RMM: 2 * rest > d or (2 * rest == d and n ⟦> → >=⟧ 0),", "0 leaves no rest"),
+    Equivalent("opml_spec.arithmetic.elementary", "return positive if argument_q14 >= ⟦0 → 1⟧ else (1 << 30) - positive", "σ(0) is 1/2"),
+)
