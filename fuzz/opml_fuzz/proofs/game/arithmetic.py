@@ -52,7 +52,7 @@ class Arithmetic:
             return reduced(a * b)
         key = "product", a.get_id(), -b - 1 if isinstance(b, int) else b.get_id()
         if key not in self.known:
-            term = reduced(a * b) if isinstance(b, int) else PRODUCT(a, b)
+            term = PRODUCT(a, vector(b))
             self.known[key] = term
             self.learn_product(term, a, vector(b))
         return self.known[key]

@@ -3,7 +3,7 @@
 `REPLACED` in `replaced` is the whole list of what means something else meanwhile, each with its reason. No check and no rule is among them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -74,6 +74,10 @@ class StoredNode(Stored, Node):
     """A node that was there."""
 
 
+def later(find: Callable[[], Any], **stored: Any) -> Any:
+    return Later(find, **stored)
+
+
 def raw(thing: Any, name: str) -> Any:
     """An attribute, without finding out what it is."""
     return object.__getattribute__(thing, name)
@@ -97,11 +101,14 @@ class Hidden:
         return self.hash
 
 
+def hidden(commitment: Any) -> Any:
+    return Hidden(commitment)
+
+
 class World:
     """Both worlds' symbols in one proof, and the specification's court.
 
-    segment_of: the segment of a node that was there and what is posted in it, if a proof names them; enumerated: whether outcomes of
-    requests and states of nodes are split into their values"""
+    segment_of: the segment of a node that was there and what is posted in it, if a proof names them"""
 
     def __init__(self, rules: Parameters, paths: GamePaths, facts: Facts, block: Block) -> None:
         self.rules, self.paths, self.facts, self.block = rules, paths, facts, block
@@ -129,10 +136,11 @@ class World:
             for kind, make in {"models": self.model, "requests": self.request, "claims": self.claim, "nodes": self.node}.items()
         }
         numbers: Any = {name: Table(self.paths, self.account_field(of), 0) for name, of in NUMBERS.items()}
-        books = [amount(function(kind, name)(NO_KEY), self.paths) for kind, name in (
-            ("held", "locked"), ("gone", "burned"), ("gone", "paid_out"), ("held", "deposits"))]  # fmt: skip
+        books: Any = {
+            name: amount(function(kind, name)(NO_KEY), self.paths) for kind in ("held", "gone") for name in WIDTHS[kind]
+        }
         credited: Any = Table(self.paths, self.account_field("credited"), 0)
-        return Court(self.rules, **tables, **numbers, ledger=Ledger(*books, credited))
+        return Court(self.rules, **tables, **numbers, ledger=Ledger(**books, credited=credited))
 
     def cached(self, kind: str, make: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def first(key: Any) -> Any:
@@ -147,23 +155,26 @@ class World:
     def account_field(self, name: str) -> Callable[[Any], Any]:
         return lambda key: amount(function("accounts", name)(term_of(key)), self.paths)
 
+    def truth(self, condition: Any) -> Any:
+        return Truth(condition, self.paths)
+
     def holds(self, condition: Any) -> bool:
         return bool(Truth(condition, self.paths))
 
-    def one_of(self, term: Any, options: type) -> Any:
+    def one_of(self, term: Any, options: Iterable[Any]) -> Any:
         """The option whose number the term is: each is tried."""
-        *others, last = options  # type: ignore[misc]
+        *others, last = options
         return next((one for one in others if self.holds(term == int(one))), last)
 
     def number(self, term: Any) -> Any:
         return amount(term, self.paths)
 
-    def octets(self, term: Any, size: int = HASH_BYTES) -> Octets:
+    def octets(self, term: Any, size: int = HASH_BYTES) -> Any:
         return Octets(((term, size),), self.paths)
 
     def model(self, key: Any) -> Model:
         it = Fields("models", key)
-        return Model(self.octets(it.model_root), self.octets(it.state_root), self.number(it.stage_microseconds), self.number(it.busy_until))  # type: ignore[arg-type]
+        return Model(self.octets(it.model_root), self.octets(it.state_root), self.number(it.stage_microseconds), self.number(it.busy_until))
 
     def request(self, key: Any) -> Request:
         it, octets, number, holds = Fields("requests", key), self.octets, self.number, self.holds
@@ -173,27 +184,25 @@ class World:
 
         there = it.outcome != 0
         fee_left = z3.If(it.fee_paid != 0, z3.BitVecVal(0, WIDTHS["requests"]["fee"]), it.fee)
-        made: Any = StoredRequest(  # type: ignore[call-arg]
+        return StoredRequest(
             octets(it.model_id), number(it.stage_count), octets(it.first_run_hash), number(it.deadline), number(fee_left), number(it.bond),
             octets(it.requester, ADDRESS_BYTES), octets(it.server, ADDRESS_BYTES), number(it.checked_at), number(it.claims),
-            number(it.pending), number(it.next_award), Truth(it.fee_paid != 0, self.paths),
+            number(it.pending), number(it.next_award), self.truth(it.fee_paid != 0),
             later("result", there, lambda: octets(it.result)), later("run_hash", there, lambda: octets(it.run_hash)),
             later("outcome", there, lambda: self.one_of(it.outcome - 1, Outcome)),
             later("output_hash", it.outcome == 1 + Outcome.OK, lambda: octets(it.output_hash)), fee=number(it.fee),
         )  # fmt: skip
-        return made  # type: ignore[no-any-return]
 
     def claim(self, key: Any) -> Claim:
         it, octets, number = Fields("claims", key), self.octets, self.number
-        status, fell_at = Later(lambda: self.one_of(it.status, ClaimStatus), status=it.status), Later(lambda: self.fell_at(key))
+        status, fell_at = later(lambda: self.one_of(it.status, ClaimStatus), status=it.status), later(lambda: self.fell_at(key))
         fell_at.stored = {"end_depth": it.end_depth, "end_path": it.end_path}
-        made: Any = StoredClaim(
+        return StoredClaim(
             octets(it.request_id), octets(it.server, ADDRESS_BYTES), octets(it.sealed), number(it.index), number(it.closes_at),
             number(it.settles_at), number(it.open_nodes), number(it.nodes), number(it.prices), status, fell_at,
         )  # fmt: skip
-        return made  # type: ignore[no-any-return]
 
-    def fell_at(self, key: Any) -> Octets | None:
+    def fell_at(self, key: Any) -> Any:
         """The node at which a claim fell, if it did: the one whose depth and path the claim has."""
         it, name = Fields("claims", key), z3.Function("claims.fell_at", z3.BitVecSort(256), z3.BitVecSort(256))(key)
         if not self.holds(it.end_depth != 0):
@@ -206,14 +215,13 @@ class World:
 
     def node(self, key: Any) -> Node:
         it, octets, number = Fields("nodes", key), self.octets, self.number
-        segment, posted = (Hidden(octets(it.commitment)), b"") if self.segment_of is None else self.segment_of(key)
-        path = Later(lambda: self.path_of(it), depth=it.depth, path=it.path)
+        segment, posted = (hidden(octets(it.commitment)), b"") if self.segment_of is None else self.segment_of(key)
+        path = later(lambda: self.path_of(it), depth=it.depth, path=it.path)
         clock = Clock(*map(number, (it.due, it.server_left, it.challengers_left, it.since)))
-        made: Any = StoredNode(
+        return StoredNode(
             octets(it.claim_id), octets(it.opener, ADDRESS_BYTES), path, segment, clock, number(it.price),
-            Later(lambda: self.one_of(it.state, NodeState), state=it.state), posted, Truth(it.collected != 0, self.paths),
+            later(lambda: self.one_of(it.state, NodeState), state=it.state), posted, self.truth(it.collected != 0),
         )  # fmt: skip
-        return made  # type: ignore[no-any-return]
 
     def path_of(self, it: Fields) -> tuple[Any, ...]:
         """The path of a node: nothing for the root, else all its parts as one number."""
@@ -376,4 +384,4 @@ def any_segment(world: World, name: str) -> Segment:
     """A segment as a move names it."""
     octets = [world.octets(z3.BitVec(f"{name}{end}", 256)) for end in ("agreed", "disputed")]
     numbers = [world.number(z3.BitVec(f"{name}{of}", size)) for of, size in (("phase", 8), ("lo", 64), ("hi", 64))]
-    return Segment(*numbers, *octets)  # type: ignore[arg-type]
+    return Segment(*numbers, *octets)

@@ -22,15 +22,15 @@ from opml_fuzz.disputes.wire.logs import logs
 from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.evm.memory import Memory
 from opml_fuzz.proofs.evm.path import End
-from opml_fuzz.proofs.evm.pieces import Pieces, length, of_bytes
+from opml_fuzz.proofs.evm.pieces import Pieces, length, of_bytes, value
 from opml_fuzz.proofs.evm.words import vector
 from opml_fuzz.proofs.game import wire
 from opml_fuzz.proofs.game.court import World, Written, replaced
 from opml_fuzz.proofs.game.facts import Facts, equal
-from opml_fuzz.proofs.game.layout import LAYOUT
+from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Answer, Block, Event, GameMachine, GamePath
 from opml_fuzz.proofs.game.numbers import GamePaths, term_of
-from opml_fuzz.proofs.game.storage import Place, Storage
+from opml_fuzz.proofs.game.storage import NO_KEY, Place, Storage
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.step.ending import of_end
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -108,7 +108,10 @@ class Proof:
             assumed.arguments.get(place, self.argument(kind, f"argument{place}")) for place, kind in enumerate(FUNCTIONS[name])
         )
         self.sender = self.world.octets(sender, 20)
-        self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), *assumed.conditions)
+        deposits = z3.ZeroExt(1, function("held", "deposits")(NO_KEY))
+        fits = z3.ULT(deposits + z3.Extract(WEI_BITS, 0, self.value), 1 << WEI_BITS)  # all the ether that there is
+        self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), fits, *assumed.conditions)
+        self.world.touched("held", NO_KEY)
         self.reached: set[Any] = set()
 
     def argument(self, kind: str, name: str) -> Any:
@@ -129,7 +132,7 @@ class Proof:
             return Ended(REFUSED)
         before = self.world.court()
         number = self.world.number
-        message = Message(self.sender, number(self.block.now), number(self.value), number(self.block.basefee))  # type: ignore[arg-type]
+        message = Message(self.sender, number(self.block.now), number(self.value), number(self.block.basefee))
         try:
             after = ACTS[self.name](before, message, *self.arguments)
         except SpecError as error:
@@ -167,7 +170,9 @@ class Proof:
                 stack.enter_context(one)
             ours = list(self.paths.explore(self.act, self.assumptions))
         for conditions, ended in ours:
-            self.facts.learn(z3.Implies(z3.And(list(conditions)), z3.And(list(ended.fits))))
+            if ended.fits:
+                own = list(conditions[len(self.assumptions) :])
+                self.facts.long.append(z3.Implies(z3.And(own), z3.And(list(ended.fits))))
         memory = Memory().store_pieces(0, ((0, SCRATCH_BYTES),))
         theirs = self.machine().run(GamePath(0, memory=memory, conditions=self.assumptions, storage=Storage(self.world.touched)))
         for conditions, ended in ours:
@@ -182,7 +187,7 @@ class Proof:
         """Shows that a path here and a path there end the same way, if both can be taken; tells whether they can."""
         path: Any = end.path
         both = [one for one in (*self.facts.known, *conditions, *path.conditions) if not z3.is_true(one)]
-        if any(z3.is_false(one) for one in both):
+        if any(z3.is_false(one) for one in both) or contradict(both):
             return False
         answer, why = self.questions.ask(both)
         if answer == z3.unsat:
@@ -246,7 +251,7 @@ class Proof:
 
 
 def topic(pieces: Pieces | bytes) -> Any:
-    return int.from_bytes(pieces, "big") if isinstance(pieces, bytes) else wire.value(pieces)
+    return int.from_bytes(pieces, "big") if isinstance(pieces, bytes) else value(pieces)
 
 
 def same_number(number: Any, what: Any) -> Any:
@@ -254,6 +259,12 @@ def same_number(number: Any, what: Any) -> Any:
     if what in (REFUSED, "ok") or number == REFUSED:
         return z3.BoolVal(not z3.is_expr(number) and number == what)
     return vector(number) == vector(what if not hasattr(what, "term") else what.term)
+
+
+def contradict(formulas: Sequence[Any]) -> bool:
+    """Tells whether one of them is the contrary of another by its form."""
+    held = {one.get_id() for one in formulas}
+    return any(z3.is_not(one) and one.arg(0).get_id() in held for one in formulas)
 
 
 def no_answer(data: Pieces) -> Answer:

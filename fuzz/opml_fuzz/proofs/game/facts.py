@@ -13,10 +13,11 @@ from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, pairs, value
 
 
 class Facts:
-    """A growing list of facts, and the solvers that are told each of them."""
+    """A growing list of facts, and the solvers that are told each of them. long: facts for whoever needs them"""
 
     def __init__(self) -> None:
         self.known: list[Any] = []
+        self.long: list[Any] = []
         self.solvers: list[Any] = []
         self.seen: set[int] = set()
 

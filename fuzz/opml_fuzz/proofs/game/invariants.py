@@ -16,14 +16,6 @@ from opml_spec.dispute.result import Outcome
 from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.game.layout import WIDTHS, function
 
-SAYS = (
-    "What is stored fits together: a claim has its request, a request its model, a node its claim; what does not exist is zero.",
-    "A request has a time in the line if and only if it has claims; its stages are 1 to 2^24; without a result, result and hashes are zero.",
-    "A claim has nodes if and only if its root exists; a node has depth 1 if and only if it is the root; only a rejected claim fell at a node.",
-    "Ids are not zero, and no two preimages have the same hash.",
-    "Numbers fit the fields of the layout after the act, as they did before it.",
-)
-
 
 class Fields:
     """The fields of one object."""
@@ -84,6 +76,13 @@ def of_node(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
     yield z3.Implies(there, z3.And((it.depth == 1) == is_root, z3.Implies(it.depth == 1, it.path == 0)))
 
 
+def of_books(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
+    """What was deposited is locked, credited, burned or paid out."""
+    held, gone = Fields("held", key), Fields("gone", key)
+    locked, burned, paid_out, deposits = (z3.ZeroExt(2, one) for one in (held.locked, gone.burned, gone.paid_out, held.deposits))
+    yield z3.ULE(locked + burned + paid_out, deposits)
+
+
 INVARIANTS: dict[str, Callable[[Any, Hashes, Any], Iterator[Any]]] = {
-    "models": of_model, "requests": of_request, "claims": of_claim, "nodes": of_node,
+    "models": of_model, "requests": of_request, "claims": of_claim, "nodes": of_node, "held": of_books, "gone": of_books,
 }  # fmt: skip

@@ -8,6 +8,7 @@ These opcodes are hooks at the places where they stand, so `proofs/evm/` is as i
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import z3
@@ -18,11 +19,11 @@ from opml_fuzz.proofs.evm.instructions import known, push
 from opml_fuzz.proofs.evm.machine import FEASIBLE_MILLISECONDS, Machine
 from opml_fuzz.proofs.evm.path import End, Input, Path
 from opml_fuzz.proofs.evm.pieces import Pieces
-from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, is_nonzero, reduced, vector
+from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
 from opml_fuzz.proofs.game.arithmetic import Arithmetic
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.packed import added, either, subtracted
-from opml_fuzz.proofs.game.storage import Place, Storage, place_of
+from opml_fuzz.proofs.game.storage import Place, place_of
 from opml_fuzz.proofs.unsupported import Unsupported
 
 NAMES = {
@@ -95,7 +96,9 @@ Ask = Callable[[Pieces], Answer]
 class GameMachine(Machine):
     """An EVM that runs one call of the game.
 
-    arbiter: its address, and what it answers"""
+    arbiter: its address, and what it answers; merges_paths: whether paths that meet become one"""
+
+    merges_paths = True
 
     def __init__(self, code: Code, given: Input, facts: Facts, hashes: DistinctHashes, arithmetic: Arithmetic, block: Block,
                  arbiter: tuple[int, Ask], refuted: Callable[[Sequence[Any]], None]) -> None:  # fmt: skip
@@ -105,33 +108,73 @@ class GameMachine(Machine):
             if name in RULES:
                 hooks[at] = partial(hooked, RULES[name], name)
         super().__init__(code, given, hashes, hooks, refuted=refuted)
+        self.guards = frozenset(guards(code))
         self.facts, self.arithmetic, self.block, self.arbiter = facts, arithmetic, block, arbiter
 
-    def possible(self, path: Path, *condition: Any) -> bool:
-        """As in the machine; what z3 showed to be impossible rests on the facts, too."""
-        formulas = [*self.facts.known, *path.conditions, *condition]
-        solver = z3.SolverFor("QF_UFBV")
-        solver.set("timeout", FEASIBLE_MILLISECONDS)
-        solver.set("ctrl_c", False)
-        solver.add(*formulas)
-        if solver.check() != z3.unsat:
-            return True
-        self.refuted(formulas)
-        return False
+    def possible(self, path: Path, *condition: Any, long: bool = False) -> bool:
+        """As in the machine, with the facts. long: the long ones too, if the others do not suffice"""
+        few = [*self.facts.known, *path.conditions, *condition]
+        for formulas in (few, [*few, *self.facts.long]) if long and self.facts.long else (few,):
+            solver = z3.SolverFor("QF_UFBV")
+            solver.set("timeout", FEASIBLE_MILLISECONDS)
+            solver.set("ctrl_c", False)
+            solver.add(*formulas)
+            if solver.check() == z3.unsat:
+                self.refuted(formulas)
+                return False
+        return True
+
+    def branches(self, path: Path, word: Word) -> Iterator[tuple[Path, bool]]:
+        """As in the machine. Where a path cannot go one way, it goes the other: that is not asked."""
+        condition, guards = is_nonzero(word), path.at in self.guards
+        if isinstance(condition, bool):
+            yield path, condition
+        elif not self.possible(path, condition, long=guards):
+            yield path, False
+        elif not self.possible(path, z3.Not(condition)):
+            yield path, True
+        else:
+            yield path.assuming(condition), True
+            yield path.assuming(formula(z3.Not(condition))), False
+
+    def prove(self, path: Path) -> Callable[[Any], bool]:
+        def holds(condition: Any) -> bool:
+            known = formula(condition)
+            return known if isinstance(known, bool) else not self.possible(path, z3.Not(known), long=True)
+
+        return holds
+
+    def furthest_behind(self, waiting: list[Path]) -> list[Path]:
+        return super().furthest_behind(waiting) if self.merges_paths else [waiting.pop()]
 
     def meet(self, path: Path, other: Path) -> Path:
         met: Any = super().meet(path, other)
-        assert isinstance(path, GamePath) and isinstance(other, GamePath)
+        assert isinstance(path, GamePath)
+        assert isinstance(other, GamePath)
         shared = 0
         for one, another in zip(path.conditions, other.conditions, strict=False):
             if not one.eq(another):
                 break
             shared += 1
         condition = z3.And(list(path.conditions[shared:]))
-        return evolve(met, storage=path.storage.merged(condition, other.storage))
+        merged: Path = evolve(met, storage=path.storage.merged(condition, other.storage))
+        return merged
 
     def place(self, slot: Word) -> Place:
         return place_of(slot, self.hashes)
+
+
+def guards(code: Code) -> Iterator[int]:
+    """Where the code goes on after a conditional jump to a revert without data: what is checked there cannot happen, mostly."""
+    places = list(code.instructions)
+    for target, at in pairwise(places):
+        if code.instructions[at].name == "JUMPI":
+            names, place = list[str](), code.instructions[target].operand
+            while place in code.instructions and len(names) < 4:
+                names.append(code.instructions[place].name)
+                place = code.instructions[place].following
+            if names == ["JUMPDEST", "PUSH0", "DUP1", "REVERT"]:
+                yield code.instructions[at].following
 
 
 Rule = Callable[[GamePath, GameMachine, str], GamePath | tuple[GamePath, ...]]
@@ -139,7 +182,8 @@ Rule = Callable[[GamePath, GameMachine, str], GamePath | tuple[GamePath, ...]]
 
 def hooked(rule: Rule, name: str, path: Path, machine: Machine) -> Iterator[Path | End]:
     """Executes the opcode at this place by its rule."""
-    assert isinstance(path, GamePath) and isinstance(machine, GameMachine)
+    assert isinstance(path, GamePath)
+    assert isinstance(machine, GameMachine)
     after = rule(evolve(path, at=machine.code.instructions[path.at].following), machine, name)
     yield from after if isinstance(after, tuple) else (after,)
 
@@ -216,8 +260,27 @@ def copy_returned(path: GamePath, machine: GameMachine, name: str) -> GamePath:
 
 
 def multiply(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """MUL; by a truth value it is a choice."""
     *rest, b, a = path.stack
-    return evolve(path, stack=(*rest, machine.arithmetic.product(a, b)))
+    a, b = (b, a) if z3.is_bool(b) else (a, b)
+    return evolve(path, stack=(*rest, choice(a, b, 0) if z3.is_bool(a) else machine.arithmetic.product(a, b)))
+
+
+def exclusive(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """XOR; with something or nothing, it is a choice: so are the maximum and the minimum compiled."""
+    *rest, b, a = path.stack
+    a, b = (b, a) if chooses_nothing(b) else (a, b)
+    if not chooses_nothing(a) or z3.is_bool(b):
+        return evolve(path, stack=(*rest, binary("XOR", a, b)))
+    condition, yes, no = a.children()
+    return evolve(path, stack=(*rest, choice(condition, binary("XOR", reduced(yes), b), binary("XOR", reduced(no), b))))
+
+
+def chooses_nothing(word: Word) -> bool:
+    """Tells whether it is one of two words, of which one is 0."""
+    if isinstance(word, int) or not z3.is_app_of(word, z3.Z3_OP_ITE) or z3.is_bool(word):
+        return False
+    return any(z3.is_bv_value(one) and one.as_long() == 0 for one in word.children()[1:])
 
 
 def divide(path: GamePath, machine: GameMachine, name: str) -> GamePath:
@@ -235,7 +298,7 @@ def packed(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     found = None
     if not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
         prove = machine.prove(path)
-        found = {"ADD": partial(added, prove=prove), "SUB": partial(subtracted, prove=prove), "OR": either}[name](a, b)
+        found = either(a, b) if name == "OR" else (added if name == "ADD" else subtracted)(a, b, prove)
     return evolve(path, stack=(*rest, binary(name, a, b) if found is None else found))
 
 
@@ -257,6 +320,7 @@ RULES: dict[str, Rule] = {
     "RETURNDATASIZE": returned_size,
     "RETURNDATACOPY": copy_returned,
     **dict.fromkeys(("ADD", "SUB", "OR"), packed),
+    "XOR": exclusive,
     "MUL": multiply,
     "DIV": divide,
     **dict.fromkeys(("SDIV", "MOD", "SMOD"), known_only),

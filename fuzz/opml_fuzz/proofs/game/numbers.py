@@ -1,6 +1,6 @@
 """What the specification's court computes with when nothing is known: amounts, times and counts.
 
-An `Amount` is a `Value` of the step's proofs whose products and quotients are those of `arithmetic.py`, and which may be negated before it is
+An `Amount` is a `Value` of the step's proofs whose products and quotients are those of `arithmetic.py`. It may be negated before it is
 divided: rounding up is written that way.
 """
 
@@ -25,7 +25,7 @@ class GamePaths(Paths):
 class Amount(Value):
     """A number that is not negative where it is multiplied or divided."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
     paths: GamePaths
 
     def of(self, term: Any) -> Any:

@@ -84,7 +84,7 @@ def carrying(a: Word, b: Word, rule: Callable[[Any, Any], Any], fits: Callable[[
             one, other = (joined([(below, width), (above, size)]) for below, above in ((low, one), (its, other)))
             size += width
         left, right = sized(one, size), sized(other, size)
-        if z3.is_bv_value(right) and right.as_long() == 0 or prove(fits(left, right)):
+        if (z3.is_bv_value(right) and right.as_long() == 0) or prove(fits(left, right)):
             done.append((reduced(rule(left, right)), size))
             waiting = None
         else:
