@@ -11,6 +11,7 @@ from opml_fuzz.statements import (
     decoding,
     fees,
     floats,
+    game_bytecode,
     iterations,
     memory,
     money,
@@ -25,6 +26,7 @@ from opml_fuzz.statements import (
     translator,
 )
 from opml_fuzz.statements.bytecode import BytecodeStatement
+from opml_fuzz.statements.game_bytecode import GameStatement
 from opml_fuzz.statements.statement import Statement
 from opml_fuzz.statements.world import Rule
 
@@ -36,7 +38,8 @@ STATEMENTS: dict[str, Statement] = {statement.name: statement for chapter in CHA
 RULE_CHAPTERS = (rules_server, rules_validator, rules_money, rules_bounds, rules_exits, rules_nodes)
 RULES: dict[str, Rule] = {rule.name: rule for chapter in RULE_CHAPTERS for rule in chapter.RULES}
 BYTECODE: dict[str, BytecodeStatement] = {statement.name: statement for statement in bytecode.STATEMENTS}
-EVERY: dict[str, Statement | BytecodeStatement | Rule] = {**STATEMENTS, **BYTECODE, **RULES}
+GAME: dict[str, GameStatement] = {statement.name: statement for statement in game_bytecode.STATEMENTS}
+EVERY: dict[str, Statement | BytecodeStatement | GameStatement | Rule] = {**STATEMENTS, **BYTECODE, **GAME, **RULES}
 
 GAPS = (
     "Keccak-256 has no collisions: that a valid witness can only be the true one rests on it.",

@@ -1,0 +1,387 @@
+"""The specification's acts, as they are shipped, on a court of which nothing is known.
+
+`REPLACED` in `replaced` is the whole list of what means something else meanwhile, each with its reason. No check and no rule is among them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import attrs
+import z3
+from attrs import field, frozen
+from opml_spec import hashing
+from opml_spec.dispute import claims, clocks, ends, money, moves, objects, opening, parameters, tree
+from opml_spec.dispute.clocks import Clock
+from opml_spec.dispute.money import Ledger
+from opml_spec.dispute.narrowing import Segment
+from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request
+from opml_spec.dispute.parameters import Parameters
+from opml_spec.dispute.result import Outcome
+
+from opml_fuzz.proofs.game import invariants
+from opml_fuzz.proofs.game.arithmetic import Arithmetic
+from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
+from opml_fuzz.proofs.game.invariants import Fields, exists
+from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS, first_word, function, word
+from opml_fuzz.proofs.game.machine import Block
+from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, GamePaths, amount, term_of
+from opml_fuzz.proofs.game.storage import NO_KEY
+from opml_fuzz.proofs.game.tables import Table, tabled
+from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
+from opml_fuzz.proofs.symbolic_world import greater, less
+from opml_fuzz.proofs.symbols import Truth
+
+NUMBERS = {"requests_made": "requests", "server_due": "due", "server_lost_at": "lost_at"}
+"""The court's tables of numbers by address, and the fields of an account."""
+
+
+class Later:
+    """What an attribute of an object is, found out when somebody looks: that may split the path. stored: the fields as they are stored"""
+
+    def __init__(self, find: Callable[[], Any], **stored: Any) -> None:
+        self.find, self.stored, self.found = find, stored, list[Any]()
+
+    def value(self) -> Any:
+        if not self.found:
+            self.found.append(self.find())
+        return self.found[0]
+
+
+class Stored:
+    """What was there at first, of which some attributes are found out later."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        return value.value() if isinstance(value, Later) else value
+
+
+@frozen
+class StoredRequest(Stored, Request):
+    """A request that was there; `fee` is what it was, also when it is paid."""
+
+    fee: Any = field(default=0, kw_only=True)
+
+
+@frozen
+class StoredClaim(Stored, Claim):
+    """A claim that was there."""
+
+
+@frozen
+class StoredNode(Stored, Node):
+    """A node that was there."""
+
+
+def later(find: Callable[[], Any], **stored: Any) -> Any:
+    return Later(find, **stored)
+
+
+def raw(thing: Any, name: str) -> Any:
+    """An attribute, without finding out what it is."""
+    return object.__getattribute__(thing, name)
+
+
+@frozen
+class Stretch:
+    """All parts of a node's path, as one number, and how many there are."""
+
+    parts: Any
+    bits: Any
+
+
+@frozen
+class Hidden:
+    """A segment and what is posted in it, of which only the commitment is known."""
+
+    hash: Any
+
+    def commitment(self, posted: Any) -> Any:
+        return self.hash
+
+
+def hidden(commitment: Any) -> Any:
+    return Hidden(commitment)
+
+
+class World:
+    """Both worlds' symbols in one proof, and the specification's court.
+
+    segment_of: the segment of a node that was there and what is posted in it, if a proof names them"""
+
+    def __init__(self, rules: Parameters, paths: GamePaths, facts: Facts, block: Block) -> None:
+        self.rules, self.paths, self.facts, self.block = rules, paths, facts, block
+        self.hashes, self.arithmetic = DistinctHashes(facts), Arithmetic(facts)
+        self.segment_of: Callable[[Any], tuple[Any, Any]] | None = None
+        self.known_keys: dict[tuple[str, int], Any] = {}
+        self.cache: dict[tuple[str, int], Any] = {}
+        paths.arithmetic = self.arithmetic
+        facts.tell(paths.solver)
+
+    # What is there at first ------------------------------------------------------------------------------------------------------
+
+    def touched(self, kind: str, key: Any) -> None:
+        """Learns what holds of the object of that id."""
+        if (kind, key.get_id()) not in self.known_keys:
+            self.known_keys[kind, key.get_id()] = key
+            if kind in invariants.INVARIANTS:
+                self.facts.learn(*invariants.INVARIANTS[kind](key, self.hashes, self.block.now))
+
+    def court(self) -> Court:
+        """The court at first. Each run of an act begins with a new one."""
+        self.cache = {}
+        tables: Any = {
+            kind: Table(self.paths, self.cached(kind, make))
+            for kind, make in {"models": self.model, "requests": self.request, "claims": self.claim, "nodes": self.node}.items()
+        }
+        numbers: Any = {name: Table(self.paths, self.account_field(of), 0) for name, of in NUMBERS.items()}
+        books: Any = {
+            name: amount(function(kind, name)(NO_KEY), self.paths) for kind in ("held", "gone") for name in WIDTHS[kind]
+        }
+        credited: Any = Table(self.paths, self.account_field("credited"), 0)
+        return Court(self.rules, **tables, **numbers, ledger=Ledger(**books, credited=credited))
+
+    def cached(self, kind: str, make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def first(key: Any) -> Any:
+            term = term_of(key)
+            self.touched(kind, term)
+            if (kind, term.get_id()) not in self.cache:
+                self.cache[kind, term.get_id()] = make(term) if self.holds(exists(kind, term)) else None
+            return self.cache[kind, term.get_id()]
+
+        return first
+
+    def account_field(self, name: str) -> Callable[[Any], Any]:
+        return lambda key: amount(function("accounts", name)(term_of(key)), self.paths)
+
+    def truth(self, condition: Any) -> Any:
+        return Truth(condition, self.paths)
+
+    def holds(self, condition: Any) -> bool:
+        return bool(Truth(condition, self.paths))
+
+    def one_of(self, term: Any, options: Iterable[Any]) -> Any:
+        """The option whose number the term is: each is tried."""
+        *others, last = options
+        return next((one for one in others if self.holds(term == int(one))), last)
+
+    def number(self, term: Any) -> Any:
+        return amount(term, self.paths)
+
+    def octets(self, term: Any, size: int = HASH_BYTES) -> Any:
+        return Octets(((term, size),), self.paths)
+
+    def model(self, key: Any) -> Model:
+        it = Fields("models", key)
+        return Model(self.octets(it.model_root), self.octets(it.state_root), self.number(it.stage_microseconds), self.number(it.busy_until))
+
+    def request(self, key: Any) -> Request:
+        it, octets, number, holds = Fields("requests", key), self.octets, self.number, self.holds
+
+        def later(name: str, condition: Any, value: Callable[[], Any]) -> Any:
+            return Later(lambda: value() if holds(condition) else None, **{name: getattr(it, name)})
+
+        there = it.outcome != 0
+        fee_left = z3.If(it.fee_paid != 0, z3.BitVecVal(0, WIDTHS["requests"]["fee"]), it.fee)
+        return StoredRequest(
+            octets(it.model_id), number(it.stage_count), octets(it.first_run_hash), number(it.deadline), number(fee_left), number(it.bond),
+            octets(it.requester, ADDRESS_BYTES), octets(it.server, ADDRESS_BYTES), number(it.checked_at), number(it.claims),
+            number(it.pending), number(it.next_award), self.truth(it.fee_paid != 0),
+            later("result", there, lambda: octets(it.result)), later("run_hash", there, lambda: octets(it.run_hash)),
+            later("outcome", there, lambda: self.one_of(it.outcome - 1, Outcome)),
+            later("output_hash", it.outcome == 1 + Outcome.OK, lambda: octets(it.output_hash)), fee=number(it.fee),
+        )  # fmt: skip
+
+    def claim(self, key: Any) -> Claim:
+        it, octets, number = Fields("claims", key), self.octets, self.number
+        status, fell_at = later(lambda: self.one_of(it.status, ClaimStatus), status=it.status), later(lambda: self.fell_at(key))
+        fell_at.stored = {"end_depth": it.end_depth, "end_path": it.end_path}
+        return StoredClaim(
+            octets(it.request_id), octets(it.server, ADDRESS_BYTES), octets(it.sealed), number(it.index), number(it.closes_at),
+            number(it.settles_at), number(it.open_nodes), number(it.nodes), number(it.prices), status, fell_at,
+        )  # fmt: skip
+
+    def fell_at(self, key: Any) -> Any:
+        """The node at which a claim fell, if it did: the one whose depth and path the claim has."""
+        it, name = Fields("claims", key), z3.Function("claims.fell_at", z3.BitVecSort(256), z3.BitVecSort(256))(key)
+        if not self.holds(it.end_depth != 0):
+            return None
+        fallen = Fields("nodes", name)
+        self.touched("nodes", name)
+        self.facts.learn(z3.Implies(it.end_depth != 0, z3.And(
+            fallen.claim_id == key, fallen.depth == it.end_depth, fallen.path == it.end_path, exists("nodes", name))))  # fmt: skip
+        return self.octets(name)
+
+    def node(self, key: Any) -> Node:
+        it, octets, number = Fields("nodes", key), self.octets, self.number
+        segment, posted = (hidden(octets(it.commitment)), b"") if self.segment_of is None else self.segment_of(key)
+        path = later(lambda: self.path_of(it), depth=it.depth, path=it.path)
+        clock = Clock(*map(number, (it.due, it.server_left, it.challengers_left, it.since)))
+        return StoredNode(
+            octets(it.claim_id), octets(it.opener, ADDRESS_BYTES), path, segment, clock, number(it.price),
+            later(lambda: self.one_of(it.state, NodeState), state=it.state), posted, self.truth(it.collected != 0),
+        )  # fmt: skip
+
+    def path_of(self, it: Fields) -> tuple[Any, ...]:
+        """The path of a node: nothing for the root, else all its parts as one number."""
+        return () if self.holds(it.depth == 1) else (Stretch(self.number(z3.ZeroExt(248, it.depth)) - 1, self.number(it.path)),)
+
+    # What is there afterwards ----------------------------------------------------------------------------------------------------
+
+    def path_number(self, path: tuple[Any, ...]) -> tuple[Any, Any]:
+        """The depth of a node and its path, as they are stored."""
+        bits, number, depth = (self.rules.k - 1).bit_length(), 0, 1
+        for part in path:
+            if isinstance(part, Stretch):
+                number, depth = part.bits, depth + part.parts
+            else:
+                number, depth = (number << bits) + part, depth + 1
+        return depth, number
+
+    def values(self, kind: str, thing: Any, court: Court) -> dict[str, Any]:
+        """The fields of an object of the specification, as they are stored."""
+        found: dict[str, Any] = {}
+        for one in attrs.fields(type(thing)):
+            value = raw(thing, one.name)
+            if isinstance(value, Later):
+                found |= value.stored
+            elif one.name == "outcome":
+                found["outcome"] = 0 if value is None else 1 + value
+            elif one.name == "fell_at":
+                found["end_depth"], found["end_path"] = (0, 0) if value is None else self.place_of(court.nodes[value])
+            elif one.name == "path":
+                found["depth"], found["path"] = self.path_number(value)
+            elif one.name == "clock":
+                found |= {name: getattr(value, name) for name in ("due", "since", "server_left", "challengers_left")}
+            else:
+                found[one.name] = bytes(HASH_BYTES) if value is None else value
+        if kind == "requests":
+            found.setdefault("fee", found["fee_left"])
+        if kind == "nodes":
+            found["commitment"] = thing.commitment
+        return {name: found[name] for name in WIDTHS[kind]}
+
+    def place_of(self, node: Node) -> tuple[Any, Any]:
+        """The depth and the path of a node, as they are stored."""
+        path = raw(node, "path")
+        return (path.stored["depth"], path.stored["path"]) if isinstance(path, Later) else self.path_number(path)
+
+    def written(self, court: Court) -> "Written":
+        """What the storage should be after an act that left this court."""
+        found = Written(self)
+        for kind in ("models", "requests", "claims", "nodes"):
+            for key, thing in getattr(court, kind).entries:
+                found.put(kind, term_of(key), self.values(kind, thing, court))
+        tables: dict[str, Any] = {**{of: getattr(court, name) for name, of in NUMBERS.items()}, "credited": court.ledger.credited}
+        for key in {term_of(key).get_id(): key for table in tables.values() for key, _ in table.entries}.values():
+            found.put("accounts", term_of(key), {of: table.find(key) for of, table in tables.items()})
+        for kind in ("held", "gone"):
+            found.put(kind, NO_KEY, {name: getattr(court.ledger, name) for name in WIDTHS[kind]})
+        return found
+
+
+class Written:
+    """Objects as they should be stored. fits: the conditions under which all numbers fit their fields"""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.objects: list[tuple[str, Any, dict[str, Any]]] = []
+        self.fits: list[Any] = []
+
+    def put(self, kind: str, key: Any, values: dict[str, Any]) -> None:
+        """An object, newer than those before it."""
+        terms = {}
+        for name, value in values.items():
+            width, term = WIDTHS[kind][name], condition_term(value)
+            if width < term.size():
+                self.fits.append(z3.ULT(term, 1 << width))
+                term = z3.Extract(width - 1, 0, term)
+            terms[name] = term
+        self.objects.append((kind, key, terms))
+
+    def keys(self) -> list[tuple[str, Any]]:
+        return [(kind, key) for kind, key, _ in self.objects]
+
+    def word(self, kind: str, offset: int, key: Any) -> Any:
+        """A word of the object of that id."""
+        self.world.touched(kind, key)
+        found = first_word(kind, offset, key)
+        for its_kind, its_key, values in self.objects:
+            if its_kind == kind:
+                found = z3.If(its_key == key, word(kind, offset, {name: values[name] for name, _ in LAYOUT[kind][offset] if name}), found)
+        return z3.simplify(found, ctrl_c=False)
+
+
+def condition_term(value: Any) -> Any:
+    """The vector of 256 bits of whatever an object has in a field."""
+    if isinstance(value, z3.BitVecRef):
+        return z3.simplify(z3.ZeroExt(256 - value.size(), value)) if value.size() < 256 else value
+    if isinstance(value, Truth):
+        return z3.If(value.formula, z3.BitVecVal(1, 256), z3.BitVecVal(0, 256))
+    return term_of(value)
+
+
+class Keccak:
+    """Stands for the module `sha3`."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.real = world, vars(hashing)["sha3"]
+
+    def keccak_256(self, data: Any) -> Any:
+        if isinstance(data, bytes):
+            return self.real.keccak_256(data)
+        return Digest(self.world.octets(self.world.hashes.digest(pieces_of(data))))
+
+
+@frozen
+class Digest:
+    """What is asked for its bytes."""
+
+    hash: Octets
+
+    def digest(self) -> Octets:
+        return self.hash
+
+
+def evolve(instance: Any, **changes: Any) -> Any:
+    """As that of attrs; dicts made of tables are tables, and what is not changed is not looked at."""
+    kept = {one.alias: raw(instance, one.name) for one in attrs.fields(type(instance)) if one.name not in changes}
+    return type(instance)(**kept, **{name: tabled(value) for name, value in changes.items()})
+
+
+def path_length(things: Any) -> Any:
+    """`len`, and of a path the number of its parts."""
+    if isinstance(things, tuple) and any(isinstance(one, Stretch) for one in things):
+        return sum((one.parts if isinstance(one, Stretch) else 1) for one in things)
+    return len(things)
+
+
+@contextmanager
+def replaced(world: World) -> Iterator[None]:
+    """The specification with the few functions replaced that take no symbols, while this is entered."""
+    bits = (world.rules.k - 1).bit_length()
+
+    def on_the_way_to(node: Any, other: Any) -> bool:
+        (depth, path), (its_depth, its_path) = (world.path_number(one.path) for one in (node, other))
+        return bool((depth <= its_depth) & (its_path >> ((its_depth - depth) * bits) == path))
+
+    table: tuple[tuple[Any, str, Any], ...] = (
+        (hashing, "sha3", Keccak(world)),  # a hash is a name for what was hashed
+        *((module, "evolve", evolve) for module in (claims, tree, ends, money, moves, opening)),  # a new table of an old one and an entry
+        *((module, "max", greater) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
+        *((module, "min", less) for module in (clocks, money, parameters, tree)),
+        (objects, "len", path_length),  # of a path of any length
+        (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths, as §5.11 says it of their numbers
+    )
+    with ExitStack() as stack:
+        for where, name, by in table:
+            stack.enter_context(patch.object(where, name, by, create=True))
+        yield
+
+
+def any_segment(world: World, name: str) -> Segment:
+    """A segment as a move names it."""
+    octets = [world.octets(z3.BitVec(f"{name}{end}", 256)) for end in ("agreed", "disputed")]
+    numbers = [world.number(z3.BitVec(f"{name}{of}", size)) for of, size in (("phase", 8), ("lo", 64), ("hi", 64))]
+    return Segment(*numbers, *octets)

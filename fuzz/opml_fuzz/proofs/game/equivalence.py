@@ -1,0 +1,271 @@
+"""An entry point of the game's bytecode against the act of the specification, for all courts, senders, times and arguments.
+
+Each pair of a path here and a path there that can both be taken must end the same way: refused without data, an error of the same number,
+or the same storage, the same events, the same result and the same payment. Only `unsat` is a proof.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import z3
+from attrs import astuple, field, frozen
+from opml_spec.dispute.acts import ACTS, PAYABLE, Act
+from opml_spec.dispute.objects import Court, Message, model_id
+from opml_spec.dispute.parameters import Parameters
+from opml_spec.errors import SpecError
+
+from evm_arbiter.chain import Artefact, Chain
+from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.wire.abi import FUNCTIONS, SELECTORS
+from opml_fuzz.disputes.wire.logs import logs
+from opml_fuzz.proofs.evm.code import Code
+from opml_fuzz.proofs.evm.memory import Memory
+from opml_fuzz.proofs.evm.path import End
+from opml_fuzz.proofs.evm.pieces import Pieces, length, of_bytes, value
+from opml_fuzz.proofs.evm.words import vector
+from opml_fuzz.proofs.game import wire
+from opml_fuzz.proofs.game.court import World, Written, replaced
+from opml_fuzz.proofs.game.facts import Facts, equal
+from opml_fuzz.proofs.game.layout import LAYOUT, function
+from opml_fuzz.proofs.game.machine import Answer, Block, Event, GameMachine, GamePath
+from opml_fuzz.proofs.game.numbers import GamePaths, term_of
+from opml_fuzz.proofs.game.storage import NO_KEY, Place, Storage
+from opml_fuzz.proofs.questions import Failure, Questions
+from opml_fuzz.proofs.step.ending import of_end
+from opml_fuzz.proofs.unsupported import Unsupported
+
+PATIENCE = 40
+TIME_BITS, WEI_BITS, BASEFEE_BITS = 39, 128, 128
+SCRATCH_BYTES = 64  # at the beginning of the memory, which the contract reads before it writes there; memory is zero at first
+REFUSED = "refused"
+PAYMENT_FAILED = 233
+CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choose": "nodes"}
+
+
+@frozen
+class Deployed:
+    """A game on the chain: its code and the address of its arbiter."""
+
+    code: Code
+    arbiter: int
+    parameters: Parameters
+
+
+def deployed(artefact: Artefact | None = None, parameters: Parameters | None = None) -> Deployed:
+    """Deploys the game, or other bytecode in its place, and reads what is there."""
+    chain, rules = Chain(), parameters or Parameters()
+    arbiter = chain.deploy(Artefact.load("arbiter"), sender=chain.accounts[0])
+    game = chain.deploy(artefact or Artefact.load("game"), arbiter.address, astuple(rules), sender=chain.accounts[0])
+    return Deployed(Code(chain.node.code(bytes.fromhex(game.address[2:]))), int(arbiter.address, 16), rules)
+
+
+@frozen(eq=False)
+class Ended:
+    """How an act ends by the specification. what: `refused`, the number of an error, or `ok`; the rest is there if it is `ok`
+
+    fits: the conditions under which all numbers fit their fields; pays: to whom and how much"""
+
+    what: Any
+    written: Written | None = None
+    events: tuple[Event, ...] = ()
+    returned: Pieces = ()
+    pays: tuple[Any, Any] | None = None
+    fits: tuple[Any, ...] = ()
+
+
+@frozen
+class Assumed:
+    """What a proof is about. arguments: by place, where they are not any at all; conditions: what else is assumed"""
+
+    arguments: dict[int, Any] = field(factory=dict)
+    conditions: tuple[Any, ...] = ()
+    overrides: tuple[Any, ...] = ()
+    answer: Callable[[Pieces], Answer] | None = None
+
+
+Setup = Callable[["Proof"], Assumed]
+
+
+def nothing(proof: "Proof") -> Assumed:
+    return Assumed()
+
+
+class Proof:
+    """Both worlds in one proof."""
+
+    def __init__(self, game: Deployed, name: str, questions: Questions, setup: Setup = nothing) -> None:
+        self.game, self.name, self.questions = game, name, questions
+        sender, now = z3.BitVec("sender", 160), z3.ZeroExt(256 - TIME_BITS, z3.BitVec("now", TIME_BITS))
+        self.value = z3.simplify(z3.ZeroExt(256 - WEI_BITS, z3.BitVec("value", WEI_BITS)))
+        basefee = z3.ZeroExt(256 - BASEFEE_BITS, z3.BitVec("basefee", BASEFEE_BITS))
+        self.block = Block(*(z3.simplify(one) for one in (z3.ZeroExt(96, sender), now, basefee)))
+        self.facts, self.paths = Facts(), GamePaths(True, questions.refuted, PATIENCE)
+        self.world = World(game.parameters, self.paths, self.facts, self.block)
+        assumed = setup(self)
+        self.assumed = assumed
+        self.arguments = tuple(
+            assumed.arguments.get(place, self.argument(kind, f"argument{place}")) for place, kind in enumerate(FUNCTIONS[name])
+        )
+        self.sender = self.world.octets(sender, 20)
+        deposits = z3.ZeroExt(1, function("held", "deposits")(NO_KEY))
+        fits = z3.ULT(deposits + z3.Extract(WEI_BITS, 0, self.value), 1 << WEI_BITS)  # all the ether that there is
+        self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), fits, *assumed.conditions)
+        self.world.touched("held", NO_KEY)
+        self.reached: set[Any] = set()
+
+    def argument(self, kind: str, name: str) -> Any:
+        """Any argument of this type."""
+        if kind.startswith("uint"):
+            size = int(kind[4:])
+            return self.world.number(z3.BitVec(name, size))
+        if kind in ("bytes32", "address"):
+            size = 32 if kind == "bytes32" else 20
+            return self.world.octets(z3.BitVec(name, 8 * size), size)
+        raise Unsupported(f"an argument of type {kind} of which nothing is known")
+
+    # The specification -----------------------------------------------------------------------------------------------------------
+
+    def act(self) -> Ended:
+        """Does what the act does, on one path."""
+        if self.name not in PAYABLE and self.world.holds(self.value != 0):
+            return Ended(REFUSED)
+        before = self.world.court()
+        number = self.world.number
+        message = Message(self.sender, number(self.block.now), number(self.value), number(self.block.basefee))
+        try:
+            after = ACTS[self.name](before, message, *self.arguments)
+        except SpecError as error:
+            return Ended(error.number)
+        new = self.created(after)
+        call = Call(Act(self.name, self.arguments, message.value), message.sender, message.now, message.basefee)
+        events = tuple(Event(tuple(map(topic, log.topics)), log.data) for log in logs(before, call, after, new))  # type: ignore[arg-type]
+        paid = after.ledger.paid_out - before.ledger.paid_out
+        pays = (self.arguments[0], paid) if self.name == "withdraw_to" else None
+        written = self.world.written(after)
+        return Ended("ok", written, events, wire.word(new) if new else (), pays, tuple(written.fits))
+
+    def created(self, after: Court) -> Any:
+        """The id of what was created, if anything was."""
+        if self.name == "register":
+            return model_id(*self.arguments)
+        return getattr(after, CREATES[self.name]).entries[-1][0] if self.name in CREATES else b""
+
+    # The contract ----------------------------------------------------------------------------------------------------------------
+
+    def machine(self) -> GameMachine:
+        data = (*of_bytes(SELECTORS[self.name]), *wire.encode(FUNCTIONS[self.name], self.arguments))
+        given = wire.Given(data, self.value)
+        answers = self.assumed.answer or no_answer
+        return GameMachine(self.game.code, given, self.facts, self.world.hashes, self.world.arithmetic, self.block,
+                           (self.game.arbiter, answers), self.questions.refuted)  # fmt: skip
+
+    # Both ------------------------------------------------------------------------------------------------------------------------
+
+    def prove(self) -> set[Any]:
+        """Shows that both end the same way, or raises Failure; returns how acts end."""
+        self.questions.are_possible(self.assumptions)
+        with ExitStack() as stack:
+            for one in (replaced(self.world), wire.encoding(), *self.assumed.overrides):
+                stack.enter_context(one)
+            ours = list(self.paths.explore(self.act, self.assumptions))
+        for conditions, ended in ours:
+            if ended.fits:
+                own = list(conditions[len(self.assumptions) :])
+                self.facts.long.append(z3.Implies(z3.And(own), z3.And(list(ended.fits))))
+        memory = Memory().store_pieces(0, ((0, SCRATCH_BYTES),))
+        theirs = self.machine().run(GamePath(0, memory=memory, conditions=self.assumptions, storage=Storage(self.world.touched)))
+        for conditions, ended in ours:
+            met = [end for end in theirs if self.compare((*conditions, *ended.fits), ended, end)]
+            if met:
+                self.reached.add(ended.what)
+            elif self.questions.ask([*self.facts.known, *conditions, *ended.fits])[0] != z3.unsat:
+                raise Failure("error", f"nothing answers to an act that ends with {ended.what}")
+        return self.reached
+
+    def compare(self, conditions: Sequence[Any], ended: Ended, end: End) -> bool:
+        """Shows that a path here and a path there end the same way, if both can be taken; tells whether they can."""
+        path: Any = end.path
+        both = [one for one in (*self.facts.known, *conditions, *path.conditions) if not z3.is_true(one)]
+        if any(z3.is_false(one) for one in both) or contradict(both):
+            return False
+        answer, why = self.questions.ask(both)
+        if answer == z3.unsat:
+            return False
+        if answer != z3.sat:
+            raise Failure("unknown", f"whether {ended.what} meets {end.how}: {why}")
+        for what, claim in self.sameness(ended, end):
+            facts = [one for one in self.facts.known if not z3.is_true(one)]
+            try:
+                self.questions.prove([*facts, *conditions, *path.conditions], claim)
+            except Failure as failure:
+                raise Failure(failure.result, f"{what}: {self.shown(failure.model)}", failure.model) from None
+        return True
+
+    def sameness(self, ended: Ended, end: End) -> Any:
+        """Yields what must hold for the two to be the same, one after the other."""
+        path: Any = end.path
+        if end.how == "RETURN":
+            yield f"the contract accepts, the specification says {ended.what}", z3.BoolVal(ended.what == "ok")
+            yield from self.same_result(ended, end)
+            return
+        said = of_end(end)
+        number = REFUSED if said.error is None else said.error
+        if path.payments and ended.pays is not None:
+            yield "a payment that is refused", z3.And(z3.Not(path.payments[0].success), z3.BoolVal(number == PAYMENT_FAILED))
+            return
+        yield f"the contract says {number}, the specification {ended.what}", same_number(number, ended.what)
+
+    def same_result(self, ended: Ended, end: End) -> Any:
+        path: Any = end.path
+        assert ended.written is not None
+        keys = dict[tuple[str, int], Any]()
+        for kind, key in (*ended.written.keys(), *((place.kind, place.key) for place, _ in path.storage.written.values())):
+            term = z3.simplify(key)
+            keys[kind, term.get_id()] = term
+        for (kind, _), key in keys.items():
+            for offset in range(len(LAYOUT[kind])):
+                wanted = ended.written.word(kind, offset, key)
+                yield f"storage: {kind}, word {offset}", vector(path.storage.read(Place(kind, offset, key))) == wanted
+        yield "the number of events", z3.BoolVal(len(ended.events) == len(path.events))
+        for place, (one, other) in enumerate(zip(ended.events, path.events, strict=True)):
+            yield f"event {place}: topics", z3.And(z3.BoolVal(len(one.topics) == len(other.topics)), *(
+                vector(left) == vector(right) for left, right in zip(one.topics, other.topics, strict=False)))  # fmt: skip
+            yield f"event {place}: its size", z3.BoolVal(length(one.data) == length(other.data))
+            yield f"event {place}: data", equal(one.data, other.data)
+        yield "the size of the result", z3.BoolVal(length(ended.returned) == length(end.data))
+        yield "the result", equal(ended.returned, end.data)
+        yield "the number of payments", z3.BoolVal((ended.pays is None) == (not path.payments))
+        if ended.pays is not None:
+            (payment,), (to, wei) = path.payments, ended.pays
+            yield "the payment", z3.And(vector(payment.to) == term_of(to), vector(payment.amount) == term_of(wei), payment.success)
+            yield "its data", z3.BoolVal(not payment.data)
+
+    def shown(self, model: Any) -> str:
+        """A counterexample: the arguments, the sender, the time and the money."""
+        if model is None:
+            return ""
+        named = {**{f"argument {place}": one for place, one in enumerate(self.arguments)}, "now": self.block.now, "value": self.value}
+        terms = {name: getattr(one, "term", one) for name, one in named.items()}
+        return ", ".join(f"{name} = {model.eval(term, model_completion=True)}" for name, term in terms.items() if z3.is_expr(term))
+
+
+def topic(pieces: Pieces | bytes) -> Any:
+    return int.from_bytes(pieces, "big") if isinstance(pieces, bytes) else value(pieces)
+
+
+def same_number(number: Any, what: Any) -> Any:
+    """Whether both are refused, or name the same error."""
+    if what in (REFUSED, "ok") or number == REFUSED:
+        return z3.BoolVal(not z3.is_expr(number) and number == what)
+    return vector(number) == vector(what if not hasattr(what, "term") else what.term)
+
+
+def contradict(formulas: Sequence[Any]) -> bool:
+    """Tells whether one of them is the contrary of another by its form."""
+    held = {one.get_id() for one in formulas}
+    return any(z3.is_not(one) and one.arg(0).get_id() in held for one in formulas)
+
+
+def no_answer(data: Pieces) -> Answer:
+    raise Unsupported("a call of the arbiter")

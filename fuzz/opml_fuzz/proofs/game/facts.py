@@ -1,0 +1,72 @@
+"""What z3 is told beside the conditions of a path: facts that hold on every path of one proof.
+
+They are instances of what holds of every court (`invariants.py`), of arithmetic (`arithmetic.py`), and of hashes: two hashes are equal
+exactly if their preimages are, and none is zero.
+"""
+
+from typing import Any
+
+import z3
+
+from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
+from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, pairs, value
+
+
+class Facts:
+    """A growing list of facts, and the solvers that are told each of them. long: facts for whoever needs them"""
+
+    def __init__(self) -> None:
+        self.known: list[Any] = []
+        self.long: list[Any] = []
+        self.solvers: list[Any] = []
+        self.seen: set[int] = set()
+
+    def learn(self, *facts: Any) -> None:
+        for fact in facts:
+            simple = z3.simplify(fact, ctrl_c=False)
+            if z3.is_true(simple) or simple.get_id() in self.seen:
+                continue
+            self.seen.add(simple.get_id())
+            self.known.append(simple)
+            for solver in self.solvers:
+                solver.add(simple)
+
+    def tell(self, solver: Any) -> None:
+        """Tells a solver all facts, those to come as well."""
+        solver.add(*self.known)
+        self.solvers.append(solver)
+
+
+class DistinctHashes(Hashes):
+    """Hashes that are equal exactly if their preimages are."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__()
+        self.facts = facts
+        self.compared: list[tuple[Any, Pieces]] = []
+
+    def digest(self, preimage: Pieces) -> Any:
+        known = len(self.by_preimage)
+        name = super().digest(preimage)
+        if len(self.by_preimage) > known and not is_slot(preimage):
+            self.facts.learn(name != 0)
+            for other, its in self.compared:
+                same = z3.BoolVal(False) if length(its) != length(preimage) else equal(its, preimage)
+                self.facts.learn((name == other) == same)
+            self.compared.append((name, preimage))
+        return name
+
+
+def is_slot(preimage: Pieces) -> bool:
+    """Tells whether it is the preimage of a place in storage: the slot of a mapping and a key."""
+    first = value(cut(preimage, 0, HASH_BYTES))
+    return length(preimage) == 2 * HASH_BYTES and isinstance(first, int) and first < 1 << 16
+
+
+def equal(left: Pieces, right: Pieces) -> Any:
+    """The condition that two sequences of bytes of the same length are equal."""
+    return z3.And([of_size(one, size) == of_size(other, size) for one, other, size in pairs(left, right)])
+
+
+def of_size(term: Any, size: int) -> Any:
+    return z3.BitVecVal(term, 8 * size) if isinstance(term, int) else term

@@ -1,0 +1,39 @@
+"""Proves the statements about the game's bytecode: by running both worlds on all calls of an entry point."""
+
+import threading
+import time
+from functools import cache, partial
+
+from evm_arbiter.chain import Artefact
+from opml_fuzz.proofs.game.equivalence import Deployed, Proof, deployed
+from opml_fuzz.proofs.questions import Failure, Questions
+from opml_fuzz.proofs.stoppable import stoppable
+from opml_fuzz.proofs.verdict import Verdict
+from opml_fuzz.statements.game_bytecode import GameStatement
+
+QUERY_SECONDS = 120.0
+
+
+@cache
+def committed() -> Deployed:
+    """The game as it is committed, deployed."""
+    return deployed()
+
+
+def prove_game(statement: GameStatement, artefact: Artefact | None = None, keeps: bool = False) -> Verdict:
+    """Tries to prove it of the committed game, or of other bytecode. keeps: whether the verdict has all queries, as SMT-LIB"""
+    return stoppable(partial(_prove, statement, artefact, keeps))
+
+
+def _prove(statement: GameStatement, artefact: Artefact | None, keeps: bool, stop: threading.Event) -> Verdict:
+    begin, questions = time.monotonic(), Questions(QUERY_SECONDS, stop, keeps)
+    result, detail = "proved", ""
+    try:
+        reached = Proof(committed() if artefact is None else deployed(artefact), statement.subject, questions).prove()
+        if reached != statement.reaches:
+            result, detail = "error", f"it ends with {sorted(map(str, reached))}, not with {sorted(map(str, statement.reaches))}"
+    except Failure as failure:
+        result, detail = failure.result, str(failure)
+    except Exception as error:  # what cannot be run on symbols proves nothing
+        result, detail = "error", f"{type(error).__name__}: {error}"
+    return Verdict(statement.name, result, time.monotonic() - begin, detail, tuple(questions.unsat))

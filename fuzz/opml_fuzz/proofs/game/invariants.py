@@ -1,0 +1,88 @@
+"""What holds of the objects in every court that was reached by acts: the assumptions of the statements about the game.
+
+Each is stated for the object of one id, and instantiated for each id that occurs in a proof.
+
+*Source*: spec §5.1 to §5.4; `contracts/game.vy`, which relies on most of them.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import z3
+from opml_spec.dispute.narrowing import MOST_STAGES
+from opml_spec.dispute.objects import ClaimStatus, NodeState
+from opml_spec.dispute.result import Outcome
+
+from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
+from opml_fuzz.proofs.game.layout import WIDTHS, function
+
+
+class Fields:
+    """The fields of one object."""
+
+    def __init__(self, kind: str, key: Any) -> None:
+        self.kind, self.key = kind, key
+
+    def __getattr__(self, name: str) -> Any:
+        return function(self.kind, name)(self.key)
+
+
+def unset(it: Fields, *kept: str) -> Any:
+    """All fields are zero."""
+    return z3.And([getattr(it, name) == 0 for name in WIDTHS[it.kind] if name not in kept])
+
+
+def exists(kind: str, key: Any) -> Any:
+    """Whether there is an object of that id: a field that then is not zero."""
+    return z3.simplify(getattr(Fields(kind, key), PRESENT[kind]) != 0)
+
+
+PRESENT = {"models": "stage_microseconds", "requests": "stage_count", "claims": "closes_at", "nodes": "claim_id"}
+
+
+def of_model(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
+    it = Fields("models", key)
+    yield z3.If(exists("models", key), z3.ULT(it.stage_microseconds, 1 << 32), unset(it))
+
+
+def of_request(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
+    it, there = Fields("requests", key), exists("requests", key)
+    yield z3.Or(there, unset(it))
+    yield z3.Implies(there, z3.And(z3.ULE(it.stage_count, MOST_STAGES), exists("models", it.model_id)))
+    yield z3.And(z3.ULE(it.fee_paid, 1), z3.ULE(it.outcome, 1 + max(Outcome)), (it.claims == 0) == (it.checked_at == 0))
+    yield z3.If(it.outcome == 0, z3.And(it.result == 0, it.run_hash == 0), z3.And(it.result != 0, it.run_hash != 0))
+    yield (it.output_hash != 0) == (it.outcome == 1 + Outcome.OK)
+
+
+def of_claim(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
+    it, there = Fields("claims", key), exists("claims", key)
+    yield z3.Or(there, unset(it))
+    request = Fields("requests", it.request_id)
+    yield z3.Implies(there, z3.And(exists("requests", it.request_id), request.checked_at != 0, z3.ULT(it.index, request.claims)))
+    yield z3.ULE(it.status, max(ClaimStatus))
+    yield z3.Implies(it.status != ClaimStatus.REJECTED, it.end_depth == 0)
+    yield z3.Implies(z3.ULE(it.end_depth, 1), it.end_path == 0)
+    root = hashes.digest(((key, HASH_BYTES),))
+    yield (it.nodes != 0) == exists("nodes", root)
+
+
+def of_node(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
+    it, there = Fields("nodes", key), exists("nodes", key)
+    yield z3.Or(there, unset(it))
+    yield z3.Implies(there, z3.And(key != 0, exists("claims", it.claim_id), Fields("claims", it.claim_id).nodes != 0))
+    yield z3.Implies(there, z3.And(it.state != 0, z3.ULE(it.state, max(NodeState)), z3.ULE(it.collected, 1), it.depth != 0))
+    yield z3.ULE(z3.ZeroExt(256 - it.since.size(), it.since), now)
+    is_root = key == hashes.digest(((it.claim_id, HASH_BYTES),))
+    yield z3.Implies(there, z3.And((it.depth == 1) == is_root, z3.Implies(it.depth == 1, it.path == 0)))
+
+
+def of_books(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
+    """What was deposited is locked, credited, burned or paid out."""
+    held, gone = Fields("held", key), Fields("gone", key)
+    locked, burned, paid_out, deposits = (z3.ZeroExt(2, one) for one in (held.locked, gone.burned, gone.paid_out, held.deposits))
+    yield z3.ULE(locked + burned + paid_out, deposits)
+
+
+INVARIANTS: dict[str, Callable[[Any, Hashes, Any], Iterator[Any]]] = {
+    "models": of_model, "requests": of_request, "claims": of_claim, "nodes": of_node, "held": of_books, "gone": of_books,
+}  # fmt: skip

@@ -1,0 +1,327 @@
+"""The symbolic EVM with what a contract needs beside memory: storage, events, payments, time, and calls of another contract.
+
+These opcodes are hooks at the places where they stand, so `proofs/evm/` is as it is for the arbiter. Products and quotients come from
+`arithmetic.py`, as those of the specification do.
+
+*Source*: Ethereum Yellow Paper, appendix H.2; EIP-3198 (BASEFEE).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import z3
+from attrs import evolve, frozen
+
+from opml_fuzz.proofs.evm.code import Code
+from opml_fuzz.proofs.evm.instructions import known, push
+from opml_fuzz.proofs.evm.machine import FEASIBLE_MILLISECONDS, Machine
+from opml_fuzz.proofs.evm.path import End, Input, Path
+from opml_fuzz.proofs.evm.pieces import Pieces
+from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
+from opml_fuzz.proofs.game.arithmetic import Arithmetic
+from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
+from opml_fuzz.proofs.game.packed import added, either, subtracted
+from opml_fuzz.proofs.game.storage import Place, place_of
+from opml_fuzz.proofs.unsupported import Unsupported
+
+NAMES = {
+    0x30: "ADDRESS", 0x33: "CALLER", 0x3D: "RETURNDATASIZE", 0x3E: "RETURNDATACOPY", 0x42: "TIMESTAMP", 0x48: "BASEFEE", 0x54: "SLOAD",
+    0x55: "SSTORE", 0x5A: "GAS", 0xF1: "CALL", 0xFA: "STATICCALL", **{0xA0 + i: f"LOG{i}" for i in range(5)},
+}  # fmt: skip
+OPCODES = {f"0x{opcode:02x}": name for opcode, name in NAMES.items()}
+
+
+@frozen(eq=False)
+class Event:
+    """An event as the contract logs it."""
+
+    topics: tuple[Word, ...]
+    data: Pieces
+
+
+@frozen(eq=False)
+class Payment:
+    """A call that sends money. success: whether whoever gets it takes it"""
+
+    to: Word
+    amount: Word
+    data: Pieces
+    success: Any
+
+
+@frozen(eq=False)
+class Answer:
+    """What the arbiter says to a witness: whether it reverts, and what it returns or reverts with."""
+
+    success: Any
+    returned: Pieces
+    revert_data: Pieces
+
+
+@frozen
+class GamePath(Path):
+    """A path with what a contract has beside memory. answer: of the last call of the arbiter"""
+
+    storage: Any = None
+    events: tuple[Event, ...] = ()
+    payments: tuple[Payment, ...] = ()
+    answer: Any = None
+
+    @property
+    def meeting(self) -> tuple[Any, ...]:
+        """Paths that have logged or paid different things stay apart."""
+        logged = tuple((*map(identity, one.topics), *(identity(piece) for piece, _ in one.data)) for one in self.events)
+        return *Path.meeting.fget(self), logged, len(self.payments), self.answer is None  # type: ignore[attr-defined]
+
+
+def identity(word: Word) -> Any:
+    return word if isinstance(word, int) else (word.get_id(),)
+
+
+@frozen
+class Block:
+    """What the EVM tells a contract of the block and the caller."""
+
+    sender: Word
+    now: Word
+    basefee: Word
+
+
+Ask = Callable[[Pieces], Answer]
+"""What the arbiter says, for the data of a call."""
+
+
+class GameMachine(Machine):
+    """An EVM that runs one call of the game.
+
+    arbiter: its address, and what it answers; merges_paths: whether paths that meet become one"""
+
+    merges_paths = True
+
+    def __init__(self, code: Code, given: Input, facts: Facts, hashes: DistinctHashes, arithmetic: Arithmetic, block: Block,
+                 arbiter: tuple[int, Ask], refuted: Callable[[Sequence[Any]], None]) -> None:  # fmt: skip
+        hooks = {}
+        for at, one in code.instructions.items():
+            name = OPCODES.get(one.name, one.name)
+            if name in RULES:
+                hooks[at] = partial(hooked, RULES[name], name)
+        super().__init__(code, given, hashes, hooks, refuted=refuted)
+        self.guards = frozenset(guards(code))
+        self.facts, self.arithmetic, self.block, self.arbiter = facts, arithmetic, block, arbiter
+
+    def possible(self, path: Path, *condition: Any, long: bool = False) -> bool:
+        """As in the machine, with the facts. long: the long ones too, if the others do not suffice"""
+        few = [*self.facts.known, *path.conditions, *condition]
+        for formulas in (few, [*few, *self.facts.long]) if long and self.facts.long else (few,):
+            solver = z3.SolverFor("QF_UFBV")
+            solver.set("timeout", FEASIBLE_MILLISECONDS)
+            solver.set("ctrl_c", False)
+            solver.add(*formulas)
+            if solver.check() == z3.unsat:
+                self.refuted(formulas)
+                return False
+        return True
+
+    def branches(self, path: Path, word: Word) -> Iterator[tuple[Path, bool]]:
+        """As in the machine. Where a path cannot go one way, it goes the other: that is not asked."""
+        condition, guards = is_nonzero(word), path.at in self.guards
+        if isinstance(condition, bool):
+            yield path, condition
+        elif not self.possible(path, condition, long=guards):
+            yield path, False
+        elif not self.possible(path, z3.Not(condition)):
+            yield path, True
+        else:
+            yield path.assuming(condition), True
+            yield path.assuming(formula(z3.Not(condition))), False
+
+    def prove(self, path: Path) -> Callable[[Any], bool]:
+        def holds(condition: Any) -> bool:
+            known = formula(condition)
+            return known if isinstance(known, bool) else not self.possible(path, z3.Not(known), long=True)
+
+        return holds
+
+    def furthest_behind(self, waiting: list[Path]) -> list[Path]:
+        return super().furthest_behind(waiting) if self.merges_paths else [waiting.pop()]
+
+    def meet(self, path: Path, other: Path) -> Path:
+        met: Any = super().meet(path, other)
+        assert isinstance(path, GamePath)
+        assert isinstance(other, GamePath)
+        shared = 0
+        for one, another in zip(path.conditions, other.conditions, strict=False):
+            if not one.eq(another):
+                break
+            shared += 1
+        condition = z3.And(list(path.conditions[shared:]))
+        merged: Path = evolve(met, storage=path.storage.merged(condition, other.storage))
+        return merged
+
+    def place(self, slot: Word) -> Place:
+        return place_of(slot, self.hashes)
+
+
+def guards(code: Code) -> Iterator[int]:
+    """Where the code goes on after a conditional jump to a revert without data: what is checked there cannot happen, mostly."""
+    places = list(code.instructions)
+    for target, at in pairwise(places):
+        if code.instructions[at].name == "JUMPI":
+            names, place = list[str](), code.instructions[target].operand
+            while place in code.instructions and len(names) < 4:
+                names.append(code.instructions[place].name)
+                place = code.instructions[place].following
+            if names == ["JUMPDEST", "PUSH0", "DUP1", "REVERT"]:
+                yield code.instructions[at].following
+
+
+Rule = Callable[[GamePath, GameMachine, str], GamePath | tuple[GamePath, ...]]
+
+
+def hooked(rule: Rule, name: str, path: Path, machine: Machine) -> Iterator[Path | End]:
+    """Executes the opcode at this place by its rule."""
+    assert isinstance(path, GamePath)
+    assert isinstance(machine, GameMachine)
+    after = rule(evolve(path, at=machine.code.instructions[path.at].following), machine, name)
+    yield from after if isinstance(after, tuple) else (after,)
+
+
+def pushing(word: Callable[[GameMachine], Word]) -> Rule:
+    return lambda path, machine, name: push(path, word(machine))  # type: ignore[return-value]
+
+
+def settled(path: GamePath) -> None:
+    """Refuses whatever comes after a payment: who is paid may have called in the meantime."""
+    if path.payments:
+        raise Unsupported("something happens after a payment")
+
+
+def load(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    settled(path)
+    *rest, slot = path.stack
+    return evolve(path, stack=(*rest, path.storage.read(machine.place(slot))))
+
+
+def store(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    settled(path)
+    *rest, word, slot = path.stack
+    return evolve(path, stack=tuple(rest), storage=path.storage.write(machine.place(slot), reduced(vector(word))))
+
+
+def log(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    settled(path)
+    count = int(name[3:])
+    stack = path.stack
+    size, at = known(stack[-2]), known(stack[-1])
+    data = path.memory.read(at, size, machine.prove(path)) if size else ()
+    topics = tuple(reversed(stack[-2 - count : -2]))
+    return evolve(path, stack=stack[: -2 - count], events=(*path.events, Event(topics, data)))
+
+
+def pay(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    settled(path)
+    *rest, _, _, size, at, amount, to, _ = path.stack
+    data = path.memory.read(known(at), known(size), machine.prove(path)) if size else ()
+    success = z3.Bool("is_taken")
+    return evolve(path, stack=(*rest, success), payments=(Payment(to, amount, data, success),))
+
+
+def ask(path: GamePath, machine: GameMachine, name: str) -> tuple[GamePath, ...]:
+    """A call of the arbiter, which changes nothing: a path on which it returns, and one on which it reverts. Any other call is an error."""
+    settled(path)
+    *rest, room, to, size, at, address, _ = path.stack
+    arbiter, answers = machine.arbiter
+    if address != arbiter or path.answer is not None:
+        raise Unsupported(f"a call of {address}")
+    answer = answers(path.memory.read(known(at), known(size), machine.prove(path)))
+    if sum(one for _, one in answer.returned) != known(room):
+        raise Unsupported("the arbiter returns another number of bytes than there is room for")
+    place = known(to)
+    asked = evolve(path, answer=answer)
+    returns = evolve(asked, stack=(*rest, 1), memory=path.memory.store_pieces(place, answer.returned))
+    reverts = evolve(asked, stack=(*rest, 0), memory=path.memory.forget(place, place + known(room)))
+    return returns.assuming(answer.success), reverts.assuming(z3.Not(answer.success))  # type: ignore[return-value]
+
+
+def returned_size(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """Of what the arbiter returned, or reverted with."""
+    sizes = [sum(size for _, size in data) for data in (path.answer.returned, path.answer.revert_data)]
+    return push(path, sizes[0] if machine.prove(path)(path.answer.success) else choice(path.answer.success, *sizes))  # type: ignore[return-value]
+
+
+def copy_returned(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """The data that the arbiter reverted with, all of it, where it is known that it did."""
+    *rest, _, source, to = path.stack
+    if source != 0 or not machine.prove(path)(z3.Not(path.answer.success)):
+        raise Unsupported("a copy of what the arbiter returned")
+    return evolve(path, stack=tuple(rest), memory=path.memory.store_pieces(known(to), path.answer.revert_data))
+
+
+def multiply(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """MUL; by a truth value it is a choice."""
+    *rest, b, a = path.stack
+    a, b = (b, a) if z3.is_bool(b) else (a, b)
+    return evolve(path, stack=(*rest, choice(a, b, 0) if z3.is_bool(a) else machine.arithmetic.product(a, b)))
+
+
+def exclusive(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """XOR; with something or nothing, it is a choice: so are the maximum and the minimum compiled."""
+    *rest, b, a = path.stack
+    a, b = (b, a) if chooses_nothing(b) else (a, b)
+    if not chooses_nothing(a) or z3.is_bool(b):
+        return evolve(path, stack=(*rest, binary("XOR", a, b)))
+    condition, yes, no = a.children()
+    return evolve(path, stack=(*rest, choice(condition, binary("XOR", reduced(yes), b), binary("XOR", reduced(no), b))))
+
+
+def chooses_nothing(word: Word) -> bool:
+    """Tells whether it is one of two words, of which one is 0."""
+    if isinstance(word, int) or not z3.is_app_of(word, z3.Z3_OP_ITE) or z3.is_bool(word):
+        return False
+    return any(z3.is_bv_value(one) and one.as_long() == 0 for one in word.children()[1:])
+
+
+def divide(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    *rest, divisor, number = path.stack
+    condition = is_nonzero(divisor)
+    if condition is False:
+        return evolve(path, stack=(*rest, 0))
+    quotient = machine.arithmetic.quotient(number, divisor)
+    return evolve(path, stack=(*rest, quotient if condition is True else choice(condition, quotient, 0)))
+
+
+def packed(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """ADD, SUB and OR, of packed words field by field."""
+    *rest, b, a = path.stack
+    found = None
+    if not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
+        prove = machine.prove(path)
+        found = either(a, b) if name == "OR" else (added if name == "ADD" else subtracted)(a, b, prove)
+    return evolve(path, stack=(*rest, binary(name, a, b) if found is None else found))
+
+
+def known_only(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    *rest, b, a = path.stack
+    return evolve(path, stack=(*rest, binary(name, known(a), known(b))))
+
+
+RULES: dict[str, Rule] = {
+    "CALLER": pushing(lambda machine: machine.block.sender),
+    "TIMESTAMP": pushing(lambda machine: machine.block.now),
+    "BASEFEE": pushing(lambda machine: machine.block.basefee),
+    "GAS": pushing(lambda machine: z3.BitVec("gas", BITS)),
+    "SLOAD": load,
+    "SSTORE": store,
+    **{f"LOG{i}": log for i in range(5)},
+    "CALL": pay,
+    "STATICCALL": ask,
+    "RETURNDATASIZE": returned_size,
+    "RETURNDATACOPY": copy_returned,
+    **dict.fromkeys(("ADD", "SUB", "OR"), packed),
+    "XOR": exclusive,
+    "MUL": multiply,
+    "DIV": divide,
+    **dict.fromkeys(("SDIV", "MOD", "SMOD"), known_only),
+}

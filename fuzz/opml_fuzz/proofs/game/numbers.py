@@ -1,0 +1,93 @@
+"""What the specification's court computes with when nothing is known: amounts, times and counts.
+
+An `Amount` is a `Value` of the step's proofs whose products and quotients are those of `arithmetic.py`. It may be negated before it is
+divided: rounding up is written that way.
+"""
+
+from typing import Any
+
+import z3
+
+from opml_fuzz.proofs.game.arithmetic import Arithmetic
+from opml_fuzz.proofs.step.machine_symbols import Octets, Value, number
+from opml_fuzz.proofs.symbols import Paths
+from opml_fuzz.proofs.unsupported import Unsupported
+
+ADDRESS_BYTES, HASH_BYTES = 20, 32
+
+
+class GamePaths(Paths):
+    """The paths through an act, and the arithmetic that both worlds share."""
+
+    arithmetic: Arithmetic
+
+
+class Amount(Value):
+    """A number that is not negative where it is multiplied or divided."""
+
+    __hash__ = None
+    paths: GamePaths
+
+    def of(self, term: Any) -> Any:
+        return amount(term, self.paths)
+
+    def __index__(self) -> int:
+        raise Unsupported("a number that must be known")
+
+    def __neg__(self) -> Any:
+        return Negated(self)
+
+    def __mul__(self, other: Any) -> Any:
+        return self.of(vector_of(self.paths.arithmetic.product(self.term, self.lift(other))))
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        if self < 0 or other <= 0:
+            raise Unsupported("a quotient of numbers that may be negative")
+        return self.of(vector_of(self.paths.arithmetic.quotient(self.term, self.lift(other))))
+
+    def __rfloordiv__(self, other: int) -> Any:
+        return Amount(z3.BitVecVal(other, self.term.size()), self.paths) // self
+
+
+class Negated:
+    """A number with a minus before it: −x."""
+
+    def __init__(self, amount: Any) -> None:
+        self.amount = amount
+
+    def __mul__(self, other: Any) -> "Negated":
+        return Negated(self.amount * other)
+
+    def __floordiv__(self, other: Any) -> "Negated":
+        """Rounding −x / d down is rounding x / d up."""
+        return Negated((self.amount + (other - 1)) // other)
+
+    def __neg__(self) -> Any:
+        return self.amount
+
+    def __rsub__(self, other: Any) -> Any:
+        return other + self.amount
+
+
+def vector_of(term: Any) -> Any:
+    return z3.BitVecVal(term, 256) if isinstance(term, int) else term
+
+
+def amount(term: Any, paths: GamePaths) -> Any:
+    """Makes a term of 256 bits, or fewer, a number: an int if it is known."""
+    made = number(term, paths)
+    return Amount(made.term, paths) if isinstance(made, Value) else made
+
+
+def term_of(value: Any) -> Any:
+    """The vector of 256 bits of a number, or of bytes."""
+    if isinstance(value, Octets):
+        term = value.term
+        return z3.simplify(z3.ZeroExt(256 - term.size(), term)) if term.size() < 256 else term
+    if isinstance(value, bytes):
+        return z3.BitVecVal(int.from_bytes(value, "big"), 256)
+    if isinstance(value, Value):
+        return value.term
+    return z3.BitVecVal(int(value), 256)

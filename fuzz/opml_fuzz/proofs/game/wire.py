@@ -1,0 +1,80 @@
+"""What travels to and from the contract, on symbols: arguments, events and results, word by word.
+
+The events that an act must log are told by `disputes/wire/logs.py`, as in the differential fuzzer; only the encoding is done here.
+
+*Source*: the contract ABI specification; spec §5.11.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import z3
+from attrs import astuple
+from opml_spec.dispute.narrowing import Segment
+
+from opml_fuzz.disputes.wire import logs
+from opml_fuzz.disputes.wire.abi import SEGMENT
+from opml_fuzz.proofs.evm.memory import Memory
+from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, value
+from opml_fuzz.proofs.evm.words import Word
+from opml_fuzz.proofs.game.numbers import term_of
+from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
+from opml_fuzz.proofs.symbols import Truth
+
+WORD_BYTES = 32
+
+
+def word(value: Any) -> Pieces:
+    """One word: a number, a hash, or an address; nothing is zero."""
+    if isinstance(value, Octets | bytes):
+        padding = WORD_BYTES - len(value)
+        return (*(((0, padding),) if padding else ()), *pieces_of(value))
+    if isinstance(value, Truth):
+        return ((z3.If(value.formula, z3.BitVecVal(1, 256), z3.BitVecVal(0, 256)), WORD_BYTES),)
+    return ((term_of(value or 0) if not hasattr(value, "term") else value.term, WORD_BYTES),)
+
+
+def words(values: Iterable[Any]) -> Pieces:
+    return tuple(piece for one in values for piece in word(one))
+
+
+def encode(kinds: tuple[str, ...], values: tuple[Any, ...]) -> Pieces:
+    """Encodes arguments of these types."""
+    head: list[Any] = []
+    tail: Pieces = ()
+    size = WORD_BYTES * sum(5 if kind == SEGMENT else 1 for kind in kinds)
+    for kind, given in zip(kinds, values, strict=True):
+        if kind == "bytes":
+            head.append(size + length(tail))
+            padding = -len(given) % WORD_BYTES
+            tail = (*tail, *word(len(given)), *pieces_of(given), *(((0, padding),) if padding else ()))
+        else:
+            head += astuple(given, recurse=False) if isinstance(given, Segment) else [given]
+    return (*words(head), *tail)
+
+
+class Given:
+    """A call whose data is known but for what its arguments are."""
+
+    def __init__(self, data: Pieces, sent: Word) -> None:
+        self.data, self.size, self.value = data, length(data), sent
+
+    def load(self, at: Word) -> Word:
+        return value(self.part(at, WORD_BYTES))
+
+    def part(self, at: int, size: int) -> Pieces:
+        inside = cut(self.data, at, min(at + size, self.size))
+        missing = size - length(inside)
+        return (*inside, *(((0, missing),) if missing else ()))
+
+    def copy(self, memory: Memory, to: int, at: Word, size: Word, path: Any, machine: Any) -> Memory:
+        return memory.store_pieces(to, self.part(at, size)) if size else memory
+
+
+@contextmanager
+def encoding() -> Iterator[None]:
+    """Events are encoded on symbols while this is entered."""
+    with patch.object(logs, "word", word), patch.object(logs, "encode", encode):
+        yield

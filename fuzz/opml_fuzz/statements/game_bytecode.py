@@ -1,0 +1,49 @@
+"""Statements about the game's deployed bytecode: whatever the court, an entry point does what the specification's act does.
+
+Both accept, or both refuse with the same number; afterwards the same is stored, the same events are logged, the same is returned, and the
+same is paid to the same address. `reaches` says how the act can end, and a proof must have met each of these ends.
+
+*Source*: spec §5.3 to §5.7 and §5.11.
+"""
+
+from attrs import frozen
+
+OK, REFUSED = "ok", "refused"
+
+ASSUMED = (
+    "The game is deployed with the default parameters, and its call has as many bytes as the arguments need.",
+    "The sender is not zero; the time is from 1 to 2^39 − 1; what is sent, with all that was deposited, is below 2^128 wei.",
+    "What is stored fits together: a claim has its request, a request its model, a node its claim; what does not exist is zero.",
+    "A request has a time in the line if and only if it has claims; its stages are 1 to 2^24; without a result its hashes are zero.",
+    "A claim has nodes if and only if its root exists; only the root has depth 1; only a rejected claim fell at a node.",
+    "What is locked, burned and paid out is not more than what was deposited. No node has a time that is yet to come in `since`.",
+    "Numbers fit the fields of the layout after the act: counts 32 bits, money 128, times 40, 56 or 64, the prices of a claim 76.",
+    "No two preimages have the same hash, no hash is zero, and different places of the storage have different slots.",
+    "Gas suffices, and whoever is paid either takes the money or not; what it calls meanwhile is a call of its own.",
+)
+
+
+@frozen
+class GameStatement:
+    """A statement that `proofs/game/` proves by running both worlds. subject: the entry point; reaches: how it can end"""
+
+    name: str
+    says: str
+    subject: str
+    reaches: frozenset[int | str]
+    assumes: tuple[str, ...] = ASSUMED
+
+
+def about(subject: str, says: str, *errors: int, payable: bool = False) -> GameStatement:
+    ends = frozenset((OK, *errors, *(() if payable else (REFUSED,))))
+    return GameStatement(f"game.{subject}", says, subject, ends)
+
+
+STATEMENTS = (
+    about("register", "`register` stores and logs a model as the specification does, and changes no model that is known", 234),
+    about("challenge", "`challenge` opens the root for the exact bond while the window is open", 203, 205, 210, 211, 241, payable=True),
+    about("expire", "`expire` rejects a claim after the grace, and pays the requester its share", 203, 210, 213, 247),
+    about("award", "`award` pays the fee to a final claim, passes over others, and waits for the pending ones that may hold it", 203, 248),
+    about("reclaim", "`reclaim` pays the fee back once nothing can earn it", 202, 230),
+    about("withdraw_to", "`withdraw_to` pays all of the sender's credit, once, to the address that it names, or fails with 233", 231),
+)

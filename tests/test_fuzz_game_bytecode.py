@@ -1,0 +1,200 @@
+"""The game's deployed bytecode is the specification's acts: every statement proved, and what is wrong is found.
+
+A wrong contract, a wrong specification and a wrong byte must each get a counterexample, not merely make a proof fail.
+"""
+
+from contextlib import AbstractContextManager
+from random import Random
+from threading import Event
+
+import pytest
+import z3
+from attrs import evolve
+from opml_fuzz.fuzzing.game_mutants import changed
+from opml_fuzz.fuzzing.mutants import compiled
+from opml_fuzz.proofs.evm.pieces import of_bytes
+from opml_fuzz.proofs.game import equivalence
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
+from opml_fuzz.proofs.game.equivalence import Assumed, Proof, deployed
+from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
+from opml_fuzz.proofs.game.game_prover import prove_game
+from opml_fuzz.proofs.game.layout import LAYOUT
+from opml_fuzz.proofs.game.packed import added, either, subtracted
+from opml_fuzz.proofs.game.storage import Storage, place_of
+from opml_fuzz.proofs.questions import Failure, Questions
+from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
+from opml_fuzz.proofs.unsupported import Unsupported
+from opml_fuzz.statements.catalogue import GAME
+
+from evm_arbiter.chain import Artefact
+
+WORDS = [z3.BitVec(name, 256) for name in "abcd"]
+
+
+@pytest.mark.parametrize("name", GAME)
+def test_an_entry_point_is_proved(name: str) -> None:
+    verdict = prove_game(GAME[name])
+    assert verdict.result == "proved", verdict.detail
+
+
+# What is wrong is found --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("subject", "right", "wrong"),
+    [
+        ("register", "stage_microseconds < 1 or stage_microseconds >= 2**32", "stage_microseconds < 1 or stage_microseconds > 2**32"),
+        ("register", "if self.models[model_id].line_word == 0:", "if True:"),  # forgets the line
+        ("withdraw_to", "self.accounts[msg.sender] = account_word - (amount << CREDITED_BIT)", "self.accounts[msg.sender] = account_word"),
+        ("withdraw_to", "if not raw_call(to, b", "if not raw_call(msg.sender, b"),
+        ("withdraw_to", "value=amount, revert_on_failure", "value=amount - 1, revert_on_failure"),
+        ("withdraw_to", "        codec.fail(PAYMENT_FAILED)", "        pass"),
+        ("withdraw_to", "    self.gone += amount << PAID_OUT_BIT\n", ""),
+        ("withdraw_to", "account=msg.sender, to=to, amount=amount", "account=to, to=to, amount=amount"),
+        ("withdraw_to", "NOTHING_TO_WITHDRAW: constant(uint256) = 231", "NOTHING_TO_WITHDRAW: constant(uint256) = 230"),
+        ("reclaim", "max(waiting_until, progress_word & codec.MASK64) + WINDOW", "waiting_until + WINDOW"),
+        ("reclaim", "    log objects.Reclaimed(request_id=request_id)\n", ""),
+        ("award", "block.timestamp <= self._closes_at(claim_word) + HOLD", "block.timestamp < self._closes_at(claim_word) + HOLD"),
+        ("award", " and (progress_word >> FEE_PAID_BIT) & MASK8 == 0", ""),
+        ("expire", "settled: uint256 = max(self._closes_at(claim_word), tree_word & MASK40)", "settled: uint256 = self._closes_at(claim_word)"),
+        ("expire", "self._credit(self._requester(request_id), request_id, paid)", "self._credit(msg.sender, request_id, paid)"),
+        ("challenge", "(1 << NODES_BIT) + (price << PRICES_BIT)", "(1 << NODES_BIT)"),
+        ("challenge", "max(block.timestamp, server_due) + EFFORT", "block.timestamp + EFFORT"),
+        ("challenge", "due=convert(due, uint64), server_left", "due=0, server_left"),
+    ],
+)
+def test_a_wrong_contract_is_found(subject: str, right: str, wrong: str) -> None:
+    assert prove_game(GAME[f"game.{subject}"], compiled("game", right, wrong)).result == "counterexample"
+
+
+@pytest.mark.parametrize(
+    ("subject", "broken"),
+    [
+        ("register", changed("claims", "1 <= stage_microseconds < 1 << 32", "0 <= stage_microseconds < 1 << 32")),
+        ("reclaim", changed("ends", "held = asked.pending > 0 and", "held = False and")),
+        ("award", changed("ends", "next_award=asked.next_award + 1", "next_award=asked.next_award + 2")),
+        ("challenge", changed("moves", "if message.now >= disputed.closes_at:", "if message.now > disputed.closes_at:")),
+    ],
+)
+def test_a_wrong_specification_is_found(subject: str, broken: AbstractContextManager[None]) -> None:
+    with broken:
+        assert prove_game(GAME[f"game.{subject}"]).result == "counterexample"
+
+
+def test_a_wrong_byte_is_found() -> None:
+    """An account's credit is read with one bit less than it has."""
+    artefact = Artefact.load("game")
+    code = artefact.creation_bytecode
+    place = deployed().code.data.index(bytes([0x60, 32, 0x1C]))  # PUSH1 32, SHR
+    begin = code.index(deployed().code.data[:64])
+    wrong = evolve(artefact, creation_bytecode=code[: begin + place + 1] + bytes([33]) + code[begin + place + 2 :])
+    assert wrong.creation_bytecode != code
+    results = {name: prove_game(GAME[name], wrong).result for name in ("game.withdraw_to", "game.award")}
+    assert "counterexample" in results.values(), results
+
+
+def test_what_admits_nothing_proves_nothing() -> None:
+    def nobody(proof: Proof) -> Assumed:
+        return Assumed(conditions=(z3.BoolVal(False),))
+
+    with pytest.raises(Failure):
+        Proof(deployed(), "register", Questions(30.0, Event()), nobody).prove()
+
+
+def test_a_wrong_layout_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two fields of an account exchanged, what is credited lies elsewhere."""
+    fields = (("requests", 32), ("due", 56), ("credited", 128), ("lost_at", 40))
+    monkeypatch.setitem(LAYOUT, "accounts", (fields,))  # type: ignore[call-overload]
+    with pytest.raises((Failure, Unsupported)):
+        Proof(deployed(), "withdraw_to", Questions(30.0, Event())).prove()
+
+
+# The parts -----------------------------------------------------------------------------------------------------------------------------
+
+
+def evaluated(term: object, values: list[int]) -> int:
+    a, b = z3.Var(0, z3.BitVecSort(256)), z3.Var(1, z3.BitVecSort(256))
+    term = z3.substitute_funs(term, (DIVISION, z3.UDiv(a, b)), (PRODUCT, a * b))
+    term = z3.simplify(z3.substitute(term, *((one, z3.BitVecVal(value, 256)) for one, value in zip(WORDS, values, strict=True))))
+    return int(term.as_long()) if z3.is_bv_value(term) else int(z3.is_true(term))
+
+
+def test_facts_about_products_and_quotients_are_true() -> None:
+    """Each fact, with real products and quotients in it, on numbers of all sizes and at the edges of its conditions."""
+    facts, rng = Facts(), Random(1)
+    arithmetic = Arithmetic(facts)
+    a, b, c, d = WORDS
+    few = z3.simplify(z3.ZeroExt(192, z3.Extract(63, 0, c)))
+    shown = [arithmetic.product(a, b), arithmetic.product(few, b), arithmetic.product(a, 1_000_000), arithmetic.product(few, 10**12)]
+    shown += [arithmetic.quotient(d, b), arithmetic.quotient(d, few), arithmetic.quotient(d, 1_000_000), arithmetic.quotient(shown[0], a)]
+    assert len(facts.known) > 20
+    for _ in range(60):
+        values = [rng.choice((0, 1, 2, rng.getrandbits(rng.randrange(1, 257)), (1 << rng.randrange(257)) - 1)) for _ in WORDS]
+        assert all(evaluated(fact, values) for fact in facts.known), values
+    assert width(few) == 64
+
+
+def test_packed_words_add_and_join() -> None:
+    """Field by field or not, the result is that of the whole words."""
+    rng = Random(2)
+    a, b, c, _ = WORDS
+
+    def cut(term: object, *sizes: int) -> object:
+        parts, at = [], 0
+        for size in sizes:
+            parts.append(z3.Extract(at + size - 1, at, term))
+            at += size
+        return z3.simplify(z3.Concat(*reversed(parts), *([z3.BitVecVal(0, 256 - at)] if at < 256 else [])))
+
+    def exact(condition: object) -> bool:
+        solver = z3.Solver()
+        return bool(solver.check(z3.Not(condition)) == z3.unsat)
+
+    word = z3.Concat(z3.BitVecVal(0, 128), z3.Extract(63, 0, a), z3.BitVecVal(0, 32), z3.Extract(31, 0, b))
+    others = [z3.ZeroExt(224, z3.Extract(31, 0, c)), z3.Concat(z3.BitVecVal(0, 160), z3.Extract(63, 0, c), z3.BitVecVal(0, 32)), 5, 1 << 96]
+    for other in others:
+        as_vector = other if not isinstance(other, int) else z3.BitVecVal(other, 256)
+        for found, expected in (
+            (added(word, other, exact), word + as_vector),
+            (subtracted(word, other, exact), word - as_vector),
+            (either(word, other), word | as_vector),
+        ):
+            if found is None:
+                continue
+            for _ in range(40):
+                values = [rng.choice((rng.getrandbits(256), 0, (1 << 256) - 1)) for _ in WORDS]
+                assert evaluated(found, values) == evaluated(expected, values)
+
+
+def test_storage_gives_what_was_written_last() -> None:
+    facts = Facts()
+    hashes = DistinctHashes(facts)
+    a, b, c, _ = WORDS
+
+    def place(key: object) -> object:
+        return place_of(hashes.digest((*of_bytes((4).to_bytes(32, "big")), (key, 32))), hashes)
+
+    storage = Storage(lambda kind, key: None).write(place(a), 1).write(place(b), 2)  # type: ignore[arg-type]
+    for keys, expected in (((5, 5, 5), 2), ((5, 6, 5), 1), ((5, 6, 6), 2)):
+        read = storage.read(place(c))  # type: ignore[arg-type]
+        assert evaluated(read, [*keys, 0]) == expected
+    with pytest.raises(Unsupported):
+        place_of(a, hashes)
+    with pytest.raises(Unsupported):
+        place_of(99, hashes)
+
+
+def test_hashes_are_equal_exactly_if_their_preimages_are() -> None:
+    facts = Facts()
+    hashes = DistinctHashes(facts)
+    a, b, *_ = WORDS
+    one, other, longer = hashes.digest(((a, 32),)), hashes.digest(((b, 32),)), hashes.digest(((a, 32), (b, 32)))
+    solver = z3.Solver()
+    facts.tell(solver)
+    assert solver.check((one == other) != (a == b)) == z3.unsat
+    assert solver.check(one == longer) == z3.unsat
+    assert solver.check(one == other) == z3.sat
+
+
+def test_the_statements_name_entry_points() -> None:
+    assert {one.subject for one in GAME.values()} <= set(equivalence.ACTS)
