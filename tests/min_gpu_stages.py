@@ -61,7 +61,7 @@ class Places:
 
     def activation(self, length: int) -> int:
         rng = self.rng
-        exponent = rng.choice([127, 0, rng.randint(-20, 40), rng.randint(-300, 300), INT32[0], INT32[1]])
+        exponent = rng.choice([127, 0, rng.randint(-20, 40), rng.randint(-300, 300), -100_000, 100_000])
         numbers = [clipped(rng, 15) for _ in range(length)]
         return self.state(struct.pack(f"<i28x{length}h", exponent, *numbers))
 

@@ -20,7 +20,6 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.request import MAX_STAGES, position_count, prompt_length, stage_count
 from opml_min.model.native.check import steps_bound
 from opml_min.model.quality.losses import Losses, losses_of
-from opml_min.model.written import written_ranges
 
 OK, FAILED = 0, 1
 
@@ -159,8 +158,6 @@ class Run:
         if self.image.header.single_phase:
             first, end = 0, self.image.header.op_count * self.positions
         self._engine.run(first, end, watch=watch)
-        for address, length in written_ranges(self.image.ops, first, end, int(self.memory.view(OUTPUT, 1, np.uint64)[0])):
-            self.memory.mark_written(address, length)
 
     def _run_in_machine(self, first: int, end: int, watch: Callable[[], None]) -> None:
         for stage in range(first, end):

@@ -15,7 +15,7 @@ from opml_min.memory_map import OUTPUT, REQUEST, STATE
 from opml_min.model.errors import AcceleratorUnusable
 from opml_min.model.gpu.accelerator import Accelerator, AcceleratorArray, Bytes
 from opml_min.model.gpu.barriers import barriers_before
-from opml_min.model.gpu.regions import Regions, ranges_of_pages, require_room, resident_model
+from opml_min.model.gpu.resident import Resident, ranges_of_pages, require_room, resident_model
 from opml_min.model.image.header import Header
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import FLOAT, OPERANDS, RECORD_WORDS, Buffer, Op, Opcode, Tape, buffers, ops_of
@@ -67,7 +67,7 @@ class AcceleratorEngine:
         self._ops = ops_of(tape)
         self._model_version = memory.model_version
         self._model = resident_model(accelerator, memory, image.identity, _tensors(self._ops, self._header))
-        self._carry = Regions(accelerator, _carried(self._ops, image.header))
+        self._carry = Resident(accelerator, _carried(self._ops, image.header))
         self._arrays: list[AcceleratorArray] = []
         self._arrived = self._array(np.zeros(1, np.uint64))
         self._job = self._array(self._job_words()).place
@@ -108,7 +108,7 @@ class AcceleratorEngine:
         self._has_carry = True
         if self._model_version != self._memory.model_version:  # it is no longer the image's, so nobody else may use it
             self._model_version = self._memory.model_version
-            self._model = Regions(self._accelerator, _tensors(self._ops, self._header))
+            self._model = Resident(self._accelerator, _tensors(self._ops, self._header))
             self._model.upload(self._memory)
             self._job = self._array(self._job_words()).place
 

@@ -1,6 +1,6 @@
 """Ranges of the machine's memory that lie on an accelerator too, byte for byte.
 
-Ranges that are close together become one region. What lies between them is copied as well, which changes nothing: copies are made only
+Ranges that are close together become one extent. What lies between them is copied as well, which changes nothing: copies are made only
 while both sides hold the same.
 """
 
@@ -24,7 +24,7 @@ DEVICE_ALIGNMENT = 256
 
 
 @frozen
-class Region:
+class Extent:
     """Bytes of the machine's memory, and their place on the accelerator."""
 
     address: int
@@ -32,23 +32,23 @@ class Region:
     place: int
 
 
-class Regions:
-    """The regions that hold some ranges. They are freed with this object."""
+class Resident:
+    """The extents that hold some ranges. They are freed with this object."""
 
     def __init__(self, accelerator: Accelerator, ranges: Iterable[Buffer]) -> None:
         self._accelerator = accelerator
-        self.regions: list[Region] = []
+        self.extents: list[Extent] = []
         for address, length in close_together(ranges):
             before = address % DEVICE_ALIGNMENT
             place = accelerator.allocate(before + length)
             weakref.finalize(self, accelerator.release, place).atexit = False
-            self.regions.append(Region(address - before, before + length, place))
+            self.extents.append(Extent(address - before, before + length, place))
 
     def place_of(self, address: int) -> int:
         """Return where a byte of the machine's memory lies on the accelerator."""
-        for region in self.regions:
-            if region.address <= address < region.address + region.length:
-                return region.place + address - region.address
+        for extent in self.extents:
+            if extent.address <= address < extent.address + extent.length:
+                return extent.place + address - extent.address
         raise KeyError(f"{address:#x}")
 
     def upload(self, memory: Memory, ranges: Iterable[Buffer] | None = None) -> None:
@@ -62,13 +62,13 @@ class Regions:
             self._accelerator.download(place, memory.view(address, length, np.uint8))  # type: ignore[arg-type]
 
     def _pieces(self, ranges: Iterable[Buffer] | None) -> Iterator[tuple[int, int, int]]:
-        """Yield (address, place, length) of what lies in both the ranges and the regions."""
+        """Yield (address, place, length) of what lies in both the ranges and the extents."""
         wanted = None if ranges is None else close_together(ranges)
-        for region in self.regions:
-            for address, length in [(region.address, region.length)] if wanted is None else wanted:
-                first, end = max(address, region.address), min(address + length, region.address + region.length)
+        for extent in self.extents:
+            for address, length in [(extent.address, extent.length)] if wanted is None else wanted:
+                first, end = max(address, extent.address), min(address + length, extent.address + extent.length)
                 for start in range(first, end, COPIED_AT_ONCE):
-                    yield start, region.place + start - region.address, min(COPIED_AT_ONCE, end - start)
+                    yield start, extent.place + start - extent.address, min(COPIED_AT_ONCE, end - start)
 
 
 def close_together(ranges: Iterable[Buffer]) -> list[Buffer]:
@@ -85,7 +85,7 @@ def close_together(ranges: Iterable[Buffer]) -> list[Buffer]:
 
 
 def require_room(accelerator: Accelerator, ranges: Iterable[Buffer]) -> None:
-    """Raise AcceleratorUnusable unless the regions of the ranges fit the accelerator's free memory."""
+    """Raise AcceleratorUnusable unless the extents of the ranges fit the accelerator's free memory."""
     needed, free = sum(length for _, length in close_together(ranges)), accelerator.free_bytes()
     if needed > free:
         raise AcceleratorUnusable(f"{accelerator.name} has {free >> 20} MiB free, and the model needs {-(-needed >> 20)} MiB")
@@ -98,14 +98,14 @@ def ranges_of_pages(pages: NDArray[np.int64]) -> list[Buffer]:
     return [(first * PAGE_BYTES, (last - first + 1) * PAGE_BYTES) for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)]
 
 
-_resident: "weakref.WeakValueDictionary[Hashable, Regions]" = weakref.WeakValueDictionary()
+_models: "weakref.WeakValueDictionary[Hashable, Resident]" = weakref.WeakValueDictionary()
 
 
-def resident_model(accelerator: Accelerator, memory: Memory, identity: Identity, ranges: list[Buffer]) -> Regions:
+def resident_model(accelerator: Accelerator, memory: Memory, identity: Identity, ranges: list[Buffer]) -> Resident:
     """Return the tensors of an image on the accelerator: those that another run of it has brought there, if there is one."""
     key = (id(accelerator), identity, *ranges)
-    model = _resident.get(key)
+    model = _models.get(key)
     if model is None:
-        model = _resident[key] = Regions(accelerator, ranges)
+        model = _models[key] = Resident(accelerator, ranges)
         model.upload(memory)
     return model
