@@ -30,14 +30,18 @@ class Schedule(IntEnum):
     SHUFFLED = 3
 
 
+def compile_emulator(source: str, output: Path, is_checked: bool = True) -> None:
+    """Compiles a file of the emulator. Checked, it ends the process at an integer overflow in a kernel."""
+    checks = CHECKED if is_checked else UNCHECKED
+    subprocess.run([*COMPILER, *checks, f"-I{KERNELS}", "-o", str(output), str(EMULATOR / source)], check=True)
+
+
 @cache
 def library(is_checked: bool = True) -> ctypes.CDLL:
-    """The emulator, compiled. Checked, it ends the process at an integer overflow in a kernel."""
-    folder = Path(tempfile.mkdtemp())
-    output = str(folder / "emulator.so")
-    checks = CHECKED if is_checked else UNCHECKED
-    subprocess.run([*COMPILER, *checks, f"-I{KERNELS}", "-o", output, str(EMULATOR / "emulator.cc")], check=True)
-    loaded = ctypes.CDLL(output)
+    """The emulator, compiled and loaded."""
+    output = Path(tempfile.mkdtemp()) / "emulator.so"
+    compile_emulator("emulator.cc", output, is_checked)
+    loaded = ctypes.CDLL(str(output))
     loaded.allocate.restype = ctypes.c_void_p
     loaded.allocate.argtypes = [ctypes.c_uint64]
     loaded.release.argtypes = [ctypes.c_void_p, ctypes.c_uint64]

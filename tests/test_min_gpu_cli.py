@@ -1,11 +1,16 @@
 """`--device gpu` on the command line: the same results as on the processor, and one clear line for each reason why no card can be used."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from min_gpu_driver import CUresult, FakeDriver
+from min_gpu_emulator import compile_emulator
 from min_model import write_source
 
 from opml_min.cli import main
@@ -71,6 +76,23 @@ def test_a_dispute(cheat: str, folder: Path, driver: FakeDriver, capsys: Capsys)
     assert result["verdict"] == "claim_rejected"
 
 
+def test_the_real_binding_on_a_driver_that_is_emulated(tmp_path: Path, folder: Path, capsys: Capsys) -> None:
+    """NVIDIA's binding finds the emulator as libcuda.so.1, so every call to it is made as with a card."""
+    if find_spec("cuda") is None or find_spec("cuda.bindings") is None:
+        if os.environ.get("CI"):
+            pytest.fail("cuda-bindings is missing")
+        pytest.skip("needs cuda-bindings, which the dev extra installs")
+    compile_emulator("driver.cc", tmp_path / "libcuda.so.1")
+    command = ["run", str(folder / "tiny.opml"), "--prompt", "abc", "--max-tokens", "3", "--json"]
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "opml_min.cli", *command, "--device", "gpu"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "opml: computing on Emulated card\n"
+    assert json.loads(done.stdout)["run_hash"] == told(capsys, *command[:-1])[0]["run_hash"]
+
+
 def no_binding(driver: FakeDriver, patch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}")
@@ -98,6 +120,7 @@ REASONS = [
     (change(start=CUresult.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH), "the NVIDIA driver does not start (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"),
     (change(version=12010), "the NVIDIA driver is too old: it is for CUDA 12.1, and at least 12.2 is needed"),
     (change(capability=(7, 0)), "Emulated T4 is too old: it has compute capability 7.0, and at least 7.5 is needed"),
+    (change(is_cooperative=False), "Emulated T4 cannot run blocks that wait for one another"),
     (little_memory, "Emulated T4 has 0 MiB free, and the model needs 1 MiB"),
 ]
 

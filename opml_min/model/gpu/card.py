@@ -41,7 +41,9 @@ class Card:
         self._device = self._call("cuDeviceGet", 0)
         self.name = self._call("cuDeviceGetName", 256, self._device).split(b"\0")[0].decode()
         capability = self._attribute("COMPUTE_CAPABILITY_MAJOR"), self._attribute("COMPUTE_CAPABILITY_MINOR")
-        if capability < LEAST_CAPABILITY or not self._attribute("COOPERATIVE_LAUNCH"):
+        if not self._attribute("COOPERATIVE_LAUNCH"):
+            raise AcceleratorUnusable(f"{self.name} cannot run blocks that wait for one another")
+        if capability < LEAST_CAPABILITY:
             has, wanted = (".".join(map(str, each)) for each in (capability, LEAST_CAPABILITY))
             raise AcceleratorUnusable(f"{self.name} is too old: it has compute capability {has}, and at least {wanted} is needed")
         self._context = self._call("cuDevicePrimaryCtxRetain", self._device)

@@ -23,4 +23,3 @@ const u32 ALL_LANES = 0xffffffffu;
 const u32 LANES = 32;  // threads of a warp
 
 DEVICE u32 min_of(u32 a, u32 b) { return a < b ? a : b; }
-DEVICE u32 max_of(u32 a, u32 b) { return a > b ? a : b; }
