@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check prove fuzz guest contracts docs clean
+.PHONY: help demo test check prove fuzz guest kernels contracts docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -31,6 +31,9 @@ fuzz: $(VENV)/.developer ## spec, opml_min and EVM bytecode against each other f
 
 guest: $(VENV)/.developer ## rebuild the RISC-V program that every image carries
 	@$(BIN)/python -m opml_min.guest.build
+
+kernels: $(VENV)/.developer ## recompile the kernels for NVIDIA's cards
+	@$(BIN)/python -m opml_min.model.gpu.build
 
 contracts: $(VENV)/.developer ## recompile the contracts
 	@$(BIN)/python -m evm_arbiter.compile

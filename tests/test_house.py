@@ -10,13 +10,13 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C and assembly; raising one is a reviewed change
+LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C, CUDA C and assembly; raising one is a reviewed change
     "spec/opml_spec": 3_700,
-    "opml_min": 16_300,
+    "opml_min": 17_700,
     "evm_arbiter": 2_800,
     "fuzz/opml_fuzz": 15_000,
 }
-SOURCES = {".py", ".vy", ".c", ".S"}
+SOURCES = {".py", ".vy", ".c", ".cu", ".cuh", ".S"}
 GENERATED = {"sigmoid_table.h"}
 
 
@@ -70,6 +70,9 @@ def test_wheel_holds_the_four_packages_and_their_data(tmp_path: Path) -> None:
         "opml_min/guest/guest.elf",
         "opml_min/embedded/embedded.opml",
         "opml_min/mnist/mnist.opml",
+        "opml_min/model/gpu/kernels/parallel.cuh",
+        "opml_min/model/gpu/kernels/stages.cu",
+        "opml_min/model/gpu/kernels/stages.ptx",
         "evm_arbiter/artefacts/arbiter.json",
         "evm_arbiter/artefacts/game.json",
     ):

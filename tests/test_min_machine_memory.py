@@ -117,6 +117,23 @@ def test_native_code_must_say_what_it_wrote() -> None:
         memory.view(2**40 - 4, 2, np.int32)
 
 
+def test_changed_pages_are_told_once_whoever_changed_them() -> None:
+    memory, state = Memory(), Quarter.STATE << 38
+    memory.write(state, b"before the record begins")
+    assert memory.take_changed().tolist() == []
+    snapshot = memory.snapshot()
+    memory.write(state + 5000, bytes([1]))
+    memory.write((Quarter.IO << 38) + 1023, bytes([2, 3]))
+    io, first = Quarter.IO << 28, Quarter.STATE << 28
+    assert memory.take_changed().tolist() == [io, io + 1, first + 4]
+    memory.write(state, bytes([4]))
+    memory.root()  # the record of writes is used up for the tree
+    assert memory.take_changed().tolist() == [first]
+    memory.restore(snapshot)
+    assert memory.take_changed().tolist() == [io, io + 1, first, first + 4]
+    assert memory.take_changed().tolist() == []
+
+
 def test_marks_across_the_model_quarter() -> None:
     memory = Memory()
     for edge in (ENTRY, 2 * ENTRY):

@@ -2,13 +2,19 @@
 
 import argparse
 import os
+import sys
 from typing import Any
 
 from opml_min.cli.parser import path
+from opml_min.model.errors import AcceleratorUnusable
+from opml_min.model.gpu import card
+from opml_min.model.gpu.engine import require_usable
+from opml_min.model.image.image import Image
 from opml_min.model.image.ops import ARITHMETICS
 from opml_min.model.resolve import DEFAULT_MODEL, Model, resolve
 
-DEVICES = ("cpu", "vm")
+DEVICES = ("cpu", "gpu", "vm")
+ACCELERATED = DEVICES[:2]
 MOST_THREADS = 256
 MODEL_HELP = "an image, the name of a built-in or known model, or a source file"
 Subparsers = Any  # argparse's type for it is private
@@ -40,9 +46,33 @@ def add_arithmetic(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    meaning = "run native code (cpu, the default) or every stage in the RISC-V machine (vm)"
-    parser.add_argument("--device", choices=DEVICES, default=DEVICES[0], help=meaning)
+    _add_device(parser, DEVICES, "run native code (cpu, the default), an NVIDIA card (gpu), or every stage in the RISC-V machine (vm)")
     add_threads(parser)
+
+
+def add_accelerator(parser: argparse.ArgumentParser) -> None:
+    """Adds the choice between this computer's processor and its card."""
+    _add_device(parser, ACCELERATED, "compute on the processor (cpu, the default) or on an NVIDIA card (gpu)")
+
+
+def _add_device(parser: argparse.ArgumentParser, devices: tuple[str, ...], meaning: str) -> None:
+    parser.add_argument("--device", choices=devices, default=devices[0], help=meaning)
+    parser.add_argument("--allow-cpu", action="store_true", help="with --device gpu: use the processor if no card can be used")
+
+
+def settle_device(options: argparse.Namespace, image: Image) -> None:
+    """Names the card on stderr if one was asked for. If none can be used, `--allow-cpu` lets the processor take its place."""
+    if options.device != "gpu":
+        return
+    try:
+        accelerator = card.open_card()
+        require_usable(image, accelerator)
+        print(f"opml: computing on {accelerator.name}", file=sys.stderr)
+    except AcceleratorUnusable as error:
+        if not options.allow_cpu:
+            raise
+        print(f"opml: {error}; the processor computes instead", file=sys.stderr)
+        options.device = "cpu"
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import asdict
 
-from opml_min.cli.arguments import add_arithmetic, add_json, add_model, add_threads, chosen_model, positive
+from opml_min.cli.arguments import add_accelerator, add_arithmetic, add_json, add_model, add_threads, chosen_model, positive, settle_device
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
 from opml_min.cli.losses import print_losses, shown_losses
@@ -31,6 +31,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=positive, metavar="N", help="score only the first N tokens of the text (default: all)")
     window = f"score the text in windows of N tokens (default: {DEFAULT_WINDOW}, or the context if that is shorter)"
     parser.add_argument("--window", type=positive, metavar="N", help=window)
+    add_accelerator(parser)
     add_threads(parser)
     add_arithmetic(parser)
     add_json(parser)
@@ -41,6 +42,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     model = chosen_model(options)
+    settle_device(options, model.image)
     values, lines = (_eval_pictures if model.image.header.request_kind == BYTES else _eval_text)(model, options)
     if options.json:
         print_json({**values, "seconds": time.perf_counter() - start})
@@ -64,7 +66,7 @@ def _eval_text(model: Model, options: argparse.Namespace) -> tuple[dict[str, Any
     tokens = model.tokenizer.prompt(text)[: options.max_tokens]
     window = options.window or min(DEFAULT_WINDOW, model.image.header.context)
     progress = Progress("tokens", len(tokens))
-    result = evaluate(model.image, model.checkpoint(), tokens, window, options.threads, progress.show)
+    result = evaluate(model.image, model.checkpoint(), tokens, window, options.threads, progress.show, options.device)
     progress.clear()
     print_losses(result.losses)
     change = result.perplexity / result.reference_perplexity - 1
@@ -86,7 +88,7 @@ def _eval_pictures(model: Model, options: argparse.Namespace) -> tuple[dict[str,
     first = max(0, len(pictures) - (options.last or len(pictures)))
     pictures, labels = pictures[first:], labels[first:]
     progress = Progress("pictures", len(pictures))
-    right = count_right(model.image, pictures, labels, progress.show)
+    right = count_right(model.image, pictures, labels, progress.show, options.device)
     progress.clear()
     accuracy = right / max(len(pictures), 1)
     values = {"pictures": len(pictures), "right": right, "accuracy": accuracy}

@@ -8,7 +8,7 @@ import time
 from typing import Any, Protocol
 
 from opml_min.cli import INTERRUPTED
-from opml_min.cli.arguments import add_arithmetic, add_device, add_json, add_model, chosen_model, positive, word
+from opml_min.cli.arguments import add_arithmetic, add_device, add_json, add_model, chosen_model, positive, settle_device, word
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
 from opml_min.cli.losses import print_losses, shown_losses
@@ -57,6 +57,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.save is not None:
         check_save(options.save, model, options.input)
     task: _Task = (_Picture if model.image.header.request_kind == BYTES else _Text)(model, options)
+    settle_device(options, model.image)
     run = Run(model.image, task.request, device=options.device, threads=options.threads)
     try:
         timing = run.run_all(lambda: task.watch(run.tokens()))

@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from opml_min.cli.arguments import MODEL_HELP, add_device, add_json, add_tokenizer
+from opml_min.cli.arguments import MODEL_HELP, add_device, add_json, add_tokenizer, settle_device
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.cli.parser import path
@@ -26,6 +26,7 @@ def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     saved = load(options.file)
     model = resolve(options.model or saved.model, options.tokenizer or saved.tokenizer, saved.arithmetic)
+    settle_device(options, model.image)
     run = Run(model.image, saved.request, stages=saved.stages, device=options.device, threads=options.threads)
     if run.model_root != saved.model_root:
         raise RunOfAnotherModel(f"{options.file} is a run of another model, whose root is {hexadecimal(saved.model_root)}")

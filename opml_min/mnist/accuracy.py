@@ -7,20 +7,18 @@ from numpy.typing import NDArray
 
 from opml_min.machine import Memory
 from opml_min.memory_map import OUTPUT, REQUEST
+from opml_min.model.devices import Device, engine_for
 from opml_min.model.image.image import Image
 from opml_min.model.image.request import stage_count
-from opml_min.model.native.check import check
-from opml_min.model.native.engine import Engine
 
 OUTPUT_BYTES = 64  # the leaf with the token count, and the leaf with the token
 
 
-def answers(image: Image, requests: NDArray[np.uint8]) -> Iterator[int]:
+def answers(image: Image, requests: NDArray[np.uint8], device: Device = "cpu") -> Iterator[int]:
     """Yields the output token of each request. requests: (requests, bytes)"""
-    check(image)
     memory = Memory()
     image.load_into(memory)
-    engine = Engine(memory, image.header, image.tape, threads=1)
+    engine = engine_for(device, memory, image, image.tape, threads=1)
     for request in requests:
         stage_count(image.header, request.tobytes())  # raises where stage 0 would exit with an error
         memory.write(REQUEST + 32, request.tobytes())
@@ -30,11 +28,15 @@ def answers(image: Image, requests: NDArray[np.uint8]) -> Iterator[int]:
 
 
 def count_right(
-    image: Image, pictures: NDArray[np.uint8], labels: NDArray[np.uint8], progress: Callable[[int], None] = lambda _: None
+    image: Image,
+    pictures: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    progress: Callable[[int], None] = lambda _: None,
+    device: Device = "cpu",
 ) -> int:
     """How many answers equal their labels; `progress` is called with the number of each finished picture."""
     right = 0
-    for done, (answer, label) in enumerate(zip(answers(image, pictures), labels.tolist(), strict=True)):
+    for done, (answer, label) in enumerate(zip(answers(image, pictures, device), labels.tolist(), strict=True)):
         right += answer == label
         progress(done)
     return right

@@ -25,6 +25,10 @@ class CheckFailed(ModelError):
     """An image must not run in native code. The machine may still run it."""
 
 
+class AcceleratorUnusable(ModelError):
+    """There is no accelerator, or it cannot compute this image."""
+
+
 class RequestError(ModelError):
     """A prompt or a limit is one that stage 0 would refuse."""
 

@@ -7,7 +7,6 @@ Between two stages the memory holds exactly what the machine would hold, whichev
 
 import time
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 from attrs import frozen
@@ -15,15 +14,13 @@ from attrs import frozen
 from opml_min.machine import HALTED, Machine, Memory, Snapshot
 from opml_min.machine.hashing import keccak256
 from opml_min.memory_map import OUTPUT, REQUEST, STAGE_STEP_LIMIT, Quarter
+from opml_min.model.devices import Device, StageEngine, engine_for
 from opml_min.model.errors import CheckFailed, RequestError
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import Opcode, writes
 from opml_min.model.image.request import MAX_STAGES, position_count, prompt_length, stage_count
-from opml_min.model.native.check import check, steps_bound
-from opml_min.model.native.engine import Engine
+from opml_min.model.native.check import steps_bound
 from opml_min.model.quality.losses import Losses, losses_of
 
-Device = Literal["cpu", "vm"]
 OK, FAILED = 0, 1
 
 
@@ -73,10 +70,9 @@ class Run:
         self.machine_steps = 0
         self._failed_carry: bytes | None = None  # the carry root that a failed stage began with
         self._machine: Machine | None = None
-        self._engine: Engine | None = None
-        if device == "cpu":
-            check(image)
-            self._engine = Engine(self.memory, image.header, image.tape, threads)
+        self._engine: StageEngine | None = None
+        if device != "vm":
+            self._engine = engine_for(device, self.memory, image, image.tape, threads)
             if image.header.single_phase and steps_bound(image) * self.positions > STAGE_STEP_LIMIT:
                 raise CheckFailed(f"{image.path}: its one stage may need too many steps, so only the machine can run it (--device vm)")
 
@@ -141,11 +137,12 @@ class Run:
         return position_count(self.image.header.request_kind, self.request)
 
     def losses(self) -> Losses | None:
-        """Return what fixed point has lost so far, or None if the stages were computed by the machine, which counts nothing."""
-        if self._engine is None:
+        """Return what fixed point has lost so far, or None if the stages were computed by the machine or a card, which count nothing."""
+        counts = self._engine.losses() if self._engine is not None else None
+        if counts is None:
             return None
         prompt, drawn = prompt_length(self.image.header.request_kind, self.request), len(self.tokens())
-        return losses_of(self.image, self._engine.losses(), prompt - 1 + drawn, drawn)
+        return losses_of(self.image, counts, prompt - 1 + drawn, drawn)
 
     def _request_accepted(self) -> bool:
         try:
@@ -161,22 +158,6 @@ class Run:
         if self.image.header.single_phase:
             first, end = 0, self.image.header.op_count * self.positions
         self._engine.run(first, end, watch=watch)
-        self._mark_written(first, end)
-
-    def _mark_written(self, first: int, end: int) -> None:
-        """Tell the memory what the stages [first, end) wrote."""
-        op_count = self.image.header.op_count
-        first_position, last_position = first // op_count, (end - 1) // op_count
-        for op_index in {stage % op_count for stage in range(first, min(end, first + op_count))}:
-            op = self.image.ops[op_index]
-            if op.opcode.kind == Opcode.CACHE:
-                for begin, finish in zip(writes(op, first_position), writes(op, last_position), strict=True):
-                    self.memory.mark_written(begin[0], finish[0] + finish[1] - begin[0])
-            elif op.opcode.kind == Opcode.SAMPLE:
-                self.memory.mark_written(OUTPUT, 32 + 4 * int(self.memory.view(OUTPUT, 1, np.uint64)[0]))
-            else:
-                for address, length in writes(op):
-                    self.memory.mark_written(address, length)
 
     def _run_in_machine(self, first: int, end: int, watch: Callable[[], None]) -> None:
         for stage in range(first, end):

@@ -24,11 +24,12 @@ from opml_min.machine import HALTED, Machine, Snapshot
 from opml_min.machine.hashing import HEIGHT, ZERO, keccak256
 from opml_min.machine.witness import encode_access
 from opml_min.memory_map import OUTPUT, STAGE_STEP_LIMIT, Quarter
+from opml_min.model.devices import Device
 from opml_min.model.errors import CheckFailed
 from opml_min.model.image.image import Image
 from opml_min.model.native.check import steps_bound
 from opml_min.model.native.kernel_cache import are_kernels_compiled
-from opml_min.model.run import FAILED, OK, Device, Run, RunSnapshot, RunState
+from opml_min.model.run import FAILED, OK, Run, RunSnapshot, RunState
 
 CARRY_HEIGHT = HEIGHT - 1
 MOST_READABLE = 4096  # tokens; the output of a run with a larger count is UNREADABLE

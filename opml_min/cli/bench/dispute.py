@@ -24,12 +24,13 @@ from opml_min.cli.output import Progress
 from opml_min.machine import HALTED
 from opml_min.memory_map import STAGE_STEP_LIMIT
 from opml_min.model.build.build import build_llama
+from opml_min.model.devices import Device
 from opml_min.model.errors import CheckFailed
 from opml_min.model.image.image import Image
 from opml_min.model.image.program import program_of_elf, shipped_program
 from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import DEFAULT_MODEL, resolve, text_of
-from opml_min.model.run import Device, Run
+from opml_min.model.run import Run
 from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.players.chain import INSTRUCTIONS, Segment
 from opml_min.players.cheats.own_programs import model_of

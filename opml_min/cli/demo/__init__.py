@@ -7,10 +7,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from random import Random
+from typing import Any
 
-from opml_min.cli.arguments import add_arithmetic, add_json, add_model, chosen_model, positive, word
+from opml_min.cli.arguments import (
+    DEVICES,
+    add_accelerator,
+    add_arithmetic,
+    add_json,
+    add_model,
+    chosen_model,
+    positive,
+    settle_device,
+    word,
+)
 from opml_min.cli.compiling import announces_compilation
-from opml_min.cli.demo.play import Match, play
+from opml_min.cli.demo.play import Match, play, shared_computations
 from opml_min.cli.demo.scene import NEW_TOKENS, answer_of, scene_of
 from opml_min.cli.demo.story import Story
 from opml_min.cli.demo.summary import summary
@@ -34,6 +45,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--who", choices=(SERVER, CHALLENGER), help="draw only from the cheats of this side (default: both)")
     parser.add_argument("--seed", type=word, metavar="N", help="the seed of all random choices; equal seeds play the same match")
     add_arithmetic(parser)
+    add_accelerator(parser)
     add_json(parser)
     parser.set_defaults(execute=execute)
 
@@ -46,9 +58,10 @@ def execute(options: argparse.Namespace) -> int:
     seed = secrets.randbelow(DRAWN_SEEDS) if options.seed is None else options.seed
     kinds = chosen_kinds(options.cheat, options.who, seed)
     model = chosen_model(options)
+    settle_device(options, model.image)
     scene = scene_of(model, options.max_tokens)
     story = None if options.json else Story(partial(print, flush=True), partial(answer_of, model, scene))
-    match = _first_possible(scene, kinds, seed, options.stage, story)
+    match = _first_possible(scene, kinds, seed, options, story)
     seconds = time.perf_counter() - start
     if story is None:
         print_json({"seed": seed, "seconds": seconds, **summary(match)})
@@ -87,11 +100,12 @@ def chosen_kinds(name: str, who: str | None, seed: int) -> list[Cheat]:
     return [CHEATS[name]]
 
 
-def _first_possible(scene: Scene, kinds: list[Cheat], seed: int, stage: int | None, story: Story | None) -> Match:
+def _first_possible(scene: Scene, kinds: list[Cheat], seed: int, options: argparse.Namespace, story: Story | None) -> Match:
     """Plays the first kind that is possible with this model and, if one is named, in this stage."""
-    played: Callable[[Cheat], Match] = partial(play, scene, seed=seed, stage=stage)
-    if story is not None:
-        played = partial(play, scene, seed=seed, stage=stage, observe=story.observe, begin=story.begin)
+    how: dict[str, Any] = {} if story is None else {"observe": story.observe, "begin": story.begin}
+    if options.device == "gpu":
+        how["compute"] = shared_computations(options.device)
+    played: Callable[[Cheat], Match] = partial(play, scene, seed=seed, stage=options.stage, **how)
     for cheat in kinds[:-1]:
         with suppress(NoSuchLie):
             return played(cheat)
@@ -101,5 +115,6 @@ def _first_possible(scene: Scene, kinds: list[Cheat], seed: int, stage: int | No
 def _command(options: argparse.Namespace, cheat: Cheat, seed: int) -> str:
     """The command that plays this match again."""
     given = {"model": options.model if options.model != DEFAULT_MODEL else None, "arithmetic": options.arithmetic}
+    given |= {"device": options.device if options.device != DEVICES[0] else None}
     given |= {"max-tokens": options.max_tokens, "stage": options.stage, "cheat": cheat.name, "seed": seed}
     return "opml demo" + "".join(f" --{name} {value}" for name, value in given.items() if value is not None)

@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 
 from evm_arbiter.court import Court, Refused
 from evm_arbiter.objects import Expired, Fallen, Finalised
+from opml_min.model.devices import Device
 from opml_min.model.image.image import Image
 from opml_min.players.chain import REJECTED, Move, Wait
 from opml_min.players.cheats import NONE
@@ -194,14 +195,14 @@ class Match:
         return sum(delivered.refusal is None and delivered.move.name in TREE_MOVES for delivered in self.history)
 
 
-def shared_computations() -> Callable[[Image, bytes, int], Computation]:
+def shared_computations(device: Device | None = None) -> Callable[[Image, bytes, int], Computation]:
     """Lets honest players of one match, or of several in a row, share one computation per request."""
     known: dict[tuple[int, bytes, int], tuple[Image, Computation]] = {}
 
     def compute(image: Image, request: bytes, stage_count: int) -> Computation:
         key = (id(image), request, stage_count)
         if key not in known:
-            known[key] = (image, Computation(image, request, stage_count))
+            known[key] = (image, Computation(image, request, stage_count, device))
         return known[key][1]
 
     return compute

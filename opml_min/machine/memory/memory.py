@@ -46,6 +46,7 @@ class Memory:
         self._not_hashed = PagesByQuarter()
         self._not_joined = PagesByQuarter()  # hashed, but what lies above them is not
         self._not_in_snapshot = PageSet()
+        self._changed: PageSet | None = None  # for `take_changed`, once somebody calls it
         self._scratch_used = PageSet()
         self._scratch_hashed = PageSet()
         self._assumed_model_root: bytes | None = None
@@ -124,7 +125,16 @@ class Memory:
     def _note_changed(self, pages: Indices, work: PagesByQuarter) -> None:
         """Notes pages that have changed, and the work on the tree that is left to do for them."""
         work.add(pages)
+        if self._changed is not None:
+            self._changed.add(pages)
         self._scratch_used.add(pages[: np.searchsorted(pages, QUARTER_PAGES)])
+
+    def take_changed(self) -> Indices:
+        """Returns the pages of the writable quarters that have changed since the last call. The first call begins this record."""
+        self._note_written()
+        if self._changed is None:
+            self._changed = PageSet()
+        return self._changed.take()
 
     def forget_scratch(self) -> None:
         """Makes the scratch quarter all zero again."""

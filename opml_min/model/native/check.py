@@ -15,9 +15,9 @@ from opml_min.memory_map import MODEL, QUARTER_BYTES, STAGE_STEP_LIMIT, STATE
 from opml_min.model.errors import CheckFailed, ImageError
 from opml_min.model.files.cache import MODEL_SOURCES, digest_of_sources
 from opml_min.model.files.file_memo import remembered
-from opml_min.model.image.header import BYTES, TEXT
+from opml_min.model.image.header import BYTES, TEXT, Header
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import ALIGNMENT, FIXED, FLOAT, OPERANDS, WHEN_DRAWN, Op, Opcode, buffers
+from opml_min.model.image.ops import ALIGNMENT, FIXED, FLOAT, OPERANDS, WHEN_DRAWN, Buffer, Op, Opcode, buffers
 from opml_min.model.image.program import shipped_program
 from opml_min.model.image.weights import (
     BLOCK_BYTES,
@@ -62,7 +62,7 @@ def _checked(image: Image) -> bytes:
                 raise CheckFailed(f"unknown opcode {words[0]}")
             op = Op.from_words(words)
             _check_op(op, image)
-            for matrix in _matrices(op, image):
+            for matrix in matrices(op, image.header):
                 if matrix not in checked_matrices:
                     _check_weights(matrix, image)
                     checked_matrices.add(matrix)
@@ -77,11 +77,18 @@ def steps_bound(image: Image) -> int:
     return sum(_steps(op, image) for op in image.ops)
 
 
-def _matrices(op: Op, image: Image) -> Iterator[tuple[int, int, int, int]]:
+def matrices(op: Op, header: Header) -> Iterator[tuple[int, int, int, int]]:
     """Yield the op's weight matrix: (address, quantisation, rows, columns)."""
     if op.opcode.kind in (Opcode.EMBED, Opcode.MATMUL):
         o = op.operands
-        yield o["matrix"], o.get("quantisation", F32), o.get("rows", image.header.vocabulary), o["columns"]
+        yield o["matrix"], o.get("quantisation", F32), o.get("rows", header.vocabulary), o["columns"]
+
+
+def tensors(op: Op, header: Header) -> list[Buffer]:
+    """Return what the op reads in the model quarter: vectors, the RoPE table, the weight matrix."""
+    o = op.operands
+    found = [(o["table"], 4 * o["head_size"] * header.context)] if op.opcode.kind == Opcode.ROPE else buffers(op)[2]
+    return found + [(address, matrix_bytes(*sizes)) for address, *sizes in matrices(op, header)]
 
 
 def _steps(op: Op, image: Image) -> int:
@@ -139,22 +146,19 @@ def _check_op(op: Op, image: Image) -> None:
 
 
 def _check_places(op: Op, image: Image) -> None:
-    written, read, tensors = buffers(op)
-    o = op.operands
+    written, read, _ = buffers(op)
+    in_model = tensors(op, image.header)
     for address, length in written + read:
         _require(address >= STATE and address + length <= STATE + QUARTER_BYTES, f"the buffer at {address:#x} is outside the state quarter")
-    if op.opcode.kind == Opcode.ROPE:
-        tensors = [(o["table"], 4 * o["head_size"] * image.header.context)]
-    tensors = tensors + [(address, matrix_bytes(*sizes)) for address, *sizes in _matrices(op, image)]
-    for address, length in tensors:
+    for address, length in in_model:
         _require(address >= MODEL and address + length <= MODEL + QUARTER_BYTES, f"the tensor at {address:#x} is outside the model quarter")
-    for address, _ in written + read + tensors:
+    for address, _ in written + read + in_model:
         _require(address % ALIGNMENT == 0, f"the buffer at {address:#x} is not aligned")
     for i, (address, length) in enumerate(written):
         for other, other_length in written[i + 1 :] + read:
             _require(address + length <= other or other + other_length <= address, f"the buffers at {address:#x} and {other:#x} overlap")
     if op.opcode == Opcode.ROPE:
-        table = image.view(*tensors[0]).view(np.int32)
+        table = image.view(*in_model[0]).view(np.int32)
         _require(bool((np.abs(table.astype(np.int64)) <= 1 << 30).all()), "its table exceeds ±1")
 
 

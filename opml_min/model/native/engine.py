@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_min.machine import Memory
-from opml_min.memory_map import REQUEST
+from opml_min.memory_map import OUTPUT, REQUEST
 from opml_min.model.errors import CheckFailed
 from opml_min.model.image.header import TEXT, Header
 from opml_min.model.image.ops import FLOAT, Op, Opcode, Tape, ops_of
@@ -21,6 +21,7 @@ from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
 from opml_min.model.native.kernels.stages import run_stages
 from opml_min.model.native.kernels.work_queues import STOP, control_words
 from opml_min.model.native.kernels.work_sharing import Workspace, is_worth_sharing
+from opml_min.model.written import written_ranges
 
 POLL_SECONDS = 0.02  # how often `watch` is called
 STAGES_WITHOUT_WATCH = 1000
@@ -36,7 +37,7 @@ class Engine:
         self._memory, self._base, self._kind = memory, memory.base_address, header.request_kind
         self._tape = np.array(tape, np.int64)
         self._stop_tokens = np.array(header.stop_tokens, np.int64)
-        ops = ops_of(tape)
+        ops = self._ops = ops_of(tape)
         self._threads = threads if any(_ever_shared(op, header.context) for op in ops) else 1
         copied = copied_buffers(ops) if self._kind == TEXT else None
         self._in_batches = copied is not None
@@ -48,9 +49,14 @@ class Engine:
         self._enter(0, 0, 0, 1)  # compiles, or loads what was compiled before
 
     def run(self, first: int, end: int, *, watch: Callable[[], None] = lambda: None) -> None:
-        """Compute the stages [first, end), calling `watch` from time to time."""
+        """Compute the stages [first, end), calling `watch` from time to time, and put what they wrote on the memory's record."""
         if first >= end:
             return
+        self._compute(first, end, watch)
+        for address, length in written_ranges(self._ops, first, end, int(self._memory.view(OUTPUT, 1, np.uint64)[0])):
+            self._memory.mark_written(address, length)
+
+    def _compute(self, first: int, end: int, watch: Callable[[], None]) -> None:
         self._workspace.control[:] = 0
         self._workspace.batch.range[:] = self._batched_positions(first, end)
         if (self._threads == 1 and end - first < STAGES_WITHOUT_WATCH) or end - first < THREADS_PAY_FROM_STAGES:

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from opml_min.machine import Memory
 from opml_min.memory_map import REQUEST
 from opml_min.model.build.tape import LOGIT_FRAC
+from opml_min.model.devices import Device, engine_for
 from opml_min.model.errors import RequestError
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import ALWAYS, FLOAT, Opcode
 from opml_min.model.image.request import TextRequest
-from opml_min.model.native.check import check
-from opml_min.model.native.engine import Engine
 from opml_min.model.quality.losses import Losses, losses_of
 from opml_min.model.quality.reference import logits_of_windows
 from opml_min.model.sources.checkpoint import Checkpoint
@@ -32,14 +31,13 @@ class Evaluation:
     reference_perplexity: float
     nll_rms_difference: float
     nll_max_difference: float
-    losses: Losses
+    losses: Losses | None
 
 
 class NativeLogits:
     """Computes the image's logits for given tokens in native code."""
 
-    def __init__(self, image: Image, threads: int) -> None:
-        check(image)
+    def __init__(self, image: Image, threads: int, device: Device = "cpu") -> None:
         self._image, self._memory = image, Memory()
         image.load_into(self._memory)
         self._floats = image.header.arithmetic == FLOAT
@@ -49,7 +47,7 @@ class NativeLogits:
         tape[:, 1] = ALWAYS
         self._ops = len(tape)
         self._positions = 0
-        self._engine = Engine(self._memory, image.header, tape, threads)
+        self._engine = engine_for(device, self._memory, image, tape, threads)
 
     def __call__(self, tokens: list[int]) -> Iterator[NDArray[np.float64]]:
         """Yield the logits after each token: (vocabulary)."""
@@ -63,22 +61,31 @@ class NativeLogits:
             for logits in self._engine.buffers(self._place, 4 * self._length, end - first):
                 yield logits.view(np.float32).astype(np.float64) if self._floats else logits.view(np.int32) / 2**LOGIT_FRAC
 
-    def losses(self) -> Losses:
-        """Return what fixed point has lost at all positions so far."""
+    def losses(self) -> Losses | None:
+        """Return what fixed point has lost at all positions so far, or None if nobody counted."""
+        counted = self._engine.losses()
+        if counted is None:
+            return None
         counts = np.zeros((len(self._image.tape), 2), np.int64)
-        counts[~self._draws] = self._engine.losses()
+        counts[~self._draws] = counted
         return losses_of(self._image, counts, self._positions, self._positions)
 
 
 def evaluate(
-    image: Image, checkpoint: Checkpoint, tokens: list[int], window: int, threads: int, progress: Callable[[int], None] = lambda _: None
+    image: Image,
+    checkpoint: Checkpoint,
+    tokens: list[int],
+    window: int,
+    threads: int,
+    progress: Callable[[int], None] = lambda _: None,
+    device: Device = "cpu",
 ) -> Evaluation:
     """Score the tokens. `progress` receives the number of tokens scored so far."""
     if not 2 <= window <= image.header.context:
         raise RequestError(f"a window of {window} tokens is impossible; it must have from 2 to {image.header.context}, the context")
     if len(tokens) < 2:
         raise RequestError("the text has fewer than two tokens, so there is nothing to score")
-    native_logits = NativeLogits(image, threads)
+    native_logits = NativeLogits(image, threads, device)
     mine: list[float] = []
     reference: list[float] = []
     windows = [tokens[start : start + window] for start in range(0, len(tokens) - 1, window)]

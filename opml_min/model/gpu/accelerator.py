@@ -1,0 +1,47 @@
+"""What the engine asks of an accelerator. The tests have one without a card: an emulator that runs the same kernels."""
+
+import weakref
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+
+
+class Accelerator(Protocol):
+    """Memory apart from the host's, and the kernel that computes stages there."""
+
+    name: str
+
+    def free_bytes(self) -> int:
+        """Return how much memory can still be allocated."""
+
+    def allocate(self, length: int) -> int:
+        """Return the address of so many bytes, a multiple of 256. Their content is undefined."""
+
+    def release(self, address: int) -> None:
+        """Free what `allocate` returned."""
+
+    def upload(self, address: int, data: Bytes) -> None:
+        """Copy from the host."""
+
+    def download(self, address: int, into: Bytes) -> None:
+        """Copy to the host."""
+
+    def run_stages(self, job: int, first: int, end: int) -> None:
+        """Compute the stages [first, end) of the job at an address, and return when they are done."""
+
+
+class AcceleratorArray:
+    """An array on an accelerator, freed with this object."""
+
+    def __init__(self, accelerator: Accelerator, content: NDArray[np.generic]) -> None:
+        self._accelerator = accelerator
+        self.place = accelerator.allocate(content.nbytes)
+        weakref.finalize(self, accelerator.release, self.place).atexit = False
+        self.put(content)
+
+    def put(self, content: NDArray[np.generic]) -> None:
+        """Replace the content by one of the same size."""
+        self._accelerator.upload(self.place, np.ascontiguousarray(content).view(np.uint8).reshape(-1))

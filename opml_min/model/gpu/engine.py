@@ -1,0 +1,177 @@
+"""The engine of an accelerator: weights stay there, and at every stop the host's memory is the truth.
+
+Before a range of stages it uploads what the host changed since the last one, afterwards it copies back what the stages wrote. So native
+code, the machine and the accelerator can take turns at any stage, and leave the same bytes.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opml_min.machine import Memory
+from opml_min.memory_map import OUTPUT, REQUEST, STATE
+from opml_min.model.errors import AcceleratorUnusable
+from opml_min.model.gpu.accelerator import Accelerator, AcceleratorArray, Bytes
+from opml_min.model.gpu.barriers import barriers_before
+from opml_min.model.gpu.resident import Resident, ranges_of_pages, require_room, resident_model
+from opml_min.model.image.header import Header
+from opml_min.model.image.image import Image
+from opml_min.model.image.ops import FLOAT, OPERANDS, RECORD_WORDS, Buffer, Op, Opcode, Tape, buffers, ops_of
+from opml_min.model.image.request import MAX_REQUEST_BYTES
+from opml_min.model.native.check import tensors
+from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
+from opml_min.model.written import written_ranges
+
+ADDRESSES = {
+    "out", "x", "y", "vector", "k", "v", "q", "gate", "up", "logits", "keys", "key_exps", "values", "value_exps",
+    "matrix", "weights", "table",
+}  # fmt: skip
+CHUNK_POSITIONS, MOST_HEADS, MOST_HEAD_SIZE = 64, 256, 1024  # as in kernels/parallel.cuh
+LAUNCH_SECONDS = 0.05  # about how long the accelerator works between two calls of `watch`
+
+
+def require_usable(image: Image, accelerator: Accelerator) -> None:
+    """Raise AcceleratorUnusable if the kernels cannot compute the image, or the accelerator has no room for it."""
+    _require_computable(image)
+    require_room(accelerator, _tensors(image.ops, image.header) + _carried(image.ops, image.header))
+
+
+def _require_computable(image: Image) -> None:
+    if image.header.arithmetic == FLOAT:
+        raise AcceleratorUnusable(f"{image.path} is a float image; accelerators compute fixed point only")
+    for op in image.ops:
+        if op.operands.get("heads", 0) > MOST_HEADS or op.operands.get("head_size", 0) > MOST_HEAD_SIZE:
+            raise AcceleratorUnusable(f"{image.path} has more than {MOST_HEADS} heads, or heads of more than {MOST_HEAD_SIZE} numbers")
+
+
+def _tensors(ops: list[Op], header: Header) -> list[Buffer]:
+    return [tensor for op in ops for tensor in tensors(op, header)]
+
+
+def _carried(ops: list[Op], header: Header) -> list[Buffer]:
+    """Return what stages read and write in the state and io quarters."""
+    carried = [buffer for op in ops for group in buffers(op)[:2] for buffer in group if buffer[0] >= STATE]
+    return [*carried, (REQUEST, 32 + MAX_REQUEST_BYTES), (OUTPUT, 32 + 4 * header.context)]
+
+
+class AcceleratorEngine:
+    """Computes stages of a memory whose tape has been checked."""
+
+    batch_positions = 1
+
+    def __init__(self, memory: Memory, image: Image, tape: Tape, accelerator: Accelerator) -> None:
+        _require_computable(image)
+        self._memory, self._accelerator, self._header = memory, accelerator, image.header
+        self._ops = ops_of(tape)
+        self._model_version = memory.model_version
+        self._model = resident_model(accelerator, memory, image.identity, _tensors(self._ops, self._header))
+        self._carry = Resident(accelerator, _carried(self._ops, image.header))
+        self._arrays: list[AcceleratorArray] = []
+        self._arrived = self._array(np.zeros(1, np.uint64))
+        self._job = self._array(self._job_words()).place
+        self._has_carry = False
+
+    def run(self, first: int, end: int, *, watch: Callable[[], None] = lambda: None) -> None:
+        """Compute the stages [first, end), calling `watch` from time to time. Afterwards the host has all that they wrote."""
+        self._bring_up()
+        done, at_once = first, len(self._ops)
+        try:
+            while done < end and not self._is_done():
+                until = min(done + at_once, end)
+                begin = time.perf_counter()
+                self._arrived.put(np.zeros(1, np.uint64))
+                self._accelerator.run_stages(self._job, done, until)
+                if time.perf_counter() - begin < LAUNCH_SECONDS / 2:
+                    at_once *= 2
+                done = until
+                self._carry.download(self._memory, [(OUTPUT, 16)])
+                self._carry.download(self._memory, [(OUTPUT, 32 + 4 * self._output_count())])
+                watch()
+        finally:
+            if done > first:
+                self._bring_back(first, done)
+
+    def buffers(self, address: int, length: int, positions: int) -> Bytes:
+        """Return what the only position of the last run left in a buffer: (1, length)."""
+        left: Bytes = self._memory.view(address, length, np.uint8)[None]  # type: ignore[assignment]
+        return left
+
+    def losses(self) -> None:
+        """Return None: these kernels do not count what fixed point loses."""
+
+    def _bring_up(self) -> None:
+        """Upload what the host changed since the last stop; everything at the first time."""
+        changed = self._memory.take_changed()
+        self._carry.upload(self._memory, ranges_of_pages(changed) if self._has_carry else None)
+        self._has_carry = True
+        if self._model_version != self._memory.model_version:  # it is no longer the image's, so nobody else may use it
+            self._model_version = self._memory.model_version
+            self._model = Resident(self._accelerator, _tensors(self._ops, self._header))
+            self._model.upload(self._memory)
+            self._job = self._array(self._job_words()).place
+
+    def _bring_back(self, first: int, end: int) -> None:
+        """Copy what the stages wrote to the host, and put it on the record of writes."""
+        written = list(written_ranges(self._ops, first, end, self._output_count()))
+        self._carry.download(self._memory, written)
+        for address, length in written:
+            self._memory.mark_written(address, length)
+        self._memory.take_changed()  # the accelerator has all of this
+
+    def _is_done(self) -> bool:
+        return bool(self._memory.view(OUTPUT + 8, 1, np.uint64)[0])
+
+    def _output_count(self) -> int:
+        return int(self._memory.view(OUTPUT, 1, np.uint64)[0])
+
+    # What the kernel reads --------------------------------------------------------------------------------------------------
+
+    def _job_words(self) -> NDArray[np.uint64]:
+        """Return the struct Job of kernels/stages.cu."""
+        header = self._header
+        attentions = [op.operands for op in self._ops if op.opcode == Opcode.ATTENTION]
+
+        def scratch(size: int, of: Callable[[dict[str, int]], int]) -> int:
+            return self._array(np.zeros(max((of(o) for o in attentions), default=1) * size, np.uint8)).place
+
+        def chunks(o: dict[str, int]) -> int:
+            return o["heads"] * -(-o["context"] // CHUNK_POSITIONS)
+
+        stops = (*header.stop_tokens, 0, 0, 0, 0)[:4]
+        words = [
+            self._array(self._placed_tape()).place,
+            self._array(barriers_before(self._ops)).place,
+            len(self._ops),
+            self._carry.place_of(REQUEST) + 32,
+            self._carry.place_of(OUTPUT),
+            header.request_kind,
+            len(header.stop_tokens),
+            *stops,
+            self._array(sigmoid_table()).place,
+            scratch(4, lambda o: o["heads"] * o["context"]),
+            scratch(4, chunks),
+            scratch(4, chunks),
+            scratch(8, lambda o: o["heads"] * o["head_size"]),
+            scratch(8, lambda o: o["heads"]),
+            scratch(4, lambda o: o["heads"]),
+            self._arrived.place,
+        ]
+        return np.array(words, np.uint64)
+
+    def _placed_tape(self) -> Tape:
+        """Return the tape with addresses on the accelerator."""
+        placed = np.zeros((len(self._ops), RECORD_WORDS), np.int64)
+        for index, op in enumerate(self._ops):
+            words = op.words()
+            for word, name in enumerate(OPERANDS[op.opcode], 2):
+                if name in ADDRESSES:
+                    words[word] = (self._carry if words[word] >= STATE else self._model).place_of(words[word])
+            placed[index] = words
+        return placed
+
+    def _array(self, content: NDArray[np.generic]) -> AcceleratorArray:
+        array = AcceleratorArray(self._accelerator, content)
+        self._arrays.append(array)
+        return array

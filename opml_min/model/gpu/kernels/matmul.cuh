@@ -1,0 +1,191 @@
+// MATMUL: a matrix of small integers times an activation, read from the 8-row tiles as they lie in the image.
+//
+// A block of a tile is 8 rows × 32 columns. Four lanes share it: each reads 16 bytes at a time, which are two columns (c, c + 1) of all 8
+// rows, and one dp2a multiplies a row's two columns with the pair of numbers from the activation. Then the four lanes exchange their sums,
+// so that each has two whole rows, and multiplies these by their scales. A warp reads 8 blocks at once.
+//
+// A sum over a group is below 32 · 128 · 2^15 = 2^27, a scale below 2^31; the loader has checked that a row's sum fits 62 bits.
+//
+// Source: spec §3.4 and §3.5.
+#pragma once
+#include "fixed.cuh"
+#include "parallel.cuh"
+
+const u32 TILE_ROWS = 8;
+const u32 LANES_PER_BLOCK = 4;
+const u32 BLOCKS_AT_ONCE = LANES / LANES_PER_BLOCK;
+const u32 ACTIVATION_HEAD_BYTES = 32;
+const i32 HALF_FRACTION_BITS = 24;
+
+struct Q8_0 {
+  static constexpr u32 block_bytes = 272, scale_offset = 256, pieces = 4;
+  static constexpr bool has_nibbles = false, has_minimums = false;
+  static constexpr i32 bias_bytes = 0;
+};
+struct Q4_0 {
+  static constexpr u32 block_bytes = 144, scale_offset = 128, pieces = 2;
+  static constexpr bool has_nibbles = true, has_minimums = false;
+  static constexpr i32 bias_bytes = 0xf8f8;  // two columns of −8
+};
+struct Q4_1 {
+  static constexpr u32 block_bytes = 160, scale_offset = 128, pieces = 2;
+  static constexpr bool has_nibbles = true, has_minimums = true;
+  static constexpr i32 bias_bytes = 0;
+};
+
+struct TwoRows {
+  i64 row[2];
+};
+
+DEVICE void add_products(i32 sums[TILE_ROWS], i32 pair, u32 word0, u32 word1, u32 word2, u32 word3) {
+  sums[0] = dp2a_lo(pair, (i32)word0, sums[0]);
+  sums[1] = dp2a_hi(pair, (i32)word0, sums[1]);
+  sums[2] = dp2a_lo(pair, (i32)word1, sums[2]);
+  sums[3] = dp2a_hi(pair, (i32)word1, sums[3]);
+  sums[4] = dp2a_lo(pair, (i32)word2, sums[4]);
+  sums[5] = dp2a_hi(pair, (i32)word2, sums[5]);
+  sums[6] = dp2a_lo(pair, (i32)word3, sums[6]);
+  sums[7] = dp2a_hi(pair, (i32)word3, sums[7]);
+}
+
+// The sums of 8 rows over this lane's columns of a block. `total` becomes the sum of its numbers of the activation, if minimums need it.
+template <class Q>
+DEVICE void block_sums(const u8 *block, const i32 *pairs, i32 sums[TILE_ROWS], i32 &total) {
+  const u32 nibbles = 0x0f0f0f0fu;
+  const u32 part = lane_of() % LANES_PER_BLOCK;
+  i32 bias = 0;
+  uint4 words[Q::pieces];
+#pragma unroll
+  for (u32 i = 0; i < Q::pieces; ++i) words[i] = __ldg((const uint4 *)block + i * LANES_PER_BLOCK + part);
+#pragma unroll
+  for (u32 i = 0; i < Q::pieces; ++i) {
+    i32 pair = pairs[i * LANES_PER_BLOCK + part];
+    if (!Q::has_nibbles) {
+      add_products(sums, pair, words[i].x, words[i].y, words[i].z, words[i].w);
+      continue;
+    }
+    i32 upper = pairs[8 + i * LANES_PER_BLOCK + part];  // 16 columns further on
+    add_products(sums, pair, words[i].x & nibbles, words[i].y & nibbles, words[i].z & nibbles, words[i].w & nibbles);
+    add_products(sums, upper, words[i].x >> 4 & nibbles, words[i].y >> 4 & nibbles, words[i].z >> 4 & nibbles, words[i].w >> 4 & nibbles);
+    if (Q::bias_bytes != 0) bias = dp2a_lo(upper, Q::bias_bytes, dp2a_lo(pair, Q::bias_bytes, bias));
+    if (Q::has_minimums) total = dp2a_lo(upper, 0x0101, dp2a_lo(pair, 0x0101, total));
+  }
+  if (Q::bias_bytes != 0)
+#pragma unroll
+    for (u32 row = 0; row < TILE_ROWS; ++row) sums[row] += bias;
+}
+
+// Adds over the four lanes of a block; lane k of them keeps rows 2k and 2k + 1.
+DEVICE void exchange(const i32 sums[TILE_ROWS], i32 kept[2]) {
+  const bool upper = lane_of() & 2, odd = lane_of() & 1;
+  i32 half[4];
+#pragma unroll
+  for (u32 row = 0; row < 4; ++row)
+    half[row] = (upper ? sums[row + 4] : sums[row]) + __shfl_xor_sync(ALL_LANES, upper ? sums[row] : sums[row + 4], 2);
+#pragma unroll
+  for (u32 row = 0; row < 2; ++row)
+    kept[row] = (odd ? half[row + 2] : half[row]) + __shfl_xor_sync(ALL_LANES, odd ? half[row] : half[row + 2], 1);
+}
+
+// The sums of a tile over the columns of each `parts`-th turn of this warp. Lane k < 4 returns rows 2k and 2k + 1.
+template <class Q>
+DEVICE TwoRows tile_sums(const u8 *tile, const i32 *pairs, u32 groups, u32 part, u32 parts) {
+  TwoRows acc = {{0, 0}};
+  const u32 share = lane_of() % LANES_PER_BLOCK;
+  for (u32 first = part * BLOCKS_AT_ONCE; first < groups; first += parts * BLOCKS_AT_ONCE) {
+    u32 group = first + lane_of() / LANES_PER_BLOCK;
+    bool is_there = group < groups;
+    i32 sums[TILE_ROWS] = {0, 0, 0, 0, 0, 0, 0, 0}, kept[2], total = 0;
+    u32 scales = 0, minimums = 0;
+    if (is_there) {
+      const u8 *block = tile + (u64)group * Q::block_bytes;
+      scales = __ldg((const u32 *)(block + Q::scale_offset) + share);
+      if (Q::has_minimums) minimums = __ldg((const u32 *)(block + Q::scale_offset + 16) + share);
+      block_sums<Q>(block, pairs + 16 * group, sums, total);
+    }
+    exchange(sums, kept);
+    acc.row[0] += (i64)half_q24(scales & 0xffff) * kept[0];
+    acc.row[1] += (i64)half_q24(scales >> 16) * kept[1];
+    if (Q::has_minimums) {
+      total += __shfl_xor_sync(ALL_LANES, total, 1);
+      total += __shfl_xor_sync(ALL_LANES, total, 2);
+      acc.row[0] += (i64)half_q24(minimums & 0xffff) * total;
+      acc.row[1] += (i64)half_q24(minimums >> 16) * total;
+    }
+  }
+#pragma unroll
+  for (u32 distance = LANES_PER_BLOCK; distance < LANES; distance *= 2)
+#pragma unroll
+    for (u32 row = 0; row < 2; ++row) acc.row[row] += __shfl_xor_sync(ALL_LANES, acc.row[row], distance);
+  return acc;
+}
+
+// Waits for the warps that share a tile, which may be only this one.
+DEVICE void wait_for_parts(u32 parts) {
+  if (parts > 1)
+    __syncthreads();
+  else
+    __syncwarp();
+}
+
+// How many warps share a tile: as many as would otherwise have none, if the row is long enough.
+DEVICE u32 warps_per_tile(u32 tiles, u32 groups) {
+  u32 parts = 1;
+  while (2 * parts <= warps() && (u64)tiles * 2 * parts <= (u64)gridDim.x * warps() && 2 * parts * BLOCKS_AT_ONCE <= groups) parts *= 2;
+  return parts;
+}
+
+template <class Q>
+DEVICE void multiply(i32 *out, const u8 *x, const u8 *matrix, u32 rows, u32 columns, i64 out_frac, u32 &turn, Shared &shared) {
+  const i64 shift = (i64) * (const i32 *)x + HALF_FRACTION_BITS - out_frac;
+  const i32 *pairs = (const i32 *)(x + ACTIVATION_HEAD_BYTES);
+  const u32 groups = columns / 32, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+  const u32 parts = warps_per_tile(tiles, groups), at_once = warps() / parts, part = warp_of() % parts;
+  const u32 units = (tiles + at_once - 1) / at_once;
+  // Products of one activation have no barrier between them, so each begins with the block at which the one before ended.
+  u32 unit = (blockIdx.x + gridDim.x - turn) % gridDim.x;
+  turn = (turn + units) % gridDim.x;
+  for (; unit < units; unit += gridDim.x) {
+    u32 tile = unit * at_once + warp_of() / parts, lane = lane_of();
+    TwoRows acc = {{0, 0}};
+    if (tile < tiles) acc = tile_sums<Q>(matrix + (u64)tile * groups * Q::block_bytes, pairs, groups, part, parts);
+    if (lane < LANES_PER_BLOCK)
+      for (u32 row = 0; row < 2; ++row) shared.rows[warp_of()][2 * lane + row] = acc.row[row];
+    wait_for_parts(parts);
+    u32 row = tile * TILE_ROWS + lane;
+    if (part == 0 && lane < TILE_ROWS && row < rows) {
+      i64 sum = 0;
+      for (u32 other = 0; other < parts; ++other) sum += shared.rows[warp_of() + other][lane];
+      out[row] = round_shift_sat32(sum, shift);
+    }
+    wait_for_parts(parts);
+  }
+}
+
+// out, x, matrix, quantisation, rows, columns, out_frac
+DEVICE void matmul(const i64 *o, u32 &turn, Shared &shared) {
+  i32 *out = (i32 *)o[0];
+  const u8 *x = (const u8 *)o[1], *matrix = (const u8 *)o[2];
+  u32 rows = (u32)o[4], columns = (u32)o[5];
+  if (o[3] == 0) multiply<Q8_0>(out, x, matrix, rows, columns, o[6], turn, shared);
+  if (o[3] == 1) multiply<Q4_0>(out, x, matrix, rows, columns, o[6], turn, shared);
+  if (o[3] == 2) multiply<Q4_1>(out, x, matrix, rows, columns, o[6], turn, shared);
+}
+
+// out vector, matrix, quantisation, columns, length, r: the row of a token.
+DEVICE void embed(const i64 *o, u32 token) {
+  i32 *out = (i32 *)o[0];
+  const u32 groups = (u32)o[3] / 32, length = (u32)o[4], lane = token % TILE_ROWS;
+  const u32 block_bytes = o[2] == 0 ? Q8_0::block_bytes : o[2] == 1 ? Q4_0::block_bytes : Q4_1::block_bytes;
+  const u8 *tile = (const u8 *)o[1] + (u64)(token / TILE_ROWS) * groups * block_bytes;
+  for (u32 column = thread_of_grid(); column < length; column += threads_of_grid()) {
+    const u8 *block = tile + (u64)(column / 32) * block_bytes;
+    u32 c = column % 32, folded = o[2] == 0 ? c : c % 16;
+    u32 stored = block[folded / 2 * 16 + lane * 2 + folded % 2];
+    i64 weight = o[2] == 0 ? (i64)(i8)stored : (i64)(c < 16 ? stored & 15 : stored >> 4) - (o[2] == 1 ? 8 : 0);
+    const u16 *halfs = (const u16 *)(block + (o[2] == 0 ? Q8_0::scale_offset : Q4_0::scale_offset));
+    i64 value = weight * half_q24(halfs[lane]);
+    if (o[2] == 2) value += half_q24(halfs[TILE_ROWS + lane]);
+    out[column] = round_shift_sat32(value, HALF_FRACTION_BITS - o[5]);
+  }
+}

@@ -1,0 +1,110 @@
+"""A card that is emulated: the same kernels as native code for this processor, every thread a fiber, under any schedule."""
+
+import ctypes
+import subprocess
+import sys
+import tempfile
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+EMULATOR = Path(__file__).parent / "gpu_emulator"
+KERNELS = Path(__file__).parent.parent / "opml_min" / "model" / "gpu" / "kernels"
+COMPILER = (
+    sys.executable, "-m", "ziglang", "cc", "-x", "c++", "-std=c++20", "-O2", "-shared", "-fPIC",
+    "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-nostdlib++",
+    "-Wall", "-Wextra", "-Werror",
+)  # fmt: skip
+CHECKED, UNCHECKED = ("-fsanitize=undefined", "-fsanitize-trap=undefined"), ("-fno-sanitize=undefined", "-fwrapv")
+
+
+class Schedule(IntEnum):
+    """Which warp goes on when several could: all in turn, always the first that can, always the last, or in an order that changes."""
+
+    FAIR = 0
+    FIRST_FIRST = 1
+    LAST_FIRST = 2
+    SHUFFLED = 3
+
+
+def compile_emulator(source: str, output: Path, is_checked: bool = True) -> None:
+    """Compiles a file of the emulator. Checked, it ends the process at an integer overflow in a kernel."""
+    checks = CHECKED if is_checked else UNCHECKED
+    subprocess.run([*COMPILER, *checks, f"-I{KERNELS}", "-o", str(output), str(EMULATOR / source)], check=True)
+
+
+@cache
+def library(is_checked: bool = True) -> ctypes.CDLL:
+    """The emulator, compiled and loaded."""
+    output = Path(tempfile.mkdtemp()) / "emulator.so"
+    compile_emulator("emulator.cc", output, is_checked)
+    loaded = ctypes.CDLL(str(output))
+    loaded.allocate.restype = ctypes.c_void_p
+    loaded.allocate.argtypes = [ctypes.c_uint64]
+    loaded.release.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
+    loaded.launch.restype = ctypes.c_bool
+    number = ctypes.c_uint64
+    loaded.launch.argtypes = [ctypes.c_void_p, number, number, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int, number]
+    loaded.site_file.restype = ctypes.c_char_p
+    return loaded
+
+
+class Deadlock(Exception):
+    """Threads wait for one another for ever."""
+
+
+class EmulatedCard:
+    """An accelerator in the host's memory, apart from the machine's."""
+
+    name = "emulated card"
+
+    def __init__(
+        self,
+        blocks: int = 3,
+        threads: int = 64,
+        schedule: Schedule = Schedule.FAIR,
+        seed: int = 1,
+        left: int = 1 << 40,
+        is_checked: bool = True,
+    ) -> None:
+        self.blocks, self.threads, self.schedule, self.seed, self.left = blocks, threads, schedule, seed, left
+        self.lengths: dict[int, int] = {}
+        self.uploaded: list[tuple[int, int]] = []
+        self.downloaded: list[tuple[int, int]] = []
+        self.launched: list[tuple[int, int]] = []
+        self._library = library(is_checked)
+
+    def free_bytes(self) -> int:
+        return self.left
+
+    def allocate(self, length: int) -> int:
+        address = int(self._library.allocate(length))
+        self.lengths[address] = length
+        self.left -= length
+        return address
+
+    def release(self, address: int) -> None:
+        length = self.lengths.pop(address)
+        self.left += length
+        self._library.release(address, length)
+
+    def upload(self, address: int, data: NDArray[np.uint8]) -> None:
+        self._check(address, len(data))
+        self.uploaded.append((address, len(data)))
+        ctypes.memmove(address, data.ctypes.data, len(data))
+
+    def download(self, address: int, into: NDArray[np.uint8]) -> None:
+        self._check(address, len(into))
+        self.downloaded.append((address, len(into)))
+        ctypes.memmove(into.ctypes.data, address, len(into))
+
+    def run_stages(self, job: int, first: int, end: int) -> None:
+        self.launched.append((first, end))
+        if not self._library.launch(job, first, end, self.blocks, self.threads, self.schedule, self.seed):
+            raise Deadlock
+
+    def _check(self, address: int, length: int) -> None:
+        assert any(begin <= address and address + length <= begin + size for begin, size in self.lengths.items())

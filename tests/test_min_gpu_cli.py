@@ -1,0 +1,168 @@
+"""`--device gpu` on the command line: the same results as on the processor, and one clear line for each reason why no card can be used."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from min_gpu_driver import CUresult, FakeDriver
+from min_gpu_emulator import compile_emulator
+from min_model import write_source
+
+from opml_min.cli import main
+from opml_min.model.gpu import card
+from opml_min.model.resolve import build_source
+
+Capsys = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    fake = FakeDriver()
+    monkeypatch.setattr(card, "import_module", lambda name: fake)
+    monkeypatch.setattr(card, "open_card", card.Card)
+    return fake
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("tiny")
+    build_source(write_source(made), made / "tok300.bin", made / "tiny.opml")
+    build_source(made / "tiny.bin", made / "tok300.bin", made / "float.opml", arithmetic="float")
+    (made / "text.txt").write_text("a bc abc ab " * 3)
+    return made
+
+
+def told(capsys: Capsys, *arguments: object) -> tuple[dict[str, object], str]:
+    """The JSON of a command that succeeds, and what it said on stderr."""
+    capsys.readouterr()
+    assert main([*map(str, arguments), "--json"]) == 0
+    out, err = capsys.readouterr()
+    return json.loads(out), err
+
+
+def test_run_and_verify(folder: Path, driver: FakeDriver, capsys: Capsys) -> None:
+    command = ["run", folder / "tiny.opml", "--prompt", "abc", "--max-tokens", "4", "--temperature", "1"]
+    on_card, said = told(capsys, *command, "--device", "gpu", "--save", folder / "run.json")
+    on_processor, _ = told(capsys, *command)
+    assert said.splitlines()[0] == "opml: computing on Emulated T4"
+    assert driver.card.launched
+    assert (on_card["device"], on_card["saturated"]) == ("gpu", None)
+    same = ("text", "tokens", "run_hash", "model_root", "stages")
+    assert [on_card[key] for key in same] == [on_processor[key] for key in same]
+    driver.card.launched.clear()
+    assert told(capsys, "verify", folder / "run.json", "--device", "gpu")[0]["holds"]
+    assert driver.card.launched
+
+
+def test_eval_of_a_text(folder: Path, driver: FakeDriver, capsys: Capsys) -> None:
+    command = ["eval", folder / "tiny.opml", folder / "text.txt", "--max-tokens", "12", "--window", "8"]
+    on_card, _ = told(capsys, *command, "--device", "gpu")
+    on_processor, _ = told(capsys, *command)
+    assert driver.card.launched
+    assert on_card["perplexity"] == on_processor["perplexity"]
+    assert on_card["saturated"] is None
+
+
+@pytest.mark.parametrize("cheat", ["kv-cache", "other-weights"])
+def test_a_dispute(cheat: str, folder: Path, driver: FakeDriver, capsys: Capsys) -> None:
+    command = ["demo", "--model", folder / "tiny.opml", "--cheat", cheat, "--seed", "3", "--max-tokens", "2"]
+    result, _ = told(capsys, *command, "--device", "gpu")
+    assert driver.card.launched
+    assert result["verdict"] == "claim_rejected"
+
+
+def test_the_real_binding_on_a_driver_that_is_emulated(tmp_path: Path, folder: Path, capsys: Capsys) -> None:
+    """NVIDIA's binding finds the emulator as libcuda.so.1, so every call to it is made as with a card."""
+    if find_spec("cuda") is None or find_spec("cuda.bindings") is None:
+        if os.environ.get("CI"):
+            pytest.fail("cuda-bindings is missing")
+        pytest.skip("needs cuda-bindings, which the dev extra installs")
+    compile_emulator("driver.cc", tmp_path / "libcuda.so.1")
+    command = ["run", str(folder / "tiny.opml"), "--prompt", "abc", "--max-tokens", "3", "--json"]
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "opml_min.cli", *command, "--device", "gpu"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "opml: computing on Emulated card\n"
+    assert json.loads(done.stdout)["run_hash"] == told(capsys, *command[:-1])[0]["run_hash"]
+
+
+def no_binding(driver: FakeDriver, patch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    patch.setattr(card, "import_module", missing)
+
+
+def change(**fields: object) -> Callable[[FakeDriver, pytest.MonkeyPatch], None]:
+    def changed(driver: FakeDriver, patch: pytest.MonkeyPatch) -> None:
+        for name, value in fields.items():
+            setattr(driver, name, value)
+
+    return changed
+
+
+def little_memory(driver: FakeDriver, patch: pytest.MonkeyPatch) -> None:
+    driver.card.left = 1 << 14
+
+
+REASONS = [
+    (no_binding, "--device gpu needs NVIDIA's Python binding: pip install 'opml[gpu]'"),
+    (change(start=None), "this computer has no NVIDIA driver"),
+    (change(start=CUresult.CUDA_ERROR_NO_DEVICE), "the NVIDIA driver finds no card"),
+    (change(cards=0), "the NVIDIA driver finds no card"),
+    (change(start=CUresult.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH), "the NVIDIA driver does not start (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"),
+    (change(version=12010), "the NVIDIA driver is too old: it is for CUDA 12.1, and at least 12.2 is needed"),
+    (change(capability=(7, 0)), "Emulated T4 is too old: it has compute capability 7.0, and at least 7.5 is needed"),
+    (change(is_cooperative=False), "Emulated T4 cannot run blocks that wait for one another"),
+    (little_memory, "Emulated T4 has 0 MiB free, and the model needs 1 MiB"),
+]
+
+
+@pytest.mark.parametrize(("break_it", "line"), REASONS)
+def test_each_reason_is_one_line(
+    break_it: Callable[[FakeDriver, pytest.MonkeyPatch], None], line: str, folder: Path, driver: FakeDriver,
+    monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str], capsys: Capsys,
+) -> None:  # fmt: skip
+    break_it(driver, monkeypatch)
+    command = ["run", folder / "tiny.opml", "--prompt", "abc", "--max-tokens", "2", "--device", "gpu"]
+    assert refused(*command) == f"opml: {line}\n"
+    result, said = told(capsys, *command, "--allow-cpu")
+    assert said.splitlines()[0] == f"opml: {line}; the processor computes instead"
+    assert result["device"] == "cpu"
+    assert not driver.card.launched
+
+
+def test_float_images_are_refused(folder: Path, driver: FakeDriver, refused: Callable[..., str]) -> None:
+    line = refused("run", folder / "float.opml", "--prompt", "abc", "--device", "gpu")
+    assert line == f"opml: {folder}/float.opml is a float image; accelerators compute fixed point only\n"
+
+
+def test_memory_that_ends_in_the_middle_is_one_line(
+    folder: Path, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str], capsys: Capsys
+) -> None:
+    monkeypatch.setattr(FakeDriver, "cuMemAlloc", lambda self, length: (CUresult.CUDA_ERROR_OUT_OF_MEMORY, None))
+    assert main(["run", str(folder / "tiny.opml"), "--device", "gpu"]) == 2
+    assert capsys.readouterr().err.splitlines()[1:] == ["opml: Emulated T4 has too little free memory"]
+
+
+def test_a_launch_that_fails_is_one_line(folder: Path, driver: FakeDriver, capsys: Capsys) -> None:
+    driver.launch = CUresult.CUDA_ERROR_LAUNCH_FAILED
+    assert main(["run", str(folder / "tiny.opml"), "--device", "gpu"]) == 2
+    reason = "opml: the NVIDIA driver reports CUDA_ERROR_LAUNCH_FAILED in cuLaunchCooperativeKernel"
+    assert capsys.readouterr().err.splitlines()[1:] == [reason]
+
+
+def test_the_card_is_opened_once(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(card, "import_module", lambda name: driver)
+        card.open_card.cache_clear()
+        assert card.open_card() is card.open_card()
+        card.open_card.cache_clear()
