@@ -44,7 +44,7 @@ class SpecifiedNode:
         target = self._nobody if to is None else self._address(to)
         zero = self._u256(0)
         transaction = self._transactions.LegacyTransaction(
-            self._rules.get_account(self._state, self._address(sender)).nonce,
+            self._u256(self._rules.get_account(self._state, self._address(sender)).nonce),
             self._uint(self.base_fee_wei), self._uint(TRANSACTION_GAS_LIMIT), target, self._u256(value_wei), data, zero, zero, zero,
         )  # fmt: skip
         intrinsic, floor = self._transactions.calculate_intrinsic_cost(transaction)
