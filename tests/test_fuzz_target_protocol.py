@@ -82,7 +82,7 @@ class Mine:
         return exit_code, hash_of(after.subtree(CARRY_HEIGHT, 1))
 """
 WRONG = {  # by the question: what a subclass does about it
-    "execute": "def execute(self, witness): return super().execute(witness) if len(witness) < 1000 else 105",
+    "execute": "def execute(self, witness): return 105 if super().execute(witness) == 106 else super().execute(witness)",
     "step": "def step(self, state, memory): return super().step(state[:8] + bytes(8) + state[16:], memory)",
     "witness": "def witness(self, state, memory): return super().witness(state, memory) + (b'' if state[256] else bytes(1))",
     "root": "def root(self, memory): return super().root({address: bytes(32) for address in memory})",
@@ -253,12 +253,12 @@ METHODS = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_class_that_fails(method: str, target: Callable[[str], str], room: EngineRoom) -> None:
-    asked = with_target(room, External(target(method)))
-    (difference,) = run_batch(1, 0, asked)[1]
-    assert difference.title == "no answer: target"
-    assert difference.answers["target, execute"][0].startswith(METHODS[method])
-    assert difference.answers["target, step"] == difference.answers["spec"]
-    asked.all.target.close()  # type: ignore[union-attr]
+    """It is still asked its other questions."""
+    external = External(target(method))
+    answers = evolve(room.most, target=external).ask(Step(random_state(Random(1))))
+    assert answers["target, execute"][0].startswith(METHODS[method])
+    assert answers["target, step"] == answers["target, witness"] == answers["spec"]
+    external.close()
 
 
 def test_a_class_that_prints(target: Callable[[str], str]) -> None:

@@ -271,7 +271,7 @@ def test_too_little_memory_is_no_disagreement(tmp_path: Path) -> None:
 
 def test_the_whole_command(target: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = target("while read l; do printf abc; sleep 1000; done")
-    assert main(["run", "--seconds", "2", "--seed", "5", "--target", command, "--replays", str(tmp_path), "--json"]) == 1
+    assert main(["run", "--seconds", "6", "--seed", "5", "--target", command, "--replays", str(tmp_path), "--json"]) == 1
     (difference,) = json.loads(capsys.readouterr().out)["differences"]
     assert difference["answers"]["target, execute"][0].startswith("no answer within")
     assert main(["replay", difference["replay"], "--target", target("read l; exit 3"), "--json"]) == 1

@@ -119,6 +119,7 @@ class Process:
 def _kill(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # also if it has left its group
     process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
