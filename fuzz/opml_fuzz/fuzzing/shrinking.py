@@ -32,7 +32,7 @@ from opml_fuzz.machine.start import Leaves, Start
 
 TARGET = "target"
 HASH = re.compile("[0-9a-f]{64}")
-MOST_TRIES, MOST_SECONDS = 1_500, 30.0  # per difference
+MOST_TRIES, MOST_SECONDS = 1_500, 15.0  # per difference
 MOST_STEPS = 3  # of a program that a person reads
 
 
