@@ -49,7 +49,10 @@ def test_a_number_out_of_range(option: tuple[str, ...], number: str, refused: Ca
         assert "is not a whole number from" in refused(fuzz.main, *option, number)
 
 
-@pytest.mark.parametrize("line", [("replay", ""), ("elf", ""), ("float", "f32_add", ""), ("vectors", ""), ("run", "--replays", "")])
+EMPTY = [("replay", ""), ("elf", ""), ("float", "f32_add", ""), ("vectors", "write", ""), ("run", "--replays", "")]
+
+
+@pytest.mark.parametrize("line", EMPTY)
 def test_an_empty_path(line: tuple[str, ...], refused: Callable[..., str]) -> None:
     assert "the path is empty" in refused(fuzz.main, *line)
 

@@ -16,7 +16,7 @@ from opml_fuzz.machine.target_question import KINDS, Question
 from opml_fuzz.vectors.as_questions import cases_in, questions_of
 from opml_fuzz.vectors.tree import write_tree
 from opml_min.cli.exit_codes import MEANINGS
-from opml_min.cli.parser import Parser
+from opml_min.cli.parser import Parser, path
 
 FROZEN = Path(opml_fuzz.__file__).parents[2] / "tests" / "vectors"
 AT_ONCE = 100  # questions
@@ -117,11 +117,11 @@ def register(parser: Parser) -> None:
     """Adds the two subcommands to the parser of `opml-fuzz vectors`."""
     ways = parser.add_subparsers(dest="way", required=True, metavar="COMMAND", parser_class=Parser)
     one = ways.add_parser("write", help="write them, from the specification alone")
-    one.add_argument("folder", type=Path, metavar="DIR", help="where they are written")
+    one.add_argument("folder", type=path, metavar="DIR", help="where they are written")
     one.add_argument("--seed", type=int, default=1, help="determines the cases (default 1)")
     one.set_defaults(execute=write)
     one = ways.add_parser("run", help="ask a target those that it knows")
-    one.add_argument("folder", type=Path, nargs="?", default=FROZEN, metavar="DIR", help="where they are (default: the frozen ones)")
+    one.add_argument("folder", type=path, nargs="?", default=FROZEN, metavar="DIR", help="where they are (default: the frozen ones)")
     one.add_argument("--target", required=True, metavar="CMD", help="as in run")
     one.add_argument("--only", choices=KINDS, help="only this question")
     one.add_argument("--show", type=int, default=3, metavar="COUNT", help="at most so many wrong answers in full (default 3)")

@@ -12,6 +12,7 @@ from other processes, too; the strategies of `opml_fuzz.strategies` do use its s
 
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from math import inf
@@ -31,16 +32,16 @@ from opml_fuzz.machine.start import Leaves, Start
 
 TARGET = "target"
 HASH = re.compile("[0-9a-f]{64}")
-MOST_TRIES = 1_500
+MOST_TRIES, MOST_SECONDS = 1_500, 15.0  # per difference
 MOST_STEPS = 3  # of a program that a person reads
 
 
 def shrink(difference: Difference, engines: Engines, until: float = inf, most_tries: int = MOST_TRIES) -> Difference:
     """Makes the case simpler as long as the same engines disagree alike, at most to the moment `until` of the monotonic clock."""
-    few = of_each_camp(difference, engines)
-    search = Search(few, until, most_tries)
+    few, end = of_each_camp(difference, engines), min(until, time.monotonic() + MOST_SECONDS)
+    search = Search(few, end, most_tries)
     try:
-        again = compare(difference.case, few, until)
+        again = compare(difference.case, few, end)
         if again is None:
             return difference
         search.kinds, search.best = kinds_of_answers(again), again
