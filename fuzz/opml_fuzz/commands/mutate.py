@@ -27,6 +27,8 @@ from opml_fuzz.fuzzing.score import KILLED, NO_MUTANT, SURVIVES, Fate, MutantPla
 
 LONGEST_SECONDS = 600.0  # for a mutant, its compilation and the right answers included; then its process is killed
 
+CRASHED = "no end, or a crash"  # nobody knows when
+
 
 @frozen
 class ByName:
@@ -68,7 +70,7 @@ def work(task: ByName | MutantPlace) -> Fate:
 
 
 def result_of(task: ByName | MutantPlace, outcome: Fate | str) -> Result:
-    lost = Fate(KILLED, "no end, or a crash", LONGEST_SECONDS)
+    lost = Fate(KILLED, CRASHED, 0.0)
     ended = outcome if isinstance(outcome, Fate) else lost
     assert isinstance(outcome, Fate) or outcome == LOST
     if isinstance(task, MutantPlace):
@@ -125,7 +127,7 @@ def table(results: Sequence[Result]) -> list[dict[str, Any]]:
     for part in (*dict.fromkeys(one.part for one in results), ""):
         of_part = [one for one in results if part in ("", one.part)]
         killed = [one for one in of_part if one.verdict == KILLED]
-        times = [one.seconds for one in killed] or [0.0]
+        times = [one.seconds for one in killed if one.how != CRASHED] or [0.0]
         rows.append({
             "part": part or "all", "mutants": len(of_part), "killed": len(killed), "score": round(100 * len(killed) / len(of_part), 2),
             "median_seconds": round(median(times), 3), "most_seconds": round(max(times), 1),

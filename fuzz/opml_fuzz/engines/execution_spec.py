@@ -8,6 +8,7 @@ cases. It is a developer extra and imported only where it is used; without it th
 
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any, cast
 
 from evm_arbiter.chain import START_TIME, Artefact, error_number
@@ -26,10 +27,10 @@ class SpecifiedNode:
     def __init__(self, balances_wei: Sequence[tuple[bytes, int]]) -> None:
         from ethereum.forks.prague import fork_types, state, transactions, trie, vm
         from ethereum.forks.prague.utils import message
-        from ethereum.forks.prague.vm import interpreter
         from ethereum_types.bytes import Bytes0, Bytes20, Bytes32
         from ethereum_types.numeric import U64, U256, Uint
 
+        interpreter: Any = import_module("ethereum.forks.prague.vm.interpreter")
         if not hasattr(interpreter.get_valid_jump_destinations, "cache_info"):  # it takes most of the time, and depends on the code alone
             interpreter.get_valid_jump_destinations = cache(interpreter.get_valid_jump_destinations)
         self.base_fee_wei = 0

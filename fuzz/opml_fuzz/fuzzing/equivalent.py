@@ -33,6 +33,16 @@ EQUIVALENT = (
         "if any(moved.get(r.base, 0) is None or r.size ⟦> → >=⟧ PAGE_BYTES for r in found.values()):",
         CHECKED,
     ),
+    Equivalent(
+        "opml_min.machine.translator.loops",
+        'for adds, bits, operations in (("⟦add → sub⟧", 64, CONDITIONS.keys() - {"beq"}), ("addw", 32, {"bne", "blt", "bge"})):',
+        "no counter is found, so the branch is checked in each iteration",
+    ),
+    Equivalent(
+        "opml_min.machine.translator.loops",
+        'nears = stride > 0 if operation in ("blt", "bltu") else stride < ⟦0 → 1⟧ if operation in ("bge", "bgeu") else True',
+        "a stride is never 0 here",
+    ),
     Equivalent("opml_spec.arithmetic.binary32", "Rounding.RMM: 2 * rest > d or (2 * rest == d and n ⟦> → >=⟧ 0),", "0 leaves no rest"),
     Equivalent("opml_spec.arithmetic.elementary", "return positive if argument_q14 >= ⟦0 → 1⟧ else (1 << 30) - positive", "σ(0) is 1/2"),
 )
