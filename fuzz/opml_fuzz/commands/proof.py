@@ -7,10 +7,10 @@ import argparse
 import os
 from pathlib import Path
 
-from opml_fuzz.commands.explanation import explained
+from opml_fuzz.commands.explanation import explained, explained_of_game
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.errors import InputError
-from opml_fuzz.statements.catalogue import BYTECODE, EVERY, GAPS
+from opml_fuzz.statements.catalogue import BYTECODE, EVERY, GAME, GAPS
 from opml_min.cli.exit_codes import MEANINGS
 from opml_min.cli.parser import Parser
 
@@ -26,6 +26,9 @@ def chosen(names: list[str]) -> list[str]:
 def explain(name: str) -> int:
     """Prints what a statement about the bytecode claims."""
     known = {one.subject: one for one in BYTECODE.values()} | BYTECODE
+    if name in GAME:
+        print(explained_of_game(GAME[name]))
+        return 0
     if name not in known:
         raise InputError(f"no instruction or statement about the bytecode is called {name!r}; --list names them")
     print(explained(known[name]))

@@ -13,12 +13,15 @@ import opml_spec
 import z3
 
 from evm_arbiter.chain import Artefact, Chain, keccak256
+from opml_fuzz.proofs.game.equivalence import deployed
 from opml_fuzz.proofs.verdict import Verdict
+from opml_fuzz.statements import game_bytecode
 from opml_fuzz.statements.bytecode import ASSUMED, CALLED, LEMMAS, BytecodeStatement
 from opml_fuzz.statements.catalogue import EVERY, GAPS
+from opml_fuzz.statements.game_bytecode import GameStatement
 
-SPECIFICATION = ("machine/**/*.py", "words.py", "hashing.py", "errors.py")
-"""The files of the specification that define a step."""
+SPECIFICATION = ("machine/**/*.py", "dispute/**/*.py", "words.py", "hashing.py", "errors.py")
+"""The files of the specification that define a step and the game."""
 
 PAGE = """\
 # What is proved
@@ -29,7 +32,7 @@ PAGE = """\
 |---|---|
 | solver | {solver} |
 | keccak-256 of the arbiter's runtime bytecode, {size:,} bytes, immutables filled in | `{bytecode}` |
-| SHA-256 of the specification of the machine, {files} files | `{specification}` |
+| SHA-256 of the specification of the machine and of the dispute, {files} files | `{specification}` |
 
 ## Without condition
 
@@ -47,6 +50,16 @@ These speak of all calls of the arbiter. They rest on the lemma `{lemmas}` above
 |---|---|---|---|
 {conditional}
 
+## On condition: the game
+
+These speak of calls of the game, of which bytecode of {game_size:,} bytes was deployed: keccak-256 `{game}`. They assume:
+
+{game_assumed}
+
+| statement | result | seconds | what it says |
+|---|---|---|---|
+{of_game}
+
 ## Not proved
 
 {gaps}
@@ -55,19 +68,21 @@ These speak of all calls of the arbiter. They rest on the lemma `{lemmas}` above
 
 def page(verdicts: Sequence[Verdict]) -> str:
     """The page for the verdicts of all statements."""
-    plain, conditional = list[str](), list[str]()
+    plain, conditional, of_game = list[str](), list[str](), list[str]()
     for verdict in verdicts:
         statement = EVERY[verdict.name]
         rests = isinstance(statement, BytecodeStatement) and statement.uses
         says = statement.says.replace("|", "\\|")
         row = f"| `{verdict.name}` | {verdict.result} | {verdict.seconds:.1f} | {says} |"
-        (conditional if rests else plain).append(row)
-    code = bytecode()
+        (of_game if isinstance(statement, GameStatement) else conditional if rests else plain).append(row)
+    code, game = bytecode(), deployed().code.data
     return PAGE.format(
         solver=f"z3 {z3.get_version_string()}", size=len(code), bytecode=keccak256(code).hex(),
         files=len(files()), specification=fingerprint(),
         plain="\n".join(plain), conditional="\n".join(conditional), lemmas="`, `".join(LEMMAS),
         assumed="\n".join(f"- {one}" for one in (CALLED, *ASSUMED)), gaps="\n".join(f"- {gap}" for gap in GAPS),
+        game_size=len(game), game=keccak256(game).hex(), of_game="\n".join(of_game),
+        game_assumed="\n".join(f"- {one}" for one in game_bytecode.ASSUMED),
     )  # fmt: skip
 
 
