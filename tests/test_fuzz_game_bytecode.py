@@ -56,11 +56,7 @@ def test_an_entry_point_is_proved(name: str) -> None:
         ("reclaim", "    log objects.Reclaimed(request_id=request_id)\n", ""),
         ("award", "block.timestamp <= self._closes_at(claim_word) + HOLD", "block.timestamp < self._closes_at(claim_word) + HOLD"),
         ("award", " and (progress_word >> FEE_PAID_BIT) & MASK8 == 0", ""),
-        (
-            "expire",
-            "settled: uint256 = max(self._closes_at(claim_word), tree_word & MASK40)",
-            "settled: uint256 = self._closes_at(claim_word)",
-        ),
+        ("expire", "max(self._closes_at(claim_word), tree_word & MASK40)", "self._closes_at(claim_word)"),
         ("expire", "self._credit(self._requester(request_id), request_id, paid)", "self._credit(msg.sender, request_id, paid)"),
         ("challenge", "(1 << NODES_BIT) + (price << PRICES_BIT)", "(1 << NODES_BIT)"),
         ("challenge", "max(block.timestamp, server_due) + EFFORT", "block.timestamp + EFFORT"),

@@ -1,15 +1,21 @@
 """What a statement about the bytecode claims, in words for somebody who knows RISC-V: `opml-prove --explain sraiw`."""
 
+from opml_spec.errors import SpecError
 from opml_spec.machine.instructions import INSTRUCTIONS
 from opml_spec.machine.table import Instruction
 
 from opml_fuzz.statements.bytecode import BytecodeStatement
+from opml_fuzz.statements.game_bytecode import REFUSED, GameStatement
 
 ENDS = (
     "Then for every such call",
     "- either both sides give the same two hashes, of the state before and of the state after: pc, x1 … x31, status, memory root;",
     "- or both fail with the same error number: a leaf that is cut short (101), a bitmap with a bit too high (103), a sibling that",
     "  should have been left out (104), a path that does not lead to the root (105), bytes left over (106).",
+)
+ALIKE = (
+    "- either both accept: then they store the same in every word, log the same events with the same data in the same order, return the",
+    "  same, and pay the same amount to the same address, if anything;",
 )
 FORMATS = {
     "R": "Registers rd, rs1 and rs2 are any of the 32, equal ones and x0 included, with any 64-bit values.",
@@ -25,6 +31,22 @@ MEMORY = (
     "trap with the same cause. Leaves and Merkle paths are whatever the witness has.",
 )
 LOAD, STORE = 0b0000011, 0b0100011
+
+
+def explained_of_game(statement: GameStatement) -> str:
+    """The text for one statement about the game."""
+    numbers = sorted(one for one in statement.reaches if isinstance(one, int))
+    names = {one.number: one.name for one in SpecError.__subclasses__()}
+    lines = [f"{statement.name}: {statement.says}.", "", "It is assumed that:", *(f"- {one}" for one in statement.assumes)]
+    lines += ["", "Then for every such call, and whatever is stored,", *ALIKE]
+    lines += [f"- or both fail with the same error: {', '.join(f'{names[number]} ({number})' for number in numbers)}."]
+    if REFUSED in statement.reaches:
+        lines += ["A call that sends money reverts without data."]
+    lines += [
+        "", "One side is the specification's own act, run on symbols. The other is the bytecode that the constructor of",
+        "`contracts/game.vy` leaves on the chain, run on a symbolic EVM with storage.",
+    ]  # fmt: skip
+    return "\n".join(lines)
 
 
 def explained(statement: BytecodeStatement) -> str:

@@ -7,10 +7,10 @@ import argparse
 import os
 
 from opml_fuzz.commands.arguments import between
-from opml_fuzz.commands.explanation import explained
+from opml_fuzz.commands.explanation import explained, explained_of_game
 from opml_fuzz.commands.output import print_json
 from opml_fuzz.errors import InputError
-from opml_fuzz.statements.catalogue import BYTECODE, EVERY
+from opml_fuzz.statements.catalogue import BYTECODE, EVERY, GAME
 from opml_min.cli.exit_codes import MEANINGS
 from opml_min.cli.parser import Parser, path
 
@@ -32,11 +32,14 @@ def chosen(names: list[str]) -> list[str]:
 def explain(name: str, is_json: bool) -> int:
     """Prints what a statement about the bytecode claims."""
     known = {one.subject: one for one in BYTECODE.values()} | BYTECODE
-    if name not in known:
+    if name in GAME:
+        says, text = GAME[name].says, explained_of_game(GAME[name])
+    elif name in known:
+        name, says, text = known[name].name, known[name].says, explained(known[name])
+    else:
         raise InputError(f"no instruction or statement about the bytecode is called {name!r}; --list names them")
-    text = explained(known[name])
     if is_json:
-        print_json({"name": known[name].name, "says": known[name].says, "text": text})
+        print_json({"name": name, "says": says, "text": text})
     else:
         print(text)
     return 0

@@ -15,9 +15,12 @@ from attrs import frozen
 
 import opml_min
 from evm_arbiter.chain import Artefact, Chain, keccak256
+from opml_fuzz.proofs.game.equivalence import deployed
 from opml_fuzz.proofs.verdict import Verdict
+from opml_fuzz.statements import game_bytecode
 from opml_fuzz.statements.bytecode import ASSUMED, CALLED, LEMMAS, BytecodeStatement
 from opml_fuzz.statements.catalogue import EVERY, GAPS
+from opml_fuzz.statements.game_bytecode import GameStatement
 
 SPECIFICATION, MINIMAL = (Path(str(package.__file__)).parent for package in (opml_spec, opml_min))
 
@@ -57,7 +60,7 @@ SUBJECTS = (
     ),
     Subject(
         "the specification of disputes", SPECIFICATION, ("dispute/*.py", "hashing.py", "errors.py"),
-        ("narrowing", "clocks", "money", "fees", "rules"),
+        ("narrowing", "clocks", "money", "fees", "rules", "game"),
     ),
     Subject(
         "opml_min's interpreter and translator", MINIMAL, ("memory_map.py", "machine/*.py", "machine/translator/*.py"),
@@ -99,6 +102,16 @@ These speak of all calls of the arbiter. They rest on the lemma `{lemmas}` above
 |---|---|---|---|
 {conditional}
 
+## On condition: the game
+
+These speak of calls of the game, of which bytecode of {game_size:,} bytes was deployed: keccak-256 `{game}`. They assume:
+
+{game_assumed}
+
+| statement | result | seconds | what it says |
+|---|---|---|---|
+{of_game}
+
 ## Not proved
 
 {gaps}
@@ -107,18 +120,20 @@ These speak of all calls of the arbiter. They rest on the lemma `{lemmas}` above
 
 def page(verdicts: Sequence[Verdict]) -> str:
     """The page for the verdicts of all statements."""
-    plain, conditional = list[str](), list[str]()
+    plain, conditional, of_game = list[str](), list[str](), list[str]()
     for verdict in verdicts:
         statement = EVERY[verdict.name]
         rests = isinstance(statement, BytecodeStatement) and statement.uses
         says = statement.says.replace("|", "\\|")
-        line = f"| `{verdict.name}` | {verdict.result} | {verdict.seconds:.1f} | {says} |"
-        (conditional if rests else plain).append(line)
-    code = bytecode()
+        row_of_it = f"| `{verdict.name}` | {verdict.result} | {verdict.seconds:.1f} | {says} |"
+        (of_game if isinstance(statement, GameStatement) else conditional if rests else plain).append(row_of_it)
+    code, game = bytecode(), deployed().code.data
     return PAGE.format(
         solver=f"z3 {z3.get_version_string()}", size=len(code), bytecode=keccak256(code).hex(), subjects="\n".join(map(row, SUBJECTS)),
         plain="\n".join(plain), conditional="\n".join(conditional), lemmas="`, `".join(LEMMAS),
         assumed="\n".join(f"- {one}" for one in (CALLED, *ASSUMED)), gaps="\n".join(f"- {gap}" for gap in GAPS),
+        game_size=len(game), game=keccak256(game).hex(), of_game="\n".join(of_game),
+        game_assumed="\n".join(f"- {one}" for one in game_bytecode.ASSUMED),
     )  # fmt: skip
 
 

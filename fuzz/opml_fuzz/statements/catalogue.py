@@ -64,5 +64,5 @@ GAPS = (
     "The rules of the game are proved for k = 2, 3 or 5, as each says, those about clocks for 32; others are searched, played and fuzzed.",
     "In the rules, what bytes hold (a state of 297 bytes, a witness, request bytes, an output and its proof) is taken as read.",
     "Honest play is proved move by move. To which stage a path leads (honest.stage_of) is tested; that a move takes E at most is assumed.",
-    "The game contract: fuzzed against the specification, with all its events and views; not proved.",
+    *game_bytecode.GAPS,
 )

@@ -37,7 +37,7 @@ from opml_fuzz.proofs.unsupported import Unsupported
 
 PATIENCE = 40
 TIME_BITS, WEI_BITS, BASEFEE_BITS = 39, 128, 128
-SCRATCH_BYTES = 64  # at the beginning of the memory, which the contract reads before it writes there; memory is zero at first
+SCRATCH_BYTES = 1024  # at the beginning of the memory; the contract reads some before it writes there, and memory is zero at first
 REFUSED = "refused"
 PAYMENT_FAILED = 233
 CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choose": "nodes"}
