@@ -115,7 +115,7 @@ def embed(rng: random.Random, places: Places) -> tuple[Operation, int, int]:
 
 
 def norm(rng: random.Random, places: Places) -> Operation:
-    length = rng.choice([1, 2, rng.randint(1, 100), rng.randint(1, 600)])
+    length = rng.choice([1, 2, rng.randint(1, 100), rng.randint(1, 3000)])  # in long rows the last bit of the mean shows
     weights = places.tensor(struct.pack(f"<{length}i", *numbers(rng, length)))
     x = numbers(rng, length)
     epsilon = rng.choice([0, 1, 2**36 - 1, rng.getrandbits(36), round(1e-5 * 2**48)])
