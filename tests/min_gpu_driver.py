@@ -104,6 +104,10 @@ class FakeDriver:
         self.card.download(address, _bytes_at(host, length))
         return (CUresult.CUDA_SUCCESS,)
 
+    def cuMemcpyDtoD(self, to: int, source: int, length: int) -> tuple[CUresult]:
+        self.card.copy(source, to, length)
+        return (CUresult.CUDA_SUCCESS,)
+
     def cuLaunchCooperativeKernel(self, kernel: str, *how: int) -> tuple[CUresult]:
         blocks, one, also_one, *threads, shared_bytes, stream, parameters = how
         assert (kernel, one, also_one, threads, shared_bytes, stream) == ("kernel", 1, 1, [256, 1, 1], 0, 0)

@@ -49,6 +49,10 @@ def library(is_checked: bool = True) -> ctypes.CDLL:
     number = ctypes.c_uint64
     loaded.launch.argtypes = [ctypes.c_void_p, number, number, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int, number]
     loaded.site_file.restype = ctypes.c_char_p
+    loaded.elementary_rsqrt.argtypes, loaded.elementary_rsqrt.restype = [number], ctypes.c_uint32
+    loaded.elementary_reciprocal.argtypes, loaded.elementary_reciprocal.restype = [number], ctypes.c_uint32
+    loaded.elementary_exp2.argtypes = [ctypes.c_int64]
+    loaded.elementary_sigmoid.argtypes = [ctypes.c_int32, ctypes.c_void_p]
     return loaded
 
 
@@ -100,6 +104,9 @@ class EmulatedCard:
         self._check(address, len(into))
         self.downloaded.append((address, len(into)))
         ctypes.memmove(into.ctypes.data, address, len(into))
+
+    def copy(self, source: int, destination: int, length: int) -> None:
+        ctypes.memmove(destination, source, length)
 
     def run_stages(self, job: int, first: int, end: int) -> None:
         self.launched.append((first, end))

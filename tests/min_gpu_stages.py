@@ -115,9 +115,12 @@ def embed(rng: random.Random, places: Places) -> tuple[Operation, int, int]:
 
 
 def norm(rng: random.Random, places: Places) -> Operation:
-    length = rng.choice([1, 2, rng.randint(1, 100), rng.randint(1, 600)])
-    weights = places.tensor(struct.pack(f"<{length}i", *numbers(rng, length)))
-    x = numbers(rng, length)
+    length = rng.choice([1, 2, rng.randint(1, 100), rng.randint(1, 600), 3000])
+    if length == 3000:  # even rows, in which the last bit of the mean shows
+        x, weight_numbers = [rng.randint(*INT32) for _ in range(length)], [1 << 24] * length
+    else:
+        x, weight_numbers = numbers(rng, length), numbers(rng, length)
+    weights = places.tensor(struct.pack(f"<{length}i", *weight_numbers))
     epsilon = rng.choice([0, 1, 2**36 - 1, rng.getrandbits(36), round(1e-5 * 2**48)])
     return spec.Norm(places.activation_out(length), places.vector(x), weights, length, rng.randint(4, 14), epsilon)
 
@@ -155,8 +158,9 @@ def attention(rng: random.Random, places: Places) -> tuple[Operation, int, int]:
     scale = rng.choice([1, most_scale, rng.randint(1, most_scale), min(most_scale, round(2**30 * 1.4427 / head_size**0.5))])
 
     def rows() -> int:
-        size, count = rng.choice([15, rng.randint(0, 15)]), kv_heads * context * head_size
-        return places.state(struct.pack(f"<{count}h", *(clipped(rng, size) for _ in range(count))))
+        size, count, zero_head = rng.choice([15, rng.randint(0, 15)]), context * head_size, rng.choice([-1, 0, 1])
+        heads = [[0] * count if head == zero_head else [clipped(rng, size) for _ in range(count)] for head in range(kv_heads)]
+        return places.state(struct.pack(f"<{kv_heads * count}h", *(number for head in heads for number in head)))
 
     def exponents() -> int:
         low, high = rng.choice([(-128, 127), (127, 127), (-3, 28), (10, 14)])

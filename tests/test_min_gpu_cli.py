@@ -14,8 +14,10 @@ from min_gpu_emulator import compile_emulator
 from min_model import write_source
 
 from opml_min.cli import main
+from opml_min.cli.bench import gpu as bench_gpu
 from opml_min.model.gpu import card
 from opml_min.model.resolve import build_source
+from opml_min.model.sources.checkpoint import Shape
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -91,6 +93,24 @@ def test_the_real_binding_on_a_driver_that_is_emulated(tmp_path: Path, folder: P
     assert done.returncode == 0, done.stderr
     assert done.stderr == "opml: computing on Emulated card\n"
     assert json.loads(done.stdout)["run_hash"] == told(capsys, *command[:-1])[0]["run_hash"]
+
+
+def test_the_measurement(driver: FakeDriver, capsys: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Shape(64, 96, 1, 4, 2, 64, 48, 16)
+    for name, value in {"CASES": [("small", small)], "COMPARED": small, "CONTEXTS": (8, 30, 99), "POSITIONS": 2, "ROUNDS": 1}.items():
+        monkeypatch.setattr(bench_gpu, name, value)
+    monkeypatch.setattr(bench_gpu, "BARRIERS", 64)
+    monkeypatch.setattr(bench_gpu, "COPIED_BYTES", 1 << 20)
+    result, _ = told(capsys, "bench", "gpu")
+    found = {row["name"]: row for row in result["rows"]}  # type: ignore[attr-defined]
+    assert found.pop("runs that differ from the processor's")["value"] == 0
+    kinds = [f"small {kind}, {what}" for kind in ("Q8_0", "Q4_0") for what in ("context 8", "context 30", "barriers of a token")]
+    assert [*found] == ["memory of the card, reading and writing", "a barrier of all blocks", *kinds]
+    assert all(found[name]["value"] > 0 for name in kinds if "context" in name)
+    by_hand = sum(rows * columns for rows, columns in [(64, 64), (32, 64), (32, 64), (64, 64), (96, 64), (96, 64), (64, 96), (64, 64)])
+    cache = 2 * 2 * (2 * 16 + 1) * 8
+    copied = found["memory of the card, reading and writing"]["value"] * 1e9
+    assert found["small Q8_0, context 8"]["peer_value"] == pytest.approx((by_hand * 34 / 32 + cache) / copied * 1000)
 
 
 def no_binding(driver: FakeDriver, patch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The committed PTX is what the sources compile to, byte for byte, holds no float instruction, and assembles for every card from 7.5 on."""
 
 import hashlib
+import locale
 import os
 import re
 import subprocess
@@ -38,8 +39,10 @@ def package(name: str) -> Path:
 
 def test_committed_ptx_is_reproducible() -> None:
     package("nvidia.cuda_nvrtc")
+    encoding = locale.getencoding()
     ptx = build.compile_ptx()
     assert ptx == build.PTX.read_bytes()
+    assert locale.getencoding() == encoding  # the compiler changes it
 
 
 def test_the_hash_is_that_of_the_committed_ptx() -> None:
@@ -63,6 +66,19 @@ def test_drivers_from_cuda_12_2_on_take_it() -> None:
 def test_there_is_no_float_and_no_saturating_instruction() -> None:
     assert len(instructions()) > 1000
     assert not [line for line in instructions() if FLOAT.search(line) or SATURATING.search(line)]
+
+
+def test_the_steps_of_the_grids_barrier_stand_in_their_order() -> None:
+    """The emulator cannot show which writes a card makes visible when, so the fences are read here.
+
+    A block's threads meet, one of them makes their writes visible, arrives, waits for the others, and makes theirs visible here."""
+    kinds = {"bar.sync": "meet", "membar.gl": "fence", "red.add": "arrive", "atom.add": "arrive", "ld.volatile": "wait"}
+    steps = [kind for line in instructions() for word, kind in kinds.items() if line.startswith(word) and "shared" not in line]
+    waits = [place for place, step in enumerate(steps) if step == "wait"]
+    assert len(waits) == 3
+    for place in waits:
+        assert steps[place - 3 : place + 3] == ["meet", "fence", "arrive", "wait", "fence", "meet"]
+    assert steps.count("fence") == 2 * len(waits)
 
 
 @pytest.mark.parametrize("planted", ["add.f32 %f1, %f2, %f3;", "cvt.rn.f64.s32 %d1, %r1;", "ex2.approx %r1, %r2;", "add.sat.s32 %r1, %r2;"])

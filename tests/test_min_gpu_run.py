@@ -92,12 +92,15 @@ def test_a_model_in_one_stage(tmp_path: Path, emulated: EmulatedCard) -> None:
     assert ended(single, REQUEST, device="gpu").run_hash() == ended(single, REQUEST).run_hash()
 
 
-def test_a_run_ends_at_a_stop_token(image: Image, tmp_path: Path, emulated: EmulatedCard, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_run_ends_at_a_stop_token(
+    order: int, image: Image, tmp_path: Path, emulated: EmulatedCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("opml_min.model.gpu.engine.LAUNCH_SECONDS", 1e9)  # so that it ends within a launch
     request = TextRequest((1, 5), 12).pack()
     free = ended(image, request)
     stop = free.tokens()[4]
-    header = evolve(image.header, stop_tokens=(7, stop))
+    header = evolve(image.header, stop_tokens=(7, stop)[::order])
     rest = image.segments[1].data[image.header.tape_address - HEADER + 128 * len(image.tape) :]
     write_model(tmp_path / "stop.opml", image.program, header, image.ops, [rest])
     stopping = Image(tmp_path / "stop.opml")

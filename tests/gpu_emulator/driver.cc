@@ -21,6 +21,7 @@ int cuModuleGetFunction(void **function, void *, const char *name) { return *fun
 int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *, int, size_t) { return *blocks = 1, SUCCESS; }
 int cuMemGetInfo(size_t *free, size_t *total) { return *free = *total = (size_t)1 << 40, SUCCESS; }
 int cuMemcpyHtoD(u64 to, const void *from, size_t length) { return memcpy((void *)to, from, length), SUCCESS; }
+int cuMemcpyDtoD(u64 to, u64 from, size_t length) { return memcpy((void *)to, (void *)from, length), SUCCESS; }
 int cuMemcpyDtoH(void *to, u64 from, size_t length) { return memcpy(to, (void *)from, length), SUCCESS; }
 
 int cuDeviceGetAttribute(int *value, int attribute, int) {
@@ -55,8 +56,8 @@ int cuGetProcAddress_v2(const char *name, void **function, int, u64, int *status
 #define KNOWN(name) {#name, (void *)name}
       KNOWN(cuInit), KNOWN(cuDriverGetVersion), KNOWN(cuDeviceGetCount), KNOWN(cuDeviceGet), KNOWN(cuDeviceGetName),
       KNOWN(cuDevicePrimaryCtxRetain), KNOWN(cuCtxSetCurrent), KNOWN(cuCtxSynchronize), KNOWN(cuModuleLoadData), KNOWN(cuModuleGetFunction),
-      KNOWN(cuOccupancyMaxActiveBlocksPerMultiprocessor), KNOWN(cuMemGetInfo), KNOWN(cuMemcpyHtoD), KNOWN(cuMemcpyDtoH),
-      KNOWN(cuDeviceGetAttribute), KNOWN(cuMemAlloc), KNOWN(cuMemFree), KNOWN(cuLaunchCooperativeKernel),
+      KNOWN(cuOccupancyMaxActiveBlocksPerMultiprocessor), KNOWN(cuMemGetInfo), KNOWN(cuMemcpyHtoD), KNOWN(cuMemcpyDtoD),
+      KNOWN(cuMemcpyDtoH),       KNOWN(cuDeviceGetAttribute), KNOWN(cuMemAlloc), KNOWN(cuMemFree), KNOWN(cuLaunchCooperativeKernel),
   };
   *function = nullptr;
   for (const auto &each : known)

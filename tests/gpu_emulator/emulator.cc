@@ -121,6 +121,11 @@ bool is_removed(int site) { return site == removed_site; }
 
 extern "C" {
 
+u32 elementary_rsqrt(u64 v) { return rsqrt_floor(v); }
+u32 elementary_reciprocal(u64 v) { return reciprocal_floor(v); }
+i32 elementary_exp2(i64 z) { return exp2_q24(z); }
+i32 elementary_sigmoid(i32 g, const i32 *table) { return sigmoid_q30(g, table); }
+
 int sites() { return site_count; }
 const char *site_file(int site) { return site_files[site]; }
 int site_line(int site) { return site_lines[site]; }

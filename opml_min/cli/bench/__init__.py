@@ -14,6 +14,7 @@ BENCHES = {  # modules of this package
     "vm": "the machine against QEMU, native code and the interpreter",
     "merkle": "hashing memory",
     "dispute": "what a dispute over one long stage costs an honest player",
+    "gpu": "decoding on an NVIDIA card, against what its memory allows",
     "llama": "tokens per second of a model, and what committing to its run costs",
 }
 

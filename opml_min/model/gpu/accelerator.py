@@ -29,6 +29,9 @@ class Accelerator(Protocol):
     def download(self, address: int, into: Bytes) -> None:
         """Copy to the host."""
 
+    def copy(self, source: int, destination: int, length: int) -> None:
+        """Copy between two places of this memory, and return when that is done."""
+
     def run_stages(self, job: int, first: int, end: int) -> None:
         """Compute the stages [first, end) of the job at an address, and return when they are done."""
 

@@ -6,6 +6,7 @@ card, and its output is the same on every computer. At run time only the committ
 
 import ctypes
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def _compiler() -> ctypes.CDLL:
 
 def compile_ptx() -> bytes:
     """Compile the kernels to PTX."""
+    with ThreadPoolExecutor(1) as thread:  # the compiler leaves another locale in the thread that calls it
+        return thread.submit(_compiled).result()
+
+
+def _compiled() -> bytes:
     compiler, program = _compiler(), ctypes.c_void_p()
     headers = sorted(FOLDER.glob("*.cuh"))
 

@@ -71,6 +71,11 @@ class Card:
         self._enter()
         self._call("cuMemcpyDtoH", into.ctypes.data, address, len(into))
 
+    def copy(self, source: int, destination: int, length: int) -> None:
+        self._enter()
+        self._call("cuMemcpyDtoD", destination, source, length)
+        self._call("cuCtxSynchronize")
+
     def run_stages(self, job: int, first: int, end: int) -> None:
         self._enter()
         values = np.array([job, first, end], np.uint64)

@@ -81,8 +81,7 @@ class AcceleratorEngine:
             while done < end and not self._is_done():
                 until = min(done + at_once, end)
                 begin = time.perf_counter()
-                self._arrived.put(np.zeros(1, np.uint64))
-                self._accelerator.run_stages(self._job, done, until)
+                self.compute(done, until)
                 if time.perf_counter() - begin < LAUNCH_SECONDS / 2:
                     at_once *= 2
                 done = until
@@ -92,6 +91,11 @@ class AcceleratorEngine:
         finally:
             if done > first:
                 self._bring_back(first, done)
+
+    def compute(self, first: int, end: int) -> None:
+        """Compute the stages [first, end) in one launch, and leave the host's memory as it is."""
+        self._arrived.put(np.zeros(1, np.uint64))
+        self._accelerator.run_stages(self._job, first, end)
 
     def buffers(self, address: int, length: int, positions: int) -> Bytes:
         """Return what the only position of the last run left in a buffer: (1, length)."""
