@@ -12,8 +12,9 @@ from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.engines.specification import SpecProgram, SpecState, related_ends
 from opml_fuzz.fuzzing.changed_code import changed
-from opml_fuzz.fuzzing.difference import compare, read, shrink
+from opml_fuzz.fuzzing.difference import compare, read
 from opml_fuzz.fuzzing.reproducer import program_text
+from opml_fuzz.fuzzing.shrinking import shrink
 from opml_fuzz.machine.case import from_json
 from opml_fuzz.machine.related import related
 from opml_fuzz.machine.relation import Related

@@ -29,12 +29,12 @@ from opml_fuzz.machine.case import Program, Step, Witness
 from opml_fuzz.machine.counted_loops import counted_loop
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
+from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
 from opml_fuzz.sweep.order import BATCHES, sweep
 from opml_fuzz.sweep.translated import translated as sweep_translated
 from opml_fuzz.vectors.arithmetic import EDGES, binary32_cases, fixed_cases
 from opml_fuzz.vectors.operations import fixed_operations, float_operations, stage_case
 from opml_fuzz.vectors.runs import machine_stages, model_runs
-from opml_fuzz.vectors.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
 
 WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
 GALLERIES, LOOPS, COUNTED_LOOPS, SEQUENCES, DEPLOYMENTS = 4, 16, 160, 16, 30  # deployments per sequence, as in a batch
