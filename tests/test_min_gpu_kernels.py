@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from attrs import frozen
 from min_gpu_emulator import EmulatedCard, Schedule, library
-from min_gpu_stages import OPS, RandomStage, random_stage
+from min_gpu_stages import OPS, TENSORS, RandomStage, random_stage
 from opml_spec.arithmetic import elementary
 from opml_spec.machine.memory import STATE
 from opml_spec.machine.memory import Memory as SpecMemory
@@ -102,16 +102,26 @@ def seed_that_draws(number: int, position: int) -> int:
     return (without_shift(z, 30) - (position + 1) * 0x9E3779B97F4A7C15) % 2**64
 
 
-@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("place", [0, 1, 2, 37, 63])
 @pytest.mark.parametrize("below", [0, 1])
 def test_a_token_drawn_exactly_where_its_share_begins(place: int, below: int, memory: Memory) -> None:
-    """Four equal logits, so each has a quarter of the numbers, and the first or last number of one is drawn."""
-    seed = seed_that_draws(((place << 62) - below) % 2**64, 0)
+    """64 equal logits, so each has as many of the numbers, and the first or last number of one is drawn."""
+    seed = seed_that_draws(((place << 58) - below) % 2**64, 0)
     request = struct.pack("<4IQI", 1, 1, 1 << 16, 0, seed, 0)
-    stage = RandomStage((spec.Sample(STATE, 4),), 0, {STATE: struct.pack("<4i", *[5] * 4)}, request, 8, 8)
+    stage = RandomStage((spec.Sample(STATE, 64),), 0, {STATE: struct.pack("<64i", *[5] * 64)}, request, 8, 64)
     for threads in (32, 64):
         check_on(EmulatedCard(2, threads), stage, memory)
-    assert int(memory.view(OUTPUT + 32, 1, np.uint32)[0]) == (place - below) % 4
+    assert int(memory.view(OUTPUT + 32, 1, np.uint32)[0]) == (place - below) % 64
+
+
+def test_norm_keeps_24_bits(memory: Memory) -> None:
+    """Rows, found by search, that come out differently with 23 or with 25 bits of each number."""
+    for seed in (29, 115, 1127):
+        rng = random.Random(seed)
+        row, weights = [rng.randint(-(2**31), 2**31 - 1) for _ in range(32)], [1 << 24] * 32
+        segments = {TENSORS: struct.pack("<32i", *weights), STATE: struct.pack("<32i", *row), STATE + 128: bytes(96)}
+        operation = spec.Norm(STATE + 128, STATE, TENSORS, 32, 14, 0)
+        check_on(EmulatedCard(), RandomStage((operation,), 0, segments, struct.pack("<4IQI", 1, 1, 0, 0, 0, 0), 8, 8), memory)
 
 
 @pytest.mark.parametrize("make", OPS, ids=lambda make: make.__name__)
