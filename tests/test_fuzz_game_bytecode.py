@@ -15,7 +15,7 @@ from opml_fuzz.fuzzing.game_mutants import changed
 from opml_fuzz.proofs.evm.pieces import of_bytes
 from opml_fuzz.proofs.game import equivalence
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
-from opml_fuzz.proofs.game.equivalence import Assumed, Proof, deployed
+from opml_fuzz.proofs.game.equivalence import AboutCalls, Proof, deployed
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.game_prover import prove_game
 from opml_fuzz.proofs.game.layout import LAYOUT
@@ -94,8 +94,8 @@ def test_a_wrong_byte_is_found() -> None:
 
 
 def test_what_admits_nothing_proves_nothing() -> None:
-    def nobody(proof: Proof) -> Assumed:
-        return Assumed(conditions=(z3.BoolVal(False),))
+    def nobody(proof: Proof) -> AboutCalls:
+        return AboutCalls(conditions=(z3.BoolVal(False),))
 
     with pytest.raises(Failure):
         Proof(deployed(), "register", Questions(30.0, Event()), nobody).prove()

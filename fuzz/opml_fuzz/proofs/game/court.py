@@ -15,7 +15,6 @@ from opml_spec import hashing
 from opml_spec.dispute import claims, clocks, ends, money, moves, objects, opening, parameters, tree
 from opml_spec.dispute.clocks import Clock
 from opml_spec.dispute.money import Ledger
-from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.dispute.result import Outcome
@@ -28,7 +27,7 @@ from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS, first_word, function, w
 from opml_fuzz.proofs.game.machine import Block
 from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, GamePaths, amount, term_of
 from opml_fuzz.proofs.game.storage import NO_KEY
-from opml_fuzz.proofs.game.tables import Table, tabled
+from opml_fuzz.proofs.game.tables import OpenTable, tabled
 from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
 from opml_fuzz.proofs.symbolic_world import greater, less
 from opml_fuzz.proofs.symbols import Truth
@@ -84,7 +83,7 @@ def raw(thing: Any, name: str) -> Any:
 
 
 @frozen
-class Stretch:
+class NumberedPath:
     """All parts of a node's path, as one number, and how many there are."""
 
     parts: Any
@@ -105,15 +104,12 @@ def hidden(commitment: Any) -> Any:
     return Hidden(commitment)
 
 
-class World:
-    """Both worlds' symbols in one proof, and the specification's court.
-
-    segment_of: the segment of a node that was there and what is posted in it, if a proof names them"""
+class GameWorld:
+    """Both worlds' symbols in one proof, and the specification's court."""
 
     def __init__(self, rules: Parameters, paths: GamePaths, facts: Facts, block: Block) -> None:
         self.rules, self.paths, self.facts, self.block = rules, paths, facts, block
         self.hashes, self.arithmetic = DistinctHashes(facts), Arithmetic(facts)
-        self.segment_of: Callable[[Any], tuple[Any, Any]] | None = None
         self.known_keys: dict[tuple[str, int], Any] = {}
         self.cache: dict[tuple[str, int], Any] = {}
         paths.arithmetic = self.arithmetic
@@ -132,14 +128,14 @@ class World:
         """The court at first. Each run of an act begins with a new one."""
         self.cache = {}
         tables: Any = {
-            kind: Table(self.paths, self.cached(kind, make))
+            kind: OpenTable(self.paths, self.cached(kind, make))
             for kind, make in {"models": self.model, "requests": self.request, "claims": self.claim, "nodes": self.node}.items()
         }
-        numbers: Any = {name: Table(self.paths, self.account_field(of), 0) for name, of in NUMBERS.items()}
+        numbers: Any = {name: OpenTable(self.paths, self.account_field(of), 0) for name, of in NUMBERS.items()}
         books: Any = {
             name: amount(function(kind, name)(NO_KEY), self.paths) for kind in ("held", "gone") for name in WIDTHS[kind]
         }
-        credited: Any = Table(self.paths, self.account_field("credited"), 0)
+        credited: Any = OpenTable(self.paths, self.account_field("credited"), 0)
         return Court(self.rules, **tables, **numbers, ledger=Ledger(**books, credited=credited))
 
     def cached(self, kind: str, make: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -215,17 +211,17 @@ class World:
 
     def node(self, key: Any) -> Node:
         it, octets, number = Fields("nodes", key), self.octets, self.number
-        segment, posted = (hidden(octets(it.commitment)), b"") if self.segment_of is None else self.segment_of(key)
+        segment = hidden(octets(it.commitment))
         path = later(lambda: self.path_of(it), depth=it.depth, path=it.path)
         clock = Clock(*map(number, (it.due, it.server_left, it.challengers_left, it.since)))
         return StoredNode(
             octets(it.claim_id), octets(it.opener, ADDRESS_BYTES), path, segment, clock, number(it.price),
-            later(lambda: self.one_of(it.state, NodeState), state=it.state), posted, self.truth(it.collected != 0),
+            later(lambda: self.one_of(it.state, NodeState), state=it.state), b"", self.truth(it.collected != 0),
         )  # fmt: skip
 
     def path_of(self, it: Fields) -> tuple[Any, ...]:
         """The path of a node: nothing for the root, else all its parts as one number."""
-        return () if self.holds(it.depth == 1) else (Stretch(self.number(z3.ZeroExt(248, it.depth)) - 1, self.number(it.path)),)
+        return () if self.holds(it.depth == 1) else (NumberedPath(self.number(z3.ZeroExt(248, it.depth)) - 1, self.number(it.path)),)
 
     # What is there afterwards ----------------------------------------------------------------------------------------------------
 
@@ -233,7 +229,7 @@ class World:
         """The depth of a node and its path, as they are stored."""
         bits, number, depth = (self.rules.k - 1).bit_length(), 0, 1
         for part in path:
-            if isinstance(part, Stretch):
+            if isinstance(part, NumberedPath):
                 number, depth = part.bits, depth + part.parts
             else:
                 number, depth = (number << bits) + part, depth + 1
@@ -284,7 +280,7 @@ class World:
 class Written:
     """Objects as they should be stored. fits: the conditions under which all numbers fit their fields"""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: GameWorld) -> None:
         self.world = world
         self.objects: list[tuple[str, Any, dict[str, Any]]] = []
         self.fits: list[Any] = []
@@ -322,20 +318,20 @@ def condition_term(value: Any) -> Any:
     return term_of(value)
 
 
-class Keccak:
+class NamingHashes:
     """Stands for the module `sha3`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: GameWorld) -> None:
         self.world, self.real = world, vars(hashing)["sha3"]
 
     def keccak_256(self, data: Any) -> Any:
         if isinstance(data, bytes):
             return self.real.keccak_256(data)
-        return Digest(self.world.octets(self.world.hashes.digest(pieces_of(data))))
+        return NamedHash(self.world.octets(self.world.hashes.digest(pieces_of(data))))
 
 
 @frozen
-class Digest:
+class NamedHash:
     """What is asked for its bytes."""
 
     hash: Octets
@@ -345,20 +341,20 @@ class Digest:
 
 
 def evolve(instance: Any, **changes: Any) -> Any:
-    """As that of attrs; dicts made of tables are tables, and what is not changed is not looked at."""
+    """Does what that of attrs does. Dicts made of tables become tables, and what is not changed is not looked at."""
     kept = {one.alias: raw(instance, one.name) for one in attrs.fields(type(instance)) if one.name not in changes}
     return type(instance)(**kept, **{name: tabled(value) for name, value in changes.items()})
 
 
 def path_length(things: Any) -> Any:
     """`len`, and of a path the number of its parts."""
-    if isinstance(things, tuple) and any(isinstance(one, Stretch) for one in things):
-        return sum((one.parts if isinstance(one, Stretch) else 1) for one in things)
+    if isinstance(things, tuple) and any(isinstance(one, NumberedPath) for one in things):
+        return sum((one.parts if isinstance(one, NumberedPath) else 1) for one in things)
     return len(things)
 
 
 @contextmanager
-def replaced(world: World) -> Iterator[None]:
+def replaced(world: GameWorld) -> Iterator[None]:
     """The specification with the few functions replaced that take no symbols, while this is entered."""
     bits = (world.rules.k - 1).bit_length()
 
@@ -367,7 +363,7 @@ def replaced(world: World) -> Iterator[None]:
         return bool((depth <= its_depth) & (its_path >> ((its_depth - depth) * bits) == path))
 
     table: tuple[tuple[Any, str, Any], ...] = (
-        (hashing, "sha3", Keccak(world)),  # a hash is a name for what was hashed
+        (hashing, "sha3", NamingHashes(world)),  # a hash is a name for what was hashed
         *((module, "evolve", evolve) for module in (claims, tree, ends, money, moves, opening)),  # a new table of an old one and an entry
         *((module, "max", greater) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
         *((module, "min", less) for module in (clocks, money, parameters, tree)),
@@ -378,10 +374,3 @@ def replaced(world: World) -> Iterator[None]:
         for where, name, by in table:
             stack.enter_context(patch.object(where, name, by, create=True))
         yield
-
-
-def any_segment(world: World, name: str) -> Segment:
-    """A segment as a move names it."""
-    octets = [world.octets(z3.BitVec(f"{name}{end}", 256)) for end in ("agreed", "disputed")]
-    numbers = [world.number(z3.BitVec(f"{name}{of}", size)) for of, size in (("phase", 8), ("lo", 64), ("hi", 64))]
-    return Segment(*numbers, *octets)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import z3
-from attrs import astuple, field, frozen
+from attrs import astuple, frozen
 from opml_spec.dispute.acts import ACTS, PAYABLE, Act
 from opml_spec.dispute.objects import Court, Message, model_id
 from opml_spec.dispute.parameters import Parameters
@@ -25,12 +25,12 @@ from opml_fuzz.proofs.evm.path import End
 from opml_fuzz.proofs.evm.pieces import Pieces, length, of_bytes, value
 from opml_fuzz.proofs.evm.words import vector
 from opml_fuzz.proofs.game import wire
-from opml_fuzz.proofs.game.court import World, Written, replaced
+from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
 from opml_fuzz.proofs.game.facts import Facts, equal
 from opml_fuzz.proofs.game.layout import LAYOUT, function
-from opml_fuzz.proofs.game.machine import Answer, Block, Event, GameMachine, GamePath
+from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
 from opml_fuzz.proofs.game.numbers import GamePaths, term_of
-from opml_fuzz.proofs.game.storage import NO_KEY, Place, Storage
+from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.step.ending import of_end
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -45,10 +45,9 @@ CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choo
 
 @frozen
 class Deployed:
-    """A game on the chain: its code and the address of its arbiter."""
+    """A game on the chain."""
 
     code: Code
-    arbiter: int
     parameters: Parameters
 
 
@@ -57,7 +56,7 @@ def deployed(artefact: Artefact | None = None, parameters: Parameters | None = N
     chain, rules = Chain(), parameters or Parameters()
     arbiter = chain.deploy(Artefact.load("arbiter"), sender=chain.accounts[0])
     game = chain.deploy(artefact or Artefact.load("game"), arbiter.address, astuple(rules), sender=chain.accounts[0])
-    return Deployed(Code(chain.node.code(bytes.fromhex(game.address[2:]))), int(arbiter.address, 16), rules)
+    return Deployed(Code(chain.node.code(bytes.fromhex(game.address[2:]))), rules)
 
 
 @frozen(eq=False)
@@ -75,20 +74,17 @@ class Ended:
 
 
 @frozen
-class Assumed:
-    """What a proof is about. arguments: by place, where they are not any at all; conditions: what else is assumed"""
+class AboutCalls:
+    """What a proof assumes beside what all assume."""
 
-    arguments: dict[int, Any] = field(factory=dict)
     conditions: tuple[Any, ...] = ()
-    overrides: tuple[Any, ...] = ()
-    answer: Callable[[Pieces], Answer] | None = None
 
 
-Setup = Callable[["Proof"], Assumed]
+Setup = Callable[["Proof"], AboutCalls]
 
 
-def nothing(proof: "Proof") -> Assumed:
-    return Assumed()
+def nothing(proof: "Proof") -> AboutCalls:
+    return AboutCalls()
 
 
 class Proof:
@@ -101,12 +97,9 @@ class Proof:
         basefee = z3.ZeroExt(256 - BASEFEE_BITS, z3.BitVec("basefee", BASEFEE_BITS))
         self.block = Block(*(z3.simplify(one) for one in (z3.ZeroExt(96, sender), now, basefee)))
         self.facts, self.paths = Facts(), GamePaths(True, questions.refuted, PATIENCE)
-        self.world = World(game.parameters, self.paths, self.facts, self.block)
+        self.world = GameWorld(game.parameters, self.paths, self.facts, self.block)
         assumed = setup(self)
-        self.assumed = assumed
-        self.arguments = tuple(
-            assumed.arguments.get(place, self.argument(kind, f"argument{place}")) for place, kind in enumerate(FUNCTIONS[name])
-        )
+        self.arguments = tuple(self.argument(kind, f"argument{place}") for place, kind in enumerate(FUNCTIONS[name]))
         self.sender = self.world.octets(sender, 20)
         deposits = z3.ZeroExt(1, function("held", "deposits")(NO_KEY))
         fits = z3.ULT(deposits + z3.Extract(WEI_BITS, 0, self.value), 1 << WEI_BITS)  # all the ether that there is
@@ -156,9 +149,8 @@ class Proof:
     def machine(self) -> GameMachine:
         data = (*of_bytes(SELECTORS[self.name]), *wire.encode(FUNCTIONS[self.name], self.arguments))
         given = wire.Given(data, self.value)
-        answers = self.assumed.answer or no_answer
         return GameMachine(self.game.code, given, self.facts, self.world.hashes, self.world.arithmetic, self.block,
-                           (self.game.arbiter, answers), self.questions.refuted)  # fmt: skip
+                           self.questions.refuted)  # fmt: skip
 
     # Both ------------------------------------------------------------------------------------------------------------------------
 
@@ -166,7 +158,7 @@ class Proof:
         """Shows that both end the same way, or raises Failure; returns how acts end."""
         self.questions.are_possible(self.assumptions)
         with ExitStack() as stack:
-            for one in (replaced(self.world), wire.encoding(), *self.assumed.overrides):
+            for one in (replaced(self.world), wire.encoding()):
                 stack.enter_context(one)
             ours = list(self.paths.explore(self.act, self.assumptions))
         for conditions, ended in ours:
@@ -226,7 +218,7 @@ class Proof:
         for (kind, _), key in keys.items():
             for offset in range(len(LAYOUT[kind])):
                 wanted = ended.written.word(kind, offset, key)
-                yield f"storage: {kind}, word {offset}", vector(path.storage.read(Place(kind, offset, key))) == wanted
+                yield f"storage: {kind}, word {offset}", vector(path.storage.read(WordPlace(kind, offset, key))) == wanted
         yield "the number of events", z3.BoolVal(len(ended.events) == len(path.events))
         for place, (one, other) in enumerate(zip(ended.events, path.events, strict=True)):
             yield f"event {place}: topics", z3.And(z3.BoolVal(len(one.topics) == len(other.topics)), *(
@@ -265,7 +257,3 @@ def contradict(formulas: Sequence[Any]) -> bool:
     """Tells whether one of them is the contrary of another by its form."""
     held = {one.get_id() for one in formulas}
     return any(z3.is_not(one) and one.arg(0).get_id() in held for one in formulas)
-
-
-def no_answer(data: Pieces) -> Answer:
-    raise Unsupported("a call of the arbiter")

@@ -1,4 +1,4 @@
-"""The symbolic EVM with what a contract needs beside memory: storage, events, payments, time, and calls of another contract.
+"""The symbolic EVM with what a contract needs beside memory: storage, events, payments and time. A call of the arbiter is an error.
 
 These opcodes are hooks at the places where they stand, so `proofs/evm/` is as it is for the arbiter. Products and quotients come from
 `arithmetic.py`, as those of the specification do.
@@ -23,12 +23,12 @@ from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_n
 from opml_fuzz.proofs.game.arithmetic import Arithmetic
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.packed import added, either, subtracted
-from opml_fuzz.proofs.game.storage import Place, place_of
+from opml_fuzz.proofs.game.storage import WordPlace, place_of
 from opml_fuzz.proofs.unsupported import Unsupported
 
 NAMES = {
-    0x30: "ADDRESS", 0x33: "CALLER", 0x3D: "RETURNDATASIZE", 0x3E: "RETURNDATACOPY", 0x42: "TIMESTAMP", 0x48: "BASEFEE", 0x54: "SLOAD",
-    0x55: "SSTORE", 0x5A: "GAS", 0xF1: "CALL", 0xFA: "STATICCALL", **{0xA0 + i: f"LOG{i}" for i in range(5)},
+    0x33: "CALLER", 0x42: "TIMESTAMP", 0x48: "BASEFEE", 0x54: "SLOAD",
+    0x55: "SSTORE", 0x5A: "GAS", 0xF1: "CALL", **{0xA0 + i: f"LOG{i}" for i in range(5)},
 }  # fmt: skip
 OPCODES = {f"0x{opcode:02x}": name for opcode, name in NAMES.items()}
 
@@ -51,29 +51,19 @@ class Payment:
     success: Any
 
 
-@frozen(eq=False)
-class Answer:
-    """What the arbiter says to a witness: whether it reverts, and what it returns or reverts with."""
-
-    success: Any
-    returned: Pieces
-    revert_data: Pieces
-
-
 @frozen
 class GamePath(Path):
-    """A path with what a contract has beside memory. answer: of the last call of the arbiter"""
+    """A path with what a contract has beside memory."""
 
     storage: Any = None
     events: tuple[Event, ...] = ()
     payments: tuple[Payment, ...] = ()
-    answer: Any = None
 
     @property
     def meeting(self) -> tuple[Any, ...]:
         """Paths that have logged or paid different things stay apart."""
         logged = tuple((*map(identity, one.topics), *(identity(piece) for piece, _ in one.data)) for one in self.events)
-        return *Path.meeting.fget(self), logged, len(self.payments), self.answer is None  # type: ignore[attr-defined]
+        return *Path.meeting.fget(self), logged, len(self.payments)  # type: ignore[attr-defined]
 
 
 def identity(word: Word) -> Any:
@@ -89,19 +79,11 @@ class Block:
     basefee: Word
 
 
-Ask = Callable[[Pieces], Answer]
-"""What the arbiter says, for the data of a call."""
-
-
 class GameMachine(Machine):
-    """An EVM that runs one call of the game.
-
-    arbiter: its address, and what it answers; merges_paths: whether paths that meet become one"""
-
-    merges_paths = True
+    """An EVM that runs one call of the game."""
 
     def __init__(self, code: Code, given: Input, facts: Facts, hashes: DistinctHashes, arithmetic: Arithmetic, block: Block,
-                 arbiter: tuple[int, Ask], refuted: Callable[[Sequence[Any]], None]) -> None:  # fmt: skip
+                 refuted: Callable[[Sequence[Any]], None]) -> None:  # fmt: skip
         hooks = {}
         for at, one in code.instructions.items():
             name = OPCODES.get(one.name, one.name)
@@ -109,10 +91,10 @@ class GameMachine(Machine):
                 hooks[at] = partial(hooked, RULES[name], name)
         super().__init__(code, given, hashes, hooks, refuted=refuted)
         self.guards = frozenset(guards(code))
-        self.facts, self.arithmetic, self.block, self.arbiter = facts, arithmetic, block, arbiter
+        self.facts, self.arithmetic, self.block = facts, arithmetic, block
 
     def possible(self, path: Path, *condition: Any, long: bool = False) -> bool:
-        """As in the machine, with the facts. long: the long ones too, if the others do not suffice"""
+        """Tells what the machine tells, knowing the facts. long: the long ones too, if the others do not suffice"""
         few = [*self.facts.known, *path.conditions, *condition]
         for formulas in (few, [*few, *self.facts.long]) if long and self.facts.long else (few,):
             solver = z3.SolverFor("QF_UFBV")
@@ -125,7 +107,7 @@ class GameMachine(Machine):
         return True
 
     def branches(self, path: Path, word: Word) -> Iterator[tuple[Path, bool]]:
-        """As in the machine. Where a path cannot go one way, it goes the other: that is not asked."""
+        """Splits a path as the machine does. Where it cannot go one way, it goes the other: that is not asked."""
         condition, guards = is_nonzero(word), path.at in self.guards
         if isinstance(condition, bool):
             yield path, condition
@@ -144,9 +126,6 @@ class GameMachine(Machine):
 
         return holds
 
-    def furthest_behind(self, waiting: list[Path]) -> list[Path]:
-        return super().furthest_behind(waiting) if self.merges_paths else [waiting.pop()]
-
     def meet(self, path: Path, other: Path) -> Path:
         met: Any = super().meet(path, other)
         assert isinstance(path, GamePath)
@@ -160,7 +139,7 @@ class GameMachine(Machine):
         merged: Path = evolve(met, storage=path.storage.merged(condition, other.storage))
         return merged
 
-    def place(self, slot: Word) -> Place:
+    def place(self, slot: Word) -> WordPlace:
         return place_of(slot, self.hashes)
 
 
@@ -177,15 +156,14 @@ def guards(code: Code) -> Iterator[int]:
                 yield code.instructions[at].following
 
 
-Rule = Callable[[GamePath, GameMachine, str], GamePath | tuple[GamePath, ...]]
+Rule = Callable[[GamePath, GameMachine, str], GamePath]
 
 
 def hooked(rule: Rule, name: str, path: Path, machine: Machine) -> Iterator[Path | End]:
     """Executes the opcode at this place by its rule."""
     assert isinstance(path, GamePath)
     assert isinstance(machine, GameMachine)
-    after = rule(evolve(path, at=machine.code.instructions[path.at].following), machine, name)
-    yield from after if isinstance(after, tuple) else (after,)
+    yield rule(evolve(path, at=machine.code.instructions[path.at].following), machine, name)
 
 
 def pushing(word: Callable[[GameMachine], Word]) -> Rule:
@@ -226,37 +204,6 @@ def pay(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     data = path.memory.read(known(at), known(size), machine.prove(path)) if size else ()
     success = z3.Bool("is_taken")
     return evolve(path, stack=(*rest, success), payments=(Payment(to, amount, data, success),))
-
-
-def ask(path: GamePath, machine: GameMachine, name: str) -> tuple[GamePath, ...]:
-    """A call of the arbiter, which changes nothing: a path on which it returns, and one on which it reverts. Any other call is an error."""
-    settled(path)
-    *rest, room, to, size, at, address, _ = path.stack
-    arbiter, answers = machine.arbiter
-    if address != arbiter or path.answer is not None:
-        raise Unsupported(f"a call of {address}")
-    answer = answers(path.memory.read(known(at), known(size), machine.prove(path)))
-    if sum(one for _, one in answer.returned) != known(room):
-        raise Unsupported("the arbiter returns another number of bytes than there is room for")
-    place = known(to)
-    asked = evolve(path, answer=answer)
-    returns = evolve(asked, stack=(*rest, 1), memory=path.memory.store_pieces(place, answer.returned))
-    reverts = evolve(asked, stack=(*rest, 0), memory=path.memory.forget(place, place + known(room)))
-    return returns.assuming(answer.success), reverts.assuming(z3.Not(answer.success))  # type: ignore[return-value]
-
-
-def returned_size(path: GamePath, machine: GameMachine, name: str) -> GamePath:
-    """Of what the arbiter returned, or reverted with."""
-    sizes = [sum(size for _, size in data) for data in (path.answer.returned, path.answer.revert_data)]
-    return push(path, sizes[0] if machine.prove(path)(path.answer.success) else choice(path.answer.success, *sizes))  # type: ignore[return-value]
-
-
-def copy_returned(path: GamePath, machine: GameMachine, name: str) -> GamePath:
-    """The data that the arbiter reverted with, all of it, where it is known that it did."""
-    *rest, _, source, to = path.stack
-    if source != 0 or not machine.prove(path)(z3.Not(path.answer.success)):
-        raise Unsupported("a copy of what the arbiter returned")
-    return evolve(path, stack=tuple(rest), memory=path.memory.store_pieces(known(to), path.answer.revert_data))
 
 
 def multiply(path: GamePath, machine: GameMachine, name: str) -> GamePath:
@@ -316,9 +263,6 @@ RULES: dict[str, Rule] = {
     "SSTORE": store,
     **{f"LOG{i}": log for i in range(5)},
     "CALL": pay,
-    "STATICCALL": ask,
-    "RETURNDATASIZE": returned_size,
-    "RETURNDATACOPY": copy_returned,
     **dict.fromkeys(("ADD", "SUB", "OR"), packed),
     "XOR": exclusive,
     "MUL": multiply,

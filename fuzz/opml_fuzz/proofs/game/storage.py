@@ -20,7 +20,7 @@ NO_KEY = z3.BitVecVal(0, BITS)
 
 
 @frozen(eq=False)
-class Place:
+class WordPlace:
     """A word of an object. The books, which are one word each, have the key 0."""
 
     kind: str
@@ -28,12 +28,12 @@ class Place:
     key: Any
 
 
-def place_of(slot: Word, hashes: Hashes) -> Place:
+def place_of(slot: Word, hashes: Hashes) -> WordPlace:
     """Reads a place from the number of its slot."""
     if isinstance(slot, int):
         if slot not in BOOKS:
             raise Unsupported(f"slot {slot:#x}")
-        return Place(BOOKS[slot], 0, NO_KEY)
+        return WordPlace(BOOKS[slot], 0, NO_KEY)
     offset, base = 0, slot
     if z3.is_app_of(slot, z3.Z3_OP_BADD) and slot.num_args() == 2 and z3.is_bv_value(slot.arg(0)):
         offset, base = slot.arg(0).as_long(), slot.arg(1)
@@ -43,7 +43,7 @@ def place_of(slot: Word, hashes: Hashes) -> Place:
     mapping, key = value(cut(preimage, 0, HASH_BYTES)), value(cut(preimage, HASH_BYTES, 2 * HASH_BYTES))
     if not isinstance(mapping, int) or mapping >= len(MAPPINGS) or offset >= len(LAYOUT[MAPPINGS[mapping]]):
         raise Unsupported(f"slot {mapping}, word {offset}")
-    return Place(MAPPINGS[mapping], offset, vector(key))
+    return WordPlace(MAPPINGS[mapping], offset, vector(key))
 
 
 @frozen
@@ -51,9 +51,9 @@ class Storage:
     """A storage. It is a value: each change gives another one. touched: is told of each place that is read"""
 
     touched: Callable[[str, Any], None] = field(eq=False)
-    written: dict[tuple[str, int, int], tuple[Place, Word]] = field(factory=dict)
+    written: dict[tuple[str, int, int], tuple[WordPlace, Word]] = field(factory=dict)
 
-    def read(self, place: Place) -> Word:
+    def read(self, place: WordPlace) -> Word:
         exact = self.written.get((place.kind, place.offset, place.key.get_id()))
         if exact is not None:
             return exact[1]
@@ -64,7 +64,7 @@ class Storage:
                 found = chosen(place.key == other.key, word, found)
         return found
 
-    def write(self, place: Place, word: Word) -> "Storage":
+    def write(self, place: WordPlace, word: Word) -> "Storage":
         written = {}
         for key, (other, old) in self.written.items():
             if (other.kind, other.offset) == (place.kind, place.offset):

@@ -8,18 +8,15 @@ that, in which a `Marker` stands for all that was in the table; `tabled` makes a
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import z3
-
 from opml_fuzz.proofs.evm.words import formula
 from opml_fuzz.proofs.game.numbers import term_of
 from opml_fuzz.proofs.symbols import Paths, Truth
-from opml_fuzz.proofs.unsupported import Unsupported
 
 
 class Marker:
     """All entries of a table, but for those under some keys."""
 
-    def __init__(self, table: "Table", without: tuple[Any, ...] = ()) -> None:
+    def __init__(self, table: "OpenTable", without: tuple[Any, ...] = ()) -> None:
         self.table, self.without = table, without
 
     def __eq__(self, other: object) -> bool:
@@ -32,7 +29,7 @@ class Marker:
         return id(self)
 
 
-class Table:
+class OpenTable:
     """A table. first: what it has under a key at first, None if there is nothing; absent: what stands for nothing in a table of numbers"""
 
     def __init__(self, paths: Paths, first: Callable[[Any], Any], absent: Any = None, entries: tuple[tuple[Any, Any], ...] = ()) -> None:
@@ -73,8 +70,8 @@ class Table:
         rest = Marker(self, tuple(key for key, _ in self.found))
         return iter(((rest, rest), *self.found))
 
-    def put(self, key: Any, thing: Any) -> "Table":
-        return Table(self.paths, self.first, self.absent, (*self.entries, (key, thing)))
+    def put(self, key: Any, thing: Any) -> "OpenTable":
+        return OpenTable(self.paths, self.first, self.absent, (*self.entries, (key, thing)))
 
 
 def tabled(value: Any) -> Any:
@@ -94,16 +91,3 @@ def tabled(value: Any) -> Any:
         elif not before or not bool(marker.table.find(key) != 0):  # what stands before the marker is overwritten by what the table has
             table = table.put(key, thing)
     return table
-
-
-def unchanged(key: Any) -> Any:
-    raise Unsupported(f"a table that has nothing: {key}")
-
-
-def distinct(keys: list[Any]) -> list[Any]:
-    """The keys that are not the same term."""
-    found = dict[int, Any]()
-    for key in keys:
-        term = z3.simplify(key)
-        found.setdefault(term.get_id(), term)
-    return list(found.values())
