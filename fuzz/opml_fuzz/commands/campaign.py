@@ -123,11 +123,15 @@ def replay(options: argparse.Namespace) -> int:
     """Runs a case that was written down: `opml-fuzz replay`."""
     case = read(options.file)
     engines = engine_room(options.target).all
-    answers = engines.ask(case)
-    if not answers:
-        raise InputError(f"{options.file}: no implementation here knows this case")
-    agree = len(set(map(tuple, answers.values()))) == 1
-    difference = None if agree else explained(Difference(case, answers), engines, str(options.file))
+    try:
+        answers = engines.ask(case)
+        if not answers:
+            raise InputError(f"{options.file}: no implementation here knows this case")
+        agree = len(set(map(tuple, answers.values()))) == 1
+        difference = None if agree else explained(Difference(case, answers), engines, str(options.file))
+    finally:
+        if engines.target is not None:
+            engines.target.begin_anew()
     if options.json:
         print_json({"agree": agree, "answers": answers, "details": list(difference.details) if difference else []})
     elif difference is None:
