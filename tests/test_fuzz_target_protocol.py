@@ -187,7 +187,7 @@ def test_right_answers_are_those_of_the_specification(rng: Random) -> None:
 def test_right_answers_about_programs() -> None:
     case = loop(Random(5))
     ((question, answer),) = RightAnswers(SpecWitness(), interpreted()).questions(case, EVERYTHING)
-    assert answer == SpecProgram().run(case.start, case.stops)[:-1]
+    assert answer == SpecProgram().run(case.start, case.stops)[: len(case.stops)]
     assert question.kind == "run"
 
 
@@ -240,7 +240,7 @@ def test_one_wrong_question_is_found(kind: str, target: Callable[[str], str], ro
 
 
 def difference_without_the_slow(difference: Difference) -> Difference:
-    return evolve(difference, answers={name: answer for name, answer in difference.answers.items() if "py-evm" not in name})
+    return evolve(difference, answers={name: answer for name, answer in difference.answers.items() if "py-evm" not in name and "EELS" not in name})
 
 
 METHODS = {

@@ -75,7 +75,8 @@ def test_the_frozen_tree_is_what_the_specification_writes(tmp_path: Path, capsys
     assert main(["vectors", "write", str(tmp_path), "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)["files"]
     written, frozen = ({path.relative_to(root): path.read_bytes() for path in root.rglob("*.*")} for root in (tmp_path, VECTORS))
-    assert written == frozen
+    assert written.keys() == frozen.keys()
+    assert not [path for path in written if written[path] != frozen[path]], "their bytes are too many to be shown"
     assert counts == {name: len(cases(name)) for name in FILES}
     assert sum(map(len, frozen.values())) < MOST_BYTES
     assert main(["vectors", "write", str(tmp_path / "README.md"), "--json"]) == 2, "not a folder"

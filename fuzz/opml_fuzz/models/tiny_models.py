@@ -116,7 +116,7 @@ def llama(rng: Random, is_float: bool, shape: Shape = SMALL, quantisations: tupl
     wide, plain, middle, last = shape.dim, *quantisations
 
     def vector(length: int) -> int:
-        return at.reserve(bytes(4 * padded(length)))
+        return at.reserve(bytes(4 * length))
 
     def m(rows: int, columns: int, number: int = plain) -> Weights:
         return at.matrix(rows, padded(columns), number)
@@ -140,7 +140,7 @@ def llama(rng: Random, is_float: bool, shape: Shape = SMALL, quantisations: tupl
         classifier=classifier,
         activation=at.reserve(bytes(32 + 4 * padded(max(shape.dim, q_rows, shape.hidden_dim)))),
         logits=vector(shape.vocabulary),
-        residual=vector(shape.dim),
+        residual=vector(padded(shape.dim)),
         q=vector(q_rows + kv_rows),
         v=vector(kv_rows),
         branch=vector(shape.dim),

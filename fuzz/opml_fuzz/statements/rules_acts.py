@@ -34,7 +34,7 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
     "arbitrate": ANSWERED_OR_FALLEN,
     "timeout": FALLEN,
     "finalise": {"requests": FINAL, "claims": ("status",), "ledger": ()},
-    "expire": REJECTED,
+    "expire": FALLEN,
     "collect": {"nodes": ("collected",), "ledger": ()},
     "award": {"requests": ("fee_left", "fee_paid", "next_award"), "ledger": ()},
     "reclaim": {"requests": ("fee_left", "fee_paid"), "ledger": ()},
