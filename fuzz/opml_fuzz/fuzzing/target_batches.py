@@ -25,6 +25,8 @@ from opml_fuzz.machine.target_question import RUN
 from opml_fuzz.machine.variants import variants
 from opml_fuzz.machine.wrong_witnesses import random_edit
 from opml_fuzz.sweep.order import sweep
+from opml_fuzz.sweep.pairs import paired
+from opml_fuzz.sweep.translated import translated
 
 STATES, VARIANTS, FORGED, LOOPS = 64, 24, 3, 2  # per batch; variants and forged witnesses per state
 AT_ONCE = 100  # cases that are asked about before an answer is looked at
@@ -35,7 +37,10 @@ def target_batch(seed: int, number: int, answering: Answering, with_programs: bo
     """Yields the cases of the batch of this number."""
     rng = Random(f"target/{seed}/{number}")
     if number < SWEEP_ENDS and not goes_to_court(number):
-        yield from sweep(number - (number + COURT_EVERY - 2) // COURT_EVERY)
+        part = number - (number + COURT_EVERY - 2) // COURT_EVERY
+        yield from sweep(part)
+        if with_programs:
+            yield from (*paired(part), *translated(part))
     else:
         for _ in range(STATES):
             start = random_state(rng)
