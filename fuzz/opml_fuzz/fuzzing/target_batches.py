@@ -29,6 +29,7 @@ from opml_fuzz.sweep.pairs import paired
 from opml_fuzz.sweep.translated import translated
 
 STATES, VARIANTS, FORGED, LOOPS = 64, 24, 3, 2  # per batch; variants and forged witnesses per state
+OURS = "opml"  # who gives the right answers
 AT_ONCE = 100  # cases that are asked about before an answer is looked at
 ALSO_OURS_EVERY = 50  # cases
 
@@ -89,6 +90,7 @@ def ask_target(cases: list[Case], target: Target, answering: Answering) -> Itera
     """Asks a target all that it knows about these cases; yields the wrong answers."""
     asked = [(case, *each) for case in cases for each in answering.questions(case, target.knows)]
     answers = target.ask([question for _, question, _ in asked])
-    for (case, question, right), answer in zip(asked, answers, strict=False):
+    for place, ((case, question, right), answer) in enumerate(zip(asked, answers, strict=False)):
         if answer != right:
-            yield Difference(case, {"opml": right, f"target, {question.kind}": answer})
+            up_to_here = tuple(question for _, question, _ in asked[: place + 1])
+            yield Difference(case, {OURS: right, f"target, {question.kind}": answer}, asked=up_to_here)
