@@ -1,4 +1,5 @@
-"""Forged witnesses: each field of each access changed in turn, right before and after the true one, and every error before every other.
+"""Forged witnesses: each field of each access changed in turn, right before and after the true one, and every error before every other;
+then a few of each instruction.
 
 *Source*: spec §2.5.
 """
@@ -11,8 +12,9 @@ from opml_spec.machine.merkle import DEPTH, ZERO
 from opml_spec.machine.witness import make_witness
 
 from opml_fuzz.machine.edits import KIND_AT, LEAF_BYTES, ROOT_AT, SENT_BYTES, STATE_BYTES, accesses
-from opml_fuzz.machine.encodings import assemble
+from opml_fuzz.machine.encodings import ENCODINGS, assemble
 from opml_fuzz.machine.numbers import ENTRY, LEAF, QUARTER
+from opml_fuzz.sweep.accesses import SIZES
 from opml_fuzz.sweep.point import PATTERN, around, point
 
 HASH = 32
@@ -53,6 +55,25 @@ def forgeries() -> Iterator[Forgery]:
         yield from spoiled(name, witness)
         yield Forgery(f"{name}: true", witness)
         yield from statuses(name, witness)
+    yield from of_every_instruction()
+
+
+def of_every_instruction() -> Iterator[Forgery]:
+    """Yields few forgeries of each instruction, of loads and stores in one leaf and in two: it may be one alone that trusts a witness."""
+    right = QUARTER // LEAF // 2
+    leaves = {right - 1: PATTERN, right: PATTERN[::-1], ENTRY // LEAF + 1: PATTERN}
+    for name, distance in product(ENCODINGS, (8, -1)):
+        if distance < 0 and SIZES.get(name, 1) == 1:
+            continue
+        about, registers = f"{name} at {distance}", {1: LEAF * right + distance, 2: 0x8182_8384_8586_8788, 3: 7}
+        witness = make_witness(point("", assemble(name, 3, 1, 2), registers, leaves).start.state())
+        for number, start in enumerate(accesses(witness), 1):
+            unread = start + LEAF_BYTES - 1 if number == 1 else start + LEAF_BYTES // 2
+            for what, at in (("leaf", unread), ("sibling", start + LEAF_BYTES + SENT_BYTES)):
+                yield Forgery(f"{about}: access {number}, {what}", witness[:at] + bytes([witness[at] ^ 1]) + witness[at + 1 :])
+        yield Forgery(f"{about}: truncated", witness[:-1])
+        yield Forgery(f"{about}: trailing", witness + b"\0")
+        yield Forgery(f"{about}: another root", witness[:ROOT_AT] + bytes([witness[ROOT_AT] ^ 1]) + witness[ROOT_AT + 1 :])
 
 
 def spoiled(name: str, witness: bytes) -> Iterator[Forgery]:
