@@ -12,7 +12,7 @@ from opml_fuzz.commands.fuzz import main
 from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, batch, goes_to_court, share_of_sweep
 from opml_fuzz.fuzzing.difference import compare
-from opml_fuzz.machine.case import Step, Witness
+from opml_fuzz.machine.case import Step, Witness, edited
 from opml_fuzz.machine.encodings import ENCODINGS, decoded
 from opml_fuzz.machine.simpler import with_word, word_at
 from opml_fuzz.sweep.coverage import Table
@@ -66,7 +66,16 @@ def test_the_first_batches_are_the_sweep_and_all_of_it() -> None:
 
 
 def test_a_witness_that_sends_every_sibling() -> None:
-    assert {len(witness) for name, witness in originals().items() if name in ("ld, full", "sd, full")} == {FULL_WITNESS_BYTES}
+    full = (originals()[name].state() for name in ("ld, full", "sd, full"))
+    assert {len(make_witness(state)) for state in full} == {FULL_WITNESS_BYTES}
+
+
+def test_nearly_every_forgery_is_told_as_edits() -> None:
+    told = [each for each in forgeries() if each.start is not None]
+    assert len(told) > 0.95 * sum(1 for _ in forgeries())
+    for each in told[::7]:
+        assert each.start is not None
+        assert edited(each.start, each.edits).witness == each.witness
 
 
 def test_forgeries_reach_every_error() -> None:
