@@ -160,6 +160,10 @@ def orders(name: str, witness: bytes, starts: list[int]) -> Iterator[Forgery]:
             if about in ("leaf", "sibling"):
                 yield Forgery(f"{name}: {about}, then truncated", forged[:-1])
                 yield Forgery(f"{name}: {about}, then trailing", forged + b"\0")
+    for start in starts:
+        for about, forged in changed_accesses(witness, start):
+            if about == "zero subtree sent":
+                yield Forgery(f"within an access, {name}: {about}, then truncated", forged[:-1])
 
 
 def statuses(name: str, witness: bytes) -> Iterator[Forgery]:
