@@ -9,17 +9,18 @@ from attrs import evolve
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.engines.model_runs import SpecModels
 from opml_fuzz.engines.room import EngineRoom
-from opml_fuzz.engines.specification import SpecWitness
+from opml_fuzz.engines.specification import SpecProgram, SpecWitness
 from opml_fuzz.fuzzing.batches import SWEEP_ENDS, batch
 from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.fuzzing.mutants import mutants
 from opml_fuzz.fuzzing.shrinking import first_wrong_step, shrink, written_out
 from opml_fuzz.machine.case import Case, Deployment, Program, Step, Witness, edited
 from opml_fuzz.machine.edits import NAMES, Edit, accesses
+from opml_fuzz.machine.encodings import decoded
 from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, header_of
 from opml_fuzz.machine.numbers import ENTRY
 from opml_fuzz.machine.programs import loop
-from opml_fuzz.machine.simpler import CHOSEN, DATA_AT, complexity, simpler_numbers
+from opml_fuzz.machine.simpler import CHOSEN, DATA_AT, complexity, is_fetchable, simpler_numbers, word_at
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoiled
@@ -90,6 +91,33 @@ def test_a_long_program_is_begun_where_it_goes_wrong(room: EngineRoom, monkeypat
     case = shrink(difference, room.most).case
     assert isinstance(case, Program)
     assert case.stops[-1] <= 3
+    assert_a_person_could_have_written(case.start)
+
+
+class ForgetsThatX0IsZero:
+    """Runs as the specification does, until BNE is executed some time after ADDI with x0 as its rd: no state in between is wrong."""
+
+    name = "forgets"
+
+    def run(self, start: Start, stops: tuple[int, ...]) -> list[str]:
+        state, wrote, wrong_from = start.state(), False, stops[-1] + 1
+        for executed in range(stops[-1]):
+            one = decoded(word := word_at(start, state.pc)) if is_fetchable(state.pc) and not state.status.kind else None
+            wrote |= one is not None and one.name == "addi" and word >> 7 & 31 == 0
+            if wrote and one is not None and one.name == "bne":
+                wrong_from = executed + 1
+                break
+            state = step(state)
+        right = SpecProgram().run(start, stops)
+        return [*("00" * 32 if stop >= wrong_from else said for stop, said in zip(stops, right, strict=False)), *right[len(stops) :]]
+
+
+def test_what_shows_only_later_is_left_with_two_instructions(room: EngineRoom) -> None:
+    broken = evolve(room.most, of_programs=(SpecProgram(), ForgetsThatX0IsZero()))
+    found = (compare(loop(Random(seed)), broken) for seed in range(200))
+    case = shrink(next(each for each in found if each and isinstance(each.case, Program) and each.case.stops[-1] > 20), broken).case
+    assert isinstance(case, Program)
+    assert case.stops == (2,)
     assert_a_person_could_have_written(case.start)
 
 

@@ -12,11 +12,13 @@ from opml_fuzz.commands.fuzz import main
 from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, batch, goes_to_court, share_of_sweep
 from opml_fuzz.fuzzing.difference import compare
-from opml_fuzz.machine.case import Step, Witness
-from opml_fuzz.machine.encodings import ENCODINGS
+from opml_fuzz.machine.case import Step, Witness, edited
+from opml_fuzz.machine.encodings import ENCODINGS, decoded
+from opml_fuzz.machine.simpler import with_word, word_at
 from opml_fuzz.sweep.coverage import Table
 from opml_fuzz.sweep.forgeries import forgeries, originals
 from opml_fuzz.sweep.order import BATCHES, points, sweep
+from opml_fuzz.sweep.pairs import STEPS, accessed_again, paired, pairs, zero
 from opml_spec.errors import SpecError
 from opml_spec.machine import witness as spec_witness
 from opml_spec.machine.memory import Memory
@@ -64,7 +66,16 @@ def test_the_first_batches_are_the_sweep_and_all_of_it() -> None:
 
 
 def test_a_witness_that_sends_every_sibling() -> None:
-    assert {len(witness) for name, witness in originals().items() if name in ("ld, full", "sd, full")} == {FULL_WITNESS_BYTES}
+    full = (originals()[name].state() for name in ("ld, full", "sd, full"))
+    assert {len(make_witness(state)) for state in full} == {FULL_WITNESS_BYTES}
+
+
+def test_nearly_every_forgery_is_told_as_edits() -> None:
+    told = [each for each in forgeries() if each.start is not None]
+    assert len(told) > 0.95 * sum(1 for _ in forgeries())
+    for each in told[::7]:
+        assert each.start is not None
+        assert edited(each.start, each.edits).witness == each.witness
 
 
 def test_forgeries_reach_every_error() -> None:
@@ -139,6 +150,30 @@ def test_a_careless_arbiter_is_seen(wrong: Callable[[bytes], bytes]) -> None:
         if answer != engine.execute(each.witness):
             return
     pytest.fail("nothing differs")
+
+
+def test_pairs_read_what_was_written_to_x0() -> None:
+    """With another rd, the first instruction has a result that is not 0, in at least one of the pairs that begin with it."""
+    results = dict[str, set[bool]]()
+    for program in pairs()[: len(tuple(zero()))]:
+        word = word_at(program.start, program.start.pc)
+        encoding = decoded(word)
+        assert encoding is not None
+        assert word >> 7 & 31 == 0
+        state = step(with_word(program.start, word | 3 << 7).state())
+        results.setdefault(encoding.name, set()).add(state.x[3] != 0)
+    assert all(True in seen for seen in results.values())
+    assert set(results) == {name for name, one in ENCODINGS.items() if one.format in "RI56UJ"}
+
+
+def test_pairs_access_the_same_bytes_twice_and_go_on() -> None:
+    assert sorted(map(id, pairs())) == sorted(id(program) for number in range(BATCHES) for program in paired(number))
+    for program in pairs():
+        state = step(step(program.start.state()))
+        assert state.pc == program.start.pc + 4 * STEPS
+        assert state.status.kind == 0
+    stored = [program.start for program in pairs()[-len(tuple(accessed_again())) :]]
+    assert all(step(start.state()).memory.tree != start.leaves.memory.tree for start in stored)
 
 
 def test_states_have_nothing_in_them_but_their_corner() -> None:

@@ -145,6 +145,10 @@ def test_what_does_not_come_again_is_marked(room: EngineRoom, tmp_path: Path) ->
     stale = with_target(room, External(f"{sys.executable} {script}"))
     (difference, *others) = run_batch(1, 0, stale)[1]
     assert not others
+    first, again = difference.asked
+    assert first.kind == again.kind
+    assert difference.comments[-2:] == [first.line(1).decode().strip(), again.line(2).decode().strip()]
+    assert all(stale.all.target.ask([again])[0] != said for name, said in difference.answers.items() if name.startswith("target"))
     stale.all.target.close()
     assert (difference.title, difference.comes_again) == ("does not come again: target", False)
     assert difference.to_json()["comes_again"] is False

@@ -31,6 +31,7 @@ from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
 from opml_fuzz.sweep.order import BATCHES, sweep
+from opml_fuzz.sweep.pairs import pairs
 from opml_fuzz.sweep.translated import translated as sweep_translated
 from opml_fuzz.vectors.arithmetic import EDGES, binary32_cases, fixed_cases
 from opml_fuzz.vectors.operations import fixed_operations, float_operations, stage_case
@@ -77,7 +78,7 @@ def programs() -> tuple[Program, ...]:
     galleries = [list(gallery(rng)) for _ in range(GALLERIES)]
     loops = [*(loop(rng) for _ in range(LOOPS)), *(counted_loop(rng) for _ in range(COUNTED_LOOPS))]
     edges = [program for number in range(BATCHES) for program in sweep_translated(number)]
-    return tuple(each for programs in (galleries[0], edges, loops, *galleries[1:]) for each in programs)
+    return tuple(each for programs in (galleries[0], edges, pairs(), loops, *galleries[1:]) for each in programs)
 
 
 def interpreter(_: None) -> Iterator[Any]:

@@ -5,13 +5,16 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from math import inf
 
+from attrs import evolve
+
 from opml_fuzz.engines.protocol import OutOfTime
 from opml_fuzz.engines.room import EngineRoom, Engines
+from opml_fuzz.fuzzing.asked_before import asked_before
 from opml_fuzz.fuzzing.batches import batch
 from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.fuzzing.kinds import KINDS, Watch, ignore
 from opml_fuzz.fuzzing.shrinking import shrink
-from opml_fuzz.fuzzing.target_batches import run_target_batch
+from opml_fuzz.fuzzing.target_batches import OURS, run_target_batch
 from opml_fuzz.machine.case import Case
 
 MOST_DIFFERENCES = 3  # per batch: a defect shows in many cases
@@ -60,5 +63,8 @@ def in_full(difference: Difference, engines: Engines, until: float) -> Differenc
         again = compare(difference.case, engines, until)
         if again is not None:
             return shrink(again, engines, until)
+        if engines.target is not None and difference.asked:
+            needed = asked_before(difference.asked, difference.answers[OURS], engines.target, until)
+            return difference.that_does_not_come_again(needed)
         return difference.that_does_not_come_again()
-    return difference
+    return evolve(difference, asked=())

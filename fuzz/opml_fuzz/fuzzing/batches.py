@@ -23,6 +23,7 @@ from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoiled
 from opml_fuzz.models.random_models import random_operation, random_run, random_stage
 from opml_fuzz.sweep.order import BATCHES, share, sweep
+from opml_fuzz.sweep.pairs import paired
 from opml_fuzz.sweep.translated import translated
 
 STEPS, WRONG_WITNESSES, LOOPS, COUNTED_LOOPS = 160, 32, 2, 2  # cases per batch after the sweep; a gallery has about as many again
@@ -74,6 +75,7 @@ def about_the_machine(number: int, rng: Random) -> Iterator[Case]:
     if number < SWEEP_ENDS and not goes_to_court(number):
         yield from sweep(_about_the_machine(number))
         yield from translated(_about_the_machine(number))
+        yield from paired(_about_the_machine(number))
     else:
         for _ in range(STEPS):
             yield Step(random_state(rng))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from opml_spec.machine.decode import disassemble
 from opml_spec.model.layout import RECORD_BYTES
 from opml_spec.model.operations.table import OPERATIONS
@@ -23,6 +23,7 @@ from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, hea
 from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
 from opml_fuzz.machine.programs import GALLERY_STEPS
 from opml_fuzz.machine.relation import Related
+from opml_fuzz.machine.target_question import Question
 from opml_min.model.strict_json import JsonError, object_in
 
 MOST_REPLAY_BYTES = 1 << 26
@@ -41,10 +42,12 @@ class Difference:
     """The seed and the batch that it comes from, or the file."""
     details: tuple[str, ...] = ()
     """What differs, line by line: the step, and each field of both results."""
+    asked: tuple[Question, ...] = field(default=(), eq=False)
+    """Questions to a target, up to the one that it answered wrongly: all of some, or those after which that comes again."""
 
-    def that_does_not_come_again(self) -> "Difference":
-        """Marks a difference that was not seen again."""
-        return evolve(self, comes_again=False)
+    def that_does_not_come_again(self, asked: tuple[Question, ...] = ()) -> "Difference":
+        """Marks a difference that was not seen again, or only after other questions."""
+        return evolve(self, comes_again=False, asked=asked)
 
     @property
     def title(self) -> str:
@@ -59,7 +62,7 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         seen: dict[str, Any] = {"title": self.title, "answers": self.answers, "comes_again": self.comes_again}
-        seen |= {"origin": self.origin, "details": list(self.details)}
+        seen |= {"origin": self.origin, "details": list(self.details), "asked": self._lines()}
         return {**seen, **self.case.to_json()}
 
     @property
@@ -72,8 +75,16 @@ class Difference:
         """Says what there is to say about the difference, besides the program: the answers, their fields, where it comes from."""
         answers = [f"{name}: {', '.join(answer)}" for name, answer in self.answers.items()]
         origin = [f"from {self.origin}"] if self.origin else []
-        again = [] if self.comes_again else ["asked once more, all agreed: it depends on what was asked before, or on chance"]
-        return [*answers, *self.details, *origin, *again]
+        return [*answers, *self.details, *origin, *([] if self.comes_again else self._remembered())]
+
+    def _remembered(self) -> list[str]:
+        """Says after which questions the difference is seen, if that is known."""
+        if not self.asked:
+            return ["asked once more, all agreed: it depends on what was asked before, or on chance"]
+        return ["asked once more, all agreed; it comes again if a target that was just started is asked:", *self._lines()]
+
+    def _lines(self) -> list[str]:
+        return [question.line(number).decode().strip() for number, question in enumerate(self.asked, 1)]
 
     def write(self, folder: Path) -> Path:
         """Writes the replay file and returns its path."""

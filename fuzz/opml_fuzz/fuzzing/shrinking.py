@@ -1,8 +1,9 @@
 """Shrinking: from a case that shows a difference to one that a person would have chosen to show it.
 
-A program is first begun later, just before the step in which it goes wrong. Then whatever a case offers as simpler is tried, the boldest
-variants first, and each that still shows a difference is taken. After such a success the search goes on from the same place in the list and
-comes back to its beginning only at the end, because what did not matter before rarely does now. Every variant is asked about once.
+A program is first begun later, as little before the step in which it goes wrong as shows it. Then whatever a case offers as simpler is
+tried, the boldest variants first, and each that still shows a difference is taken. After such a success the search goes on from the same
+place in the list and comes back to its beginning only at the end, because what did not matter before rarely does now. Every variant is
+asked about once.
 
 Hypothesis shrinks the choices from which a case was drawn, and so only what it drew itself. These cases come from a sweep, from files and
 from other processes, too; the strategies of `opml_fuzz.strategies` do use its shrinking.
@@ -34,6 +35,7 @@ TARGET = "target"
 HASH = re.compile("[0-9a-f]{64}")
 MOST_TRIES, MOST_SECONDS = 1_500, 15.0  # per difference
 MOST_STEPS = 3  # of a program that a person reads
+EARLIER = (4, 5, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256)  # steps before the end of a program that must be longer
 
 
 def shrink(difference: Difference, engines: Engines, until: float = inf, most_tries: int = MOST_TRIES) -> Difference:
@@ -120,7 +122,9 @@ class Search:
 
 
 def later_starts(program: Program, engines: Engines, until: float) -> Iterator[Program]:
-    """Yields the program begun just before the step in which it goes wrong, with one stop or two soon after."""
+    """Yields the program begun just before the step in which it goes wrong, with one stop or two soon after, then begun earlier.
+
+    What went wrong earlier may not have shown then: a write to x0 is seen when x0 is read."""
     wrong_at = first_wrong_step(program, engines, until) if program.stops[-1] > MOST_STEPS else None
     if wrong_at is None:
         return
@@ -128,6 +132,9 @@ def later_starts(program: Program, engines: Engines, until: float) -> Iterator[P
         start = after(program.start, wrong_at - steps)
         if start is not None:
             yield from (Program(start, (stop,)) for stop in range(steps, MOST_STEPS + 1))
+    for steps in EARLIER:
+        if steps < wrong_at and (start := after(program.start, wrong_at - steps)) is not None:
+            yield Program(start, (steps,))
 
 
 def first_wrong_step(program: Program, engines: Engines, until: float = inf) -> int | None:

@@ -25,8 +25,11 @@ from opml_fuzz.machine.target_question import RUN
 from opml_fuzz.machine.variants import variants
 from opml_fuzz.machine.wrong_witnesses import random_edit
 from opml_fuzz.sweep.order import sweep
+from opml_fuzz.sweep.pairs import paired
+from opml_fuzz.sweep.translated import translated
 
 STATES, VARIANTS, FORGED, LOOPS = 64, 24, 3, 2  # per batch; variants and forged witnesses per state
+OURS = "opml"  # who gives the right answers
 AT_ONCE = 100  # cases that are asked about before an answer is looked at
 ALSO_OURS_EVERY = 50  # cases
 
@@ -35,7 +38,10 @@ def target_batch(seed: int, number: int, answering: Answering, with_programs: bo
     """Yields the cases of the batch of this number."""
     rng = Random(f"target/{seed}/{number}")
     if number < SWEEP_ENDS and not goes_to_court(number):
-        yield from sweep(number - (number + COURT_EVERY - 2) // COURT_EVERY)
+        part = number - (number + COURT_EVERY - 2) // COURT_EVERY
+        yield from sweep(part)
+        if with_programs:
+            yield from (*paired(part), *translated(part))
     else:
         for _ in range(STATES):
             start = random_state(rng)
@@ -84,6 +90,7 @@ def ask_target(cases: list[Case], target: Target, answering: Answering) -> Itera
     """Asks a target all that it knows about these cases; yields the wrong answers."""
     asked = [(case, *each) for case in cases for each in answering.questions(case, target.knows)]
     answers = target.ask([question for _, question, _ in asked])
-    for (case, question, right), answer in zip(asked, answers, strict=False):
+    for place, ((case, question, right), answer) in enumerate(zip(asked, answers, strict=False)):
         if answer != right:
-            yield Difference(case, {"opml": right, f"target, {question.kind}": answer})
+            up_to_here = tuple(question for _, question, _ in asked[: place + 1])
+            yield Difference(case, {OURS: right, f"target, {question.kind}": answer}, asked=up_to_here)

@@ -21,7 +21,7 @@ from opml_fuzz.errors import InputError
 from opml_fuzz.machine.edits import Edit, simpler_bytes
 from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun
 from opml_fuzz.machine.relation import Related
-from opml_fuzz.machine.simpler import parts, simpler_numbers, simpler_starts
+from opml_fuzz.machine.simpler import fewer_words, parts, simpler_numbers, simpler_starts
 from opml_fuzz.machine.start import Start, whole
 
 MOST_WITNESS_BYTES, MOST_STOP, MOST_ACTS, MOST_RULES = 1 << 16, 1 << 17, 1 << 14, 1 << 10  # in a replay file
@@ -92,6 +92,7 @@ class Program:
         last = self.stops[-1]
         if len(self.stops) == 1:
             yield from (evolve(self, stops=(fewer,)) for fewer in dict.fromkeys((1, 2, 3, last // 2, last - 1)) if 0 < fewer < last)
+            yield from (evolve(self, start=start, stops=(last - words,)) for start, words in fewer_words(self.start, last))
         for start in simpler_starts(self.start):
             yield evolve(self, start=start)
 

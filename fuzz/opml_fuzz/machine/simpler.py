@@ -19,6 +19,8 @@ from opml_fuzz.machine.start import REGISTERS, Leaves, Start
 CHOSEN = (0, 1, 2, 3, TOP - 1, 1 << 63, (1 << 63) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 31) - 1, TOP - (1 << 31), TOP - 2)
 """Numbers that a person tries first."""
 DATA_AT = (0x1000, 2 * QUARTER, 3 * QUARTER)
+ONE = (1).to_bytes(LEAF, "little")
+MOST_WORDS = 64  # of a program from which single instructions are left out
 T = TypeVar("T")
 RD, RS1, RS2 = 3, 1, 2  # the registers that a person would write
 SIMPLE_IMMEDIATES = (0, 1, -1, 4, 8, 16, -4, -8, 2047, -2048)
@@ -127,6 +129,19 @@ def with_word(start: Start, word: int) -> Start:
     return with_leaves(start, leaves)
 
 
+def fewer_words(start: Start, steps: int) -> Iterator[tuple[Start, int]]:
+    """Yields the text from the pc on without some words that so many steps may execute, and how many; what follows takes their place."""
+    if not is_fetchable(start.pc) or steps > MOST_WORDS:
+        return
+    words = [word_at(start, start.pc + 4 * i) for i in range(steps)]
+    for left_out in parts(range(steps - 1)):
+        leaves = dict(start.leaves.by_index)
+        kept = [word for i, word in enumerate(words) if i not in left_out]
+        for i, word in enumerate(kept + [0] * len(left_out)):
+            put_word(leaves, start.pc + 4 * i, word)
+        yield with_leaves(start, leaves), len(left_out)
+
+
 def plainer_instruction(start: Start) -> Iterator[Start]:
     """Yields the state with its instruction rewritten: on the registers that a person would take, with a rounder immediate."""
     if start.kind or not is_fetchable(start.pc):
@@ -187,7 +202,11 @@ def rounder_registers(start: Start) -> Iterator[Start]:
 
 
 def plainer_leaves(start: Start) -> Iterator[Start]:
-    """Yields the state with zeros in part of a leaf: in halves, words, at last in single bytes, which else become 1 or 128."""
+    """Yields the state with 1 in all leaves but the instruction's; with zeros in part of a leaf: in halves, words, at last in single bytes,
+    which else become 1 or 128."""
+    ones = {index: ONE if index != start.pc // LEAF else leaf for index, leaf in start.leaves.by_index.items()}
+    if ones != start.leaves.by_index:
+        yield with_leaves(start, ones)
     for index, leaf in start.leaves.by_index.items():
         here = range(start.pc % LEAF, start.pc % LEAF + 4) if index == start.pc // LEAF else ()
         for size in (LEAF, 16, 8, 4, 1):

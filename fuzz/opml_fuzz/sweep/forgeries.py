@@ -1,18 +1,23 @@
-"""Forged witnesses: each field of each access changed in turn, right before and after the true one, and every error before every other.
+"""Forged witnesses: each field of each access changed in turn, right before and after the true one, and every error before every other;
+then a few of each instruction.
 
 *Source*: spec §2.5.
 """
 
-from collections.abc import Iterator
-from itertools import combinations, product
+from collections.abc import Iterable, Iterator
+from itertools import combinations, pairwise, product
 
-from attrs import frozen
+from attrs import evolve, frozen
 from opml_spec.machine.merkle import DEPTH, ZERO
-from opml_spec.machine.witness import make_witness
+from opml_spec.machine.witness import RecordingMemory, make_witness
 
-from opml_fuzz.machine.edits import KIND_AT, LEAF_BYTES, ROOT_AT, SENT_BYTES, STATE_BYTES, accesses
-from opml_fuzz.machine.encodings import assemble
+from opml_fuzz.machine.edits import KIND_AT, LEAF_BYTES, ROOT_AT, SENT_BYTES, STATE_BYTES, Edit, accesses
+from opml_fuzz.machine.edits_between import edits_between
+from opml_fuzz.machine.encodings import ENCODINGS, assemble
 from opml_fuzz.machine.numbers import ENTRY, LEAF, QUARTER
+from opml_fuzz.machine.start import Start
+from opml_fuzz.machine.wrong_witnesses import cut
+from opml_fuzz.sweep.accesses import SIZES
 from opml_fuzz.sweep.point import PATTERN, around, point
 
 HASH = 32
@@ -24,14 +29,16 @@ STATUSES = (
 
 @frozen
 class Forgery:
-    """A witness and what was done to it."""
+    """A witness and what was done to it; also as edits of the witness of a state, where it can be told so."""
 
     about: str
     witness: bytes
+    start: Start | None = None
+    edits: tuple[Edit, ...] = ()
 
 
-def originals() -> dict[str, bytes]:
-    """Makes true witnesses with one, two and three accesses, in an almost empty memory and in one that sends every sibling."""
+def originals() -> dict[str, Start]:
+    """Makes states whose witnesses have one, two and three accesses, in an almost empty memory and in one that sends every sibling."""
     text = ENTRY // LEAF
     right = QUARTER // LEAF // 2
     full = around(text) | around(right) | around(right - 1) | {right - 1: PATTERN, right: PATTERN[::-1]}
@@ -40,19 +47,57 @@ def originals() -> dict[str, bytes]:
     made = {}
     for memory, leaves in (("few", few), ("full", full)):
         for name in ("addi", "ld", "sd"):
-            made[f"{name}, {memory}"] = make_witness(point("", assemble(name, 3, 1, 2), registers, leaves).start.state())
+            made[f"{name}, {memory}"] = point("", assemble(name, 3, 1, 2), registers, leaves).start
         inside = {**registers, 1: LEAF * right + 8}
-        made[f"sw, {memory}"] = make_witness(point("", assemble("sw", 3, 1, 2), inside, leaves).start.state())
+        made[f"sw, {memory}"] = point("", assemble("sw", 3, 1, 2), inside, leaves).start
     return made
 
 
 def forgeries() -> Iterator[Forgery]:
     """Yields everything, each original before and after the forgeries of it."""
-    for name, witness in originals().items():
-        yield Forgery(f"{name}: true", witness)
-        yield from spoiled(name, witness)
-        yield Forgery(f"{name}: true", witness)
-        yield from statuses(name, witness)
+    for name, start in originals().items():
+        witness = make_witness(start.state())
+        true = Forgery(f"{name}: true", witness)
+        yield from told(start, witness, (true, *spoiled(name, witness), true, *statuses(name, witness)))
+        if "few" in name:
+            yield from told(start, witness, other_leaves(name, start, witness))
+    yield from of_every_instruction()
+
+
+def told(start: Start, witness: bytes, forged: Iterable[Forgery]) -> Iterator[Forgery]:
+    """Adds the edits of the witness of a state, where they are found."""
+    for each in forged:
+        edits = edits_between(witness, each.witness)
+        yield each if edits is None else evolve(each, start=start, edits=edits)
+
+
+def other_leaves(name: str, start: Start, witness: bytes) -> Iterator[Forgery]:
+    """Yields the witness with a true access to another leaf in place of each access: the index differs in one bit."""
+    first, places = start.x[1] // LEAF, [*accesses(witness), len(witness)]
+    memory = RecordingMemory(start.leaves.memory.tree)
+    for index, (at, end) in zip((start.pc // LEAF, first, first + 1), pairwise(places), strict=False):
+        for height in range(DEPTH):
+            memory.leaf(index ^ 1 << height)
+            yield Forgery(f"another leaf, {name}: height {height}", witness[:at] + memory.accesses[-1] + witness[end:])
+
+
+def of_every_instruction() -> Iterator[Forgery]:
+    """Yields few forgeries of each instruction, of loads and stores in one leaf and in two: it may be one alone that trusts a witness."""
+    right = QUARTER // LEAF // 2
+    leaves = {right - 1: PATTERN, right: PATTERN[::-1], ENTRY // LEAF + 1: PATTERN}
+    for name, distance in product(ENCODINGS, (8, -1)):
+        if distance < 0 and SIZES.get(name, 1) == 1:
+            continue
+        about, registers = f"{name} at {distance}", {1: LEAF * right + distance, 2: 0x8182_8384_8586_8788, 3: 7}
+        start = point("", assemble(name, 3, 1, 2), registers, leaves).start
+        witness = make_witness(start.state())
+        edits = [("truncated", cut(witness, len(witness) - 1)), ("trailing", Edit("add", data=b"\0"))]
+        edits.append(("another root", Edit("flip", 0, ROOT_AT, b"\1")))
+        for part in range(1, 1 + len(accesses(witness))):
+            unread = LEAF_BYTES - 1 if part == 1 else LEAF_BYTES // 2
+            edits += [("leaf", Edit("flip", part, unread, b"\1")), ("sibling", Edit("flip", part, LEAF_BYTES + SENT_BYTES, b"\1"))]
+        for what, edit in edits:
+            yield Forgery(f"{about}: {what}", edit.apply(witness), start, (edit,))
 
 
 def spoiled(name: str, witness: bytes) -> Iterator[Forgery]:
@@ -115,6 +160,10 @@ def orders(name: str, witness: bytes, starts: list[int]) -> Iterator[Forgery]:
             if about in ("leaf", "sibling"):
                 yield Forgery(f"{name}: {about}, then truncated", forged[:-1])
                 yield Forgery(f"{name}: {about}, then trailing", forged + b"\0")
+    for start in starts:
+        for about, forged in changed_accesses(witness, start):
+            if about == "zero subtree sent":
+                yield Forgery(f"within an access, {name}: {about}, then truncated", forged[:-1])
 
 
 def statuses(name: str, witness: bytes) -> Iterator[Forgery]:

@@ -28,7 +28,7 @@ def points() -> Iterator[Point]:
 
 @cache
 def _listed() -> tuple[tuple[Point, ...], tuple[Witness, ...]]:
-    return tuple(points()), tuple(Witness(each.witness) for each in forgeries())
+    return tuple(points()), tuple(Witness(each.witness, each.start, each.edits) for each in forgeries())
 
 
 def sweep(batch: int) -> Iterator[Case]:
