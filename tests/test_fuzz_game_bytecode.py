@@ -12,6 +12,7 @@ import pytest
 import z3
 from attrs import evolve
 from opml_fuzz.disputes.wire.abi import TOPICS
+from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.game_mutants import changed
 from opml_fuzz.proofs.evm.pieces import of_bytes
 from opml_fuzz.proofs.game import equivalence
