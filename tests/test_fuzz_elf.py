@@ -132,7 +132,7 @@ def test_the_environment_of_the_page_for_riscv_tests(tmp_path: Path) -> None:
     """Its header, build and command as they stand there, on four programs of the same form."""
     pytest.importorskip("ziglang")
     page = (REPOSITORY / "fuzz" / "README.md").read_text()
-    (header,) = re.findall(r"^```c\n(.*?)^```$", page, re.M | re.S)
+    header, _ = re.findall(r"^```c\n(.*?)^```$", page, re.M | re.S)
     (commands,) = re.findall(r"^```sh\n(for .*?)^```$", page, re.M | re.S)
     macros = tmp_path / "riscv-tests" / "isa" / "macros" / "scalar" / "test_macros.h"
     files = {tmp_path / "rv" / "riscv_test.h": header, macros: CASE}

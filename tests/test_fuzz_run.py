@@ -154,7 +154,7 @@ def test_a_wrong_opcode_of_the_translator(room: EngineRoom, monkeypatch: pytest.
 def test_a_wrong_contract(right: str, wrong: str) -> None:
     difference = found(engine_room(embedded=EmbeddedEvm(compiled("arbiter", right, wrong))))
     answers = {name: answer for name, answer in difference.answers.items() if "EVM" in name}
-    assert len(answers) == 2
+    assert len(answers) == 3
     assert difference.answers["spec, from the witness"] not in answers.values()
 
 

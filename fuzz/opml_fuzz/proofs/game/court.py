@@ -368,7 +368,7 @@ def replaced(world: GameWorld) -> Iterator[None]:
         *((module, "max", greater) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
         *((module, "min", less) for module in (clocks, money, parameters, tree)),
         (objects, "len", path_length),  # of a path of any length
-        (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths, as §5.11 says it of their numbers
+        (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths, as spec §5.11 says it of their numbers
     )
     with ExitStack() as stack:
         for where, name, by in table:
