@@ -24,6 +24,8 @@ from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.fuzzing.target_batches import target_batch
 from opml_fuzz.machine.case import Program, Step, Witness
 from opml_fuzz.machine.programs import loop
+from opml_fuzz.machine.related import related
+from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.target_question import KINDS, NoAnswer, answer_in
 from opml_fuzz.machine.variants import variants
@@ -207,7 +209,27 @@ def test_a_seed_is_its_questions() -> None:
     right = RightAnswers(SpecWitness(), interpreted())
     first, again, other = (list(target_batch(seed, 1, right, True)) for seed in (5, 5, 6))
     assert first == again != other
-    assert {type(case) for case in first} == {Step, Witness, Program}
+    assert {type(case) for case in first} == {Step, Witness, Program, Related}
+
+
+def test_related_runs_are_put_to_a_target(target: Callable[[str], str], room: EngineRoom) -> None:
+    """It says how both end, in each way that it knows."""
+    asked = with_target(room, External(target()))
+    assert run_batch(1, 0, asked, kinds={"related"}) == (2, [])
+    answers = asked.most.ask(next(related(Random(1))))
+    assert answers["target, execute"] == answers["target, run"] == answers["spec, by the relation"]
+    asked.all.target.close()  # type: ignore[union-attr]
+
+
+def test_kinds_of_which_a_target_knows_no_question_are_refused(
+    target: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing that is asked is answered wrongly, so a run would say that there is no difference."""
+    argument = target()
+    (tmp_path / "mine.py").write_text("class Other:\n    def root(self, memory): return bytes(32)\n")
+    for kinds in ("witness", "program,related"):
+        assert main(["run", "--only", kinds, "--target", argument]) == 2
+        assert capsys.readouterr().err == f"opml-fuzz: the target knows root: nothing about {', '.join(kinds.split(','))}\n"
 
 
 # A Python class --------------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 from opml_min.cli.parser import path
 
 MOST = (1 << 32) - 1
+MOST_JOBS = 256  # processes
 
 
 def between(least: int, most: int = MOST) -> Callable[[str], int]:
@@ -30,3 +31,11 @@ def regular_file(text: str) -> Path:
     if file.exists() and not file.is_file():
         raise ArgumentTypeError(f"{text} is not a regular file")
     return file
+
+
+def seconds(text: str) -> float:
+    """Parses a time that is positive and ends."""
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise ValueError
+    return value

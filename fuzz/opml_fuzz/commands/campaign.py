@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import opml_fuzz
-from opml_fuzz.commands.arguments import between, regular_file
+from opml_fuzz.commands.arguments import MOST_JOBS, between, regular_file, seconds
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.commands.report_file import report_file, write_report
@@ -26,19 +26,14 @@ from opml_fuzz.fuzzing.loop import Crew, RunReport, fuzz_on_all, processors
 from opml_fuzz.fuzzing.work import Campaign
 from opml_fuzz.fuzzing.workers import processes
 from opml_fuzz.machine.case import Case
+from opml_fuzz.machine.target_question import EXECUTE, ROOT, RUN, STEP, WITNESS
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.exit_codes import UNEXPECTED
 from opml_min.cli.parser import path
 
-MOST_JOBS = 1024
+ASKED_ABOUT = {"step": {EXECUTE, STEP, WITNESS, ROOT}, "witness": {EXECUTE}, "program": {RUN}, "related": {EXECUTE, RUN}}
+"""By kind of case, the questions of which a target must know one."""
 REGRESSIONS = Path(opml_fuzz.__file__).with_name("regressions")
-
-
-def seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e9:
-        raise ValueError
-    return value
 
 
 def kinds(text: str) -> frozenset[str]:
@@ -57,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if options.target is not None:
         if options.only.isdisjoint(ABOUT_THE_MACHINE):
             raise InputError(f"a target is only asked about {', '.join(ABOUT_THE_MACHINE)}")
-        External(options.target).close()  # reports now if it does not start
+        refuse_what_a_target_does_not_know(options.target, options.only)
     elif not options.only.isdisjoint(ABOUT_MODELS):
         compile_kernels()
     folders = [REGRESSIONS] if options.regressions is None else [REGRESSIONS, options.regressions]
@@ -84,6 +79,14 @@ def run(options: argparse.Namespace) -> int:
         write_report(options.report, report, files)
     tell(report, files, len(kept), options.json)
     return 1 if report.differences else UNEXPECTED if report.lost else 0
+
+
+def refuse_what_a_target_does_not_know(target: str, only: frozenset[str]) -> None:
+    """Raises InputError now if the target does not start, or if it can be asked nothing about these kinds of cases."""
+    asked = External(target)
+    asked.close()
+    if not any(asked.knows & ASKED_ABOUT[kind] for kind in only.intersection(ASKED_ABOUT)):
+        raise InputError(f"the target knows {', '.join(sorted(asked.knows))}: nothing about {', '.join(sorted(only))}")
 
 
 def crew(scheduler: str | None, jobs: int | None) -> Crew:

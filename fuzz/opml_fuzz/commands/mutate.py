@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import asdict, frozen
 
+from opml_fuzz.commands.arguments import MOST_JOBS, between, seconds
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.mutated_parts import BY_NAME, PARTS
 from opml_fuzz.commands.output import Progress, print_json
@@ -135,26 +136,19 @@ def table(results: Sequence[Result]) -> list[dict[str, Any]]:
     return rows
 
 
-def whole_number(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
 def every_or_some(text: str) -> int:
     """A number of mutants per part; 0 stands for all."""
-    return 0 if text == "all" else whole_number(text)
+    return 0 if text == "all" else between(1)(text)
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `opml-fuzz mutants`."""
     command.add_argument("--operators", type=every_or_some, metavar="N", help="N mutants of each part, made by operators, or `all`")
     command.add_argument("--past", action="store_true", help="bugs that this or another system once had")
-    command.add_argument("--seconds", type=float, default=30.0, help="at most this long per mutant that is written down (default 30)")
+    command.add_argument("--seconds", type=seconds, default=30.0, help="at most this long per mutant that is written down (default 30)")
     command.add_argument("--seed", type=int, default=1, help="determines the cases and the samples (default 1)")
     command.add_argument("--only", default="", metavar="TEXT", help="only mutants, or with --operators parts, with this text in their name")
-    command.add_argument("--jobs", type=whole_number, default=os.cpu_count() or 1, help="processes (default: all processors)")
+    command.add_argument("--jobs", type=between(1, MOST_JOBS), default=os.cpu_count() or 1, help="processes (default: all processors)")
     command.set_defaults(execute=mutate)
 
 

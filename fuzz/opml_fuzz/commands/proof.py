@@ -6,7 +6,7 @@ It exits 0 if all statements asked for are proved, 1 if not, 2 on a name that do
 import argparse
 import os
 
-from opml_fuzz.commands.arguments import between
+from opml_fuzz.commands.arguments import MOST_JOBS, between
 from opml_fuzz.commands.explanation import explained, explained_of_game
 from opml_fuzz.commands.output import print_json
 from opml_fuzz.errors import InputError
@@ -14,7 +14,7 @@ from opml_fuzz.statements.catalogue import BYTECODE, EVERY, GAME
 from opml_min.cli.exit_codes import MEANINGS
 from opml_min.cli.parser import Parser, path
 
-MOST_JOBS, DEFAULT_MOST_JOBS = 256, 8
+DEFAULT_MOST_JOBS = 8
 MOST_RANDOM_BYTES = 10_000
 TAKEN = {"list": {"names"}, "explain": set[str](), "mutants": {"jobs"}, "rule_mutants": set[str]()}
 """What else each of the options that ask for something other than proofs takes, of `OTHERS`."""

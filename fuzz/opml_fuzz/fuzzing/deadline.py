@@ -30,36 +30,31 @@ def stopped_at(moment: float) -> Iterator[None]:
     if left == inf or threading.current_thread() is not threading.main_thread():
         yield
         return
-    is_running = True
-
-    def stop(*_: object) -> None:
-        if is_running:
-            raise OutOfTime
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, left, AGAIN_SECONDS)
-    try:
+    with _stopped_by(signal.SIGALRM, signal.ITIMER_REAL, left):
         yield
-    finally:
-        is_running = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager
 def stopped_after(seconds: float) -> Iterator[None]:
     """Raises OutOfTime in the block when it has used so many seconds of the processor, however busy the computer is. Main thread only."""
+    with _stopped_by(signal.SIGPROF, signal.ITIMER_PROF, seconds):
+        yield
+
+
+@contextmanager
+def _stopped_by(number: signal.Signals, timer: int, seconds: float) -> Iterator[None]:
+    """Raises OutOfTime in the block each time that this timer sends this signal."""
     is_running = True
 
     def stop(*_: object) -> None:
         if is_running:
             raise OutOfTime
 
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds, AGAIN_SECONDS)
+    before = signal.signal(number, stop)
+    signal.setitimer(timer, seconds, AGAIN_SECONDS)
     try:
         yield
     finally:
         is_running = False
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        signal.setitimer(timer, 0)
+        signal.signal(number, before)

@@ -1,7 +1,7 @@
 """Batches for a target: thousands of questions of which we know the answers, put to it many at a time.
 
 The sweep has the same numbers as without a target. In all other batches each state comes with many variants of its registers, and one case
-in nine is a forged witness. Every fiftieth case is put to our implementations, too.
+in nine is a forged witness. Every fiftieth case is put to our implementations, too, and so are related runs.
 """
 
 import time
@@ -19,6 +19,8 @@ from opml_fuzz.fuzzing.kinds import KINDS, Watch, ignore, kind_of
 from opml_fuzz.machine.case import Case, Step, Witness
 from opml_fuzz.machine.edits import Edit
 from opml_fuzz.machine.programs import gallery, loop
+from opml_fuzz.machine.related import related
+from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.target_question import RUN
@@ -52,6 +54,7 @@ def target_batch(seed: int, number: int, answering: Answering, with_programs: bo
         yield from gallery(rng)
         for _ in range(LOOPS):
             yield loop(rng)
+    yield from related(rng)
 
 
 def forged(rng: Random, start: Start, witness: bytes) -> Witness:
@@ -80,7 +83,7 @@ def run_target_batch(
             for difference in ask_target(some, target, answering):
                 found.setdefault(difference.title, difference)
             cases += len(some)
-            for case in some[::ALSO_OURS_EVERY]:
+            for case in (each for i, each in enumerate(some) if i % ALSO_OURS_EVERY == 0 or isinstance(each, Related)):
                 if other := compare(case, room.most, until):
                     found.setdefault(other.title, other)
     return cases, list(found.values())

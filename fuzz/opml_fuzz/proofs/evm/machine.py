@@ -10,6 +10,7 @@ of their values in turn; such paths stay apart.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import z3
@@ -79,11 +80,7 @@ class Machine:
     def meet(self, path: Path, other: Path) -> Path:
         """Makes one path of two that are at the same place."""
         self.merges += 1
-        shared = 0
-        for one, another in zip(path.conditions, other.conditions, strict=False):
-            if not one.eq(another):
-                break
-            shared += 1
+        shared = shared_conditions(path, other)
         condition = z3.And(list(path.conditions[shared:]))
         either = formula(z3.Or(condition, z3.And(list(other.conditions[shared:]))))
         stack = tuple(choice(condition, one, another) for one, another in zip(path.stack, other.stack, strict=True))
@@ -164,3 +161,8 @@ class Machine:
                 path, stack=stack, memory=path.memory.substituted(substitute), split=(*path.split, (name, number)),
                 conditions=tuple(one for one in conditions if not z3.is_true(one)),
             )  # fmt: skip
+
+
+def shared_conditions(path: Path, other: Path) -> int:
+    """Counts the conditions with which both paths begin."""
+    return len(list(takewhile(lambda both: both[0].eq(both[1]), zip(path.conditions, other.conditions, strict=False))))

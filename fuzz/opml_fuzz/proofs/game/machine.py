@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.evm.instructions import known, push
-from opml_fuzz.proofs.evm.machine import FEASIBLE_MILLISECONDS, Machine
+from opml_fuzz.proofs.evm.machine import FEASIBLE_MILLISECONDS, Machine, shared_conditions
 from opml_fuzz.proofs.evm.path import End, Input, Path
 from opml_fuzz.proofs.evm.pieces import Pieces
 from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
@@ -130,12 +130,7 @@ class GameMachine(Machine):
         met: Any = super().meet(path, other)
         assert isinstance(path, GamePath)
         assert isinstance(other, GamePath)
-        shared = 0
-        for one, another in zip(path.conditions, other.conditions, strict=False):
-            if not one.eq(another):
-                break
-            shared += 1
-        condition = z3.And(list(path.conditions[shared:]))
+        condition = z3.And(list(path.conditions[shared_conditions(path, other):]))
         merged: Path = evolve(met, storage=path.storage.merged(condition, other.storage))
         return merged
 
