@@ -213,11 +213,15 @@ def test_a_seed_is_its_questions() -> None:
 
 
 def test_related_runs_are_put_to_a_target(target: Callable[[str], str], room: EngineRoom) -> None:
-    """It says how both end, in each way that it knows."""
+    """It says how both end, in each way that it knows, and one that says it wrongly is found by them alone."""
     asked = with_target(room, External(target()))
     assert run_batch(1, 0, asked, kinds={"related"}) == (2, [])
     answers = asked.most.ask(next(related(Random(1))))
     assert answers["target, execute"] == answers["target, run"] == answers["spec, by the relation"]
+    asked.all.target.close()  # type: ignore[union-attr]
+    asked = with_target(room, External(target(WRONG["run"])))
+    (difference, *_) = next(found for number in range(9) if (found := run_batch(1, number, asked, kinds={"related"})[1]))
+    assert isinstance(difference.case, Related)
     asked.all.target.close()  # type: ignore[union-attr]
 
 
