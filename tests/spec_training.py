@@ -19,7 +19,7 @@ from opml_spec.training.training_stage import run_training_stage
 from spec_llama import with_request
 
 TEXT, ROPE = MODEL + (1 << 29), MODEL + (1 << 30)
-SMALL = Shape(16, 24, 2, 2, 1, 8, 8, 48, 12, round(1e-5 * 2**48))
+SMALL = Shape(16, 24, 2, 2, 1, 8, 8, 48, 16, round(1e-5 * 2**48))
 NAMES = ("attention_norm", "wq", "wk", "wv", "wo", "feed_forward_norm", "w_gate", "w_up", "w_down")
 Weights = dict[str, np.ndarray]
 
@@ -46,7 +46,7 @@ def rope_table(period: int, head_size: int) -> bytes:
 def start(shape: Shape = SMALL, updates: int = 2, text: bytes | None = None, **batch: int) -> tuple[LlamaTraining, Memory]:
     """The plan of a training, and the memory in which it begins."""
     text = np.random.default_rng(5).integers(0, shape.vocabulary, 200, dtype=np.uint8).tobytes() if text is None else text
-    sizes = {"sequences": 2, "period": shape.context, "sum_frac": 18} | batch
+    sizes = {"sequences": 2, "period": shape.context, "sum_frac": 20} | batch
     plan = LlamaTraining(shape, Batch(TEXT, 1, len(text), rope=ROPE, **sizes))
     tape = plan.tape()
     header = TrainingHeader(ops=len(tape), tape=HEADER + 4096)

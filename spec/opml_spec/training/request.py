@@ -82,9 +82,9 @@ class Settings:
         """What every weight loses in an update, as a fraction of itself, Q32."""
         return round_shift(rate * self.decay_q16, RATE_BITS + 16 - 32)
 
-    def random(self, stream: int, index: int) -> int:
-        """64 random bits: a function of seed, stream and index, never of an order of calls."""
-        return splitmix64(splitmix64(self.seed, stream), index)
+    def key(self, stream: int) -> int:
+        """The seed of a stream: `splitmix64(key, index)` depends on seed, stream and index, never on an order of calls."""
+        return splitmix64(self.seed, stream)
 
 
 def power(share_q16: int, exponent: int) -> int:

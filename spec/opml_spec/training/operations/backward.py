@@ -16,7 +16,7 @@ from opml_spec.model.bounds import Bound
 from opml_spec.model.operations.fixed import LOGIT_BITS, ROTATION_BITS, SCORE_BITS, VECTOR_BITS, WEIGHT_BITS, dot
 from opml_spec.model.tensors import load_ints, load_vector, store_vector
 from opml_spec.training.operations.batch_operation import BatchOperation, Span, reads, writes
-from opml_spec.training.operations.forward import INVERSE_BITS, NORM_LENGTH, inverse_root, load_indices, load_vectors, rotated
+from opml_spec.training.operations.forward import INVERSE_BITS, inverse_root, load_indices, load_vectors, norm_bounds, rotated
 from opml_spec.training.tensors import accumulate, activation, align, gradient, gradient_row
 
 SIGMOID_BITS = 30
@@ -144,7 +144,7 @@ class BackwardNorm(BatchOperation, opcode=87):
         yield from writes(gradient(self.out, self.rows, self.length), (self.sums, 4 * self.length))
 
     def bounds(self) -> Iterator[Bound]:
-        yield Bound("length", self.length, NORM_LENGTH + 1)
+        yield from norm_bounds(self.length, self.r, self.eps_q48)
         yield Bound("Σ H·x̂", self.length << HEAVY_BITS + 24)
         yield Bound("Σ of sums", self.rows + 1 << 31)
 

@@ -66,6 +66,12 @@ class ForwardEmbed(BatchOperation, opcode=70):
         yield from writes((self.out, 4 * self.rows * self.columns))
 
 
+def norm_bounds(length: int, r: int, eps_q48: int) -> Iterator[Bound]:
+    """What the mean of squares can reach; 4,096 elements at most keep the backward pass within 63 bits."""
+    yield Bound("length", length, NORM_LENGTH + 1)
+    yield Bound("mean", (1 << 48) + round_shift(eps_q48, 48 - 2 * (r + 23)))  # x has one bit at least
+
+
 @frozen(slots=False)
 class ForwardNorm(BatchOperation, opcode=71):
     """RMSNorm of every row."""
@@ -98,8 +104,7 @@ class ForwardNorm(BatchOperation, opcode=71):
         yield from writes(activation(self.out, self.rows, self.length))
 
     def bounds(self) -> Iterator[Bound]:
-        yield Bound("length", self.length, NORM_LENGTH + 1)
-        yield Bound("Σ xs²", self.length << 48)
+        yield from norm_bounds(self.length, self.r, self.eps_q48)
 
 
 @frozen(slots=False)

@@ -72,7 +72,7 @@ RANGES = {  # of each operand that is no address: the least and the largest valu
     "scale_q16": (0, (1 << 31) - 1),
     "stream": (0, (1 << 32) - 1),
     "width": (7, 15),
-    "r": (4, 14),
+    "r": (4, 18),
     "eps_q48": (0, (1 << 36) - 1),
     "frac": (18, 30),
     "sum_frac": (0, 24),

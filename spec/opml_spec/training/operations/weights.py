@@ -9,7 +9,7 @@ from attrs import frozen
 
 from opml_spec.arithmetic.fixed import normalise, round_shift, sat32
 from opml_spec.machine.memory import Memory
-from opml_spec.model.operations.fixed import BYTE_BITS
+from opml_spec.model.operations.fixed import BYTE_BITS, splitmix64
 from opml_spec.model.tensors import GROUP, HALF_FRACTION_BITS, QUANTISATIONS, TILE_ROWS, Matrix, half, load_vector, place, store_vector
 from opml_spec.training.operations.batch_operation import BatchOperation, Span, reads, trains, writes
 from opml_spec.training.request import Settings
@@ -31,8 +31,8 @@ class Init(BatchOperation, opcode=65):
     stream: int
 
     def execute(self, memory: Memory, update: int) -> Memory:
-        settings = Settings.read(memory)
-        sums = (sum(bits(settings.random(self.stream, i), 16 * j + 15, 16 * j) for j in range(4)) for i in range(self.count))
+        key = Settings.read(memory).key(self.stream)
+        sums = (sum(bits(splitmix64(key, i), 16 * j + 15, 16 * j) for j in range(4)) for i in range(self.count))
         return store_vector(memory, self.out, [sat32(self.mean + round_shift((s - FOUR_UNIFORM_MEAN) * self.scale_q16, 16)) for s in sums])
 
     def spans(self) -> Iterator[Span]:
@@ -55,11 +55,10 @@ class Tokens(BatchOperation, opcode=66):
     stream: int
 
     def execute(self, memory: Memory, update: int) -> Memory:
-        settings = Settings.read(memory)
-        size = self.token_bytes
+        key, size = Settings.read(memory).key(self.stream), self.token_bytes
         inputs, targets = b"", b""
         for index in range(self.first, self.first + self.sequences):
-            start = settings.random(self.stream, update * self.per_update + index) * (self.count - self.period) >> 64
+            start = splitmix64(key, update * self.per_update + index) * (self.count - self.period) >> 64
             data = memory.load_bytes(self.text + size * start, size * (self.period + 1))
             wide = [data[i : i + size].ljust(4, b"\0") for i in range(0, len(data), size)]
             inputs, targets = inputs + b"".join(wide[:-1]), targets + b"".join(wide[1:])
@@ -90,9 +89,9 @@ class Pictures(BatchOperation, opcode=67):
     stream: int
 
     def execute(self, memory: Memory, update: int) -> Memory:
-        settings = Settings.read(memory)
+        key = Settings.read(memory).key(self.stream)
         numbers = range(update * self.per_update + self.first, update * self.per_update + self.first + self.rows)
-        chosen = [settings.random(self.stream, number) * self.count >> 64 for number in numbers]
+        chosen = [splitmix64(key, number) * self.count >> 64 for number in numbers]
         pictures = [list(memory.load_bytes(self.pictures + self.length * i, self.length)) for i in chosen]
         labels = b"".join(memory.load_bytes(self.labels + i, 1) + bytes(3) for i in chosen)
         memory = activation(self.out, self.rows, self.length).store(memory, [(picture, BYTE_BITS) for picture in pictures])
