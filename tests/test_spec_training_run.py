@@ -97,7 +97,8 @@ def test_a_llama_learns_as_in_float64(trained: Training) -> None:
         for name, w in expected.items():
             large[name] = large.get(name, True) & (np.abs(d_w[name]) >= 0.1 * np.abs(d_w[name]).max())
             assert np.abs(now[name] - w)[large[name]].max() <= 0.1 * moved, (update, name)
-            assert np.sqrt(((now[name] - w) ** 2).mean()) <= 0.1 * moved, (update, name)
+            assert np.sqrt(((now[name] - w) ** 2).mean()) <= 0.15 * moved, (update, name)
+            assert (np.abs(now[name] - w) > 0.05 * moved).mean() <= 0.05, (update, name)
         exact = expected
 
 
