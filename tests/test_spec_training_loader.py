@@ -1,11 +1,9 @@
 """What a loader of training models checks, and that nothing within these bounds leaves 64 bits."""
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import opml_spec.model.tensors
-import opml_spec.training.operations as operations
 import pytest
 from attrs import evolve, fields
 from opml_spec.arithmetic import elementary, fixed
@@ -38,7 +36,7 @@ from opml_spec.training.operations.products import EmbedWeights, MatMulData, Mat
 from opml_spec.training.operations.weights import Cast, Export, Init, Pictures, Tokens
 from opml_spec.training.tensors import RowTensor
 from spec_llama import with_request
-from spec_training import settings, start
+from spec_training import ROPE, settings, start
 
 A, B, C, D, E, F, G = (TENSORS + (i << 22) for i in range(7))
 TABLE = MODEL + (1 << 29)
@@ -87,6 +85,7 @@ def test_there_is_an_example_of_every_operation() -> None:
 def test_each_operation_is_accepted_and_its_spans_hold_all_that_it_changes(example: BatchOperation) -> None:
     check_operation(example)
     before = extreme_memory(example, random.Random(1))
+    assert all(span.size % span.form == 0 for span in example.spans() if isinstance(span.form, int))
     after = example.execute(before, 0)
     own = before
     for span in example.spans():
@@ -183,6 +182,42 @@ def test_a_model_is_checked_op_by_op() -> None:
         check_training(memory.store(HEADER + 4096 + 128 * normed(plan) + 8 * 8, 8, 1 << 35))
 
 
+def test_all_ops_agree_on_the_tensors() -> None:
+    """No bytes may be two things: another length, rows with exponents and without, a part of a tensor."""
+
+    def model(*ops: BatchOperation) -> Memory:
+        header = TrainingHeader(ops=len(ops), tape=HEADER + 4096)
+        tape = encode_tape([op.record() for op in ops])
+        return Memory.from_segments({HEADER: encode_words(header.words), HEADER + 4096: tape})
+
+    swiglu = ForwardSwiGlu(C, A, B, 2, 16, 15)
+    check_training(model(swiglu, ForwardAdd(A, B, A, 32), Round(D, E, 2, 16, 15)))
+    adds = ForwardAdd(A, B, D, 24), ForwardAdd(A, B + 32, D, 32)
+    for other in (*adds, Round(D, A, 1, 24, 15), Round(E, C, 2, 16, 15), Round(C, D, 1, 32, 15)):
+        check_operation(other)
+        with pytest.raises(ImageOp, match="share bytes"):
+            check_training(model(swiglu, other))
+
+
+def test_rope_tables_lie_in_the_model_quarter_and_hold_sines() -> None:
+    plan, memory = start()
+    for entry in (1 << 30, -(1 << 30)):
+        check_training(memory.store(ROPE + 64, 4, entry))
+    for entry in ((1 << 30) + 1, -(1 << 30) - 1):
+        with pytest.raises(ImageBound, match="RoPE"):
+            check_training(memory.store(ROPE + 64, 4, entry))
+    op = next(i for i, record in enumerate(plan.tape()) if record.opcode == ForwardRope.opcode)
+    with pytest.raises(ImageOp, match="model quarter"):
+        check_training(memory.store(HEADER + 4096 + 128 * op + 8 * 7, 8, STATE + (1 << 33)))
+
+
+def test_what_only_ops_make_lies_in_io() -> None:
+    """An activation in the model quarter could have any exponents."""
+    for at in (MODEL + (1 << 33), STATE + (1 << 33), REQUEST_BYTES):
+        with pytest.raises(ImageOp, match="may not lie there"):
+            check_operation(evolve(EXAMPLES[7], x=at))
+
+
 def normed(plan: LlamaTraining) -> int:
     """The first NORM; its eps is word 8."""
     return next(i for i, record in enumerate(plan.tape()) if record.opcode == ForwardNorm.opcode)
@@ -257,47 +292,20 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 def extreme_memory(example: BatchOperation, rng: random.Random) -> Memory:
     """All tensors with the largest magnitudes, or with small ones, and exponents far apart."""
     memory = with_request(Memory(), 4, settings(1, 4, rate_q34=2**31 - 1, first_moment_q16=1, second_moment_q16=65536, decay_q16=65536))
-    for tensor in loaded(example):
-        if isinstance(tensor, RowTensor):
-            most = (1 << {2: 15, 4: 30}[tensor.value_bytes]) - 1
-            values = [[extreme(rng, most) for _ in range(tensor.length)] for _ in range(tensor.rows)]
-            memory = tensor.store(memory, [(row, rng.choice([-8, 0, 14, 15, 29, 60, 126])) for row in values])
+    for span in example.spans():
+        if isinstance(span.form, RowTensor):
+            most = (1 << {2: 15, 4: 30}[span.form.value_bytes]) - 1
+            values = [[extreme(rng, most) for _ in range(span.form.length)] for _ in range(span.form.rows)]
+            memory = span.form.store(memory, [(row, rng.choice([-8, 0, 14, 15, 29, 60, 126])) for row in values])
         else:
-            address, size, width = tensor
-            most = (1 << 30) if address == TABLE else (1 << 46) if width == 8 else (1 << 31) - 1
-            numbers = [abs(v) if width == 8 else v for v in (extreme(rng, most) for _ in range(size // width))]
-            memory = memory.store_bytes(address, b"".join(v.to_bytes(width, "little", signed=True) for v in numbers))
+            most = (1 << 30) if span.address == TABLE and span.form == 4 else {1: 127, 4: (1 << 31) - 1, 8: 1 << 46}[span.form]
+            numbers = [abs(v) if span.form == 8 else v for v in (extreme(rng, most) for _ in range(span.size // span.form))]
+            memory = memory.store_bytes(span.address, b"".join(v.to_bytes(span.form, "little", signed=True) for v in numbers))
     return memory
 
 
 def extreme(rng: random.Random, most: int) -> int:
     return rng.choice([most, -most, most, -most, 1, -1, 0, rng.randrange(-most, most + 1)])
-
-
-def loaded(example: BatchOperation) -> Iterator[RowTensor | tuple[int, int, int]]:
-    """The tensors of an operation, as its own declarations of spans name them; moments of 64 bits are told apart by their size."""
-    recorded: list[RowTensor | tuple[int, int, int]] = []
-    plain = operations.batch_operation.spans
-
-    def record(access: Access, given: tuple[Any, ...]) -> Any:
-        for tensor in given:
-            recorded.append(tensor if isinstance(tensor, RowTensor) else (*tensor, 4))
-        return plain(access, given)
-
-    operations.batch_operation.spans = record  # type: ignore[assignment]
-    try:
-        list(example.spans())
-    finally:
-        operations.batch_operation.spans = plain
-    for tensor in recorded:
-        if isinstance(example, Adam) and not isinstance(tensor, RowTensor) and tensor[0] == example.second_moment:
-            yield (tensor[0], tensor[1], 8)
-        elif isinstance(example, Pictures | Tokens) and not isinstance(tensor, RowTensor):
-            yield (tensor[0], tensor[1] // 4 * 4, 4)
-        elif isinstance(example, ForwardEmbed | EmbedWeights) and not isinstance(tensor, RowTensor) and tensor[0] == example.tokens:
-            continue
-        else:
-            yield tensor
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda op: type(op).__name__)

@@ -44,7 +44,7 @@ class RowTensor:
         return in_rows(values, self.length), load_ints(memory, self.address, self.rows, EXPONENT_BYTES)
 
     def store(self, memory: Memory, rows: Sequence[tuple[Sequence[int], int]]) -> Memory:
-        memory = store_ints(memory, self.address, [e for _, e in rows], EXPONENT_BYTES)
+        memory = store_ints(memory, self.address, [sat32(e) for _, e in rows], EXPONENT_BYTES)
         return store_ints(memory, self.values, [value for row, _ in rows for value in row], self.value_bytes)
 
 

@@ -23,37 +23,45 @@ class Access(Enum):
     WEIGHTS = "weights"  # written, and part of the trained model
 
 
+WORDS, BYTES, MOMENTS = 4, 1, 8  # bytes of an element of a tensor without exponents: vectors, sums, indices; data; second moments
+Flat = tuple[int, int] | tuple[int, int, int]
+"""A tensor without exponents: address, bytes, and the bytes of an element if they are not 4."""
+
+
 @frozen
 class Span:
-    """The bytes of a tensor."""
+    """The bytes of a tensor, and what they are."""
 
     address: int
     size: int
     access: Access
+    form: RowTensor | int  # an int: bytes of an element
 
     @property
     def end(self) -> int:
         return self.address + self.size
 
 
-def reads(*tensors: RowTensor | tuple[int, int]) -> Iterator[Span]:
-    """Spans that are only read. A tensor without exponents is its address and size."""
+def reads(*tensors: RowTensor | Flat) -> Iterator[Span]:
+    """Spans that are only read."""
     return spans(Access.READ, tensors)
 
 
-def writes(*tensors: RowTensor | tuple[int, int]) -> Iterator[Span]:
+def writes(*tensors: RowTensor | Flat) -> Iterator[Span]:
     return spans(Access.WRITE, tensors)
 
 
-def trains(*tensors: tuple[int, int]) -> Iterator[Span]:
+def trains(*tensors: Flat) -> Iterator[Span]:
     """Spans of weights that are written."""
     return spans(Access.WEIGHTS, tensors)
 
 
-def spans(access: Access, tensors: tuple[RowTensor | tuple[int, int], ...]) -> Iterator[Span]:
+def spans(access: Access, tensors: tuple[RowTensor | Flat, ...]) -> Iterator[Span]:
     for tensor in tensors:
-        address, size = (tensor.address, tensor.size) if isinstance(tensor, RowTensor) else tensor
-        yield Span(address, size, access)
+        if isinstance(tensor, RowTensor):
+            yield Span(tensor.address, tensor.size, access, tensor)
+        else:
+            yield Span(tensor[0], tensor[1], access, tensor[2] if len(tensor) > 2 else WORDS)
 
 
 @frozen(slots=False)

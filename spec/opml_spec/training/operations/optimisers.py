@@ -14,7 +14,7 @@ from opml_spec.machine.memory import Memory
 from opml_spec.model.bounds import Bound
 from opml_spec.model.operations.fixed import dot
 from opml_spec.model.tensors import load_ints, load_vector, store_ints, store_vector
-from opml_spec.training.operations.batch_operation import BatchOperation, Span, trains, writes
+from opml_spec.training.operations.batch_operation import MOMENTS, BatchOperation, Span, trains, writes
 from opml_spec.training.request import RATE_BITS, Settings
 from opml_spec.training.tensors import Rows, in_rows
 
@@ -65,7 +65,7 @@ class Adam(BatchOperation, opcode=92):
 
     def spans(self) -> Iterator[Span]:
         yield from trains((self.master, 4 * self.count))
-        yield from writes((self.sums, 4 * self.count), (self.first_moment, 4 * self.count), (self.second_moment, 8 * self.count))
+        yield from writes((self.sums, 4 * self.count), (self.first_moment, 4 * self.count), (self.second_moment, 8 * self.count, MOMENTS))
 
 
 def adam_step(m: int, v: int) -> int:

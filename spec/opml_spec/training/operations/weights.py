@@ -11,7 +11,7 @@ from opml_spec.arithmetic.fixed import normalise, round_shift, sat32
 from opml_spec.machine.memory import Memory
 from opml_spec.model.operations.fixed import BYTE_BITS, splitmix64
 from opml_spec.model.tensors import GROUP, HALF_FRACTION_BITS, QUANTISATIONS, TILE_ROWS, Matrix, half, load_vector, place, store_vector
-from opml_spec.training.operations.batch_operation import BatchOperation, Span, reads, trains, writes
+from opml_spec.training.operations.batch_operation import BYTES, BatchOperation, Span, reads, trains, writes
 from opml_spec.training.request import Settings
 from opml_spec.training.tensors import activation, in_rows, working
 from opml_spec.words import bits
@@ -65,7 +65,7 @@ class Tokens(BatchOperation, opcode=66):
         return memory.store_bytes(self.out, inputs).store_bytes(self.targets, targets)
 
     def spans(self) -> Iterator[Span]:
-        yield from reads((self.text, self.token_bytes * self.count))
+        yield from reads((self.text, self.token_bytes * self.count, BYTES))
         yield from writes(*((address, 4 * self.sequences * self.period) for address in (self.out, self.targets)))
 
     @property
@@ -98,7 +98,7 @@ class Pictures(BatchOperation, opcode=67):
         return memory.store_bytes(self.targets, labels)
 
     def spans(self) -> Iterator[Span]:
-        yield from reads((self.pictures, self.count * self.length), (self.labels, self.count))
+        yield from reads((self.pictures, self.count * self.length, BYTES), (self.labels, self.count, BYTES))
         yield from writes(activation(self.out, self.rows, self.length), (self.targets, 4 * self.rows))
 
     @property
@@ -156,7 +156,7 @@ class Export(BatchOperation, opcode=69):
 
     def spans(self) -> Iterator[Span]:
         yield from reads((self.master, 4 * self.rows * self.columns))
-        yield from trains((self.out, self.size))
+        yield from trains((self.out, self.size, BYTES))
 
 
 def quantise(group: list[int], frac: int) -> tuple[int, list[int]]:
