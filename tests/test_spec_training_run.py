@@ -8,8 +8,10 @@ import pytest
 from attrs import evolve, frozen
 from opml_spec.machine.memory import STATE, Memory
 from opml_spec.machine.merkle import ZERO, hash_of
-from opml_spec.model.layout import HEADER, OUTPUT, encode_tape, encode_words
-from opml_spec.model.llama import Shape
+from opml_spec.model.layout import HEADER, OUTPUT, Header, encode_tape, encode_words
+from opml_spec.model.llama import Addresses, Layer, Shape, llama_tape
+from opml_spec.model.llama import Weights as InferenceWeights
+from opml_spec.model.stage import run_stage
 from opml_spec.model.tensors import load_vector
 from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter
 from opml_spec.training.layout import EACH_UPDATE, FIRST_UPDATE, LAST_UPDATE, SETTINGS_BYTES, TENSORS, TrainingHeader
@@ -26,8 +28,8 @@ from opml_spec.training.request import Settings
 from opml_spec.training.tensors import activation, working
 from opml_spec.training.tensors import gradient as gradient_tensor
 from opml_spec.training.training_stage import run_training_stage, train
-from spec_llama import with_request
-from spec_training import SMALL, TEXT, AdamW, Weights, floats, forward, gradient, loss, named, settings, stages, start, tokens
+from spec_llama import output, text_request, with_request
+from spec_training import NAMES, ROPE, SMALL, TEXT, AdamW, Weights, floats, forward, gradient, loss, named, settings, stages, start, tokens
 
 TINY = Shape(8, 8, 1, 2, 1, 4, 4, 11, 12, round(1e-5 * 2**48))
 
@@ -116,6 +118,37 @@ def test_the_state_quarter_ends_as_the_weights_alone(trained: Training) -> None:
             assert not any(memories[1].load_bytes(w.exported, size))  # only the last update exports
     assert hash_of(alone.subtree(33, 3)) == hash_of(last.subtree(33, 3))
     assert last.load_bytes(OUTPUT, 32) == bytes(32)
+
+
+def test_inference_reads_the_trained_state_quarter(trained: Training) -> None:
+    """A tape of chapter 3 whose weights are what the run left, where it left them; its buffers lie behind them."""
+    plan, trained_memory = trained.plan, trained.memories[-1]
+    shape, weights, buffers = evolve(SMALL, r=14), named(plan), Space(plan.state.free)
+    exported = {name: InferenceWeights(w.exported, 0) if w.is_matrix else w.master for name, w in weights.items()}
+    kv, cached = shape.kv_heads * shape.head_size, shape.kv_heads * shape.context
+    layers = tuple(
+        Layer(
+            *(exported[f"{i}.{name}"] for name in NAMES),
+            *(buffers.take(size) for size in (2 * cached * shape.head_size, cached, 2 * cached * shape.head_size, cached)),
+        )
+        for i in range(shape.layers)
+    )
+    sizes = (shape.dim, 64, shape.dim + kv, kv, shape.dim, shape.hidden_dim, shape.hidden_dim, shape.vocabulary)
+    vectors = [buffers.take(4 * size) for size in sizes]
+    places = Addresses(exported["embedding"], ROPE, layers, exported["final_norm"], exported["classifier"], *vectors)
+    tape, prompt = llama_tape(shape, places), [3, 14, 15, 9]
+    header = Header(ops=len(tape), tape=HEADER + 4096, context=shape.context, vocabulary=shape.vocabulary)
+    rope = trained_memory.load_bytes(ROPE, 4 * shape.context * shape.head_size)
+    model = Memory.from_segments({HEADER: encode_words(header.words), HEADER + 4096: encode_tape(tape), ROPE: rope})
+    memory = model.set_subtree(33, 3, trained_memory.subtree(33, 3))
+    memory = with_request(memory, len(tape) * 4, text_request(prompt, 1))
+    for stage in range(len(tape) * 4):
+        memory, code = run_stage(memory, stage)
+        assert code == 0
+    expected = forward(shape, floats(trained_memory, plan), np.array([prompt]))[0][0, -1]
+    actual = np.array(load_vector(memory, places.logits, shape.vocabulary)) / 2**12
+    assert np.abs(actual - expected).max() <= 0.02 * np.abs(expected).max() + 2.0**-11
+    assert output(memory)[0] == [int(np.argmax(actual))]
 
 
 def test_logits_in_tiles_and_batches_in_parts_are_the_same_training() -> None:
