@@ -151,8 +151,8 @@ def test_inference_reads_the_trained_state_quarter(trained: Training) -> None:
     assert output(memory)[0] == [int(np.argmax(actual))]
 
 
-def test_logits_in_tiles_and_batches_in_parts_are_the_same_training() -> None:
-    """Tiles change no gradient of weights; that of the data is rounded in other places."""
+def test_logits_in_tiles_are_the_same_training() -> None:
+    """Tiles change only where gradients are rounded."""
     results = []
     for rows in (1 << 20, 8):
         plan, memory = start(TINY, 1, sequences=1, logit_rows=rows)
