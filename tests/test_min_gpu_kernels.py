@@ -3,38 +3,22 @@
 import os
 import random
 import struct
-from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pytest
-from attrs import frozen
 from min_gpu_emulator import EmulatedCard, Schedule, library
-from min_gpu_stages import OPS, TENSORS, RandomStage, random_stage
+from min_gpu_stages import OPS, TENSORS, RandomStage, check_stage, random_stage
 from opml_spec.arithmetic import elementary
 from opml_spec.machine.memory import STATE
 from opml_spec.machine.memory import Memory as SpecMemory
-from opml_spec.model.layout import HEADER, OUTPUT, REQUEST, encode_words
-from opml_spec.model.layout import Header as SpecHeader
+from opml_spec.model.layout import OUTPUT
 from opml_spec.model.operations import fixed as spec
 
 from opml_min.machine import Memory
 from opml_min.model.gpu.engine import AcceleratorEngine
-from opml_min.model.image.header import BYTES, TEXT, Header
-from opml_min.model.image.ops import Op, Tape, ops_of
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
 
 STAGES_PER_OP = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 40
-
-
-@frozen(eq=False)
-class LooseTape:
-    """What the engine looks up in an image."""
-
-    header: Header
-    ops: list[Op]
-    path: Path = Path("random")
-    identity: object = object()
 
 
 @pytest.fixture(scope="module")
@@ -42,32 +26,9 @@ def memory() -> Memory:
     return Memory()
 
 
-def written_by_specification(stage: RandomStage) -> SpecMemory:
-    kind = TEXT if stage.is_text else BYTES
-    words = SpecHeader(ops=1, tape=HEADER + 4096, context=stage.context, vocabulary=stage.vocabulary, request_kind=kind)
-    request = (1).to_bytes(8, "little") + len(stage.request).to_bytes(8, "little") + bytes(16) + stage.request
-    memory = SpecMemory.from_segments({**stage.segments, HEADER: encode_words(words.words), REQUEST: request})
-    for operation in stage.operations:
-        memory = operation.execute(memory, stage.position)
-    return memory
-
-
 def check_on(card: EmulatedCard, stage: RandomStage, memory: Memory, expected: SpecMemory | None = None) -> None:
     """The stage on the card, compared byte for byte in every buffer and in the output."""
-    tape: Tape = np.zeros((len(stage.operations), 16), np.int64)
-    for words, record in zip(tape, [operation.record() for operation in stage.operations], strict=True):
-        words[: 2 + len(record.operands)] = [record.opcode, 0, *record.operands]
-    kind = TEXT if stage.is_text else BYTES
-    header = Header(0, kind, len(tape), HEADER + 4096, stage.context, stage.vocabulary, (), 0, 0, 0, 0)
-    for address, data in stage.segments.items():
-        memory.write(address, data)
-    memory.write(REQUEST + 32, stage.request)
-    memory.write(OUTPUT, bytes(64))
-    engine = AcceleratorEngine(memory, LooseTape(header, ops_of(tape), identity=object()), tape, card)  # type: ignore[arg-type]
-    engine.run(stage.position * len(tape), (stage.position + 1) * len(tape))
-    expected = expected or written_by_specification(stage)
-    for address, length in chain(((at, len(data)) for at, data in stage.segments.items()), [(OUTPUT, 64)]):
-        assert memory.read(address, length) == expected.load_bytes(address, length), f"{stage.operations} at {stage.position}, {address:#x}"
+    check_stage(lambda image, tape: AcceleratorEngine(memory, image, tape, card), stage, memory, expected)
 
 
 def test_elementary_functions() -> None:

@@ -41,7 +41,8 @@ class Pages:
         places = self._places(changed)
         if len(places):
             padded = _padded(places)
-            self.words = _replaced(self.words, padded, _content(memory, self._pages[padded]))
+            content = np.pad(_content(memory, self._pages[places]), ((0, len(padded) - len(places)), (0, 0)), mode="edge")
+            self.words = _replaced(self.words, padded, content)
 
     def download(self, memory: Memory, ranges: Iterable[Buffer]) -> None:
         """Bring the device's content of the pages of these ranges to the host."""
