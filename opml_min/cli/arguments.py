@@ -8,6 +8,7 @@ from typing import Any
 from opml_min.cli.parser import path
 from opml_min.model.errors import AcceleratorUnusable
 from opml_min.model.gpu import card
+from opml_min.model.gpu.accelerator import Accelerator
 from opml_min.model.gpu.engine import require_usable
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import ARITHMETICS
@@ -82,7 +83,7 @@ def _usable(device: str, image: Image) -> str:
     if device == "xla":
         xla.require_computable(image)
         return xla.open_device().name
-    accelerator = card.open_card()
+    accelerator: Accelerator = card.open_card()
     require_usable(image, accelerator)
     return accelerator.name
 

@@ -63,7 +63,8 @@ def product_high(a: Array, b: Array) -> Array:
     low = jnp.uint64(0xFFFFFFFF)
     a0, a1, b0, b1 = a & low, a >> 32, b & low, b >> 32
     middle = a1 * b0 + (a0 * b0 >> 32)
-    return a1 * b1 + (middle >> 32) + ((middle & low) + a0 * b1 >> 32)
+    high: Array = a1 * b1 + (middle >> 32) + ((middle & low) + a0 * b1 >> 32)
+    return high
 
 
 def rsqrt(v: Array) -> Array:
