@@ -272,3 +272,36 @@ def check_stage(
     expected = expected or written_by_specification(stage)
     for address, length in chain(((at, len(data)) for at, data in stage.segments.items()), [(OUTPUT, 64)]):
         assert memory.read(address, length) == expected.load_bytes(address, length), f"{stage.operations} at {stage.position}, {address:#x}"
+
+
+def seed_that_draws(number: int, position: int) -> int:
+    """The seed with which splitmix64 gives a number at a position: each of its steps backwards."""
+
+    def without_shift(z: int, shift: int) -> int:
+        found = z
+        for _ in range(64 // shift):
+            found = z ^ found >> shift
+        return found
+
+    z = without_shift(number, 31) * pow(0x94D049BB133111EB, -1, 2**64) % 2**64
+    z = without_shift(z, 27) * pow(0xBF58476D1CE4E5B9, -1, 2**64) % 2**64
+    return (without_shift(z, 30) - (position + 1) * 0x9E3779B97F4A7C15) % 2**64
+
+
+def stage_that_draws_at_an_end(place: int, below: int) -> RandomStage:
+    """64 equal logits, so each has as many of the numbers. The first number of a place is drawn, or the last one below it."""
+    seed = seed_that_draws(((place << 58) - below) % 2**64, 0)
+    request = struct.pack("<4IQI", 1, 1, 1 << 16, 0, seed, 0)
+    return RandomStage((spec.Sample(STATE, 64),), 0, {STATE: struct.pack("<64i", *[5] * 64)}, request, 8, 64)
+
+
+def norms_that_show_24_bits() -> list[RandomStage]:
+    """Rows of 32, found by search, that come out differently with 23 or with 25 bits of each number."""
+    found = []
+    for seed in (29, 115, 1127):
+        rng = random.Random(seed)
+        row, weights = [rng.randint(-(2**31), 2**31 - 1) for _ in range(32)], [1 << 24] * 32
+        segments = {TENSORS: struct.pack("<32i", *weights), STATE: struct.pack("<32i", *row), STATE + 128: bytes(96)}
+        operation = spec.Norm(STATE + 128, STATE, TENSORS, 32, 14, 0)
+        found.append(RandomStage((operation,), 0, segments, struct.pack("<4IQI", 1, 1, 0, 0, 0, 0), 8, 8))
+    return found

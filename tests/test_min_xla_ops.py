@@ -10,10 +10,23 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from min_gpu_stages import OPS, attention, check_stage, matmul, norm, random_stage, sample, swiglu
+from min_gpu_stages import (
+    OPS,
+    RandomStage,
+    attention,
+    check_stage,
+    matmul,
+    norm,
+    norms_that_show_24_bits,
+    random_stage,
+    sample,
+    stage_that_draws_at_an_end,
+    swiglu,
+)
 from opml_spec.arithmetic import elementary
 
 from opml_min.machine import Memory
+from opml_min.memory_map import OUTPUT
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
 from opml_min.model.xla.device import open_device
 
@@ -30,11 +43,11 @@ from opml_min.model.xla.walk import exact
 IS_NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 SIZES_PER_OP, VALUES_PER_SIZE = (20, 400) if IS_NIGHTLY else (1, 25)
 SIZES: list[tuple[Callable[..., object], dict[str, object]]] = [
-    (norm, {"length": 45}),
+    (norm, {"length": 32}),
     *((matmul, {"quantisation": quantisation, "size": (11, 3)}) for quantisation in range(3)),
     (attention, {"size": (2, 3, 6, 150)}),  # more positions than are attended to at once
     (swiglu, {"length": 39}),
-    (sample, {"length": 50}),
+    (sample, {"length": 64}),
 ]
 
 
@@ -43,9 +56,8 @@ def memory() -> Memory:
     return Memory()
 
 
-def check_on_xla(make: Callable[..., object], seed: int, memory: Memory, **sizes: object) -> None:
-    device = open_device()
-    check_stage(lambda image, tape: XlaEngine(memory, image, tape, device), random_stage(make, seed, **sizes), memory)
+def check_on_xla(stage: RandomStage, memory: Memory) -> None:
+    check_stage(lambda image, tape: XlaEngine(memory, image, tape, open_device()), stage, memory)
 
 
 def same(function: Callable[..., object], expected: Callable[[int], int], arguments: list[int], dtype: str, *more: object) -> None:
@@ -96,10 +108,22 @@ def test_round_shift_over_all_shifts() -> None:
 @pytest.mark.parametrize(("make", "sizes"), SIZES, ids=lambda value: getattr(value, "__name__", ""))
 def test_random_values(make: Callable[..., object], sizes: dict[str, object], memory: Memory) -> None:
     for seed in range(VALUES_PER_SIZE):
-        check_on_xla(make, seed, memory, **sizes)
+        check_on_xla(random_stage(make, seed, **sizes), memory)
+
+
+def test_norm_keeps_24_bits(memory: Memory) -> None:
+    for stage in norms_that_show_24_bits():
+        check_on_xla(stage, memory)
+
+
+def test_a_token_drawn_exactly_where_its_share_begins(memory: Memory) -> None:
+    for place in (0, 1, 2, 37, 63):
+        for below in (0, 1):
+            check_on_xla(stage_that_draws_at_an_end(place, below), memory)
+            assert int(memory.view(OUTPUT + 32, 1, np.uint32)[0]) == (place - below) % 64
 
 
 @pytest.mark.parametrize("make", OPS, ids=lambda make: make.__name__)
 def test_random_sizes(make: Callable[..., object], memory: Memory) -> None:
     for seed in range(SIZES_PER_OP):
-        check_on_xla(make, seed, memory)
+        check_on_xla(random_stage(make, seed), memory)

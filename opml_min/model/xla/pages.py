@@ -57,7 +57,8 @@ class Pages:
 
     def _places(self, pages: Indices) -> Indices:
         """Return which of the pages held here are among those."""
-        return np.flatnonzero(np.isin(self._pages, pages, assume_unique=True))
+        places = np.searchsorted(self._pages, pages)
+        return places[self._pages[np.minimum(places, len(self._pages) - 1)] == pages]
 
 
 def pages_of(ranges: Iterable[Buffer]) -> Indices:
