@@ -28,7 +28,7 @@ from opml_spec.arithmetic import elementary
 from opml_min.machine import Memory
 from opml_min.memory_map import OUTPUT
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
-from opml_min.model.xla.device import open_device
+from opml_min.model.xla.first_device import open_device
 
 if find_spec("jax") is None and not os.environ.get("CI"):
     pytest.skip("needs JAX, which the dev extra installs", allow_module_level=True)

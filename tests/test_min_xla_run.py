@@ -21,7 +21,7 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import build_source, resolve
 from opml_min.model.run import Run
-from opml_min.model.xla import device as xla
+from opml_min.model.xla import first_device as xla
 
 if find_spec("jax") is None and not os.environ.get("CI"):
     pytest.skip("needs JAX, which the dev extra installs", allow_module_level=True)
@@ -221,7 +221,7 @@ def no_tpu() -> list[object]:
 
 REASONS: list[tuple[Callable[[str], Any], str]] = [
     (without_jax, "--device xla needs JAX: pip install 'opml[xla]'"),
-    (lambda name: SimpleNamespace(devices=no_tpu), "JAX finds no device: Unable to initialize backend 'tpu': no TPU is there"),
+    (lambda name: SimpleNamespace(local_devices=no_tpu), "JAX finds no device: Unable to initialize backend 'tpu': no TPU is there"),
 ]
 
 
@@ -230,7 +230,7 @@ def test_each_reason_is_one_line(
     imported: Callable[[str], Any], line: str, folder: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str], capsys: Capsys
 ) -> None:
     monkeypatch.setattr(xla, "import_module", imported)
-    monkeypatch.setattr(xla, "open_device", xla.Device)
+    monkeypatch.setattr(xla, "open_device", xla.XlaDevice)
     command = ["run", folder / "tiny.opml", "--prompt", "abc", "--max-tokens", "2", "--device", "xla"]
     assert refused(*command) == f"opml: {line}\n"
     result, said = told(capsys, *command, "--allow-cpu")

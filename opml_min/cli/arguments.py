@@ -13,7 +13,7 @@ from opml_min.model.gpu.engine import require_usable
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import ARITHMETICS
 from opml_min.model.resolve import DEFAULT_MODEL, Model, resolve
-from opml_min.model.xla import device as xla
+from opml_min.model.xla import first_device as xla
 
 DEVICES = ("cpu", "gpu", "xla", "vm")
 ACCELERATED, ACCELERATORS = DEVICES[:3], DEVICES[1:3]

@@ -9,7 +9,7 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Tape
 from opml_min.model.native.check import check
 from opml_min.model.native.engine import Engine
-from opml_min.model.xla.device import open_device
+from opml_min.model.xla.first_device import open_device
 
 if TYPE_CHECKING:
     from opml_min.model.xla.engine import XlaEngine

@@ -18,10 +18,10 @@ from opml_min.model.image.ops import OPERANDS, Op, Tape, buffers, ops_of
 from opml_min.model.image.request import MAX_REQUEST_BYTES
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
 from opml_min.model.written import written_ranges
-from opml_min.model.xla.device import Device, require_computable
+from opml_min.model.xla.first_device import XlaDevice, require_computable
+from opml_min.model.xla.one_stage import Fixed
 from opml_min.model.xla.pages import Pages
 from opml_min.model.xla.shapes import BUFFERS, TENSOR, shape_of
-from opml_min.model.xla.stage import Fixed
 from opml_min.model.xla.tensors import Tensors, shared_tensors
 from opml_min.model.xla.walk import TapeArrays, exact, walk
 
@@ -33,7 +33,7 @@ class XlaEngine:
 
     batch_positions = 1
 
-    def __init__(self, memory: Memory, image: Image, tape: Tape, device: Device) -> None:
+    def __init__(self, memory: Memory, image: Image, tape: Tape, device: XlaDevice) -> None:
         require_computable(image)
         self._memory, self._device, self._header = memory, device, image.header
         self._ops = ops_of(tape)

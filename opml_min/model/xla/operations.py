@@ -13,7 +13,7 @@ from jax import Array
 from opml_min.model.xla.arithmetic import bits, i64, normalise, round_shift, round_shift_sat32, rsqrt, sat32, sigmoid, u64
 
 
-class Matrix(NamedTuple):
+class UnpackedMatrix(NamedTuple):
     """Weights with a leading axis for rows: i8 (…, groups, 32), and scales and perhaps minimums in units of 2^-24, i32 (…, groups)."""
 
     weights: Array
@@ -21,7 +21,7 @@ class Matrix(NamedTuple):
     minimums: Array | None
 
 
-def embed(row: Matrix, length: int, r: Array) -> Array:
+def embed(row: UnpackedMatrix, length: int, r: Array) -> Array:
     """Return the numbers of one row of a matrix, with r fraction bits."""
     values = i64(row.weights) * i64(row.scales)[:, None]
     if row.minimums is not None:
@@ -42,7 +42,7 @@ def norm(x: Array, weights: Array, r: Array, eps_q48: Array) -> tuple[Array, Arr
     return normalise(z * root, r + 24 - c + 62 - fraction - t // 2)
 
 
-def matmul(matrix: Matrix, exponent: Array, x: Array, out_frac: Array) -> Array:
+def matmul(matrix: UnpackedMatrix, exponent: Array, x: Array, out_frac: Array) -> Array:
     """Return a matrix times an activation (groups, 32). Only the dot products of groups fit 32 bits."""
     dots = jnp.sum(matrix.weights.astype(jnp.int32) * x, axis=2, dtype=jnp.int32)
     total = jnp.sum(i64(dots) * i64(matrix.scales), axis=1)

@@ -14,7 +14,7 @@ from opml_min.machine import Memory
 from opml_min.memory_map import PAGE_BYTES
 from opml_min.model.gpu.resident import ranges_of_pages
 from opml_min.model.image.ops import Buffer
-from opml_min.model.xla.device import Device
+from opml_min.model.xla.first_device import XlaDevice
 
 PAGE_WORDS = PAGE_BYTES // 4
 Indices = NDArray[np.int64]
@@ -23,7 +23,7 @@ Indices = NDArray[np.int64]
 class Pages:
     """All pages that some ranges touch. `words` is what they hold on the device."""
 
-    def __init__(self, device: Device, ranges: Iterable[Buffer]) -> None:
+    def __init__(self, device: XlaDevice, ranges: Iterable[Buffer]) -> None:
         self._device = device
         self._pages = pages_of(ranges)
         self.words: jax.Array | None = None
@@ -58,7 +58,8 @@ class Pages:
     def _places(self, pages: Indices) -> Indices:
         """Return which of the pages held here are among those."""
         places = np.searchsorted(self._pages, pages)
-        return places[self._pages[np.minimum(places, len(self._pages) - 1)] == pages]
+        held: Indices = places[self._pages[np.minimum(places, len(self._pages) - 1)] == pages]
+        return held
 
 
 def pages_of(ranges: Iterable[Buffer]) -> Indices:

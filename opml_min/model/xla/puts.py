@@ -21,7 +21,7 @@ class Put(NamedTuple):
     words: Array
 
 
-class Pieces(NamedTuple):
+class PutPieces(NamedTuple):
     """Puts in pieces: how many are used, and of each its place, how many words count, and the words (pieces, PIECE_WORDS)."""
 
     used: Array
@@ -52,7 +52,7 @@ def piece_count(puts: tuple[Put, ...]) -> int:
     return sum(-(-len(put.words) // PIECE_WORDS) for put in puts)
 
 
-def in_pieces(puts: tuple[Put, ...], room: int) -> Pieces:
+def in_pieces(puts: tuple[Put, ...], room: int) -> PutPieces:
     """Cut puts into pieces, in arrays with room for so many."""
     count, places, lengths, words = piece_count(puts), [], [], []
     for put in puts:
@@ -62,10 +62,10 @@ def in_pieces(puts: tuple[Put, ...], room: int) -> Pieces:
         words.append(jnp.pad(put.words, (0, -len(put.words) % PIECE_WORDS)))
     whole = jnp.concatenate([*words, jnp.zeros((room - count) * PIECE_WORDS, jnp.int32)])
     at = jnp.stack([*places, *[jnp.int64(0)] * (room - count)])
-    return Pieces(jnp.int64(count), at, jnp.array(lengths + [0] * (room - count)), whole.reshape(room, PIECE_WORDS))
+    return PutPieces(jnp.int64(count), at, jnp.array(lengths + [0] * (room - count)), whole.reshape(room, PIECE_WORDS))
 
 
-def put_all(words: Array, pieces: Pieces) -> Array:
+def put_all(words: Array, pieces: PutPieces) -> Array:
     """Return the words with all pieces in place. After the last word of any put there must be room for a piece."""
 
     def put(number: Array, words: Array) -> Array:

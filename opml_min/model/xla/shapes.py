@@ -30,7 +30,7 @@ BUFFERS = {"out", "x", "y", "vector", "k", "v", "q", "gate", "up", "logits", "ke
 
 
 @frozen
-class Shape:
+class OpShape:
     """What must be equal for two ops to share compiled code."""
 
     opcode: Opcode
@@ -39,10 +39,10 @@ class Shape:
     has_minimums: bool
 
 
-def shape_of(op: Op) -> Shape:
+def shape_of(op: Op) -> OpShape:
     """Return the shape of an op in fixed point."""
     sizes = tuple(op.operands[name] for name in SIZES[op.opcode])
-    return Shape(op.opcode, sizes, tensor_address(op) is not None, op.operands.get("quantisation") == Q4_1)
+    return OpShape(op.opcode, sizes, tensor_address(op) is not None, op.operands.get("quantisation") == Q4_1)
 
 
 def tensor_address(op: Op) -> int | None:

@@ -16,20 +16,20 @@ from opml_min.model.image.header import Header
 from opml_min.model.image.ops import Op, Opcode
 from opml_min.model.image.weights import Q4_0, Halfs, matrix_bytes, unpack
 from opml_min.model.native.check import matrices, tensors
-from opml_min.model.xla.device import Device
-from opml_min.model.xla.operations import Matrix
-from opml_min.model.xla.shapes import Shape, shape_of, tensor_address
+from opml_min.model.xla.first_device import XlaDevice
+from opml_min.model.xla.operations import UnpackedMatrix
+from opml_min.model.xla.shapes import OpShape, shape_of, tensor_address
 
-Stack = Matrix | jax.Array | tuple[()]  # with an axis before all others
+Stack = UnpackedMatrix | jax.Array | tuple[()]  # with an axis before all others
 Key = tuple[int, ...]  # an address, and for a matrix what says how to read it
 
 
 class Tensors:
     """For each shape of a tape, the distinct tensors of its ops. `index` says which is whose."""
 
-    def __init__(self, device: Device, memory: Memory, ops: list[Op], header: Header) -> None:
+    def __init__(self, device: XlaDevice, memory: Memory, ops: list[Op], header: Header) -> None:
         self.shapes = tuple(dict.fromkeys(map(shape_of, ops)))
-        owners: dict[Shape, dict[Key, Op]] = {shape: {} for shape in self.shapes}
+        owners: dict[OpShape, dict[Key, Op]] = {shape: {} for shape in self.shapes}
         for op in ops:
             owners[shape_of(op)].setdefault(_key(op, header), op)
         self._places = {shape: {key: place for place, key in enumerate(keys)} for shape, keys in owners.items()}
@@ -51,7 +51,7 @@ def _stack(memory: Memory, ops: list[Op], header: Header) -> Stack:
         return ()
     if ops[0].opcode in (Opcode.EMBED, Opcode.MATMUL):
         parts = [_unpacked(memory, *matrix) for op in ops for matrix in matrices(op, header)]
-        return Matrix(*(None if column[0] is None else np.stack(column) for column in zip(*parts, strict=True)))  # type: ignore[arg-type]
+        return UnpackedMatrix(*(None if column[0] is None else np.stack(column) for column in zip(*parts, strict=True)))  # type: ignore[arg-type]
     places = [tensors(op, header)[0] for op in ops]
     found = np.stack([memory.view(address, length // 4, np.int32) for address, length in places])
     if ops[0].opcode == Opcode.ROPE:
@@ -59,12 +59,12 @@ def _stack(memory: Memory, ops: list[Op], header: Header) -> Stack:
     return found  # type: ignore[return-value]
 
 
-def _unpacked(memory: Memory, address: int, quantisation: int, rows: int, columns: int) -> Matrix:
+def _unpacked(memory: Memory, address: int, quantisation: int, rows: int, columns: int) -> UnpackedMatrix:
     """Return signed weights, and scales and minimums as integers."""
     data: NDArray[np.uint8] = memory.view(address, matrix_bytes(quantisation, rows, columns), np.uint8)  # type: ignore[assignment]
     groups = unpack(data, quantisation, rows, columns)
     weights = groups.weights - np.int8(8) if quantisation == Q4_0 else groups.weights
-    return Matrix(weights, _decoded(groups.scales), None if groups.minimums is None else _decoded(groups.minimums))  # type: ignore[arg-type]
+    return UnpackedMatrix(weights, _decoded(groups.scales), None if groups.minimums is None else _decoded(groups.minimums))  # type: ignore[arg-type]
 
 
 def _decoded(halfs: Halfs) -> NDArray[np.int32]:
@@ -77,7 +77,7 @@ def _decoded(halfs: Halfs) -> NDArray[np.int32]:
 _shared: "weakref.WeakValueDictionary[Hashable, Tensors]" = weakref.WeakValueDictionary()
 
 
-def shared_tensors(device: Device, memory: Memory, identity: Identity, ops: list[Op], header: Header) -> Tensors:
+def shared_tensors(device: XlaDevice, memory: Memory, identity: Identity, ops: list[Op], header: Header) -> Tensors:
     """Return the tensors of an image for a tape: those that another run of it has brought to the device, if there is one."""
     key = (id(device), identity, *((shape_of(op), _key(op, header)) for op in ops))
     found = _shared.get(key)

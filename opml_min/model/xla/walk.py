@@ -16,16 +16,16 @@ from jax import Array, lax
 
 from opml_min.model.errors import AcceleratorUnusable
 from opml_min.model.image.ops import WHEN_DRAWN
-from opml_min.model.xla.device import Device, first_line
-from opml_min.model.xla.puts import Pieces, Put, in_pieces, piece_count, put_all
-from opml_min.model.xla.shapes import Shape
-from opml_min.model.xla.stage import Fixed, prompt_length, stage_of
+from opml_min.model.xla.first_device import XlaDevice, first_line
+from opml_min.model.xla.one_stage import Fixed, prompt_length, stage_of
+from opml_min.model.xla.puts import Put, PutPieces, in_pieces, piece_count, put_all
+from opml_min.model.xla.shapes import OpShape
 from opml_min.model.xla.tensors import Stack
 from opml_min.model.xla.words import vector
 
 
 @contextmanager
-def exact(device: Device) -> Iterator[None]:
+def exact(device: XlaDevice) -> Iterator[None]:
     """Within it JAX has 64 bits, and refuses to mix types of numbers. What the device reports raises AcceleratorUnusable."""
     try:
         with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
@@ -45,7 +45,7 @@ class TapeArrays(NamedTuple):
 @partial(jax.jit, static_argnames=("shapes", "names", "kind"), donate_argnames="words")
 def walk(
     words: Array, first: Array, end: Array, tape: TapeArrays, stacks: tuple[Stack, ...], fixed: Fixed, *,
-    shapes: tuple[Shape, ...], names: tuple[tuple[str, ...], ...], kind: int,
+    shapes: tuple[OpShape, ...], names: tuple[tuple[str, ...], ...], kind: int,
 ) -> Array:  # fmt: skip
     """Return the words after the stages [first, end), or after the stage that sets done."""
     ops = len(tape.shape)
@@ -61,7 +61,7 @@ def walk(
     op_zero = (words, jnp.int64(0), tape.operands[0])
     room = max(piece_count(jax.eval_shape(partial(branch, number), *op_zero)) for number in range(len(shapes)))
 
-    def pieces(number: int, *arguments: Array) -> Pieces:
+    def pieces(number: int, *arguments: Array) -> PutPieces:
         return in_pieces(branch(number, *arguments) if number < len(shapes) else (), room)
 
     branches = [partial(pieces, number) for number in range(len(shapes) + 1)]  # the last one is for a stage that is skipped

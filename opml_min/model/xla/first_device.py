@@ -12,7 +12,7 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.ops import FLOAT
 
 
-class Device:
+class XlaDevice:
     """A device of XLA. Whatever is missing raises AcceleratorUnusable with a line that says what."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Device:
         except ImportError as error:
             raise AcceleratorUnusable("--device xla needs JAX: pip install 'opml[xla]'") from error
         try:
-            self.handle = jax.devices()[0]
+            self.handle = jax.local_devices()[0]
         except (RuntimeError, IndexError) as error:
             raise AcceleratorUnusable(f"JAX finds no device: {first_line(error)}") from error
         kind, platform = str(self.handle.device_kind), str(self.handle.platform)
@@ -33,9 +33,9 @@ def first_line(error: Exception) -> str:
 
 
 @cache
-def open_device() -> Device:
+def open_device() -> XlaDevice:
     """Return the device of this process."""
-    return Device()
+    return XlaDevice()
 
 
 def require_computable(image: Image) -> None:

@@ -17,7 +17,7 @@ from opml_min.model.xla.arithmetic import i64, u64
 from opml_min.model.xla.attention import Cache, attention, cached
 from opml_min.model.xla.puts import Put, put_activation, put_short, put_vector
 from opml_min.model.xla.sample import drawn, greedy
-from opml_min.model.xla.shapes import SIZES, Shape
+from opml_min.model.xla.shapes import SIZES, OpShape
 from opml_min.model.xla.words import activation, short, vector
 
 PROMPT = 6  # words of a text request before its tokens
@@ -40,14 +40,14 @@ def prompt_length(kind: int, fixed: Fixed, words: Array) -> Array:
     return vector(words, fixed.request, 1)[0] if kind == TEXT else jnp.int64(1)
 
 
-def stage_of(shape: Shape, kind: int, fixed: Fixed, stack: operations.Matrix | Array | tuple[()]) -> Compute:
+def stage_of(shape: OpShape, kind: int, fixed: Fixed, stack: operations.UnpackedMatrix | Array | tuple[()]) -> Compute:
     """Return the function that computes a stage of this shape."""
     size = dict(zip(SIZES[shape.opcode], shape.sizes, strict=True))
 
     def tensor(o: Operands) -> Array:
         return i64(jnp.asarray(stack)[o["tensor"]])
 
-    def matrix(o: Operands) -> operations.Matrix:
+    def matrix(o: Operands) -> operations.UnpackedMatrix:
         return jax.tree.map(lambda part: part[o["tensor"]], stack)  # type: ignore[no-any-return]
 
     def embed(words: Array, position: Array, o: Operands) -> tuple[Put, ...]:
