@@ -6,7 +6,7 @@ same is paid to the same address. `reaches` says how the act can end, and a proo
 *Source*: spec §5.3 to §5.7 and §5.11.
 """
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 OK, REFUSED = "ok", "refused"
 
@@ -26,18 +26,32 @@ ASSUMED = (
 
 @frozen
 class GameStatement:
-    """A statement that `proofs/game/` proves by running both worlds. subject: the entry point; reaches: how it can end"""
+    """A statement that `proofs/game/` proves by running both worlds.
+
+    subject: the entry point; reaches: how it can end; size: the length of its argument of type bytes, if it has one"""
 
     name: str
     says: str
     subject: str
     reaches: frozenset[int | str]
     assumes: tuple[str, ...] = ASSUMED
+    size: int = 0
 
 
 def about(subject: str, says: str, *errors: int, payable: bool = False) -> GameStatement:
     ends = frozenset((OK, *errors, *(() if payable else (REFUSED,))))
     return GameStatement(f"game.{subject}", says, subject, ends)
+
+
+def of_size(size: int, statement: GameStatement, *assumes: str) -> GameStatement:
+    """The statement about calls whose argument of type bytes has this size."""
+    return evolve(statement, size=size, assumes=(*statement.assumes, *assumes))
+
+
+SEGMENTS = (
+    "A segment with the commitment of a node is not empty; if hashes are posted there, there is one for each inner boundary.",
+    "Until a root is answered, its segment ends with the claim's seal, unless it is one instruction.",
+)
 
 
 STATEMENTS = (
@@ -51,6 +65,13 @@ STATEMENTS = (
     about("award", "`award` pays the fee to a final claim, passes over others, and waits for the pending ones that may hold it", 203, 248),
     about("reclaim", "`reclaim` pays the fee back once nothing can earn it", 202, 230),
     about("withdraw_to", "`withdraw_to` pays all of the sender's credit, once, to the address that it names, or fails with 233", 231),
+    about("result_of", "`result_of` returns what the first final claim showed, and fails while there is none", 202, 249),
+    about("model_of", "`model_of` returns what is known of a model, and zeros for any other id"),
+    about("request_of", "`request_of` returns what is known of a request, and zeros for any other id"),
+    about("node_of", "`node_of` returns what is known of a node, and zeros for any other id"),
+    about("account_of", "`account_of` returns what is known of an address"),
+    about("books", "`books` returns where all the money is"),
+    about("parameters", "`parameters` returns what the deployment fixed"),
 )
 
 GAPS = (
