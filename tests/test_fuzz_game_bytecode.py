@@ -12,10 +12,10 @@ import pytest
 import z3
 from attrs import evolve
 from opml_fuzz.disputes.wire.abi import TOPICS
+from opml_fuzz.disputes.wire.views import VIEWS
 from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.game_mutants import changed
 from opml_fuzz.proofs.evm.pieces import of_bytes
-from opml_fuzz.proofs.game import equivalence
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
 from opml_fuzz.proofs.game.equivalence import AboutCalls, Proof, deployed
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
@@ -27,6 +27,7 @@ from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.statements.catalogue import GAME
+from opml_spec.dispute.acts import ACTS
 
 from evm_arbiter.chain import Artefact
 
@@ -208,4 +209,4 @@ def test_hashes_are_equal_exactly_if_their_preimages_are() -> None:
 
 
 def test_the_statements_name_entry_points() -> None:
-    assert {one.subject for one in GAME.values()} <= {*equivalence.ACTS, *equivalence.VIEWS}
+    assert {one.subject for one in GAME.values()} <= {*ACTS, *VIEWS}

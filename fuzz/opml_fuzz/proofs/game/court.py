@@ -12,10 +12,9 @@ import attrs
 import z3
 from attrs import field, frozen
 from opml_spec import hashing
-from opml_spec.dispute import claims, clocks, ends, money, moves, narrowing, objects, opening, parameters, tree
+from opml_spec.dispute import claims, clocks, ends, money, moves, objects, opening, parameters, tree
 from opml_spec.dispute.clocks import Clock
 from opml_spec.dispute.money import Ledger
-from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.dispute.result import Outcome
@@ -27,13 +26,11 @@ from opml_fuzz.proofs.game.invariants import Fields, exists
 from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS, first_word, function, word
 from opml_fuzz.proofs.game.machine import Block
 from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, GamePaths, amount, term_of
-from opml_fuzz.proofs.game.step import Step
 from opml_fuzz.proofs.game.storage import NO_KEY
 from opml_fuzz.proofs.game.tables import OpenTable, tabled
 from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
 from opml_fuzz.proofs.symbolic_world import greater, less
 from opml_fuzz.proofs.symbols import Truth
-from opml_fuzz.proofs.unsupported import Unsupported
 
 NUMBERS = {"requests_made": "requests", "server_due": "due", "server_lost_at": "lost_at"}
 """The court's tables of numbers by address, and the fields of an account."""
@@ -73,12 +70,7 @@ class StoredClaim(Stored, Claim):
 
 @frozen
 class StoredNode(Stored, Node):
-    """A node that was there. Its segment is known to whoever brings the preimage of its commitment."""
-
-    @property
-    def commitment(self) -> Any:
-        segment = raw(self, "segment")
-        return segment.stored["commitment"] if isinstance(segment, Later) else segment.commitment(self.posted)
+    """A node that was there."""
 
 
 def later(find: Callable[[], Any], **stored: Any) -> Any:
@@ -103,6 +95,20 @@ class NumberedPath:
         return self.bits
 
 
+@frozen
+class Hidden:
+    """A segment and what is posted in it, of which only the commitment is known."""
+
+    hash: Any
+
+    def commitment(self, posted: Any) -> Any:
+        return self.hash
+
+
+def hidden(commitment: Any) -> Any:
+    return Hidden(commitment)
+
+
 class GameWorld:
     """Both worlds' symbols in one proof, and the specification's court."""
 
@@ -112,8 +118,6 @@ class GameWorld:
         self.known_keys: dict[tuple[str, int], Any] = {}
         self.cache: dict[tuple[str, int], Any] = {}
         self.locked: list[Any] = []  # what is left locked whenever some of it has gone
-        self.brought: tuple[Segment, Any] | None = None  # the segment that a move brings, and what it says is posted there
-        self.step = Step(paths, facts)
         paths.arithmetic = self.arithmetic
         facts.tell(paths.solver)
 
@@ -213,35 +217,13 @@ class GameWorld:
 
     def node(self, key: Any) -> Node:
         it, octets, number = Fields("nodes", key), self.octets, self.number
-        segment = later(lambda: self.opened(it)[0], commitment=octets(it.commitment))
+        segment = hidden(octets(it.commitment))
         path = later(lambda: self.path_of(it), depth=it.depth, path=it.path)
         clock = Clock(*map(number, (it.due, it.server_left, it.challengers_left, it.since)))
         return StoredNode(
             octets(it.claim_id), octets(it.opener, ADDRESS_BYTES), path, segment, clock, number(it.price),
-            later(lambda: self.one_of(it.state, NodeState), state=it.state), later(lambda: self.opened(it)[1]),
-            self.truth(it.collected != 0),
+            later(lambda: self.one_of(it.state, NodeState), state=it.state), b"", self.truth(it.collected != 0),
         )  # fmt: skip
-
-    def opened(self, it: Fields) -> tuple[Segment, Any]:
-        """The segment of a node and what is posted there: what the move brings, if that has the same commitment."""
-        if self.brought is None or not self.holds(it.commitment == self.commitment()):
-            raise Unsupported("a segment of which only the commitment is known")
-        return self.brought
-
-    def commitment(self) -> Any:
-        """Hashes the segment that the move brings, with what it says is posted there."""
-        assert self.brought is not None
-        segment, posted = self.brought
-        return term_of(segment.commitment(posted))
-
-    def bring(self, key: Any, segment: Any, posted: Any) -> None:
-        """Lets a move at a node bring a segment, and learns what holds if it is the node's."""
-        self.brought = segment, posted
-        self.touched("nodes", key)
-        it, parts = Fields("nodes", key), 1 + len(posted) // HASH_BYTES
-        phase, lo, hi, disputed = map(term_of, (segment.phase, segment.lo, segment.hi, segment.disputed))
-        its = invariants.of_segment(it, phase, lo, hi, disputed, parts, self.rules.k)
-        self.facts.learn(*(z3.Implies(z3.And(exists("nodes", key), it.commitment == self.commitment()), fact) for fact in its))
 
     def path_of(self, it: Fields) -> tuple[Any, ...]:
         """The path of a node: nothing for the root, else all its parts as one number."""
@@ -397,8 +379,7 @@ def replaced(world: GameWorld) -> Iterator[None]:
         *((module, "evolve", evolve) for module in (claims, tree, ends, moves, opening)),  # a new table of an old one and an entry
         (money, "evolve", moved),
         *((module, "max", greater) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
-        *((module, "min", less) for module in (clocks, money, narrowing, parameters, tree)),
-        (moves, "execute_witness", world.step.execute),  # what an instruction does has statements of its own
+        *((module, "min", less) for module in (clocks, money, parameters, tree)),
         (objects, "len", path_length),  # of a path of any length
         (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths, as spec §5.11 says it of their numbers
     )

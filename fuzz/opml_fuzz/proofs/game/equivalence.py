@@ -11,15 +11,13 @@ from typing import Any
 import z3
 from attrs import astuple, frozen
 from opml_spec.dispute.acts import ACTS, PAYABLE, Act
-from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.objects import Court, Message, model_id
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import SpecError
-from opml_spec.hashing import keccak256
 
 from evm_arbiter.chain import Artefact, Chain
 from opml_fuzz.disputes.call import Call
-from opml_fuzz.disputes.wire.abi import FUNCTIONS, SEGMENT, SELECTORS
+from opml_fuzz.disputes.wire.abi import FUNCTIONS, SELECTORS
 from opml_fuzz.disputes.wire.logs import logs
 from opml_fuzz.disputes.wire.views import VIEWS
 from opml_fuzz.proofs.evm.code import Code
@@ -31,7 +29,7 @@ from opml_fuzz.proofs.game import wire
 from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
 from opml_fuzz.proofs.game.facts import Facts, equal
 from opml_fuzz.proofs.game.layout import LAYOUT, function
-from opml_fuzz.proofs.game.machine import Arbiter, Block, Event, GameMachine, GamePath
+from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
 from opml_fuzz.proofs.game.numbers import GamePaths, term_of
 from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
 from opml_fuzz.proofs.questions import Failure, Questions, holds
@@ -42,7 +40,6 @@ TIME_BITS, WEI_BITS, BASEFEE_BITS = 39, 128, 128
 SCRATCH_BYTES = 1024  # at the beginning of the memory; the contract reads some before it writes there, and memory is zero at first
 REFUSED = "refused"
 PAYMENT_FAILED = 233
-STEP_SELECTOR = keccak256(b"step(bytes)")[:4]
 VIEW_WORDS = {"model_of": 4, "request_of": 17, "claim_of": 11, "node_of": 12}  # of an unknown id each is zero
 CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choose": "nodes"}
 
@@ -53,7 +50,6 @@ class Deployed:
 
     code: Code
     parameters: Parameters
-    arbiter: int
 
 
 def deployed(artefact: Artefact | None = None, parameters: Parameters | None = None) -> Deployed:
@@ -61,7 +57,7 @@ def deployed(artefact: Artefact | None = None, parameters: Parameters | None = N
     chain, rules = Chain(), parameters or Parameters()
     arbiter = chain.deploy(Artefact.load("arbiter"), sender=chain.accounts[0])
     game = chain.deploy(artefact or Artefact.load("game"), arbiter.address, astuple(rules), sender=chain.accounts[0])
-    return Deployed(Code(chain.node.code(bytes.fromhex(game.address[2:]))), rules, int(arbiter.address, 16))
+    return Deployed(Code(chain.node.code(bytes.fromhex(game.address[2:]))), rules)
 
 
 @frozen(eq=False)
@@ -93,10 +89,10 @@ def nothing(proof: "Proof") -> AboutCalls:
 
 
 class Proof:
-    """Both worlds in one proof. size: the length of the argument of type bytes"""
+    """Both worlds in one proof."""
 
-    def __init__(self, game: Deployed, name: str, questions: Questions, setup: Setup = nothing, size: int = 0) -> None:
-        self.game, self.name, self.questions, self.size = game, name, questions, size
+    def __init__(self, game: Deployed, name: str, questions: Questions, setup: Setup = nothing) -> None:
+        self.game, self.name, self.questions = game, name, questions
         sender, now = z3.BitVec("sender", 160), z3.ZeroExt(256 - TIME_BITS, z3.BitVec("now", TIME_BITS))
         self.value = z3.simplify(z3.ZeroExt(256 - WEI_BITS, z3.BitVec("value", WEI_BITS)))
         basefee = z3.ZeroExt(256 - BASEFEE_BITS, z3.BitVec("basefee", BASEFEE_BITS))
@@ -119,11 +115,6 @@ class Proof:
         if kind in ("bytes32", "address"):
             size = 32 if kind == "bytes32" else 20
             return self.world.octets(z3.BitVec(name, 8 * size), size)
-        if kind == SEGMENT:
-            phase, lo, hi, agreed, disputed = (self.argument(one, f"{name}.{one}{at}") for at, one in enumerate(SEGMENT[1:-1].split(",")))
-            return Segment(phase, lo, hi, agreed, disputed)
-        if kind == "bytes" and self.size:
-            return self.world.octets(z3.BitVec(name, 8 * self.size), self.size)
         raise Unsupported(f"an argument of type {kind} of which nothing is known")
 
     # The specification -----------------------------------------------------------------------------------------------------------
@@ -171,11 +162,7 @@ class Proof:
         data = (*of_bytes(SELECTORS[self.name]), *wire.encode(FUNCTIONS[self.name], self.arguments))
         given = wire.Given(data, self.value)
         return GameMachine(self.game.code, given, self.facts, self.world.hashes, self.world.arithmetic, self.block,
-                           self.questions, Arbiter(self.game.arbiter, self.arbiter_data(), self.world.step))  # fmt: skip
-
-    def arbiter_data(self) -> Pieces:
-        """The data of the only call of the arbiter that there may be."""
-        return (*of_bytes(STEP_SELECTOR), *wire.encode(("bytes",), self.arguments[-1:])) if self.name == "arbitrate" else ()
+                           self.questions)  # fmt: skip
 
     # Both ------------------------------------------------------------------------------------------------------------------------
 
@@ -185,9 +172,6 @@ class Proof:
         with ExitStack() as stack:
             for one in (replaced(self.world), wire.encoding()):
                 stack.enter_context(one)
-            if SEGMENT in FUNCTIONS[self.name]:
-                key, segment, posted = self.arguments[:3]
-                self.world.bring(term_of(key), segment, posted if self.name == "choose" else b"")
             ours = list(self.paths.explore(self.act, self.assumptions))
         for conditions, ended in ours:
             if ended.fits:

@@ -29,7 +29,7 @@ def _prove(statement: GameStatement, artefact: Artefact | None, keeps: bool, sto
     begin, questions = time.monotonic(), Questions(QUERY_UNITS, stop, keeps)
     result, detail = "proved", ""
     try:
-        reached = Proof(committed() if artefact is None else deployed(artefact), statement.subject, questions, size=statement.size).prove()
+        reached = Proof(committed() if artefact is None else deployed(artefact), statement.subject, questions).prove()
         if reached != statement.reaches:
             result, detail = "error", f"it ends with {sorted(map(str, reached))}, not with {sorted(map(str, statement.reaches))}"
     except Failure as failure:

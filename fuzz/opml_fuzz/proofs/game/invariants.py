@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import z3
-from opml_spec.dispute.narrowing import MOST_STAGES, Phase
+from opml_spec.dispute.narrowing import MOST_STAGES
 from opml_spec.dispute.objects import ClaimStatus, NodeState
 from opml_spec.dispute.result import Outcome
 
@@ -74,17 +74,6 @@ def of_node(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
     yield z3.ULE(z3.ZeroExt(256 - it.since.size(), it.since), now)
     is_root = key == hashes.digest(((it.claim_id, HASH_BYTES),))
     yield z3.Implies(there, z3.And((it.depth == 1) == is_root, z3.Implies(it.depth == 1, it.path == 0)))
-
-
-def of_segment(it: Fields, phase: Any, lo: Any, hi: Any, disputed: Any, parts: int, k: int) -> Iterator[Any]:
-    """What holds of the segment of a node, and of the number of parts that the hashes posted there make.
-
-    Until a root is answered, its segment ends with the seal, unless it is one instruction."""
-    length, is_root = hi - lo, it.depth == 1
-    yield z3.ULT(lo, hi)
-    yield z3.Implies(it.state == NodeState.POSTED, parts == z3.If(z3.ULT(length, k), length, z3.BitVecVal(k, length.size())))
-    sealed = z3.If(phase == Phase.STAGES, disputed == Fields("claims", it.claim_id).sealed, length == 1)
-    yield z3.Implies(z3.And(is_root, it.state == NodeState.OPEN), sealed)
 
 
 def of_books(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""The symbolic EVM with what a contract needs beside memory: storage, events, payments, time and the arbiter.
+"""The symbolic EVM with what a contract needs beside memory: storage, events, payments and time. A call of the arbiter is an error.
 
 These opcodes are hooks at the places where they stand, so `proofs/evm/` is as it is for the arbiter. Products and quotients come from
 `arithmetic.py`, as those of the specification do.
@@ -18,20 +18,18 @@ from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.evm.instructions import known, push
 from opml_fuzz.proofs.evm.machine import Machine, shared_conditions
 from opml_fuzz.proofs.evm.path import End, Input, Path
-from opml_fuzz.proofs.evm.pieces import Pieces, cut, length
+from opml_fuzz.proofs.evm.pieces import Pieces
 from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
 from opml_fuzz.proofs.game.arithmetic import Arithmetic
-from opml_fuzz.proofs.game.facts import DistinctHashes, Facts, equal
+from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.packed import added, either, subtracted
-from opml_fuzz.proofs.game.step import Step
 from opml_fuzz.proofs.game.storage import WordPlace, place_of
 from opml_fuzz.proofs.questions import Questions
 from opml_fuzz.proofs.unsupported import Unsupported
 
 NAMES = {
     0x33: "CALLER", 0x42: "TIMESTAMP", 0x48: "BASEFEE", 0x54: "SLOAD",
-    0x55: "SSTORE", 0x5A: "GAS", 0xF1: "CALL", 0xFA: "STATICCALL", 0x3D: "RETURNDATASIZE", 0x3E: "RETURNDATACOPY",
-    **{0xA0 + i: f"LOG{i}" for i in range(5)},
+    0x55: "SSTORE", 0x5A: "GAS", 0xF1: "CALL", **{0xA0 + i: f"LOG{i}" for i in range(5)},
 }  # fmt: skip
 OPCODES = {f"0x{opcode:02x}": name for opcode, name in NAMES.items()}
 
@@ -61,13 +59,12 @@ class GamePath(Path):
     storage: Any = None
     events: tuple[Event, ...] = ()
     payments: tuple[Payment, ...] = ()
-    returned: Pieces = ()  # by the call before
 
     @property
     def meeting(self) -> tuple[Any, ...]:
         """Paths that have logged or paid different things stay apart."""
         logged = tuple((*map(identity, one.topics), *(identity(piece) for piece, _ in one.data)) for one in self.events)
-        return *Path.meeting.fget(self), logged, len(self.payments), length(self.returned)  # type: ignore[attr-defined]
+        return *Path.meeting.fget(self), logged, len(self.payments)  # type: ignore[attr-defined]
 
 
 def identity(word: Word) -> Any:
@@ -83,20 +80,11 @@ class Block:
     basefee: Word
 
 
-@frozen
-class Arbiter:
-    """The contract that the game asks. called: what the data of a call begins with; step: what it answers"""
-
-    address: int
-    called: Pieces
-    step: Step
-
-
 class GameMachine(Machine):
     """An EVM that runs one call of the game."""
 
     def __init__(self, code: Code, given: Input, facts: Facts, hashes: DistinctHashes, arithmetic: Arithmetic, block: Block,
-                 questions: Questions, arbiter: Arbiter) -> None:  # fmt: skip
+                 questions: Questions) -> None:  # fmt: skip
         hooks = {}
         for at, one in code.instructions.items():
             name = OPCODES.get(one.name, one.name)
@@ -104,14 +92,14 @@ class GameMachine(Machine):
                 hooks[at] = partial(hooked, RULES[name], name)
         super().__init__(code, given, hashes, hooks)
         self.guards = frozenset(guards(code))
-        self.facts, self.arithmetic, self.block, self.questions, self.arbiter = facts, arithmetic, block, questions, arbiter
+        self.facts, self.arithmetic, self.block, self.questions = facts, arithmetic, block, questions
 
     def possible(self, path: Path, *condition: Any, long: bool = False) -> bool:
         """Tells what the machine tells, knowing the facts. long: the long ones too, if the others do not suffice"""
         few = *path.conditions, *condition
         if not self.questions.can_hold(self.facts.relevant(*few)):
             return False
-        return not (long and self.facts.long) or self.questions.can_hold(self.facts.relevant(*self.facts.long, *few))
+        return not (long and self.facts.long) or self.questions.can_hold(self.facts.relevant(*few, *self.facts.long))
 
     def branches(self, path: Path, word: Word) -> Iterator[tuple[Path, bool]]:
         """Splits a path as the machine does. Where it cannot go one way, it goes the other: that is not asked."""
@@ -158,15 +146,14 @@ def guards(code: Code) -> Iterator[int]:
                 yield code.instructions[at].following
 
 
-Rule = Callable[[GamePath, GameMachine, str], GamePath | tuple[GamePath, ...]]
+Rule = Callable[[GamePath, GameMachine, str], GamePath]
 
 
 def hooked(rule: Rule, name: str, path: Path, machine: Machine) -> Iterator[Path | End]:
     """Executes the opcode at this place by its rule."""
     assert isinstance(path, GamePath)
     assert isinstance(machine, GameMachine)
-    found = rule(evolve(path, at=machine.code.instructions[path.at].following), machine, name)
-    yield from found if isinstance(found, tuple) else (found,)
+    yield rule(evolve(path, at=machine.code.instructions[path.at].following), machine, name)
 
 
 def pushing(word: Callable[[GameMachine], Word]) -> Rule:
@@ -207,29 +194,6 @@ def pay(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     data = path.memory.read(known(at), known(size), machine.prove(path)) if size else ()
     success = z3.Bool("is_taken")
     return evolve(path, stack=(*rest, success), payments=(Payment(to, amount, data, success),))
-
-
-def ask_arbiter(path: GamePath, machine: GameMachine, name: str) -> tuple[GamePath, ...]:
-    """STATICCALL: the path where the arbiter returns two hashes, and where it reverts with an error.
-
-    The data may go on behind the witness: the statements about the arbiter are about such calls, too."""
-    *rest, out_size, out, size, at, to, _ = path.stack
-    arbiter, step = machine.arbiter, machine.arbiter.step
-    data = path.memory.read(known(at), min(known(size), length(arbiter.called)), machine.prove(path))
-    if to != arbiter.address or length(data) < length(arbiter.called) or formula(equal(data, arbiter.called)) is not True:
-        raise Unsupported("a call of something else than the arbiter's step with the witness")
-    if out_size != length(step.returned):
-        raise Unsupported(f"{out_size} bytes of what the arbiter returns")
-    memory = path.memory.store_pieces(known(out), step.returned)
-    accepts = evolve(path, conditions=(*path.conditions, step.error == 0), stack=(*rest, 1), memory=memory, returned=step.returned)
-    return accepts, evolve(path, conditions=(*path.conditions, step.error != 0), stack=(*rest, 0), returned=step.reverted)
-
-
-def copy_returned(path: GamePath, machine: GameMachine, name: str) -> GamePath:
-    *rest, size, at, to = path.stack
-    if known(at) + known(size) > length(path.returned):
-        raise Unsupported("a copy of more than was returned")
-    return evolve(path, stack=tuple(rest), memory=path.memory.store_pieces(known(to), cut(path.returned, at, at + size)))
 
 
 def multiply(path: GamePath, machine: GameMachine, name: str) -> GamePath:
@@ -289,9 +253,6 @@ RULES: dict[str, Rule] = {
     "SSTORE": store,
     **{f"LOG{i}": log for i in range(5)},
     "CALL": pay,
-    "STATICCALL": ask_arbiter,
-    "RETURNDATASIZE": lambda path, machine, name: push(path, length(path.returned)),  # type: ignore[dict-item,return-value]
-    "RETURNDATACOPY": copy_returned,
     **dict.fromkeys(("ADD", "SUB", "OR"), packed),
     "XOR": exclusive,
     "MUL": multiply,

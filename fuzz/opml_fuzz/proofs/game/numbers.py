@@ -10,7 +10,7 @@ import z3
 
 from opml_fuzz.proofs.evm.words import BITS
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
-from opml_fuzz.proofs.step.machine_symbols import Octets, Value, known, number
+from opml_fuzz.proofs.step.machine_symbols import Octets, Value, number
 from opml_fuzz.proofs.symbols import Paths
 from opml_fuzz.proofs.unsupported import Unsupported
 
@@ -33,7 +33,7 @@ class Amount(Value):
         return amount(term, self.paths)
 
     def __index__(self) -> int:
-        return known(self)
+        raise Unsupported("a number that must be known")
 
     def __neg__(self) -> Any:
         return Negated(self)
