@@ -94,10 +94,10 @@ def test_assumptions_of_which_z3_knows_nothing_are_a_failure() -> None:
     a, b = z3.BitVecs("a b", 128)
     hard = [z3.UGT(a, 1), z3.UGT(b, 1), z3.ULT(a, 1 << 63), z3.ULT(b, 1 << 63), a * b == (1 << 89) - 1]
     with pytest.raises(Failure) as failure:
-        Questions(0.2, NEVER).are_possible(hard)
+        Questions(100_000, NEVER).are_possible(hard)
     assert failure.value.result == "unknown"
     with pytest.raises(Failure, match="nothing is admitted"):
-        Questions(5.0, NEVER).are_possible([a == 1, a == 2])
+        Questions(10_000_000, NEVER).are_possible([a == 1, a == 2])
 
 
 # What a call may look like -----------------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_an_access_that_looks_at_its_call_is_not_proved(condition: str) -> None:
     """In `access` only its arguments may matter: a condition on the call, or on the chain, would be a back door."""
     bytecode = arbiter.deployed(compiled("arbiter", "if old != root:", f"if old != root and {condition}:"))
     with pytest.raises(Unsupported):
-        attempt("access_read", bytecode, Questions(bytecode_prover.QUERY_SECONDS, NEVER))
+        attempt("access_read", bytecode, Questions(bytecode_prover.QUERY_UNITS, NEVER))
 
 
 def test_a_back_door_for_long_calls_opens() -> None:
@@ -234,7 +234,7 @@ def test_a_wrong_place_in_the_bytecode_proves_nothing() -> None:
             frame = evolve(right.frame, start=right.frame.start + step)
 
         with pytest.raises(Exception):  # noqa: B017, PT011
-            Lemma(Elsewhere(right.contract, right.code), True, Questions(30.0, NEVER)).prove()
+            Lemma(Elsewhere(right.contract, right.code), True, Questions(bytecode_prover.QUERY_UNITS, NEVER)).prove()
 
     swapped = {0: right.cuts[0], 1: right.cuts[2], 2: right.cuts[1]}
 
@@ -242,7 +242,7 @@ def test_a_wrong_place_in_the_bytecode_proves_nothing() -> None:
         cuts = swapped
 
     with pytest.raises(Failure):
-        attempt("sub", Exchanged(right.contract, right.code), Questions(30.0, NEVER))
+        attempt("sub", Exchanged(right.contract, right.code), Questions(bytecode_prover.QUERY_UNITS, NEVER))
 
 
 def test_what_admits_nothing_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

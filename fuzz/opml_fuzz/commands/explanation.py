@@ -39,7 +39,8 @@ def explained_of_game(statement: GameStatement) -> str:
     names = {one.number: one.name for one in SpecError.__subclasses__()}
     lines = [f"{statement.name}: {statement.says}.", "", "It is assumed that:", *(f"- {one}" for one in statement.assumes)]
     lines += ["", "Then for every such call, and whatever is stored,", *ALIKE]
-    lines += [f"- or both fail with the same error: {', '.join(f'{names[number]} ({number})' for number in numbers)}."]
+    if numbers:
+        lines += [f"- or both fail with the same error: {', '.join(f'{names[number]} ({number})' for number in numbers)}."]
     if REFUSED in statement.reaches:
         lines += ["A call that sends money reverts without data."]
     lines += [

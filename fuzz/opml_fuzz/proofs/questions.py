@@ -1,16 +1,21 @@
 """Questions to z3, of which only `unsat` proves anything.
 
 A claim is proved under conditions if the conditions and its contrary cannot hold together. An answer `sat` is a counterexample; `unknown`
-and a time that runs out are failures. Equal questions are asked once.
+is a failure. How much z3 may work is counted in its own units, not in seconds, so a slow machine gets the same answers. Equal questions
+are asked once, and what holds in a model that was found before is not asked at all.
 """
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 import z3
 
 from opml_fuzz.proofs.stoppable import Stopped
+from opml_fuzz.proofs.symbols import FEASIBLE_UNITS
+
+MOST_MODELS = 16
 
 
 class Failure(Exception):
@@ -22,28 +27,42 @@ class Failure(Exception):
 
 
 class Questions:
-    """The questions of one proof. `unsat` are those that were answered that way, as SMT-LIB, if they are kept."""
+    """The questions of one proof. `unsat` are those that were answered that way, as SMT-LIB, if they are kept.
 
-    def __init__(self, seconds: float, stop: threading.Event, keeps: bool = False) -> None:
-        self.seconds, self.stop, self.keeps = seconds, stop, keeps
+    limit: how much z3 may work on one of them, in its own units (`rlimit`)"""
+
+    def __init__(self, limit: int, stop: threading.Event, keeps: bool = False) -> None:
+        self.limit, self.stop, self.keeps = limit, stop, keeps
         self.answers: dict[frozenset[int], tuple[Any, Any]] = {}
         self.kept: list[Any] = []
+        self.models: deque[Any] = deque(maxlen=MOST_MODELS)
         self.unsat: list[str] = []
 
-    def ask(self, formulas: Sequence[Any]) -> tuple[Any, Any]:
+    def can_hold(self, formulas: Sequence[Any]) -> bool:
+        """Tells whether the formulas may hold together: false only if z3 shows, without much work, that they cannot."""
+        return bool(self.ask(formulas, FEASIBLE_UNITS)[0] != z3.unsat)
+
+    def ask(self, formulas: Sequence[Any], limit: int | None = None) -> tuple[Any, Any]:
         """Asks whether the formulas can hold together: z3's answer, and its model or why it gave up. The solver is too large to be kept."""
         if self.stop.is_set():
             raise Stopped
         key = frozenset(one.get_id() for one in formulas)
         if key not in self.answers:
+            known = next((model for model in self.models if holds(model, formulas)), None)
+            if known is not None:
+                return z3.sat, known
             solver = z3.SolverFor("QF_UFBV")
-            solver.set("timeout", int(1000 * self.seconds))
+            solver.set("rlimit", limit or self.limit)
             solver.set("ctrl_c", False)
             solver.add(*formulas)
             answer = solver.check()
             if answer == z3.unsat:
                 self.refuted(formulas)
-            why = solver.model() if answer == z3.sat else solver.reason_unknown() if answer == z3.unknown else None
+            if answer == z3.unknown:
+                return answer, solver.reason_unknown()
+            why = solver.model() if answer == z3.sat else None
+            if why is not None:
+                self.models.appendleft(why)
             self.answers[key] = answer, why
             self.kept.append(formulas)  # as long as they live, no other formula has their id
         return self.answers[key]
@@ -73,3 +92,8 @@ class Questions:
             raise Failure("unknown", f"whether anything is admitted: {why}")
         if answer != z3.sat:
             raise Failure("error", "nothing is admitted")
+
+
+def holds(model: Any, formulas: Sequence[Any]) -> bool:
+    """Tells whether all of the formulas are true in a model. The last ones, which are the newest, are tried first."""
+    return all(z3.is_true(model.eval(one, model_completion=True)) for one in reversed(formulas))

@@ -27,6 +27,8 @@ PRODUCT = z3.Function("product", *3 * [z3.BitVecSort(VECTOR_BITS)])
 """The product, where it need not be known (z3 multiplies bit by bit)."""
 
 FEASIBLE_MILLISECONDS = 500
+FEASIBLE_UNITS = 50_000_000
+"""How much z3 may work where the same answer is needed on every machine, in its own units (`rlimit`)."""
 
 
 def ignore(formulas: Sequence[Any]) -> None:
@@ -38,12 +40,12 @@ class Paths:
 
     `decisions` are the answers on the path being run, and `conditions` what they assume.
     knows_products: whether z3 is told what the product of two vectors is; refuted: gets what z3 showed to be impossible;
-    patience: how many times as long z3 may think about a decision"""
+    counts: whether z3 stops at a decision after some work, not after some time"""
 
-    def __init__(self, knows_products: bool = True, refuted: Callable[[Sequence[Any]], None] = ignore, patience: int = 1) -> None:
+    def __init__(self, knows_products: bool = True, refuted: Callable[[Sequence[Any]], None] = ignore, counts: bool = False) -> None:
         self.knows_products, self.refuted = knows_products, refuted
         self.solver = z3.Solver()
-        self.solver.set("timeout", patience * FEASIBLE_MILLISECONDS)
+        self.solver.set(*(("rlimit", FEASIBLE_UNITS) if counts else ("timeout", FEASIBLE_MILLISECONDS)))
         self.solver.set("ctrl_c", False)
         self.is_running = False
         self.pending: list[list[bool]] = []

@@ -22,12 +22,10 @@ from opml_fuzz.proofs.evm.instructions import execute
 from opml_fuzz.proofs.evm.memory import CHOICE_BITS, merged, variables
 from opml_fuzz.proofs.evm.path import End, Input, Path
 from opml_fuzz.proofs.evm.words import Word, choice, formula, is_nonzero, reduced
-from opml_fuzz.proofs.symbols import ignore
+from opml_fuzz.proofs.symbols import FEASIBLE_UNITS, ignore
 from opml_fuzz.proofs.unsupported import Unsupported
 
 MOST_STEPS = 200_000
-FEASIBLE_MILLISECONDS = 20_000  # on a busy machine, too
-
 
 Hook = Callable[[Path, "Machine"], Iterator[Path | End]]
 """What happens instead of the instruction at some place."""
@@ -48,7 +46,7 @@ class Machine:
         self.hashes, self.hooks, self.stops = hashes, hooks or {}, frozenset(stops)
         self.knows_products, self.refuted = knows_products, refuted
         self.solver = z3.Solver()
-        self.solver.set("timeout", FEASIBLE_MILLISECONDS)
+        self.solver.set("rlimit", FEASIBLE_UNITS)
         self.solver.set("ctrl_c", False)
         self.steps = self.merges = 0
 

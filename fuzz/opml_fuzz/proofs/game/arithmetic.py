@@ -5,6 +5,7 @@ occurs: how large they can be, that a product divided by a factor gives the othe
 try these facts on numbers of all sizes; they are not proved.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import z3
@@ -31,13 +32,18 @@ def width(term: Any) -> int:
     return int(term.size())
 
 
+def within(term: Any, bits: int) -> Any:
+    """The term, which has at most so many bits, in a form that shows it."""
+    return z3.simplify(z3.ZeroExt(BITS - bits, z3.Extract(bits - 1, 0, term))) if 0 < bits < BITS else term
+
+
 class Arithmetic:
     """All products and quotients of one proof."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
-        self.products: list[tuple[Any, Any, Any]] = []
-        self.quotients: list[tuple[Any, Any, Any]] = []
+        self.products: list[tuple[Any, Any, Any, Any]] = []
+        self.quotients: list[tuple[Any, Any, Any, Any]] = []
         self.known: dict[tuple[str, int, int], Any] = {}
 
     def product(self, a: Word, b: Word) -> Word:
@@ -52,27 +58,26 @@ class Arithmetic:
             return reduced(a * b)
         key = "product", a.get_id(), -b - 1 if isinstance(b, int) else b.get_id()
         if key not in self.known:
-            term = PRODUCT(a, vector(b))
+            bare = PRODUCT(a, vector(b))
+            term = within(bare, width(a) + width(b))
             self.known[key] = term
-            self.learn_product(term, a, vector(b))
+            self.learn_product(term, a, vector(b), bare)
         return self.known[key]
 
-    def learn_product(self, term: Any, a: Any, b: Any) -> None:
-        self.products.append((term, a, b))
+    def learn_product(self, term: Any, a: Any, b: Any, bare: Any) -> None:
+        self.products.append((term, a, b, bare))
         small = z3.And(bounded(a, HALF), bounded(b, HALF))
-        self.facts.learn(z3.Implies(z3.Or(a == 0, b == 0), term == 0))
+        self.facts.learn(z3.Implies(z3.Or(a == 0, b == 0), term == 0), about=bare)
         for one, other in ((a, b), (b, a)):
             self.facts.learn(
                 z3.Implies(one == 1, term == other),
-                z3.Implies(z3.And(small, one != 0), self.quotient(term, one) == other),
                 z3.Implies(z3.And(small, one != 0), z3.ULE(other, term)),
+                about=bare,
             )
             if width(one) <= HALF:
-                self.facts.learn(z3.Implies(bounded(other, HALF - 1), bounded(term, width(one) + HALF - 1)))
-        if width(a) + width(b) < BITS:
-            self.facts.learn(bounded(term, width(a) + width(b)))
-        for quotient, x, d in self.quotients:
-            self.compare(quotient, x, d, term, a, b)
+                self.facts.learn(z3.Implies(bounded(other, HALF - 1), bounded(term, width(one) + HALF - 1)), about=bare)
+        for divided in self.quotients:
+            self.compare(*divided, term, a, b, bare)
 
     def quotient(self, x: Word, d: Word) -> Word:
         """The quotient, rounded down, of a divisor that is not 0."""
@@ -81,21 +86,37 @@ class Arithmetic:
         if isinstance(x, int) and isinstance(d, int):
             return x // d
         x, d = vector(x), vector(d)
+        for factor, other in self.factors(x):
+            if factor.eq(d) and width(factor) + width(other) <= BITS:
+                return reduced(other)
         key = "quotient", x.get_id(), d.get_id()
         if key not in self.known:
-            term = DIVISION(x, d)
+            bare = DIVISION(x, d)
+            term = within(bare, width(x))
             self.known[key] = term
-            self.quotients.append((term, x, d))
-            self.facts.learn(z3.Implies(d != 0, z3.ULE(term, x)), z3.Implies(d == 1, term == x), z3.Implies(d == 2, term == z3.LShR(x, 1)))
-            for product, a, b in self.products:
-                self.compare(term, x, d, product, a, b)
+            self.quotients.append((term, x, d, bare))
+            simple = z3.Implies(d == 1, term == x), z3.Implies(d == 2, term == z3.LShR(x, 1))
+            self.facts.learn(z3.Implies(d != 0, z3.ULE(term, x)), *simple, about=bare)
+            for multiplied in self.products:
+                self.compare(term, x, d, bare, *multiplied)
         return self.known[key]
 
-    def compare(self, quotient: Any, x: Any, d: Any, product: Any, a: Any, b: Any) -> None:
-        """g · d ≤ x if g ≤ x // d."""
+    def factors(self, x: Any) -> Iterator[tuple[Any, Any]]:
+        """Yields each factor of a product, with the other one."""
+        for term, a, b, _ in self.products:
+            if term.eq(x):
+                yield from ((a, b), (b, a))
+
+    def compare(self, quotient: Any, x: Any, d: Any, divided: Any, product: Any, a: Any, b: Any, multiplied: Any) -> None:
+        """g · d ≤ x if g ≤ x // d; and a · b // d ≤ b if a ≤ d."""
         for divisor, other in ((a, b), (b, a)):
             if divisor.eq(d):
-                self.facts.learn(z3.Implies(z3.And(d != 0, z3.ULE(other, quotient)), z3.ULE(product, x)))
+                self.facts.learn(z3.Implies(z3.And(d != 0, z3.ULE(other, quotient)), z3.ULE(product, x)), about=multiplied)
+            if product.eq(x):
+                small = z3.And(bounded(a, HALF), bounded(b, HALF))
+                self.facts.learn(z3.Implies(z3.And(small, d != 0, z3.ULE(divisor, d)), z3.ULE(quotient, other)), about=divided)
+                if divisor.eq(d):
+                    self.facts.learn(z3.Implies(z3.And(small, d != 0), quotient == other), about=divided)
 
 
 def bounded(term: Any, bits: int) -> Any:

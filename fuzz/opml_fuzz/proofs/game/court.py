@@ -89,6 +89,11 @@ class NumberedPath:
     parts: Any
     bits: Any
 
+    def __ror__(self, before: int) -> Any:
+        """The number of a path that begins with these parts: none stands before them."""
+        assert before == 0
+        return self.bits
+
 
 @frozen
 class Hidden:
@@ -112,6 +117,7 @@ class GameWorld:
         self.hashes, self.arithmetic = DistinctHashes(facts), Arithmetic(facts)
         self.known_keys: dict[tuple[str, int], Any] = {}
         self.cache: dict[tuple[str, int], Any] = {}
+        self.locked: list[Any] = []  # what is left locked whenever some of it has gone
         paths.arithmetic = self.arithmetic
         facts.tell(paths.solver)
 
@@ -126,7 +132,7 @@ class GameWorld:
 
     def court(self) -> Court:
         """The court at first. Each run of an act begins with a new one."""
-        self.cache = {}
+        self.cache, self.locked = {}, []
         tables: Any = {
             kind: OpenTable(self.paths, self.cached(kind, make))
             for kind, make in {"models": self.model, "requests": self.request, "claims": self.claim, "nodes": self.node}.items()
@@ -274,6 +280,7 @@ class GameWorld:
             found.put("accounts", term_of(key), {of: table.find(key) for of, table in tables.items()})
         for kind in ("held", "gone"):
             found.put(kind, NO_KEY, {name: getattr(court.ledger, name) for name in WIDTHS[kind]})
+        found.fits += [z3.ULT(term_of(left), 1 << WIDTHS["held"]["locked"]) for left in self.locked]  # more than what is left at last
         return found
 
 
@@ -358,13 +365,19 @@ def replaced(world: GameWorld) -> Iterator[None]:
     """The specification with the few functions replaced that take no symbols, while this is entered."""
     bits = (world.rules.k - 1).bit_length()
 
+    def moved(ledger: Ledger, **changes: Any) -> Any:
+        if "locked" in changes and "deposits" not in changes:
+            world.locked.append(changes["locked"])
+        return evolve(ledger, **changes)
+
     def on_the_way_to(node: Any, other: Any) -> bool:
         (depth, path), (its_depth, its_path) = (world.path_number(one.path) for one in (node, other))
         return bool((depth <= its_depth) & (its_path >> ((its_depth - depth) * bits) == path))
 
     table: tuple[tuple[Any, str, Any], ...] = (
         (hashing, "sha3", NamingHashes(world)),  # a hash is a name for what was hashed
-        *((module, "evolve", evolve) for module in (claims, tree, ends, money, moves, opening)),  # a new table of an old one and an entry
+        *((module, "evolve", evolve) for module in (claims, tree, ends, moves, opening)),  # a new table of an old one and an entry
+        (money, "evolve", moved),
         *((module, "max", greater) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
         *((module, "min", less) for module in (clocks, money, parameters, tree)),
         (objects, "len", path_length),  # of a path of any length

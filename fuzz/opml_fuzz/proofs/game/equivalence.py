@@ -4,7 +4,7 @@ Each pair of a path here and a path there that can both be taken must end the sa
 or the same storage, the same events, the same result and the same payment. Only `unsat` is a proof.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,6 +19,7 @@ from evm_arbiter.chain import Artefact, Chain
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.disputes.wire.abi import FUNCTIONS, SELECTORS
 from opml_fuzz.disputes.wire.logs import logs
+from opml_fuzz.disputes.wire.views import VIEWS
 from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.evm.memory import Memory
 from opml_fuzz.proofs.evm.path import End
@@ -31,15 +32,15 @@ from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
 from opml_fuzz.proofs.game.numbers import GamePaths, term_of
 from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
-from opml_fuzz.proofs.questions import Failure, Questions
+from opml_fuzz.proofs.questions import Failure, Questions, holds
 from opml_fuzz.proofs.step.ending import of_end
 from opml_fuzz.proofs.unsupported import Unsupported
 
-PATIENCE = 40
 TIME_BITS, WEI_BITS, BASEFEE_BITS = 39, 128, 128
 SCRATCH_BYTES = 1024  # at the beginning of the memory; the contract reads some before it writes there, and memory is zero at first
 REFUSED = "refused"
 PAYMENT_FAILED = 233
+VIEW_WORDS = {"model_of": 4, "request_of": 17, "claim_of": 11, "node_of": 12}  # of an unknown id each is zero
 CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choose": "nodes"}
 
 
@@ -96,7 +97,7 @@ class Proof:
         self.value = z3.simplify(z3.ZeroExt(256 - WEI_BITS, z3.BitVec("value", WEI_BITS)))
         basefee = z3.ZeroExt(256 - BASEFEE_BITS, z3.BitVec("basefee", BASEFEE_BITS))
         self.block = Block(*(z3.simplify(one) for one in (z3.ZeroExt(96, sender), now, basefee)))
-        self.facts, self.paths = Facts(), GamePaths(True, questions.refuted, PATIENCE)
+        self.facts, self.paths = Facts(), GamePaths(True, questions.refuted, counts=True)
         self.world = GameWorld(game.parameters, self.paths, self.facts, self.block)
         assumed = setup(self)
         self.arguments = tuple(self.argument(kind, f"argument{place}") for place, kind in enumerate(FUNCTIONS[name]))
@@ -105,7 +106,6 @@ class Proof:
         fits = z3.ULT(deposits + z3.Extract(WEI_BITS, 0, self.value), 1 << WEI_BITS)  # all the ether that there is
         self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), fits, *assumed.conditions)
         self.world.touched("held", NO_KEY)
-        self.reached: set[Any] = set()
 
     def argument(self, kind: str, name: str) -> Any:
         """Any argument of this type."""
@@ -124,6 +124,8 @@ class Proof:
         if self.name not in PAYABLE and self.world.holds(self.value != 0):
             return Ended(REFUSED)
         before = self.world.court()
+        if self.name in VIEWS:
+            return self.view(before)
         number = self.world.number
         message = Message(self.sender, number(self.block.now), number(self.value), number(self.block.basefee))
         try:
@@ -138,6 +140,16 @@ class Proof:
         written = self.world.written(after)
         return Ended("ok", written, events, wire.word(new) if new else (), pays, tuple(written.fits))
 
+    def view(self, court: Court) -> Ended:
+        """Shows what the view shows. It changes nothing."""
+        try:
+            shown = VIEWS[self.name](court, *self.arguments)
+        except SpecError as error:
+            return Ended(error.number)
+        except KeyError:
+            shown = VIEW_WORDS[self.name] * (0,)
+        return Ended("ok", self.world.written(court), returned=wire.words(shown))
+
     def created(self, after: Court) -> Any:
         """The id of what was created, if anything was."""
         if self.name == "register":
@@ -150,7 +162,7 @@ class Proof:
         data = (*of_bytes(SELECTORS[self.name]), *wire.encode(FUNCTIONS[self.name], self.arguments))
         given = wire.Given(data, self.value)
         return GameMachine(self.game.code, given, self.facts, self.world.hashes, self.world.arithmetic, self.block,
-                           self.questions.refuted)  # fmt: skip
+                           self.questions)  # fmt: skip
 
     # Both ------------------------------------------------------------------------------------------------------------------------
 
@@ -167,32 +179,54 @@ class Proof:
                 self.facts.long.append(z3.Implies(z3.And(own), z3.And(list(ended.fits))))
         memory = Memory().store_pieces(0, ((0, SCRATCH_BYTES),))
         theirs = self.machine().run(GamePath(0, memory=memory, conditions=self.assumptions, storage=Storage(self.world.touched)))
-        for conditions, ended in ours:
-            met = [end for end in theirs if self.compare((*conditions, *ended.fits), ended, end)]
-            if met:
-                self.reached.add(ended.what)
-            elif self.questions.ask([*self.facts.known, *conditions, *ended.fits])[0] != z3.unsat:
+        met = set[int]()
+        for end in theirs:
+            for place in self.meetings(ours, end):
+                conditions, ended = ours[place]
+                both = [*conditions, *ended.fits, *end.path.conditions]
+                if self.questions.ask(self.facts.relevant(*both))[0] == z3.unsat:
+                    continue
+                met.add(place)
+                self.compare(both, ended, end)
+        for place, (conditions, ended) in enumerate(ours):
+            if place not in met and self.questions.ask(self.facts.relevant(*conditions, *ended.fits))[0] != z3.unsat:
                 raise Failure("error", f"nothing answers to an act that ends with {ended.what}")
-        return self.reached
+        return {ours[place][1].what for place in met}
 
-    def compare(self, conditions: Sequence[Any], ended: Ended, end: End) -> bool:
-        """Shows that a path here and a path there end the same way, if both can be taken; tells whether they can."""
-        path: Any = end.path
-        both = [one for one in (*self.facts.known, *conditions, *path.conditions) if not z3.is_true(one)]
-        if any(z3.is_false(one) for one in both) or contradict(both):
-            return False
-        answer, why = self.questions.ask(both)
-        if answer == z3.unsat:
-            return False
-        if answer != z3.sat:
-            raise Failure("unknown", f"whether {ended.what} meets {end.how}: {why}")
-        for what, claim in self.sameness(ended, end):
-            facts = [one for one in self.facts.known if not z3.is_true(one)]
-            try:
-                self.questions.prove([*facts, *conditions, *path.conditions], claim)
-            except Failure as failure:
-                raise Failure(failure.result, f"{what}: {self.shown(failure.model)}", failure.model) from None
-        return True
+    def meetings(self, ours: Sequence[tuple[Sequence[Any], Ended]], end: End) -> Iterator[int]:
+        """Finds the paths here that can be taken together with a path there: z3 names one after the other, then shows that they are all."""
+        others, knows_all = list[Any](), False
+        while True:
+            formulas = *end.path.conditions, *others
+            answer, model = self.questions.ask([*self.facts.known, *formulas] if knows_all else self.facts.relevant(*formulas))
+            if answer == z3.unsat:
+                return
+            if answer != z3.sat:
+                raise Failure("unknown", f"what meets {end.how}: {model}")
+            found = next((place for place, (conditions, _) in enumerate(ours) if holds(model, conditions)), None)
+            if found is not None:
+                yield found
+                others.append(z3.Not(z3.And(list(ours[found][0]))))
+            elif knows_all:
+                raise Failure("error", f"the specification has no path that meets {end.how}", model)
+            knows_all = found is None
+
+    def compare(self, both: Sequence[Any], ended: Ended, end: End) -> None:
+        """Shows that a path here and a path there end the same way. z3 is asked about all at once, and only if that fails, one by one."""
+        claims = list(self.sameness(ended, end))
+        try:
+            self.prove_on(both, z3.And([claim for _, claim in claims]))
+        except Failure:
+            for what, claim in claims:
+                try:
+                    self.prove_on(both, claim)
+                except Failure as failure:
+                    raise Failure(failure.result, f"{what}: {self.shown(failure.model)}", failure.model) from None
+
+    def prove_on(self, conditions: Sequence[Any], claim: Any) -> None:
+        """Shows that a claim holds on a path, with the facts that may matter."""
+        *known, _ = self.facts.relevant(*conditions, claim)
+        self.questions.prove(known, claim)
 
     def sameness(self, ended: Ended, end: End) -> Any:
         """Yields what must hold for the two to be the same, one after the other."""
@@ -220,15 +254,17 @@ class Proof:
                 wanted = ended.written.word(kind, offset, key)
                 yield f"storage: {kind}, word {offset}", vector(path.storage.read(WordPlace(kind, offset, key))) == wanted
         yield "the number of events", z3.BoolVal(len(ended.events) == len(path.events))
+        if len(ended.events) != len(path.events) or length(ended.returned) != length(end.data):
+            yield "the size of the result", z3.BoolVal(length(ended.returned) == length(end.data))
+            return
         for place, (one, other) in enumerate(zip(ended.events, path.events, strict=True)):
             yield f"event {place}: topics", z3.And(z3.BoolVal(len(one.topics) == len(other.topics)), *(
                 vector(left) == vector(right) for left, right in zip(one.topics, other.topics, strict=False)))  # fmt: skip
-            yield f"event {place}: its size", z3.BoolVal(length(one.data) == length(other.data))
-            yield f"event {place}: data", equal(one.data, other.data)
-        yield "the size of the result", z3.BoolVal(length(ended.returned) == length(end.data))
+            same_size = length(one.data) == length(other.data)
+            yield f"event {place}: data", equal(one.data, other.data) if same_size else z3.BoolVal(False)
         yield "the result", equal(ended.returned, end.data)
         yield "the number of payments", z3.BoolVal((ended.pays is None) == (not path.payments))
-        if ended.pays is not None:
+        if ended.pays is not None and path.payments:
             (payment,), (to, wei) = path.payments, ended.pays
             yield "the payment", z3.And(vector(payment.to) == term_of(to), vector(payment.amount) == term_of(wei), payment.success)
             yield "its data", z3.BoolVal(not payment.data)
@@ -251,9 +287,3 @@ def same_number(number: Any, what: Any) -> Any:
     if what in (REFUSED, "ok") or number == REFUSED:
         return z3.BoolVal(not z3.is_expr(number) and number == what)
     return vector(number) == vector(what if not hasattr(what, "term") else what.term)
-
-
-def contradict(formulas: Sequence[Any]) -> bool:
-    """Tells whether one of them is the contrary of another by its form."""
-    held = {one.get_id() for one in formulas}
-    return any(z3.is_not(one) and one.arg(0).get_id() in held for one in formulas)

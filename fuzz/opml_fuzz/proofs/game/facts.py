@@ -10,26 +10,44 @@ import z3
 
 from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, pairs, value
+from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 
 
 class Facts:
-    """A growing list of facts, and the solvers that are told each of them. long: facts for whoever needs them"""
+    """A growing list of facts, and the solvers that are told each of them. long: facts for whoever needs them
+
+    Facts about a product or a quotient are worth telling only where it occurs."""
 
     def __init__(self) -> None:
         self.known: list[Any] = []
         self.long: list[Any] = []
         self.solvers: list[Any] = []
-        self.seen: set[int] = set()
+        self.subjects: dict[int, Any] = {}  # of each fact: the product or quotient that it is about
+        self.occurring: dict[int, tuple[Any, frozenset[int]]] = {}
 
-    def learn(self, *facts: Any) -> None:
+    def learn(self, *facts: Any, about: Any = None) -> None:
         for fact in facts:
             simple = z3.simplify(fact, ctrl_c=False)
-            if z3.is_true(simple) or simple.get_id() in self.seen:
+            if z3.is_true(simple) or simple.get_id() in self.subjects:
                 continue
-            self.seen.add(simple.get_id())
+            self.subjects[simple.get_id()] = about
             self.known.append(simple)
             for solver in self.solvers:
                 solver.add(simple)
+
+    def relevant(self, *formulas: Any) -> list[Any]:
+        """The formulas, and the facts that may matter to whether they hold together."""
+        occurring = frozenset[int]().union(*map(self.products_in, formulas))
+        subjects = ((fact, self.subjects[fact.get_id()]) for fact in self.known)
+        return [*(fact for fact, about in subjects if about is None or about.get_id() in occurring), *formulas]
+
+    def products_in(self, term: Any) -> frozenset[int]:
+        """Finds the products and quotients that occur in a term."""
+        key = term.get_id()
+        if key not in self.occurring:
+            own = frozenset((key,)) if z3.is_app(term) and term.decl().name() in (PRODUCT.name(), DIVISION.name()) else frozenset[int]()
+            self.occurring[key] = term, own.union(*map(self.products_in, term.children()))
+        return self.occurring[key][1]
 
     def tell(self, solver: Any) -> None:
         """Tells a solver all facts, those to come as well."""

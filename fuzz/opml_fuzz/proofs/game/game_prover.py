@@ -11,7 +11,7 @@ from opml_fuzz.proofs.stoppable import stoppable
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.game_bytecode import GameStatement
 
-QUERY_SECONDS = 120.0
+QUERY_UNITS = 500_000_000
 
 
 @cache
@@ -26,7 +26,7 @@ def prove_game(statement: GameStatement, artefact: Artefact | None = None, keeps
 
 
 def _prove(statement: GameStatement, artefact: Artefact | None, keeps: bool, stop: threading.Event) -> Verdict:
-    begin, questions = time.monotonic(), Questions(QUERY_SECONDS, stop, keeps)
+    begin, questions = time.monotonic(), Questions(QUERY_UNITS, stop, keeps)
     result, detail = "proved", ""
     try:
         reached = Proof(committed() if artefact is None else deployed(artefact), statement.subject, questions).prove()

@@ -6,7 +6,7 @@ These opcodes are hooks at the places where they stand, so `proofs/evm/` is as i
 *Source*: Ethereum Yellow Paper, appendix H.2; EIP-3198 (BASEFEE).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.evm.instructions import known, push
-from opml_fuzz.proofs.evm.machine import FEASIBLE_MILLISECONDS, Machine, shared_conditions
+from opml_fuzz.proofs.evm.machine import Machine, shared_conditions
 from opml_fuzz.proofs.evm.path import End, Input, Path
 from opml_fuzz.proofs.evm.pieces import Pieces
 from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
@@ -24,6 +24,7 @@ from opml_fuzz.proofs.game.arithmetic import Arithmetic
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.packed import added, either, subtracted
 from opml_fuzz.proofs.game.storage import WordPlace, place_of
+from opml_fuzz.proofs.questions import Questions
 from opml_fuzz.proofs.unsupported import Unsupported
 
 NAMES = {
@@ -83,28 +84,22 @@ class GameMachine(Machine):
     """An EVM that runs one call of the game."""
 
     def __init__(self, code: Code, given: Input, facts: Facts, hashes: DistinctHashes, arithmetic: Arithmetic, block: Block,
-                 refuted: Callable[[Sequence[Any]], None]) -> None:  # fmt: skip
+                 questions: Questions) -> None:  # fmt: skip
         hooks = {}
         for at, one in code.instructions.items():
             name = OPCODES.get(one.name, one.name)
             if name in RULES:
                 hooks[at] = partial(hooked, RULES[name], name)
-        super().__init__(code, given, hashes, hooks, refuted=refuted)
+        super().__init__(code, given, hashes, hooks)
         self.guards = frozenset(guards(code))
-        self.facts, self.arithmetic, self.block = facts, arithmetic, block
+        self.facts, self.arithmetic, self.block, self.questions = facts, arithmetic, block, questions
 
     def possible(self, path: Path, *condition: Any, long: bool = False) -> bool:
         """Tells what the machine tells, knowing the facts. long: the long ones too, if the others do not suffice"""
-        few = [*self.facts.known, *path.conditions, *condition]
-        for formulas in (few, [*few, *self.facts.long]) if long and self.facts.long else (few,):
-            solver = z3.SolverFor("QF_UFBV")
-            solver.set("timeout", FEASIBLE_MILLISECONDS)
-            solver.set("ctrl_c", False)
-            solver.add(*formulas)
-            if solver.check() == z3.unsat:
-                self.refuted(formulas)
-                return False
-        return True
+        few = *path.conditions, *condition
+        if not self.questions.can_hold(self.facts.relevant(*few)):
+            return False
+        return not (long and self.facts.long) or self.questions.can_hold(self.facts.relevant(*few, *self.facts.long))
 
     def branches(self, path: Path, word: Word) -> Iterator[tuple[Path, bool]]:
         """Splits a path as the machine does. Where it cannot go one way, it goes the other: that is not asked."""

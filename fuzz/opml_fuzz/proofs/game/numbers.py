@@ -8,7 +8,8 @@ from typing import Any
 
 import z3
 
-from opml_fuzz.proofs.game.arithmetic import Arithmetic
+from opml_fuzz.proofs.evm.words import BITS
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
 from opml_fuzz.proofs.step.machine_symbols import Octets, Value, number
 from opml_fuzz.proofs.symbols import Paths
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -43,7 +44,7 @@ class Amount(Value):
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Any) -> Any:
-        if self < 0 or other <= 0:
+        if (width(self.term) == BITS and self < 0) or other <= 0:
             raise Unsupported("a quotient of numbers that may be negative")
         return self.of(vector_of(self.paths.arithmetic.quotient(self.term, self.lift(other))))
 

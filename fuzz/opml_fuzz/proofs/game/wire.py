@@ -19,7 +19,6 @@ from opml_fuzz.disputes.wire.abi import SEGMENT
 from opml_fuzz.proofs.evm.memory import Memory
 from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, value
 from opml_fuzz.proofs.evm.words import Word
-from opml_fuzz.proofs.game.numbers import term_of
 from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
 from opml_fuzz.proofs.symbols import Truth
 
@@ -33,7 +32,7 @@ def word(value: Any) -> Pieces:
         return (*(((0, padding),) if padding else ()), *pieces_of(value))
     if isinstance(value, Truth):
         return ((z3.If(value.formula, z3.BitVecVal(1, 256), z3.BitVecVal(0, 256)), WORD_BYTES),)
-    return ((term_of(value or 0) if not hasattr(value, "term") else value.term, WORD_BYTES),)
+    return ((value.term if hasattr(value, "term") else int(value or 0) % (1 << 8 * WORD_BYTES), WORD_BYTES),)
 
 
 def words(values: Iterable[Any]) -> Pieces:

@@ -17,7 +17,7 @@ from opml_fuzz.proofs.stoppable import stoppable
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.bytecode import BytecodeStatement
 
-QUERY_SECONDS = 120.0
+QUERY_UNITS = 500_000_000
 
 
 @cache
@@ -32,7 +32,7 @@ def prove_bytecode(statement: BytecodeStatement, artefact: Artefact | None = Non
 
 
 def _prove(statement: BytecodeStatement, artefact: Artefact | None, keeps: bool, stop: threading.Event) -> Verdict:
-    begin, questions = time.monotonic(), Questions(QUERY_SECONDS, stop, keeps)
+    begin, questions = time.monotonic(), Questions(QUERY_UNITS, stop, keeps)
     bytecode = committed() if artefact is None else arbiter.deployed(artefact)
     result, detail, model = "proved", "", None
     try:

@@ -26,7 +26,6 @@ from opml_fuzz.proofs.step.machine_symbols import UnknownWitness, number
 from opml_fuzz.proofs.symbols import Paths
 
 SELECTOR_BITS = 32
-PATIENCE = 40  # a place must be found on a busy machine, too
 LEAST_CALL = 36  # bytes: the selector, and the word that says where the argument is
 REGISTERS = 32
 RUNNING = 0
@@ -118,7 +117,7 @@ class Worlds:
 
     def __init__(self, bytecode: Bytecode, assumed: Assumed, knows_products: bool, questions: Questions) -> None:
         self.bytecode, self.assumed, self.knows_products, self.questions = bytecode, assumed, knows_products, questions
-        self.hashes, self.paths = Hashes(), Paths(knows_products, questions.refuted, PATIENCE)
+        self.hashes, self.paths = Hashes(), Paths(knows_products, questions.refuted, counts=True)
         witness = UnknownWitness(number(LENGTH, self.paths), self.paths)
         witness.name(0, assumed.pieces)
         self.given = Anything(WITNESS_BYTES, LENGTH, witness)

@@ -92,7 +92,7 @@ class Lemma:
     # What the specification does -------------------------------------------------------------------------------------------------
 
     def world(self) -> SpecificationWorld:
-        paths = Paths(refuted=self.questions.refuted)
+        paths = Paths(refuted=self.questions.refuted, counts=True)
         witness = UnknownWitness(number(LENGTH, paths), paths)
         witness.name(START, ((LEAF, HASH_BYTES), (SENT, SENT_BYTES)))
         witness.name(PLACE, ((SIBLING, HASH_BYTES),))
