@@ -12,6 +12,8 @@ import z3
 
 from opml_fuzz.proofs.stoppable import Stopped
 
+LOGIC = "QF_UFBV"  # bit vectors and unknown functions
+
 
 class Failure(Exception):
     """A statement is not proved. result: counterexample, unknown or error; model: what z3 found"""
@@ -21,14 +23,27 @@ class Failure(Exception):
         self.result, self.model = result, model
 
 
+class KeptQueries:
+    """Queries that z3 answered with unsat, each once, as SMT-LIB; none unless they are to be kept. logic: what they are about, if known"""
+
+    def __init__(self, keeps: bool, logic: str | None = None) -> None:
+        self.keeps, self.logic = keeps, logic
+        self.queries: dict[str, None] = {}
+
+    def __call__(self, formulas: Sequence[Any]) -> None:
+        if self.keeps:
+            solver = z3.Solver() if self.logic is None else z3.SolverFor(self.logic)
+            solver.add(*formulas)
+            self.queries[solver.to_smt2()] = None
+
+
 class Questions:
-    """The questions of one proof. `unsat` are those that were answered that way, as SMT-LIB, if they are kept."""
+    """The questions of one proof. `refuted` keeps those that were answered with unsat, here or where paths were explored."""
 
     def __init__(self, seconds: float, stop: threading.Event, keeps: bool = False) -> None:
-        self.seconds, self.stop, self.keeps = seconds, stop, keeps
+        self.seconds, self.stop, self.refuted = seconds, stop, KeptQueries(keeps, LOGIC)
         self.answers: dict[frozenset[int], tuple[Any, Any]] = {}
         self.kept: list[Any] = []
-        self.unsat: list[str] = []
 
     def ask(self, formulas: Sequence[Any]) -> tuple[Any, Any]:
         """Asks whether the formulas can hold together: z3's answer, and its model or why it gave up. The solver is too large to be kept."""
@@ -36,7 +51,7 @@ class Questions:
             raise Stopped
         key = frozenset(one.get_id() for one in formulas)
         if key not in self.answers:
-            solver = z3.SolverFor("QF_UFBV")
+            solver = z3.SolverFor(LOGIC)
             solver.set("timeout", int(1000 * self.seconds))
             solver.set("ctrl_c", False)
             solver.add(*formulas)
@@ -47,13 +62,6 @@ class Questions:
             self.answers[key] = answer, why
             self.kept.append(formulas)  # as long as they live, no other formula has their id
         return self.answers[key]
-
-    def refuted(self, formulas: Sequence[Any]) -> None:
-        """Keeps a question that was answered with unsat, here or where paths were explored."""
-        if self.keeps:
-            solver = z3.SolverFor("QF_UFBV")
-            solver.add(*formulas)
-            self.unsat.append(solver.to_smt2())
 
     def prove(self, conditions: Sequence[Any], claim: Any) -> None:
         """Shows that the claim holds wherever the conditions do, or raises Failure."""
