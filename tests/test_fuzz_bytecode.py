@@ -6,7 +6,7 @@ must be a witness on which both really differ.
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +30,7 @@ from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoil
 from opml_fuzz.proofs import by_name, ledger
+from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.second_solver import Recheck, recheck
 from opml_fuzz.proofs.step import arbiter, bytecode_prover
@@ -320,12 +321,29 @@ def test_what_is_asked_is_kept_of_every_kind_of_statement() -> None:
 # Mutants of the command ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_byte_that_is_never_executed_is_told_apart() -> None:
-    """What the compiler writes behind the code, and nobody executes, is no part of it; the first byte is."""
+def changed_at(code: Code, at: int) -> Code:
+    return Code(code.data[:at] + bytes([code.data[at] ^ 0x80]) + code.data[at + 1 :])
+
+
+def test_a_byte_that_nobody_executes_or_reads_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step reads the immutables at the end; a call that is refused reads nothing. A byte that turns what follows into data counts."""
     bytecode = arbiter.deployed()
+    last = len(bytecode.code.data) - 1
     attempt("calldata", bytecode, Questions(bytecode_prover.QUERY_SECONDS, NEVER))
-    assert bytecode.code.is_executed(0)
-    assert not bytecode.code.is_executed(len(bytecode.code.data) - 1)
+    assert bytecode.code.is_used(0)
+    assert not bytecode.code.is_used(last)
+    assert bytecode_mutants.traces()["add"].is_used(last)
+    assert not bytecode.code.executes_alike(changed_at(bytecode.code, 0))
+    assert bytecode.code.executes_alike(changed_at(bytecode.code, last))
+    places = sorted(bytecode.code.executed)
+    before = Code(bytes(3) + bytecode.code.data)
+    before.executed.update(at + 3 for at in places)
+    assert before.executes_alike(Code(b"\1" + before.data[1:]))
+    assert not before.executes_alike(Code(bytes(2) + b"\x60" + before.data[3:]))  # PUSH1 takes the first instruction for its operand
+    monkeypatch.setattr(bytecode_mutants, "used", lambda: bytecode.code)
+    dead = next(at for at in range(last) if not bytecode.code.is_used(at) and bytecode_mutants.executing(at) == bytecode_mutants.EARLY)
+    mutant = bytecode_mutants.Defect("x", nullcontext, partial(bytecode_mutants.with_byte, dead, 1), byte=dead)
+    assert bytecode_mutants.refuted(mutant).result == "equal"
 
 
 def test_what_differs_without_the_mutation_is_no_counterexample(monkeypatch: pytest.MonkeyPatch) -> None:

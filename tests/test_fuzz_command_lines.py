@@ -141,12 +141,12 @@ def test_mutants_as_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert prove.main(["--mutants", "0", "--json"]) == 1
     printed = json.loads(capsys.readouterr().out)
     assert [Judgement(**one) for one in printed["mutants"]] == judgements
-    assert (printed["refuted"], printed["survivors"]) == (1, ["b"])
+    assert (printed["refuted"], printed["survivors"]) == (1, ["spec: b"])
     assert prove.main(["--mutants", "0"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7
     assert lines[1] == "    a test"
-    assert lines[-1].startswith("1 of 3 refuted (33.3 %), 1 survived, 1 not proved and not refuted, 1 proved equal")
+    assert lines[-1].startswith("1 of 3 refuted (33.3 %), 1 survived, 1 not proved and not refuted, 1 equal, in code")
     assert "spec 1 of 2, bytecode 0 of 2" in lines[-1]
 
 

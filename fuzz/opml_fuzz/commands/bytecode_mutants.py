@@ -3,7 +3,8 @@
 Broken are, one at a time: what an instruction of the specification does, a constant or an error of the specification, an expression of the
 contract's source (compiled anew), and N random bytes of the compiled code. A mutant is refuted by a witness on which both worlds really
 differ, and on which they agree without the mutation: it is printed as a test. A proof that merely fails is counted apart. What survives
-shows what the statements do not say, unless the byte is in code that no call executes: then it is proved equal.
+shows what the statements do not say. A byte in code that no call executes or reads is told apart: the proofs of all statements about the
+committed code, in which every call has its place, never come there, so no call can notice.
 """
 
 from collections import Counter
@@ -25,6 +26,7 @@ from opml_spec.machine.witness import make_witness
 
 from evm_arbiter.chain import Artefact, Reverted
 from opml_fuzz.commands.output import Progress, print_json
+from opml_fuzz.errors import FuzzError
 from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.mutants import CONTRACT
 from opml_fuzz.fuzzing.workers import results_in_order
@@ -86,7 +88,7 @@ class Judgement:
     test: str = ""
 
 
-RESULTS = {"survived": "survived", "failed": "not proved and not refuted", "equal": "proved equal, in code that no call executes"}
+RESULTS = {"survived": "survived", "failed": "not proved and not refuted", "equal": "equal, in code that no call executes or reads"}
 """What is said of those that are not refuted."""
 
 
@@ -166,8 +168,20 @@ def traces() -> "dict[str, Code]":
 @cache
 def executing(byte: int) -> tuple[str, ...]:
     """The instructions that this byte of the code is executed for, if these are few; else the statements that most mutants break."""
-    few = tuple(name for name, code in traces().items() if code.is_executed(byte))
+    few = tuple(name for name, code in traces().items() if code.is_used(byte))
     return few if 0 < len(few) <= FEW else EARLY
+
+
+@cache
+def used() -> "Code":
+    """The committed code, with all places that any call executes or reads: those that the proofs of all statements come to."""
+    from opml_fuzz.proofs.step.bytecode_prover import committed, prove_bytecode
+
+    for statement in BYTECODE.values():
+        verdict = prove_bytecode(statement)
+        if verdict.result != "proved":
+            raise FuzzError(f"{statement.name} is not proved without a mutation: {verdict.detail}")
+    return committed().code
 
 
 def with_byte(at: int, change: int) -> Artefact:
@@ -201,6 +215,8 @@ def refuted(mutant: Defect) -> Judgement:
     except Reverted as error:
         return Judgement(mutant.name, "refuted", f"{type(error).__name__} in the constructor")
     first = mutant.first if mutant.byte is None else executing(mutant.byte)
+    if mutant.byte is not None and first == EARLY and not used().is_used(mutant.byte) and used().executes_alike(bytecode.code):
+        return Judgement(mutant.name, "equal", "no call executes it or reads it")
     with mutant.entered():
         for subject in dict.fromkeys((*first, *EARLY, *(one.subject for one in BYTECODE.values()))):
             verdict = prove_bytecode(BYTECODE[f"bytecode.{subject}"], bytecode)
@@ -208,11 +224,7 @@ def refuted(mutant: Defect) -> Judgement:
                 return Judgement(mutant.name, "refuted", subject, verdict.detail)
             if verdict.result != "proved":
                 failed = failed or f"{subject}: {verdict.detail}"
-    if failed:
-        return Judgement(mutant.name, "failed", failed)
-    if mutant.byte is not None and not bytecode.code.is_executed(mutant.byte):
-        return Judgement(mutant.name, "equal", "proved, and no call executes it")
-    return Judgement(mutant.name, "survived", "")
+    return Judgement(mutant.name, "failed" if failed else "survived", failed)
 
 
 def execute_test(test: str) -> None:

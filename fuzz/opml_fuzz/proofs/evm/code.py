@@ -40,14 +40,19 @@ class Loop:
 
 @frozen
 class Code:
-    """The bytecode of a contract. `executed` are the places where a symbolic machine has executed an instruction."""
+    """The bytecode of a contract. `executed` are the places where a machine has executed an instruction, `copied` those that it copied."""
 
     data: bytes
     executed: set[int] = field(factory=set, eq=False, repr=False)
+    copied: set[int] = field(factory=set, eq=False, repr=False)
 
-    def is_executed(self, byte: int) -> bool:
-        """Tells whether a machine has executed the instruction that this byte belongs to."""
-        return max(at for at in self.instructions if at <= byte) in self.executed
+    def is_used(self, byte: int) -> bool:
+        """Tells whether a machine has copied this byte, or executed the instruction that it belongs to."""
+        return byte in self.copied or max(at for at in self.instructions if at <= byte) in self.executed
+
+    def executes_alike(self, other: "Code") -> bool:
+        """Tells whether, wherever a machine has executed this code, the other has the same instruction."""
+        return all(other.instructions.get(at) == self.instructions[at] for at in self.executed)
 
     @cached_property
     def instructions(self) -> dict[int, Instruction]:
