@@ -358,6 +358,15 @@ def test_explanations(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "0100000 ..... ..... 101 ..... 0011011" in text
     assert "across two" in text
+    assert text.count("(102)") == 1  # only a witness that comes to no instruction may hold an undecodable state
+    for name, shown in {
+        "jalr": "12-bit immediate", "srai": "6-bit shift amount", "sraiw": "5-bit shift amount", "divw": "Division by zero",
+        "ecall": "any 64-bit values", "bytecode.access_write": "35 heights", "bytecode.calldata": "knows nothing of calls",
+    }.items():  # fmt: skip
+        assert command.main(["--explain", name]) == 0
+        text = capsys.readouterr().out
+        assert shown in text
+        assert "\n\n\n" not in text
     assert command.main(["--explain", "nonsense"]) == 2
 
 
