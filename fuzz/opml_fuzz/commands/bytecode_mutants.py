@@ -167,9 +167,9 @@ def traces() -> "dict[str, Code]":
 
 @cache
 def executing(byte: int) -> tuple[str, ...]:
-    """The instructions that this byte of the code is executed for, if these are few; else the statements that most mutants break."""
-    few = tuple(name for name, code in traces().items() if code.is_used(byte))
-    return few if 0 < len(few) <= FEW else EARLY
+    """The instructions of which one step uses this byte of the code; if these are many, the statements that most mutants break."""
+    found = tuple(name for name, code in traces().items() if code.is_used(byte))
+    return found if len(found) <= FEW else EARLY
 
 
 @cache
@@ -215,7 +215,7 @@ def refuted(mutant: Defect) -> Judgement:
     except Reverted as error:
         return Judgement(mutant.name, "refuted", f"{type(error).__name__} in the constructor")
     first = mutant.first if mutant.byte is None else executing(mutant.byte)
-    if mutant.byte is not None and first == EARLY and not used().is_used(mutant.byte) and used().executes_alike(bytecode.code):
+    if mutant.byte is not None and not first and not used().is_used(mutant.byte) and used().executes_alike(bytecode.code):
         return Judgement(mutant.name, "equal", "no call executes it or reads it")
     with mutant.entered():
         for subject in dict.fromkeys((*first, *EARLY, *(one.subject for one in BYTECODE.values()))):
