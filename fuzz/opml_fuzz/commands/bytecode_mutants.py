@@ -173,15 +173,19 @@ def executing(byte: int) -> tuple[str, ...]:
 
 
 @cache
-def used() -> "Code":
-    """The committed code, with all places that any call executes or reads: those that the proofs of all statements come to."""
-    from opml_fuzz.proofs.step.bytecode_prover import committed, prove_bytecode
+def used() -> "dict[str, Code]":
+    """The committed code once for each statement, with all places that its calls execute or read: those that its proof comes to."""
+    from opml_fuzz.proofs.step.arbiter import deployed
+    from opml_fuzz.proofs.step.bytecode_prover import prove_bytecode
 
+    found = {}
     for statement in BYTECODE.values():
-        verdict = prove_bytecode(statement)
+        bytecode = deployed()
+        verdict = prove_bytecode(statement, bytecode)
         if verdict.result != "proved":
             raise FuzzError(f"{statement.name} is not proved without a mutation: {verdict.detail}")
-    return committed().code
+        found[statement.subject] = bytecode.code
+    return found
 
 
 def with_byte(at: int, change: int) -> Artefact:
@@ -215,8 +219,10 @@ def refuted(mutant: Defect) -> Judgement:
     except Reverted as error:
         return Judgement(mutant.name, "refuted", f"{type(error).__name__} in the constructor")
     first = mutant.first if mutant.byte is None else executing(mutant.byte)
-    if mutant.byte is not None and not first and not used().is_used(mutant.byte) and used().executes_alike(bytecode.code):
-        return Judgement(mutant.name, "equal", "no call executes it or reads it")
+    if mutant.byte is not None and not first:
+        first = tuple(subject for subject, code in used().items() if code.is_used(mutant.byte))
+        if not first and all(code.executes_alike(bytecode.code) for code in used().values()):
+            return Judgement(mutant.name, "equal", "no call executes it or reads it")
     with mutant.entered():
         for subject in dict.fromkeys((*first, *EARLY, *(one.subject for one in BYTECODE.values()))):
             verdict = prove_bytecode(BYTECODE[f"bytecode.{subject}"], bytecode)
