@@ -346,6 +346,13 @@ def test_a_byte_that_nobody_executes_or_reads_is_told_apart(monkeypatch: pytest.
     assert bytecode_mutants.refuted(mutant).result == "equal"
 
 
+def test_what_z3_finds_without_a_witness_refutes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = Verdict("bytecode.x", "counterexample", 0.0, "[pc = 3]")
+    monkeypatch.setattr(bytecode_prover, "prove_bytecode", lambda *given: verdict)
+    mutant = next(bytecode_mutants.mutants(0))
+    assert bytecode_mutants.refuted(mutant).result == "failed"
+
+
 def test_what_differs_without_the_mutation_is_no_counterexample(monkeypatch: pytest.MonkeyPatch) -> None:
     judgement = Judgement("x", "refuted", "add", "def test_a_step_that_differs() -> None:\n    assert False")
     monkeypatch.setattr(bytecode_mutants, "refuted", lambda mutant: judgement)

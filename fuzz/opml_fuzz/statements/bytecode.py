@@ -10,6 +10,7 @@ others use. Ends are the same if both give the same two state hashes, or an erro
 from attrs import frozen
 from opml_spec.machine.instructions import INSTRUCTIONS
 
+TEST_NAME = "test_a_step_that_differs"  # how a counterexample is called that can be pasted
 LEMMAS = ("bytecode.access_read", "bytecode.access_write")
 ASSUMED = (
     "Keccak-256 is any function. Equal bytes have equal hashes; that other bytes have other hashes is used nowhere.",
