@@ -6,7 +6,8 @@ must be a witness on which both really differ.
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -17,7 +18,9 @@ from typing import Any
 import pytest
 import z3
 from attrs import evolve
+from opml_fuzz.commands import bytecode_mutants
 from opml_fuzz.commands import prove as command
+from opml_fuzz.commands.bytecode_mutants import Judgement, execute_test
 from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
 from opml_fuzz.engines.protocol import WitnessEngine
 from opml_fuzz.engines.specification import SpecWitness
@@ -26,11 +29,12 @@ from opml_fuzz.machine.instructions import put_word
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoil
-from opml_fuzz.proofs import ledger
+from opml_fuzz.proofs import by_name, ledger
+from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.questions import Failure, Questions
-from opml_fuzz.proofs.second_solver import disagreements
+from opml_fuzz.proofs.second_solver import Recheck, recheck
 from opml_fuzz.proofs.step import arbiter, bytecode_prover
-from opml_fuzz.proofs.step.arbiter import STATE_BYTES
+from opml_fuzz.proofs.step.arbiter import STATE_BYTES, Bytecode
 from opml_fuzz.proofs.step.bytecode_prover import attempt, committed, prove_bytecode
 from opml_fuzz.proofs.step.lemma import Lemma
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -147,11 +151,17 @@ def test_refused_without_data() -> None:
 # What is wrong is found --------------------------------------------------------------------------------------------------------------
 
 
-def refuted(verdict: Verdict) -> None:
-    """The proof fails, and its counterexample is a test that fails on the mutant."""
+def refuted(verdict: Verdict, bytecode: Bytecode | None = None) -> str:
+    """The proof fails, and its counterexample is a test that fails on the mutant; returns the test. bytecode: the mutant, if it is one"""
     assert verdict.result == "counterexample"
-    assert "bytes.fromhex(" in verdict.detail
-    compile(verdict.detail, "pasted", "exec")
+    names: dict[str, Any] = {}
+    exec(verdict.detail, names)
+    if bytecode is not None:
+        names["test_a_step_that_differs"]()  # passes on the original
+        names["EmbeddedEvm"] = partial(EmbeddedEvm, bytecode.contract.artefact)
+    with pytest.raises(AssertionError):
+        names["test_a_step_that_differs"]()
+    return verdict.detail
 
 
 @pytest.mark.parametrize(
@@ -167,7 +177,8 @@ def refuted(verdict: Verdict) -> None:
     ],
 )
 def test_a_wrong_contract_is_found(right: str, wrong: str, subject: str) -> None:
-    refuted(prove_bytecode(BYTECODE[f"bytecode.{subject}"], compiled("arbiter", right, wrong)))
+    mutant = arbiter.deployed(compiled("arbiter", right, wrong))
+    refuted(prove_bytecode(BYTECODE[f"bytecode.{subject}"], mutant), mutant)
 
 
 LOOKS = ("len(msg.data) < 10000", "keccak256(slice(msg.data, 0, 4)) != root", "block.number > 0", "msg.gas > 0", "msg.sender != self")
@@ -208,12 +219,15 @@ def exchanged(name: str, other: str) -> Iterator[None]:
 @pytest.mark.parametrize(("name", "other"), [("slt", "sltu"), ("lb", "lbu"), ("divw", "divuw"), ("bge", "bgeu"), ("sw", "sh")])
 def test_a_wrong_specification_is_found(name: str, other: str) -> None:
     with exchanged(name, other):
-        refuted(prove_bytecode(BYTECODE[f"bytecode.{name}"]))
+        test = refuted(prove_bytecode(BYTECODE[f"bytecode.{name}"]))
+    execute_test(test)
 
 
 def test_a_wrong_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(witness, "WitnessTrailing", witness.WitnessTruncated)
-    refuted(prove_bytecode(BYTECODE["bytecode.fence"]))
+    with monkeypatch.context() as broken:
+        broken.setattr(witness, "WitnessTrailing", witness.WitnessTruncated)
+        test = refuted(prove_bytecode(BYTECODE["bytecode.fence"]))
+    execute_test(test)
 
 
 def test_a_wrong_byte_is_found() -> None:
@@ -221,8 +235,8 @@ def test_a_wrong_byte_is_found() -> None:
     artefact = Artefact.load("arbiter")
     code = artefact.creation_bytecode
     mask = code.index(bytes([0x64]) + b"\xff" * 5)  # PUSH5: the 40 bits of the bitmap
-    wrong = evolve(artefact, creation_bytecode=code[: mask + 1] + b"\x7f" + code[mask + 2 :])
-    refuted(prove_bytecode(BYTECODE["bytecode.access_read"], wrong))
+    wrong = arbiter.deployed(evolve(artefact, creation_bytecode=code[: mask + 1] + b"\x7f" + code[mask + 2 :]))
+    refuted(prove_bytecode(BYTECODE["bytecode.access_read"], wrong), wrong)
 
 
 def test_a_wrong_place_in_the_bytecode_proves_nothing() -> None:
@@ -264,9 +278,85 @@ def test_a_second_solver_agrees(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert command.main(["bytecode.lhu", "bytecode.calldata", "--json", "--recheck", "--smt", str(tmp_path)]) == 0
     printed = json.loads(capsys.readouterr().out)
     files = list(tmp_path.glob("*.smt2"))
-    assert printed["queries"] == len(files) > 20
-    assert printed["disagreeing"] == 0
-    assert disagreements(["(declare-const x Bool) (assert x) (check-sat)"])
+    assert printed["recheck"]["agreeing"] == len(files) > 20
+    assert printed["peak_bytes"] > 1 << 24
+    assert recheck(file.read_text() for file in files).agreeing == len(files)
+
+
+HARD = """(declare-const a (_ BitVec 64)) (declare-const b (_ BitVec 64)) (assert (bvugt a (_ bv1 64))) (assert (bvugt b (_ bv1 64)))
+(assert (= (bvmul ((_ zero_extend 64) a) ((_ zero_extend 64) b)) (_ bv170141183460469231731687303715884105727 128))) (check-sat)"""
+ASKED = {
+    "(declare-const x Bool) (assert (and x (not x))) (check-sat)": Recheck(agreeing=1),
+    "(declare-const x Bool) (assert x) (check-sat)": Recheck(disagreeing=1),
+    "(declare-fun x () Int) (assert (> x x)) (check-sat)": Recheck(about_integers=1),
+    "(declare-const x Real) (assert (> x x)) (check-sat)": Recheck(undecided=1),  # it cannot read it
+    HARD: Recheck(undecided=1),  # 2^127 − 1 is prime
+}
+
+
+@pytest.mark.parametrize("query", ASKED)
+def test_what_a_second_solver_says_is_counted(query: str) -> None:
+    assert evolve(recheck([query], 0.5), slowest=0.0) == ASKED[query]
+
+
+@pytest.mark.parametrize(("said", "code"), [(Recheck(1), 0), (Recheck(1, 1), 1), (Recheck(1, 0, 1), 1), (Recheck(about_integers=1), 0)])
+def test_only_agreement_on_all_that_is_asked_is_well(
+    said: Recheck, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_name, "recheck", lambda queries: said)
+    assert command.main(["division.by_zero", "--recheck"]) == code
+    out = capsys.readouterr().out
+    assert ("DISAGREES on 1" in out) == bool(said.disagreeing)
+    assert ("does not decide 1 in" in out) == bool(said.undecided)
+    assert ("1 are about integers" in out) == bool(said.about_integers)
+
+
+def test_what_is_asked_is_kept_of_every_kind_of_statement() -> None:
+    for name in ("division.euclid", "translator.add", "rules.hold"):
+        assert all("(check-sat)" in query for query in by_name.prove_by_name(name, keeps=True).queries)
+        assert by_name.prove_by_name(name, keeps=True).queries
+        assert not by_name.prove_by_name(name).queries
+
+
+# Mutants of the command ----------------------------------------------------------------------------------------------------------------
+
+
+def changed_at(code: Code, at: int) -> Code:
+    return Code(code.data[:at] + bytes([code.data[at] ^ 0x80]) + code.data[at + 1 :])
+
+
+def test_a_byte_that_nobody_executes_or_reads_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step reads the immutables at the end; a call that is refused reads nothing. A byte that turns what follows into data counts."""
+    bytecode = arbiter.deployed()
+    last = len(bytecode.code.data) - 1
+    attempt("calldata", bytecode, Questions(bytecode_prover.QUERY_SECONDS, NEVER))
+    assert bytecode.code.is_used(0)
+    assert not bytecode.code.is_used(last)
+    assert bytecode_mutants.traces()["add"].is_used(last)
+    assert not bytecode.code.executes_alike(changed_at(bytecode.code, 0))
+    assert bytecode.code.executes_alike(changed_at(bytecode.code, last))
+    places = sorted(bytecode.code.executed)
+    before = Code(bytes(3) + bytecode.code.data)
+    before.executed.update(at + 3 for at in places)
+    assert before.executes_alike(Code(b"\1" + before.data[1:]))
+    assert not before.executes_alike(Code(bytes(2) + b"\x60" + before.data[3:]))  # PUSH1 takes the first instruction for its operand
+    monkeypatch.setattr(bytecode_mutants, "used", lambda: {"calldata": bytecode.code})
+    dead = next(at for at in range(last) if not bytecode.code.is_used(at) and not bytecode_mutants.executing(at))
+    mutant = bytecode_mutants.Defect("x", nullcontext, partial(bytecode_mutants.with_byte, dead, 1), byte=dead)
+    assert bytecode_mutants.refuted(mutant).result == "equal"
+
+
+def test_what_z3_finds_without_a_witness_refutes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = Verdict("bytecode.x", "counterexample", 0.0, "[pc = 3]")
+    monkeypatch.setattr(bytecode_prover, "prove_bytecode", lambda *given: verdict)
+    mutant = next(bytecode_mutants.mutants(0))
+    assert bytecode_mutants.refuted(mutant).result == "failed"
+
+
+def test_what_differs_without_the_mutation_is_no_counterexample(monkeypatch: pytest.MonkeyPatch) -> None:
+    judgement = Judgement("x", "refuted", "add", "def test_a_step_that_differs() -> None:\n    assert False")
+    monkeypatch.setattr(bytecode_mutants, "refuted", lambda mutant: judgement)
+    assert bytecode_mutants.judged(0, 0).result == "failed"
 
 
 def test_explanations(capsys: pytest.CaptureFixture[str]) -> None:
@@ -275,6 +365,15 @@ def test_explanations(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "0100000 ..... ..... 101 ..... 0011011" in text
     assert "across two" in text
+    assert text.count("(102)") == 1  # only a witness that comes to no instruction may hold an undecodable state
+    for name, shown in {
+        "jalr": "12-bit immediate", "srai": "6-bit shift amount", "sraiw": "5-bit shift amount", "divw": "Division by zero",
+        "ecall": "any 64-bit values", "bytecode.access_write": "35 heights", "bytecode.calldata": "knows nothing of calls",
+    }.items():  # fmt: skip
+        assert command.main(["--explain", name]) == 0
+        text = capsys.readouterr().out
+        assert shown in text
+        assert "\n\n\n" not in text
     assert command.main(["--explain", "nonsense"]) == 2
 
 

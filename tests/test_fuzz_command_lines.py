@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from opml_fuzz.commands import bytecode_mutants, fuzz, prove, proving
+from opml_fuzz.commands.bytecode_mutants import Judgement
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import EVERY
 
@@ -117,8 +118,6 @@ def test_only_one_thing_is_asked(asked: tuple[str, ...], refused: Callable[..., 
 
 def test_what_does_not_fit_proofs(tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "name none" in refused(prove.main, "money", "--ledger", str(tmp_path / "page"))
-    for option in (("--recheck",), ("--smt", str(tmp_path / "folder"))):
-        assert "only statements about the bytecode" in refused(prove.main, "money", *option)
     assert not list(tmp_path.iterdir())
 
 
@@ -134,14 +133,21 @@ def test_lists_and_explanations_as_json(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_mutants_as_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    judgements = [("a", "refuted", "add"), ("b", "survived", ""), ("c", "failed", "two\nlines")]
+    judgements = [
+        Judgement("spec: a", "refuted", "add", "a test"), Judgement("spec: b", "survived", ""),
+        Judgement("bytecode: c", "failed", "two\nlines"), Judgement("bytecode: d", "equal", "proved"),
+    ]  # fmt: skip
     monkeypatch.setattr(bytecode_mutants, "results_in_order", lambda *given: nullcontext(iter(judgements)))
     assert prove.main(["--mutants", "0", "--json"]) == 1
     printed = json.loads(capsys.readouterr().out)
-    assert [tuple(one.values()) for one in printed["mutants"]] == judgements
-    assert (printed["refuted"], printed["survivors"]) == (1, ["b"])
+    assert [Judgement(**one) for one in printed["mutants"]] == judgements
+    assert (printed["refuted"], printed["survivors"]) == (1, ["spec: b"])
     assert prove.main(["--mutants", "0"]) == 1
-    assert capsys.readouterr().out.count("\n") == 5
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    assert lines[1] == "    a test"
+    assert lines[-1].startswith("1 of 3 refuted (33.3 %), 1 survived, 1 not proved and not refuted, 1 equal, in code")
+    assert "spec 1 of 2, bytecode 0 of 2" in lines[-1]
 
 
 @pytest.mark.parametrize("option", ["--ledger", "--smt"])

@@ -2,7 +2,9 @@
 
 Broken are, one at a time: what an instruction of the specification does, a constant or an error of the specification, an expression of the
 contract's source (compiled anew), and N random bytes of the compiled code. A mutant is refuted by a witness on which both worlds really
-differ; a proof that merely fails is counted apart. What survives shows what the statements do not say.
+differ, and on which they agree without the mutation: it is printed as a test. A proof that merely fails is counted apart. What survives
+shows what the statements do not say. A byte in code that no call executes or reads is told apart: the proofs of all statements about the
+committed code, in which every call has its place, never come there, so no call can notice.
 """
 
 from collections import Counter
@@ -10,24 +12,35 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from random import Random
-from typing import Any
+from textwrap import indent
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 from opml_spec import errors
 from opml_spec.machine import decode, memory, state, step, witness
 from opml_spec.machine.instructions import INSTRUCTIONS, loads_stores, system
 from opml_spec.machine.step import LAST_PC
+from opml_spec.machine.witness import make_witness
 
 from evm_arbiter.chain import Artefact, Reverted
 from opml_fuzz.commands.output import Progress, print_json
+from opml_fuzz.errors import FuzzError
 from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.mutants import CONTRACT
 from opml_fuzz.fuzzing.workers import results_in_order
+from opml_fuzz.machine.states import random_state
+from opml_fuzz.statements.bytecode import TEST_NAME
 from opml_fuzz.statements.catalogue import BYTECODE
 
-EARLY = ("prefix", "access_read", "access_write", "illegal", "calldata", "jalr", "lui", "bne", "ld", "sd", "add", "rem", "ecall")
+if TYPE_CHECKING:
+    from opml_fuzz.proofs.evm.code import Code
+
+EARLY = ("prefix", "lui", "access_read", "access_write", "illegal", "calldata", "jalr", "bne", "ld", "sd", "add", "rem", "ecall")
 """Statements that most mutants break, so they are tried first."""
+
+FEW = 25  # instructions, of 65: what more of them execute, nearly all do
 
 CONSTANTS: tuple[tuple[Any, str, Any, str], ...] = (
     (step, "LAST_PC", LAST_PC + 4, "prefix"),
@@ -55,12 +68,29 @@ CONSTANTS: tuple[tuple[Any, str, Any, str], ...] = (
 
 @frozen
 class Defect:
-    """A defect. `entered` breaks the specification while it lasts; `artefact` makes wrong bytecode; `first` is what it should break."""
+    """A defect. `entered` breaks the specification while it lasts; `artefact` makes wrong bytecode; `first` is what it should break.
+
+    byte: the place of a byte that is another in the deployed code"""
 
     name: str
     entered: Callable[[], AbstractContextManager[Any]]
     artefact: Callable[[], Artefact | None]
     first: tuple[str, ...] = EARLY
+    byte: int | None = None
+
+
+@frozen
+class Judgement:
+    """What became of a mutant. detail: the statement that decides, or why none does; test: what fails on the mutant alone"""
+
+    name: str
+    result: str  # refuted, failed, survived, equal
+    detail: str
+    test: str = ""
+
+
+RESULTS = {"survived": "survived", "failed": "not proved and not refuted", "equal": "equal, in code that no call executes or reads"}
+"""What is said of those that are not refuted."""
 
 
 def no_artefact() -> Artefact | None:
@@ -85,7 +115,7 @@ def mutants(random_bytes: int) -> Iterator[Defect]:
     rng = Random(1)
     for _ in range(random_bytes):
         at, change = rng.randrange(runtime_bytes()), rng.randrange(1, 256)
-        yield Defect(f"bytecode: byte {at} xor {change:#04x}", nullcontext, partial(with_byte, at, change))
+        yield Defect(f"bytecode: byte {at} xor {change:#04x}", nullcontext, partial(with_byte, at, change), byte=at)
 
 
 def meaning(name: str) -> Any:
@@ -115,6 +145,50 @@ def runtime_bytes() -> int:
     return place_of_runtime()[1]
 
 
+@cache
+def traces() -> "dict[str, Code]":
+    """The committed code once for each instruction, with the places that one step of it executes."""
+    from opml_fuzz.proofs.evm.calldata import Known
+    from opml_fuzz.proofs.evm.code import Code
+    from opml_fuzz.proofs.evm.hashes import Hashes
+    from opml_fuzz.proofs.evm.machine import Machine
+    from opml_fuzz.proofs.evm.path import Path
+    from opml_fuzz.proofs.step.bytecode_prover import committed
+    from opml_fuzz.proofs.step.counterexample import executing as state_executing
+    from opml_fuzz.proofs.step.equivalence import word_of
+
+    found = {}
+    for row in INSTRUCTIONS:
+        rng, code = Random(row.name), Code(committed().code.data)
+        witness = make_witness(state_executing(rng, random_state(rng), word_of(row.mask, row.match)).state())
+        Machine(code, Known(committed().contract.calldata("step", witness)), Hashes()).run(Path(0))
+        found[row.name] = code
+    return found
+
+
+@cache
+def executing(byte: int) -> tuple[str, ...]:
+    """The instructions of which one step uses this byte of the code; if these are many, the statements that most mutants break."""
+    found = tuple(name for name, code in traces().items() if code.is_used(byte))
+    return found if len(found) <= FEW else EARLY
+
+
+@cache
+def used() -> "dict[str, Code]":
+    """The committed code once for each statement, with all places that its calls execute or read: those that its proof comes to."""
+    from opml_fuzz.proofs.step.arbiter import deployed
+    from opml_fuzz.proofs.step.bytecode_prover import prove_bytecode
+
+    found = {}
+    for statement in BYTECODE.values():
+        bytecode = deployed()
+        verdict = prove_bytecode(statement, bytecode)
+        if verdict.result != "proved":
+            raise FuzzError(f"{statement.name} is not proved without a mutation: {verdict.detail}")
+        found[statement.subject] = bytecode.code
+    return found
+
+
 def with_byte(at: int, change: int) -> Artefact:
     """The artefact with another byte in its runtime code."""
     artefact = Artefact.load("arbiter")
@@ -123,44 +197,79 @@ def with_byte(at: int, change: int) -> Artefact:
     return evolve(artefact, creation_bytecode=bytes(code))
 
 
-def judged(random_bytes: int, number: int) -> tuple[str, str, str]:
-    """Tries the statements until one is refuted: the mutant's name, the result that decides, and the statement."""
+def judged(random_bytes: int, number: int) -> Judgement:
+    """Tries the statements until one is refuted. Whatever a mutant's counterexample is, without the mutation it must be none."""
+    mutant = list(mutants(random_bytes))[number]
+    judgement = refuted(mutant)
+    if judgement.test:
+        try:
+            execute_test(judgement.test)
+        except AssertionError:
+            return evolve(judgement, result="failed", detail=f"{judgement.detail}: both worlds differ without the mutation, too")
+    return judgement
+
+
+def refuted(mutant: Defect) -> Judgement:
+    """Tries the statements on a mutant."""
+    from opml_fuzz.proofs.step.arbiter import deployed
     from opml_fuzz.proofs.step.bytecode_prover import prove_bytecode
 
-    mutant = list(mutants(random_bytes))[number]
-    subjects = dict.fromkeys((*mutant.first, *(one.subject for one in BYTECODE.values())))
-    failed = ""
-    artefact = mutant.artefact()
+    artefact, failed = mutant.artefact(), ""
+    try:
+        bytecode = deployed(artefact)
+    except Reverted as error:
+        return Judgement(mutant.name, "refuted", f"{type(error).__name__} in the constructor")
+    first = mutant.first if mutant.byte is None else executing(mutant.byte)
+    if mutant.byte is not None and not first:
+        first = tuple(subject for subject, code in used().items() if code.is_used(mutant.byte))
+        if not first and all(code.executes_alike(bytecode.code) for code in used().values()):
+            return Judgement(mutant.name, "equal", "no call executes it or reads it")
     with mutant.entered():
-        for subject in subjects:
-            try:
-                verdict = prove_bytecode(BYTECODE[f"bytecode.{subject}"], artefact)
-            except Reverted as error:  # it cannot even be deployed
-                return mutant.name, "refuted", f"{type(error).__name__} in the constructor"
-            if verdict.result == "counterexample":
-                return mutant.name, "refuted", subject
+        for subject in dict.fromkeys((*first, *EARLY, *(one.subject for one in BYTECODE.values()))):
+            verdict = prove_bytecode(BYTECODE[f"bytecode.{subject}"], bytecode)
+            if verdict.result == "counterexample" and TEST_NAME in verdict.detail:  # what z3 found may have no witness
+                return Judgement(mutant.name, "refuted", subject, verdict.detail)
             if verdict.result != "proved":
                 failed = failed or f"{subject}: {verdict.detail}"
-    return mutant.name, "failed" if failed else "survived", failed
+    return Judgement(mutant.name, "failed" if failed else "survived", failed)
+
+
+def execute_test(test: str) -> None:
+    """Executes a test as it is printed."""
+    names: dict[str, Any] = {}
+    exec(compile(test, "a counterexample", "exec"), names)  # a text that `proofs/step/counterexample.py` made
+    names[TEST_NAME]()
 
 
 def run(random_bytes: int, jobs: int, is_json: bool) -> int:
     """Tries all mutants and prints the result for each; 0 if none survived."""
-    count, progress = len(list(mutants(random_bytes))), Progress()
-    results, details = Counter[str](), list[dict[str, str]]()
+    begin, count, progress = monotonic(), len(list(mutants(random_bytes))), Progress()
+    details = list[Judgement]()
     with results_in_order(partial(judged, random_bytes), range(count), min(jobs, count)) as judgements:
-        for number, (name, result, what) in enumerate(judgements):
-            results[result] += 1
-            details.append({"name": name, "result": result, "detail": what})
+        for one in judgements:
+            details.append(one)
             progress.end()
             if not is_json:
-                print(f"{result:10}{name}  [{what.splitlines()[0] if what else ''}]", flush=True)
-            progress.show(f"{number + 1} of {count}")
+                print(f"{one.result:10}{one.name}  [{one.detail.splitlines()[0] if one.detail else ''}]", flush=True)
+                if one.test:
+                    print(indent(one.test.strip(), "    "), flush=True)
+            progress.show(f"{len(details)} of {count}")
     progress.end()
+    results = Counter(one.result for one in details)
     if is_json:
-        survivors = [one["name"] for one in details if one["result"] == "survived"]
-        print_json({"mutants": details, "refuted": results["refuted"], "survivors": survivors})
+        survivors = [one.name for one in details if one.result == "survived"]
+        print_json({"mutants": [asdict(one) for one in details], "refuted": results["refuted"], "survivors": survivors})
     else:
-        rest = (f"{number} {result}" for result, number in results.items() if result != "refuted")
-        print(f"\n{results['refuted']} of {count} refuted", *rest, sep=", ")
+        print(f"\n{in_words(details)}; {(monotonic() - begin) / 60:.1f} minutes")
     return 1 if results["survived"] else 0
+
+
+def in_words(details: list[Judgement]) -> str:
+    """The score, in one line: of all, and of each kind of mutant."""
+    results = Counter(one.result for one in details)
+    kinds = Counter(one.name.partition(":")[0] for one in details)
+    found = Counter(one.name.partition(":")[0] for one in details if one.result == "refuted")
+    different = len(details) - results["equal"]
+    parts = [f"{results['refuted']} of {different} refuted ({100 * results['refuted'] / max(different, 1):.1f} %)"]
+    parts += [f"{results[result]} {words}" for result, words in RESULTS.items() if results[result]]
+    return f"{', '.join(parts)} — " + ", ".join(f"{kind} {found[kind]} of {number}" for kind, number in kinds.items())

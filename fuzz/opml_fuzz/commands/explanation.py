@@ -10,27 +10,57 @@ from opml_fuzz.statements.game_bytecode import REFUSED, GameStatement
 ENDS = (
     "Then for every such call",
     "- either both sides give the same two hashes, of the state before and of the state after: pc, x1 … x31, status, memory root;",
-    "- or both fail with the same error number: a leaf that is cut short (101), a bitmap with a bit too high (103), a sibling that",
-    "  should have been left out (104), a path that does not lead to the root (105), bytes left over (106).",
+    "- or both fail with the same error number: an access that is cut short (101), {state}a bitmap of",
+    "  siblings with a bit above the tree (103), a sibling that should have been left out (104), a path that does not lead to the",
+    "  root (105), bytes behind the last access (106).",
 )
+UNDECODABLE = "a state that does not decode (102), "
+SIDES = (
+    "One side is the specification's own `execute_witness`, run on symbols. The other is the bytecode that the constructor of",
+    "`contracts/arbiter.vy` leaves on the chain, run on a symbolic EVM.",
+)
+ACCESS_SIDES = (
+    "One side is the specification's own `{ours}`, run on symbols. The other is the function `access` in the",
+    "bytecode that the constructor of `contracts/arbiter.vy` leaves on the chain, run on a symbolic EVM. Both climb the 35 heights of",
+    "the Merkle tree together: at each, they begin with the same unknown hashes and must come to the same ones.",
+)
+REFUSAL_SIDES = (
+    "The specification knows nothing of calls. Only the bytecode is run, that which the constructor of `contracts/arbiter.vy` leaves on",
+    "the chain, on a symbolic EVM: such a call must end with a REVERT of no bytes.",
+)
+OTHER_SIDES = {
+    "access_read": [line.format(ours="WitnessReader.access") for line in ACCESS_SIDES],
+    "access_write": [line.format(ours="WitnessReader.access` and `merkle.graft") for line in ACCESS_SIDES],
+    "calldata": REFUSAL_SIDES,
+}
+"""What is compared by the statements that do not run `execute_witness`."""
 ALIKE = (
     "- either both accept: then they store the same in every word, log the same events with the same data in the same order, return the",
     "  same, and pay the same amount to the same address, if anything;",
 )
 FORMATS = {
     "R": "Registers rd, rs1 and rs2 are any of the 32, equal ones and x0 included, with any 64-bit values.",
-    "I": "Registers rd and rs1 are any of the 32, x0 included, rs1 with any 64-bit value; the immediate or shift amount is any.",
+    "I": "Registers rd and rs1 are any of the 32, equal ones and x0 included, rs1 with any 64-bit value; the {immediate} is any.",
     "S": "Registers rs1 and rs2 are any of the 32, with any 64-bit values; the 12-bit offset is any.",
-    "B": "Registers rs1 and rs2 are any of the 32, with any 64-bit values; the offset is any, also one to no multiple of 4.",
+    "B": "Registers rs1 and rs2 are any of the 32, with any 64-bit values; the offset is any, also one whose target is no multiple of 4.",
     "U": "Register rd is any of the 32, x0 included; the upper 20 bits are any.",
-    "J": "Register rd is any of the 32, x0 included; the offset is any, also one to no multiple of 4.",
+    "J": "Register rd is any of the 32, x0 included; the offset is any, also one whose target is no multiple of 4.",
 }
 MEMORY = (
     "The address is any 64-bit number: aligned or not, within one leaf of 32 bytes or across two, at the borders of the quarters,",
     "beyond the memory. Where a byte of the access is outside of the 2^40 bytes, or a byte of a store is in the model quarter, both",
     "trap with the same cause. Leaves and Merkle paths are whatever the witness has.",
 )
-LOAD, STORE = 0b0000011, 0b0100011
+LOAD, STORE, SYSTEM, JALR = 0b0000011, 0b0100011, 0b1110011, 0b1100111
+DIVISIONS = {"div", "divu", "rem", "remu", "divw", "divuw", "remw", "remuw"}
+NOTES = {
+    SYSTEM: "All registers hold any 64-bit values. What ends the program and what traps is as in the specification.",
+    JALR: "The target is any, also one that is no multiple of 4 and one outside of the text.",
+}
+QUOTIENTS = (
+    "Division by zero and the overflow of the signed ones are included. Other quotients are one unknown function in both; that it is",
+    "division rounding toward zero is the chapter `division`.",
+)
 
 
 def explained_of_game(statement: GameStatement) -> str:
@@ -58,18 +88,21 @@ def explained(statement: BytecodeStatement) -> str:
         lines += [*about_row(row), ""]
     lines += ["It is assumed that:", *(f"- {one}" for one in statement.assumes)]
     if statement.uses:
-        lines += ["", *ENDS, "", f"It rests on {' and '.join(statement.uses)}: what an access to the memory reads, checks and writes."]
-    lines += [
-        "", "One side is the specification's own `execute_witness`, run on symbols. The other is the bytecode that the constructor of",
-        "`contracts/arbiter.vy` leaves on the chain, run on a symbolic EVM.",
-    ]  # fmt: skip
-    return "\n".join(lines)
+        ends = [line.format(state=UNDECODABLE if statement.subject == "prefix" else "") for line in ENDS]
+        lines += ["", *ends, "", f"It rests on {' and '.join(statement.uses)}: what an access to the memory reads, checks and writes."]
+    return "\n".join([*lines, "", *OTHER_SIDES.get(statement.subject, SIDES)])
 
 
 def about_row(row: Instruction) -> list[str]:
     """What is open in an instruction."""
     bits = "".join(str(row.match >> i & 1) if row.mask >> i & 1 else "." for i in reversed(range(32)))
-    lines = [f"Encoding, bits 31 to 0: {bits[:7]} {bits[7:12]} {bits[12:17]} {bits[17:20]} {bits[20:25]} {bits[25:]}", ""]
+    opcode, shift = row.match & 0x7F, bits[:12].count(".")
+    lines = [
+        f"Encoding, bits 31 to 0: {bits[:7]} {bits[7:12]} {bits[12:17]} {bits[17:20]} {bits[20:25]} {bits[25:]}  (a dot is any bit)",
+        f"What it does stands in `{row.execute.__module__}`.", "",
+    ]  # fmt: skip
     if bits.count("."):
-        lines.append(FORMATS[row.format])
-    return [*lines, *(MEMORY if row.match & 0x7F in (LOAD, STORE) else ())]
+        lines.append(FORMATS[row.format].format(immediate="12-bit immediate" if shift == 12 else f"{shift}-bit shift amount"))
+    if opcode in NOTES:
+        lines.append(NOTES[opcode])
+    return [*lines, *(MEMORY if opcode in (LOAD, STORE) else QUOTIENTS if row.name in DIVISIONS else ())]

@@ -97,8 +97,8 @@ def parser() -> Parser:
     instead.add_argument("--rule-mutants", action="store_true", help="break the rules of the game one by one; a proof must notice each")
     jobs = f"processes (default: one per core, at most {DEFAULT_MOST_JOBS})"
     top.add_argument("--jobs", type=between(1, MOST_JOBS), metavar="N", help=jobs)
-    top.add_argument("--smt", type=path, metavar="DIR", help="write the queries about the bytecode, as SMT-LIB")
-    top.add_argument("--recheck", action="store_true", help="ask bitwuzla the same queries")
+    top.add_argument("--smt", type=path, metavar="DIR", help="write the queries that z3 answered with unsat, as SMT-LIB")
+    top.add_argument("--recheck", action="store_true", help="ask bitwuzla the same queries; those about integers are counted")
     top.add_argument("--ledger", type=path, metavar="FILE", help="write the page of what is proved")
     top.add_argument("--json", action="store_true", help="one JSON object on standard output")
     top.set_defaults(execute=run)

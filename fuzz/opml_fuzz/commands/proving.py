@@ -2,60 +2,63 @@
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
+
+from attrs import evolve
 
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.workers import results_in_order
-from opml_fuzz.proofs.by_name import keeping, prove_by_name
+from opml_fuzz.proofs.by_name import prove_by_name
 from opml_fuzz.proofs.ledger import page
-from opml_fuzz.proofs.second_solver import disagreements
+from opml_fuzz.proofs.second_solver import QUERY_SECONDS, Recheck, second_solver
 from opml_fuzz.proofs.verdict import Verdict
-from opml_fuzz.statements.catalogue import BYTECODE, EVERY, GAPS
+from opml_fuzz.statements.catalogue import EVERY, GAPS
 from opml_min.model.files.atomic import check_writable, is_written_into, written_whole
 
 
 def run(names: list[str], jobs: int, options: argparse.Namespace) -> int:
-    """Proves the statements of these names. Exits 1 if one is not proved, or if the second solver disagrees."""
-    check_places(names, options)
-    verdicts, progress, disagreeing = list[Verdict](), Progress(), 0
-    with verdicts_of(names, jobs, options.smt is not None or options.recheck) as proved_one_by_one:
+    """Proves the statements of these names. Exits 1 if one is not proved, or the second solver does not agree on all that it is asked."""
+    check_places(options)
+    verdicts, progress = list[Verdict](), Progress()
+    prove = partial(prove_by_name, keeps=options.smt is not None, rechecks=options.recheck)
+    with verdicts_of(prove, names, jobs) as proved_one_by_one:
         for number, verdict in enumerate(proved_one_by_one):
             verdicts.append(verdict)
             progress.end()
             if options.smt is not None:
                 write_queries(options.smt, verdict.name, verdict.queries)
-            if options.recheck:
-                disagreeing += len(disagreements(verdict.queries))
+                verdicts[-1] = evolve(verdict, queries=())
             if not options.json:
                 line = f"{verdict.result:15}{verdict.seconds:7.2f} s  {verdict.name:24}{EVERY[verdict.name].says}"
                 print(line, *([verdict.detail] if verdict.detail else []), flush=True)
+                if verdict.recheck is not None and not verdict.recheck.is_well:
+                    print(f"    bitwuzla: {in_words(verdict.recheck)}", flush=True)
             progress.show(f"{number + 1} of {len(names)}")
     progress.end()
     if options.ledger is not None:
         with written_whole(options.ledger) as file:
             file.write(page(verdicts).encode())
     failed = [verdict.name for verdict in verdicts if verdict.result != "proved"]
-    print_results(verdicts, failed, disagreeing, options)
-    return 1 if failed or disagreeing else 0
+    rechecked = [verdict.recheck for verdict in verdicts if verdict.recheck is not None]
+    print_results(verdicts, failed, sum(rechecked, Recheck()), options)
+    return 1 if failed or not all(one.is_well for one in rechecked) else 0
 
 
-def verdicts_of(names: list[str], jobs: int, keeps: bool) -> AbstractContextManager[Iterator[Verdict]]:
+def verdicts_of(prove: Callable[[str], Verdict], names: list[str], jobs: int) -> AbstractContextManager[Iterator[Verdict]]:
     """Gives the verdicts in the order of the names."""
-    prove = keeping if keeps else prove_by_name
     if jobs == 1 or len(names) == 1:
         return nullcontext(map(prove, names))
     return results_in_order(prove, names, min(jobs, len(names)))
 
 
-def check_places(names: list[str], options: argparse.Namespace) -> None:
+def check_places(options: argparse.Namespace) -> None:
     """Refuses, before hours of work, what could not be written or asked after them."""
-    if (options.smt is not None or options.recheck) and not set(names) & set(BYTECODE):
-        raise InputError("only statements about the bytecode have queries to write or to ask again, and none is named")
     if options.recheck:
-        disagreements(())  # reports now if there is no second solver
+        second_solver()  # reports now if there is none
     if options.ledger is not None:
         check_writable(options.ledger)
         if is_written_into(options.ledger):
@@ -80,13 +83,27 @@ def write_queries(folder: Path, name: str, queries: tuple[str, ...]) -> None:
         raise InputError(f"cannot write into {folder}: {error.strerror}") from error
 
 
-def print_results(verdicts: list[Verdict], failed: list[str], disagreeing: int, options: argparse.Namespace) -> None:
-    proved, queries = len(verdicts) - len(failed), sum(len(verdict.queries) for verdict in verdicts)
+def print_results(verdicts: list[Verdict], failed: list[str], rechecked: Recheck, options: argparse.Namespace) -> None:
+    proved, peak = len(verdicts) - len(failed), max(verdict.peak_bytes for verdict in verdicts)
     if options.json:
-        rechecked = {"queries": queries, "disagreeing": disagreeing} if options.recheck else {}
+        both = {"recheck": rechecked.to_json()} if options.recheck else {}
         statements = [verdict.to_json() for verdict in verdicts]
-        print_json({"statements": statements, "proved": proved, "failed": failed, "gaps": GAPS, **rechecked})
+        print_json({"statements": statements, "proved": proved, "failed": failed, "gaps": GAPS, "peak_bytes": peak, **both})
         return
     print(f"\n{proved} of {len(verdicts)} proved. Not proved:", *GAPS, sep="\n- ")
     if options.recheck:
-        print(f"\nbitwuzla agrees on {queries - disagreeing} of {queries} queries.")
+        print(f"\nbitwuzla: {in_words(rechecked)}")
+    print(f"\nNo process had more than {peak / 2**20:.0f} MiB.")
+
+
+def in_words(rechecked: Recheck) -> str:
+    """What the second solver says."""
+    asked = rechecked.agreeing + rechecked.disagreeing + rechecked.undecided
+    parts = [f"it agrees on {rechecked.agreeing} of {asked} queries, of which the slowest took {rechecked.slowest:.1f} s"]
+    if rechecked.disagreeing:
+        parts.append(f"it DISAGREES on {rechecked.disagreeing}")
+    if rechecked.undecided:
+        parts.append(f"it does not decide {rechecked.undecided} in {QUERY_SECONDS:.0f} s")
+    if rechecked.about_integers:
+        parts.append(f"{rechecked.about_integers} are about integers, which it does not know")
+    return "; ".join(parts)

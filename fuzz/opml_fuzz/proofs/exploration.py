@@ -4,12 +4,12 @@ It differs from `Paths` in that a play may assume things on the way, choose betw
 something holds at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import z3
 
-from opml_fuzz.proofs.symbols import Paths, formula
+from opml_fuzz.proofs.symbols import Paths, formula, ignore
 
 DECIDE_MILLISECONDS = 2_000
 
@@ -23,8 +23,8 @@ class Exploration(Paths):
 
     The solver has a scope for each of them. What a path has in common with the one before it is not told to the solver again."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, refuted: Callable[[Sequence[Any]], None] = ignore) -> None:
+        super().__init__(refuted=refuted)
         self.solver.set("timeout", DECIDE_MILLISECONDS)
         self.taken: list[int] = []
         self.place, self.shared = 0, -1
@@ -94,7 +94,10 @@ class Exploration(Paths):
         return simple
 
     def possible(self, condition: z3.BoolRef) -> bool:
-        return bool(self.solver.check(condition) != z3.unsat)
+        if self.solver.check(condition) != z3.unsat:
+            return True
+        self.refuted([*self.conditions, condition])
+        return False
 
     def assume(self, condition: Any) -> None:
         """Goes on only where this holds."""
@@ -110,10 +113,11 @@ class Exploration(Paths):
         if z3.is_false(wrong):
             return None
         answer = self.solver.check(wrong)
-        if answer == z3.unsat:
-            return None
         if answer == z3.sat:
             return self.solver.model()
+        if answer == z3.unsat:
+            self.refuted([*self.conditions, wrong])
+            return None
         alone = z3.Solver()
         alone.set("timeout", milliseconds)
         alone.set("ctrl_c", False)
@@ -121,4 +125,7 @@ class Exploration(Paths):
         answer = alone.check()
         if answer == z3.unknown:
             raise TimeoutError(alone.reason_unknown())
-        return alone.model() if answer == z3.sat else None
+        if answer == z3.sat:
+            return alone.model()
+        self.refuted([*self.conditions, wrong])
+        return None

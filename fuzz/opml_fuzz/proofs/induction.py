@@ -8,22 +8,23 @@ from typing import Any
 from opml_fuzz.proofs.exploration import Exploration
 from opml_fuzz.proofs.known_world import reproducer
 from opml_fuzz.proofs.prover import QUERY_SECONDS
+from opml_fuzz.proofs.questions import KeptQueries
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 from opml_fuzz.proofs.symbolic_world import Refuted, SymbolicWorld, replaced
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.world import Rule
 
 
-def prove_rule(rule: Rule, query_seconds: float = QUERY_SECONDS) -> Verdict:
-    """Plays all cases of a rule; the first that is not proved decides. A signal stops it."""
-    return stoppable(partial(play_cases, rule, query_seconds))
+def prove_rule(rule: Rule, query_seconds: float = QUERY_SECONDS, keeps: bool = False) -> Verdict:
+    """Plays all cases of a rule; the first that is not proved decides. A signal stops it. keeps: whether the verdict has all queries"""
+    return stoppable(partial(play_cases, rule, query_seconds, KeptQueries(keeps)))
 
 
-def play_cases(rule: Rule, query_seconds: float, stop: threading.Event) -> Verdict:
+def play_cases(rule: Rule, query_seconds: float, refuted: KeptQueries, stop: threading.Event) -> Verdict:
     """Does what `prove_rule` does, until `stop` is set."""
     begin = time.monotonic()
     for case, places in rule.cases.items():
-        exploration = Exploration()
+        exploration = Exploration(refuted)
         world = SymbolicWorld(exploration, int(1000 * query_seconds))
         try:
             with replaced(world):
@@ -38,7 +39,7 @@ def play_cases(rule: Rule, query_seconds: float, stop: threading.Event) -> Verdi
             return verdict(rule, "error", begin, case, f"{type(error).__name__}: {error}")
         if missing := places - world.places:
             return verdict(rule, "error", begin, case, f"no play comes to {', '.join(sorted(missing))}")
-    return Verdict(rule.name, "proved", time.monotonic() - begin)
+    return Verdict(rule.name, "proved", time.monotonic() - begin, queries=tuple(refuted.queries))
 
 
 def begun(rule: Rule, case: tuple[Any, ...], world: SymbolicWorld) -> None:

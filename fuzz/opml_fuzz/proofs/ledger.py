@@ -23,6 +23,7 @@ from opml_fuzz.statements.catalogue import EVERY, GAPS
 from opml_fuzz.statements.game_bytecode import GameStatement
 
 SPECIFICATION, MINIMAL = (Path(str(package.__file__)).parent for package in (opml_spec, opml_min))
+PROOFS = Path(__file__).parent
 
 
 @frozen
@@ -66,6 +67,7 @@ SUBJECTS = (
         "opml_min's interpreter and translator", MINIMAL, ("memory_map.py", "machine/*.py", "machine/translator/*.py"),
         (*TRANSLATED, "access", "fetch"),
     ),
+    Subject("the facts about products and quotients in the proofs about the game", PROOFS, ("game/arithmetic.py",), ("facts",)),
     Subject("opml_min's fixed-point kernels", MINIMAL, ("model/native/kernels/fixed/*.py",), ("rounding", "saturation")),
 )  # fmt: skip
 """Whatever changes in these files makes the page outdated, so that a run must confirm it."""

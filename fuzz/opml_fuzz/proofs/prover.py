@@ -13,6 +13,7 @@ from typing import Any
 import z3
 
 from opml_fuzz.proofs.ieee import IeeeFloat
+from opml_fuzz.proofs.questions import KeptQueries
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 from opml_fuzz.proofs.symbols import VECTOR_BITS, Number, Paths, Symbol, Vector, formula
 from opml_fuzz.proofs.verdict import Verdict
@@ -38,27 +39,29 @@ def symbol(name: str, variable: Variable, paths: Paths) -> Made:
     return Number(constant, paths), constant, bounds
 
 
-def prove(statement: Statement, query_seconds: float = QUERY_SECONDS) -> Verdict:
-    """Tries all cases of a statement; the first that is not proved decides. A signal stops it."""
-    return stoppable(partial(prove_cases, statement, query_seconds))
+def prove(statement: Statement, query_seconds: float = QUERY_SECONDS, keeps: bool = False) -> Verdict:
+    """Tries all cases of a statement; the first not proved decides. A signal stops it. keeps: whether the verdict has its queries"""
+    return stoppable(partial(prove_cases, statement, query_seconds, KeptQueries(keeps)))
 
 
-def prove_cases(statement: Statement, query_seconds: float, stop: threading.Event) -> Verdict:
+def prove_cases(statement: Statement, query_seconds: float, refuted: KeptQueries, stop: threading.Event) -> Verdict:
     """Does what `prove` does, until `stop` is set."""
     begin = time.monotonic()
     for case in statement.cases:
-        result, detail = prove_case(statement, case, query_seconds, stop)
+        result, detail = prove_case(statement, case, query_seconds, refuted, stop)
         if result != "proved":
             return Verdict(statement.name, result, time.monotonic() - begin, detail)
-    return Verdict(statement.name, "proved", time.monotonic() - begin)
+    return Verdict(statement.name, "proved", time.monotonic() - begin, queries=tuple(refuted.queries))
 
 
-def prove_case(statement: Statement, case: tuple[Any, ...], query_seconds: float, stop: threading.Event) -> tuple[str, str]:
+def prove_case(
+    statement: Statement, case: tuple[Any, ...], query_seconds: float, refuted: KeptQueries, stop: threading.Event
+) -> tuple[str, str]:
     """Tries one case without knowing what products are, and if that fails, knowing it."""
     result, detail = "unknown", ""
     for knows_products in (False, True):
         try:
-            result, detail = search(statement, case, Paths(knows_products), query_seconds, stop)
+            result, detail = search(statement, case, Paths(knows_products, refuted), query_seconds, stop)
         except Exception as error:  # a predicate that cannot be evaluated proves nothing
             result, detail = "error", f"{type(error).__name__}: {error}"
         if result == "proved":
@@ -86,6 +89,7 @@ def search(statement: Statement, case: tuple[Any, ...], paths: Paths, query_seco
             return "counterexample", ", ".join(f"{name} = {model.eval(at, model_completion=True)}" for name, (_, at, _) in made.items())
         if answer != z3.unsat:
             return "unknown", solver.reason_unknown()
+        paths.refuted([*conditions, z3.Not(formula(result))])
         if not admitted:
             answer = solver.check(*conditions)
             if answer == z3.sat:

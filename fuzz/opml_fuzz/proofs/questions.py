@@ -17,6 +17,8 @@ from opml_fuzz.proofs.symbols import FEASIBLE_UNITS
 
 MOST_MODELS = 16
 
+LOGIC = "QF_UFBV"  # bit vectors and unknown functions
+
 
 class Failure(Exception):
     """A statement is not proved. result: counterexample, unknown or error; model: what z3 found"""
@@ -26,17 +28,30 @@ class Failure(Exception):
         self.result, self.model = result, model
 
 
+class KeptQueries:
+    """Queries that z3 answered with unsat, each once, as SMT-LIB; none unless they are to be kept. logic: what they are about, if known"""
+
+    def __init__(self, keeps: bool, logic: str | None = None) -> None:
+        self.keeps, self.logic = keeps, logic
+        self.queries: dict[str, None] = {}
+
+    def __call__(self, formulas: Sequence[Any]) -> None:
+        if self.keeps:
+            solver = z3.Solver() if self.logic is None else z3.SolverFor(self.logic)
+            solver.add(*formulas)
+            self.queries[solver.to_smt2()] = None
+
+
 class Questions:
-    """The questions of one proof. `unsat` are those that were answered that way, as SMT-LIB, if they are kept.
+    """The questions of one proof. `refuted` keeps those that were answered with unsat, here or where paths were explored.
 
     limit: how much z3 may work on one of them, in its own units (`rlimit`)"""
 
     def __init__(self, limit: int, stop: threading.Event, keeps: bool = False) -> None:
-        self.limit, self.stop, self.keeps = limit, stop, keeps
+        self.limit, self.stop, self.refuted = limit, stop, KeptQueries(keeps, LOGIC)
         self.answers: dict[frozenset[int], tuple[Any, Any]] = {}
         self.kept: list[Any] = []
         self.models: deque[Any] = deque(maxlen=MOST_MODELS)
-        self.unsat: list[str] = []
 
     def can_hold(self, formulas: Sequence[Any]) -> bool:
         """Tells whether the formulas may hold together: false only if z3 shows, without much work, that they cannot."""
@@ -51,7 +66,7 @@ class Questions:
             known = next((model for model in self.models if holds(model, formulas)), None)
             if known is not None:
                 return z3.sat, known
-            solver = z3.SolverFor("QF_UFBV")
+            solver = z3.SolverFor(LOGIC)
             solver.set("rlimit", limit or self.limit)
             solver.set("ctrl_c", False)
             solver.add(*formulas)
@@ -66,13 +81,6 @@ class Questions:
             self.answers[key] = answer, why
             self.kept.append(formulas)  # as long as they live, no other formula has their id
         return self.answers[key]
-
-    def refuted(self, formulas: Sequence[Any]) -> None:
-        """Keeps a question that was answered with unsat, here or where paths were explored."""
-        if self.keeps:
-            solver = z3.SolverFor("QF_UFBV")
-            solver.add(*formulas)
-            self.unsat.append(solver.to_smt2())
 
     def prove(self, conditions: Sequence[Any], claim: Any) -> None:
         """Shows that the claim holds wherever the conditions do, or raises Failure."""

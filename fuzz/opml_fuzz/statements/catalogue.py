@@ -3,6 +3,7 @@
 from opml_fuzz.statements import (
     accesses,
     arithmetic,
+    arithmetic_facts,
     bounds,
     bytecode,
     checks,
@@ -31,7 +32,7 @@ from opml_fuzz.statements.statement import Statement
 from opml_fuzz.statements.world import Rule
 
 CHAPTERS = (
-    *(decoding, arithmetic, translator, checks, counted_loops, iterations),
+    *(decoding, arithmetic, arithmetic_facts, translator, checks, counted_loops, iterations),
     *(accesses, memory, rounding, bounds, floats, narrowing, clocks, money, fees),
 )
 STATEMENTS: dict[str, Statement] = {statement.name: statement for chapter in CHAPTERS for statement in chapter.STATEMENTS}

@@ -6,7 +6,7 @@
 from functools import cached_property
 from itertools import pairwise
 
-from attrs import frozen
+from attrs import field, frozen
 
 OPCODES = {
     0x00: "STOP", 0x01: "ADD", 0x02: "MUL", 0x03: "SUB", 0x04: "DIV", 0x05: "SDIV", 0x06: "MOD", 0x07: "SMOD",
@@ -40,9 +40,19 @@ class Loop:
 
 @frozen
 class Code:
-    """The bytecode of a contract."""
+    """The bytecode of a contract. `executed` are the places where a machine has executed an instruction, `copied` those that it copied."""
 
     data: bytes
+    executed: set[int] = field(factory=set, eq=False, repr=False)
+    copied: set[int] = field(factory=set, eq=False, repr=False)
+
+    def is_used(self, byte: int) -> bool:
+        """Tells whether a machine has copied this byte, or executed the instruction that it belongs to."""
+        return byte in self.copied or max(at for at in self.instructions if at <= byte) in self.executed
+
+    def executes_alike(self, other: "Code") -> bool:
+        """Tells whether, wherever a machine has executed this code, the other has the same instruction."""
+        return all(other.instructions.get(at) == self.instructions[at] for at in self.executed)
 
     @cached_property
     def instructions(self) -> dict[int, Instruction]:

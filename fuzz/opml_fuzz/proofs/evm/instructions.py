@@ -149,6 +149,7 @@ def copy_memory(path: Path, machine: "Machine") -> Following:
 
 def copy_code(path: Path, machine: "Machine") -> Following:
     *rest, size, source, to = path.stack
+    machine.code.copied.update(range(known(source), known(source) + known(size)))
     data = machine.code.data[known(source) : known(source) + known(size)].ljust(known(size), b"\0")
     return evolve(path, stack=tuple(rest), memory=path.memory.store_pieces(known(to), of_bytes(data)))
 

@@ -91,6 +91,7 @@ class Machine:
             if path.at in self.stops:
                 yield End("STOP", path)
                 return
+            self.code.executed.add(path.at)
             if path.at in self.hooks:
                 yield from self.hooks[path.at](path, self)
                 return

@@ -1,8 +1,8 @@
 """Products and quotients of unknown words: one unknown function each, for both worlds, with facts about those that occur.
 
 z3 would multiply and divide 256 bits one by one. Instead it is told what follows from the definitions, for each product and quotient that
-occurs: how large they can be, that a product divided by a factor gives the other one, and that g · d ≤ x if g ≤ x // d. The tests
-try these facts on numbers of all sizes; they are not proved.
+occurs: how large they can be, that a product divided by a factor gives the other one, and that g · d ≤ x if g ≤ x // d. The statements
+`facts` say so of integers; `tests/test_fuzz_arithmetic_facts.py` proves each fact as it is told.
 """
 
 from collections.abc import Iterator

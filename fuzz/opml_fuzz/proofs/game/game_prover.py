@@ -36,4 +36,4 @@ def _prove(statement: GameStatement, artefact: Artefact | None, keeps: bool, sto
         result, detail = failure.result, str(failure)
     except Exception as error:  # what cannot be run on symbols proves nothing
         result, detail = "error", f"{type(error).__name__}: {error}"
-    return Verdict(statement.name, result, time.monotonic() - begin, detail, tuple(questions.unsat))
+    return Verdict(statement.name, result, time.monotonic() - begin, detail, tuple(questions.refuted.queries))

@@ -7,7 +7,6 @@ from typing import Any
 
 from opml_spec.machine.instructions import INSTRUCTIONS
 
-from evm_arbiter.chain import Artefact
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.step import arbiter, equivalence
 from opml_fuzz.proofs.step.arbiter import Bytecode
@@ -26,14 +25,13 @@ def committed() -> Bytecode:
     return arbiter.deployed()
 
 
-def prove_bytecode(statement: BytecodeStatement, artefact: Artefact | None = None, keeps: bool = False) -> Verdict:
+def prove_bytecode(statement: BytecodeStatement, bytecode: Bytecode | None = None, keeps: bool = False) -> Verdict:
     """Tries to prove it of the committed arbiter, or of other bytecode. keeps: whether the verdict has all queries, as SMT-LIB"""
-    return stoppable(partial(_prove, statement, artefact, keeps))
+    return stoppable(partial(_prove, statement, bytecode or committed(), keeps))
 
 
-def _prove(statement: BytecodeStatement, artefact: Artefact | None, keeps: bool, stop: threading.Event) -> Verdict:
+def _prove(statement: BytecodeStatement, bytecode: Bytecode, keeps: bool, stop: threading.Event) -> Verdict:
     begin, questions = time.monotonic(), Questions(QUERY_UNITS, stop, keeps)
-    bytecode = committed() if artefact is None else arbiter.deployed(artefact)
     result, detail, model = "proved", "", None
     try:
         attempt(statement.subject, bytecode, questions)
@@ -44,7 +42,7 @@ def _prove(statement: BytecodeStatement, artefact: Artefact | None, keeps: bool,
     if result != "proved":
         found = reproducer(model, word_of_subject(statement.subject), bytecode)
         result, detail = ("counterexample", found) if found else (result, detail or str(model))
-    return Verdict(statement.name, result, time.monotonic() - begin, detail, tuple(questions.unsat))
+    return Verdict(statement.name, result, time.monotonic() - begin, detail, tuple(questions.refuted.queries))
 
 
 def word_of_subject(subject: str) -> Any:

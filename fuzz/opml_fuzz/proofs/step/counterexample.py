@@ -25,6 +25,7 @@ from opml_fuzz.machine.wrong_witnesses import spoil, with_sibling, wrong_witness
 from opml_fuzz.proofs.evm.memory import variables
 from opml_fuzz.proofs.step import access
 from opml_fuzz.proofs.step.arbiter import STATE_BYTES, Bytecode
+from opml_fuzz.statements.bytecode import TEST_NAME
 
 LEAF_BYTES = 32
 RD, RS1, RS2 = 4, 5, 6
@@ -35,7 +36,7 @@ from opml_fuzz.engines.bytecode import EmbeddedEvm
 from opml_fuzz.engines.specification import SpecWitness
 
 
-def test_a_step_that_differs() -> None:
+def {name}() -> None:
     witness = bytes.fromhex("{witness}")
     assert SpecWitness().execute(witness) == EmbeddedEvm().execute(witness)  # {ours} and {theirs}
 """
@@ -47,7 +48,7 @@ def reproducer(model: Any, word: Any, bytecode: Bytecode) -> str:
     for witness in witnesses(model, word):
         one, other = ours.execute(witness), theirs.execute(witness)
         if one != other:
-            return TEST.format(witness=witness.hex(), ours=one, theirs=other)
+            return TEST.format(name=TEST_NAME, witness=witness.hex(), ours=one, theirs=other)
     return ""
 
 
