@@ -3,12 +3,14 @@
 import json
 import re
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from attrs import astuple, evolve
-from opml_fuzz.disputes.answers import asked, differing, right_answer
-from opml_fuzz.disputes.call import ARGUMENTS
+from opml_fuzz.disputes.answers import TellingCourt, asked, differing, right_answer
+from opml_fuzz.disputes.call import ARGUMENTS, read
+from opml_fuzz.disputes.edges import is_at_an_edge
 from opml_fuzz.disputes.rules import DEEP, RULES
 from opml_fuzz.disputes.sequences import RandomDisputes, draw_acts, play_sequence
 from opml_fuzz.disputes.wire.views import FIELDS
@@ -20,8 +22,13 @@ from opml_fuzz.fuzzing.shrinking import shrink
 from opml_fuzz.fuzzing.target_batches import target_batch, up_to_the_wrong_act
 from opml_fuzz.machine.case import Acts, Deployment
 from opml_fuzz.machine.court_answer import court_texts, first_different
+from opml_fuzz.machine.model_case import header_of
 from opml_fuzz.machine.target_question import NoAnswer, Question, answer_in
+from opml_fuzz.models.random_models import corner_operation
 from opml_fuzz.vectors.as_questions import questions_in
+from opml_spec.dispute.acts import deploy
+from opml_spec.machine.memory import STATE
+from opml_spec.model.layout import OUTPUT
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = (REPOSITORY / "spec/opml_spec/dispute/README.md").read_text().split("## 5.11")[1]
@@ -188,3 +195,33 @@ def test_a_class_is_given_and_gives_bytes() -> None:
     shown = {"id": MODEL, "events": ["ee" * 32], "views": [["books", [0, 1]]]}
     assert result([205, accepted]) == {"answer": [{"error": 205}, shown]}
     assert court_texts(result([205, accepted])["answer"])[1] == "error 205"
+
+
+# Edges and corners -----------------------------------------------------------------------------------------------------------------
+
+
+def test_acts_at_edges_have_another_answer_a_second_earlier_or_later() -> None:
+    """Some of them are refused and some accepted, and all kinds of acts that depend on time come up."""
+    moves = set[tuple[str, bool]]()
+    for seed in range(4):
+        case = draw_acts(seed, 50, 30)
+        court = TellingCourt(deploy(RULES[case.rules]))
+        for place, act in enumerate(case.acts):
+            call, before = read(dict(act)), court.spec
+            answer = court.call(call)
+            if place >= 50:
+                assert is_at_an_edge(before, call), act
+                moves.add((call.move, answer == "ok"))
+    assert len({move for move, _ in moves}) >= 4
+    assert {accepted for _, accepted in moves} == {True, False}
+
+
+def test_operations_at_their_corners_saturate_and_stop() -> None:
+    """Conditions that are none, runs that are done, and numbers at the ends of 32 bits."""
+    cases = [corner_operation(Random(seed)) for seed in range(60)]
+    headers = [header_of(case.memory) for case in cases]
+    assert {header.stop_tokens for header in headers} == {0, 1, 2, 3, 4}
+    conditions = {case.memory[header.tape][8:16] for case, header in zip(cases, headers, strict=True)}
+    assert conditions == {each.to_bytes(8, "little") for each in (0, 1, 2, 1 << 63)}
+    assert any(OUTPUT in case.memory for case in cases)
+    assert any((1 << 31).to_bytes(4, "little") in case.memory[STATE] for case in cases if not header_of(case.memory).arithmetic)

@@ -6,6 +6,7 @@ A seed gives the same calls on every machine. The calls of a sequence can be wri
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from random import Random
 from typing import Protocol
 from zlib import crc32
@@ -23,6 +24,7 @@ from opml_fuzz.disputes.call import Call, Json, read, write
 from opml_fuzz.disputes.contract import PEOPLE, MakeChain, fastest_chain
 from opml_fuzz.disputes.crowds import crowd
 from opml_fuzz.disputes.deployments import deploy_on_both
+from opml_fuzz.disputes.edges import acts_at_edges
 from opml_fuzz.disputes.moments import edge_times
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.rules import CROWDED_RULES, RULES
@@ -67,7 +69,7 @@ def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> S
     rng, rules = rules_of(seed)
     courts, calls, answers = BothCourts(RULES[rules], game), list[Call](), Counter[tuple[str, str]]()
     try:
-        for call in drawn_calls(courts, rules, rng, acts):
+        for call in drawn_calls(courts, players_at(courts, rules, rng), acts):
             calls.append(call)
             answers[call.move, courts.call(call)] += 1
         courts.compare_everything()
@@ -76,11 +78,14 @@ def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> S
     return SequenceReport(rules, tuple(calls), answers)
 
 
-def draw_acts(seed: int | str, acts: int) -> Acts:
-    """Writes down what `play_sequence` would play, without the contract; fewer acts if they are too long for a question."""
+def draw_acts(seed: int | str, acts: int, at_edges: int = 0) -> Acts:
+    """Writes down what `play_sequence` would play, without the contract, and then some acts at the edges of time.
+
+    There are fewer acts if they are too long for a question."""
     rng, rules = rules_of(seed)
     court, written, size = TellingCourt(deploy(RULES[rules])), list[Json](), 0
-    for call in drawn_calls(court, rules, rng, acts):
+    players = players_at(court, rules, rng)
+    for call in chain(drawn_calls(court, players, acts), islice(calls_at_edges(court, players), at_edges)):
         act = write(call)
         size += len(json.dumps(act))
         if size > MOST_QUESTION:
@@ -90,16 +95,29 @@ def draw_acts(seed: int | str, acts: int) -> Acts:
     return Acts(rules, tuple(written))
 
 
+def calls_at_edges(courts: HasCourt, players: Players) -> Iterator[Call]:
+    """Yields calls at the edges of time, each of which must be made at the court before the next one is drawn."""
+    for call in acts_at_edges(players):
+        yield call
+        players.court = courts.spec
+
+
 def rules_of(seed: int | str) -> tuple[Random, int]:
     """Returns the random numbers of a sequence, and its parameters by their number."""
     rng = Random(f"disputes/{seed}")
     return rng, rng.randrange(len(RULES))
 
 
-def drawn_calls(courts: HasCourt, rules: int, rng: Random, acts: int) -> Iterator[Call]:
-    """Yields calls, each of which must be made at the court before the next one is drawn."""
+def players_at(courts: HasCourt, rules: int, rng: Random) -> Players:
+    """Draws how the players of a sequence play."""
     players = Players(courts.spec, PEOPLE, rng, rng.choice(STARTS), alive=rng.choice(ALIVE), pace=rng.choice(PACES))
     players.crowds = rules == CROWDED_RULES and rng.random() < 0.7
+    return players
+
+
+def drawn_calls(courts: HasCourt, players: Players, acts: int) -> Iterator[Call]:
+    """Yields calls, each of which must be made at the court before the next one is drawn."""
+    rng = players.rng
     for number in range(acts):
         pass_time(players)
         call, told = (players.register(), None) if number < MODELS else next_call(players)
@@ -214,7 +232,9 @@ class RandomDisputes:
 
     def question(self, case: Acts | Deployment) -> tuple[Question, list[str]]:
         parameters, acts = given_in(case)
-        return asked(parameters, acts), right_answer(parameters, acts)
+        right = right_answer(parameters, acts)
+        self.accepted += sum(text.startswith("{") for text in right)
+        return asked(parameters, acts), right
 
     def differing(self, case: Acts | Deployment, right: list[str], answer: list[str]) -> tuple[str, str]:
         return differing(right, answer, [str(act["move"]) for act in given_in(case)[1]])

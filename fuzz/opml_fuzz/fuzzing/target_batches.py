@@ -35,16 +35,16 @@ from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.target_question import RUN
 from opml_fuzz.machine.variants import variants
 from opml_fuzz.machine.wrong_witnesses import random_edit
-from opml_fuzz.models.random_models import random_operation, random_stage
+from opml_fuzz.models.random_models import corner_operation, random_operation, random_stage
 from opml_fuzz.sweep.order import sweep
 from opml_fuzz.sweep.pairs import paired
 from opml_fuzz.sweep.translated import translated
 
 STATES, VARIANTS, FORGED, LOOPS = 64, 24, 3, 2  # per batch; variants and forged witnesses per state
 ROUNDS = 2  # in a batch that is not about the machine
-SEQUENCES, ACTS, DEPLOYMENTS, OPERATIONS = 2, 200, 8, 4  # per round; acts per sequence
+ACTS, AT_EDGES, DEPLOYMENTS, OPERATIONS = 200, (0, 60, 120), 8, 4  # per round; acts of a sequence, how many of them at edges of time
 OURS = "opml"  # who gives the right answers
-AT_ONCE, FEW_AT_ONCE = 100, SEQUENCES + DEPLOYMENTS + OPERATIONS + 1  # cases that are asked about before an answer is looked at
+AT_ONCE, FEW_AT_ONCE = 100, len(AT_EDGES) + DEPLOYMENTS + 2 * OPERATIONS + 1  # cases that are asked about before an answer is looked at
 ALSO_OURS_EVERY = 50  # cases
 BESIDE_THE_MACHINE = (Acts, Deployment, OneStage)
 NUMBER = re.compile(r"\d+ ")  # of acts, in a title
@@ -65,11 +65,11 @@ def beside_the_machine(seed: int, number: int, kinds: Collection[str]) -> Iterat
     rng = Random(f"target/{seed}/{number}")
     for place in range(ROUNDS):
         if "court" in kinds:
-            yield from (draw_acts(f"target/{seed}/{number}/{place}/{sequence}", ACTS) for sequence in range(SEQUENCES))
+            yield from (draw_acts(f"target/{seed}/{number}/{place}/{late}", ACTS - late, late) for late in AT_EDGES)
         if "deployment" in kinds:
             yield from (Deployment(astuple(tight_parameters(rng))) for _ in range(DEPLOYMENTS))
         if "op" in kinds:
-            yield from (random_operation(rng) for _ in range(OPERATIONS))
+            yield from (draw(rng) for draw in (random_operation, corner_operation) for _ in range(OPERATIONS))
         if "stage" in kinds:
             yield random_stage(rng)
 
