@@ -3,7 +3,8 @@
 The sweep has the same numbers as without a target. In all other batches each state comes with many variants of its registers, and one case
 in nine is a forged witness. Every fiftieth case is put to our implementations, too, and so are related runs.
 
-One batch in eight is about acts at court, operations and stages, if the target knows such questions; every batch is, if it knows no other.
+One batch in eight begins with acts at court, operations and stages, if the target knows such questions; every batch is about them, if it
+knows no others.
 """
 
 import re
@@ -54,9 +55,9 @@ def target_batch(seed: int, number: int, answering: Answering, knows: frozenset[
     """Yields the cases of the batch of this number, of those kinds about which a target with this knowledge can be asked."""
     wanted = askable(kinds, knows)
     others = wanted.difference(ABOUT_THE_MACHINE)
-    if others and (goes_to_court(number) or wanted == others):
+    if goes_to_court(number) or wanted == others:
         yield from beside_the_machine(seed, number, others)
-    else:
+    if wanted != others:
         yield from (case for case in about_the_machine(seed, number, answering, RUN in knows) if kind_of(case) in wanted)
 
 
