@@ -329,7 +329,7 @@ def test_a_byte_that_nobody_executes_or_reads_is_told_apart(monkeypatch: pytest.
     """One step reads the immutables at the end; a call that is refused reads nothing. A byte that turns what follows into data counts."""
     bytecode = arbiter.deployed()
     last = len(bytecode.code.data) - 1
-    attempt("calldata", bytecode, Questions(bytecode_prover.QUERY_SECONDS, NEVER))
+    attempt("calldata", bytecode, Questions(bytecode_prover.QUERY_UNITS, NEVER))
     assert bytecode.code.is_used(0)
     assert not bytecode.code.is_used(last)
     assert bytecode_mutants.traces()["add"].is_used(last)

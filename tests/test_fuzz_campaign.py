@@ -140,8 +140,8 @@ def test_what_cannot_be_run(line: tuple[str, str], capsys: pytest.CaptureFixture
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_target_is_not_asked_about_courts(capsys: pytest.CaptureFixture[str]) -> None:
-    assert fuzz.main(["run", "--only", "court", "--target", "true"]) == 2
+def test_a_target_is_not_asked_about_whole_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["run", "--only", "model,float", "--target", "true"]) == 2
     assert "a target is only asked about step, witness, program" in capsys.readouterr().err
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.fuzz import main
+from opml_fuzz.disputes.sequences import RandomDisputes, draw_acts
 from opml_fuzz.engines.opml_min import interpreted
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.engines.specification import SpecProgram, SpecWitness
@@ -43,6 +44,11 @@ randoms = st.randoms(use_true_random=False)
 CLASS = """
 import os
 from attrs import evolve
+from opml_fuzz.disputes.answers import TellingCourt, with_payment
+from opml_fuzz.disputes.call import Call
+from opml_spec.dispute.acts import Act, deploy
+from opml_spec.dispute.narrowing import Segment
+from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import SpecError
 from opml_spec.machine.memory import CARRY_HEIGHT, Memory
 from opml_spec.machine.merkle import hash_of
@@ -82,6 +88,16 @@ class Mine:
     def stage(self, memory, stage):
         after, exit_code = run_stage(Memory.from_segments(memory), stage)
         return exit_code, hash_of(after.subtree(CARRY_HEIGHT, 1))
+
+    def court(self, parameters, acts):
+        try:
+            court = TellingCourt(deploy(Parameters(**parameters)))
+        except SpecError as error:
+            return error.number
+        for act in acts:
+            arguments = tuple(Segment(*each) if isinstance(each, list) else each for each in act["arguments"].values())
+            court.call(Call(Act(act["move"], arguments, act["value"]), act["sender"], act["now"], act["basefee"]))
+        return [answer.get("error") or with_payment(answer) for answer in court.answers]
 """
 WRONG = {  # by the question: what a subclass does about it
     "execute": "def execute(self, witness): return 105 if super().execute(witness) == 106 else super().execute(witness)",
@@ -90,6 +106,7 @@ WRONG = {  # by the question: what a subclass does about it
     "root": "def root(self, memory): return super().root({address: bytes(32) for address in memory})",
     "run": "def run(self, state, memory, stops): return super().run(state, memory, [stop + 1 for stop in stops])",
     "stage": "def stage(self, memory, stage): return super().stage(memory, 0)",
+    "court": "def court(self, parameters, acts): return super().court(parameters, [{**act, 'basefee': 1} for act in acts])",
 }
 
 
@@ -111,7 +128,7 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
 
 
 def with_target(room: EngineRoom, target: External) -> EngineRoom:
-    answering = RightAnswers(SpecWitness(), interpreted())
+    answering = RightAnswers(SpecWitness(), interpreted(), RandomDisputes())
     return evolve(room, all=evolve(room.all, target=target), most=evolve(room.most, target=target), answering=answering)
 
 
@@ -121,10 +138,11 @@ def with_target(room: EngineRoom, target: External) -> EngineRoom:
 def test_questions_are_lines_as_the_page_shows_them() -> None:
     """They have the same fields in the same order, and no spaces."""
     shown = {match[1]: match[0] for match in re.finditer(r'^\{"id":\d,"ask":"(\w+)".*\}$', PAGE.split("## Questions")[1], re.M)}
-    rng, asked = Random(1), RightAnswers(SpecWitness(), interpreted())
+    rng, asked = Random(1), RightAnswers(SpecWitness(), interpreted(), RandomDisputes())
     written = [asked.questions(case, EVERYTHING) for case in (Step(random_state(rng)), loop(rng))]
     lines = {question.kind: question.line(7).decode() for found in written for question, _ in found}
     lines["stage"] = '{"id":7,"ask":"stage","memory":{},"stage":0}\n'
+    lines["court"] = asked.questions(draw_acts(1, 4), EVERYTHING)[0][0].line(7).decode()
     assert shown.keys() == lines.keys() == EVERYTHING
     for kind, line in lines.items():
         assert list(json.loads(line)) == list(json.loads(shown[kind])), kind
@@ -140,7 +158,8 @@ def test_what_an_answer_is() -> None:
         ("execute", '{"error": 105, "id": 3, "why": "root"}', ["error 105"]),
         ("witness", '{"id":3,"answer":"00ff"}', ["00ff"]),
         ("run", f'{{"id":3,"answer":["{hash_}","{hash_}"]}}', [hash_, hash_]),
-        ("stage", f'{{"id":3,"answer":{{"exit_code":2,"carry_root":"{hash_}"}}}}', ["exit code 2", hash_]),
+        ("stage", f'{{"id":3,"answer":{{"exit_code":0,"carry_root":"{hash_}"}}}}', ["exit code 0", hash_]),
+        ("stage", f'{{"id":3,"answer":{{"exit_code":2,"carry_root":"{hash_}"}}}}', ["exit code 2"]),
     ):
         assert answer_in(text.encode(), 3, kind) == answer
 
@@ -174,7 +193,7 @@ def test_the_handshake_tells_the_text_of_the_specification() -> None:
 @given(randoms)
 def test_right_answers_are_those_of_the_specification(rng: Random) -> None:
     """Also for variants, which share a memory with its tree."""
-    right = RightAnswers(SpecWitness(), interpreted())
+    right = RightAnswers(SpecWitness(), interpreted(), RandomDisputes())
     for start in variants(rng, random_state(rng), 4):
         state = start.state()
         found = {question.kind: answer for question, answer in right.questions(Step(start), EVERYTHING)}
@@ -188,7 +207,7 @@ def test_right_answers_are_those_of_the_specification(rng: Random) -> None:
 
 def test_right_answers_about_programs() -> None:
     case = loop(Random(5))
-    ((question, answer),) = RightAnswers(SpecWitness(), interpreted()).questions(case, EVERYTHING)
+    ((question, answer),) = RightAnswers(SpecWitness(), interpreted(), RandomDisputes()).questions(case, EVERYTHING)
     assert answer == SpecProgram().run(case.start, case.stops)[: len(case.stops)]
     assert question.kind == "run"
 
@@ -206,8 +225,8 @@ def test_variants_reach_what_their_state_does_not() -> None:
 
 
 def test_a_seed_is_its_questions() -> None:
-    right = RightAnswers(SpecWitness(), interpreted())
-    first, again, other = (list(target_batch(seed, 1, right, True)) for seed in (5, 5, 6))
+    right = RightAnswers(SpecWitness(), interpreted(), RandomDisputes())
+    first, again, other = (list(target_batch(seed, 1, right, frozenset({"execute", "run"}))) for seed in (5, 5, 6))
     assert first == again != other
     assert {type(case) for case in first} == {Step, Witness, Program, Related}
 
@@ -247,12 +266,12 @@ def test_a_class_that_knows_everything(target: Callable[[str], str], room: Engin
     rng = Random(3)
     for case in (Step(random_state(rng)), Witness(make_witness(random_state(rng).state())[:400]), loop(rng)):
         answers = asked.most.ask(case)
-        assert {name.partition(", ")[2] for name in answers if name.startswith("target")} <= EVERYTHING - {"stage"}
+        assert {name.partition(", ")[2] for name in answers if name.startswith("target")} <= EVERYTHING - {"stage", "court"}
         assert len({tuple(answer) for answer in answers.values()}) == 1
     external.close()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in WRONG if kind != "stage"])
+@pytest.mark.parametrize("kind", WRONG)
 def test_one_wrong_question_is_found(kind: str, target: Callable[[str], str], room: EngineRoom) -> None:
     asked = with_target(room, External(target(WRONG[kind])))
     differences = next(found for number in (0, 1, 2) if (found := run_batch(1, number, asked)[1]))
@@ -290,7 +309,8 @@ def test_a_class_that_fails(method: str, target: Callable[[str], str], room: Eng
 
 def test_a_class_that_prints(target: Callable[[str], str]) -> None:
     external = External(target("def root(self, memory): print('hello'); os.write(1, b'{}'); return super().root(memory)"))
-    ((question, right),) = RightAnswers(SpecWitness(), interpreted()).questions(Step(random_state(Random(1))), frozenset({"root"}))
+    answering = RightAnswers(SpecWitness(), interpreted(), RandomDisputes())
+    ((question, right),) = answering.questions(Step(random_state(Random(1))), frozenset({"root"}))
     assert external.ask([question]) == [right]
     external.close()
 

@@ -21,6 +21,7 @@ import z3
 from attrs import evolve
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.fuzz import main
+from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.bytecode import EmbeddedEvm
 from opml_fuzz.engines.opml_min import interpreted
 from opml_fuzz.engines.protocol import OutOfTime
@@ -101,7 +102,7 @@ def assert_nothing_is_left(folder: Path) -> None:
 def room() -> EngineRoom:
     """Our engines and the right answers, without a target."""
     embedded = EmbeddedEvm()
-    return evolve(engine_room(embedded=embedded), answering=RightAnswers(SpecWitness(), interpreted()))
+    return evolve(engine_room(embedded=embedded), answering=RightAnswers(SpecWitness(), interpreted(), RandomDisputes()))
 
 
 def with_target(room: EngineRoom, target: External) -> EngineRoom:

@@ -21,18 +21,15 @@ from opml_fuzz.fuzzing.cluster import cluster
 from opml_fuzz.fuzzing.corpus import Corpus, cases_in
 from opml_fuzz.fuzzing.difference import Difference, read
 from opml_fuzz.fuzzing.explaining import explained
-from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_THE_MACHINE, KINDS, kind_of
+from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ASKED_ABOUT, KINDS, askable, kind_of
 from opml_fuzz.fuzzing.loop import Crew, RunReport, fuzz_on_all, processors
 from opml_fuzz.fuzzing.work import Campaign
 from opml_fuzz.fuzzing.workers import processes
 from opml_fuzz.machine.case import Case
-from opml_fuzz.machine.target_question import EXECUTE, ROOT, RUN, STEP, WITNESS
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.exit_codes import UNEXPECTED
 from opml_min.cli.parser import path
 
-ASKED_ABOUT = {"step": {EXECUTE, STEP, WITNESS, ROOT}, "witness": {EXECUTE}, "program": {RUN}, "related": {EXECUTE, RUN}}
-"""By kind of case, the questions of which a target must know one."""
 REGRESSIONS = Path(opml_fuzz.__file__).with_name("regressions")
 
 
@@ -50,14 +47,16 @@ def run(options: argparse.Namespace) -> int:
     if not os.path.isdir(options.replays):
         raise InputError(f"there is no folder {options.replays}")
     if options.target is not None:
-        if options.only.isdisjoint(ABOUT_THE_MACHINE):
-            raise InputError(f"a target is only asked about {', '.join(ABOUT_THE_MACHINE)}")
-        refuse_what_a_target_does_not_know(options.target, options.only)
-    elif not options.only.isdisjoint(ABOUT_MODELS):
+        if options.only.isdisjoint(ASKED_ABOUT):
+            raise InputError(f"a target is only asked about {', '.join(ASKED_ABOUT)}")
+        compared = known_to(options.target, options.only)
+    else:
+        compared = options.only
+    if not compared.isdisjoint(ABOUT_MODELS):
         compile_kernels()
     folders = [REGRESSIONS] if options.regressions is None else [REGRESSIONS, options.regressions]
     corpus = Corpus(options.corpus) if options.corpus is not None else None
-    kept = kept_cases(folders if corpus is None else [*folders, corpus.folder], options.only)
+    kept = kept_cases(folders if corpus is None else [*folders, corpus.folder], compared)
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     progress = Progress()
 
@@ -81,12 +80,14 @@ def run(options: argparse.Namespace) -> int:
     return 1 if report.differences else UNEXPECTED if report.lost else 0
 
 
-def refuse_what_a_target_does_not_know(target: str, only: frozenset[str]) -> None:
-    """Raises InputError now if the target does not start, or if it can be asked nothing about these kinds of cases."""
+def known_to(target: str, only: frozenset[str]) -> frozenset[str]:
+    """Asks a target which of these kinds of cases it can be asked about; raises InputError if it does not start, or if there are none."""
     asked = External(target)
     asked.close()
-    if not any(asked.knows & ASKED_ABOUT[kind] for kind in only.intersection(ASKED_ABOUT)):
+    kinds = askable(only, asked.knows)
+    if not kinds:
         raise InputError(f"the target knows {', '.join(sorted(asked.knows))}: nothing about {', '.join(sorted(only))}")
+    return kinds
 
 
 def crew(scheduler: str | None, jobs: int | None) -> Crew:

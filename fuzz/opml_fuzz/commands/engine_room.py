@@ -34,7 +34,7 @@ def engine_room(target: str | None = None, embedded: EmbeddedEvm | None = None, 
     states, programs = (SpecState(), OneStep()), (SpecProgram(), interpreted(), translated())
     every = [*fast, *([] if embedded in fast else [embedded]), *slow]
     models: tuple[CaseEngine, ...] = (*float_engines(), SpecModels(), GuestModels(), NativeModels())
-    answering = None if target is None else RightAnswers(SpecWitness() if evm is embedded else evm, interpreted())
+    answering = None if target is None else RightAnswers(SpecWitness() if evm is embedded else evm, interpreted(), courts)
     rooms = (Engines(tuple(each), states, programs, courts, asked, models) for each in (every, fast))
     return EngineRoom(*rooms, answering=answering)
 

@@ -9,17 +9,20 @@ from attrs import field, frozen
 
 import opml_fuzz
 from opml_fuzz.commands.output import Progress, print_json
+from opml_fuzz.disputes.answers import differing
 from opml_fuzz.engines.protocol import NO_ANSWER
 from opml_fuzz.engines.targets.external import External
 from opml_fuzz.errors import InputError
+from opml_fuzz.machine.court_answer import first_different
 from opml_fuzz.machine.target_question import KINDS, Question
-from opml_fuzz.vectors.as_questions import cases_in, questions_of
+from opml_fuzz.vectors.as_questions import Asked, cases_in, questions_in
 from opml_fuzz.vectors.tree import write_tree
 from opml_min.cli.exit_codes import MEANINGS
 from opml_min.cli.parser import Parser, path
 
 FROZEN = Path(opml_fuzz.__file__).parents[2] / "tests" / "vectors"
 AT_ONCE = 100  # questions
+LONGEST_SHOWN = 20_000  # characters of a question; in JSON it is always complete
 MOST_SILENCES = 3  # after so many missing answers the rest is not asked
 
 
@@ -36,6 +39,15 @@ class Wrong:
     def to_json(self) -> dict[str, Any]:
         asked = self.question.line(1).decode().strip()
         return {"file": self.file, "name": self.name, "question": asked, "right": self.right, "answer": self.answer}
+
+
+def wrong_answer(file: str, asked: Asked, answer: list[str]) -> Wrong:
+    """Tells what was answered wrongly; of many acts, the first that was."""
+    if len(asked.names) == 1 or answer[0].startswith(NO_ANSWER):
+        return Wrong(file, asked.names[0], asked.question, asked.right, answer)
+    right, wrong = differing(asked.right, answer, asked.names[1:])
+    name = asked.names[min(first_different(asked.right, answer), len(asked.names) - 1)]
+    return Wrong(file, name, asked.question, [right], [wrong])
 
 
 @frozen
@@ -85,16 +97,14 @@ def check(files: dict[str, list[Any]], kinds: frozenset[str], target: External, 
     """Asks file after file; goes on after a wrong answer, and after the first missing ones."""
     checked, silences = {}, 0
     for name, cases in files.items():
-        asked = [(case, *each) for case in cases for each in questions_of(name, case) if each[0].kind in kinds]
+        asked = [each for each in questions_in(name, cases) if each.question.kind in kinds]
         at, wrong = 0, list[Wrong]()
         while at < len(asked) and silences < MOST_SILENCES:
             show(f"{name}: {at} of {len(asked)} questions")
             some = asked[at : at + AT_ONCE]
-            answers = target.ask([question for _, question, _ in some])
+            answers = target.ask([each.question for each in some])
             at += len(answers)
-            for (case, question, right), answer in zip(some, answers, strict=False):
-                if answer != right:
-                    wrong.append(Wrong(name, str(case.get("name")), question, right, answer))
+            wrong += [wrong_answer(name, each, answer) for each, answer in zip(some, answers, strict=False) if answer != each.right]
             silences += answers[-1][0].startswith(NO_ANSWER)
         checked[name] = Checked(len(cases), at, wrong)
     return checked
@@ -103,7 +113,8 @@ def check(files: dict[str, list[Any]], kinds: frozenset[str], target: External, 
 def print_summary(checked: dict[str, Checked], shown: list[Wrong]) -> None:
     for wrong in shown:
         print(f"{wrong.file}: {wrong.name}")
-        print(f"  {wrong.question.line(1).decode().strip()}")
+        line = wrong.question.line(1).decode().strip()
+        print(f"  {line if len(line) <= LONGEST_SHOWN else line[:LONGEST_SHOWN] + ' …'}")
         print(f"  right:  {', '.join(wrong.right)}")
         print(f"  answer: {', '.join(wrong.answer)}\n")
     for name, one in checked.items():

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from opml_spec.dispute.acts import deploy
-from opml_spec.dispute.objects import Court, model_id
+from opml_spec.dispute.objects import Court
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import SpecError
 
 from evm_arbiter.chain import Artefact
+from opml_fuzz.disputes.answers import new_id
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.disputes.contract import PEOPLE, Contract, Failed, MakeChain, fastest_chain
 from opml_fuzz.disputes.wire.abi import Log, words
@@ -68,7 +69,7 @@ class BothCourts:
         if said != answers.partition(" ")[0]:
             raise CourtsDiffer(call.move, answers, said)
         if said == "ok":
-            self.same(f"{call.move}: events", logs(before, call, self.spec, self.new(before, call)), events)
+            self.same(f"{call.move}: events", logs(before, call, self.spec, new_id(before, call, self.spec)), events)
         self.compare(changed(before, self.spec))
         self.compare(self.concerned(call))
         ledger = self.spec.ledger
@@ -83,12 +84,6 @@ class BothCourts:
         except Exception as error:  # only a broken specification raises anything else
             return f"raised {type(error).__name__}: {error}"
         return "ok"
-
-    def new(self, before: Court, call: Call) -> bytes:
-        """The id of what an accepted call created; of a model that is registered again, its id all the same."""
-        if call.move == "register":
-            return model_id(*call.act.arguments)
-        return next((identity for kind in OF for identity in getattr(self.spec, kind).keys() - getattr(before, kind).keys()), b"")
 
     def concerned(self, call: Call) -> Iterator[View]:
         """Yields the views of what a call names and of who makes it, which the specification may have left as they were."""

@@ -3,32 +3,42 @@
 A seed gives the same calls on every machine. The calls of a sequence can be written down, made again, and left out one by one.
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from random import Random
+from typing import Protocol
 from zlib import crc32
 
 from attrs import field, frozen
+from opml_spec.dispute.acts import deploy
 from opml_spec.dispute.honest import Trace
-from opml_spec.dispute.objects import ClaimStatus
+from opml_spec.dispute.objects import ClaimStatus, Court
 from opml_spec.dispute.parameters import TIME_LIMIT, Parameters
 
 from evm_arbiter.chain import START_TIME, Artefact
+from opml_fuzz.disputes.answers import TellingCourt, asked, differing, right_answer
 from opml_fuzz.disputes.both_courts import BothCourts, CourtsDiffer
 from opml_fuzz.disputes.call import Call, Json, read, write
 from opml_fuzz.disputes.contract import PEOPLE, MakeChain, fastest_chain
 from opml_fuzz.disputes.crowds import crowd
 from opml_fuzz.disputes.deployments import deploy_on_both
+from opml_fuzz.disputes.edges import acts_at_edges
 from opml_fuzz.disputes.moments import edge_times
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.rules import CROWDED_RULES, RULES
 from opml_fuzz.disputes.spoilers import spoiled
+from opml_fuzz.machine.case import Acts, Deployment
+from opml_fuzz.machine.target_question import Question
 
+SPEC, ALIKE = "spec, court", "all acts answered alike"
 MODELS = 4
 PACES = ((0, 0, 0, 1, 2, 5), (0, 0, 0, 0, 0, 0, 0, 0, 0, 1))
 ALIVE = (1, 3)  # claims whose trees grow at once
 STARTS = (*9 * (START_TIME,), TIME_LIMIT - 2_500)  # the last one comes to claims that would close too late
 WITNESSED_EVERY, WITNESSED_ACTS = 8, 100  # sequences, and acts of them that a slow chain also gets: about a twentieth of the time
+MOST_QUESTION = 900_000  # bytes, of the mebibyte that a line may have
 KINDS = ("ask", "ask", *3 * ("claim",), "challenge", *2 * ("finalise",), "expire", *3 * ("collect",), *2 * ("award",))
 OTHER_KINDS = ("reclaim", "withdraw_to", "move", "register")
 
@@ -48,30 +58,76 @@ class SequenceReport:
         return sum(count for (_, answer), count in self.answers.items() if answer == "ok")
 
 
+class HasCourt(Protocol):
+    """Whatever makes calls at the specification's court, and perhaps at another."""
+
+    spec: Court
+
+
 def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> SequenceReport:
     """Plays calls on two fresh courts; stops at the first difference. game: other bytecode than the committed game contract"""
-    rng = Random(f"disputes/{seed}")
-    rules = rng.randrange(len(RULES))
-    courts = BothCourts(RULES[rules], game)
-    players = Players(courts.spec, PEOPLE, rng, rng.choice(STARTS), alive=rng.choice(ALIVE), pace=rng.choice(PACES))
-    players.crowds = rules == CROWDED_RULES and rng.random() < 0.7
-    calls, answers = list[Call](), Counter[tuple[str, str]]()
+    rng, rules = rules_of(seed)
+    courts, calls, answers = BothCourts(RULES[rules], game), list[Call](), Counter[tuple[str, str]]()
     try:
-        for number in range(acts):
-            pass_time(players)
-            call, told = (players.register(), None) if number < MODELS else next_call(players)
-            if rng.random() < 0.25:
-                for _ in range(rng.choice((1, 1, 2, 3))):
-                    call = spoiled(rng, call, courts.spec, PEOPLE)
+        for call in drawn_calls(courts, players_at(courts, rules, rng), acts):
             calls.append(call)
-            before, answer = courts.spec, courts.call(call)
-            answers[call.move, answer] += 1
-            if answer == "ok":
-                players.learn(call, before, courts.spec, told)
+            answers[call.move, courts.call(call)] += 1
         courts.compare_everything()
     except CourtsDiffer as difference:
         return SequenceReport(rules, tuple(calls), answers, difference.said)
     return SequenceReport(rules, tuple(calls), answers)
+
+
+def draw_acts(seed: int | str, acts: int, at_edges: int = 0) -> Acts:
+    """Writes down what `play_sequence` would play, without the contract, and then some acts at the edges of time.
+
+    There are fewer acts if they are too long for a question."""
+    rng, rules = rules_of(seed)
+    court, written, size = TellingCourt(deploy(RULES[rules])), list[Json](), 0
+    players = players_at(court, rules, rng)
+    for call in chain(drawn_calls(court, players, acts), islice(calls_at_edges(court, players), at_edges)):
+        act = write(call)
+        size += len(json.dumps(act))
+        if size > MOST_QUESTION:
+            break
+        written.append(act)
+        court.call(call)
+    return Acts(rules, tuple(written))
+
+
+def calls_at_edges(courts: HasCourt, players: Players) -> Iterator[Call]:
+    """Yields calls at the edges of time, each of which must be made at the court before the next one is drawn."""
+    for call in acts_at_edges(players):
+        yield call
+        players.court = courts.spec
+
+
+def rules_of(seed: int | str) -> tuple[Random, int]:
+    """Returns the random numbers of a sequence, and its parameters by their number."""
+    rng = Random(f"disputes/{seed}")
+    return rng, rng.randrange(len(RULES))
+
+
+def players_at(courts: HasCourt, rules: int, rng: Random) -> Players:
+    """Draws how the players of a sequence play."""
+    players = Players(courts.spec, PEOPLE, rng, rng.choice(STARTS), alive=rng.choice(ALIVE), pace=rng.choice(PACES))
+    players.crowds = rules == CROWDED_RULES and rng.random() < 0.7
+    return players
+
+
+def drawn_calls(courts: HasCourt, players: Players, acts: int) -> Iterator[Call]:
+    """Yields calls, each of which must be made at the court before the next one is drawn."""
+    rng = players.rng
+    for number in range(acts):
+        pass_time(players)
+        call, told = (players.register(), None) if number < MODELS else next_call(players)
+        if rng.random() < 0.25:
+            for _ in range(rng.choice((1, 1, 2, 3))):
+                call = spoiled(rng, call, courts.spec, PEOPLE)
+        before = courts.spec
+        yield call
+        if courts.spec is not before:
+            players.learn(call, before, courts.spec, told)
 
 
 def pass_time(players: Players) -> None:
@@ -141,10 +197,11 @@ def replay(
 class RandomDisputes:
     """The two courts as an engine: each sequence of acts is played on fresh ones.
 
-    game: other bytecode than the committed game contract. witness: a slow chain, which gets the first acts of a sample of the sequences"""
+    game: other bytecode than the committed game contract. witness: a slow chain, which gets the first acts of a sample of the sequences.
+    alone: without the contract, which then says nothing about given acts"""
 
-    def __init__(self, game: Artefact | None = None, witness: MakeChain | None = None) -> None:
-        self.accepted, self._game, self._witness = 0, game, witness
+    def __init__(self, game: Artefact | None = None, witness: MakeChain | None = None, alone: bool = False) -> None:
+        self.accepted, self._game, self._witness, self._alone = 0, game, witness, alone
 
     def play(self, seed: str, acts: int) -> dict[str, list[str]]:
         report = play_sequence(seed, acts, self._game)
@@ -152,6 +209,8 @@ class RandomDisputes:
         return self._answers(report, sample)
 
     def deploy(self, parameters: tuple[int, ...]) -> dict[str, list[str]]:
+        if self._alone:
+            return {SPEC: [right_answer(Parameters(*parameters), ())[0]]}
         try:
             said = 2 * ("accepted" if deploy_on_both(Parameters(*parameters), self._game) else "refused",)
         except CourtsDiffer as difference:
@@ -160,11 +219,25 @@ class RandomDisputes:
 
     def replay(self, rules: int, acts: Iterable[Json]) -> dict[str, list[str]]:
         written = [*acts]
+        if self._alone:
+            return {SPEC: [ALIKE]}
         return self._answers(replay(rules, written, self._game), written)
 
     def written(self, seed: str, acts: int) -> tuple[int, tuple[Json, ...]]:
         report = play_sequence(seed, acts, self._game)
         return report.rules, tuple(map(write, report.calls))
+
+    def without_contract(self) -> "RandomDisputes":
+        return RandomDisputes(alone=True)
+
+    def question(self, case: Acts | Deployment) -> tuple[Question, list[str]]:
+        parameters, acts = given_in(case)
+        right = right_answer(parameters, acts)
+        self.accepted += sum(text.startswith("{") for text in right)
+        return asked(parameters, acts), right
+
+    def differing(self, case: Acts | Deployment, right: list[str], answer: list[str]) -> tuple[str, str]:
+        return differing(right, answer, [str(act["move"]) for act in given_in(case)[1]])
 
     def _answers(self, report: SequenceReport, sample: Iterable[Json]) -> dict[str, list[str]]:
         """Returns what the courts said; where they agree, the witness is asked about the sample."""
@@ -173,8 +246,13 @@ class RandomDisputes:
             witnessed = replay(report.rules, written, self._game, self._witness)
             if witnessed.difference is not None:
                 return answers_of(witnessed.difference, "contract, court of the witness")
-        return answers_of(report.difference or 2 * (f"{len(report.calls)} acts answered alike",))
+        return answers_of(report.difference or 2 * (ALIKE,))
+
+
+def given_in(case: Acts | Deployment) -> tuple[Parameters, tuple[Json, ...]]:
+    """The parameters of a case at court, and its acts."""
+    return (RULES[case.rules], case.acts) if isinstance(case, Acts) else (Parameters(*case.parameters), ())
 
 
 def answers_of(said: tuple[str, str], contract: str = "contract, court") -> dict[str, list[str]]:
-    return {name: [answer] for name, answer in zip(("spec, court", contract), said, strict=True)}
+    return {name: [answer] for name, answer in zip((SPEC, contract), said, strict=True)}

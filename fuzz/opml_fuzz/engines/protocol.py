@@ -7,7 +7,7 @@ answer is the hash of the state after the step in hex, or `error N` with the num
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from opml_fuzz.machine.case import Case
+from opml_fuzz.machine.case import Acts, Case, Deployment
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.target_question import Question
 
@@ -105,6 +105,15 @@ class Courts(Protocol):
 
     def deploy(self, parameters: tuple[int, ...]) -> dict[str, list[str]]:
         """Deploys on both."""
+
+    def question(self, case: Acts | Deployment) -> tuple[Question, list[str]]:
+        """Turns a case into a question to a target, and answers it by the specification."""
+
+    def differing(self, case: Acts | Deployment, right: list[str], answer: list[str]) -> tuple[str, str]:
+        """Says in words what is right and what a target answered to the first act that it answered wrongly."""
+
+    def without_contract(self) -> "Courts":
+        """Leaves the specification's court alone, with which a target can be compared."""
 
     def written(self, seed: str, acts: int) -> tuple[int, tuple[dict[str, Any], ...]]:
         """Writes random acts down, up to the first that is answered differently, and the number of the parameters that they have."""

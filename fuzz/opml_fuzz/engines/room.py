@@ -7,10 +7,11 @@ compared, printed and sent between processes as they are.
 from attrs import field, frozen
 from opml_spec.machine.witness import make_witness
 
-from opml_fuzz.engines.protocol import Answering, Answers, CaseEngine, Courts, StateEngine, Target, WitnessEngine
+from opml_fuzz.engines.protocol import NO_ANSWER, Answering, Answers, CaseEngine, Courts, StateEngine, Target, WitnessEngine
 from opml_fuzz.engines.specification import related_ends
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness
 from opml_fuzz.machine.relation import Related
+from opml_fuzz.machine.target_question import COURT
 
 EMBEDDED_EVERY = 50  # cases: the embedded EVM then takes about a quarter of the time
 
@@ -29,7 +30,9 @@ class Engines:
     def ask(self, case: Case) -> Answers:
         """Puts a case to every engine that can answer it, and returns the answers by the engine's name."""
         ours = self._ask_ours(case)
-        return ours if self.target is None else ours | self.target.answers(case, ours)
+        if self.target is None:
+            return ours
+        return ours | (self._at_court(case, ours) if isinstance(case, Acts | Deployment) else self.target.answers(case, ours))
 
     def _ask_ours(self, case: Case) -> Answers:
         match case:
@@ -52,6 +55,18 @@ class Engines:
             case _:
                 return {engine.name: answer for engine in self.of_models if (answer := engine.answer(case)) is not None}
 
+    def _at_court(self, case: Acts | Deployment, ours: Answers) -> Answers:
+        """Puts acts to the target, twice, since it may remember. What it answers rightly is what ours say."""
+        if self.target is None or COURT not in self.target.knows:
+            return {}
+        question, right = self.courts.question(case)
+        answer = self.target.ask([question, question])[-1]
+        if answer == right:
+            return {f"target, {COURT}": next(iter(ours.values()))}
+        if answer[0].startswith(NO_ANSWER):
+            return {f"target, {COURT}": answer}
+        rightly, wrongly = self.courts.differing(case, right, answer)
+        return {f"target, {COURT}": [f"{wrongly}. Right: {rightly.partition(': ')[2]}"]}
 
     def _ask_both(self, case: Related) -> Answers:
         """Puts both runs to every engine; the relation itself, applied to the first end, is an engine of its own."""

@@ -85,11 +85,15 @@ for said in play_sequence({seed!r}, {acts}).difference or ("all agree",):
 """
 
 ACTS = """\
+from opml_fuzz.disputes.answers import right_answer
+from opml_fuzz.disputes.rules import RULES
 from opml_fuzz.disputes.sequences import replay
 
 acts = [
 {acts}
 ]
+for act, answer in zip(acts, right_answer(RULES[{rules}], acts)[1:]):
+    print(act["move"], answer)
 for said in replay({rules}, acts).difference or ("all agree",):
     print(said)
 """

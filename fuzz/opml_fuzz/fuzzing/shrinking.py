@@ -31,7 +31,7 @@ from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.machine.case import Acts, Case, Program
 from opml_fuzz.machine.start import Leaves, Start
 
-TARGET = "target"
+TARGET, CONTRACT = "target", "contract"
 HASH = re.compile("[0-9a-f]{64}")
 MOST_TRIES, MOST_SECONDS = 1_500, 15.0  # per difference
 MOST_STEPS = 3  # of a program that a person reads
@@ -65,6 +65,8 @@ def of_each_camp(difference: Difference, engines: Engines) -> Engines:
     kept: dict[str, Any] = {kind: tuple(e for e in each if e.name in names) for kind, each in asked if isinstance(each, tuple)}
     if not any(name.startswith(TARGET) for name in names):
         kept["target"] = None
+    if not any(name.startswith(CONTRACT) for name in names):
+        kept["courts"] = engines.courts.without_contract()
     return evolve(engines, **kept)
 
 

@@ -2,8 +2,12 @@
 
 The sweep has the same numbers as without a target. In all other batches each state comes with many variants of its registers, and one case
 in nine is a forged witness. Every fiftieth case is put to our implementations, too, and so are related runs.
+
+One batch in eight begins with acts at court, operations and stages, if the target knows such questions; every batch is about them, if it
+knows no others.
 """
 
+import re
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -11,13 +15,19 @@ from itertools import islice
 from math import inf
 from random import Random
 
-from opml_fuzz.engines.protocol import Answering, OutOfTime, Target
+from attrs import astuple, evolve
+
+from opml_fuzz.disputes.deployments import tight_parameters
+from opml_fuzz.disputes.sequences import draw_acts
+from opml_fuzz.engines.protocol import NO_ANSWER, Answering, OutOfTime, Target
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, goes_to_court
 from opml_fuzz.fuzzing.difference import Difference, compare
-from opml_fuzz.fuzzing.kinds import KINDS, Watch, ignore, kind_of
-from opml_fuzz.machine.case import Case, Step, Witness
+from opml_fuzz.fuzzing.kinds import ABOUT_THE_MACHINE, KINDS, Watch, askable, ignore, kind_of
+from opml_fuzz.machine.case import Acts, Case, Deployment, Step, Witness
+from opml_fuzz.machine.court_answer import first_different
 from opml_fuzz.machine.edits import Edit
+from opml_fuzz.machine.model_case import OneStage
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.related import related
 from opml_fuzz.machine.relation import Related
@@ -26,18 +36,46 @@ from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.target_question import RUN
 from opml_fuzz.machine.variants import variants
 from opml_fuzz.machine.wrong_witnesses import random_edit
+from opml_fuzz.models.random_models import corner_operation, random_operation, random_stage
 from opml_fuzz.sweep.order import sweep
 from opml_fuzz.sweep.pairs import paired
 from opml_fuzz.sweep.translated import translated
 
 STATES, VARIANTS, FORGED, LOOPS = 64, 24, 3, 2  # per batch; variants and forged witnesses per state
+ROUNDS = 2  # in a batch that is not about the machine
+ACTS, AT_EDGES, DEPLOYMENTS, OPERATIONS = 200, (0, 60, 120), 8, 4  # per round; acts of a sequence, how many of them at edges of time
 OURS = "opml"  # who gives the right answers
-AT_ONCE = 100  # cases that are asked about before an answer is looked at
+AT_ONCE, FEW_AT_ONCE = 100, len(AT_EDGES) + DEPLOYMENTS + 2 * OPERATIONS + 1  # cases that are asked about before an answer is looked at
 ALSO_OURS_EVERY = 50  # cases
+BESIDE_THE_MACHINE = (Acts, Deployment, OneStage)
+NUMBER = re.compile(r"\d+ ")  # of acts, in a title
 
 
-def target_batch(seed: int, number: int, answering: Answering, with_programs: bool) -> Iterator[Case]:
-    """Yields the cases of the batch of this number."""
+def target_batch(seed: int, number: int, answering: Answering, knows: frozenset[str], kinds: Collection[str] = KINDS) -> Iterator[Case]:
+    """Yields the cases of the batch of this number, of those kinds about which a target with this knowledge can be asked."""
+    wanted = askable(kinds, knows)
+    others = wanted.difference(ABOUT_THE_MACHINE)
+    if goes_to_court(number) or wanted == others:
+        yield from beside_the_machine(seed, number, others)
+    if wanted != others:
+        yield from (case for case in about_the_machine(seed, number, answering, RUN in knows) if kind_of(case) in wanted)
+
+
+def beside_the_machine(seed: int, number: int, kinds: Collection[str]) -> Iterator[Case]:
+    """Yields acts, deployments, operations and stages in turn, so that each comes soon."""
+    rng = Random(f"target/{seed}/{number}")
+    for place in range(ROUNDS):
+        if "court" in kinds:
+            yield from (draw_acts(f"target/{seed}/{number}/{place}/{late}", ACTS - late, late) for late in AT_EDGES)
+        if "deployment" in kinds:
+            yield from (Deployment(astuple(tight_parameters(rng))) for _ in range(DEPLOYMENTS))
+        if "op" in kinds:
+            yield from (draw(rng) for draw in (random_operation, corner_operation) for _ in range(OPERATIONS))
+        if "stage" in kinds:
+            yield random_stage(rng)
+
+
+def about_the_machine(seed: int, number: int, answering: Answering, with_programs: bool) -> Iterator[Case]:
     rng = Random(f"target/{seed}/{number}")
     if number < SWEEP_ENDS and not goes_to_court(number):
         part = number - (number + COURT_EVERY - 2) // COURT_EVERY
@@ -74,18 +112,19 @@ def run_target_batch(
     assert target is not None
     assert answering is not None
     cases, found = 0, dict[str, Difference]()
-    all_kinds = target_batch(seed, number, answering, RUN in target.knows)
-    drawn = (case for case in all_kinds if kind_of(case) in kinds)
+    drawn = target_batch(seed, number, answering, target.knows, kinds)
     with suppress(OutOfTime):
-        while not found and time.monotonic() < until and (some := list(islice(drawn, AT_ONCE))):
+        while not found and time.monotonic() < until and (first := next(drawn, None)):
+            at_once = FEW_AT_ONCE if isinstance(first, BESIDE_THE_MACHINE) else AT_ONCE
+            some = [first, *islice(drawn, at_once - 1)]
             for case in some:
                 watch(case)
             for difference in ask_target(some, target, answering):
-                found.setdefault(difference.title, difference)
-            cases += len(some)
-            for case in (each for i, each in enumerate(some) if i % ALSO_OURS_EVERY == 0 or isinstance(each, Related)):
+                found.setdefault(NUMBER.sub("", difference.title), difference)
+            for case in (each for i, each in enumerate(some, cases) if i % ALSO_OURS_EVERY == 0 or isinstance(each, Related)):
                 if other := compare(case, room.most, until):
                     found.setdefault(other.title, other)
+            cases += len(some)
     return cases, list(found.values())
 
 
@@ -96,4 +135,12 @@ def ask_target(cases: list[Case], target: Target, answering: Answering) -> Itera
     for place, ((case, question, right), answer) in enumerate(zip(asked, answers, strict=False)):
         if answer != right:
             up_to_here = tuple(question for _, question, _ in asked[: place + 1])
-            yield Difference(case, {OURS: right, f"target, {question.kind}": answer}, asked=up_to_here)
+            shown = up_to_the_wrong_act(case, right, answer)
+            yield Difference(shown, {OURS: right, f"target, {question.kind}": answer}, asked=up_to_here)
+
+
+def up_to_the_wrong_act(case: Case, right: list[str], answer: list[str]) -> Case:
+    """Leaves out the acts after the first that was answered wrongly; without an answer there is none."""
+    if not isinstance(case, Acts) or answer[0].startswith(NO_ANSWER):
+        return case
+    return evolve(case, acts=case.acts[: first_different(right, answer)])

@@ -7,17 +7,18 @@ A question is one line and so is its answer. What is given is written as the tes
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
 
+from opml_fuzz.machine.court_answer import BYTES, court_texts, error_text
+
 PROTOCOL = 1
-EXECUTE, STEP, WITNESS, ROOT, RUN, STAGE = KINDS = ("execute", "step", "witness", "root", "run", "stage")
+EXECUTE, STEP, WITNESS, ROOT, RUN, STAGE, COURT = KINDS = ("execute", "step", "witness", "root", "run", "stage", "court")
 HELLO = "hello"
 HASH = re.compile("[0-9a-f]{64}")
-BYTES = re.compile("(?:[0-9a-f]{2})*")
-MOST_ERROR = 999
 STATE_BYTES, ROOT_AT = 297, 265
 SHOWN = 60  # characters of a line that is no answer
 
@@ -73,19 +74,28 @@ def stage(memory: str, number: int) -> Question:
     return Question(STAGE, f'"memory":{memory},"stage":{number}')
 
 
+def court(parameters: Mapping[str, Any], acts: Sequence[Mapping[str, Any]]) -> Question:
+    """Asks a court with these parameters about acts, one after the other, as the test vectors write them."""
+    given = {"parameters": parameters, "acts": acts}
+    return Question(COURT, json.dumps(given, separators=(",", ":"))[1:-1])
+
+
 def answer_in(line: bytes, number: int, kind: str) -> list[str]:
     """Reads the answer in a line to the question of that number; raises NoAnswer if it is none."""
     fields = _fields(line, number)
-    value, error = fields.get("answer"), fields.get("error")
-    if type(error) is int and 0 < error <= MOST_ERROR and value is None:
-        return [f"error {error}"]
+    value = fields.get("answer")
+    with suppress(ValueError, TypeError, KeyError, AttributeError):
+        if value is None:
+            return [error_text(fields.get("error"))]
+        if kind == COURT:
+            return court_texts(value)
     if kind == RUN and isinstance(value, list) and all(isinstance(each, str) and HASH.fullmatch(each) for each in value):
         return value
     if kind == STAGE and isinstance(value, dict) and value.keys() == {"exit_code", "carry_root"}:
         code, carry = value["exit_code"], value["carry_root"]
         if type(code) is int and 0 <= code < 1 << 64 and isinstance(carry, str) and HASH.fullmatch(carry):
-            return [f"exit code {code}", carry]
-    if kind not in (RUN, STAGE) and isinstance(value, str) and (BYTES if kind == WITNESS else HASH).fullmatch(value):
+            return [f"exit code {code}", *([] if code else [carry])]
+    if kind not in (RUN, STAGE, COURT) and isinstance(value, str) and (BYTES if kind == WITNESS else HASH).fullmatch(value):
         return [value]
     raise NoAnswer(f", but {shown(line)}")
 

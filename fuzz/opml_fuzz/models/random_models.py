@@ -11,7 +11,7 @@ from random import Random
 
 from attrs import evolve
 from opml_spec.machine.memory import STATE, Memory
-from opml_spec.model.layout import BYTES, HEADER, OUTPUT, REQUEST, REQUEST_BYTES, SINGLE_PHASE, encode_words
+from opml_spec.model.layout import BYTES, HEADER, OUTPUT, REQUEST, REQUEST_BYTES, SINGLE_PHASE, WORD_BYTES, encode_words
 from opml_spec.model.llama import Shape, attention_scale_q30
 from opml_spec.model.operations import fixed
 from opml_spec.model.operations.operation import Operation
@@ -68,9 +68,22 @@ def random_operation(rng: Random) -> OneStage:
     return one_operation(rng, random_shape(rng), rng.random() < 0.5, rng.choice(FIXED_OPERATIONS))
 
 
-def one_operation(rng: Random, shape: Shape, is_float: bool, kind: type[Operation]) -> OneStage:
+def corner_operation(rng: Random) -> OneStage:
+    """Draws an operation on numbers at the corners of their range, of which many are equal; with stop tokens, any condition, or done."""
+    kinds: list[type[Operation]] = [*FIXED_OPERATIONS, fixed.Sample]
+    case = one_operation(rng, random_shape(rng), rng.random() < 0.4, rng.choice(kinds), corners=True)
+    memory, header = case.memory, header_of(case.memory)
+    stops = {f"stop_{place}": rng.randrange(header.vocabulary) for place in range(4) if header.vocabulary}
+    header = evolve(header, stop_tokens=rng.randrange(len(stops) + 1), **stops)
+    condition = struct.pack("<Q", rng.choice((0, 0, 1, 1, 2, 1 << 63)))
+    tape = memory[header.tape][:WORD_BYTES] + condition + memory[header.tape][2 * WORD_BYTES :]
+    done = {OUTPUT: struct.pack("<QQ", rng.randrange(3), 1)} if rng.random() < 0.1 else {}
+    return OneStage({**memory, HEADER: encode_words(header.words), header.tape: tape, **done}, case.stage)
+
+
+def one_operation(rng: Random, shape: Shape, is_float: bool, kind: type[Operation], corners: bool = False) -> OneStage:
     """Draws the buffers of an operation of this kind, and a position."""
-    at = ModelBuilder(rng, is_float, shape)
+    at = ModelBuilder(rng, is_float, shape, corners=corners)
     operation = operation_of(at, kind)
     record = (as_float(operation) if at.is_float else operation).record()
     if kind is fixed.Input:

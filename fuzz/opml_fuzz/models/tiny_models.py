@@ -35,6 +35,17 @@ def text_request(rng: Random, temperature_q16: int = 0) -> bytes:
     return struct.pack(f"<IIIIQ{len(PROMPT)}I", len(PROMPT), NEW_TOKENS, temperature_q16, 0, rng.getrandbits(64), *PROMPT)
 
 
+CORNER_FLOATS = (0, 1 << 31, 0x3F800000, 0xBF800000, 1, 0x80000001, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000)
+"""±0, ±1, the smallest and the largest numbers, ±∞ and NaN."""
+
+
+def corner_numbers(rng: Random, bits: int) -> list[int]:
+    """Chooses a few numbers of at most `bits` bits and a sign: powers of two, one less, and others of which few bits are 0."""
+    top = 1 << bits
+    chosen = (0, top - 1, -top, 1 - top, top // 2, -top // 2, top - 1 - rng.randrange(min(top, 4)), rng.randrange(min(top, 9)) - top)
+    return rng.sample(chosen, 3)
+
+
 @define
 class ModelBuilder:
     """The segments of a model as it grows: weights in the model quarter, buffers with their first content in the state quarter."""
@@ -44,6 +55,8 @@ class ModelBuilder:
     shape: Shape = SMALL
     weights: bytes = b""
     state: bytes = b""
+    corners: bool = False
+    """Whether numbers are drawn from a few that are the largest of their size, equal, or not finite."""
 
     def place(self, data: bytes) -> int:
         """Places weights in the model quarter and returns their address."""
@@ -59,6 +72,9 @@ class ModelBuilder:
 
     def numbers(self, count: int, bits: int = 20) -> bytes:
         """Draws i32[count] of `bits` bits and a sign, or as many floats of about `2^(bits - 20)`."""
+        if self.corners:
+            few = self.rng.sample(CORNER_FLOATS, 3) if self.is_float else corner_numbers(self.rng, bits)
+            return b"".join(self.rng.choice(few).to_bytes(4, "little", signed=not self.is_float) for _ in range(count))
         if self.is_float:
             return struct.pack(f"<{count}f", *(self.rng.uniform(-2, 2) * 2.0 ** (bits - 20) for _ in range(count)))
         return struct.pack(f"<{count}i", *(self.rng.randrange(-1 << bits, 1 << bits) for _ in range(count)))

@@ -1,7 +1,7 @@
 """The test vectors as questions to a target, each with the answer that the vector has.
 
-Vectors of steps, programs, memories and operations can be asked. Those of arithmetic, Merkle proofs, whole runs and acts at court have no
-question in the protocol.
+Vectors of steps, programs, memories, operations and courts can be asked. Those of arithmetic, Merkle proofs and whole runs have no question
+in the protocol. A file of acts is one question, since an act depends on those before it.
 """
 
 import json
@@ -9,11 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from attrs import frozen
+
+from opml_fuzz.disputes.answers import with_payment
 from opml_fuzz.errors import InputError
 from opml_fuzz.machine import target_question as ask
+from opml_fuzz.machine.court_answer import DEPLOYED, court_texts, error_text
 from opml_fuzz.machine.target_question import STATE_BYTES, Question
 from opml_fuzz.vectors.notation import Json
 from opml_fuzz.vectors.tree import FILES, PAGE
+
+
+@frozen
+class Asked:
+    """A question with its answer. names: of the case, or of a deployment and all acts after it"""
+
+    names: list[str]
+    question: Question
+    right: list[str]
 
 
 def cases_in(folder: Path) -> dict[str, list[Json]]:
@@ -36,12 +49,25 @@ def cases_in(folder: Path) -> dict[str, list[Json]]:
     return found
 
 
-def questions_of(name: str, case: Any) -> list[tuple[Question, list[str]]]:
-    """Returns the questions that a case of this file asks, each with its answer. Raises InputError for what is no case."""
+def questions_in(name: str, cases: list[Any]) -> list[Asked]:
+    """Returns the questions that the cases of this file ask. Raises InputError if one of them is no case."""
+    found, case = list[Asked](), None
     try:
-        return list(_questions(name, case["pre"], case.get("post"), case.get("error")))
+        if name.startswith("court/") and any("post" in case and case["post"] for case in cases):
+            return [_acts(cases)]
+        for case in cases:
+            found += [Asked([str(case.get("name"))], *each) for each in _questions(name, case["pre"], case.get("post"), case.get("error"))]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{name} has a case that is none: {type(error).__name__} {str(error)[:100]}") from error
+    return found
+
+
+def _acts(cases: list[Any]) -> Asked:
+    """Asks a whole file of acts, of which the first case is the deployment."""
+    deployment, *acts = cases
+    answers = [with_payment(case["post"]) if "post" in case else {"error": case["error"]} for case in acts]
+    question = ask.court(deployment["pre"]["parameters"], [case["pre"] for case in acts])
+    return Asked([str(case["name"]) for case in cases], question, court_texts(answers))
 
 
 def _questions(name: str, pre: Json, post: Any, error: int | None) -> Iterator[tuple[Question, list[str]]]:
@@ -58,4 +84,7 @@ def _questions(name: str, pre: Json, post: Any, error: int | None) -> Iterator[t
         case "merkle/roots.json":
             yield ask.root(ask.memory_of(pre["memory"])), [post["root"]]
         case "operations/fixed.json" | "operations/float.json":
-            yield ask.stage(ask.memory_of(pre["memory"]), pre["stage"]), [f"exit code {post['exit_code']}", post["carry_root"]]
+            code, carry = post["exit_code"], post["carry_root"]
+            yield ask.stage(ask.memory_of(pre["memory"]), pre["stage"]), [f"exit code {code}", *([] if code else [carry])]
+        case "court/parameters.json":
+            yield ask.court(pre["parameters"], []), [DEPLOYED if error is None else error_text(error)]

@@ -22,9 +22,8 @@ from opml_spec.errors import SpecError
 from opml_spec.hashing import HASH_BYTES
 from opml_spec.machine.merkle import hash_of
 
-from opml_fuzz.disputes.call import Call, text, write
-from opml_fuzz.disputes.wire.logs import logs
-from opml_fuzz.disputes.wire.views import OF, VIEWS, changed
+from opml_fuzz.disputes.answers import accepted
+from opml_fuzz.disputes.call import Call, write
 from opml_fuzz.vectors.notation import Json
 from opml_fuzz.vectors.small_program import PROGRAM, model_memory, quarters, wrong_register
 
@@ -96,20 +95,12 @@ class Scenario:
             return
         if not must_fail:
             self.court = after
-            self.cases.append({"name": call.move, "pre": write(call), "post": self.seen(before, call)})
+            self.cases.append({"name": call.move, "pre": write(call), "post": accepted(before, call, after)})
 
     def try_at(self, now: int, act: Act, sender: bytes = STRANGER) -> None:
         """Makes an act at that time, whether it is refused or not."""
         self.now = now
         self.attempt(Call(act, sender, now))
-
-    def seen(self, before: Court, call: Call) -> Json:
-        """Writes the events, the new id if there is one, and every view that shows something else."""
-        after = self.court
-        new = next((identity for kind in OF for identity in getattr(after, kind).keys() - getattr(before, kind).keys()), b"")
-        events = ["".join(part.hex() for part in (*log.topics, log.data)) for log in logs(before, call, after, new)]
-        views = [[name, *map(text, given), list(map(text, VIEWS[name](after, *given)))] for name, given in changed(before, after)]
-        return {**({"id": new.hex()} if new else {}), "events": events, "views": views}
 
     # before a dispute
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from attrs import astuple
+from attrs import fields as attrs_of
 from opml_spec.dispute.ends import result_of
 from opml_spec.dispute.objects import Court
+from opml_spec.dispute.parameters import Parameters
 from opml_spec.dispute.result import Outcome
 
 View = tuple[str, tuple[bytes, ...]]
@@ -61,6 +63,25 @@ def result(court: Court, identity: bytes) -> Fields:
     outcome, output_hash, claim_id = result_of(court, identity)
     return outcome, output_hash or ZERO, claim_id
 
+
+FIELDS = {
+    "model_of": ("model_root", "state_root", "stage_microseconds", "busy_until"),
+    "request_of": (
+        *("model_id", "stage_count", "first_run_hash", "deadline", "fee_left", "bond", "requester", "server", "checked_at", "claims"),
+        *("pending", "next_award", "fee_paid", "result", "run_hash", "outcome", "output_hash"),
+    ),
+    "claim_of": (
+        *("request_id", "server", "sealed", "index", "closes_at", "settles_at", "open_nodes", "nodes", "prices", "status", "fell_at"),
+    ),
+    "node_of": (
+        *("claim_id", "opener", "depth", "path", "commitment", "state", "due", "server_left", "challengers_left", "since", "price"),
+        "collected",
+    ),
+    "account_of": ("requests", "credited", "due", "lost_at"),
+    "books": ("deposits", "locked", "burned", "paid_out"),
+    "parameters": tuple(each.name for each in attrs_of(Parameters)),
+}
+"""The names of the fields of each view."""
 
 OF = {"models": "model_of", "requests": "request_of", "claims": "claim_of", "nodes": "node_of"}
 """The view of each kind of object."""

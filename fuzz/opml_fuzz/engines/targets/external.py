@@ -23,6 +23,7 @@ from opml_fuzz.engines.targets.process import Process
 from opml_fuzz.errors import InputError
 from opml_fuzz.machine import target_question as ask
 from opml_fuzz.machine.case import Case, Program, Step, Witness
+from opml_fuzz.machine.model_case import OneStage, memory_to_json
 from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.target_question import HELLO, KINDS, PROTOCOL, ROOT_AT, STATE_BYTES, NoAnswer, Question
@@ -97,6 +98,9 @@ class External:
                 questions, right = [ask.execute(witness)], witness
             case Program(start, stops):
                 questions, right = [ask.run(encode(start.state()), start.leaves.text, stops)], b""
+            case OneStage(memory, stage):
+                written = ask.memory_of(memory_to_json(memory))
+                questions, right = [ask.stage(written, stage)], b""
             case Related():
                 return self._both_ends(((case.start, case.steps), (case.other, case.other_steps)))
             case _:
@@ -122,6 +126,8 @@ class External:
             return [SpecWitness().execute(bytes.fromhex(answer[0]))]
         if kind == ask.ROOT:
             return [SpecWitness().execute(right[:ROOT_AT] + bytes.fromhex(answer[0]) + right[STATE_BYTES:])]
+        if kind == ask.STAGE:
+            return [f"exit {answer[0].rpartition(' ')[2]}"] if len(answer) == 1 else answer[1:]
         if kind == ask.RUN:  # we also say what the next witness is
             return [*answer, *next(iter(ours.values()), [])[len(answer) :]]
         return answer

@@ -34,6 +34,26 @@ def memory_in(question: dict[str, Any]) -> Memory:
     return {int(address, 16): bytes.fromhex(data) for address, data in question["memory"].items()}
 
 
+def read(value: Any) -> Any:
+    """Reads what is given about acts: numbers, bytes, and the names of acts as text."""
+    if isinstance(value, dict):
+        return {name: each if name == "move" else read(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [read(each) for each in value]
+    if isinstance(value, str):
+        return int(value, 16) if value.startswith("0x") else bytes.fromhex(value)
+    return value
+
+
+def written(value: Any) -> Any:
+    """Writes bytes in hex, wherever they are in what a method returns."""
+    if isinstance(value, bytes | bytearray):
+        return value.hex()
+    if isinstance(value, dict):
+        return {name: written(each) for name, each in value.items()}
+    return [*map(written, value)] if isinstance(value, list | tuple) else value
+
+
 def given(question: dict[str, Any]) -> tuple[Any, ...]:
     """Reads the arguments of the method that is named after the question."""
     match question["ask"]:
@@ -45,16 +65,18 @@ def given(question: dict[str, Any]) -> tuple[Any, ...]:
             return (memory_in(question),)
         case "run":
             return bytes.fromhex(question["state"]), memory_in(question), question["stops"]
+        case "court":
+            return read(question["parameters"]), read(question["acts"])
         case _:
             return memory_in(question), question["stage"]
 
 
 def result(value: Any) -> dict[str, Any]:
-    """Writes what a method returns: bytes, the number of an error, several hashes, or an exit code and a carry root."""
+    """Writes what a method returns: bytes, the number of an error, a list of hashes or of acts, or an exit code and a carry root."""
     if isinstance(value, bytes | bytearray):
         return {"answer": value.hex()}
     if isinstance(value, list):
-        return {"answer": [each.hex() for each in value]}
+        return {"answer": [{"error": each} if isinstance(each, int) else written(each) for each in value]}
     if isinstance(value, tuple):
         return {"answer": {"exit_code": value[0], "carry_root": value[1].hex()}}
     return {"error": value}

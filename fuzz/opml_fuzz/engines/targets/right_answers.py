@@ -2,15 +2,18 @@
 
 Steps and witnesses are opml_min's, on a memory whose tree is kept for all cases that share it. A forged witness is executed by one of the
 witness engines. These answers are compared with the specification's in a sample of the cases, and whenever a target differs.
+Stages and acts at court are the specification's from the start.
 """
 
+from opml_fuzz.engines.model_runs import SpecModels
 from opml_fuzz.engines.opml_min import FullMachine
-from opml_fuzz.engines.protocol import WitnessEngine
+from opml_fuzz.engines.protocol import Courts, WitnessEngine
 from opml_fuzz.engines.targets.proven_leaves import ProvenLeaves, Storing
 from opml_fuzz.machine import target_question as ask
-from opml_fuzz.machine.case import Case, Program, Step, Witness
+from opml_fuzz.machine.case import Acts, Case, Deployment, Program, Step, Witness
+from opml_fuzz.machine.model_case import OneStage, memory_to_json
 from opml_fuzz.machine.start import Leaves, Start
-from opml_fuzz.machine.target_question import EXECUTE, ROOT, RUN, STATE_BYTES, STEP, WITNESS, Question
+from opml_fuzz.machine.target_question import COURT, EXECUTE, ROOT, RUN, STAGE, STATE_BYTES, STEP, WITNESS, Question
 from opml_min.machine.hashing import keccak256
 from opml_min.machine.interpret import step
 from opml_min.machine.state import RUNNING, Status, encode_state
@@ -18,10 +21,10 @@ from opml_min.machine.witness import witness
 
 
 class RightAnswers:
-    """Questions with their answers. of_witnesses, of_programs: who answers about forged witnesses and about programs"""
+    """Questions with their answers. of_witnesses, of_programs, courts: who answers about forged witnesses, about programs and about acts"""
 
-    def __init__(self, of_witnesses: WitnessEngine, of_programs: FullMachine) -> None:
-        self._of_witnesses, self._of_programs = of_witnesses, of_programs
+    def __init__(self, of_witnesses: WitnessEngine, of_programs: FullMachine, courts: Courts) -> None:
+        self._of_witnesses, self._of_programs, self._courts = of_witnesses, of_programs, courts
         self._leaves: Leaves | None = None
         self._memory: ProvenLeaves
         self._root_was_asked = False
@@ -38,6 +41,12 @@ class RightAnswers:
             case Program(start, stops) if RUN in knows:
                 state = self.witness(start)[:STATE_BYTES]
                 return [(ask.run(state, start.leaves.text, stops), self._of_programs.run(start, stops)[: len(stops)])]
+            case OneStage(memory, stage) if STAGE in knows:
+                said = SpecModels().answer(case) or []
+                right = [said[0].replace("exit", "exit code")] if said[0].startswith("exit") else ["exit code 0", *said]
+                return [(ask.stage(ask.memory_of(memory_to_json(memory)), stage), right)]
+            case Acts() | Deployment() if COURT in knows:
+                return [self._courts.question(case)]
         return []
 
     def witness(self, start: Start) -> bytes:
