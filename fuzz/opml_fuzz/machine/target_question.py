@@ -73,6 +73,14 @@ def stage(memory: str, number: int) -> Question:
     return Question(STAGE, f'"memory":{memory},"stage":{number}')
 
 
+def question_in(line: str) -> Question:
+    """Reads a question as `Question.line` writes it; raises ValueError if it is none."""
+    fields = json.loads(line)
+    if not isinstance(fields, dict) or fields.pop("ask", None) not in KINDS or fields.pop("id", None) is None:
+        raise ValueError(f"{line[:SHOWN]!r} is no question")
+    return Question(json.loads(line)["ask"], memory_of(fields)[1:-1])
+
+
 def answer_in(line: bytes, number: int, kind: str) -> list[str]:
     """Reads the answer in a line to the question of that number; raises NoAnswer if it is none."""
     fields = _fields(line, number)
