@@ -45,7 +45,7 @@ def random_shape(rng: Random) -> Shape:
 
 def text_request(rng: Random, shape: Shape) -> tuple[bytes, int, int]:
     """Draws a request that stage 0 accepts; returns it with the lengths of the prompt and of what is asked for."""
-    prompt = rng.randrange(1, 4)
+    prompt = rng.randrange(1, shape.context)
     new = rng.randrange(1, shape.context - prompt + 1)
     tokens = [rng.randrange(shape.vocabulary) for _ in range(prompt)]
     words = struct.pack("<IIIIQ", prompt, new, rng.choice(TEMPERATURES_Q16), 0, rng.getrandbits(64))
