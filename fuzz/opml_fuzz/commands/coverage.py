@@ -69,8 +69,8 @@ def print_measured(measured: Sequence[Measured]) -> None:
     packages = [(f"all of {package.rstrip('.')}", [each for each in entered if each.module.startswith(package)]) for package in LISTED]
     print(f"{'module':48} {'lines':>11} {'branches':>11}")
     for name, some in [*((each.module, [each]) for each in entered), *packages]:
-        hit, of, branches_hit, branches = (sum(each) for each in zip(*((m.hit, m.lines, m.branches_hit, m.branches) for m in some), strict=True))
-        print(f"{name:48} {f'{hit}/{of}':>11} {f'{branches_hit}/{branches}':>11}")
+        lines, branches = f"{sum(m.hit for m in some)}/{sum(m.lines for m in some)}", sum(m.branches for m in some)
+        print(f"{name:48} {lines:>11} {f'{sum(m.branches_hit for m in some)}/{branches}':>11}")
     for each in measured:
         if each.module.startswith(LISTED):
             for function in each.missing:

@@ -215,7 +215,8 @@ PARTS = (
     Part(
         "opml_min: kernels",
         (
-            *_of(f"{KERNELS}.fixed", "attention attention_output batch_attention elementwise embed fixed_point kv_cache matmul norm rope sample"),
+            *_of(f"{KERNELS}.fixed", "attention attention_output batch_attention elementwise embed fixed_point kv_cache"),
+            *_of(f"{KERNELS}.fixed", "matmul norm rope sample"),
             *_of(f"{KERNELS}.floats", "attention elementwise functions matmul sample"),
             *_of(f"{KERNELS}.vector", "attention_sums packed panel rounding tile vector_code"),
             *_of(KERNELS, "batch stages unshared work_sharing"),
