@@ -17,14 +17,13 @@ from types import ModuleType
 from typing import Any
 
 from numba.core.dispatcher import Dispatcher
-from numba.core.errors import NumbaError
 
 from opml_min.model.native import engine, kernel_cache
 
 KERNELS = "opml_min.model.native.kernels"
 WALKERS = tuple(f"{KERNELS}.{name}" for name in ("batch", "unshared", "work_sharing", "stages"))
 """The modules that walk the tape. Their functions stay functions of Python."""
-DOES_NOT_COMPILE = tuple(f"raised {kind.__name__}" for kind in (NumbaError, *NumbaError.__subclasses__()))
+DOES_NOT_COMPILE = tuple(f"raised {name}" for name in ("NumbaError", "TypingError", "LoweringError", "UnsupportedError"))
 
 
 @cache
@@ -83,8 +82,9 @@ def kernels_with(module: str, text: str) -> Iterator[None]:
     kernel_cache.require_compiler()
     kernels = _executed(_depending_on(frozenset({module})), {module: text}, _unbroken())
     stages: Any = kernels[WALKERS[-1]]
-    usual, engine.run_stages = engine.run_stages, stages.run_stages
+    caller: Any = engine
+    usual, caller.run_stages = caller.run_stages, stages.run_stages
     try:
         yield
     finally:
-        engine.run_stages = usual
+        caller.run_stages = usual
