@@ -222,6 +222,7 @@ def test_the_command_prints_the_score_by_part() -> None:
     with contextlib.redirect_stdout(printed):
         code = cli.main(["mutants", "--operators", "6", "--only", "spec: arithmetic", "--json", "--jobs", "1"])
     told = json.loads(printed.getvalue())
+    assert told["seed"] == 1
     assert told["total"] == told["parts"][0]["mutants"] == told["parts"][-1]["mutants"] <= 6
     assert told["killed"] + len(told["survivors"]) == told["total"] > 3
     assert code == bool(told["survivors"])

@@ -6,11 +6,11 @@ What the fuzzer asks of a model's operations are the test vectors.
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import islice, product
+from itertools import count, islice, product
 from random import Random
 from typing import Any
 
-from attrs import astuple
+from attrs import astuple, evolve
 from opml_spec.arithmetic.binary32 import Rounding, from_fixed, to_fixed
 from opml_spec.machine.state import state_hash
 from opml_spec.machine.step import step
@@ -32,10 +32,10 @@ from opml_fuzz.fuzzing.compiled_mutants import NotCompiled
 from opml_fuzz.fuzzing.score import Part, Text
 from opml_fuzz.machine.case import Case, Program, Step, Witness
 from opml_fuzz.machine.counted_loops import counted_loop
-from opml_fuzz.machine.model_case import OneStage
+from opml_fuzz.machine.model_case import OneStage, header_of
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
-from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage
+from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage, with_request
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
 from opml_fuzz.sweep.order import BATCHES, sweep
 from opml_fuzz.sweep.pairs import pairs, triples
@@ -44,7 +44,7 @@ from opml_fuzz.vectors.arithmetic import EDGES, binary32_cases, fixed_cases
 from opml_fuzz.vectors.operations import fixed_operations, float_operations, stage_case
 from opml_fuzz.vectors.runs import machine_stages, model_runs
 
-SHAPES, STAGES, RUNS, MOST_STEPS = 6, 12, 3, 1 << 24  # of models; steps of a stage, of which those here need far fewer
+SHAPES, STAGES, SINGLE, RUNS, MOST_STEPS = 6, 12, 6, 3, 1 << 24  # of models; steps of a stage, of which those here need far fewer
 WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
 GALLERIES, LOOPS, COUNTED_LOOPS, SEQUENCES, DEPLOYMENTS = 4, 16, 160, 16, 30  # deployments per sequence, as in a batch
 
@@ -146,10 +146,10 @@ def arithmetic(_: None) -> Iterator[Any]:
     rng = Random("arithmetic")
     yield from fixed_cases(rng)
     yield from binary32_cases(rng)
-    for mode, (name, (count, function)) in product(Rounding, ROUNDED.items()):
-        for operands in product(EDGES, repeat=count) if count < 3 else ():
+    for mode, (name, (arity, function)) in product(Rounding, ROUNDED.items()):
+        for operands in product(EDGES, repeat=arity) if arity < 3 else ():
             yield name, operands, function(*operands, mode)
-        yield [function(*(from_fixed(n * n, 2) for n in range(7, 7 + count)), mode) for _ in range(3)]
+        yield [function(*(from_fixed(n * n, 2) for n in range(7, 7 + arity)), mode) for _ in range(3)]
         yield [from_fixed(value, bits, mode) for value in (0, 1, -1, 5, -(1 << 40) - 1) for bits in (0, 3, -3, 160)]
         yield [to_fixed(each, -1_000, 1_000, bits, mode) for each in EDGES for bits in (0, 3)]
     yield from fixed_operations(rng)
@@ -158,12 +158,15 @@ def arithmetic(_: None) -> Iterator[Any]:
 
 @cache
 def model_questions() -> tuple[Case, ...]:
-    """Draws each operation in both arithmetics several times, stages of tiny models, and whole runs."""
+    """Draws each operation in both arithmetics several times, stages of tiny models, stages that are whole runs, and whole runs."""
     rng = Random("model questions")
     shapes = [random_shape(rng) for _ in range(SHAPES)]
     operations = [one_operation(rng, *each) for each in product(shapes, (False, True), FIXED_OPERATIONS)]
     runs = [one_model(rng, random_shape(rng), is_float) for is_float in (False, True) for _ in range(RUNS)]
-    return (*operations, *(random_stage(rng) for _ in range(STAGES)), *runs)
+    stages = [random_stage(rng) for _ in range(STAGES)]
+    deep = (one_model(rng, evolve(random_shape(rng), layers=2), number % 2 == 0) for number in count())
+    single = (OneStage(with_request(each.memory, each.request, 1), 0) for each in deep if header_of(each.memory).single_phase)
+    return (*operations, *stages, *islice(single, SINGLE), *runs)
 
 
 def kernels(_: None) -> Iterator[Any]:

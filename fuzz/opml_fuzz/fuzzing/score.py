@@ -148,7 +148,7 @@ def try_mutant(part: Part, place: MutantPlace) -> Fate:
                     if answer != expected:
                         return outcome(KILLED, f"question {number}")
     except (NotCompiled, NotPlantable) as error:
-        return outcome(NO_MUTANT, str(error)[:80])
+        return outcome(NO_MUTANT, " ".join(str(error).split())[:80])
     except OutOfTime:
         return outcome(KILLED, f"no end after question {number}")
     except Exception as error:
