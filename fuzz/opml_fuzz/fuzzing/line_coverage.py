@@ -21,7 +21,7 @@ from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.asking import run_batch
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS
 
-ROOTS = tuple(Path(package.__file__).resolve().parents[1] for package in (opml_spec, opml_min))
+ROOTS = tuple(Path(str(package.__file__)).resolve().parents[1] for package in (opml_spec, opml_min))
 MEASURED = (ROOTS[0] / "opml_spec", ROOTS[1] / "opml_min" / "machine", ROOTS[1] / "opml_min" / "model")
 NOT_PYTHON = "opml_min.model.native.kernels."
 STRIDE = 37  # through the batches of the sweep, of which there is a prime number; so few of them have something of everything
