@@ -7,21 +7,29 @@ import os
 import time
 from importlib import import_module
 from inspect import getsource
+from random import Random
 
 import pytest
 from opml_fuzz.commands import fuzz as cli
 from opml_fuzz.commands.mutated_parts import BY_NAME, PARTS
+from opml_fuzz.engines.model_runs import GuestModels, NativeModels
 from opml_fuzz.fuzzing import past_bugs
+from opml_fuzz.fuzzing.broken_guest import guest_texts, program_of
+from opml_fuzz.fuzzing.broken_kernels import kernels_with
+from opml_fuzz.fuzzing.c_operators import mutations_of_c
 from opml_fuzz.fuzzing.changed_code import changed, rewritten
 from opml_fuzz.fuzzing.compiled_mutants import NotCompiled, compiled_texts, replaced
 from opml_fuzz.fuzzing.equivalent import EQUIVALENT
 from opml_fuzz.fuzzing.expendable_workers import LOST, ExpendableWorkers
 from opml_fuzz.fuzzing.operators import Mutation, mutations
 from opml_fuzz.fuzzing.score import KILLED, MutantPlace, Part, all_places, mutations_in, planted, right_answers, try_mutant
+from opml_fuzz.models.random_models import one_operation, random_shape
 from opml_spec.machine import alu
 from opml_spec.machine.instructions import INSTRUCTIONS
+from opml_spec.model.operations.fixed import Add, Rope
 
 from evm_arbiter.compile import sources
+from opml_min.model.native import engine
 
 PYTHON = '''
 TABLE = {
@@ -74,6 +82,35 @@ VYPER_MUTANTS = {
     "without codec.fail(ERROR)",
     "return ⟦unsafe_sub(a, b) → unsafe_sub(b, a)⟧",
 }
+C = """
+#include "x.h" /* 1 < 2 */
+enum { LIMIT = 3 };
+static inline int twice(int a) { return a << 1; }
+int function(const int *p, int n)
+{
+    int x = (int)-n, *q = &x;
+    if (*p <= n && !x)  // 4
+        x += 0xFu;
+    *q = min(n - x, 7);
+    return p[0];
+}
+"""
+C_MUTANTS = {
+    "static inline int twice(int a) { return a ⟦<< → >>⟧ 1; }",
+    "static inline int twice(int a) { return a << ⟦1 → 2⟧; }",
+    "if (*p ⟦<= → <⟧ n && !x)  // 4",
+    "if (*p <= n ⟦&& → ||⟧ !x)  // 4",
+    "if (*p <= n && ⟦! → ⟧x)  // 4",
+    "without x += 0xFu;",
+    "x ⟦+= → -=⟧ 0xFu;",
+    "x += ⟦0xFu → 0x10u⟧;",
+    "without *q = min(n - x, 7);",
+    "*q = ⟦min → max⟧(n - x, 7);",
+    "*q = min(n ⟦- → +⟧ x, 7);",
+    "*q = min(⟦n - x → x - n⟧, 7);",
+    "*q = min(n - x, ⟦7 → 8⟧);",
+    "return p[⟦0 → 1⟧];",
+}
 LLVM = 'TEXT = "{t} = and i64 {b}, 63\\n{d} = %s i64 {a}, {t}"\nCONDITIONS = {"blt": "slt"}\n'
 LLVM_MUTANTS = {'TEXT = "{t} = ⟦and → or⟧ i64 {b}, 63\\n{d} = %s i64 {a}, {t}"', 'CONDITIONS = {"blt": "⟦slt → sle⟧"}'}
 
@@ -87,6 +124,39 @@ def test_operators(text: str, expected: set[str]) -> None:
         wrong = one.applied(text)
         assert wrong != text
         assert wrong.count("\n") == text.count("\n")
+
+
+def test_operators_of_c() -> None:
+    """Every mutant is the expected one: none in directives, comments, types and declarations. Pointers and signs stay."""
+    found = mutations_of_c(C)
+    assert {one.name for one in found} == C_MUTANTS
+    assert all(one.applied(C).count("\n") == C.count("\n") for one in found)
+
+
+def test_a_broken_guest_answers_differently() -> None:
+    right = guest_texts()["rope.c"]
+    program = program_of({"rope.c": right.replace("a * cos - b * sin", "a * cos + b * sin")})
+    rope = one_operation(Random(1), random_shape(Random(1)), False, Rope)
+    assert GuestModels(program).answer(rope) != GuestModels().answer(rope)
+    with pytest.raises(NotCompiled, match="refuses"):
+        program_of({"rope.c": right.replace("int64_t a", "int64_t", 1)})
+    with pytest.raises(NotCompiled, match="the same"):
+        program_of({})
+
+
+def test_kernels_that_are_executed_again() -> None:
+    """With the same text they answer the same, with another one differently, and then the engine is as it was."""
+    module, native = "opml_min.model.native.kernels.fixed.elementwise", NativeModels()
+    text, before = getsource(import_module(module)), engine.run_stages
+    add = one_operation(Random(1), random_shape(Random(1)), False, Add)
+    right = GuestModels().answer(add)
+    assert right is not None
+    with kernels_with(module, text):
+        assert engine.run_stages is not before
+        assert native.answer(add) == right
+    with kernels_with(module, text.replace("np.int64(x[i]) + np.int64(y[i])", "np.int64(x[i]) - np.int64(y[i])")):
+        assert native.answer(add) != right
+    assert engine.run_stages is before
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
@@ -152,6 +222,7 @@ def test_the_command_prints_the_score_by_part() -> None:
     with contextlib.redirect_stdout(printed):
         code = cli.main(["mutants", "--operators", "6", "--only", "spec: arithmetic", "--json", "--jobs", "1"])
     told = json.loads(printed.getvalue())
+    assert told["seed"] == 1
     assert told["total"] == told["parts"][0]["mutants"] == told["parts"][-1]["mutants"] <= 6
     assert told["killed"] + len(told["survivors"]) == told["total"] > 3
     assert code == bool(told["survivors"])

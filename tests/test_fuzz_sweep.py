@@ -14,11 +14,12 @@ from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, batch, goes_to_co
 from opml_fuzz.fuzzing.difference import compare
 from opml_fuzz.machine.case import Step, Witness, edited
 from opml_fuzz.machine.encodings import ENCODINGS, decoded
+from opml_fuzz.machine.instructions import access_address
 from opml_fuzz.machine.simpler import with_word, word_at
 from opml_fuzz.sweep.coverage import Table
 from opml_fuzz.sweep.forgeries import forgeries, originals
 from opml_fuzz.sweep.order import BATCHES, points, sweep
-from opml_fuzz.sweep.pairs import STEPS, accessed_again, paired, pairs, zero
+from opml_fuzz.sweep.pairs import APART, STEPS, accessed_again, paired, pairs, triples, zero
 from opml_spec.errors import SpecError
 from opml_spec.machine import witness as spec_witness
 from opml_spec.machine.memory import Memory
@@ -167,13 +168,27 @@ def test_pairs_read_what_was_written_to_x0() -> None:
 
 
 def test_pairs_access_the_same_bytes_twice_and_go_on() -> None:
-    assert sorted(map(id, pairs())) == sorted(id(program) for number in range(BATCHES) for program in paired(number))
+    assert sorted(map(id, (*pairs(), *triples()))) == sorted(id(program) for number in range(BATCHES) for program in paired(number))
     for program in pairs():
         state = step(step(program.start.state()))
         assert state.pc == program.start.pc + 4 * STEPS
         assert state.status.kind == 0
     stored = [program.start for program in pairs()[-len(tuple(accessed_again())) :]]
     assert all(step(start.state()).memory.tree != start.leaves.memory.tree for start in stored)
+
+
+def test_three_stores_through_one_register_go_to_up_to_three_pages() -> None:
+    """Nothing traps, and each changes the memory."""
+    pages = set[int]()
+    for program in triples():
+        state, places = program.start.state(), set[int]()
+        for _ in APART[0]:
+            places.add(access_address(word_at(program.start, state.pc), list(state.x)) // 1024)
+            state, before = step(state), state
+            assert state.memory.tree != before.memory.tree
+        assert state.status.kind == 0
+        pages.add(len(places))
+    assert pages == {2, 3}
 
 
 def test_states_have_nothing_in_them_but_their_corner() -> None:

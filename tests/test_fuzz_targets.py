@@ -138,8 +138,8 @@ def test_a_batch_ends_in_time_with_one_finding(name: str, target: Callable[[str]
     assert_nothing_is_left(tmp_path)
 
 
-def test_what_does_not_come_again_is_marked(room: EngineRoom, tmp_path: Path) -> None:
-    """This target remembers its first answer."""
+def test_what_does_not_come_again_is_marked(room: EngineRoom, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """This target remembers its first answer. In a replay it is asked the earlier question, too; one that remembers nothing agrees."""
     script = tmp_path / "target.py"
     remembering = PROGRAM.replace("**answer(question)", "**known.setdefault(question['ask'], answer(question))")
     script.write_text(remembering.replace("for line", "known = {}\nfor line"))
@@ -153,6 +153,17 @@ def test_what_does_not_come_again_is_marked(room: EngineRoom, tmp_path: Path) ->
     stale.all.target.close()
     assert (difference.title, difference.comes_again) == ("does not come again: target", False)
     assert difference.to_json()["comes_again"] is False
+    file = str(difference.write(tmp_path))
+    assert main(["replay", file, "--target", f"{sys.executable} {script}", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["asked"] == difference.lines_asked
+    assert told["answers"].keys() == difference.answers.keys()
+    assert told["answers"]["opml"] == difference.answers["opml"]
+    script.write_text(PROGRAM)
+    assert main(["replay", file, "--target", f"{sys.executable} {script}"]) == 0
+    Path(file).write_text(json.dumps(difference.to_json() | {"asked": difference.lines_asked[:1]}))
+    assert main(["replay", file, "--target", f"{sys.executable} {script}"]) == 2
+    assert "not about its case" in capsys.readouterr().err
 
 
 def test_a_target_that_goes_on_answering(target: Callable[[str], str], tmp_path: Path) -> None:

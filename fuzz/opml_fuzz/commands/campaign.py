@@ -17,9 +17,10 @@ from opml_fuzz.commands.report_file import report_file, write_report
 from opml_fuzz.engines.model_runs import compile_kernels
 from opml_fuzz.engines.targets.external import External
 from opml_fuzz.errors import InputError
+from opml_fuzz.fuzzing.asking import asked_again
 from opml_fuzz.fuzzing.cluster import cluster
 from opml_fuzz.fuzzing.corpus import Corpus, cases_in
-from opml_fuzz.fuzzing.difference import Difference, read
+from opml_fuzz.fuzzing.difference import Difference, read_with_questions
 from opml_fuzz.fuzzing.explaining import explained
 from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ASKED_ABOUT, KINDS, askable, kind_of
 from opml_fuzz.fuzzing.loop import Crew, RunReport, fuzz_on_all, processors
@@ -124,25 +125,29 @@ def print_difference(difference: Difference) -> None:
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Runs a case that was written down: `opml-fuzz replay`."""
-    case = read(options.file)
-    engines = engine_room(options.target).all
+    """Runs a case that was written down: `opml-fuzz replay`. A target is first asked what it was asked before, if that is written, too."""
+    case, asked = read_with_questions(options.file)
+    room = engine_room(options.target)
+    engines = room.all
     try:
-        answers = engines.ask(case)
+        found = asked_again(case, asked, room) if asked and engines.target is not None else None
+        answers = found.answers if found else engines.ask(case)
         if not answers:
             raise InputError(f"{options.file}: no implementation here knows this case")
-        agree = len(set(map(tuple, answers.values()))) == 1
-        difference = None if agree else explained(Difference(case, answers), engines, str(options.file))
+        if found is None and len(set(map(tuple, answers.values()))) > 1:
+            found = Difference(case, answers)
+        difference = explained(found, engines, str(options.file)) if found else None
     finally:
         if engines.target is not None:
             engines.target.begin_anew()
     if options.json:
-        print_json({"agree": agree, "answers": answers, "details": list(difference.details) if difference else []})
+        told = {"details": list(difference.details), "asked": difference.lines_asked} if difference else {"details": [], "asked": []}
+        print_json({"agree": difference is None, "answers": answers, **told})
     elif difference is None:
         print(f"all agree: {', '.join(next(iter(answers.values())))}")
     else:
         print_difference(difference)
-    return 0 if agree else 1
+    return 1 if difference else 0
 
 
 def register_run(one: argparse.ArgumentParser) -> None:

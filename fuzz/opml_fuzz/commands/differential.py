@@ -8,7 +8,7 @@ import sys
 
 from opml_fuzz.commands.arguments import between, regular_file
 from opml_fuzz.commands.campaign import register_replay, register_run
-from opml_fuzz.commands.coverage import coverage
+from opml_fuzz.commands.coverage import add_options as add_coverage
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.mutate import add_options as add_mutants
 from opml_fuzz.commands.output import Progress, print_json
@@ -78,11 +78,7 @@ def parser() -> Parser:
     register_run(commands.add_parser("run", help="every corner once, then random cases and disputes, on all implementations"))
     register_replay(commands.add_parser("replay", help="run a case that was written down"))
     register_vectors(commands.add_parser("vectors", help="write test vectors for any implementation, or put them to one"))
-    one = commands.add_parser("coverage", help="count which corners of the machine the sweep reaches")
-    one.add_argument("--random", type=between(1), metavar="STEPS", help="count those that so many random steps reach, instead")
-    one.add_argument("--seed", type=int, default=1, help="determines the random steps (default 1)")
-    one.add_argument("--show", type=between(0), default=20, metavar="COUNT", help="at most so many of the missing ones (default 20)")
-    one.set_defaults(execute=coverage)
+    add_coverage(commands.add_parser("coverage", help="count which corners of the machine the sweep reaches, or which lines a campaign"))
     one = commands.add_parser("elf", help="run programs for RV64IM in lockstep; each must end with exit code 0")
     one.add_argument("files", type=regular_file, nargs="+", metavar="FILE")
     one.add_argument("--on", type=engines, default={"spec", "min", "evm"}, metavar="NAMES", help="some of spec,min,evm (default: all)")

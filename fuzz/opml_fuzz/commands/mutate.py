@@ -95,7 +95,7 @@ def mutate(options: argparse.Namespace) -> int:
     survivors = sorted(one.name for one in counted if one.verdict == SURVIVES)
     rows = table(counted)
     if options.json:
-        counts = {"total": len(counted), "killed": len(counted) - len(survivors), "survivors": survivors}
+        counts = {"seed": options.seed, "total": len(counted), "killed": len(counted) - len(survivors), "survivors": survivors}
         details = [asdict(one) for one in sorted(results, key=lambda one: (one.part, one.name))]
         print_json({**counts, "parts": rows, "seconds": round(time.monotonic() - begin, 1), "mutants": details})
     else:
@@ -104,7 +104,7 @@ def mutate(options: argparse.Namespace) -> int:
         for row in rows:
             shown = f"{row['part']:24} {row['mutants']:8} {row['killed']:7} {row['score']:6.1f}%"
             print(f"{shown} {row['median_seconds']:9.2f} {row['most_seconds']:7.1f}")
-        print(f"{len(counted) - len(survivors)} of {len(counted)} killed in {time.monotonic() - begin:.0f} s")
+        print(f"{len(counted) - len(survivors)} of {len(counted)} killed in {time.monotonic() - begin:.0f} s, seed {options.seed}")
     return 1 if survivors else 0
 
 

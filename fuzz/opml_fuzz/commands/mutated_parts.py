@@ -6,37 +6,45 @@ What the fuzzer asks of a model's operations are the test vectors.
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import islice, product
+from itertools import count, islice, product
 from random import Random
 from typing import Any
 
-from attrs import astuple
+from attrs import astuple, evolve
 from opml_spec.arithmetic.binary32 import Rounding, from_fixed, to_fixed
 from opml_spec.machine.state import state_hash
 from opml_spec.machine.step import step
 from opml_spec.machine.witness import make_witness
 from opml_spec.model.operations.fixed import Attention, Cache, Sample
+from opml_spec.model.operations.table import FIXED_OPERATIONS
 
 from evm_arbiter.chain import Artefact
 from opml_fuzz.conformance.spec_float import ROUNDED
-from opml_fuzz.disputes.deployments import tight_parameters
+from opml_fuzz.disputes.deployments import at_limits, tight_parameters
 from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
-from opml_fuzz.engines.opml_min import OneStep, interpreted, translated
+from opml_fuzz.engines.model_runs import GuestModels, NativeModels
+from opml_fuzz.engines.opml_min import OneStep, interpreted, no_code_on_disk, translated
 from opml_fuzz.engines.specification import SpecProgram, SpecWitness
-from opml_fuzz.fuzzing.score import Part
-from opml_fuzz.machine.case import Program, Step, Witness
+from opml_fuzz.fuzzing.broken_guest import guest_texts
+from opml_fuzz.fuzzing.broken_kernels import DOES_NOT_COMPILE, KERNELS
+from opml_fuzz.fuzzing.compiled_mutants import NotCompiled
+from opml_fuzz.fuzzing.score import Part, Text
+from opml_fuzz.machine.case import Case, Program, Step, Witness
 from opml_fuzz.machine.counted_loops import counted_loop
+from opml_fuzz.machine.model_case import OneStage, header_of
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
+from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage, with_request
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
 from opml_fuzz.sweep.order import BATCHES, sweep
-from opml_fuzz.sweep.pairs import pairs
+from opml_fuzz.sweep.pairs import pairs, triples
 from opml_fuzz.sweep.translated import translated as sweep_translated
 from opml_fuzz.vectors.arithmetic import EDGES, binary32_cases, fixed_cases
 from opml_fuzz.vectors.operations import fixed_operations, float_operations, stage_case
 from opml_fuzz.vectors.runs import machine_stages, model_runs
 
+SHAPES, STAGES, SINGLE, RUNS, MOST_STEPS = 6, 12, 6, 3, 1 << 24  # of models; steps of a stage, of which those here need far fewer
 WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
 GALLERIES, LOOPS, COUNTED_LOOPS, SEQUENCES, DEPLOYMENTS = 4, 16, 160, 16, 30  # deployments per sequence, as in a batch
 
@@ -78,7 +86,7 @@ def programs() -> tuple[Program, ...]:
     galleries = [list(gallery(rng)) for _ in range(GALLERIES)]
     loops = [*(loop(rng) for _ in range(LOOPS)), *(counted_loop(rng) for _ in range(COUNTED_LOOPS))]
     edges = [program for number in range(BATCHES) for program in sweep_translated(number)]
-    return tuple(each for programs in (galleries[0], edges, pairs(), loops, *galleries[1:]) for each in programs)
+    return tuple(each for programs in (galleries[0], edges, pairs(), triples(), loops, *galleries[1:]) for each in programs)
 
 
 def interpreter(_: None) -> Iterator[Any]:
@@ -108,6 +116,8 @@ def game(contract: Artefact | None) -> Iterator[Any]:
     courts, rng = RandomDisputes(contract), Random("deployments")
     for number in range(SEQUENCES):
         yield courts.play(f"{number}/1", 400)
+        for parameters in at_limits(number, SEQUENCES):
+            yield courts.deploy(astuple(parameters))
         for _ in range(DEPLOYMENTS):
             yield courts.deploy(astuple(tight_parameters(rng)))
 
@@ -136,14 +146,44 @@ def arithmetic(_: None) -> Iterator[Any]:
     rng = Random("arithmetic")
     yield from fixed_cases(rng)
     yield from binary32_cases(rng)
-    for mode, (name, (count, function)) in product(Rounding, ROUNDED.items()):
-        for operands in product(EDGES, repeat=count) if count < 3 else ():
+    for mode, (name, (arity, function)) in product(Rounding, ROUNDED.items()):
+        for operands in product(EDGES, repeat=arity) if arity < 3 else ():
             yield name, operands, function(*operands, mode)
-        yield [function(*(from_fixed(n * n, 2) for n in range(7, 7 + count)), mode) for _ in range(3)]
+        yield [function(*(from_fixed(n * n, 2) for n in range(7, 7 + arity)), mode) for _ in range(3)]
         yield [from_fixed(value, bits, mode) for value in (0, 1, -1, 5, -(1 << 40) - 1) for bits in (0, 3, -3, 160)]
         yield [to_fixed(each, -1_000, 1_000, bits, mode) for each in EDGES for bits in (0, 3)]
     yield from fixed_operations(rng)
     yield from float_operations(rng)
+
+
+@cache
+def model_questions() -> tuple[Case, ...]:
+    """Draws each operation in both arithmetics several times, stages of tiny models, stages that are whole runs, and whole runs."""
+    rng = Random("model questions")
+    shapes = [random_shape(rng) for _ in range(SHAPES)]
+    operations = [one_operation(rng, *each) for each in product(shapes, (False, True), FIXED_OPERATIONS)]
+    runs = [one_model(rng, random_shape(rng), is_float) for is_float in (False, True) for _ in range(RUNS)]
+    stages = [random_stage(rng) for _ in range(STAGES)]
+    deep = (one_model(rng, evolve(random_shape(rng), layers=2), number % 2 == 0) for number in count())
+    single = (OneStage(with_request(each.memory, each.request, 1), 0) for each in deep if header_of(each.memory).single_phase)
+    return (*operations, *stages, *islice(single, SINGLE), *runs)
+
+
+def kernels(_: None) -> Iterator[Any]:
+    engine = NativeModels()
+    for case in model_questions():
+        answer = engine.answer(case)
+        if answer and answer[0].startswith(DOES_NOT_COMPILE):
+            raise NotCompiled(answer[0])
+        yield answer
+
+
+def guest(program: bytes | None) -> Iterator[Any]:
+    engine = GuestModels(program, MOST_STEPS)
+    with no_code_on_disk():
+        for case in model_questions():
+            if isinstance(case, OneStage):
+                yield engine.answer(case)
 
 
 def _of(package: str, names: str) -> tuple[str, ...]:
@@ -153,6 +193,7 @@ def _of(package: str, names: str) -> tuple[str, ...]:
 INSTRUCTIONS = "instructions.control instructions.integer instructions.integer_word instructions.loads_stores instructions.multiply"
 AT_IMPORT = ("parse", "add_row", "computes", "computes_from_pc", "jumps", "branches", "loads", "stores", "enter")
 TO_PYTHON = ("disassemble", "from_segments", "inside", "inside_bytes", "read", "write")  # what the machine itself does not use
+NO_CODE = ("sigmoid_table.h", "binary32.h", "dot.h", "float_elementary.h", "ops.h", "tape.h", "work.h")  # tables and declarations
 MORE_OF_DISPUTE = "opening parameters result tree"
 PARTS = (
     Part(
@@ -172,10 +213,24 @@ PARTS = (
         "opml_min: translator",
         _of("opml_min.machine.translator", "bounds_checks emit loops operations"),
         translator,
-        is_llvm=True,
+        Text.LLVM,
     ),
-    Part("arbiter", ("arbiter.vy", "modules/codec.vy", "modules/merkle.vy"), arbiter, "arbiter"),
-    Part("game", ("game.vy", "modules/bounds.vy", "modules/codec.vy", "modules/merkle.vy"), game, "game"),
+    Part(
+        "opml_min: kernels",
+        (
+            *_of(f"{KERNELS}.fixed", "attention attention_output batch_attention elementwise embed fixed_point kv_cache"),
+            *_of(f"{KERNELS}.fixed", "matmul norm rope sample"),
+            *_of(f"{KERNELS}.floats", "attention elementwise functions matmul sample"),
+            *_of(f"{KERNELS}.vector", "attention_sums packed panel rounding tile vector_code"),
+            *_of(KERNELS, "batch stages unshared work_sharing"),
+        ),
+        kernels,
+        Text.NUMBA,
+        but=("is_worth_sharing", "help_leader", "take_chunks", "sigmoid_table"),
+    ),
+    Part("opml_min: guest", tuple(name for name in guest_texts() if name.endswith((".c", ".h")) and name not in NO_CODE), guest, Text.C),
+    Part("arbiter", ("arbiter.vy", "modules/codec.vy", "modules/merkle.vy"), arbiter, Text.VYPER, "arbiter"),
+    Part("game", ("game.vy", "modules/bounds.vy", "modules/codec.vy", "modules/merkle.vy"), game, Text.VYPER, "game"),
 )
 BY_NAME = {part.name: part for part in PARTS}
 

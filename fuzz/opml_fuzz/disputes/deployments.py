@@ -3,6 +3,8 @@
 *Source*: spec §5.9.
 """
 
+from collections.abc import Iterator
+from itertools import islice
 from random import Random
 
 from attrs import asdict, evolve
@@ -57,6 +59,22 @@ def tight_parameters(rng: Random) -> Parameters:
     name = rng.choice(list(asdict(tight)))
     value = getattr(tight, name)
     return evolve(tight, **{name: rng.choice((value, value + 1, max(0, value - 1), max(0, value - 1), 0))})
+
+
+def at_limits(part: int = 0, parts: int = 1) -> Iterator[Parameters]:
+    """Yields parameters for which each bound holds exactly, with every one of them in turn moved by one, or at its own limits.
+
+    part, parts: every so many of them, beginning with that of this number"""
+    return islice(_all_at_limits(), part, None, parts)
+
+
+def _all_at_limits() -> Iterator[Parameters]:
+    free = evolve(DEEP, k=7, effort=31, censorship=101, inclusion=11, detect=7, claims_at_once=3)
+    tight = exactly(free)
+    for name, value in asdict(tight).items():
+        yield from (evolve(tight, **{name: moved}) for moved in (value + 1, value - 1) if moved >= 0)
+        for limit in LIMITS[name]:
+            yield evolve(exactly(evolve(free, **{name: limit})), **{name: limit})
 
 
 def exactly(free: Parameters) -> Parameters:

@@ -111,7 +111,7 @@ def spoiled_argument(rng: Random, name: str, value: Any, call: Call, court: Cour
             zero = value[:5] + ZERO[rng.randrange(34)] + value[37:]
             return rng.choice((sent.to_bytes(5, "big") + value[5:], zero, spoiled_bytes(rng, value)))[: MOST_BYTES[name]]
         case "data":
-            return rng.choice((spoiled_bytes(rng, value), bytes(rng.choice((16_384, 16_385)))))[: MOST_BYTES[name]]
+            return rng.choice((spoiled_bytes(rng, value), rng.randbytes(rng.choice((16_384, 16_385)))))[: MOST_BYTES[name]]
         case "output":
             count = rng.choice((0, 1, 9, 4_096, 4_097)).to_bytes(8, "little") + value[8:]
             return rng.choice((count, bytes(32 * 1025)[: MOST_BYTES[name]], spoiled_bytes(rng, value)))[: MOST_BYTES[name]]

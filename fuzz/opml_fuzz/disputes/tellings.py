@@ -20,7 +20,9 @@ from opml_fuzz.machine.instructions import A0, A7, EXIT, FIRST_POINTER, computin
 
 MODELS, LIES = 12, 6
 STAGE_COUNTS = (1, 1, 2, 3, 5, 9, 40)
-DATA = (b"", b"\x01", bytes(range(1, 33)), bytes(range(40)), b"x" * 1_000)
+DATA = (b"", b"\x01", bytes(range(1, 33)), bytes(range(40)), Random("data").randbytes(1_000))
+"""Requests: none, a part of a leaf, a leaf, and several leaves, no two of which are equal."""
+
 MICROSECONDS = (1, 999_999, 1_000_000, 1_000_001, 2_500_000, 7_000_000)
 POINTERS = ((3, 38), (2, 38), (0x801, 28), (1, 12))  # state, io, output, scratch: each address as a number and how far it is shifted
 COUNT = 30  # the register with the number of tokens

@@ -68,14 +68,18 @@ class GuestModels:
 
     name = "opml_min, guest"
 
+    def __init__(self, program: bytes | None = None, most_steps: int = STAGE_STEP_LIMIT) -> None:
+        """program, most_steps: for single stages, in place of the shipped one, and when such a stage is given up"""
+        self._program, self._most_steps = program or shipped_program(), most_steps
+
     def answer(self, case: Case) -> list[str] | None:
         try:
             if isinstance(case, OneStage):
                 memory = loaded(case.memory)
-                memory.write(ENTRY, shipped_program())
+                memory.write(ENTRY, self._program)
                 machine = Machine(memory)
                 machine.begin_stage(case.stage)
-                machine.run(STAGE_STEP_LIMIT)
+                machine.run(self._most_steps)
                 kind, value = machine.status
                 return [memory.carry_root().hex() if (kind, value) == (HALTED, 0) else f"exit {value}"]
             return hashes_of_run(case, "vm") if isinstance(case, WholeRun) else None
@@ -117,13 +121,20 @@ def image_of(memory: Segments) -> Iterator[Image]:
 
 
 def hashes_of_run(case: WholeRun, device: str) -> list[str]:
-    """The run hash after each stage."""
+    """Returns the run hash after each stage. The native kernels may compute several positions of a prompt together, but not stage by stage;
+    so they run once more in two parts, and where one of these ends otherwise, that is one answer more than the others give."""
     with image_of(case.memory) as image:
         run = Run(image, case.request, stages=case.stages, device="vm" if device == "vm" else "cpu")
         hashes = []
         for _ in range(case.until):
             run.run_stage()
             hashes.append(run.run_hash().hex())
+        if device != "vm":
+            whole, position = Run(image, case.request, stages=case.stages), max(image.header.op_count, 1)
+            for stop in sorted({case.until // 2 // position * position, case.until} - {0}):
+                whole.run_to(stop)
+                if (end := whole.run_hash().hex()) != hashes[stop - 1]:
+                    hashes.append(f"in one go to stage {stop}: {end}")
         return hashes
 
 

@@ -1,7 +1,7 @@
 """How a batch of cases is put to the engines, and what becomes of the differences: asked once more, in full, and shrunk."""
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from math import inf
 
@@ -9,6 +9,7 @@ from attrs import evolve
 
 from opml_fuzz.engines.protocol import OutOfTime
 from opml_fuzz.engines.room import EngineRoom, Engines
+from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.asked_before import asked_before
 from opml_fuzz.fuzzing.batches import batch
 from opml_fuzz.fuzzing.difference import Difference, compare
@@ -16,6 +17,7 @@ from opml_fuzz.fuzzing.kinds import KINDS, Watch, ignore
 from opml_fuzz.fuzzing.shrinking import shrink
 from opml_fuzz.fuzzing.target_batches import OURS, run_target_batch
 from opml_fuzz.machine.case import Case
+from opml_fuzz.machine.target_question import Question
 
 MOST_DIFFERENCES = 3  # per batch: a defect shows in many cases
 
@@ -68,3 +70,17 @@ def in_full(difference: Difference, engines: Engines, until: float) -> Differenc
             return difference.that_does_not_come_again(needed)
         return difference.that_does_not_come_again()
     return evolve(difference, asked=())
+
+
+def asked_again(case: Case, questions: Sequence[Question], room: EngineRoom) -> Difference | None:
+    """Puts all questions to a target that has just been started; None if it answers the last one, which is about the case, rightly."""
+    target, answering = room.all.target, room.answering
+    assert target is not None
+    assert answering is not None
+    last = questions[-1]
+    right = next((right for question, right in answering.questions(case, target.knows) if question == last), None)
+    if right is None:
+        raise InputError("the last question of the replay file is not about its case, or the target does not know it")
+    target.begin_anew()
+    answer = target.ask(questions)[-1]
+    return None if answer == right else Difference(case, {OURS: right, f"target, {last.kind}": answer}, False, asked=tuple(questions))

@@ -12,7 +12,7 @@ from random import Random
 
 from attrs import astuple
 
-from opml_fuzz.disputes.deployments import tight_parameters
+from opml_fuzz.disputes.deployments import at_limits, tight_parameters
 from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_THE_MACHINE, AT_COURT, KINDS, kind_of
 from opml_fuzz.machine.case import Case, Deployment, Disputes, Step
 from opml_fuzz.machine.counted_loops import counted_loop
@@ -31,6 +31,9 @@ COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, whi
 FLOATS, OPERATIONS, STAGES, RUNS, MODELS_AT = 200, 24, 6, 3, 5  # cases per batch about models, and its number among eight
 SWEEP_ENDS = BATCHES * COURT_EVERY // (COURT_EVERY - 1) + 1
 """The first batch after the sweep. (= 103)"""
+
+COURT_BATCHES = SWEEP_ENDS // COURT_EVERY + 1
+"""Batches before it that go to court. (= 13)"""
 
 
 def batch(seed: int, number: int, kinds: Collection[str] = KINDS) -> Iterator[Case]:
@@ -57,6 +60,8 @@ def about_disputes(seed: int, number: int, rng: Random, kinds: Collection[str]) 
     if "court" in kinds:
         yield Disputes(f"{seed}/{number}", ACTS)
     if "deployment" in kinds:
+        if number < SWEEP_ENDS and goes_to_court(number):
+            yield from (Deployment(astuple(each)) for each in at_limits(number // COURT_EVERY, COURT_BATCHES))
         for _ in range(DEPLOYMENTS):
             yield Deployment(astuple(tight_parameters(rng)))
 

@@ -23,7 +23,7 @@ from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, hea
 from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
 from opml_fuzz.machine.programs import GALLERY_STEPS
 from opml_fuzz.machine.relation import Related
-from opml_fuzz.machine.target_question import Question
+from opml_fuzz.machine.target_question import Question, question_in
 from opml_min.model.strict_json import JsonError, object_in
 
 MOST_REPLAY_BYTES = 1 << 26
@@ -62,7 +62,7 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         seen: dict[str, Any] = {"title": self.title, "answers": self.answers, "comes_again": self.comes_again}
-        seen |= {"origin": self.origin, "details": list(self.details), "asked": self._lines()}
+        seen |= {"origin": self.origin, "details": list(self.details), "asked": self.lines_asked}
         return {**seen, **self.case.to_json()}
 
     @property
@@ -81,9 +81,11 @@ class Difference:
         """Says after which questions the difference is seen, if that is known."""
         if not self.asked:
             return ["asked once more, all agreed: it depends on what was asked before, or on chance"]
-        return ["asked once more, all agreed; it comes again if a target that was just started is asked:", *self._lines()]
+        return ["asked once more, all agreed; it comes again if a target that was just started is asked:", *self.lines_asked]
 
-    def _lines(self) -> list[str]:
+    @property
+    def lines_asked(self) -> list[str]:
+        """The questions as they were put to the target."""
         return [question.line(number).decode().strip() for number, question in enumerate(self.asked, 1)]
 
     def write(self, folder: Path) -> Path:
@@ -145,11 +147,19 @@ def _written_down(case: Case, engines: Engines, until: float) -> Case:
 
 def read(path: Path) -> Case:
     """Reads the case in a replay file, which may come from anybody."""
+    return read_with_questions(path)[0]
+
+
+def read_with_questions(path: Path) -> tuple[Case, tuple[Question, ...]]:
+    """Reads the case in a replay file, and the questions after which alone a target answers it wrongly, if there are any."""
     try:
-        return from_json(object_in(path, MOST_REPLAY_BYTES))
+        content = object_in(path, MOST_REPLAY_BYTES)
+        return from_json(content), tuple(map(question_in, content.get("asked", ())))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except JsonError as error:
         raise InputError(f"{path} is not a replay file: it {error}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: this is not a replay file: what was asked is no list of questions: {str(error)[:200]}") from error

@@ -16,6 +16,7 @@ FITS = "every caller passes a number that fits"
 UNUSED = "nobody reads this field of this kind of instruction"
 CHECKED = "more is checked than is needed, with the same result"
 ZERO = "both sides give 0 for 0"
+BOND = "the contract takes bonds from 0 to 2^128 - 1 only, and one of 0 is refused, too, because its share pays no gas"
 
 EQUIVALENT = (
     Equivalent("opml_min.machine.decode", "value &= (1 ⟦<< → >>⟧ bits) - 1", FITS),
@@ -42,6 +43,33 @@ EQUIVALENT = (
         "opml_min.machine.translator.loops",
         'nears = stride > 0 if operation in ("blt", "bltu") else stride < ⟦0 → 1⟧ if operation in ("bge", "bgeu") else True',
         "a stride is never 0 here",
+    ),
+    *(
+        Equivalent("opml_spec.dispute.parameters", f'"bonds": {changed},', BOND)
+        for changed in (
+            "⟦0 → 1⟧ <= self.min_bond < WEI_LIMIT and 0 <= self.node_bond < WEI_LIMIT",
+            "0 ⟦<= → <⟧ self.min_bond < WEI_LIMIT and 0 <= self.node_bond < WEI_LIMIT",
+            "0 <= self.min_bond ⟦< → <=⟧ WEI_LIMIT and 0 <= self.node_bond < WEI_LIMIT",
+            "0 <= self.min_bond < WEI_LIMIT ⟦and → or⟧ 0 <= self.node_bond < WEI_LIMIT",
+            "0 <= self.min_bond < WEI_LIMIT and ⟦0 → 1⟧ <= self.node_bond < WEI_LIMIT",
+            "0 <= self.min_bond < WEI_LIMIT and 0 ⟦<= → <⟧ self.node_bond < WEI_LIMIT",
+            "0 <= self.min_bond < WEI_LIMIT and 0 <= self.node_bond ⟦< → <=⟧ WEI_LIMIT",
+        )
+    ),
+    Equivalent(
+        "opml_min.model.native.kernels.stages",
+        "if output[1] != 0 or (op ⟦== → !=⟧ 0 and workspace.control[STOP] != 0):",
+        "only an interrupt asks to stop, and then nobody uses the result",
+    ),
+    Equivalent(
+        "opml_min.model.native.kernels.fixed.attention_output",
+        "q[head * head_size : (head + ⟦1 → 2⟧) * head_size] = 0",
+        "the next head is written after this one",
+    ),
+    Equivalent(
+        "dot.c",
+        "factors[i].significand = ((int32_t)values[i] < ⟦0 → 1⟧ ? -significand : significand) << SCALE_UP;",
+        "the float whose bits are 0 has a significand of 0",
     ),
     Equivalent("opml_spec.arithmetic.binary32", "Rounding.RMM: 2 * rest > d or (2 * rest == d and n ⟦> → >=⟧ 0),", "0 leaves no rest"),
     Equivalent("opml_spec.arithmetic.elementary", "return positive if argument_q14 >= ⟦0 → 1⟧ else (1 << 30) - positive", "σ(0) is 1/2"),

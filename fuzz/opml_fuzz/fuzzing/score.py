@@ -10,6 +10,7 @@ Mutants that do not compile, and those that change no function, are none. `EQUIV
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from functools import cache
 from importlib import import_module
 from inspect import getsource
@@ -21,13 +22,27 @@ from attrs import frozen
 
 from evm_arbiter.compile import sources
 from opml_fuzz.engines.protocol import OutOfTime
+from opml_fuzz.fuzzing.broken_guest import guest_texts, program_of
+from opml_fuzz.fuzzing.broken_kernels import kernels_with
+from opml_fuzz.fuzzing.c_operators import mutations_of_c
 from opml_fuzz.fuzzing.changed_code import NotPlantable, rewritten
 from opml_fuzz.fuzzing.compiled_mutants import NotCompiled, compiled_texts
 from opml_fuzz.fuzzing.deadline import stopped_after
 from opml_fuzz.fuzzing.operators import Mutation, mutations
 
 PATIENCE, LEAST_SECONDS = 2, 5.0  # a mutant may take so many times as long as the right answers took, and that long in any case
+SECONDS_TO_COMPILE = 120.0  # all kernels of numba, op by op
 KILLED, SURVIVES, NO_MUTANT = "killed", "survives", "no mutant"
+
+
+class Text(Enum):
+    """What a part is written in, and with it how a mutant takes its place."""
+
+    PYTHON = "functions get other code"
+    LLVM = "the same; strings are LLVM IR"
+    VYPER = "a contract is compiled"
+    C = "the guest is compiled"
+    NUMBA = "the modules that depend on it are executed again"
 
 
 @frozen
@@ -37,12 +52,12 @@ class Part:
     name: str
     modules: tuple[str, ...]
     answers: Callable[[Any], Iterator[Any]]
-    """Asks all questions again. It is given the broken contract, or None if the defect is in Python."""
+    """Asks all questions again. It is given the broken contract or program, or None if nothing is to be given."""
 
+    text: Text = Text.PYTHON
     contract: str = ""
-    """The contract whose sources these modules are; else they are modules of Python."""
+    """The contract whose sources these modules are."""
 
-    is_llvm: bool = False
     but: tuple[str, ...] = ()
     """Functions that nobody is asked about: they run when a module is imported, or write texts for people."""
 
@@ -66,12 +81,17 @@ class Fate:
 
 
 def text_of(part: Part, module: str) -> str:
-    return sources()[module] if part.contract else getsource(import_module(module))
+    if part.text in (Text.VYPER, Text.C):
+        return (sources() if part.text == Text.VYPER else guest_texts())[module]
+    return getsource(import_module(module))
 
 
 @cache
 def mutations_in(part: Part, module: str) -> list[Mutation]:
-    return [one for one in mutations(text_of(part, module), part.is_llvm) if one.function not in part.but]
+    text = text_of(part, module)
+    if part.text == Text.C:
+        return mutations_of_c(text)
+    return [one for one in mutations(text, part.text == Text.LLVM) if one.function not in part.but]
 
 
 def all_places(part: Part) -> list[MutantPlace]:
@@ -94,15 +114,20 @@ def right_answers(part: Part) -> tuple[list[Any], float]:
 
 @contextmanager
 def planted(part: Part, module: str, mutation: Mutation) -> Iterator[Any]:
-    """The part with the mutation in it, while this is entered; gives the broken contract, if it is one. Raises NotCompiled."""
+    """The part with the mutation in it, while this is entered; gives the broken contract or program, if it is one. Raises NotCompiled."""
     text = mutation.applied(text_of(part, module))
-    if part.contract:
+    if part.text == Text.VYPER:
         yield compiled_texts(part.contract, {**sources(), module: text})
-        return
-    with rewritten(module, text) as differing:
-        if not differing:
-            raise NotCompiled("no function differs")
-        yield None
+    elif part.text == Text.C:
+        yield program_of({module: text})
+    elif part.text == Text.NUMBA:
+        with kernels_with(module, text):
+            yield None
+    else:
+        with rewritten(module, text) as differing:
+            if not differing:
+                raise NotCompiled("no function differs")
+            yield None
 
 
 def try_mutant(part: Part, place: MutantPlace) -> Fate:
@@ -115,14 +140,15 @@ def try_mutant(part: Part, place: MutantPlace) -> Fate:
         return Fate(verdict, how, round(time.process_time() - begin, 3))
 
     try:
-        with planted(part, place.module, mutations_in(part, place.module)[place.number]) as contract:
-            begin = time.process_time()  # a contract is compiled by now
-            with stopped_after(PATIENCE * took + LEAST_SECONDS):
-                for number, (answer, expected) in enumerate(zip_longest(part.answers(contract), right)):
+        with planted(part, place.module, mutations_in(part, place.module)[place.number]) as broken:
+            begin = time.process_time()  # a contract or a program is compiled by now
+            patience = SECONDS_TO_COMPILE if part.text == Text.NUMBA else 0.0
+            with stopped_after(patience + PATIENCE * took + LEAST_SECONDS):
+                for number, (answer, expected) in enumerate(zip_longest(part.answers(broken), right)):
                     if answer != expected:
                         return outcome(KILLED, f"question {number}")
     except (NotCompiled, NotPlantable) as error:
-        return outcome(NO_MUTANT, str(error)[:80])
+        return outcome(NO_MUTANT, " ".join(str(error).split())[:80])
     except OutOfTime:
         return outcome(KILLED, f"no end after question {number}")
     except Exception as error:

@@ -80,6 +80,14 @@ def court(parameters: Mapping[str, Any], acts: Sequence[Mapping[str, Any]]) -> Q
     return Question(COURT, json.dumps(given, separators=(",", ":"))[1:-1])
 
 
+def question_in(line: str) -> Question:
+    """Reads a question as `Question.line` writes it; raises ValueError if it is none."""
+    fields = json.loads(line)
+    if not isinstance(fields, dict) or fields.pop("ask", None) not in KINDS or fields.pop("id", None) is None:
+        raise ValueError(f"{line[:SHOWN]!r} is no question")
+    return Question(json.loads(line)["ask"], memory_of(fields)[1:-1])
+
+
 def answer_in(line: bytes, number: int, kind: str) -> list[str]:
     """Reads the answer in a line to the question of that number; raises NoAnswer if it is none."""
     fields = _fields(line, number)

@@ -23,6 +23,9 @@ from opml_fuzz.models.tiny_models import ModelBuilder, as_float, llama
 
 OUTPUT_BYTES = 64
 BITS, FLOAT_BITS = (0, 3, 14, 20, 31), (-110, 0, 20, 31, 140)  # magnitudes of vectors; of floats, subnormals and sums that overflow
+SPECIAL = (0x7FC00000, 0x7F800000, 0xFF800000, 0x80000000, 1, 0x807FFFFF, 0x7F7FFFFF)
+"""Floats: the NaN, infinities, -0, the smallest, a subnormal and the largest."""
+
 TEMPERATURES_Q16 = (0, 0, 1 << 10, 45_000, 1 << 22)
 
 
@@ -36,7 +39,7 @@ def random_shape(rng: Random) -> Shape:
         heads=kv_heads * (rng.choice((1, 1, 2, 3)) if head_size % 8 == 0 else 4),
         kv_heads=kv_heads,
         head_size=head_size,
-        context=rng.randrange(4, 9),
+        context=rng.randrange(20, 50) if rng.random() < 0.1 else rng.randrange(4, 9),  # prompts of one packed group of keys or several
         vocabulary=rng.randrange(1, 24),
         r=rng.randrange(4, 15),
         eps_q48=rng.choice((0, 1 << 20, 1 << 32)),
@@ -45,7 +48,7 @@ def random_shape(rng: Random) -> Shape:
 
 def text_request(rng: Random, shape: Shape) -> tuple[bytes, int, int]:
     """Draws a request that stage 0 accepts; returns it with the lengths of the prompt and of what is asked for."""
-    prompt = rng.randrange(1, 4)
+    prompt = rng.randrange(1, shape.context)
     new = rng.randrange(1, shape.context - prompt + 1)
     tokens = [rng.randrange(shape.vocabulary) for _ in range(prompt)]
     words = struct.pack("<IIIIQ", prompt, new, rng.choice(TEMPERATURES_Q16), 0, rng.getrandbits(64))
@@ -103,7 +106,10 @@ def operation_of(at: ModelBuilder, kind: type[Operation]) -> Operation:
     rows = max(size, (shape.heads + shape.kv_heads) * shape.head_size, shape.vocabulary, 96)
 
     def vector(bits: int | None = None) -> int:
-        return at.reserve(at.numbers(rows, rng.choice(FLOAT_BITS if at.is_float else BITS) if bits is None else bits))
+        if bits is None and rng.random() < 0.2:  # zeros, or equal powers of two, of which some roots are exact
+            return at.reserve(rng.choice((bytes(4), struct.pack("<f" if at.is_float else "<i", 1 << rng.randrange(31)))) * rows)
+        drawn = at.numbers(rows, rng.choice(FLOAT_BITS if at.is_float else BITS) if bits is None else bits)
+        return at.reserve(with_special(rng, drawn) if at.is_float and bits is None and rng.random() < 0.2 else drawn)
 
     makers: dict[type[Operation], Callable[[], Operation]] = {
         fixed.Embed: lambda: fixed.Embed(
@@ -133,6 +139,14 @@ def operation_of(at: ModelBuilder, kind: type[Operation]) -> Operation:
         fixed.Relu: lambda: fixed.Relu(vector(0), vector(), size, rng.randrange(63)),
     }
     return makers[kind]()
+
+
+def with_special(rng: Random, floats: bytes) -> bytes:
+    """Puts special values in the place of others, a few or half of them."""
+    words = list(struct.unpack(f"<{len(floats) // 4}I", floats))
+    for _ in range(rng.choice((1, 3, len(words) // 2))):  # so many that opposite infinities meet
+        words[rng.randrange(len(words))] = rng.choice(SPECIAL)
+    return struct.pack(f"<{len(words)}I", *words)
 
 
 def random_model(rng: Random) -> WholeRun:

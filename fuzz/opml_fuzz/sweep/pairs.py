@@ -1,8 +1,8 @@
-"""Pairs of instructions, for what a single step cannot show: a write to x0, and memory that is accessed again before anybody asks for it.
+"""Pairs of instructions, for what a single step cannot show: a write to x0, memory that is accessed again, stores that lie far apart.
 
 A state has no place for x0, so only the next instruction sees that it was written. An implementation that runs programs may keep for a
-while what it stored, so a load must see it there, and a second store must not lose it. All pairs are entries into one text, so it is
-translated once.
+while what it stored, so a load must see it there, and a second store must not lose it. Three stores through one register may go to three
+pages. All pairs are entries into one text, so it is translated once.
 
 *Source*: spec §2.1, §2.3 and §2.4.
 """
@@ -24,6 +24,9 @@ RD, RS1, RS2 = 3, 1, 2
 LARGE, SMALL = 0x8765_4321_8765_4321, 0x25
 ADDRESSES = LEAF * HEAP + 8, LEAF * HEAP + LEAF - 1
 """What is stored to: in one leaf, and as far as it has more than one byte in two."""
+
+APART = ((0, -1_100, 1_100), (-1_100, 1_100, 0), (-2_048, 2_040, 0), (0, 1_016, -8), (0, 1_017, 2_000))
+"""Offsets of three stores through one register, to two pages or three."""
 
 STEPS = 2
 Registers = dict[int, int]
@@ -51,6 +54,25 @@ def accessed_again() -> Iterator[Pair]:
         yield assemble(first, 0, RS1, RS2), again, {RS1: address, RS2: DATA, RD: 7}
 
 
+def far_apart() -> Iterator[tuple[int, ...]]:
+    """Yields three stores through one register: whoever checks them together must not overlook a page between them."""
+    for name, offsets in product(STORES, APART):
+        yield tuple(assemble(name, 0, RS1, RS2, offset) for offset in offsets)
+
+
+@cache
+def triples() -> tuple[Program, ...]:
+    """Makes the programs of three stores."""
+    content, entered = dict[int, bytes](), list[int]()
+    for i, words in enumerate(far_apart()):
+        entered.append(ENTRY + 16 * i)
+        for place, word in enumerate((*words, assemble("ebreak"))):
+            put_word(content, entered[-1] + 4 * place, word)
+    leaves, registers = Leaves(content), {RS1: LEAF * HEAP, RS2: DATA}
+    x = tuple(registers.get(i, 0) for i in range(REGISTERS))
+    return tuple(Program(Start(pc, x, leaves), (len(APART[0]),)) for pc in entered)
+
+
 @cache
 def pairs() -> tuple[Program, ...]:
     """Makes the programs."""
@@ -66,5 +88,5 @@ def pairs() -> tuple[Program, ...]:
 
 
 def paired(batch: int) -> Iterator[Program]:
-    """Yields every 90th of them, beginning with that of the batch's number."""
-    yield from islice(pairs(), batch, None, BATCHES)
+    """Yields every 90th of them, beginning with that of the batch's number; those of three stores, too."""
+    yield from islice((*pairs(), *triples()), batch, None, BATCHES)
