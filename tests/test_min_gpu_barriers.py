@@ -14,7 +14,7 @@ from opml_spec.model.operations import fixed as spec
 from test_min_gpu_kernels import check_on, written_by_specification
 
 from opml_min.machine import Memory
-from opml_min.model.gpu import card, engine
+from opml_min.model.gpu import accelerator, card, engine
 from opml_min.model.gpu.barriers import barriers_before
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Op, Opcode
@@ -39,7 +39,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 @pytest.fixture(autouse=True)
 def long_launches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A launch is a barrier, too, so let each have several positions."""
-    monkeypatch.setattr(engine, "LAUNCH_SECONDS", 1e9)
+    monkeypatch.setattr(accelerator, "LAUNCH_SECONDS", 1e9)
 
 
 @pytest.fixture(scope="module")
