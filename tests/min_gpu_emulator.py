@@ -87,6 +87,7 @@ class EmulatedCard:
         return self.left
 
     def allocate(self, length: int) -> int:
+        assert length <= self.left
         address = int(self._library.allocate(length))
         self.lengths[address] = length
         self.left -= length

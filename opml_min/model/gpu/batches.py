@@ -17,7 +17,7 @@ from opml_min.model.gpu.accelerator import Accelerator, AcceleratorArray, Accele
 from opml_min.model.gpu.barriers import barriers_before
 from opml_min.model.gpu.resident import Resident
 from opml_min.model.image.ops import ALIGNMENT, Buffer, Op, Opcode, align
-from opml_min.model.native.batching import Copied, copied_buffers
+from opml_min.model.native.batching import Copied
 
 MOST_POSITIONS = 32  # of a batch: a lane of a warp for each
 CHUNK_POSITIONS = 64  # of the KV cache, as in kernels/parallel.cuh

@@ -4,7 +4,7 @@ Before a range of stages it uploads what the host changed since the last one, af
 code, the machine and the accelerator can take turns at any stage, and leave the same bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +121,10 @@ class AcceleratorEngine:
         last: Bytes = self._memory.view(address, length, np.uint8)[None]  # type: ignore[assignment]
         return np.concatenate([self.batches.copies(address, length, positions - 1), last])
 
+    def has_room_for_another(self) -> bool:
+        """Tell whether the accelerator can hold another run of the image, with as much again left over."""
+        return self._accelerator.free_bytes() > 2 * sum(extent.length for extent in self._carry.extents)
+
     def losses(self) -> None:
         """Return None: these kernels do not count what fixed point loses."""
 
@@ -198,3 +202,9 @@ class AcceleratorEngine:
         array = AcceleratorArray(self._accelerator, content)
         self._arrays.append(array)
         return array
+
+
+def run_together(engines: Sequence[AcceleratorEngine], positions: Sequence[int], watch: Callable[[], None]) -> None:
+    """Compute the first positions of several runs of one image, as many of each as asked for."""
+    spans = [engine.span(0, count) for engine, count in zip(engines, positions, strict=True)]
+    engines[-1].batches.run(spans, watch)  # which knows how much memory all of them have left
