@@ -122,7 +122,7 @@ class AcceleratorEngine:
         return np.concatenate([self.batches.copies(address, length, positions - 1), last])
 
     def may_be_joined(self) -> bool:
-        """Tell whether another run of the image can be computed with this one: the accelerator can hold it, with as much again left over."""
+        """Tell whether another run of the image can be computed with this one. The accelerator must have room for two more of them."""
         return self.batches.most_positions > 1 and self._accelerator.free_bytes() > 2 * sum(extent.length for extent in self._carry.extents)
 
     def losses(self) -> None:
