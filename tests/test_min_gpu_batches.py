@@ -22,6 +22,7 @@ from opml_min.model.gpu.engine import run_together
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import ALWAYS, Op, Opcode
 from opml_min.model.image.request import TextRequest
+from opml_min.model.image.weights import Q8_0
 from opml_min.model.resolve import build_source, resolve
 from opml_min.model.run import Run
 from opml_min.model.run_batch import finished_runs
@@ -173,14 +174,21 @@ def test_the_machine_takes_over_at_any_stage(position: int, image: Image, emulat
 
 
 def test_what_no_op_writes_is_in_every_copy(image: Image, emulated: EmulatedCard) -> None:
-    """Padding behind an activation is read by a product, so what the host puts there counts at every position."""
-    (norm,) = [op for op in image.ops[:2] if op.opcode == Opcode.NORM]
-    runs = [Run(image, LONG.pack(), device=device) for device in ("gpu", "cpu")]
-    for run in runs:
-        run.memory.write(norm.operands["out"] + 32 + 2 * norm.operands["length"], bytes(range(1, 17)))
+    """A product whose matrix has weights beyond the last column reads the padding, so what the host puts there counts at every position."""
+    norm = next(op.operands for op in image.ops if op.opcode == Opcode.NORM)
+    cache = next(op.operands for op in image.ops if op.opcode == Opcode.CACHE)
+    (keys,) = [op.operands for op in image.ops if op.operands.get("out") == cache["k"]][:1]
+    assert (keys["x"], keys["columns"], keys["quantisation"], norm["length"]) == (norm["out"], 32, Q8_0, 24)
+    roots, first_keys = [], []
+    for device, padding in (("gpu", bytes(range(1, 17))), ("cpu", bytes(range(1, 17))), ("cpu", bytes(16))):
+        run = Run(image, LONG.pack(), device=device)  # type: ignore[arg-type]
+        run.memory.write(norm["out"] + 32 + 2 * 24, padding)
+        run.memory.write(keys["matrix"] + 8 * 24, b"\x40" * 16)  # columns 24 and 25 of 8 rows
         run.run_to(len(LONG.prompt) * len(image.ops))
-    assert runs[0].memory.carry_root() == runs[1].memory.carry_root()
-    assert runs[0].run_hash() != alone(image, evolve(LONG, max_new_tokens=1)).run_hash()
+        roots.append(run.memory.carry_root())
+        first_keys.append(run.memory.read(cache["keys"], 2 * cache["head_size"]))
+    assert roots[0] == roots[1]
+    assert first_keys[0] == first_keys[1] != first_keys[2]
 
 
 def test_an_interrupt_loses_nothing(image: Image, emulated: EmulatedCard, monkeypatch: pytest.MonkeyPatch) -> None:
