@@ -14,7 +14,7 @@ from typing import Any
 from evm_arbiter.chain import ARTEFACTS, keccak256
 
 CONTRACTS = Path(__file__).parent / "contracts"
-OUTPUTS = ["abi", "bytecode", "bytecode_runtime", "integrity", "settings_dict"]
+OUTPUTS = ["abi", "bytecode", "bytecode_runtime", "settings_dict"]
 
 
 def contracts() -> list[str]:
@@ -27,19 +27,32 @@ def sources() -> dict[str, str]:
     return {path.relative_to(CONTRACTS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(CONTRACTS.rglob("*.vy"))}
 
 
-def compile_contract(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Compiles one contract into its artefact; the same on every machine. `source_sha256` covers the modules that it imports."""
+def outputs(name: str, texts: Mapping[str, str], wanted: list[str]) -> dict[str, Any]:
+    """Has the compiler make what is wanted of one contract."""
     import vyper  # a developer extra, so imported only where it is used
     from vyper.compiler.input_bundle import JSONInputBundle
 
     bundle = JSONInputBundle({PurePath(path): {"content": text} for path, text in texts.items()}, search_paths=[PurePath(".")])
     source = bundle.load_file(PurePath(f"{name}.vy"))
-    output = vyper.compiler.compile_from_file_input(source, input_bundle=bundle, output_formats=OUTPUTS)
+    output: dict[str, Any] = vyper.compiler.compile_from_file_input(source, input_bundle=bundle, output_formats=wanted)
+    return output
+
+
+def source_sha256(name: str, texts: Mapping[str, str]) -> str:
+    """The hash of a contract's text and of those of the modules that it imports."""
+    return f"0x{outputs(name, texts, ['integrity'])['integrity']}"
+
+
+def compile_contract(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Compiles one contract into its artefact; the same on every machine."""
+    import vyper
+
+    output = outputs(name, texts, OUTPUTS)
     return {
         "contract": name,
         "compiler": f"vyper {vyper.__version__}",
         "settings": output["settings_dict"],
-        "source_sha256": f"0x{output['integrity']}",
+        "source_sha256": source_sha256(name, texts),
         "runtime_keccak256": "0x" + keccak256(bytes.fromhex(output["bytecode_runtime"][2:])).hex(),
         "runtime_bytes": len(output["bytecode_runtime"]) // 2 - 1,
         "abi": output["abi"],

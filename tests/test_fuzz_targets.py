@@ -182,8 +182,9 @@ def test_the_end_of_the_time_is_no_finding(target: Callable[[str], str]) -> None
     engine.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("arguments", [["run", "--seconds", "60", "--seed", "5"], ["vectors", "run"]])
+@pytest.mark.parametrize(
+    ("number", "arguments"), [(signal.SIGINT, ["run", "--seconds", "60", "--seed", "5"]), (signal.SIGTERM, ["vectors", "run"])]
+)
 def test_a_signal_ends_everything_at_once(number: int, arguments: list[str], target: Callable[[str], str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "opml_fuzz.commands.fuzz", *arguments, "--target", target("echo >> asked; sleep 1000")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=tmp_path, start_new_session=True)

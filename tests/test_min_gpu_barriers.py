@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from min_gpu_emulator import Deadlock, EmulatedCard, Schedule, library
-from min_gpu_stages import Places, RandomStage, matrix
+from min_gpu_stages import Places, RandomStage, matrix, written_by_specification
 from min_model import write_source
 from opml_spec.model.operations import fixed as spec
-from test_min_gpu_kernels import Compute, check_on, in_a_batch, written_by_specification
+from test_min_gpu_kernels import Compute, check_on, in_a_batch
 
 from opml_min.machine import Memory
 from opml_min.model.gpu import accelerator, batches, card, engine

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 from min_gpu_emulator import EmulatedCard, Schedule
-from min_gpu_stages import OPS, RandomStage, embed, input_bytes, matmul, norm, random_stage, relu, swiglu
+from min_gpu_stages import OPS, RandomStage, embed, input_bytes, matmul, norm, random_stage, relu, swiglu, written_by_specification
 from min_model import write_source
-from test_min_gpu_kernels import behind_others, check_on, in_a_batch, written_by_specification
+from test_min_gpu_kernels import behind_others, check_on, in_a_batch
 
 from opml_min.machine import Memory
 from opml_min.memory_map import HEADER, STAGE_STEP_LIMIT, STATE

@@ -8,13 +8,15 @@ from typing import Any
 from opml_min.cli.parser import path
 from opml_min.model.errors import AcceleratorUnusable
 from opml_min.model.gpu import card
+from opml_min.model.gpu.accelerator import Accelerator
 from opml_min.model.gpu.engine import require_usable
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import ARITHMETICS
 from opml_min.model.resolve import DEFAULT_MODEL, Model, resolve
+from opml_min.model.xla import first_device as xla
 
-DEVICES = ("cpu", "gpu", "vm")
-ACCELERATED = DEVICES[:2]
+DEVICES = ("cpu", "gpu", "xla", "vm")
+ACCELERATED, ACCELERATORS = DEVICES[:3], DEVICES[1:3]
 MOST_THREADS = 256
 MODEL_HELP = "an image, the name of a built-in or known model, or a source file"
 Subparsers = Any  # argparse's type for it is private
@@ -46,33 +48,44 @@ def add_arithmetic(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    _add_device(parser, DEVICES, "run native code (cpu, the default), an NVIDIA card (gpu), or every stage in the RISC-V machine (vm)")
+    meaning = "run native code (cpu, the default), an NVIDIA card (gpu), JAX's first device, such as a TPU (xla)"
+    _add_device(parser, DEVICES, f"{meaning}, or every stage in the RISC-V machine (vm)")
     add_threads(parser)
 
 
 def add_accelerator(parser: argparse.ArgumentParser) -> None:
-    """Adds the choice between this computer's processor and its card."""
-    _add_device(parser, ACCELERATED, "compute on the processor (cpu, the default) or on an NVIDIA card (gpu)")
+    """Adds the choice between this computer's processor and its accelerators."""
+    meaning = "compute on the processor (cpu, the default), on an NVIDIA card (gpu), or on JAX's first device, such as a TPU (xla)"
+    _add_device(parser, ACCELERATED, meaning)
 
 
 def _add_device(parser: argparse.ArgumentParser, devices: tuple[str, ...], meaning: str) -> None:
     parser.add_argument("--device", choices=devices, default=devices[0], help=meaning)
-    parser.add_argument("--allow-cpu", action="store_true", help="with --device gpu: use the processor if no card can be used")
+    instead = "with --device gpu or xla: use the processor's native code if that device cannot be used"
+    parser.add_argument("--allow-cpu", action="store_true", help=instead)
 
 
 def settle_device(options: argparse.Namespace, image: Image) -> None:
-    """Names the card on stderr if one was asked for. If none can be used, `--allow-cpu` lets the processor take its place."""
-    if options.device != "gpu":
+    """Names the accelerator on stderr if one was asked for. If it cannot be used, `--allow-cpu` lets the processor take its place."""
+    if options.device not in ACCELERATORS:
         return
     try:
-        accelerator = card.open_card()
-        require_usable(image, accelerator)
-        print(f"opml: computing on {accelerator.name}", file=sys.stderr)
+        print(f"opml: computing on {_usable(options.device, image)}", file=sys.stderr)
     except AcceleratorUnusable as error:
         if not options.allow_cpu:
             raise
         print(f"opml: {error}; the processor computes instead", file=sys.stderr)
         options.device = "cpu"
+
+
+def _usable(device: str, image: Image) -> str:
+    """Returns the name of the accelerator, which can compute the image."""
+    if device == "xla":
+        xla.require_computable(image)
+        return xla.open_device().name
+    accelerator: Accelerator = card.open_card()
+    require_usable(image, accelerator)
+    return accelerator.name
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

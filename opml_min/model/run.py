@@ -137,7 +137,7 @@ class Run:
         return position_count(self.image.header.request_kind, self.request)
 
     def losses(self) -> Losses | None:
-        """Return what fixed point has lost so far, or None if the stages were computed by the machine or a card, which count nothing."""
+        """Return what fixed point has lost so far, or None if the machine or an accelerator computes the stages: they count nothing."""
         counts = self.engine.losses() if self.engine is not None else None
         if counts is None:
             return None

@@ -103,7 +103,7 @@ def chosen_kinds(name: str, who: str | None, seed: int) -> list[Cheat]:
 def _first_possible(scene: Scene, kinds: list[Cheat], seed: int, options: argparse.Namespace, story: Story | None) -> Match:
     """Plays the first kind that is possible with this model and, if one is named, in this stage."""
     how: dict[str, Any] = {} if story is None else {"observe": story.observe, "begin": story.begin}
-    if options.device == "gpu":
+    if options.device != DEVICES[0]:
         how["compute"] = shared_computations(options.device)
     played: Callable[[Cheat], Match] = partial(play, scene, seed=seed, stage=options.stage, **how)
     for cheat in kinds[:-1]:
