@@ -18,6 +18,7 @@ COMPILER = (
     "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-nostdlib++",
     "-Wall", "-Wextra", "-Werror",
 )  # fmt: skip
+STAGES, BATCHES = 0, 1  # kernels
 CHECKED, UNCHECKED = ("-fsanitize=undefined", "-fsanitize-trap=undefined"), ("-fno-sanitize=undefined", "-fwrapv")
 
 
@@ -47,7 +48,7 @@ def library(is_checked: bool = True) -> ctypes.CDLL:
     loaded.release.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
     loaded.launch.restype = ctypes.c_bool
     number = ctypes.c_uint64
-    loaded.launch.argtypes = [ctypes.c_void_p, number, number, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int, number]
+    loaded.launch.argtypes = [ctypes.c_int, ctypes.c_void_p, number, number, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int, number]
     loaded.site_file.restype = ctypes.c_char_p
     loaded.elementary_rsqrt.argtypes, loaded.elementary_rsqrt.restype = [number], ctypes.c_uint32
     loaded.elementary_reciprocal.argtypes, loaded.elementary_reciprocal.restype = [number], ctypes.c_uint32
@@ -79,12 +80,14 @@ class EmulatedCard:
         self.uploaded: list[tuple[int, int]] = []
         self.downloaded: list[tuple[int, int]] = []
         self.launched: list[tuple[int, int]] = []
+        self.batches_launched: list[tuple[int, int]] = []
         self._library = library(is_checked)
 
     def free_bytes(self) -> int:
         return self.left
 
     def allocate(self, length: int) -> int:
+        assert length <= self.left
         address = int(self._library.allocate(length))
         self.lengths[address] = length
         self.left -= length
@@ -110,7 +113,14 @@ class EmulatedCard:
 
     def run_stages(self, job: int, first: int, end: int) -> None:
         self.launched.append((first, end))
-        if not self._library.launch(job, first, end, self.blocks, self.threads, self.schedule, self.seed):
+        self._launch(STAGES, job, first, end)
+
+    def run_batches(self, job: int, first: int, end: int) -> None:
+        self.batches_launched.append((first, end))
+        self._launch(BATCHES, job, first, end)
+
+    def _launch(self, kernel: int, job: int, first: int, end: int) -> None:
+        if not self._library.launch(kernel, job, first, end, self.blocks, self.threads, self.schedule, self.seed):
             raise Deadlock
 
     def _check(self, address: int, length: int) -> None:

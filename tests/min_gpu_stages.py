@@ -254,8 +254,16 @@ def written_by_specification(stage: RandomStage) -> SpecMemory:
     return memory
 
 
+def run_stages(engine: Any, first: int, end: int) -> None:
+    engine.run(first, end)
+
+
 def check_stage(
-    engine_of: Callable[[Any, Tape], Any], stage: RandomStage, memory: Memory, expected: SpecMemory | None = None
+    engine_of: Callable[[Any, Tape], Any],
+    stage: RandomStage,
+    memory: Memory,
+    expected: SpecMemory | None = None,
+    compute: Callable[[Any, int, int], None] = run_stages,
 ) -> None:
     """The stage in an engine, compared byte for byte in every buffer and in the output."""
     tape: Tape = np.zeros((len(stage.operations), 16), np.int64)
@@ -268,7 +276,7 @@ def check_stage(
     memory.write(REQUEST + 32, stage.request)
     memory.write(OUTPUT, bytes(64))
     engine = engine_of(LooseTape(header, ops_of(tape), identity=object()), tape)
-    engine.run(stage.position * len(tape), (stage.position + 1) * len(tape))
+    compute(engine, stage.position * len(tape), (stage.position + 1) * len(tape))
     expected = expected or written_by_specification(stage)
     for address, length in chain(((at, len(data)) for at, data in stage.segments.items()), [(OUTPUT, 64)]):
         assert memory.read(address, length) == expected.load_bytes(address, length), f"{stage.operations} at {stage.position}, {address:#x}"

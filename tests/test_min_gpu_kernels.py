@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -23,9 +24,30 @@ def memory() -> Memory:
     return Memory()
 
 
-def check_on(card: EmulatedCard, stage: RandomStage, memory: Memory, expected: SpecMemory | None = None) -> None:
+Compute = Callable[[AcceleratorEngine, int, int], None]
+
+
+def in_a_batch(engine: AcceleratorEngine, first: int, end: int) -> None:
+    """Computes all stages of a position in a batch of its own."""
+    position = end // (end - first) - 1
+    engine.batches.run([engine.span(position, position + 1)], lambda: None)
+
+
+def behind_others(engine: AcceleratorEngine, first: int, end: int) -> None:
+    """Computes all stages of a position in a batch with all earlier ones."""
+    assert end // (end - first) <= engine.batch_positions
+    engine.batches.run([engine.span(0, end // (end - first))], lambda: None)
+
+
+def check_on(
+    card: EmulatedCard,
+    stage: RandomStage,
+    memory: Memory,
+    expected: SpecMemory | None = None,
+    compute: Compute = AcceleratorEngine.run,
+) -> None:
     """The stage on the card, compared byte for byte in every buffer and in the output."""
-    check_stage(lambda image, tape: AcceleratorEngine(memory, image, tape, card), stage, memory, expected)
+    check_stage(lambda image, tape: AcceleratorEngine(memory, image, tape, card), stage, memory, expected, compute)
 
 
 def test_elementary_functions() -> None:

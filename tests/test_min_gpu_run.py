@@ -96,7 +96,7 @@ def test_a_model_in_one_stage(tmp_path: Path, emulated: EmulatedCard) -> None:
 def test_a_run_ends_at_a_stop_token(
     order: int, image: Image, tmp_path: Path, emulated: EmulatedCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opml_min.model.gpu.engine.LAUNCH_SECONDS", 1e9)  # so that it ends within a launch
+    monkeypatch.setattr("opml_min.model.gpu.accelerator.LAUNCH_SECONDS", 1e9)  # so that it ends within a launch
     request = TextRequest((1, 5), 12).pack()
     free = ended(image, request)
     stop = free.tokens()[4]
@@ -133,7 +133,7 @@ def test_going_back_uploads_what_changed(image: Image, emulated: EmulatedCard) -
         assert run.state() == states[start]
         run.run_to(end)
         assert run.state() == states[end]
-    everything = sum(extent.length for extent in run._engine._carry.extents)  # type: ignore[union-attr]
+    everything = sum(extent.length for extent in run.engine._carry.extents)  # type: ignore[union-attr]
     run.restore(snapshots[100])
     run.run_to(101)
     emulated.uploaded.clear()
@@ -175,8 +175,8 @@ def test_what_the_host_changes_reaches_the_card(image: Image, emulated: Emulated
 def test_weights_are_uploaded_once_and_freed_with_the_last_run(image: Image, emulated: EmulatedCard) -> None:
     left = emulated.left
     first, second = ended(image, REQUEST, device="gpu"), ended(image, REQUEST, device="gpu")
-    model = first._engine._model  # type: ignore[union-attr]
-    assert model is second._engine._model  # type: ignore[union-attr]
+    model = first.engine.model  # type: ignore[union-attr]
+    assert model is second.engine.model  # type: ignore[union-attr]
     places = {extent.place for extent in model.extents}
     assert [address for address, _ in emulated.uploaded if address in places] == list(places)
     del first, second, model

@@ -153,7 +153,7 @@ def test_what_the_host_changes_reaches_the_device(image: Image) -> None:
 
 
 def test_weights_are_unpacked_once(image: Image) -> None:
-    first, second = (Run(image, REQUEST, device="xla")._engine for _ in range(2))
+    first, second = (Run(image, REQUEST, device="xla").engine for _ in range(2))
     assert first._tensors is second._tensors  # type: ignore[union-attr]
 
 

@@ -70,9 +70,9 @@ class Run:
         self.machine_steps = 0
         self._failed_carry: bytes | None = None  # the carry root that a failed stage began with
         self._machine: Machine | None = None
-        self._engine: StageEngine | None = None
+        self.engine: StageEngine | None = None  # what computes stages outside the machine
         if device != "vm":
-            self._engine = engine_for(device, self.memory, image, image.tape, threads)
+            self.engine = engine_for(device, self.memory, image, image.tape, threads)
             if image.header.single_phase and steps_bound(image) * self.positions > STAGE_STEP_LIMIT:
                 raise CheckFailed(f"{image.path}: its one stage may need too many steps, so only the machine can run it (--device vm)")
 
@@ -114,7 +114,7 @@ class Run:
     def run_to(self, stage: int, watch: Callable[[], None] = lambda: None) -> None:
         """Compute every stage before `stage`, calling `watch` from time to time."""
         if self._failed_carry is None and self.stage < stage:
-            if self._engine is not None:
+            if self.engine is not None:
                 self._run_natively(self.stage, stage, watch)
             else:
                 self._run_in_machine(self.stage, stage, watch)
@@ -138,7 +138,7 @@ class Run:
 
     def losses(self) -> Losses | None:
         """Return what fixed point has lost so far, or None if the machine or an accelerator computes the stages: they count nothing."""
-        counts = self._engine.losses() if self._engine is not None else None
+        counts = self.engine.losses() if self.engine is not None else None
         if counts is None:
             return None
         prompt, drawn = prompt_length(self.image.header.request_kind, self.request), len(self.tokens())
@@ -151,13 +151,13 @@ class Run:
             return False
 
     def _run_natively(self, first: int, end: int, watch: Callable[[], None]) -> None:
-        assert self._engine is not None
+        assert self.engine is not None
         if first == 0 and not self._request_accepted():
             self._failed_carry = self.memory.carry_root()
             return
         if self.image.header.single_phase:
             first, end = 0, self.image.header.op_count * self.positions
-        self._engine.run(first, end, watch=watch)
+        self.engine.run(first, end, watch=watch)
 
     def _run_in_machine(self, first: int, end: int, watch: Callable[[], None]) -> None:
         for stage in range(first, end):

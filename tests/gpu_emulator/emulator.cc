@@ -5,9 +5,11 @@
 #include "cuda.h"
 #include "fibers.h"
 #include "stages.cu"
+#include "batches.cu"
 
 #include <sys/mman.h>
 
+enum Kernel { STAGES, BATCHES };
 enum Schedule { FAIR, FIRST_FIRST, LAST_FIRST, SHUFFLED };
 
 Thread *current;
@@ -19,7 +21,8 @@ const char *site_files[MOST_SITES];
 int site_lines[MOST_SITES], site_count, removed_site = -1;
 
 void *scheduler;
-const Job *arguments_job;
+Kernel kernel;
+const void *arguments_job;
 u64 arguments_first, arguments_end, random_state;
 Schedule schedule;
 
@@ -39,7 +42,10 @@ void shuffle_order(u32 *order, u32 count) {
 }
 
 void thread_main() {
-  run_stages(arguments_job, arguments_first, arguments_end);
+  if (kernel == STAGES)
+    run_stages((const Job *)arguments_job, arguments_first, arguments_end);
+  else
+    run_batches((const BatchJob *)arguments_job, arguments_first, arguments_end);
   give_way(FINISHED);
 }
 
@@ -147,13 +153,13 @@ void release(char *begin, u64 bytes) {
 }
 
 // Returns whether all threads came to the end.
-bool launch(const Job *job, u64 first, u64 end, u32 blocks, u32 threads, int how, u64 seed) {
+bool launch(int which, const void *job, u64 first, u64 end, u32 blocks, u32 threads, int how, u64 seed) {
   const u32 all = blocks * threads;
   const size_t shared_bytes = (sizeof(Shared) + 63) / 64 * 64;
   Grid grid = {all / 32, of<Block>(blocks), of<Warp>(all / 32), of<Thread>(all), of<u32>(all / 32), of<u32>(all)};
   char *stacks = (char *)malloc(all * STACK_BYTES), *shared = (char *)aligned_alloc(64, blocks * shared_bytes);
   memset(shared, 0xa5, blocks * shared_bytes);
-  arguments_job = job, arguments_first = first, arguments_end = end;
+  kernel = (Kernel)which, arguments_job = job, arguments_first = first, arguments_end = end;
   schedule = (Schedule)how, random_state = seed * 2 + 1;
   for (u32 b = 0; b < blocks; ++b)
     grid.block[b] = {0, 0, threads, {b, 0, 0}, {threads, 1, 1}, {blocks, 1, 1}, shared + b * shared_bytes};
