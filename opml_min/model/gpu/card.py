@@ -4,6 +4,7 @@ Only functions that every driver since CUDA 12.2 has are called. A card is opene
 """
 
 import ctypes
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -19,7 +20,9 @@ MIB = 1 << 20
 
 
 class Card:
-    """The first card of this computer. Whatever is missing raises AcceleratorUnusable with a line that says what."""
+    """The first card of this computer. Whatever is missing or fails raises AcceleratorUnusable with a line that says what."""
+
+    name = "the card"
 
     def __init__(self) -> None:
         try:
@@ -53,6 +56,7 @@ class Card:
         self.blocks = resident * self._attribute("MULTIPROCESSOR_COUNT")
 
     def free_bytes(self) -> int:
+        self._enter()
         return int(self._call("cuMemGetInfo")[0])
 
     def allocate(self, length: int) -> int:
@@ -60,8 +64,9 @@ class Card:
         return int(self._call("cuMemAlloc", max(length, 1)))
 
     def release(self, address: int) -> None:
-        self._enter()
-        self._call("cuMemFree", address)
+        with suppress(AcceleratorUnusable):  # of a card that has failed nothing can be freed, and whoever used it has been told
+            self._enter()
+            self._call("cuMemFree", address)
 
     def upload(self, address: int, data: Bytes) -> None:
         self._enter()
@@ -93,7 +98,10 @@ class Card:
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """Call a function of the driver; return its result, a tuple if there are several."""
-        status, *results = getattr(self._driver, name)(*arguments)
+        try:
+            status, *results = getattr(self._driver, name)(*arguments)
+        except (RuntimeError, ValueError) as error:  # the driver lacks the function, or the binding does not know the result
+            raise AcceleratorUnusable(f"the NVIDIA driver does not fit its Python binding: {name}: {error}") from error
         if status == self._driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
             raise AcceleratorUnusable(f"{self.name} has too little free memory")
         if status:

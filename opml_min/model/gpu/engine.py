@@ -20,7 +20,7 @@ from opml_min.model.image.header import Header
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import FLOAT, OPERANDS, RECORD_WORDS, Buffer, Op, Opcode, Tape, buffers, ops_of
 from opml_min.model.image.request import MAX_REQUEST_BYTES
-from opml_min.model.native.check import tensors
+from opml_min.model.native.check import check, tensors
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
 from opml_min.model.written import written_ranges
 
@@ -33,7 +33,10 @@ LAUNCH_SECONDS = 0.05  # about how long the accelerator works between two calls 
 
 
 def require_usable(image: Image, accelerator: Accelerator) -> None:
-    """Raise AcceleratorUnusable if the kernels cannot compute the image, or the accelerator has no room for it."""
+    """Raise AcceleratorUnusable if the kernels cannot compute the image, or the accelerator has no room for it.
+
+    Raise CheckFailed if no engine may compute it."""
+    check(image)
     _require_computable(image)
     require_room(accelerator, _tensors(image.ops, image.header) + _carried(image.ops, image.header))
 
@@ -68,29 +71,29 @@ class AcceleratorEngine:
         self._model_version = memory.model_version
         self._model = resident_model(accelerator, memory, image.identity, _tensors(self._ops, self._header))
         self._carry = Resident(accelerator, _carried(self._ops, image.header))
-        self._arrays: list[AcceleratorArray] = []
-        self._arrived = self._array(np.zeros(1, np.uint64))
-        self._job = self._array(self._job_words()).place
+        self._place_job()
         self._has_carry = False
 
     def run(self, first: int, end: int, *, watch: Callable[[], None] = lambda: None) -> None:
-        """Compute the stages [first, end), calling `watch` from time to time. Afterwards the host has all that they wrote."""
-        self._bring_up()
+        """Compute the stages [first, end), calling `watch` from time to time. Afterwards the host has all that they wrote.
+
+        After an exception only the output is on the host, and the next call uploads everything."""
+        is_first, self._has_carry = not self._has_carry, False
+        self._bring_up(is_first)
         done, at_once = first, len(self._ops)
-        try:
-            while done < end and not self._is_done():
-                until = min(done + at_once, end)
-                begin = time.perf_counter()
-                self.compute(done, until)
-                if time.perf_counter() - begin < LAUNCH_SECONDS / 2:
-                    at_once *= 2
-                done = until
-                self._carry.download(self._memory, [(OUTPUT, 16)])
-                self._carry.download(self._memory, [(OUTPUT, 32 + 4 * self._output_count())])
-                watch()
-        finally:
-            if done > first:
-                self._bring_back(first, done)
+        while done < end and not self._is_done():
+            until = min(done + at_once, end)
+            begin = time.perf_counter()
+            self.compute(done, until)
+            if time.perf_counter() - begin < LAUNCH_SECONDS / 2:
+                at_once *= 2
+            done = until
+            self._carry.download(self._memory, [(OUTPUT, 16)])
+            self._carry.download(self._memory, [(OUTPUT, 32 + 4 * self._output_count())])
+            watch()
+        if done > first:
+            self._bring_back(first, done)
+        self._has_carry = True
 
     def compute(self, first: int, end: int) -> None:
         """Compute the stages [first, end) in one launch, and leave the host's memory as it is."""
@@ -105,16 +108,15 @@ class AcceleratorEngine:
     def losses(self) -> None:
         """Return None: these kernels do not count what fixed point loses."""
 
-    def _bring_up(self) -> None:
-        """Upload what the host changed since the last stop; everything at the first time."""
+    def _bring_up(self, everything: bool) -> None:
+        """Upload what the host changed since the last stop, or everything."""
         changed = self._memory.take_changed()
-        self._carry.upload(self._memory, ranges_of_pages(changed) if self._has_carry else None)
-        self._has_carry = True
+        self._carry.upload(self._memory, None if everything else ranges_of_pages(changed))
         if self._model_version != self._memory.model_version:  # it is no longer the image's, so nobody else may use it
-            self._model_version = self._memory.model_version
             self._model = Resident(self._accelerator, _tensors(self._ops, self._header))
             self._model.upload(self._memory)
-            self._job = self._array(self._job_words()).place
+            self._place_job()
+            self._model_version = self._memory.model_version
 
     def _bring_back(self, first: int, end: int) -> None:
         """Copy what the stages wrote to the host, and put it on the record of writes."""
@@ -131,6 +133,12 @@ class AcceleratorEngine:
         return int(self._memory.view(OUTPUT, 1, np.uint64)[0])
 
     # What the kernel reads --------------------------------------------------------------------------------------------------
+
+    def _place_job(self) -> None:
+        """Put what the kernel reads besides tensors and state on the accelerator, in place of what was there."""
+        self._arrays: list[AcceleratorArray] = []
+        self._arrived = self._array(np.zeros(1, np.uint64))
+        self._job = self._array(self._job_words()).place
 
     def _job_words(self) -> NDArray[np.uint64]:
         """Return the struct Job of kernels/stages.cu."""

@@ -106,6 +106,7 @@ def resident_model(accelerator: Accelerator, memory: Memory, identity: Identity,
     key = (id(accelerator), identity, *ranges)
     model = _models.get(key)
     if model is None:
-        model = _models[key] = Resident(accelerator, ranges)
+        model = Resident(accelerator, ranges)
         model.upload(memory)
+        _models[key] = model  # now that it is complete
     return model
