@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from min_gpu_emulator import EmulatedCard
 
-from opml_min.model.gpu.build import PTX
+from opml_min.model.gpu.build import KERNELS, ptx_of
 
 
 class CUresult(IntEnum):
@@ -73,12 +73,12 @@ class FakeDriver:
 
     def cuModuleLoadData(self, image: bytes) -> tuple[CUresult, str]:
         assert self.is_current
-        assert image == PTX.read_bytes() + b"\0"
-        return CUresult.CUDA_SUCCESS, "module"
+        (source,) = [source for source in KERNELS if image == ptx_of(source).read_bytes() + b"\0"]
+        return CUresult.CUDA_SUCCESS, source
 
     def cuModuleGetFunction(self, module: str, name: bytes) -> tuple[CUresult, str]:
-        assert name == b"run_stages"
-        return CUresult.CUDA_SUCCESS, "kernel"
+        assert name.decode() == KERNELS[module]
+        return CUresult.CUDA_SUCCESS, KERNELS[module]
 
     def cuOccupancyMaxActiveBlocksPerMultiprocessor(self, kernel: str, threads: int, shared_bytes: int) -> tuple[CUresult, int]:
         assert threads == 256
@@ -110,11 +110,11 @@ class FakeDriver:
 
     def cuLaunchCooperativeKernel(self, kernel: str, *how: int) -> tuple[CUresult]:
         blocks, one, also_one, *threads, shared_bytes, stream, parameters = how
-        assert (kernel, one, also_one, threads, shared_bytes, stream) == ("kernel", 1, 1, [256, 1, 1], 0, 0)
+        assert (one, also_one, threads, shared_bytes, stream) == (1, 1, [256, 1, 1], 0, 0)
         places = ctypes.cast(parameters, ctypes.POINTER(ctypes.POINTER(ctypes.c_uint64)))
         self.card.blocks, self.card.threads = blocks, threads[0]
         if self.launch == CUresult.CUDA_SUCCESS:
-            self.card.run_stages(*(places[k][0] for k in range(3)))
+            getattr(self.card, kernel)(*(places[k][0] for k in range(3)))
         return (self.launch,)
 
     def cuCtxSynchronize(self) -> tuple[CUresult]:

@@ -30,6 +30,9 @@ class Schedule(IntEnum):
     SHUFFLED = 3
 
 
+UNFAIR = [(Schedule.FIRST_FIRST, 1), (Schedule.LAST_FIRST, 1), *((Schedule.SHUFFLED, seed) for seed in range(1, 5))]
+
+
 def compile_emulator(source: str, output: Path, is_checked: bool = True) -> None:
     """Compiles a file of the emulator. Checked, it ends the process at an integer overflow in a kernel."""
     checks = CHECKED if is_checked else UNCHECKED
@@ -47,7 +50,7 @@ def library(is_checked: bool = True) -> ctypes.CDLL:
     loaded.release.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
     loaded.launch.restype = ctypes.c_bool
     number = ctypes.c_uint64
-    loaded.launch.argtypes = [ctypes.c_void_p, number, number, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int, number]
+    loaded.launch.argtypes = [ctypes.c_char_p, number, number, number, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int, number]
     loaded.site_file.restype = ctypes.c_char_p
     loaded.elementary_rsqrt.argtypes, loaded.elementary_rsqrt.restype = [number], ctypes.c_uint32
     loaded.elementary_reciprocal.argtypes, loaded.elementary_reciprocal.restype = [number], ctypes.c_uint32
@@ -75,10 +78,12 @@ class EmulatedCard:
         is_checked: bool = True,
     ) -> None:
         self.blocks, self.threads, self.schedule, self.seed, self.left = blocks, threads, schedule, seed, left
+        self.hashes_from: int | None = None
         self.lengths: dict[int, int] = {}
         self.uploaded: list[tuple[int, int]] = []
         self.downloaded: list[tuple[int, int]] = []
         self.launched: list[tuple[int, int]] = []
+        self.hashed: list[int] = []
         self._library = library(is_checked)
 
     def free_bytes(self) -> int:
@@ -110,7 +115,14 @@ class EmulatedCard:
 
     def run_stages(self, job: int, first: int, end: int) -> None:
         self.launched.append((first, end))
-        if not self._library.launch(job, first, end, self.blocks, self.threads, self.schedule, self.seed):
+        self._launch(b"run_stages", job, first, end)
+
+    def hash_pages(self, places: int, roots: int, count: int) -> None:
+        self.hashed.append(count)
+        self._launch(b"hash_pages", places, roots, count)
+
+    def _launch(self, kernel: bytes, *arguments: int) -> None:
+        if not self._library.launch(kernel, *arguments, self.blocks, self.threads, self.schedule, self.seed):
             raise Deadlock
 
     def _check(self, address: int, length: int) -> None:

@@ -71,6 +71,8 @@ def test_wheel_holds_the_four_packages_and_their_data(tmp_path: Path) -> None:
         "opml_min/embedded/embedded.opml",
         "opml_min/mnist/mnist.opml",
         "opml_min/model/gpu/kernels/parallel.cuh",
+        "opml_min/model/gpu/kernels/keccak.cu",
+        "opml_min/model/gpu/kernels/keccak.ptx",
         "opml_min/model/gpu/kernels/stages.cu",
         "opml_min/model/gpu/kernels/stages.ptx",
         "evm_arbiter/artefacts/arbiter.json",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from min_gpu_emulator import Deadlock, EmulatedCard, Schedule, library
+from min_gpu_emulator import UNFAIR, Deadlock, EmulatedCard, library
 from min_gpu_stages import Places, RandomStage, matrix
 from min_model import write_source
 from opml_spec.model.operations import fixed as spec
@@ -24,7 +24,6 @@ from opml_min.model.run import Run
 
 SHAPE = (128, 160, 2, 4, 2, 300, 32)  # every block and warp has a part in every op
 REQUEST = TextRequest((1, 260, 77), 5, 1 << 16, 99).pack()
-UNFAIR = [(Schedule.FIRST_FIRST, 1), (Schedule.LAST_FIRST, 1), *((Schedule.SHUFFLED, seed) for seed in range(1, 5))]
 
 Differs = Callable[[EmulatedCard], bool]
 
@@ -141,6 +140,8 @@ def test_every_barrier_in_a_kernel_is_needed(run_differs: Differs) -> None:
     assert not is_noticed()
     assert emulator.sites() >= 15
     for site in range(emulator.sites()):
+        if emulator.site_file(site).endswith(b"keccak.cu"):  # test_min_gpu_hashes.py has these
+            continue
         emulator.remove_site(site)
         try:
             assert is_noticed(), f"{Path(emulator.site_file(site).decode()).name}:{emulator.site_line(site)}"

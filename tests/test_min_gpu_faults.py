@@ -1,4 +1,4 @@
-"""What goes wrong on a card ends in one clear line and exit code 2, never in a wrong hash, and leaves nothing behind that a later run uses."""
+"""What goes wrong on a card ends in one clear line and exit code 2, never in a wrong hash, and no later run uses what it left behind."""
 
 import struct
 from collections.abc import Callable
@@ -171,7 +171,7 @@ def test_an_interrupted_engine_uploads_everything(image: Image, monkeypatch: pyt
 @pytest.mark.parametrize("limit", ["MOST_HEADS", "MOST_HEAD_SIZE"])
 def test_heads_beyond_the_shared_memory(limit: str, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, limit, 1)
-    with pytest.raises(AcceleratorUnusable, match="has more than [0-9]+ heads, or heads of more than [0-9]+ numbers"):
+    with pytest.raises(AcceleratorUnusable, match=r"has more than [0-9]+ heads, or heads of more than [0-9]+ numbers"):
         run_on(FakeDriver(), image, monkeypatch)
 
 

@@ -58,6 +58,8 @@ def add_accelerator(parser: argparse.ArgumentParser) -> None:
 def _add_device(parser: argparse.ArgumentParser, devices: tuple[str, ...], meaning: str) -> None:
     parser.add_argument("--device", choices=devices, default=devices[0], help=meaning)
     parser.add_argument("--allow-cpu", action="store_true", help="with --device gpu: use the processor if no card can be used")
+    hashing = "with --device gpu: let the card hash memory if N pages or more have changed (default: never; see `opml bench gpu`)"
+    parser.add_argument("--hash-on-card", type=positive, metavar="N", help=hashing)
 
 
 def settle_device(options: argparse.Namespace, image: Image) -> None:
@@ -67,6 +69,7 @@ def settle_device(options: argparse.Namespace, image: Image) -> None:
     try:
         accelerator = card.open_card()
         require_usable(image, accelerator)
+        accelerator.hashes_from = options.hash_on_card
         print(f"opml: computing on {accelerator.name}", file=sys.stderr)
     except AcceleratorUnusable as error:
         if not options.allow_cpu:

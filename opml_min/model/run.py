@@ -16,6 +16,7 @@ from opml_min.machine.hashing import keccak256
 from opml_min.memory_map import OUTPUT, REQUEST, STAGE_STEP_LIMIT, Quarter
 from opml_min.model.devices import Device, StageEngine, engine_for
 from opml_min.model.errors import CheckFailed, RequestError, RunTorn
+from opml_min.model.gpu.engine import AcceleratorEngine
 from opml_min.model.image.image import Image
 from opml_min.model.image.request import MAX_STAGES, position_count, prompt_length, stage_count
 from opml_min.model.native.check import steps_bound
@@ -97,6 +98,8 @@ class Run:
         self._require_whole()
         if self._failed_carry is not None:
             return RunState(self._failed_carry, FAILED)
+        if isinstance(self._engine, AcceleratorEngine):
+            self._engine.hash_pages()
         return RunState(self.memory.carry_root(), OK)
 
     def run_hash(self) -> bytes:

@@ -50,6 +50,7 @@ bool is_removed(int site);
 
 #define SITE ([] { static const int site = site_of(__FILE__, __LINE__); return site; }())
 #define SHARED(type, name) type &name = *(type *)current->block->shared
+#define CONSTANT static const
 #define SPIN() give_way(FOR_GRID)
 #define WAIT_FOR_GRID(barrier) (is_removed(SITE) ? (void)0 : barrier.wait())
 #define __syncthreads() (is_removed(SITE) ? (void)0 : wait_for_block())

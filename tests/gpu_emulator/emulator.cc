@@ -4,6 +4,7 @@
 // can show is whether some barrier is missing, and what it cannot show is how the card's caches order single accesses.
 #include "cuda.h"
 #include "fibers.h"
+#include "keccak.cu"
 #include "stages.cu"
 
 #include <sys/mman.h>
@@ -19,8 +20,8 @@ const char *site_files[MOST_SITES];
 int site_lines[MOST_SITES], site_count, removed_site = -1;
 
 void *scheduler;
-const Job *arguments_job;
-u64 arguments_first, arguments_end, random_state;
+void (*kernel)(const u64 *arguments);
+u64 kernel_arguments[3], random_state;
 Schedule schedule;
 
 u64 random_below(u64 n) {
@@ -38,8 +39,11 @@ void shuffle_order(u32 *order, u32 count) {
   }
 }
 
+void stages_kernel(const u64 *arguments) { run_stages((const Job *)arguments[0], arguments[1], arguments[2]); }
+void keccak_kernel(const u64 *arguments) { hash_pages((const u64 *)arguments[0], (u64 *)arguments[1], arguments[2]); }
+
 void thread_main() {
-  run_stages(arguments_job, arguments_first, arguments_end);
+  kernel(kernel_arguments);
   give_way(FINISHED);
 }
 
@@ -146,14 +150,15 @@ void release(char *begin, u64 bytes) {
   munmap(begin + page + aligned - mapped, mapped);
 }
 
-// Returns whether all threads came to the end.
-bool launch(const Job *job, u64 first, u64 end, u32 blocks, u32 threads, int how, u64 seed) {
+// Runs a kernel by its name and returns whether all threads came to the end.
+bool launch(const char *name, u64 first, u64 second, u64 third, u32 blocks, u32 threads, int how, u64 seed) {
   const u32 all = blocks * threads;
-  const size_t shared_bytes = (sizeof(Shared) + 63) / 64 * 64;
+  const size_t shared_bytes = ((sizeof(Shared) > sizeof(Hashes) ? sizeof(Shared) : sizeof(Hashes)) + 63) / 64 * 64;
   Grid grid = {all / 32, of<Block>(blocks), of<Warp>(all / 32), of<Thread>(all), of<u32>(all / 32), of<u32>(all)};
   char *stacks = (char *)malloc(all * STACK_BYTES), *shared = (char *)aligned_alloc(64, blocks * shared_bytes);
   memset(shared, 0xa5, blocks * shared_bytes);
-  arguments_job = job, arguments_first = first, arguments_end = end;
+  kernel = strcmp(name, "hash_pages") ? stages_kernel : keccak_kernel;
+  kernel_arguments[0] = first, kernel_arguments[1] = second, kernel_arguments[2] = third;
   schedule = (Schedule)how, random_state = seed * 2 + 1;
   for (u32 b = 0; b < blocks; ++b)
     grid.block[b] = {0, 0, threads, {b, 0, 0}, {threads, 1, 1}, {blocks, 1, 1}, shared + b * shared_bytes};

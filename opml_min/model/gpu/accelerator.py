@@ -13,6 +13,8 @@ class Accelerator(Protocol):
     """Memory apart from the host's, and the kernel that computes stages there."""
 
     name: str
+    hashes_from: int | None
+    """From how many pages on it hashes memory instead of the processor; None: never."""
 
     def free_bytes(self) -> int:
         """Return how much memory can still be allocated."""
@@ -34,6 +36,9 @@ class Accelerator(Protocol):
 
     def run_stages(self, job: int, first: int, end: int) -> None:
         """Compute the stages [first, end) of the job at an address, and return when they are done."""
+
+    def hash_pages(self, places: int, roots: int, count: int) -> None:
+        """Compute the Merkle roots of pages, given the array of their addresses and the array for the roots, and return when it is done."""
 
 
 class AcceleratorArray:

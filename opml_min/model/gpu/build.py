@@ -1,4 +1,4 @@
-"""Compiles the kernels: `python -m opml_min.model.gpu.build` writes kernels/stages.ptx and its hash.
+"""Compiles the kernels: `python -m opml_min.model.gpu.build` writes the PTX of each into kernels/, and its hash.
 
 The compiler is NVRTC 12.2, whose version the `dev` extra fixes, so that drivers for CUDA 12.2 and later take the result. It runs without a
 card, and its output is the same on every computer. At run time only the committed PTX is used.
@@ -11,9 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "kernels"
-PTX = FOLDER / "stages.ptx"
-PTX_SHA256 = FOLDER / "stages.ptx.sha256"
-KERNEL = "run_stages"
+KERNELS = {"stages": "run_stages", "keccak": "hash_pages"}  # by source
 LEAST_CAPABILITY = (7, 5)
 LEAST_DRIVER = (12, 2)
 OPTIONS = ("--gpu-architecture=compute_75", "--std=c++17")
@@ -35,13 +33,23 @@ def _compiler() -> ctypes.CDLL:
     raise KernelError("NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12==12.2.140")
 
 
-def compile_ptx() -> bytes:
-    """Compile the kernels to PTX."""
+def ptx_of(source: str) -> Path:
+    """Return the committed PTX of a source."""
+    return FOLDER / f"{source}.ptx"
+
+
+def sha256_of_ptx(source: str) -> Path:
+    """Return the file with the hash of that PTX."""
+    return FOLDER / f"{source}.ptx.sha256"
+
+
+def compile_ptx(source: str) -> bytes:
+    """Compile a kernel to PTX."""
     with ThreadPoolExecutor(1) as thread:  # the compiler leaves another locale in the thread that calls it
-        return thread.submit(_compiled).result()
+        return thread.submit(_compiled, f"{source}.cu").result()
 
 
-def _compiled() -> bytes:
+def _compiled(name: str) -> bytes:
     compiler, program = _compiler(), ctypes.c_void_p()
     headers = sorted(FOLDER.glob("*.cuh"))
 
@@ -56,8 +64,8 @@ def _compiled() -> bytes:
         return buffer.value
 
     contents, names = strings([path.read_bytes() for path in headers]), strings([path.name.encode() for path in headers])
-    source = (FOLDER / "stages.cu").read_bytes()
-    compiler.nvrtcCreateProgram(ctypes.byref(program), source, b"stages.cu", len(headers), contents, names)
+    source = (FOLDER / name).read_bytes()
+    compiler.nvrtcCreateProgram(ctypes.byref(program), source, name.encode(), len(headers), contents, names)
     failed = compiler.nvrtcCompileProgram(program, len(OPTIONS), strings([option.encode() for option in OPTIONS]))
     log = text("ProgramLog").decode().strip()
     if failed or log:
@@ -66,7 +74,8 @@ def _compiled() -> bytes:
 
 
 if __name__ == "__main__":
-    ptx = compile_ptx()
-    PTX.write_bytes(ptx)
-    PTX_SHA256.write_text(hashlib.sha256(ptx).hexdigest() + "\n", encoding="utf-8")
-    print(PTX_SHA256.read_text(encoding="utf-8"), end="")
+    for source in KERNELS:
+        ptx = compile_ptx(source)
+        ptx_of(source).write_bytes(ptx)
+        sha256_of_ptx(source).write_text(hashlib.sha256(ptx).hexdigest() + "\n", encoding="utf-8")
+        print(source, hashlib.sha256(ptx).hexdigest())

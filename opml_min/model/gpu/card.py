@@ -13,9 +13,9 @@ import numpy as np
 
 from opml_min.model.errors import AcceleratorUnusable
 from opml_min.model.gpu.accelerator import Bytes
-from opml_min.model.gpu.build import KERNEL, LEAST_CAPABILITY, LEAST_DRIVER, PTX
+from opml_min.model.gpu.build import KERNELS, LEAST_CAPABILITY, LEAST_DRIVER, ptx_of
 
-THREADS = 256  # of a block, as `__launch_bounds__` in kernels/stages.cu says
+THREADS = 256  # of a block, as `__launch_bounds__` of the kernels says
 MIB = 1 << 20
 
 
@@ -23,6 +23,7 @@ class Card:
     """The first card of this computer. Whatever is missing or fails raises AcceleratorUnusable with a line that says what."""
 
     name = "the card"
+    hashes_from: int | None = None  # where the card begins to be faster has not been measured
 
     def __init__(self) -> None:
         try:
@@ -51,9 +52,7 @@ class Card:
             raise AcceleratorUnusable(f"{self.name} is too old: it has compute capability {has}, and at least {wanted} is needed")
         self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
         self._enter()
-        self._kernel = self._call("cuModuleGetFunction", self._call("cuModuleLoadData", PTX.read_bytes() + b"\0"), KERNEL.encode())
-        resident = self._call("cuOccupancyMaxActiveBlocksPerMultiprocessor", self._kernel, THREADS, 0)
-        self.blocks = resident * self._attribute("MULTIPROCESSOR_COUNT")
+        self._kernels = {source: self._loaded(source) for source in KERNELS}
 
     def free_bytes(self) -> int:
         self._enter()
@@ -82,10 +81,24 @@ class Card:
         self._call("cuCtxSynchronize")
 
     def run_stages(self, job: int, first: int, end: int) -> None:
+        self._launch("stages", job, first, end)
+
+    def hash_pages(self, places: int, roots: int, count: int) -> None:
+        self._launch("keccak", places, roots, count)
+
+    def _loaded(self, source: str) -> tuple[Any, int]:
+        """Return a kernel, and how many blocks of it are on the card at once."""
+        module = self._call("cuModuleLoadData", ptx_of(source).read_bytes() + b"\0")
+        kernel = self._call("cuModuleGetFunction", module, KERNELS[source].encode())
+        resident = self._call("cuOccupancyMaxActiveBlocksPerMultiprocessor", kernel, THREADS, 0)
+        return kernel, resident * self._attribute("MULTIPROCESSOR_COUNT")
+
+    def _launch(self, source: str, *arguments: int) -> None:
         self._enter()
-        values = np.array([job, first, end], np.uint64)
-        places = (ctypes.c_void_p * 3)(*(values.ctypes.data + 8 * k for k in range(3)))
-        self._call("cuLaunchCooperativeKernel", self._kernel, self.blocks, 1, 1, THREADS, 1, 1, 0, 0, ctypes.addressof(places))
+        kernel, blocks = self._kernels[source]
+        values = np.array(arguments, np.uint64)
+        places = (ctypes.c_void_p * len(values))(*(values.ctypes.data + 8 * k for k in range(len(values))))
+        self._call("cuLaunchCooperativeKernel", kernel, blocks, 1, 1, THREADS, 1, 1, 0, 0, ctypes.addressof(places))
         self._call("cuCtxSynchronize")
 
     def _enter(self) -> None:

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opml_min.machine import Memory
-from opml_min.memory_map import OUTPUT, REQUEST, STATE
+from opml_min.memory_map import OUTPUT, PAGE_BYTES, REQUEST, STATE
 from opml_min.model.errors import AcceleratorUnusable
 from opml_min.model.gpu.accelerator import Accelerator, AcceleratorArray, Bytes
 from opml_min.model.gpu.barriers import barriers_before
 from opml_min.model.gpu.resident import Resident, ranges_of_pages, require_room, resident_model
 from opml_min.model.image.header import Header
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import FLOAT, OPERANDS, RECORD_WORDS, Buffer, Op, Opcode, Tape, buffers, ops_of
+from opml_min.model.image.ops import FLOAT, OPERANDS, RECORD_WORDS, Buffer, Op, Opcode, Tape, align, buffers, ops_of
 from opml_min.model.image.request import MAX_REQUEST_BYTES
 from opml_min.model.native.check import check, tensors
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
@@ -54,9 +54,15 @@ def _tensors(ops: list[Op], header: Header) -> list[Buffer]:
 
 
 def _carried(ops: list[Op], header: Header) -> list[Buffer]:
-    """Return what stages read and write in the state and io quarters."""
+    """Return what stages read and write in the state and io quarters, in whole pages."""
     carried = [buffer for op in ops for group in buffers(op)[:2] for buffer in group if buffer[0] >= STATE]
-    return [*carried, (REQUEST, 32 + MAX_REQUEST_BYTES), (OUTPUT, 32 + 4 * header.context)]
+    carried += [(REQUEST, 32 + MAX_REQUEST_BYTES), (OUTPUT, 32 + 4 * header.context)]
+    return [_whole_pages(*buffer) for buffer in carried]
+
+
+def _whole_pages(address: int, length: int) -> Buffer:
+    first = address - address % PAGE_BYTES
+    return first, align(address + length, PAGE_BYTES) - first
 
 
 class AcceleratorEngine:
@@ -104,6 +110,23 @@ class AcceleratorEngine:
         """Return what the only position of the last run left in a buffer: (1, length)."""
         left: Bytes = self._memory.view(address, length, np.uint8)[None]  # type: ignore[assignment]
         return left
+
+    def hash_pages(self) -> None:
+        """Give the host's memory the roots of the pages that lie here and are not hashed, if they are so many that it pays."""
+        least = self._accelerator.hashes_from
+        if least is None or not self._has_carry:
+            return
+        pages, places = self._carry.held_pages(self._memory.carry_pages_to_hash())
+        if len(pages) < max(least, 1):
+            return
+        self._has_carry = False  # if the upload fails
+        self._carry.upload(self._memory, ranges_of_pages(self._memory.take_changed()))
+        self._has_carry = True
+        roots = np.zeros((len(pages), 32), np.uint8)
+        arrays = [AcceleratorArray(self._accelerator, each) for each in (places, roots)]
+        self._accelerator.hash_pages(arrays[0].place, arrays[1].place, len(pages))
+        self._accelerator.download(arrays[1].place, roots.reshape(-1))
+        self._memory.put_carry_roots(pages, roots)
 
     def losses(self) -> None:
         """Return None: these kernels do not count what fixed point loses."""

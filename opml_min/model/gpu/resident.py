@@ -51,6 +51,16 @@ class Resident:
                 return extent.place + address - extent.address
         raise KeyError(f"{address:#x}")
 
+    def held_pages(self, pages: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """Return which of the ascending pages lie whole on the accelerator, and where."""
+        held, places = [pages[:0]], [np.empty(0, np.uint64)]
+        for extent in self.extents:
+            first, end = -(-extent.address // PAGE_BYTES), (extent.address + extent.length) // PAGE_BYTES
+            found = pages[(pages >= first) & (pages < end)]
+            held.append(found)
+            places.append((found * PAGE_BYTES - extent.address + extent.place).astype(np.uint64))
+        return np.concatenate(held), np.concatenate(places)
+
     def upload(self, memory: Memory, ranges: Iterable[Buffer] | None = None) -> None:
         """Copy the host's bytes in the ranges, or all, to the accelerator."""
         for address, place, length in self._pieces(ranges):
