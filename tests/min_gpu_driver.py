@@ -23,6 +23,8 @@ class CUresult(IntEnum):
 class CUdevice_attribute(IntEnum):
     """The attributes that are asked for, with the driver's numbers."""
 
+    CU_DEVICE_ATTRIBUTE_WARP_SIZE = 10
+    CU_DEVICE_ATTRIBUTE_CLOCK_RATE = 13
     CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
@@ -61,7 +63,7 @@ class FakeDriver:
 
     def cuDeviceGetAttribute(self, attribute: CUdevice_attribute, device: str) -> tuple[CUresult, int]:
         major, minor = self.capability
-        values = (2, major, minor, int(self.is_cooperative))
+        values = (32, 1_000_000, 2, major, minor, int(self.is_cooperative))
         return CUresult.CUDA_SUCCESS, dict(zip(CUdevice_attribute, values, strict=True))[attribute]
 
     def cuDevicePrimaryCtxRetain(self, device: str) -> tuple[CUresult, str]:

@@ -66,7 +66,7 @@ class Deadlock(Exception):
 class EmulatedCard:
     """An accelerator in the host's memory, apart from the machine's."""
 
-    name = "emulated card"
+    name, issues_per_second = "emulated card", 256e9
 
     def __init__(
         self,

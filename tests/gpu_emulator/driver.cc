@@ -29,7 +29,7 @@ int cuMemcpyDtoD(u64 to, u64 from, size_t length) { return memcpy((void *)to, (v
 int cuMemcpyDtoH(void *to, u64 from, size_t length) { return memcpy(to, (void *)from, length), SUCCESS; }
 
 int cuDeviceGetAttribute(int *value, int attribute, int) {
-  *value = attribute == 16 ? (int)blocks_of_device : attribute == 75 ? 7 : attribute == 76 ? 5 : attribute == 95;
+  *value = attribute == 10 ? 32 : attribute == 13 ? 1000000 : attribute == 16 ? (int)blocks_of_device : attribute == 75 ? 7 : attribute == 76 ? 5 : attribute == 95;
   return SUCCESS;
 }
 

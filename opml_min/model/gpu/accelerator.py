@@ -15,6 +15,8 @@ class Accelerator(Protocol):
     name: str
     hashes_from: int | None
     """From how many pages on it hashes memory instead of the processor; None: never."""
+    issues_per_second: float
+    """How many instructions it can begin per second, counted once for each lane."""
 
     def free_bytes(self) -> int:
         """Return how much memory can still be allocated."""
@@ -53,3 +55,12 @@ class AcceleratorArray:
     def put(self, content: NDArray[np.generic]) -> None:
         """Replace the content by one of the same size."""
         self._accelerator.upload(self.place, np.ascontiguousarray(content).view(np.uint8).reshape(-1))
+
+
+def roots_on(accelerator: Accelerator, places: NDArray[np.uint64]) -> Bytes:
+    """Return the Merkle roots of pages by their addresses on an accelerator: (pages, 32)."""
+    roots = np.zeros((len(places), 32), np.uint8)
+    arrays = [AcceleratorArray(accelerator, each) for each in (places, roots)]
+    accelerator.hash_pages(arrays[0].place, arrays[1].place, len(places))
+    accelerator.download(arrays[1].place, roots.reshape(-1))
+    return roots

@@ -16,7 +16,8 @@ from opml_min.model.gpu.accelerator import Bytes
 from opml_min.model.gpu.build import KERNELS, LEAST_CAPABILITY, LEAST_DRIVER, ptx_of
 
 THREADS = 256  # of a block, as `__launch_bounds__` of the kernels says
-MIB = 1 << 20
+SCHEDULERS = 4
+"""Of a multiprocessor; each issues one instruction of a warp per clock. Source: CUDA C++ Programming Guide, Compute Capabilities."""
 
 
 class Card:
@@ -52,6 +53,8 @@ class Card:
             raise AcceleratorUnusable(f"{self.name} is too old: it has compute capability {has}, and at least {wanted} is needed")
         self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
         self._enter()
+        lanes = self._attribute("MULTIPROCESSOR_COUNT") * SCHEDULERS * self._attribute("WARP_SIZE")
+        self.issues_per_second = 1000.0 * self._attribute("CLOCK_RATE") * lanes  # the driver tells it in kHz
         self._kernels = {source: self._loaded(source) for source in KERNELS}
 
     def free_bytes(self) -> int:

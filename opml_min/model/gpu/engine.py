@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from opml_min.machine import Memory
 from opml_min.memory_map import OUTPUT, PAGE_BYTES, REQUEST, STATE
 from opml_min.model.errors import AcceleratorUnusable
-from opml_min.model.gpu.accelerator import Accelerator, AcceleratorArray, Bytes
+from opml_min.model.gpu.accelerator import Accelerator, AcceleratorArray, Bytes, roots_on
 from opml_min.model.gpu.barriers import barriers_before
 from opml_min.model.gpu.resident import Resident, ranges_of_pages, require_room, resident_model
 from opml_min.model.image.header import Header
@@ -122,11 +122,7 @@ class AcceleratorEngine:
         self._has_carry = False  # if the upload fails
         self._carry.upload(self._memory, ranges_of_pages(self._memory.take_changed()))
         self._has_carry = True
-        roots = np.zeros((len(pages), 32), np.uint8)
-        arrays = [AcceleratorArray(self._accelerator, each) for each in (places, roots)]
-        self._accelerator.hash_pages(arrays[0].place, arrays[1].place, len(pages))
-        self._accelerator.download(arrays[1].place, roots.reshape(-1))
-        self._memory.put_carry_roots(pages, roots)
+        self._memory.put_carry_roots(pages, roots_on(self._accelerator, places))
 
     def losses(self) -> None:
         """Return None: these kernels do not count what fixed point loses."""
