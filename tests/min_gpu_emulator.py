@@ -18,7 +18,14 @@ COMPILER = (
     "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-nostdlib++",
     "-Wall", "-Wextra", "-Werror",
 )  # fmt: skip
-CHECKED, UNCHECKED = ("-fsanitize=undefined", "-fsanitize-trap=undefined"), ("-fno-sanitize=undefined", "-fwrapv")
+FLAGS = {
+    "checked": ("-fsanitize=undefined", "-fsanitize-trap=undefined"),  # ends the process at an integer overflow in a kernel
+    "unchecked": ("-fno-sanitize=undefined", "-fwrapv"),
+    "watched": (
+        "-fno-sanitize=undefined", "-fwrapv", "-DWATCHED", "-fno-vectorize", "-fno-slp-vectorize",
+        "-fsanitize-coverage=func,trace-loads,trace-stores",
+    ),
+}  # fmt: skip
 
 
 class Schedule(IntEnum):
@@ -33,17 +40,16 @@ class Schedule(IntEnum):
 UNFAIR = [(Schedule.FIRST_FIRST, 1), (Schedule.LAST_FIRST, 1), *((Schedule.SHUFFLED, seed) for seed in range(1, 5))]
 
 
-def compile_emulator(source: str, output: Path, is_checked: bool = True) -> None:
-    """Compiles a file of the emulator. Checked, it ends the process at an integer overflow in a kernel."""
-    checks = CHECKED if is_checked else UNCHECKED
-    subprocess.run([*COMPILER, *checks, f"-I{KERNELS}", "-o", str(output), str(EMULATOR / source)], check=True)
+def compile_emulator(source: str, output: Path, kind: str = "checked") -> None:
+    """Compiles a file of the emulator."""
+    subprocess.run([*COMPILER, *FLAGS[kind], f"-I{KERNELS}", "-o", str(output), str(EMULATOR / source)], check=True)
 
 
 @cache
-def library(is_checked: bool = True) -> ctypes.CDLL:
+def library(kind: str = "checked") -> ctypes.CDLL:
     """The emulator, compiled and loaded."""
     output = Path(tempfile.mkdtemp()) / "emulator.so"
-    compile_emulator("emulator.cc", output, is_checked)
+    compile_emulator("emulator.cc", output, kind)
     loaded = ctypes.CDLL(str(output))
     loaded.allocate.restype = ctypes.c_void_p
     loaded.allocate.argtypes = [ctypes.c_uint64]
@@ -75,7 +81,7 @@ class EmulatedCard:
         schedule: Schedule = Schedule.FAIR,
         seed: int = 1,
         left: int = 1 << 40,
-        is_checked: bool = True,
+        kind: str = "checked",
     ) -> None:
         self.blocks, self.threads, self.schedule, self.seed, self.left = blocks, threads, schedule, seed, left
         self.hashes_from: int | None = None
@@ -84,7 +90,7 @@ class EmulatedCard:
         self.downloaded: list[tuple[int, int]] = []
         self.launched: list[tuple[int, int]] = []
         self.hashed: list[int] = []
-        self._library = library(is_checked)
+        self._library = library(kind)
 
     def free_bytes(self) -> int:
         return self.left

@@ -105,7 +105,7 @@ def long_products() -> RandomStage:
 def unfair_cards(blocks: int = 3) -> Iterator[EmulatedCard]:
     """Cards with two warps a block; overflows are let pass, for a missing barrier may cause any."""
     for schedule, seed in UNFAIR:
-        yield EmulatedCard(blocks, 64, schedule, seed, is_checked=False)
+        yield EmulatedCard(blocks, 64, schedule, seed, kind="unchecked")
 
 
 def test_no_schedule_matters(run_differs: Differs) -> None:
@@ -129,7 +129,7 @@ def test_every_barrier_before_an_op_is_needed(image: Image, run_differs: Differs
 
 def test_every_barrier_in_a_kernel_is_needed(run_differs: Differs) -> None:
     """The barriers of the grid, of a block, and of a warp."""
-    attention, products, emulator = stage_differs(long_attention()), stage_differs(long_products()), library(False)
+    attention, products, emulator = stage_differs(long_attention()), stage_differs(long_products()), library("unchecked")
 
     def is_noticed() -> bool:
         return any(

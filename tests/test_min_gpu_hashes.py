@@ -72,10 +72,10 @@ def test_random_pages(seed: int) -> None:
 
 def test_every_barrier_is_needed() -> None:
     contents = np.random.default_rng(1).integers(0, 256, (20, PAGE_BYTES), np.uint8)
-    expected, emulator = roots_by_specification(contents), library(False)
+    expected, emulator = roots_by_specification(contents), library("unchecked")
 
     def is_noticed() -> bool:
-        cards = [EmulatedCard(2, 64, schedule, seed, is_checked=False) for schedule, seed in UNFAIR]
+        cards = [EmulatedCard(2, 64, schedule, seed, kind="unchecked") for schedule, seed in UNFAIR]
         return any(roots_on(emulated, contents, [*range(20)]) != expected for emulated in cards)
 
     assert not is_noticed()

@@ -72,9 +72,7 @@ def test_there_is_no_float_and_no_saturating_instruction(source: str) -> None:
 
 
 def test_the_steps_of_the_grids_barrier_stand_in_their_order() -> None:
-    """The emulator cannot show which writes a card makes visible when, so the fences are read here.
-
-    A block's threads meet, one of them makes their writes visible, arrives, waits for the others, and makes theirs visible here."""
+    """A block's threads meet, one of them makes their writes visible, arrives, waits for the others, and makes theirs visible here."""
     kinds = {"bar.sync": "meet", "membar.gl": "fence", "red.add": "arrive", "atom.add": "arrive", "ld.volatile": "wait"}
     steps = [kind for line in instructions() for word, kind in kinds.items() if line.startswith(word) and "shared" not in line]
     waits = [place for place, step in enumerate(steps) if step == "wait"]

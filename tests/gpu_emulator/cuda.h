@@ -1,6 +1,9 @@
 // CUDA's words for the emulator: qualifiers, indices, and the intrinsics that the kernels use.
 #pragma once
 #include <string.h>
+#ifdef WATCHED
+#include "memory_order.h"
+#endif
 
 #define EMULATED
 #define __device__
@@ -98,10 +101,19 @@ T __shfl_up_sync(unsigned, T value, unsigned distance) {
   return shuffle(value, current->lane >= distance ? current->lane - distance : current->lane);
 }
 
+#ifdef WATCHED
+void fence(int site);
+void atomic_access(const void *at, unsigned bytes);
+#define __threadfence() fence(SITE)
+#else
 inline void __threadfence() {}
+inline void atomic_access(const void *, unsigned) {}
+#define UNSEEN
+#endif
 
 template <class T>
-T atomicAdd(T *at, T value) {
+UNSEEN inline T atomicAdd(T *at, T value) {
+  atomic_access(at, sizeof(T));
   const T before = *at;
   *at = before + value;
   return before;

@@ -1,7 +1,7 @@
 // An emulator of the card: every thread of the grid is a fiber, and a scheduler as unfair as asked decides who goes on.
 //
 // A thread goes on until it waits: for its warp at a shuffle, for its block at __syncthreads, for the grid while it spins. So what a schedule
-// can show is whether some barrier is missing, and what it cannot show is how the card's caches order single accesses.
+// can show is whether some barrier is missing. What caches would show of a missing fence, memory_order.h finds when it is compiled in.
 #include "cuda.h"
 #include "fibers.h"
 #include "keccak.cu"
@@ -108,7 +108,37 @@ struct Grid {
   }
 };
 
+#ifdef WATCHED
+MemoryOrder memory_order;
+int late_site = -1;
+#endif
+
 }  // namespace
+
+#ifdef WATCHED
+UNSEEN void fence(int site) {
+  if (is_removed(site)) return;
+  if (site == late_site)
+    memory_order.is_late[current->block->index.x] = true;
+  else
+    memory_order.fence(current->block->index.x);
+}
+
+UNSEEN void atomic_access(const void *at, unsigned bytes) { memory_order.seen(current->block->index.x, at, bytes, ATOMIC); }
+
+extern "C" {
+#define ACCESS(name, bytes, kind) \
+  UNSEEN void __sanitizer_cov_##name##bytes(const void *at) { \
+    if (current) memory_order.seen(current->block->index.x, at, bytes, kind); \
+  }
+ACCESS(load, 1, READ) ACCESS(load, 2, READ) ACCESS(load, 4, READ) ACCESS(load, 8, READ) ACCESS(load, 16, READ)
+ACCESS(store, 1, WRITE) ACCESS(store, 2, WRITE) ACCESS(store, 4, WRITE) ACCESS(store, 8, WRITE) ACCESS(store, 16, WRITE)
+
+unsigned races() { return memory_order.races; }
+void forget_races() { memory_order.races = 0; }
+void make_late(int site) { late_site = site; }
+}
+#endif
 
 void give_way(Waiting why) {
   current->waiting = why;
@@ -142,10 +172,20 @@ void *allocate(u64 bytes) {
   if (at == MAP_FAILED || mprotect(at + page, mapped - 2 * page, PROT_READ | PROT_WRITE)) return nullptr;
   char *begin = at + mapped - page - aligned;
   memset(begin, 0xa5, aligned);
+#ifdef WATCHED
+  memory_order.ranges[memory_order.range_count++] = {begin, begin + bytes, of<Accesses>(bytes)};
+#endif
   return begin;
 }
 
 void release(char *begin, u64 bytes) {
+#ifdef WATCHED
+  for (u32 k = memory_order.range_count; k-- > 0;)
+    if (memory_order.ranges[k].begin == begin) {
+      free(memory_order.ranges[k].bytes);
+      memory_order.ranges[k] = memory_order.ranges[--memory_order.range_count];
+    }
+#endif
   const u64 page = 4096, aligned = (bytes + 255) / 256 * 256, mapped = (aligned + page - 1) / page * page + 2 * page;
   munmap(begin + page + aligned - mapped, mapped);
 }
@@ -172,7 +212,11 @@ bool launch(const char *name, u64 first, u64 second, u64 third, u32 blocks, u32 
     shuffle_order(grid.lane_order + 32 * w, 32);
   }
   if (schedule == SHUFFLED) shuffle_order(grid.warp_order, all / 32);
+#ifdef WATCHED
+  memory_order.begin(kernel == stages_kernel ? ((const Job *)first)->arrived : nullptr);
+#endif
   const bool ended = grid.run();
+  current = nullptr;
   free(grid.block), free(grid.warp), free(grid.thread), free(grid.warp_order), free(grid.lane_order), free(stacks), free(shared);
   return ended;
 }
