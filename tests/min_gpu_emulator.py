@@ -89,6 +89,7 @@ class EmulatedCard:
         self.uploaded: list[tuple[int, int]] = []
         self.downloaded: list[tuple[int, int]] = []
         self.launched: list[tuple[int, int]] = []
+        self.batches_launched: list[tuple[int, int]] = []
         self.hashed: list[int] = []
         self._library = library(kind)
 
@@ -96,6 +97,7 @@ class EmulatedCard:
         return self.left
 
     def allocate(self, length: int) -> int:
+        assert length <= self.left
         address = int(self._library.allocate(length))
         self.lengths[address] = length
         self.left -= length
@@ -122,6 +124,10 @@ class EmulatedCard:
     def run_stages(self, job: int, first: int, end: int) -> None:
         self.launched.append((first, end))
         self._launch(b"run_stages", job, first, end)
+
+    def run_batches(self, job: int, first: int, end: int) -> None:
+        self.batches_launched.append((first, end))
+        self._launch(b"run_batches", job, first, end)
 
     def hash_pages(self, places: int, roots: int, count: int) -> None:
         self.hashed.append(count)

@@ -11,34 +11,41 @@ from min_gpu_emulator import UNFAIR, Deadlock, EmulatedCard, library
 from min_gpu_stages import Places, RandomStage, matrix
 from min_model import write_source
 from opml_spec.model.operations import fixed as spec
-from test_min_gpu_kernels import check_on, written_by_specification
+from test_min_gpu_kernels import Compute, check_on, in_a_batch, written_by_specification
 
 from opml_min.machine import Memory
-from opml_min.model.gpu import card, engine
+from opml_min.model.gpu import accelerator, batches, card, engine
 from opml_min.model.gpu.barriers import barriers_before
+from opml_min.model.gpu.engine import AcceleratorEngine
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Op, Opcode
 from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import build_source
 from opml_min.model.run import Run
+from opml_min.model.run_batch import finished_runs
 
 SHAPE = (128, 160, 2, 4, 2, 300, 32)  # every block and warp has a part in every op
 REQUEST = TextRequest((1, 260, 77), 5, 1 << 16, 99).pack()
+BATCH_SHAPE = (128, 160, 2, 8, 4, 300, 32)  # a warp has parts of two heads
+BATCH = [TextRequest((1, 260, 77, 5, 6), 2, 1 << 16, 99).pack(), TextRequest((3,), 3).pack()]
 
 Differs = Callable[[EmulatedCard], bool]
 
 
+def small_llama(folder: Path, shape: tuple[int, ...]) -> Image:
+    build_source(write_source(folder, shape=shape), folder / "tok300.bin", folder / "tiny.opml")
+    return Image(folder / "tiny.opml")
+
+
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    folder = tmp_path_factory.mktemp("tiny")
-    build_source(write_source(folder, shape=SHAPE), folder / "tok300.bin", folder / "tiny.opml")
-    return Image(folder / "tiny.opml")
+    return small_llama(tmp_path_factory.mktemp("tiny"), SHAPE)
 
 
 @pytest.fixture(autouse=True)
 def long_launches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A launch is a barrier, too, so let each have several positions."""
-    monkeypatch.setattr(engine, "LAUNCH_SECONDS", 1e9)
+    monkeypatch.setattr(accelerator, "LAUNCH_SECONDS", 1e9)
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +67,30 @@ def run_differs(image: Image) -> Differs:
     return differs
 
 
-def stage_differs(stage: RandomStage) -> Differs:
+@pytest.fixture(scope="module")
+def batch_differs(tmp_path_factory: pytest.TempPathFactory) -> Differs:
+    """A prompt and another request, in batches of up to 5 positions."""
+    image = small_llama(tmp_path_factory.mktemp("batch"), BATCH_SHAPE)
+    expected = [run.run_hash() for run in finished_runs(image, BATCH)]
+
+    def differs(emulated: EmulatedCard) -> bool:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(card, "open_card", lambda: emulated)
+            patch.setattr(batches, "MOST_POSITIONS", 5)
+            try:
+                return [run.run_hash() for run in finished_runs(image, BATCH, device="gpu")] != expected
+            except Deadlock:
+                return True
+
+    return differs
+
+
+def stage_differs(stage: RandomStage, compute: Compute = AcceleratorEngine.run) -> Differs:
     memory, expected = Memory(), written_by_specification(stage)
 
     def differs(emulated: EmulatedCard) -> bool:
         try:
-            check_on(emulated, stage, memory, expected)
+            check_on(emulated, stage, memory, expected, compute)
         except (AssertionError, Deadlock):
             return True
         return False
@@ -108,11 +133,16 @@ def unfair_cards(blocks: int = 3) -> Iterator[EmulatedCard]:
         yield EmulatedCard(blocks, 64, schedule, seed, kind="unchecked")
 
 
-def test_no_schedule_matters(run_differs: Differs) -> None:
-    assert not any(run_differs(emulated) for emulated in [EmulatedCard(), EmulatedCard(1, 32), EmulatedCard(4, 128), *unfair_cards()])
+def test_no_schedule_matters(run_differs: Differs, batch_differs: Differs) -> None:
+    for emulated in [EmulatedCard(), EmulatedCard(1, 32), EmulatedCard(4, 128), *unfair_cards()]:
+        assert not run_differs(emulated)
+        assert not batch_differs(emulated)
 
 
-def test_every_barrier_before_an_op_is_needed(image: Image, run_differs: Differs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_barrier_before_an_op_is_needed(
+    image: Image, run_differs: Differs, batch_differs: Differs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a batch, too, except the first, which stands there for itself."""
     waiting = np.flatnonzero(barriers_before(image.ops))
     assert len(waiting) == 28
     assert {image.ops[k].opcode for k in set(range(len(image.ops))) - set(waiting)} == {Opcode.MATMUL}
@@ -124,26 +154,35 @@ def test_every_barrier_before_an_op_is_needed(image: Image, run_differs: Differs
             return flags
 
         monkeypatch.setattr(engine, "barriers_before", without)
+        monkeypatch.setattr(batches, "barriers_before", without)
         assert any(run_differs(emulated) for emulated in unfair_cards()), image.ops[missing]
+        if missing not in (0, len(image.ops) - 1):
+            assert any(batch_differs(emulated) for emulated in unfair_cards()), image.ops[missing]
 
 
-def test_every_barrier_in_a_kernel_is_needed(run_differs: Differs) -> None:
+def test_every_barrier_in_a_kernel_is_needed(run_differs: Differs, batch_differs: Differs) -> None:
     """The barriers of the grid, of a block, and of a warp."""
     attention, products, emulator = stage_differs(long_attention()), stage_differs(long_products()), library("unchecked")
+    attention_in_batch = stage_differs(long_attention(), in_a_batch)
 
-    def is_noticed() -> bool:
+    def is_noticed(file: str) -> bool:
         return any(
-            attention(emulated) or products(alone) or run_differs(emulated)
+            (attention_in_batch(emulated) or batch_differs(alone) or batch_differs(emulated))
+            if file == "batches.cu"
+            else (attention(emulated) or products(alone) or run_differs(emulated))
             for emulated, alone in zip(unfair_cards(), unfair_cards(blocks=1), strict=True)
         )
 
-    assert not is_noticed()
-    assert emulator.sites() >= 15
-    for site in range(emulator.sites()):
-        if emulator.site_file(site).endswith(b"keccak.cu"):  # test_min_gpu_hashes.py has these
+    assert not is_noticed("stages.cu")
+    assert not is_noticed("batches.cu")
+    files = [Path(emulator.site_file(site).decode()).name for site in range(emulator.sites())]
+    assert len(files) >= 21
+    assert files.count("batches.cu") == 6
+    for site, file in enumerate(files):
+        if file == "keccak.cu":  # test_min_gpu_hashes.py has these
             continue
         emulator.remove_site(site)
         try:
-            assert is_noticed(), f"{Path(emulator.site_file(site).decode()).name}:{emulator.site_line(site)}"
+            assert is_noticed(file), f"{file}:{emulator.site_line(site)}"
         finally:
             emulator.remove_site(-1)

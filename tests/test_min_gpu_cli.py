@@ -99,7 +99,7 @@ def test_the_measurement(driver: FakeDriver, capsys: Capsys, monkeypatch: pytest
     """Every column of every row, against sizes and instructions that are counted here; speeds mean nothing."""
     small = Shape(64, 96, 1, 4, 2, 64, 48, 16)
     for name, value in {
-        "CASES": [("small", small)], "COMPARED": small, "CONTEXTS": (8, 30, 99), "BATCHES": (1, 8), "POSITIONS": 2, "ROUNDS": 1,
+        "CASES": [("small", small)], "COMPARED": small, "CONTEXTS": (8, 30, 99), "BATCHES": (1, 3), "POSITIONS": 2, "ROUNDS": 1,
         "HASHED_PAGES": (3, 40), "BARRIERS": 64, "COPIED_BYTES": 1 << 20,
     }.items():  # fmt: skip
         monkeypatch.setattr(bench_gpu, name, value)
@@ -113,20 +113,24 @@ def test_the_measurement(driver: FakeDriver, capsys: Capsys, monkeypatch: pytest
     kinds = ["EMBED 64 × 64", "NORM 64", "MATMUL 64 × 64", "MATMUL 32 × 64", "ROPE 6 × 16", "CACHE 2 × 16"]
     kinds += ["ATTENTION 4 × 16, context 8", "ATTENTION 4 × 16, context 30", "ADD 64", "MATMUL 96 × 64", "SWIGLU 96", "MATMUL 64 × 96"]
     kinds += ["SAMPLE 64"]
-    decoding = [f", context {context}, batch {batch}" for context in (8, 30) for batch in (1, 8)]
+    decoding = [f", context {context}, batch {batch}" for context in (8, 30) for batch in (1, 3)]
     cases = [f"small {kind}{what}" for kind in ("Q8_0", "Q4_0") for what in [*(f": {each}" for each in kinds), *decoding]]
     assert [*found] == [*general, *cases, "this whole measurement"]
-    assert all(found[name]["value"] > 0 for name in found if "batch 8" not in name)
+    assert all(row["value"] > 0 for row in found.values())
     columns = {"bytes", "gigabytes_per_second", "memory_ms", "issue_ms", "barriers_ms", "largest_limit", "ratio", "value", "unit", "name"}
-    assert all(set(found[name]) == ({"name", "not_measured"} if "batch 8" in name else columns) for name in cases)
+    assert all(set(found[name]) == columns for name in cases)
     weights = sum(rows * columns for rows, columns in [(64, 64), (32, 64), (32, 64), (64, 64), (96, 64), (96, 64), (64, 96), (64, 64)])
     row = found["small Q8_0, context 30, batch 1"]
     moved = weights * 34 / 32 + 2 * 2 * (2 * 16 + 1) * 30
     assert moved < row["bytes"] < moved + 12_000  # and the vectors between the ops
     assert row["memory_ms"] == pytest.approx(row["bytes"] / found[general[0]]["value"] / 1e6)
-    assert row["issue_ms"] == pytest.approx((weights * 143 / 64 + 4 * 16 * 30 * (41 + 39) / 8) / 256e9 * 1000)
+    assert row["issue_ms"] == pytest.approx((weights * 168 / 64 + 4 * 16 * 30 * (41 + 41) / 8) / 256e9 * 1000)
     assert row["barriers_ms"] == pytest.approx(18 * found["a barrier of all blocks"]["value"] / 1000)
     assert row["ratio"] == pytest.approx(row["value"] / max(row[f"{limit}_ms"] for limit in ("memory", "issue", "barriers")))
+    of_three = found["small Q8_0, context 30, batch 3"]
+    assert of_three["bytes"] == pytest.approx(3 * row["bytes"] - 2 * weights * 34 / 32, abs=2 * 3_000)  # and the vectors of products
+    assert of_three["issue_ms"] == pytest.approx(3 * (weights * 410 / 256 + 4 * 16 * 30 * (38 + 39) / 8) / 256e9 * 1000)
+    assert of_three["barriers_ms"] == pytest.approx(row["barriers_ms"])
     product = found["small Q8_0: MATMUL 96 × 64"]
     assert product["bytes"] == 96 * 64 * 34 / 32 + (32 + 2 * 64) + 4 * 96
     assert product["gigabytes_per_second"] == pytest.approx(product["bytes"] / product["value"] / 1e6)

@@ -162,9 +162,9 @@ def test_an_interrupted_engine_uploads_everything(image: Image, monkeypatch: pyt
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run._engine.run(20, 25, watch=interrupt)  # type: ignore[union-attr]
+        run.engine.run(20, 25, watch=interrupt)  # type: ignore[union-attr]
     assert run.memory.read(image.ops[0].operands["out"], 64) == before
-    run._engine.run(20, 25)  # type: ignore[union-attr]
+    run.engine.run(20, 25)  # type: ignore[union-attr]
     assert run.memory.carry_root() == expected.memory.carry_root()
 
 

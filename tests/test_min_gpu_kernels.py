@@ -3,6 +3,7 @@
 import os
 import random
 import struct
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -52,7 +53,28 @@ def written_by_specification(stage: RandomStage) -> SpecMemory:
     return memory
 
 
-def check_on(card: EmulatedCard, stage: RandomStage, memory: Memory, expected: SpecMemory | None = None) -> None:
+Compute = Callable[[AcceleratorEngine, int, int], None]
+
+
+def in_a_batch(engine: AcceleratorEngine, first: int, end: int) -> None:
+    """Computes all stages of a position in a batch of its own."""
+    position = end // (end - first) - 1
+    engine.batches.run([engine.span(position, position + 1)], lambda: None)
+
+
+def behind_others(engine: AcceleratorEngine, first: int, end: int) -> None:
+    """Computes all stages of a position in a batch with all earlier ones."""
+    assert end // (end - first) <= engine.batch_positions
+    engine.batches.run([engine.span(0, end // (end - first))], lambda: None)
+
+
+def check_on(
+    card: EmulatedCard,
+    stage: RandomStage,
+    memory: Memory,
+    expected: SpecMemory | None = None,
+    compute: Compute = AcceleratorEngine.run,
+) -> None:
     """The stage on the card, compared byte for byte in every buffer and in the output."""
     tape: Tape = np.zeros((len(stage.operations), 16), np.int64)
     for words, record in zip(tape, [operation.record() for operation in stage.operations], strict=True):
@@ -64,7 +86,7 @@ def check_on(card: EmulatedCard, stage: RandomStage, memory: Memory, expected: S
     memory.write(REQUEST + 32, stage.request)
     memory.write(OUTPUT, bytes(64))
     engine = AcceleratorEngine(memory, LooseTape(header, ops_of(tape), identity=object()), tape, card)  # type: ignore[arg-type]
-    engine.run(stage.position * len(tape), (stage.position + 1) * len(tape))
+    compute(engine, stage.position * len(tape), (stage.position + 1) * len(tape))
     expected = expected or written_by_specification(stage)
     for address, length in chain(((at, len(data)) for at, data in stage.segments.items()), [(OUTPUT, 64)]):
         assert memory.read(address, length) == expected.load_bytes(address, length), f"{stage.operations} at {stage.position}, {address:#x}"

@@ -9,13 +9,13 @@ import pytest
 from min_gpu_emulator import EmulatedCard, Schedule, library
 from min_model import write_source
 
-from opml_min.model.gpu import card, engine
+from opml_min.model.gpu import accelerator, card, engine
 from opml_min.model.image.image import Image
 from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import build_source
 from opml_min.model.run import Run
 
-REQUEST = TextRequest((1, 260), 3, 1 << 16, 99).pack()
+REQUEST = TextRequest((1, 260, 7, 8), 2, 1 << 16, 99).pack()
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +29,12 @@ def races(image: Image, patch: pytest.MonkeyPatch, schedule: Schedule = Schedule
     """Counts accesses without an order in a run."""
     emulated = EmulatedCard(3, 64, schedule, kind="watched")
     patch.setattr(card, "open_card", lambda: emulated)
-    patch.setattr(engine, "LAUNCH_SECONDS", 1e9)
+    patch.setattr(accelerator, "LAUNCH_SECONDS", 1e9)
     library("watched").forget_races()
     run = Run(image, REQUEST, device="gpu")
     run.run_all()
+    assert emulated.launched
+    assert emulated.batches_launched
     return int(library("watched").races())
 
 

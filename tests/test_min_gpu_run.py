@@ -97,7 +97,7 @@ def test_a_model_in_one_stage(tmp_path: Path, emulated: EmulatedCard) -> None:
 def test_a_run_ends_at_a_stop_token(
     order: int, image: Image, tmp_path: Path, emulated: EmulatedCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opml_min.model.gpu.engine.LAUNCH_SECONDS", 1e9)  # so that it ends within a launch
+    monkeypatch.setattr("opml_min.model.gpu.accelerator.LAUNCH_SECONDS", 1e9)  # so that it ends within a launch
     request = TextRequest((1, 5), 12).pack()
     free = ended(image, request)
     stop = free.tokens()[4]
@@ -134,7 +134,7 @@ def test_going_back_uploads_what_changed(image: Image, emulated: EmulatedCard) -
         assert run.state() == states[start]
         run.run_to(end)
         assert run.state() == states[end]
-    everything = sum(extent.length for extent in run._engine._carry.extents)  # type: ignore[union-attr]
+    everything = sum(extent.length for extent in run.engine._carry.extents)  # type: ignore[union-attr]
     run.restore(snapshots[100])
     run.run_to(101)
     emulated.uploaded.clear()
@@ -176,8 +176,8 @@ def test_what_the_host_changes_reaches_the_card(image: Image, emulated: Emulated
 def test_weights_are_uploaded_once_and_freed_with_the_last_run(image: Image, emulated: EmulatedCard) -> None:
     left = emulated.left
     first, second = ended(image, REQUEST, device="gpu"), ended(image, REQUEST, device="gpu")
-    model = first._engine._model  # type: ignore[union-attr]
-    assert model is second._engine._model  # type: ignore[union-attr]
+    model = first.engine.model  # type: ignore[union-attr]
+    assert model is second.engine.model  # type: ignore[union-attr]
     places = {extent.place for extent in model.extents}
     assert [address for address, _ in emulated.uploaded if address in places] == list(places)
     del first, second, model
@@ -195,7 +195,7 @@ def test_an_interrupted_run_has_its_tokens_and_no_state(device: Device, image: I
             raise KeyboardInterrupt
 
     if device == "cpu":
-        run._engine._compute = lambda first, end, watch: watch()  # type: ignore[union-attr, method-assign]  # which it does not call in short runs
+        run.engine._compute = lambda first, end, watch: watch()  # type: ignore[union-attr, method-assign]  # which it does not call in short runs
     with pytest.raises(KeyboardInterrupt):
         run.run_all(interrupt)
     assert len(run.tokens()) == (0 if device == "cpu" else 2)

@@ -1,8 +1,7 @@
-"""`opml run`: continues a text, or recognises the digit in a picture."""
+"""`opml run`: continues a text or each line of a file, or recognises the digit in a picture."""
 
 import argparse
 import codecs
-import math
 import sys
 import time
 from typing import Any, Protocol
@@ -14,23 +13,21 @@ from opml_min.cli.errors import InputError
 from opml_min.cli.losses import print_losses, shown_losses
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.cli.parser import path
+from opml_min.cli.run_batch import execute_batch
 from opml_min.cli.saved_run import check_save, save_run
+from opml_min.cli.text_request import DEFAULT_NEW_TOKENS, requested
 from opml_min.mnist.pictures import SIDE, drawn_request, picture_request, shown
 from opml_min.model.files.atomic import check_writable
 from opml_min.model.image.header import BYTES
-from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import Model
 from opml_min.model.run import OK, Run, Timing
-from opml_min.model.sources.tokenizers.chat import prompt_tokens
-from opml_min.model.sources.tokenizers.text import Tokenizer
-
-DEFAULT_NEW_TOKENS = 128
-MOST_TEMPERATURE = 64  # Source: spec §1
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--prompt", default="", metavar="TEXT", help="the text to continue (default: empty)")
+    batch = "continue each line of a file instead; - is standard input. Each answer is the one that its line gets alone"
+    parser.add_argument("--batch", type=path, metavar="FILE", help=batch)
     most_tokens = f"generate at most N tokens (default: {DEFAULT_NEW_TOKENS}, or fewer if the context is full before)"
     parser.add_argument("--max-tokens", type=positive, metavar="N", help=most_tokens)
     temperature = "sample at temperature T; 0, the default, always takes the most likely token"
@@ -51,6 +48,9 @@ def register(parser: argparse.ArgumentParser) -> None:
 @announces_compilation
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
+    if options.batch is not None:
+        _refuse_with_batch(options)
+        return execute_batch(options, chosen_model(options), start)
     if options.save is not None:
         check_writable(options.save)
     model = chosen_model(options)
@@ -92,6 +92,13 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_with_batch(options: argparse.Namespace) -> None:
+    """Raises InputError if an option is given that has no meaning for several prompts."""
+    given = {"--prompt": options.prompt, "--input": options.input is not None, "--index": options.index, "--save": options.save is not None}
+    for name in (name for name, is_given in given.items() if is_given):
+        raise InputError(f"{name} cannot be used with --batch")
+
+
 class _Task(Protocol):
     """What a run is about: the request, and how to show what the model answers."""
 
@@ -124,7 +131,7 @@ class _Text:
             raise InputError(f"{options.model} takes a text, not a picture")
         if model.tokenizer is None:
             raise InputError(f"{options.model} has no tokenizer")
-        text_request = requested(model, model.tokenizer, options)
+        text_request = requested(model, model.tokenizer, options, options.prompt)
         self.request, self._prompt = text_request.pack(), text_request.prompt
         self._tokenizer, self._options = model.tokenizer, options
         self._previous, self._done = self._prompt[-1], 0
@@ -164,16 +171,6 @@ class _Text:
 
     def summary(self, timing: Timing, tokens: list[int], machine_steps: int | None) -> str:
         return f"\n{len(tokens)} tokens, {self.speeds(timing, tokens)['tokens_per_second']:.1f} tokens/s"
-
-
-def requested(model: Model, tokenizer: Tokenizer, options: argparse.Namespace) -> TextRequest:
-    """The request that the options ask for."""
-    header, temperature = model.image.header, options.temperature
-    prompt = tuple(prompt_tokens(model.image, tokenizer, options.prompt, raw=options.raw))
-    new_tokens = options.max_tokens or max(1, min(DEFAULT_NEW_TOKENS, header.context - len(prompt)))
-    if not math.isfinite(temperature) or not 0 <= temperature <= MOST_TEMPERATURE:
-        raise InputError("the temperature must be 0 or from 1/64 to 64")
-    return TextRequest(prompt, new_tokens, round(temperature * 65536), options.seed)
 
 
 class _Picture:

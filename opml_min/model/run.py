@@ -72,9 +72,9 @@ class Run:
         self._failed_carry: bytes | None = None  # the carry root that a failed stage began with
         self._is_torn = False  # whether an exception ended `run_to`, so that the memory is that of no stage
         self._machine: Machine | None = None
-        self._engine: StageEngine | None = None
+        self.engine: StageEngine | None = None  # what computes stages outside the machine
         if device != "vm":
-            self._engine = engine_for(device, self.memory, image, image.tape, threads)
+            self.engine = engine_for(device, self.memory, image, image.tape, threads)
             if image.header.single_phase and steps_bound(image) * self.positions > STAGE_STEP_LIMIT:
                 raise CheckFailed(f"{image.path}: its one stage may need too many steps, so only the machine can run it (--device vm)")
 
@@ -98,8 +98,8 @@ class Run:
         self._require_whole()
         if self._failed_carry is not None:
             return RunState(self._failed_carry, FAILED)
-        if isinstance(self._engine, AcceleratorEngine):
-            self._engine.hash_pages()
+        if isinstance(self.engine, AcceleratorEngine):
+            self.engine.hash_pages()
         return RunState(self.memory.carry_root(), OK)
 
     def run_hash(self) -> bytes:
@@ -121,7 +121,7 @@ class Run:
         self._require_whole()
         if self._failed_carry is None and self.stage < stage:
             self._is_torn = True
-            if self._engine is not None:
+            if self.engine is not None:
                 self._run_natively(self.stage, stage, watch)
             else:
                 self._run_in_machine(self.stage, stage, watch)
@@ -146,7 +146,7 @@ class Run:
 
     def losses(self) -> Losses | None:
         """Return what fixed point has lost so far, or None if the stages were computed by the machine or a card, which count nothing."""
-        counts = self._engine.losses() if self._engine is not None else None
+        counts = self.engine.losses() if self.engine is not None else None
         if counts is None:
             return None
         prompt, drawn = prompt_length(self.image.header.request_kind, self.request), len(self.tokens())
@@ -159,13 +159,13 @@ class Run:
             return False
 
     def _run_natively(self, first: int, end: int, watch: Callable[[], None]) -> None:
-        assert self._engine is not None
+        assert self.engine is not None
         if first == 0 and not self._request_accepted():
             self._failed_carry = self.memory.carry_root()
             return
         if self.image.header.single_phase:
             first, end = 0, self.image.header.op_count * self.positions
-        self._engine.run(first, end, watch=watch)
+        self.engine.run(first, end, watch=watch)
 
     def _run_in_machine(self, first: int, end: int, watch: Callable[[], None]) -> None:
         for stage in range(first, end):

@@ -97,6 +97,19 @@ T __shfl_xor_sync(unsigned, T value, unsigned mask) {
 }
 
 template <class T>
+T __shfl_sync(unsigned, T value, unsigned source) {
+  return shuffle(value, source);
+}
+
+inline unsigned __ballot_sync(unsigned, bool vote) {
+  const unsigned long long *votes = current->warp->values[current->warp->generation % 2];
+  shuffle((unsigned long long)vote, 0);
+  unsigned all = 0;
+  for (int lane = 0; lane < 32; ++lane) all |= (unsigned)votes[lane] << lane;
+  return all;
+}
+
+template <class T>
 T __shfl_up_sync(unsigned, T value, unsigned distance) {
   return shuffle(value, current->lane >= distance ? current->lane - distance : current->lane);
 }
@@ -123,6 +136,9 @@ template <class T>
 T __ldg(const T *at) {
   return *at;
 }
+
+inline int __popc(unsigned v) { return __builtin_popcount(v); }
+inline int __ffs(int v) { return __builtin_ffs(v); }
 
 inline int __clzll(long long v) { return v == 0 ? 64 : __builtin_clzll((unsigned long long)v); }
 

@@ -18,7 +18,7 @@ int cuCtxSetCurrent(void *context) { return context == &allocations ? SUCCESS : 
 int cuCtxSynchronize() { return SUCCESS; }
 int cuModuleLoadData(void **module, const char *ptx) { return *module = (void *)ptx, SUCCESS; }
 int cuModuleGetFunction(void **function, void *ptx, const char *name) {
-  const char *const kernels[] = {"run_stages", "hash_pages"};
+  const char *const kernels[] = {"run_stages", "run_batches", "hash_pages"};
   for (const char *known : kernels)
     if (!strcmp(name, known) && strstr((const char *)ptx, name)) return *function = (void *)known, SUCCESS;
   return NOT_FOUND;

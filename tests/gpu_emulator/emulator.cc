@@ -6,6 +6,7 @@
 #include "fibers.h"
 #include "keccak.cu"
 #include "stages.cu"
+#include "batches.cu"
 
 #include <sys/mman.h>
 
@@ -40,6 +41,7 @@ void shuffle_order(u32 *order, u32 count) {
 }
 
 void stages_kernel(const u64 *arguments) { run_stages((const Job *)arguments[0], arguments[1], arguments[2]); }
+void batches_kernel(const u64 *arguments) { run_batches((const BatchJob *)arguments[0], arguments[1], arguments[2]); }
 void keccak_kernel(const u64 *arguments) { hash_pages((const u64 *)arguments[0], (u64 *)arguments[1], arguments[2]); }
 
 void thread_main() {
@@ -197,7 +199,7 @@ bool launch(const char *name, u64 first, u64 second, u64 third, u32 blocks, u32 
   Grid grid = {all / 32, of<Block>(blocks), of<Warp>(all / 32), of<Thread>(all), of<u32>(all / 32), of<u32>(all)};
   char *stacks = (char *)malloc(all * STACK_BYTES), *shared = (char *)aligned_alloc(64, blocks * shared_bytes);
   memset(shared, 0xa5, blocks * shared_bytes);
-  kernel = strcmp(name, "hash_pages") ? stages_kernel : keccak_kernel;
+  kernel = !strcmp(name, "hash_pages") ? keccak_kernel : !strcmp(name, "run_batches") ? batches_kernel : stages_kernel;
   kernel_arguments[0] = first, kernel_arguments[1] = second, kernel_arguments[2] = third;
   schedule = (Schedule)how, random_state = seed * 2 + 1;
   for (u32 b = 0; b < blocks; ++b)
@@ -213,7 +215,9 @@ bool launch(const char *name, u64 first, u64 second, u64 third, u32 blocks, u32 
   }
   if (schedule == SHUFFLED) shuffle_order(grid.warp_order, all / 32);
 #ifdef WATCHED
-  memory_order.begin(kernel == stages_kernel ? ((const Job *)first)->arrived : nullptr);
+  memory_order.begin(kernel == stages_kernel    ? ((const Job *)first)->arrived
+                     : kernel == batches_kernel ? ((const BatchJob *)first)->arrived
+                                                : nullptr);
 #endif
   const bool ended = grid.run();
   current = nullptr;

@@ -14,6 +14,7 @@ from functools import cache
 from attrs import frozen
 
 from opml_min.model.gpu.barriers import barriers_before
+from opml_min.model.gpu.batches import MOST_POSITIONS
 from opml_min.model.gpu.build import ptx_of
 from opml_min.model.image.header import Header
 from opml_min.model.image.ops import Op, Opcode, buffers, writes
@@ -107,11 +108,18 @@ class NotMeasured:
         return f"{self.name:<56} not measured: {self.reason}"
 
 
-def work_of(ops: list[Op], header: Header, context: int) -> Work:
-    """Return what ops at the last of `context` positions need."""
+def work_of(ops: list[Op], header: Header, context: int, batch: int = 1) -> Work:
+    """Return what ops at the last of `context` positions need, for `batch` requests that share a matrix up to MOST_POSITIONS at a time."""
     attentions = sum(op.opcode == Opcode.ATTENTION for op in ops)
     barriers = int(barriers_before(ops).sum()) + BARRIERS_IN_ATTENTION * attentions
-    return Work(sum(_bytes(op, header, context) for op in ops), sum(_instructions(op, context) for op in ops), barriers)
+    times, source = -(-batch // MOST_POSITIONS), "stages" if batch == 1 else "batches"
+    weights = sum(_weight_bytes(op, header) for op in ops)
+    moved = times * weights + batch * (sum(_bytes(op, header, context) for op in ops) - weights)
+    return Work(moved, batch * sum(_instructions(op, context, source) for op in ops), times * barriers)
+
+
+def _weight_bytes(op: Op, header: Header) -> int:
+    return sum(length for _, length in tensors(op, header)) if op.opcode == Opcode.MATMUL else 0
 
 
 def _bytes(op: Op, header: Header, context: int) -> float:
@@ -133,14 +141,14 @@ def _bytes(op: Op, header: Header, context: int) -> float:
             return sum(length for _, length in [*written, *read, *tensors(op, header)])
 
 
-def _instructions(op: Op, context: int) -> float:
-    """Return the instructions of the op's innermost loops over all lanes."""
+def _instructions(op: Op, context: int, source: str) -> float:
+    """Return the instructions of the op's innermost loops over all lanes, in one of the kernels."""
     o = op.operands
     match op.opcode:
         case Opcode.MATMUL:
-            return o["rows"] * o["columns"] * instructions_per_product("stages")[o["quantisation"]]
+            return o["rows"] * o["columns"] * instructions_per_product(source)[o["quantisation"]]
         case Opcode.ATTENTION:
-            return o["heads"] * o["head_size"] * context * instructions_per_cached_number("stages")
+            return o["heads"] * o["head_size"] * context * instructions_per_cached_number(source)
         case _:
             return 0
 

@@ -2,7 +2,8 @@
 
 The weights are random, in the shapes of known models. The memory's speed is that of a copy on the card, and a barrier's time is measured on
 a tape whose ops do nothing else. A single op is measured on the ops of its kind in all layers, one after the other. Decoding begins at a
-late position, whose KV cache is empty, which takes as long as a full one. What the host learns at a stop is not copied back meanwhile.
+late position, whose KV cache is empty, which takes as long as a full one. For a batch of one, what the host learns at a stop is not copied
+back meanwhile; for larger ones it is.
 
 Values are printed as they are found. So that all ends in time, no case begins later than LATEST_START_SECONDS after the first.
 """
@@ -37,9 +38,10 @@ from opml_min.model.run import Run
 from opml_min.model.sources.checkpoint import SHAPES, Shape
 
 AnyRow = Row | LimitedRow | NotMeasured
+CONTEXT = 1056  # positions of the images, so that the requests of a large batch fit a card
 CASES = [
-    ("SmolLM2 shape", Shape(576, 1536, 30, 9, 3, 49152, 2048, 64)),
-    ("7B shape", SHAPES["llama2-7b"]),
+    ("SmolLM2 shape", Shape(576, 1536, 30, 9, 3, 49152, CONTEXT, 64)),
+    ("7B shape", evolve(SHAPES["llama2-7b"], context=CONTEXT)),
 ]
 QUANTISATIONS = {"Q8_0": Q8_0, "Q4_0": Q4_0}
 COMPARED = Shape(256, 512, 2, 8, 4, 512, 64, 32)  # its runs are compared with the processor's
@@ -84,9 +86,7 @@ def _of_model(case: str, image: Image, accelerator: Accelerator, speeds: Speeds)
     except AcceleratorUnusable as error:
         yield NotMeasured(case, str(error))
         return
-    memory = Memory()
-    image.load_into(memory)
-    memory.write(REQUEST + 32, TextRequest((0,), image.header.context - 1).pack())
+    memory = _memory(image)
     contexts = [context for context in CONTEXTS if context + POSITIONS < image.header.context]
     for name, ops in _kinds(image).items():
         for context in contexts if ops[0].opcode == Opcode.ATTENTION else contexts[:1]:
@@ -94,14 +94,30 @@ def _of_model(case: str, image: Image, accelerator: Accelerator, speeds: Speeds)
             row = _timed(f"{case}: {name}{of_context}", memory, image, ops, context, speeds)
             yield evolve(row, seconds=row.seconds / len(ops), work=row.work.each(len(ops)))
     for context, batch in product(contexts, BATCHES):
-        yield _decoding(f"{case}, context {context}, batch {batch}", memory, image, context, batch, speeds)
+        yield _decoding(f"{case}, context {context}, batch {batch}", image, context, batch, speeds)
 
 
-def _decoding(name: str, memory: Memory, image: Image, context: int, batch: int, speeds: Speeds) -> AnyRow:
+def _decoding(name: str, image: Image, context: int, batch: int, speeds: Speeds) -> AnyRow:
     """Time one position of each request of a batch."""
-    if batch != 1:
-        return NotMeasured(name, "there is no kernel for several requests at once")
-    return _timed(name, memory, image, image.ops, context, speeds)
+    if batch == 1:
+        return _timed(name, _memory(image), image, image.ops, context, speeds)
+    accelerator, engines = card.open_card(), list[AcceleratorEngine]()
+    for _ in range(batch):
+        free = accelerator.free_bytes()
+        engines.append(AcceleratorEngine(_memory(image), image, image.tape, accelerator))
+        if len(engines) > 1 and accelerator.free_bytes() < 2 * (free - accelerator.free_bytes()):
+            return NotMeasured(name, f"{accelerator.name} has no room for so many requests")
+    spans = [engine.span(context - 1, context - 1 + POSITIONS) for engine in engines]
+    seconds = _median_seconds(partial(engines[-1].batches.run, spans, lambda: None)) / POSITIONS
+    return LimitedRow(name, seconds, work_of(image.ops, image.header, context, batch), speeds)
+
+
+def _memory(image: Image) -> Memory:
+    """Return a memory with the image and a request that draws a token at each position."""
+    memory = Memory()
+    image.load_into(memory)
+    memory.write(REQUEST + 32, TextRequest((0,), image.header.context - 1).pack())
+    return memory
 
 
 def _timed(name: str, memory: Memory, image: Image, ops: list[Op], context: int, speeds: Speeds) -> LimitedRow:
@@ -150,10 +166,8 @@ def _seconds_of_barrier(path: Path) -> float:
     x, y = STATE, STATE + 32
     ops = [Op(Opcode.ADD, ALWAYS, {"x": one, "y": other, "length": 1}) for one, other in [(x, y), (y, x)] * (BARRIERS // 2)]
     write_random_tape(path, ops, None, context=8, vocabulary=1)
-    image, memory = Image(path), Memory()
-    image.load_into(memory)
-    memory.write(REQUEST + 32, TextRequest((0,), 7).pack())
-    engine = AcceleratorEngine(memory, image, image.tape, card.open_card())
+    image = Image(path)
+    engine = AcceleratorEngine(_memory(image), image, image.tape, card.open_card())
     engine.run(0, 1)
     one, many = (_median_seconds(partial(engine.compute, 0, count)) for count in (1, BARRIERS))
     path.unlink()

@@ -1,12 +1,15 @@
 """What the engine asks of an accelerator. The tests have one without a card: an emulator that runs the same kernels."""
 
+import time
 import weakref
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
+LAUNCH_SECONDS = 0.05  # about how long the accelerator works between two looks at it
 
 
 class Accelerator(Protocol):
@@ -42,14 +45,24 @@ class Accelerator(Protocol):
     def hash_pages(self, places: int, roots: int, count: int) -> None:
         """Compute the Merkle roots of pages, given the array of their addresses and the array for the roots, and return when it is done."""
 
+    def run_batches(self, job: int, first: int, end: int) -> None:
+        """Compute the batches [first, end) of the batch job at an address, and return when they are done."""
 
-class AcceleratorArray:
+
+class AcceleratorSpace:
+    """Bytes on an accelerator, freed with this object. Their content is undefined."""
+
+    def __init__(self, accelerator: Accelerator, length: int) -> None:
+        self.place = accelerator.allocate(length)
+        weakref.finalize(self, accelerator.release, self.place).atexit = False
+
+
+class AcceleratorArray(AcceleratorSpace):
     """An array on an accelerator, freed with this object."""
 
     def __init__(self, accelerator: Accelerator, content: NDArray[np.generic]) -> None:
+        super().__init__(accelerator, content.nbytes)
         self._accelerator = accelerator
-        self.place = accelerator.allocate(content.nbytes)
-        weakref.finalize(self, accelerator.release, self.place).atexit = False
         self.put(content)
 
     def put(self, content: NDArray[np.generic]) -> None:
@@ -64,3 +77,15 @@ def roots_on(accelerator: Accelerator, places: NDArray[np.uint64]) -> Bytes:
     accelerator.hash_pages(arrays[0].place, arrays[1].place, len(places))
     accelerator.download(arrays[1].place, roots.reshape(-1))
     return roots
+
+
+def launches(compute: Callable[[int, int], None], first: int, end: int, at_once: int) -> Iterator[int]:
+    """Compute [first, end) in launches that take about LAUNCH_SECONDS each, and yield where each ends. The first one computes `at_once`."""
+    while first < end:
+        until = min(first + at_once, end)
+        begin = time.perf_counter()
+        compute(first, until)
+        if time.perf_counter() - begin < LAUNCH_SECONDS / 2:
+            at_once *= 2
+        first = until
+        yield first

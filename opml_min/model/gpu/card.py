@@ -89,6 +89,9 @@ class Card:
     def hash_pages(self, places: int, roots: int, count: int) -> None:
         self._launch("keccak", places, roots, count)
 
+    def run_batches(self, job: int, first: int, end: int) -> None:
+        self._launch("batches", job, first, end)
+
     def _loaded(self, source: str) -> tuple[Any, int]:
         """Return a kernel, and how many blocks of it are on the card at once."""
         module = self._call("cuModuleLoadData", ptx_of(source).read_bytes() + b"\0")

@@ -4,8 +4,7 @@ Before a range of stages it uploads what the host changed since the last one, af
 code, the machine and the accelerator can take turns at any stage, and leave the same bytes.
 """
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +12,15 @@ from numpy.typing import NDArray
 from opml_min.machine import Memory
 from opml_min.memory_map import OUTPUT, PAGE_BYTES, REQUEST, STATE
 from opml_min.model.errors import AcceleratorUnusable
-from opml_min.model.gpu.accelerator import Accelerator, AcceleratorArray, Bytes, roots_on
+from opml_min.model.gpu.accelerator import Accelerator, AcceleratorArray, Bytes, launches, roots_on
 from opml_min.model.gpu.barriers import barriers_before
+from opml_min.model.gpu.batches import Batches, Span, copied_range, scratch_sizes
 from opml_min.model.gpu.resident import Resident, ranges_of_pages, require_room, resident_model
-from opml_min.model.image.header import Header
+from opml_min.model.image.header import TEXT, Header
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import FLOAT, OPERANDS, RECORD_WORDS, Buffer, Op, Opcode, Tape, align, buffers, ops_of
+from opml_min.model.image.ops import FLOAT, OPERANDS, RECORD_WORDS, Buffer, Op, Tape, align, buffers, ops_of
 from opml_min.model.image.request import MAX_REQUEST_BYTES
+from opml_min.model.native.batching import copied_buffers
 from opml_min.model.native.check import check, tensors
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
 from opml_min.model.written import written_ranges
@@ -28,8 +29,7 @@ ADDRESSES = {
     "out", "x", "y", "vector", "k", "v", "q", "gate", "up", "logits", "keys", "key_exps", "values", "value_exps",
     "matrix", "weights", "table",
 }  # fmt: skip
-CHUNK_POSITIONS, MOST_HEADS, MOST_HEAD_SIZE = 64, 256, 1024  # as in kernels/parallel.cuh
-LAUNCH_SECONDS = 0.05  # about how long the accelerator works between two calls of `watch`
+MOST_HEADS, MOST_HEAD_SIZE = 256, 1024  # as in kernels/parallel.cuh
 
 
 def require_usable(image: Image, accelerator: Accelerator) -> None:
@@ -68,48 +68,67 @@ def _whole_pages(address: int, length: int) -> Buffer:
 class AcceleratorEngine:
     """Computes stages of a memory whose tape has been checked."""
 
-    batch_positions = 1
-
     def __init__(self, memory: Memory, image: Image, tape: Tape, accelerator: Accelerator) -> None:
         _require_computable(image)
         self._memory, self._accelerator, self._header = memory, accelerator, image.header
         self._ops = ops_of(tape)
         self._model_version = memory.model_version
-        self._model = resident_model(accelerator, memory, image.identity, _tensors(self._ops, self._header))
-        self._carry = Resident(accelerator, _carried(self._ops, image.header))
+        copied = copied_buffers(self._ops) if image.header.request_kind == TEXT else None
+        self.model = resident_model(accelerator, memory, image.identity, _tensors(self._ops, self._header))
+        self._carry = Resident(accelerator, [*_carried(self._ops, image.header), *([] if copied is None else [copied_range(copied)])])
         self._place_job()
+        self.batches = Batches(accelerator, self._ops, copied)
         self._has_carry = False
 
     def run(self, first: int, end: int, *, watch: Callable[[], None] = lambda: None) -> None:
         """Compute the stages [first, end), calling `watch` from time to time. Afterwards the host has all that they wrote.
 
         After an exception only the output is on the host, and the next call uploads everything."""
-        is_first, self._has_carry = not self._has_carry, False
-        self._bring_up(is_first)
-        done, at_once = first, len(self._ops)
-        while done < end and not self._is_done():
-            until = min(done + at_once, end)
-            begin = time.perf_counter()
-            self.compute(done, until)
-            if time.perf_counter() - begin < LAUNCH_SECONDS / 2:
-                at_once *= 2
-            done = until
-            self._carry.download(self._memory, [(OUTPUT, 16)])
-            self._carry.download(self._memory, [(OUTPUT, 32 + 4 * self._output_count())])
-            watch()
-        if done > first:
-            self._bring_back(first, done)
-        self._has_carry = True
+        count = len(self._ops)
+        span = self.span(-(-first // count), min(end // count, self._prompt_length()))
+        if min(span.end - span.first, self.batch_positions) < 2:
+            self._run_in_turn(first, end, watch)
+            return
+        self._run_in_turn(first, span.first * count, watch)
+        self.batches.run([span], watch)
+        self._run_in_turn(span.end * count, end, watch)
+
+    def span(self, first: int, end: int) -> Span:
+        """Return the positions [first, end) of this run, for a batch."""
+        return Span(self, first, end, self._prompt_length() - 1)
+
+    def _run_in_turn(self, first: int, end: int, watch: Callable[[], None]) -> None:
+        """Compute stages one after the other."""
+        self.bring_up()
+        done = first
+        if not self._is_done():
+            for until in launches(self.compute, first, end, len(self._ops)):
+                done, has_ended = until, self.follow()
+                watch()
+                if has_ended:
+                    break
+        self.bring_back(first, done)
 
     def compute(self, first: int, end: int) -> None:
         """Compute the stages [first, end) in one launch, and leave the host's memory as it is."""
         self._arrived.put(np.zeros(1, np.uint64))
-        self._accelerator.run_stages(self._job, first, end)
+        self._accelerator.run_stages(self.job, first, end)
+
+    @property
+    def batch_positions(self) -> int:
+        """The most positions whose buffers all survive a run, so that `buffers` can return them."""
+        return self.batches.most_of_a_prompt
 
     def buffers(self, address: int, length: int, positions: int) -> Bytes:
-        """Return what the only position of the last run left in a buffer: (1, length)."""
-        left: Bytes = self._memory.view(address, length, np.uint8)[None]  # type: ignore[assignment]
-        return left
+        """Return what each position of the last run left in the bytes of a buffer: (positions, length).
+
+        That run must have computed exactly these positions, at most `batch_positions`, and drawn no token."""
+        last: Bytes = self._memory.view(address, length, np.uint8)[None]  # type: ignore[assignment]
+        return np.concatenate([self.batches.copies(address, length, positions - 1), last])
+
+    def has_room_for_another(self) -> bool:
+        """Tell whether the accelerator can hold another run of the image, with as much again left over."""
+        return self._accelerator.free_bytes() > 2 * sum(extent.length for extent in self._carry.extents)
 
     def hash_pages(self) -> None:
         """Give the host's memory the roots of the pages that lie here and are not hashed, if they are so many that it pays."""
@@ -119,7 +138,7 @@ class AcceleratorEngine:
         pages, places = self._carry.held_pages(self._memory.carry_pages_to_hash())
         if len(pages) < max(least, 1):
             return
-        self._has_carry = False  # if the upload fails
+        self._has_carry = False  # until the upload has succeeded
         self._carry.upload(self._memory, ranges_of_pages(self._memory.take_changed()))
         self._has_carry = True
         self._memory.put_carry_roots(pages, roots_on(self._accelerator, places))
@@ -127,23 +146,35 @@ class AcceleratorEngine:
     def losses(self) -> None:
         """Return None: these kernels do not count what fixed point loses."""
 
-    def _bring_up(self, everything: bool) -> None:
-        """Upload what the host changed since the last stop, or everything."""
+    def place_of(self, address: int) -> int:
+        """Return where a byte of the state lies on the accelerator."""
+        return self._carry.place_of(address)
+
+    def bring_up(self) -> None:
+        """Upload what the host changed since the last stop; everything at first, and after a call that no `bring_back` followed."""
+        has_carry, self._has_carry = self._has_carry, False
         changed = self._memory.take_changed()
-        self._carry.upload(self._memory, None if everything else ranges_of_pages(changed))
+        self._carry.upload(self._memory, ranges_of_pages(changed) if has_carry else None)
         if self._model_version != self._memory.model_version:  # it is no longer the image's, so nobody else may use it
-            self._model = Resident(self._accelerator, _tensors(self._ops, self._header))
-            self._model.upload(self._memory)
+            self.model = Resident(self._accelerator, _tensors(self._ops, self._header))
+            self.model.upload(self._memory)
             self._place_job()
             self._model_version = self._memory.model_version
 
-    def _bring_back(self, first: int, end: int) -> None:
+    def follow(self) -> bool:
+        """Copy the output to the host; return whether the run has ended."""
+        self._carry.download(self._memory, [(OUTPUT, 16)])
+        self._carry.download(self._memory, [(OUTPUT, 32 + 4 * self._output_count())])
+        return self._is_done()
+
+    def bring_back(self, first: int, end: int) -> None:
         """Copy what the stages wrote to the host, and put it on the record of writes."""
         written = list(written_ranges(self._ops, first, end, self._output_count()))
         self._carry.download(self._memory, written)
         for address, length in written:
             self._memory.mark_written(address, length)
         self._memory.take_changed()  # the accelerator has all of this
+        self._has_carry = True
 
     def _is_done(self) -> bool:
         return bool(self._memory.view(OUTPUT + 8, 1, np.uint64)[0])
@@ -151,25 +182,20 @@ class AcceleratorEngine:
     def _output_count(self) -> int:
         return int(self._memory.view(OUTPUT, 1, np.uint64)[0])
 
+    def _prompt_length(self) -> int:
+        return int(self._memory.view(REQUEST + 32, 1, np.uint32)[0]) if self._header.request_kind == TEXT else 1
+
     # What the kernel reads --------------------------------------------------------------------------------------------------
 
     def _place_job(self) -> None:
         """Put what the kernel reads besides tensors and state on the accelerator, in place of what was there."""
         self._arrays: list[AcceleratorArray] = []
         self._arrived = self._array(np.zeros(1, np.uint64))
-        self._job = self._array(self._job_words()).place
+        self.job = self._array(self._job_words()).place
 
     def _job_words(self) -> NDArray[np.uint64]:
         """Return the struct Job of kernels/stages.cu."""
         header = self._header
-        attentions = [op.operands for op in self._ops if op.opcode == Opcode.ATTENTION]
-
-        def scratch(size: int, of: Callable[[dict[str, int]], int]) -> int:
-            return self._array(np.zeros(max((of(o) for o in attentions), default=1) * size, np.uint8)).place
-
-        def chunks(o: dict[str, int]) -> int:
-            return o["heads"] * -(-o["context"] // CHUNK_POSITIONS)
-
         stops = (*header.stop_tokens, 0, 0, 0, 0)[:4]
         words = [
             self._array(self._placed_tape()).place,
@@ -181,12 +207,7 @@ class AcceleratorEngine:
             len(header.stop_tokens),
             *stops,
             self._array(sigmoid_table()).place,
-            scratch(4, lambda o: o["heads"] * o["context"]),
-            scratch(4, chunks),
-            scratch(4, chunks),
-            scratch(8, lambda o: o["heads"] * o["head_size"]),
-            scratch(8, lambda o: o["heads"]),
-            scratch(4, lambda o: o["heads"]),
+            *(self._array(np.zeros(size, np.uint8)).place for size in scratch_sizes(self._ops)),
             self._arrived.place,
         ]
         return np.array(words, np.uint64)
@@ -198,7 +219,7 @@ class AcceleratorEngine:
             words = op.words()
             for word, name in enumerate(OPERANDS[op.opcode], 2):
                 if name in ADDRESSES:
-                    words[word] = (self._carry if words[word] >= STATE else self._model).place_of(words[word])
+                    words[word] = (self._carry if words[word] >= STATE else self.model).place_of(words[word])
             placed[index] = words
         return placed
 
@@ -206,3 +227,9 @@ class AcceleratorEngine:
         array = AcceleratorArray(self._accelerator, content)
         self._arrays.append(array)
         return array
+
+
+def run_together(engines: Sequence[AcceleratorEngine], positions: Sequence[int], watch: Callable[[], None]) -> None:
+    """Compute the first positions of several runs of one image, as many of each as asked for."""
+    spans = [engine.span(0, count) for engine, count in zip(engines, positions, strict=True)]
+    engines[-1].batches.run(spans, watch)  # which knows how much memory all of them have left

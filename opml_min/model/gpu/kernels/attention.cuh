@@ -99,8 +99,8 @@ DEVICE u64 descending(i32 v) { return (u64)((i64)INT32_MOST - v) + 1; }
 DEVICE i32 from_ascending(u64 key) { return (i32)((i64)key - 1 + INT32_LEAST); }
 DEVICE i32 from_descending(u64 key) { return (i32)(INT32_MOST - ((i64)key - 1)); }
 
-DEVICE void attention_scores(const Attention &a, Shared &shared) {
-  for (u32 unit = blockIdx.x; unit < a.heads() * a.chunks(); unit += gridDim.x) {
+DEVICE void attention_scores(const Attention &a, const Share &share, Shared &shared) {
+  for (u32 unit = share.block; unit < a.heads() * a.chunks(); unit += share.blocks) {
     const u32 head = unit / a.chunks(), chunk = unit % a.chunks(), first = chunk * CHUNK_POSITIONS;
     const u32 end = min_of(first + CHUNK_POSITIONS, a.positions);
     const i32 query_exponent = load_query(a, head, shared);
@@ -149,8 +149,8 @@ DEVICE void chunk_sums(const Attention &a, u32 head, u32 first, u32 end, Shared 
   }
 }
 
-DEVICE void attention_sums(const Attention &a, Shared &shared) {
-  for (u32 unit = blockIdx.x; unit < a.heads() * a.chunks(); unit += gridDim.x) {
+DEVICE void attention_sums(const Attention &a, const Share &share, Shared &shared) {
+  for (u32 unit = share.block; unit < a.heads() * a.chunks(); unit += share.blocks) {
     const u32 head = unit / a.chunks(), chunk = unit % a.chunks(), first = chunk * CHUNK_POSITIONS;
     const u32 end = min_of(first + CHUNK_POSITIONS, a.positions);
     u64 largest = 0, least = 0;
@@ -186,7 +186,7 @@ DEVICE i64 head_output(const Attention &a, const Head &head, u32 i) {
   return round_shift_right(a.scratch.sums[i], head.excess) * head.reciprocal;
 }
 
-DEVICE void attention_outputs(const Attention &a, Shared &shared) {
+DEVICE void attention_outputs(const Attention &a, const Share &share, Shared &shared) {
   const Activation out = {(u8 *)a.o[0]};
   const u32 length = a.heads() * a.head_size();
   for (u32 head = warp_of(); head < a.heads(); head += warps()) {
@@ -208,8 +208,8 @@ DEVICE void attention_outputs(const Attention &a, Shared &shared) {
   }
   least = over_block(least, Max(), shared);
   const i32 exponent = least == 0 ? ZERO_EXPONENT : from_descending(least);
-  out.put_exponent(exponent);
-  for (u32 i = thread_of_grid(); i < length; i += threads_of_grid()) {
+  out.put_exponent(exponent, share);
+  for (u32 i = share.thread(); i < length; i += share.threads()) {
     const Head &head = shared.heads[i / a.head_size()];
     out.put(i, normalised(head_output(a, head, i), (i64)head.fraction_bits - exponent, ROW_BITS));
   }

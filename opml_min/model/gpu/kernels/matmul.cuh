@@ -4,6 +4,8 @@
 // rows, and one dp2a multiplies a row's two columns with the pair of numbers from the activation. Then the four lanes exchange their sums,
 // so that each has two whole rows, and multiplies these by their scales. A warp reads 8 blocks at once.
 //
+// Several positions can share the reading: a block then stays in registers while each position's numbers are multiplied with it.
+//
 // A sum over a group is below 32 · 128 · 2^15 = 2^27, a scale below 2^31; the loader has checked that a row's sum fits 62 bits.
 //
 // Source: spec §3.4 and §3.5.
@@ -48,25 +50,43 @@ DEVICE void add_products(i32 sums[TILE_ROWS], i32 pair, u32 word0, u32 word1, u3
   sums[7] = dp2a_hi(pair, (i32)word3, sums[7]);
 }
 
+// What a lane reads of a block: its columns of all 8 rows, and the scales of the rows that it keeps.
+template <class Q>
+struct Weights {
+  uint4 words[Q::pieces];
+  i32 scales[2], minimums[2];
+
+  DEVICE_METHOD void load(const u8 *block) {
+    const u32 part = lane_of() % LANES_PER_BLOCK;
+#pragma unroll
+    for (u32 i = 0; i < Q::pieces; ++i) words[i] = __ldg((const uint4 *)block + i * LANES_PER_BLOCK + part);
+    load_halfs(block + Q::scale_offset, scales);
+    if (Q::has_minimums) load_halfs(block + Q::scale_offset + 16, minimums);
+  }
+  DEVICE_METHOD static void load_halfs(const u8 *from, i32 halfs[2]) {
+    const u32 both = __ldg((const u32 *)from + lane_of() % LANES_PER_BLOCK);
+    halfs[0] = half_q24(both & 0xffff);
+    halfs[1] = half_q24(both >> 16);
+  }
+};
+
 // The sums of 8 rows over this lane's columns of a block. `total` becomes the sum of its numbers of the activation, if minimums need it.
 template <class Q>
-DEVICE void block_sums(const u8 *block, const i32 *pairs, i32 sums[TILE_ROWS], i32 &total) {
+DEVICE void block_sums(const Weights<Q> &weights, const i32 *pairs, i32 sums[TILE_ROWS], i32 &total) {
   const u32 nibbles = 0x0f0f0f0fu;
   const u32 part = lane_of() % LANES_PER_BLOCK;
   i32 bias = 0;
-  uint4 words[Q::pieces];
-#pragma unroll
-  for (u32 i = 0; i < Q::pieces; ++i) words[i] = __ldg((const uint4 *)block + i * LANES_PER_BLOCK + part);
 #pragma unroll
   for (u32 i = 0; i < Q::pieces; ++i) {
+    const uint4 words = weights.words[i];
     i32 pair = pairs[i * LANES_PER_BLOCK + part];
     if (!Q::has_nibbles) {
-      add_products(sums, pair, words[i].x, words[i].y, words[i].z, words[i].w);
+      add_products(sums, pair, words.x, words.y, words.z, words.w);
       continue;
     }
     i32 upper = pairs[8 + i * LANES_PER_BLOCK + part];  // 16 columns further on
-    add_products(sums, pair, words[i].x & nibbles, words[i].y & nibbles, words[i].z & nibbles, words[i].w & nibbles);
-    add_products(sums, upper, words[i].x >> 4 & nibbles, words[i].y >> 4 & nibbles, words[i].z >> 4 & nibbles, words[i].w >> 4 & nibbles);
+    add_products(sums, pair, words.x & nibbles, words.y & nibbles, words.z & nibbles, words.w & nibbles);
+    add_products(sums, upper, words.x >> 4 & nibbles, words.y >> 4 & nibbles, words.z >> 4 & nibbles, words.w >> 4 & nibbles);
     if (Q::bias_bytes != 0) bias = dp2a_lo(upper, Q::bias_bytes, dp2a_lo(pair, Q::bias_bytes, bias));
     if (Q::has_minimums) total = dp2a_lo(upper, 0x0101, dp2a_lo(pair, 0x0101, total));
   }
@@ -87,37 +107,35 @@ DEVICE void exchange(const i32 sums[TILE_ROWS], i32 kept[2]) {
     kept[row] = (odd ? half[row + 2] : half[row]) + __shfl_xor_sync(ALL_LANES, odd ? half[row] : half[row + 2], 1);
 }
 
-// The sums of a tile over the columns of each `parts`-th turn of this warp. Lane k < 4 returns rows 2k and 2k + 1.
-template <class Q>
-DEVICE TwoRows tile_sums(const u8 *tile, const i32 *pairs, u32 groups, u32 part, u32 parts) {
-  TwoRows acc = {{0, 0}};
-  const u32 share = lane_of() % LANES_PER_BLOCK;
+// The sums of a tile over the columns of each `parts`-th turn of this warp, for each position. Lane k < 4 gets rows 2k and 2k + 1.
+template <class Q, u32 POSITIONS>
+DEVICE void tile_sums(const u8 *tile, const i32 *const pairs[POSITIONS], u32 groups, u32 part, u32 parts, TwoRows acc[POSITIONS]) {
   for (u32 first = part * BLOCKS_AT_ONCE; first < groups; first += parts * BLOCKS_AT_ONCE) {
     u32 group = first + lane_of() / LANES_PER_BLOCK;
     bool is_there = group < groups;
-    i32 sums[TILE_ROWS] = {0, 0, 0, 0, 0, 0, 0, 0}, kept[2], total = 0;
-    u32 scales = 0, minimums = 0;
-    if (is_there) {
-      const u8 *block = tile + (u64)group * Q::block_bytes;
-      scales = __ldg((const u32 *)(block + Q::scale_offset) + share);
-      if (Q::has_minimums) minimums = __ldg((const u32 *)(block + Q::scale_offset + 16) + share);
-      block_sums<Q>(block, pairs + 16 * group, sums, total);
-    }
-    exchange(sums, kept);
-    acc.row[0] += (i64)half_q24(scales & 0xffff) * kept[0];
-    acc.row[1] += (i64)half_q24(scales >> 16) * kept[1];
-    if (Q::has_minimums) {
-      total += __shfl_xor_sync(ALL_LANES, total, 1);
-      total += __shfl_xor_sync(ALL_LANES, total, 2);
-      acc.row[0] += (i64)half_q24(minimums & 0xffff) * total;
-      acc.row[1] += (i64)half_q24(minimums >> 16) * total;
+    Weights<Q> weights = {};
+    if (is_there) weights.load(tile + (u64)group * Q::block_bytes);
+#pragma unroll
+    for (u32 k = 0; k < POSITIONS; ++k) {
+      i32 sums[TILE_ROWS] = {0, 0, 0, 0, 0, 0, 0, 0}, kept[2], total = 0;
+      if (is_there) block_sums<Q>(weights, pairs[k] + 16 * group, sums, total);
+      exchange(sums, kept);
+      acc[k].row[0] += (i64)weights.scales[0] * kept[0];
+      acc[k].row[1] += (i64)weights.scales[1] * kept[1];
+      if (Q::has_minimums) {
+        total += __shfl_xor_sync(ALL_LANES, total, 1);
+        total += __shfl_xor_sync(ALL_LANES, total, 2);
+        acc[k].row[0] += (i64)weights.minimums[0] * total;
+        acc[k].row[1] += (i64)weights.minimums[1] * total;
+      }
     }
   }
 #pragma unroll
-  for (u32 distance = LANES_PER_BLOCK; distance < LANES; distance *= 2)
+  for (u32 k = 0; k < POSITIONS; ++k)
 #pragma unroll
-    for (u32 row = 0; row < 2; ++row) acc.row[row] += __shfl_xor_sync(ALL_LANES, acc.row[row], distance);
-  return acc;
+    for (u32 distance = LANES_PER_BLOCK; distance < LANES; distance *= 2)
+#pragma unroll
+      for (u32 row = 0; row < 2; ++row) acc[k].row[row] += __shfl_xor_sync(ALL_LANES, acc[k].row[row], distance);
 }
 
 // Waits for the warps that share a tile, which may be only this one.
@@ -135,50 +153,96 @@ DEVICE u32 warps_per_tile(u32 tiles, u32 groups) {
   return parts;
 }
 
+// Where a position has its activation and its results. The lanes of a warp ask together, each for any position.
+struct OnePlace {
+  const u8 *only_x;
+  i32 *only_out;
+
+  DEVICE_METHOD u32 count() const { return 1; }
+  DEVICE_METHOD const u8 *x(u32) const { return only_x; }
+  DEVICE_METHOD i32 *out(u32) const { return only_out; }
+};
+
+struct PlacePerLane {  // lane k knows those of position k
+  u32 positions;
+  u64 own_x, own_out;
+
+  DEVICE_METHOD u32 count() const { return positions; }
+  DEVICE_METHOD const u8 *x(u32 k) const { return (const u8 *)__shfl_sync(ALL_LANES, own_x, k); }
+  DEVICE_METHOD i32 *out(u32 k) const { return (i32 *)__shfl_sync(ALL_LANES, own_out, k); }
+};
+
+struct Product {
+  const u8 *matrix;
+  u32 rows, groups, tiles, parts;
+  i64 out_frac;
+};
+
+// Multiplies a tile with the activations of the positions from `first` on, at most TOGETHER. A position beyond the last one is computed like the last one.
+template <class Q, u32 POSITIONS, class Places>
+DEVICE void multiply_tile(const Product &product, const Places &places, u32 first, u32 tile, Shared &shared) {
+  const u32 lane = lane_of(), part = warp_of() % product.parts, last = places.count() - 1;
+  const i32 *pairs[POSITIONS];
+  TwoRows acc[POSITIONS] = {};
+#pragma unroll
+  for (u32 k = 0; k < POSITIONS; ++k) pairs[k] = (const i32 *)(places.x(min_of(first + k, last)) + ACTIVATION_HEAD_BYTES);
+  if (tile < product.tiles)
+    tile_sums<Q, POSITIONS>(product.matrix + (u64)tile * product.groups * Q::block_bytes, pairs, product.groups, part, product.parts, acc);
+  if (lane < LANES_PER_BLOCK)
+#pragma unroll
+    for (u32 k = 0; k < POSITIONS; ++k)
+      for (u32 row = 0; row < 2; ++row) shared.rows[warp_of()][k][2 * lane + row] = acc[k].row[row];
+  wait_for_parts(product.parts);
+  const u32 k = lane / TILE_ROWS, row = tile * TILE_ROWS + lane % TILE_ROWS;
+  const u8 *x = places.x(min_of(first + k, last));
+  i32 *out = places.out(min_of(first + k, last));
+  if (part == 0 && k < POSITIONS && first + k <= last && row < product.rows) {
+    i64 sum = 0;
+    for (u32 other = 0; other < product.parts; ++other) sum += shared.rows[warp_of() + other][k][lane % TILE_ROWS];
+    out[row] = round_shift_sat32(sum, (i64) * (const i32 *)x + HALF_FRACTION_BITS - product.out_frac);
+  }
+  wait_for_parts(product.parts);
+}
+
 template <class Q>
-DEVICE void multiply(i32 *out, const u8 *x, const u8 *matrix, u32 rows, u32 columns, i64 out_frac, u32 &turn, Shared &shared) {
-  const i64 shift = (i64) * (const i32 *)x + HALF_FRACTION_BITS - out_frac;
-  const i32 *pairs = (const i32 *)(x + ACTIVATION_HEAD_BYTES);
-  const u32 groups = columns / 32, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-  const u32 parts = warps_per_tile(tiles, groups), at_once = warps() / parts, part = warp_of() % parts;
-  const u32 units = (tiles + at_once - 1) / at_once;
+DEVICE void multiply_for_all(const Product &product, const OnePlace &place, u32 tile, Shared &shared) {
+  multiply_tile<Q, 1>(product, place, 0, tile, shared);
+}
+
+template <class Q>
+DEVICE void multiply_for_all(const Product &product, const PlacePerLane &places, u32 tile, Shared &shared) {
+  for (u32 first = 0; first < places.count(); first += TOGETHER) multiply_tile<Q, TOGETHER>(product, places, first, tile, shared);
+}
+
+template <class Q, class Places>
+DEVICE void multiply(const i64 *o, const Places &places, u32 &turn, Shared &shared) {
+  const u32 rows = (u32)o[4], groups = (u32)o[5] / 32, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+  const Product product = {(const u8 *)o[2], rows, groups, tiles, warps_per_tile(tiles, groups), o[6]};
+  const u32 at_once = warps() / product.parts, units = (tiles + at_once - 1) / at_once;
   // Products of one activation have no barrier between them, so each begins with the block at which the one before ended.
   u32 unit = (blockIdx.x + gridDim.x - turn) % gridDim.x;
   turn = (turn + units) % gridDim.x;
   for (; unit < units; unit += gridDim.x) {
-    u32 tile = unit * at_once + warp_of() / parts, lane = lane_of();
-    TwoRows acc = {{0, 0}};
-    if (tile < tiles) acc = tile_sums<Q>(matrix + (u64)tile * groups * Q::block_bytes, pairs, groups, part, parts);
-    if (lane < LANES_PER_BLOCK)
-      for (u32 row = 0; row < 2; ++row) shared.rows[warp_of()][2 * lane + row] = acc.row[row];
-    wait_for_parts(parts);
-    u32 row = tile * TILE_ROWS + lane;
-    if (part == 0 && lane < TILE_ROWS && row < rows) {
-      i64 sum = 0;
-      for (u32 other = 0; other < parts; ++other) sum += shared.rows[warp_of() + other][lane];
-      out[row] = round_shift_sat32(sum, shift);
-    }
-    wait_for_parts(parts);
+    const u32 tile = unit * at_once + warp_of() / product.parts;
+    multiply_for_all<Q>(product, places, tile, shared);
   }
 }
 
 // out, x, matrix, quantisation, rows, columns, out_frac
-DEVICE void matmul(const i64 *o, u32 &turn, Shared &shared) {
-  i32 *out = (i32 *)o[0];
-  const u8 *x = (const u8 *)o[1], *matrix = (const u8 *)o[2];
-  u32 rows = (u32)o[4], columns = (u32)o[5];
-  if (o[3] == 0) multiply<Q8_0>(out, x, matrix, rows, columns, o[6], turn, shared);
-  if (o[3] == 1) multiply<Q4_0>(out, x, matrix, rows, columns, o[6], turn, shared);
-  if (o[3] == 2) multiply<Q4_1>(out, x, matrix, rows, columns, o[6], turn, shared);
+template <class Places>
+DEVICE void matmul(const i64 *o, const Places &places, u32 &turn, Shared &shared) {
+  if (o[3] == 0) multiply<Q8_0>(o, places, turn, shared);
+  if (o[3] == 1) multiply<Q4_0>(o, places, turn, shared);
+  if (o[3] == 2) multiply<Q4_1>(o, places, turn, shared);
 }
 
 // out vector, matrix, quantisation, columns, length, r: the row of a token.
-DEVICE void embed(const i64 *o, u32 token) {
+DEVICE void embed(const i64 *o, u32 token, const Share &share) {
   i32 *out = (i32 *)o[0];
   const u32 groups = (u32)o[3] / 32, length = (u32)o[4], lane = token % TILE_ROWS;
   const u32 block_bytes = o[2] == 0 ? Q8_0::block_bytes : o[2] == 1 ? Q4_0::block_bytes : Q4_1::block_bytes;
   const u8 *tile = (const u8 *)o[1] + (u64)(token / TILE_ROWS) * groups * block_bytes;
-  for (u32 column = thread_of_grid(); column < length; column += threads_of_grid()) {
+  for (u32 column = share.thread(); column < length; column += share.threads()) {
     const u8 *block = tile + (u64)(column / 32) * block_bytes;
     u32 c = column % 32, folded = o[2] == 0 ? c : c % 16;
     u32 stored = block[folded / 2 * 16 + lane * 2 + folded % 2];

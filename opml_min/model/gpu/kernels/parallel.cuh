@@ -8,6 +8,7 @@ const u32 MOST_WARPS = 8;          // of a block
 const u32 CHUNK_POSITIONS = 64;    // of the KV cache, for one block at a time
 const u32 MOST_HEAD_SIZE = 1024;
 const u32 MOST_HEADS = 256;
+const u32 TOGETHER = 4;            // positions that share one reading of a tile of weights; each gets 8 lanes for its 8 sums
 
 struct Head {  // what the end of ATTENTION needs to know of one head
   i32 excess;
@@ -17,7 +18,7 @@ struct Head {  // what the end of ATTENTION needs to know of one head
 
 struct alignas(16) Shared {  // one for each block
   u64 partial[MOST_WARPS];
-  i64 rows[MOST_WARPS][8];
+  i64 rows[MOST_WARPS][TOGETHER][8];
   i16 query[MOST_HEAD_SIZE];
   i64 sums[MOST_HEAD_SIZE];
   i32 weights[CHUNK_POSITIONS];
@@ -27,8 +28,15 @@ struct alignas(16) Shared {  // one for each block
 DEVICE u32 lane_of() { return threadIdx.x % LANES; }
 DEVICE u32 warp_of() { return threadIdx.x / LANES; }
 DEVICE u32 warps() { return blockDim.x / LANES; }
-DEVICE u32 thread_of_grid() { return blockIdx.x * blockDim.x + threadIdx.x; }
-DEVICE u32 threads_of_grid() { return gridDim.x * blockDim.x; }
+
+struct Share {  // the blocks that work on one position, and which of them this one is
+  u32 block, blocks;
+
+  DEVICE_METHOD u32 thread() const { return block * blockDim.x + threadIdx.x; }
+  DEVICE_METHOD u32 threads() const { return blocks * blockDim.x; }
+};
+
+DEVICE Share whole_grid() { return {blockIdx.x, gridDim.x}; }
 
 struct Max {
   DEVICE_METHOD u64 operator()(u64 a, u64 b) const { return a > b ? a : b; }

@@ -13,14 +13,14 @@ const u32 NUMBERS_OFFSET = 32;  // of an activation, behind its exponent
 struct Activation {
   u8 *at;
 
-  DEVICE_METHOD void put_exponent(i32 exponent) const {
-    if (thread_of_grid() == 0) *(i32 *)at = exponent;
+  DEVICE_METHOD void put_exponent(i32 exponent, const Share &share) const {
+    if (share.thread() == 0) *(i32 *)at = exponent;
   }
   DEVICE_METHOD void put(u32 index, i32 number) const { ((i16 *)(at + NUMBERS_OFFSET))[index] = (i16)number; }
 };
 
 // out, x, weights, length, r, eps_q48
-DEVICE void norm(const i64 *o, Shared &shared) {
+DEVICE void norm(const i64 *o, const Share &share, Shared &shared) {
   const Activation out = {(u8 *)o[0]};
   const i32 *x = (const i32 *)o[1], *weights = (const i32 *)o[2];
   const u32 length = (u32)o[3];
@@ -52,13 +52,13 @@ DEVICE void norm(const i64 *o, Shared &shared) {
     exponent = row_exponent(largest_short * root, z_bits, ROW_BITS);
     shift = z_bits - exponent;
   }
-  out.put_exponent(exponent);
-  for (u32 i = thread_of_grid(); i < length; i += threads_of_grid())
+  out.put_exponent(exponent, share);
+  for (u32 i = share.thread(); i < length; i += share.threads())
     out.put(i, normalised(round_shift_right((i64)x[i] * weights[i], excess) * root, shift, ROW_BITS));
 }
 
 // out, gate, up, length
-DEVICE void swiglu(const i64 *o, const i32 *sigmoids, Shared &shared) {
+DEVICE void swiglu(const i64 *o, const i32 *sigmoids, const Share &share, Shared &shared) {
   const Activation out = {(u8 *)o[0]};
   const i32 *gate = (const i32 *)o[1], *up = (const i32 *)o[2];
   const u32 length = (u32)o[3];
@@ -71,15 +71,15 @@ DEVICE void swiglu(const i64 *o, const i32 *sigmoids, Shared &shared) {
     largest = Max()(largest, magnitude(round_shift_right((i64)gate[i] * sigmoid_q30(gate[i], sigmoids), excess) * up[i]));
   const i64 fraction_bits = 58 - excess;
   const i32 exponent = row_exponent(over_block(largest, Max(), shared), fraction_bits, ROW_BITS);
-  out.put_exponent(exponent);
-  for (u32 i = thread_of_grid(); i < length; i += threads_of_grid()) {
+  out.put_exponent(exponent, share);
+  for (u32 i = share.thread(); i < length; i += share.threads()) {
     i64 product = round_shift_right((i64)gate[i] * sigmoid_q30(gate[i], sigmoids), excess) * up[i];
     out.put(i, normalised(product, fraction_bits - exponent, ROW_BITS));
   }
 }
 
 // out, x, length, frac
-DEVICE void relu(const i64 *o, Shared &shared) {
+DEVICE void relu(const i64 *o, const Share &share, Shared &shared) {
   const Activation out = {(u8 *)o[0]};
   const i32 *x = (const i32 *)o[1];
   const u32 length = (u32)o[2];
@@ -87,24 +87,24 @@ DEVICE void relu(const i64 *o, Shared &shared) {
   for (u32 i = threadIdx.x; i < length; i += blockDim.x)
     if (x[i] > 0) largest = Max()(largest, (u64)x[i]);
   const i32 exponent = row_exponent(over_block(largest, Max(), shared), o[3], ROW_BITS);
-  out.put_exponent(exponent);
-  for (u32 i = thread_of_grid(); i < length; i += threads_of_grid())
+  out.put_exponent(exponent, share);
+  for (u32 i = share.thread(); i < length; i += share.threads())
     out.put(i, x[i] > 0 ? normalised(x[i], o[3] - exponent, ROW_BITS) : 0);
 }
 
 // out, length
-DEVICE void input(const i64 *o, const u8 *request) {
+DEVICE void input(const i64 *o, const u8 *request, const Share &share) {
   const Activation out = {(u8 *)o[0]};
-  out.put_exponent(8);
-  for (u32 i = thread_of_grid(); i < (u32)o[1]; i += threads_of_grid()) out.put(i, request[i]);
+  out.put_exponent(8, share);
+  for (u32 i = share.thread(); i < (u32)o[1]; i += share.threads()) out.put(i, request[i]);
 }
 
 // vector, heads, head_size, table
-DEVICE void rope(const i64 *o, u32 position) {
+DEVICE void rope(const i64 *o, u32 position, const Share &share) {
   i32 *vector = (i32 *)o[0];
   const u32 half = (u32)o[2] / 2, pairs = (u32)o[1] * half;
   const i32 *angles = (const i32 *)o[3] + (u64)position * 2 * half;
-  for (u32 pair = thread_of_grid(); pair < pairs; pair += threads_of_grid()) {
+  for (u32 pair = share.thread(); pair < pairs; pair += share.threads()) {
     i64 a = vector[2 * pair], b = vector[2 * pair + 1], cosine = angles[pair % half * 2], sine = angles[pair % half * 2 + 1];
     vector[2 * pair] = round_shift_sat32(a * cosine - b * sine, 30);
     vector[2 * pair + 1] = round_shift_sat32(a * sine + b * cosine, 30);
@@ -112,16 +112,16 @@ DEVICE void rope(const i64 *o, u32 position) {
 }
 
 // x, y, length
-DEVICE void add(const i64 *o) {
+DEVICE void add(const i64 *o, const Share &share) {
   i32 *x = (i32 *)o[0];
   const i32 *y = (const i32 *)o[1];
-  for (u32 i = thread_of_grid(); i < (u32)o[2]; i += threads_of_grid()) x[i] = sat32((i64)x[i] + y[i]);
+  for (u32 i = share.thread(); i < (u32)o[2]; i += share.threads()) x[i] = sat32((i64)x[i] + y[i]);
 }
 
 // k, v, keys, key_exps, values, value_exps, kv_heads, head_size, context: a warp for each head of k and of v.
-DEVICE void store_kv(const i64 *o, u32 position) {
+DEVICE void store_kv(const i64 *o, u32 position, const Share &share) {
   const u32 kv_heads = (u32)o[6], head_size = (u32)o[7];
-  for (u32 unit = thread_of_grid() / LANES; unit < 2 * kv_heads; unit += threads_of_grid() / LANES) {
+  for (u32 unit = share.thread() / LANES; unit < 2 * kv_heads; unit += share.threads() / LANES) {
     const bool is_key = unit < kv_heads;
     const u32 head = is_key ? unit : unit - kv_heads;
     const i32 *x = (const i32 *)(is_key ? o[0] : o[1]) + (u64)head * head_size;
