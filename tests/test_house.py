@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C, CUDA C and assembly; raising one is a reviewed change
     "spec/opml_spec": 3_700,
-    "opml_min": 17_900,
+    "opml_min": 18_450,
     "evm_arbiter": 2_800,
     "fuzz/opml_fuzz": 19_800,
 }
@@ -70,6 +70,8 @@ def test_wheel_holds_the_four_packages_and_their_data(tmp_path: Path) -> None:
         "opml_min/guest/guest.elf",
         "opml_min/embedded/embedded.opml",
         "opml_min/mnist/mnist.opml",
+        "opml_min/model/gpu/kernels/batches.cu",
+        "opml_min/model/gpu/kernels/batches.ptx",
         "opml_min/model/gpu/kernels/parallel.cuh",
         "opml_min/model/gpu/kernels/keccak.cu",
         "opml_min/model/gpu/kernels/keccak.ptx",

@@ -142,7 +142,7 @@ def test_no_schedule_matters(run_differs: Differs, batch_differs: Differs) -> No
 def test_every_barrier_before_an_op_is_needed(
     image: Image, run_differs: Differs, batch_differs: Differs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a batch, too, except the first, which stands there for itself."""
+    """In a batch, too, where the first and the last do not depend on these flags."""
     waiting = np.flatnonzero(barriers_before(image.ops))
     assert len(waiting) == 28
     assert {image.ops[k].opcode for k in set(range(len(image.ops))) - set(waiting)} == {Opcode.MATMUL}

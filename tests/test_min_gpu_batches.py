@@ -13,13 +13,14 @@ from min_model import write_source
 from test_min_gpu_kernels import behind_others, check_on, in_a_batch, written_by_specification
 
 from opml_min.machine import Memory
-from opml_min.memory_map import HEADER, STAGE_STEP_LIMIT
+from opml_min.memory_map import HEADER, STAGE_STEP_LIMIT, STATE
 from opml_min.model.build.build import write_model
 from opml_min.model.gpu import accelerator, batches, card
-from opml_min.model.gpu.batches import Batches, Span, planned
+from opml_min.model.gpu.barriers import barriers_before
+from opml_min.model.gpu.batches import Batches, Span, planned, waits_before
 from opml_min.model.gpu.engine import run_together
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import Opcode
+from opml_min.model.image.ops import ALWAYS, Op, Opcode
 from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import build_source, resolve
 from opml_min.model.run import Run
@@ -237,13 +238,20 @@ def test_random_stages(make, memory: Memory) -> None:
 
 
 def with_longer_prompt(stage: RandomStage, more: int) -> RandomStage:
-    """The same stage after some more positions."""
+    """Moves a stage to a later position, behind tokens 0."""
     request = TextRequest.unpack(stage.request)
     prompt = (0,) * more + request.prompt
     return evolve(stage, position=stage.position + more, request=evolve(request, prompt=prompt).pack())
 
 
 def test_tapes_that_draw_in_the_middle_are_not_batched(image: Image) -> None:
-    assert Batches.can_compute(image.ops)
-    assert not Batches.can_compute([*image.ops, image.ops[0]])
-    assert Batches(EmulatedCard(), [*image.ops, image.ops[0]], None).most_positions == 1
+    for ops, most in [(image.ops, batches.MOST_POSITIONS), ([*image.ops, image.ops[0]], 1)]:
+        assert Batches(EmulatedCard(), ops, None).most_positions == most
+
+
+def test_blocks_wait_before_a_token_is_drawn() -> None:
+    """Even if the draw needs no other op: it may end the run, and until then every block must have read whether it has ended."""
+    add, sample = {"x": STATE, "y": STATE + 32, "length": 8}, {"logits": STATE + 64, "length": 8}
+    ops = [Op(Opcode.ADD, ALWAYS, add), Op(Opcode.SAMPLE, ALWAYS, sample)]
+    assert barriers_before(ops).tolist() == [1, 0]
+    assert waits_before(ops).tolist() == [1, 1]

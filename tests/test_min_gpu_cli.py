@@ -52,20 +52,21 @@ def test_run_and_verify(folder: Path, driver: FakeDriver, capsys: Capsys) -> Non
     on_card, said = told(capsys, *command, "--device", "gpu", "--save", folder / "run.json")
     on_processor, _ = told(capsys, *command)
     assert said.splitlines()[0] == "opml: computing on Emulated T4"
-    assert driver.card.launched
+    assert driver.card.batches_launched
     assert (on_card["device"], on_card["saturated"]) == ("gpu", None)
     same = ("text", "tokens", "run_hash", "model_root", "stages")
     assert [on_card[key] for key in same] == [on_processor[key] for key in same]
-    driver.card.launched.clear()
+    driver.card.batches_launched.clear()
     assert told(capsys, "verify", folder / "run.json", "--device", "gpu")[0]["holds"]
-    assert driver.card.launched
+    assert driver.card.batches_launched
 
 
 def test_eval_of_a_text(folder: Path, driver: FakeDriver, capsys: Capsys) -> None:
     command = ["eval", folder / "tiny.opml", folder / "text.txt", "--max-tokens", "12", "--window", "8"]
     on_card, _ = told(capsys, *command, "--device", "gpu")
     on_processor, _ = told(capsys, *command)
-    assert driver.card.launched
+    assert driver.card.batches_launched  # a window is one batch
+    assert not driver.card.launched
     assert on_card["perplexity"] == on_processor["perplexity"]
     assert on_card["saturated"] is None
 

@@ -37,11 +37,11 @@ def finished_runs(
 
 
 def _started(image: Image, requests: Iterator[bytes], device: Device, threads: int) -> list[Run]:
-    """Return runs that may be computed together: one, or as many as a card has room for."""
+    """Return runs to compute together: one, or as many as a card has room for."""
     group: list[Run] = []
     for request in islice(requests, AT_ONCE):
         group.append(Run(image, request, device=device, threads=threads))
         engine = group[-1].engine
-        if not isinstance(engine, AcceleratorEngine) or not engine.has_room_for_another():
+        if not isinstance(engine, AcceleratorEngine) or not engine.may_be_joined():
             break
     return group

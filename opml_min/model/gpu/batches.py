@@ -7,16 +7,18 @@ positions of different requests share only the weights, so they may always be co
 *Source*: spec §3.3, by which stages may be computed in any order that leaves the same memory.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 from opml_min.model.gpu.accelerator import Accelerator, AcceleratorArray, AcceleratorSpace, Bytes, launches
 from opml_min.model.gpu.barriers import barriers_before
 from opml_min.model.gpu.resident import Resident
-from opml_min.model.image.ops import ALIGNMENT, Buffer, Op, Opcode, align
+from opml_min.model.image.ops import ALIGNMENT, RECORD_WORDS, Buffer, Op, Opcode, align
 from opml_min.model.native.batching import Copied
 
 MOST_POSITIONS = 32  # of a batch: a lane of a warp for each
@@ -84,11 +86,11 @@ class Batches:
         self._address, length = copied_range(copied)
         self._stride = align(length, 256)
         self._length = length
-        self._is_copied = np.zeros((len(ops), 14), np.uint8) if copied is None else copied.is_copied.astype(np.uint8)
+        self._is_copied = np.zeros((len(ops), RECORD_WORDS - 2), np.uint8) if copied is None else copied.is_copied.astype(np.uint8)
         self._may_copy = copied is not None
         self._scratch_sizes = scratch_sizes(ops)
         affordable = accelerator.free_bytes() // SHARE_OF_FREE_BYTES // (self._stride + sum(self._scratch_sizes))
-        self.most_positions = max(1, min(MOST_POSITIONS, affordable)) if self.can_compute(ops) else 1
+        self.most_positions = max(1, min(MOST_POSITIONS, affordable)) if _is_known(ops) else 1
         self._space: AcceleratorSpace | None = None
         self._space_positions = 0
 
@@ -96,11 +98,6 @@ class Batches:
     def most_of_a_prompt(self) -> int:
         """How many positions of one prompt can be in a batch."""
         return self.most_positions if self._may_copy else 1
-
-    @staticmethod
-    def can_compute(ops: list[Op]) -> bool:
-        """Tell whether the kernel knows all ops, and a token is drawn only at the end of a position."""
-        return not any(op.opcode == Opcode.INPUT or (op.opcode == Opcode.SAMPLE and op is not ops[-1]) for op in ops)
 
     def run(self, spans: Sequence[Span], watch: Callable[[], None]) -> None:
         """Compute the spans, calling `watch` from time to time. Afterwards the host has all that they wrote."""
@@ -122,10 +119,10 @@ class Batches:
             watch()
             if all(has_ended):
                 break
-        for index, span in enumerate(spans):
-            positions = sum(place.span == index for batch in batches[:computed] for place in batch)
-            if positions:
-                span.member.bring_back(span.first * len(self._ops), (span.first + positions) * len(self._ops))
+        positions = Counter(place.span for batch in batches[:computed] for place in batch)
+        for index, count in positions.items():
+            first = spans[index].first
+            spans[index].member.bring_back(first * len(self._ops), (first + count) * len(self._ops))
 
     def copies(self, address: int, length: int, count: int) -> Bytes:
         """Return the bytes of a buffer in the first copies: (count, length)."""
@@ -148,8 +145,6 @@ class Batches:
 
     def _arrays(self, spans: Sequence[Span], batches: list[list[Place]]) -> list[AcceleratorArray]:
         """Return the arrays that the struct BatchJob of kernels/batches.cu names, the grid's barrier first and the struct itself last."""
-        barriers = barriers_before(self._ops)
-        barriers[-1] |= self._ops[-1].opcode == Opcode.SAMPLE  # which writes whether the run has ended, when all blocks have read that
         owns = [span.member.place_of(self._address) if self._may_copy else 0 for span in spans]
         positions = [
             (spans[p.span].member.job, p.position, owns[p.span], 0 if p.copy is None else self._place_of_copy(p.copy) - owns[p.span])
@@ -163,13 +158,25 @@ class Batches:
             np.array(positions, np.int64),
             ends,
             self._is_copied,
-            barriers,
+            waits_before(self._ops),
             scratch + np.cumsum([0, *self._scratch_sizes[:-1]]),  # the struct Scratch of kernels/attention.cuh for each
         ]
         arrays = [AcceleratorArray(self._accelerator, content) for content in contents]
         arrived, places, firsts, is_copied, waits, scratches = (array.place for array in arrays)
         words = np.array([places, firsts, is_copied, self._length, waits, scratches, arrived], np.int64)
         return [*arrays, AcceleratorArray(self._accelerator, words)]
+
+
+def _is_known(ops: list[Op]) -> bool:
+    """Tell whether the kernel has all ops, and draws a token only where it can: at the end of a position."""
+    return not any(op.opcode == Opcode.INPUT or (op.opcode == Opcode.SAMPLE and op is not ops[-1]) for op in ops)
+
+
+def waits_before(ops: list[Op]) -> NDArray[np.uint8]:
+    """Return for each op whether blocks wait before it: (ops). They do before a token is drawn, which may end the run of its request."""
+    flags = barriers_before(ops)
+    flags[-1] |= ops[-1].opcode == Opcode.SAMPLE
+    return flags
 
 
 def copied_range(copied: Copied | None) -> Buffer:

@@ -126,9 +126,9 @@ class AcceleratorEngine:
         last: Bytes = self._memory.view(address, length, np.uint8)[None]  # type: ignore[assignment]
         return np.concatenate([self.batches.copies(address, length, positions - 1), last])
 
-    def has_room_for_another(self) -> bool:
-        """Tell whether the accelerator can hold another run of the image, with as much again left over."""
-        return self._accelerator.free_bytes() > 2 * sum(extent.length for extent in self._carry.extents)
+    def may_be_joined(self) -> bool:
+        """Tell whether another run of the image can be computed with this one: the accelerator can hold it, with as much again left over."""
+        return self.batches.most_positions > 1 and self._accelerator.free_bytes() > 2 * sum(extent.length for extent in self._carry.extents)
 
     def hash_pages(self) -> None:
         """Give the host's memory the roots of the pages that lie here and are not hashed, if they are so many that it pays."""
