@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from min_gpu_driver import CUresult, FakeDriver
+from min_gpu_emulator import EmulatedCard
 from min_model import write_source
 
 from opml_min.cli import main
@@ -14,13 +15,15 @@ from opml_min.memory_map import ENTRY, HEADER
 from opml_min.model.build.build import write_image
 from opml_min.model.errors import AcceleratorUnusable, RunTorn
 from opml_min.model.gpu import card, engine
+from opml_min.model.gpu.batches import scratch_sizes
+from opml_min.model.gpu.resident import close_together
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import Opcode
+from opml_min.model.image.ops import Buffer, Opcode
 from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import build_source
 from opml_min.model.run import Run
 
-REQUEST = TextRequest((1, 260), 3, 1 << 16, 7).pack()
+REQUEST = TextRequest((1, 260, 7, 8), 2, 1 << 16, 7).pack()
 LOST, NO_MEMORY = CUresult.CUDA_ERROR_LAUNCH_FAILED, CUresult.CUDA_ERROR_OUT_OF_MEMORY
 
 
@@ -61,7 +64,7 @@ def run_on(driver: FakeDriver, image: Image, patch: pytest.MonkeyPatch) -> bytes
 
 
 def test_whichever_call_fails_the_run_has_no_hash(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And runs after it have the right one, though the failed run still exists."""
+    """Runs after it have the right one, though the failed run still exists."""
     on_processor = Run(image, REQUEST)
     on_processor.run_all()
     whole = FailingDriver()
@@ -173,6 +176,22 @@ def test_heads_beyond_the_shared_memory(limit: str, image: Image, monkeypatch: p
     monkeypatch.setattr(engine, limit, 1)
     with pytest.raises(AcceleratorUnusable, match=r"has more than [0-9]+ heads, or heads of more than [0-9]+ numbers"):
         run_on(FakeDriver(), image, monkeypatch)
+
+
+def test_room_for_scratch_is_required_before_the_start(image: Image) -> None:
+    """So that `--allow-cpu` can still be followed."""
+    emulated = EmulatedCard()
+    scratch = sum(scratch_sizes(image.ops))
+    emulated.left = needed = scratch + sum(length for _, length in close_together(tensors_and_carried(image)))
+    engine.require_usable(image, emulated)
+    emulated.left = needed - 1
+    assert scratch > 500
+    with pytest.raises(AcceleratorUnusable, match="and the model needs"):
+        engine.require_usable(image, emulated)
+
+
+def tensors_and_carried(image: Image) -> list[Buffer]:
+    return engine._tensors(image.ops, image.header) + engine._carried(image.ops, image.header)
 
 
 def changed(image: Image, path: Path, index: int, word: int, value: int) -> Path:

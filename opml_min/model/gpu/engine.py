@@ -38,7 +38,7 @@ def require_usable(image: Image, accelerator: Accelerator) -> None:
     Raise CheckFailed if no engine may compute it."""
     check(image)
     _require_computable(image)
-    require_room(accelerator, _tensors(image.ops, image.header) + _carried(image.ops, image.header))
+    require_room(accelerator, _tensors(image.ops, image.header) + _carried(image.ops, image.header), sum(scratch_sizes(image.ops)))
 
 
 def _require_computable(image: Image) -> None:
@@ -127,7 +127,7 @@ class AcceleratorEngine:
         return np.concatenate([self.batches.copies(address, length, positions - 1), last])
 
     def may_be_joined(self) -> bool:
-        """Tell whether another run of the image can be computed with this one: the accelerator can hold it, with as much again left over."""
+        """Tell whether another run of the image can be computed with this one. The accelerator must have room for two more of them."""
         return self.batches.most_positions > 1 and self._accelerator.free_bytes() > 2 * sum(extent.length for extent in self._carry.extents)
 
     def hash_pages(self) -> None:

@@ -94,9 +94,9 @@ def close_together(ranges: Iterable[Buffer]) -> list[Buffer]:
     return joined
 
 
-def require_room(accelerator: Accelerator, ranges: Iterable[Buffer]) -> None:
-    """Raise AcceleratorUnusable unless the extents of the ranges fit the accelerator's free memory."""
-    needed, free = sum(length for _, length in close_together(ranges)), accelerator.free_bytes()
+def require_room(accelerator: Accelerator, ranges: Iterable[Buffer], scratch_bytes: int) -> None:
+    """Raise AcceleratorUnusable unless the extents of the ranges, and scratch, fit the accelerator's free memory."""
+    needed, free = sum(length for _, length in close_together(ranges)) + scratch_bytes, accelerator.free_bytes()
     if needed > free:
         raise AcceleratorUnusable(f"{accelerator.name} has {free >> 20} MiB free, and the model needs {-(-needed >> 20)} MiB")
 
