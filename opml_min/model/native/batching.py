@@ -20,6 +20,7 @@ from opml_min.model.native.kernels.vector.panel import panel_scratch_bytes
 
 OPERAND_WORDS = RECORD_WORDS - 2
 CACHE_LINE_BYTES = 64
+EXPONENT_BYTES, ACTIVATION_HEAD_BYTES = 4, 32  # of an activation. Source: spec §3.4
 MAX_COPY_BYTES = 1 << 23  # per position
 MOVED = {"out", "x", "y", "vector", "k", "v", "q", "gate", "up"}  # operands that may be addresses of buffers
 CACHE_OPERANDS = ("keys", "key_exps", "values", "value_exps", "kv_heads", "head_size", "context")
@@ -59,17 +60,25 @@ def copied_buffers(ops: list[Op]) -> Copied | None:
 
 
 def _flow(op: Op) -> tuple[list[Buffer], list[Buffer]]:
-    """Return the buffers that the op reads and the bytes that it writes, apart from the KV cache."""
+    """Return the buffers that the op reads and the bytes that it certainly writes, apart from the KV cache."""
     whole, read, _ = buffers(op)
     match op.opcode:
         case Opcode.CACHE:
             return read, []
         case Opcode.ATTENTION:
-            return read[:1], writes(op)
+            return read[:1], _activation_written(op)
+        case Opcode.NORM | Opcode.SWIGLU | Opcode.RELU:
+            return read, _activation_written(op)
         case Opcode.ROPE | Opcode.ADD:
             return read + whole, writes(op)
         case _:
             return read, writes(op)
+
+
+def _activation_written(op: Op) -> list[Buffer]:
+    """Return the exponent and the numbers of the activation that the op writes. What lies between them keeps its bytes."""
+    ((address, length),) = writes(op)
+    return [(address, EXPONENT_BYTES), (address + ACTIVATION_HEAD_BYTES, length - ACTIVATION_HEAD_BYTES)]
 
 
 def _caches_are_separate(ops: list[Op], caches: list[Buffer]) -> bool:
