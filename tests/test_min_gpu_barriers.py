@@ -142,7 +142,7 @@ def test_no_schedule_matters(run_differs: Differs, batch_differs: Differs) -> No
 def test_every_barrier_before_an_op_is_needed(
     image: Image, run_differs: Differs, batch_differs: Differs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a batch, too, where the first and the last do not depend on these flags."""
+    """In a batch, too: there those of the first layer are left out, and not the first of all, for which a batch does not ask."""
     waiting = np.flatnonzero(barriers_before(image.ops))
     assert len(waiting) == 28
     assert {image.ops[k].opcode for k in set(range(len(image.ops))) - set(waiting)} == {Opcode.MATMUL}
@@ -156,7 +156,7 @@ def test_every_barrier_before_an_op_is_needed(
         monkeypatch.setattr(engine, "barriers_before", without)
         monkeypatch.setattr(batches, "barriers_before", without)
         assert any(run_differs(emulated) for emulated in unfair_cards()), image.ops[missing]
-        if missing not in (0, len(image.ops) - 1):
+        if 0 < missing <= len(image.ops) // 2:
             assert any(batch_differs(emulated) for emulated in unfair_cards()), image.ops[missing]
 
 

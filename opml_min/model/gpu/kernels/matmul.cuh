@@ -155,6 +155,7 @@ DEVICE u32 warps_per_tile(u32 tiles, u32 groups) {
 
 // Where a position has its activation and its results. The lanes of a warp ask together, each for any position.
 struct OnePlace {
+  static constexpr u32 together = 1;
   const u8 *only_x;
   i32 *only_out;
 
@@ -164,6 +165,7 @@ struct OnePlace {
 };
 
 struct PlacePerLane {  // lane k knows those of position k
+  static constexpr u32 together = TOGETHER;
   u32 positions;
   u64 own_x, own_out;
 
@@ -178,9 +180,10 @@ struct Product {
   i64 out_frac;
 };
 
-// Multiplies a tile with the activations of the positions from `first` on, at most TOGETHER. A position beyond the last one is computed like the last one.
-template <class Q, u32 POSITIONS, class Places>
-DEVICE void multiply_tile(const Product &product, const Places &places, u32 first, u32 tile, Shared &shared) {
+// Multiplies a tile with the activations of the positions from `first` on. A position beyond the last one is computed like the last one.
+template <class Q, class Places>
+DEVICE void multiply_tile(const Product &product, const Places &places, u32 tile, u32 first, Shared &shared) {
+  constexpr u32 POSITIONS = Places::together;
   const u32 lane = lane_of(), part = warp_of() % product.parts, last = places.count() - 1;
   const i32 *pairs[POSITIONS];
   TwoRows acc[POSITIONS] = {};
@@ -204,27 +207,19 @@ DEVICE void multiply_tile(const Product &product, const Places &places, u32 firs
   wait_for_parts(product.parts);
 }
 
-template <class Q>
-DEVICE void multiply_for_all(const Product &product, const OnePlace &place, u32 tile, Shared &shared) {
-  multiply_tile<Q, 1>(product, place, 0, tile, shared);
-}
-
-template <class Q>
-DEVICE void multiply_for_all(const Product &product, const PlacePerLane &places, u32 tile, Shared &shared) {
-  for (u32 first = 0; first < places.count(); first += TOGETHER) multiply_tile<Q, TOGETHER>(product, places, first, tile, shared);
-}
-
+// The warps of a block take neighbouring sets of positions of one tile, so that they read the same weights at about the same time.
 template <class Q, class Places>
 DEVICE void multiply(const i64 *o, const Places &places, u32 &turn, Shared &shared) {
   const u32 rows = (u32)o[4], groups = (u32)o[5] / 32, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-  const Product product = {(const u8 *)o[2], rows, groups, tiles, warps_per_tile(tiles, groups), o[6]};
-  const u32 at_once = warps() / product.parts, units = (tiles + at_once - 1) / at_once;
+  const u32 sets = (places.count() + Places::together - 1) / Places::together;
+  const Product product = {(const u8 *)o[2], rows, groups, tiles, warps_per_tile(tiles * sets, groups), o[6]};
+  const u32 at_once = warps() / product.parts, units = (tiles * sets + at_once - 1) / at_once;
   // Products of one activation have no barrier between them, so each begins with the block at which the one before ended.
   u32 unit = (blockIdx.x + gridDim.x - turn) % gridDim.x;
   turn = (turn + units) % gridDim.x;
   for (; unit < units; unit += gridDim.x) {
-    const u32 tile = unit * at_once + warp_of() / product.parts;
-    multiply_for_all<Q>(product, places, tile, shared);
+    const u32 set = unit * at_once + warp_of() / product.parts;
+    multiply_tile<Q>(product, places, set / sets, set % sets * Places::together, shared);
   }
 }
 
