@@ -197,7 +197,7 @@ def tensors_and_carried(image: Image) -> list[Buffer]:
 def changed(image: Image, path: Path, index: int, word: int, value: int) -> Path:
     """Writes the image with one word of its tape changed."""
     data = bytearray(image.segments[1].data)
-    struct.pack_into("<Q", data, image.header.tape_address - HEADER + 128 * index + 8 * word, value)
+    struct.pack_into("<Q", data, image.header.tape_address - HEADER + 128 * (index % len(image.tape)) + 8 * word, value)
     write_image(path, [(ENTRY, [image.program]), (HEADER, [bytes(data)])])
     return path
 
@@ -209,6 +209,7 @@ REFUSED = [
     (2, 6, 1 << 33, "op 2 of the tape: rows is 8589934592"),
     (7, 0, 0, "unknown opcode"),
     (2, 0, Opcode.ATTENTION, "op 2 of the tape: "),
+    (-1, 1, 0, "it would also draw at positions before the first new token"),
 ]
 
 
