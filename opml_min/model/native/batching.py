@@ -50,7 +50,7 @@ def copied_buffers(ops: list[Op]) -> Copied | None:
     first, end = min(address for address, _ in touched), max(address + length for address, length in touched)
     if end - first > MAX_COPY_BYTES or any(address < end and first < address + length for address, length in caches):
         return None
-    if not _is_written_before_read(flows, first, end):
+    if not _is_written_before_read(flows, first, end) or not _may_draw_with_others(ops):
         return None
     is_copied = np.zeros((len(ops), OPERAND_WORDS), np.int64)
     for index, op in enumerate(ops):
@@ -94,6 +94,16 @@ def _caches_are_separate(ops: list[Op], caches: list[Buffer]) -> bool:
         elif op.opcode == Opcode.ATTENTION and cache not in written:
             return False
     return True
+
+
+def _may_draw_with_others(ops: list[Op]) -> bool:
+    """Tell whether the ops of a position that draws read nothing from earlier positions either, so that it may be in their batch."""
+    if any(op.condition == WHEN_DRAWN and op.opcode in (Opcode.CACHE, Opcode.ATTENTION) for op in ops):
+        return False
+    flows = [_flow(op) for op in ops]
+    touched = [buffer for reads, written in flows for buffer in reads + written]
+    first, end = min(address for address, _ in touched), max(address + length for address, length in touched)
+    return end - first <= 4 * MAX_COPY_BYTES and _is_written_before_read(flows, first, end)
 
 
 def _is_written_before_read(flows: list[tuple[list[Buffer], list[Buffer]]], first: int, end: int) -> bool:
