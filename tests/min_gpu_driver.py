@@ -23,6 +23,8 @@ class CUresult(IntEnum):
 class CUdevice_attribute(IntEnum):
     """The attributes that are asked for, with the driver's numbers."""
 
+    CU_DEVICE_ATTRIBUTE_WARP_SIZE = 10
+    CU_DEVICE_ATTRIBUTE_CLOCK_RATE = 13
     CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
@@ -61,7 +63,7 @@ class FakeDriver:
 
     def cuDeviceGetAttribute(self, attribute: CUdevice_attribute, device: str) -> tuple[CUresult, int]:
         major, minor = self.capability
-        values = (2, major, minor, int(self.is_cooperative))
+        values = (32, 1_000_000, 2, major, minor, int(self.is_cooperative))
         return CUresult.CUDA_SUCCESS, dict(zip(CUdevice_attribute, values, strict=True))[attribute]
 
     def cuDevicePrimaryCtxRetain(self, device: str) -> tuple[CUresult, str]:
@@ -77,8 +79,8 @@ class FakeDriver:
         return CUresult.CUDA_SUCCESS, source
 
     def cuModuleGetFunction(self, module: str, name: bytes) -> tuple[CUresult, str]:
-        assert name == KERNELS[module].encode()
-        return CUresult.CUDA_SUCCESS, module
+        assert name.decode() == KERNELS[module]
+        return CUresult.CUDA_SUCCESS, KERNELS[module]
 
     def cuOccupancyMaxActiveBlocksPerMultiprocessor(self, kernel: str, threads: int, shared_bytes: int) -> tuple[CUresult, int]:
         assert threads == 256
@@ -114,8 +116,7 @@ class FakeDriver:
         places = ctypes.cast(parameters, ctypes.POINTER(ctypes.POINTER(ctypes.c_uint64)))
         self.card.blocks, self.card.threads = blocks, threads[0]
         if self.launch == CUresult.CUDA_SUCCESS:
-            run = {"stages": self.card.run_stages, "batches": self.card.run_batches}[kernel]
-            run(*(places[k][0] for k in range(3)))
+            getattr(self.card, kernel)(*(places[k][0] for k in range(3)))
         return (self.launch,)
 
     def cuCtxSynchronize(self) -> tuple[CUresult]:

@@ -18,8 +18,14 @@ COMPILER = (
     "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-nostdlib++",
     "-Wall", "-Wextra", "-Werror",
 )  # fmt: skip
-STAGES, BATCHES = 0, 1  # kernels
-CHECKED, UNCHECKED = ("-fsanitize=undefined", "-fsanitize-trap=undefined"), ("-fno-sanitize=undefined", "-fwrapv")
+FLAGS = {
+    "checked": ("-fsanitize=undefined", "-fsanitize-trap=undefined"),  # ends the process at an integer overflow in a kernel
+    "unchecked": ("-fno-sanitize=undefined", "-fwrapv"),
+    "watched": (
+        "-fno-sanitize=undefined", "-fwrapv", "-DWATCHED", "-fno-vectorize", "-fno-slp-vectorize",
+        "-fsanitize-coverage=func,trace-loads,trace-stores",
+    ),
+}  # fmt: skip
 
 
 class Schedule(IntEnum):
@@ -31,24 +37,26 @@ class Schedule(IntEnum):
     SHUFFLED = 3
 
 
-def compile_emulator(source: str, output: Path, is_checked: bool = True) -> None:
-    """Compiles a file of the emulator. Checked, it ends the process at an integer overflow in a kernel."""
-    checks = CHECKED if is_checked else UNCHECKED
-    subprocess.run([*COMPILER, *checks, f"-I{KERNELS}", "-o", str(output), str(EMULATOR / source)], check=True)
+UNFAIR = [(Schedule.FIRST_FIRST, 1), (Schedule.LAST_FIRST, 1), *((Schedule.SHUFFLED, seed) for seed in range(1, 5))]
+
+
+def compile_emulator(source: str, output: Path, kind: str = "checked") -> None:
+    """Compiles a file of the emulator."""
+    subprocess.run([*COMPILER, *FLAGS[kind], f"-I{KERNELS}", "-o", str(output), str(EMULATOR / source)], check=True)
 
 
 @cache
-def library(is_checked: bool = True) -> ctypes.CDLL:
+def library(kind: str = "checked") -> ctypes.CDLL:
     """The emulator, compiled and loaded."""
     output = Path(tempfile.mkdtemp()) / "emulator.so"
-    compile_emulator("emulator.cc", output, is_checked)
+    compile_emulator("emulator.cc", output, kind)
     loaded = ctypes.CDLL(str(output))
     loaded.allocate.restype = ctypes.c_void_p
     loaded.allocate.argtypes = [ctypes.c_uint64]
     loaded.release.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
     loaded.launch.restype = ctypes.c_bool
     number = ctypes.c_uint64
-    loaded.launch.argtypes = [ctypes.c_int, ctypes.c_void_p, number, number, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int, number]
+    loaded.launch.argtypes = [ctypes.c_char_p, number, number, number, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int, number]
     loaded.site_file.restype = ctypes.c_char_p
     loaded.elementary_rsqrt.argtypes, loaded.elementary_rsqrt.restype = [number], ctypes.c_uint32
     loaded.elementary_reciprocal.argtypes, loaded.elementary_reciprocal.restype = [number], ctypes.c_uint32
@@ -64,7 +72,7 @@ class Deadlock(Exception):
 class EmulatedCard:
     """An accelerator in the host's memory, apart from the machine's."""
 
-    name = "emulated card"
+    name, issues_per_second = "emulated card", 256e9
 
     def __init__(
         self,
@@ -73,15 +81,17 @@ class EmulatedCard:
         schedule: Schedule = Schedule.FAIR,
         seed: int = 1,
         left: int = 1 << 40,
-        is_checked: bool = True,
+        kind: str = "checked",
     ) -> None:
         self.blocks, self.threads, self.schedule, self.seed, self.left = blocks, threads, schedule, seed, left
+        self.hashes_from: int | None = None
         self.lengths: dict[int, int] = {}
         self.uploaded: list[tuple[int, int]] = []
         self.downloaded: list[tuple[int, int]] = []
         self.launched: list[tuple[int, int]] = []
         self.batches_launched: list[tuple[int, int]] = []
-        self._library = library(is_checked)
+        self.hashed: list[int] = []
+        self._library = library(kind)
 
     def free_bytes(self) -> int:
         return self.left
@@ -113,14 +123,18 @@ class EmulatedCard:
 
     def run_stages(self, job: int, first: int, end: int) -> None:
         self.launched.append((first, end))
-        self._launch(STAGES, job, first, end)
+        self._launch(b"run_stages", job, first, end)
 
     def run_batches(self, job: int, first: int, end: int) -> None:
         self.batches_launched.append((first, end))
-        self._launch(BATCHES, job, first, end)
+        self._launch(b"run_batches", job, first, end)
 
-    def _launch(self, kernel: int, job: int, first: int, end: int) -> None:
-        if not self._library.launch(kernel, job, first, end, self.blocks, self.threads, self.schedule, self.seed):
+    def hash_pages(self, places: int, roots: int, count: int) -> None:
+        self.hashed.append(count)
+        self._launch(b"hash_pages", places, roots, count)
+
+    def _launch(self, kernel: bytes, *arguments: int) -> None:
+        if not self._library.launch(kernel, *arguments, self.blocks, self.threads, self.schedule, self.seed):
             raise Deadlock
 
     def _check(self, address: int, length: int) -> None:

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C, CUDA C and assembly; raising one is a reviewed change
     "spec/opml_spec": 5_300,
-    "opml_min": 19_250,
+    "opml_min": 20_500,
     "evm_arbiter": 2_800,
     "fuzz/opml_fuzz": 21_500,
 }
@@ -73,6 +73,8 @@ def test_wheel_holds_the_four_packages_and_their_data(tmp_path: Path) -> None:
         "opml_min/model/gpu/kernels/batches.cu",
         "opml_min/model/gpu/kernels/batches.ptx",
         "opml_min/model/gpu/kernels/parallel.cuh",
+        "opml_min/model/gpu/kernels/keccak.cu",
+        "opml_min/model/gpu/kernels/keccak.ptx",
         "opml_min/model/gpu/kernels/stages.cu",
         "opml_min/model/gpu/kernels/stages.ptx",
         "evm_arbiter/artefacts/arbiter.json",

@@ -14,8 +14,10 @@ from min_gpu_emulator import compile_emulator
 from min_model import write_source
 
 from opml_min.cli import main
+from opml_min.cli.bench import card_limits
 from opml_min.cli.bench import gpu as bench_gpu
 from opml_min.model.gpu import card
+from opml_min.model.gpu.build import KERNELS
 from opml_min.model.resolve import build_source
 from opml_min.model.sources.checkpoint import Shape
 
@@ -97,21 +99,84 @@ def test_the_real_binding_on_a_driver_that_is_emulated(tmp_path: Path, folder: P
 
 
 def test_the_measurement(driver: FakeDriver, capsys: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every column of every row, against sizes and instructions that are counted here; speeds mean nothing."""
     small = Shape(64, 96, 1, 4, 2, 64, 48, 16)
-    for name, value in {"CASES": [("small", small)], "COMPARED": small, "CONTEXTS": (8, 30, 99), "POSITIONS": 2, "ROUNDS": 1}.items():
+    for name, value in {
+        "CASES": [("small", small)], "COMPARED": small, "CONTEXTS": (8, 30, 99), "BATCHES": (1, 3), "POSITIONS": 2, "ROUNDS": 1,
+        "HASHED_PAGES": (3, 40), "BARRIERS": 64, "COPIED_BYTES": 1 << 20,
+    }.items():  # fmt: skip
         monkeypatch.setattr(bench_gpu, name, value)
-    monkeypatch.setattr(bench_gpu, "BARRIERS", 64)
-    monkeypatch.setattr(bench_gpu, "COPIED_BYTES", 1 << 20)
     result, _ = told(capsys, "bench", "gpu")
     found = {row["name"]: row for row in result["rows"]}  # type: ignore[attr-defined]
     assert found.pop("runs that differ from the processor's")["value"] == 0
-    kinds = [f"small {kind}, {what}" for kind in ("Q8_0", "Q4_0") for what in ("context 8", "context 30", "barriers of a token")]
-    assert [*found] == ["memory of the card, reading and writing", "a barrier of all blocks", *kinds]
-    assert all(found[name]["value"] > 0 for name in kinds if "context" in name)
-    by_hand = sum(rows * columns for rows, columns in [(64, 64), (32, 64), (32, 64), (64, 64), (96, 64), (96, 64), (64, 96), (64, 64)])
-    cache = 2 * 2 * (2 * 16 + 1) * 8
-    copied = found["memory of the card, reading and writing"]["value"] * 1e9
-    assert found["small Q8_0, context 8"]["peer_value"] == pytest.approx((by_hand * 34 / 32 + cache) / copied * 1000)
+    assert found.pop("sets of roots that differ from the processor's")["value"] == 0
+    assert found["instructions of all lanes"]["value"] == 2 * 4 * 32 * 1.0  # multiprocessors, schedulers, lanes, GHz
+    general = ["memory of the card, reading and writing", "a barrier of all blocks", "instructions of all lanes"]
+    general += ["roots of 3 pages", "roots of 40 pages"]
+    kinds = ["EMBED 64 × 64", "NORM 64", "MATMUL 64 × 64", "MATMUL 32 × 64", "ROPE 6 × 16", "CACHE 2 × 16"]
+    kinds += ["ATTENTION 4 × 16, context 8", "ATTENTION 4 × 16, context 30", "ADD 64", "MATMUL 96 × 64", "SWIGLU 96", "MATMUL 64 × 96"]
+    kinds += ["SAMPLE 64"]
+    decoding = [f", context {context}, batch {batch}" for context in (8, 30) for batch in (1, 3)]
+    cases = [f"small {kind}{what}" for kind in ("Q8_0", "Q4_0") for what in [*(f": {each}" for each in kinds), *decoding]]
+    assert [*found] == [*general, *cases, "this whole measurement"]
+    assert all(row["value"] > 0 for row in found.values())
+    columns = {"bytes", "gigabytes_per_second", "memory_ms", "issue_ms", "barriers_ms", "largest_limit", "ratio", "value", "unit", "name"}
+    assert all(set(found[name]) == columns for name in cases)
+    weights = sum(rows * columns for rows, columns in [(64, 64), (32, 64), (32, 64), (64, 64), (96, 64), (96, 64), (64, 96), (64, 64)])
+    row = found["small Q8_0, context 30, batch 1"]
+    moved = weights * 34 / 32 + 2 * 2 * (2 * 16 + 1) * 30
+    assert moved < row["bytes"] < moved + 12_000  # and the vectors between the ops
+    assert row["memory_ms"] == pytest.approx(row["bytes"] / found[general[0]]["value"] / 1e6)
+    cached = 4 * 16 * 30
+
+    def issue_ms(kernel: str) -> float:
+        per_product, per_number = card_limits.instructions_per_product(kernel)[0], card_limits.instructions_per_cached_number(kernel)
+        return (weights * per_product + cached * per_number) / 256e9 * 1000
+
+    assert row["issue_ms"] == pytest.approx(issue_ms("stages"))
+    assert row["barriers_ms"] == pytest.approx(18 * found["a barrier of all blocks"]["value"] / 1000)
+    assert row["ratio"] == pytest.approx(row["value"] / max(row[f"{limit}_ms"] for limit in ("memory", "issue", "barriers")))
+    of_three = found["small Q8_0, context 30, batch 3"]
+    assert of_three["bytes"] == pytest.approx(3 * row["bytes"] - 2 * weights * 34 / 32, abs=2 * 3_000)  # and the vectors of products
+    assert of_three["issue_ms"] == pytest.approx(3 * issue_ms("batches"))
+    assert of_three["barriers_ms"] == pytest.approx(row["barriers_ms"])
+    product = found["small Q8_0: MATMUL 96 × 64"]
+    assert product["bytes"] == 96 * 64 * 34 / 32 + (32 + 2 * 64) + 4 * 96
+    assert product["gigabytes_per_second"] == pytest.approx(product["bytes"] / product["value"] / 1e6)
+
+
+PTX = """
+.entry counted() {
+mov.u32 %r1, 0;
+$L__BB0_1:
+mov.u32 %r2, 0;
+$L__BB0_3:
+ld.u32 %r3, [%rd1];
+// begin inline asm
+dp2a.lo.s32.s32 %r4, %r3, %r3, %r4;
+dp2a.hi.s32.s32 %r4, %r3, %r3, %r4;
+setp.lt.u32 %p1, %r2, 9;
+@%p1 bra $L__BB0_3;
+add.s32 %r1, %r1, 1;
+bra.uni $L__BB0_4;
+$L__BB0_4:
+@!%p2 bra $L__BB0_1;
+ret;
+}
+"""
+
+
+def test_instructions_are_counted_in_innermost_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        (tmp_path / "counted.ptx").write_text(PTX)
+        patch.setattr(card_limits, "ptx_of", lambda source: tmp_path / f"{source}.ptx")
+        (loop,) = card_limits.innermost_loops("counted")
+        assert [line.split()[0] for line in loop] == ["ld.u32", "dp2a.lo.s32.s32", "dp2a.hi.s32.s32", "setp.lt.u32", "@%p1"]
+    for kernel in KERNELS:
+        if kernel != "keccak":  # dp2a alone takes half an instruction per weight, and reading weights and sums a part of one
+            products = card_limits.instructions_per_product(kernel)
+            assert 0.5 < products[0] < products[1] < products[2] < 5
+            assert 2 < card_limits.instructions_per_cached_number(kernel) < 20
 
 
 def no_binding(driver: FakeDriver, patch: pytest.MonkeyPatch) -> None:

@@ -194,5 +194,14 @@ def test_only_tapes_that_carry_nothing_but_the_cache_are_done_in_batches(tmp_pat
     shared = list(ops)  # two layers with one cache
     shared[layers[1]] = ops[layers[0]]
     assert copied_buffers(shared) is None
+    behind = list(ops)  # adds to bytes between an activation's exponent and its numbers, which no op but this one ever writes
+    first_add = kinds.index(Opcode.ADD)
+    out = ops[attention].operands["out"]
+    behind[first_add] = evolve(ops[first_add], operands={**ops[first_add].operands, "x": out + 32 - 4 * ops[first_add].operands["length"]})
+    assert copied_buffers(behind) is None
+    late = list(ops)  # only where a token is drawn, an op reads what an earlier position left
+    late[kinds.index(Opcode.MATMUL)] = evolve(ops[kinds.index(Opcode.MATMUL)], condition=WHEN_DRAWN)
+    late[0], late[1] = evolve(ops[1], condition=WHEN_DRAWN), ops[0]
+    assert copied_buffers(late) is None
     always = [evolve(op, condition=0) for op in ops]  # draws at every position
     assert copied_buffers(always) is None

@@ -63,6 +63,8 @@ def _add_device(parser: argparse.ArgumentParser, devices: tuple[str, ...], meani
     parser.add_argument("--device", choices=devices, default=devices[0], help=meaning)
     instead = "with --device gpu or xla: use the processor's native code if that device cannot be used"
     parser.add_argument("--allow-cpu", action="store_true", help=instead)
+    hashing = "with --device gpu: let the card hash memory if N pages or more have changed (default: never; see `opml bench gpu`)"
+    parser.add_argument("--hash-on-card", type=positive, metavar="N", help=hashing)
 
 
 def settle_device(options: argparse.Namespace, image: Image) -> None:
@@ -70,7 +72,7 @@ def settle_device(options: argparse.Namespace, image: Image) -> None:
     if options.device not in ACCELERATORS:
         return
     try:
-        print(f"opml: computing on {_usable(options.device, image)}", file=sys.stderr)
+        print(f"opml: computing on {_usable(options, image)}", file=sys.stderr)
     except AcceleratorUnusable as error:
         if not options.allow_cpu:
             raise
@@ -78,13 +80,14 @@ def settle_device(options: argparse.Namespace, image: Image) -> None:
         options.device = "cpu"
 
 
-def _usable(device: str, image: Image) -> str:
-    """Returns the name of the accelerator, which can compute the image."""
-    if device == "xla":
+def _usable(options: argparse.Namespace, image: Image) -> str:
+    """Returns the name of the accelerator, which can compute the image, and tells a card when to hash."""
+    if options.device == "xla":
         xla.require_computable(image)
         return xla.open_device().name
     accelerator: Accelerator = card.open_card()
     require_usable(image, accelerator)
+    accelerator.hashes_from = options.hash_on_card
     return accelerator.name
 
 

@@ -29,6 +29,10 @@ class AcceleratorUnusable(ModelError):
     """There is no accelerator, or it cannot compute this image."""
 
 
+class RunTorn(ModelError):
+    """A run was interrupted between two stages, so it has no state and cannot go on."""
+
+
 class RequestError(ModelError):
     """A prompt or a limit is one that stage 0 would refuse."""
 

@@ -15,7 +15,8 @@ from opml_min.machine import HALTED, Machine, Memory, Snapshot
 from opml_min.machine.hashing import keccak256
 from opml_min.memory_map import OUTPUT, REQUEST, STAGE_STEP_LIMIT, Quarter
 from opml_min.model.devices import Device, StageEngine, engine_for
-from opml_min.model.errors import CheckFailed, RequestError
+from opml_min.model.errors import CheckFailed, RequestError, RunTorn
+from opml_min.model.gpu.engine import AcceleratorEngine
 from opml_min.model.image.image import Image
 from opml_min.model.image.request import MAX_STAGES, position_count, prompt_length, stage_count
 from opml_min.model.native.check import steps_bound
@@ -69,6 +70,7 @@ class Run:
         self.stage = 0
         self.machine_steps = 0
         self._failed_carry: bytes | None = None  # the carry root that a failed stage began with
+        self._is_torn = False  # whether an exception ended `run_to`, so that the memory is that of no stage
         self._machine: Machine | None = None
         self.engine: StageEngine | None = None  # what computes stages outside the machine
         if device != "vm":
@@ -93,8 +95,11 @@ class Run:
 
     def state(self) -> RunState:
         """Return the run state after the stages done so far."""
+        self._require_whole()
         if self._failed_carry is not None:
             return RunState(self._failed_carry, FAILED)
+        if isinstance(self.engine, AcceleratorEngine):
+            self.engine.hash_pages()
         return RunState(self.memory.carry_root(), OK)
 
     def run_hash(self) -> bytes:
@@ -113,11 +118,14 @@ class Run:
 
     def run_to(self, stage: int, watch: Callable[[], None] = lambda: None) -> None:
         """Compute every stage before `stage`, calling `watch` from time to time."""
+        self._require_whole()
         if self._failed_carry is None and self.stage < stage:
+            self._is_torn = True
             if self.engine is not None:
                 self._run_natively(self.stage, stage, watch)
             else:
                 self._run_in_machine(self.stage, stage, watch)
+            self._is_torn = False
         self.stage = max(self.stage, stage)
 
     def run_all(self, watch: Callable[[], None] = lambda: None) -> Timing:
@@ -172,9 +180,15 @@ class Run:
 
     # Going back -------------------------------------------------------------------------------------------------------------------
 
+    def _require_whole(self) -> None:
+        if self._is_torn:
+            raise RunTorn("the run was interrupted in the middle, so it has no state and cannot go on")
+
     def snapshot(self) -> RunSnapshot:
+        self._require_whole()
         return RunSnapshot(self.machine.snapshot(), self.stage, self._failed_carry)
 
     def restore(self, snapshot: RunSnapshot) -> None:
+        self._require_whole()
         self.machine.restore(snapshot.machine)
         self.stage, self._failed_carry = snapshot.stage, snapshot.failed_carry

@@ -1,6 +1,9 @@
 // CUDA's words for the emulator: qualifiers, indices, and the intrinsics that the kernels use.
 #pragma once
 #include <string.h>
+#ifdef WATCHED
+#include "memory_order.h"
+#endif
 
 #define EMULATED
 #define __device__
@@ -50,6 +53,7 @@ bool is_removed(int site);
 
 #define SITE ([] { static const int site = site_of(__FILE__, __LINE__); return site; }())
 #define SHARED(type, name) type &name = *(type *)current->block->shared
+#define CONSTANT static const
 #define SPIN() give_way(FOR_GRID)
 #define WAIT_FOR_GRID(barrier) (is_removed(SITE) ? (void)0 : barrier.wait())
 #define __syncthreads() (is_removed(SITE) ? (void)0 : wait_for_block())
@@ -110,10 +114,19 @@ T __shfl_up_sync(unsigned, T value, unsigned distance) {
   return shuffle(value, current->lane >= distance ? current->lane - distance : current->lane);
 }
 
+#ifdef WATCHED
+void fence(int site);
+void atomic_access(const void *at, unsigned bytes);
+#define __threadfence() fence(SITE)
+#else
 inline void __threadfence() {}
+inline void atomic_access(const void *, unsigned) {}
+#define UNSEEN
+#endif
 
 template <class T>
-T atomicAdd(T *at, T value) {
+UNSEEN inline T atomicAdd(T *at, T value) {
+  atomic_access(at, sizeof(T));
   const T before = *at;
   *at = before + value;
   return before;

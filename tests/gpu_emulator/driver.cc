@@ -5,7 +5,6 @@ enum { SUCCESS = 0, INVALID_VALUE = 1, NOT_FOUND = 500 };
 
 static u64 lengths_of[4096], places[4096];
 static u32 allocations, blocks_of_device = 3;
-static const int stages = STAGES, batches = BATCHES;
 
 extern "C" {
 
@@ -17,9 +16,12 @@ int cuDeviceGetName(char *name, int length, int) { return strncpy(name, "Emulate
 int cuDevicePrimaryCtxRetain(void **context, int) { return *context = &allocations, SUCCESS; }
 int cuCtxSetCurrent(void *context) { return context == &allocations ? SUCCESS : INVALID_VALUE; }
 int cuCtxSynchronize() { return SUCCESS; }
-int cuModuleLoadData(const void **module, const char *ptx) { return *module = ptx, strstr(ptx, "run_stages") || strstr(ptx, "run_batches") ? SUCCESS : NOT_FOUND; }
-int cuModuleGetFunction(const void **function, const void *module, const char *name) {
-  return *function = strcmp(name, "run_stages") ? &batches : &stages, strstr((const char *)module, name) ? SUCCESS : NOT_FOUND;
+int cuModuleLoadData(void **module, const char *ptx) { return *module = (void *)ptx, SUCCESS; }
+int cuModuleGetFunction(void **function, void *ptx, const char *name) {
+  const char *const kernels[] = {"run_stages", "run_batches", "hash_pages"};
+  for (const char *known : kernels)
+    if (!strcmp(name, known) && strstr((const char *)ptx, name)) return *function = (void *)known, SUCCESS;
+  return NOT_FOUND;
 }
 int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *, int, size_t) { return *blocks = 1, SUCCESS; }
 int cuMemGetInfo(size_t *free, size_t *total) { return *free = *total = (size_t)1 << 40, SUCCESS; }
@@ -28,7 +30,7 @@ int cuMemcpyDtoD(u64 to, u64 from, size_t length) { return memcpy((void *)to, (v
 int cuMemcpyDtoH(void *to, u64 from, size_t length) { return memcpy(to, (void *)from, length), SUCCESS; }
 
 int cuDeviceGetAttribute(int *value, int attribute, int) {
-  *value = attribute == 16 ? (int)blocks_of_device : attribute == 75 ? 7 : attribute == 76 ? 5 : attribute == 95;
+  *value = attribute == 10 ? 32 : attribute == 13 ? 1000000 : attribute == 16 ? (int)blocks_of_device : attribute == 75 ? 7 : attribute == 76 ? 5 : attribute == 95;
   return SUCCESS;
 }
 
@@ -44,11 +46,11 @@ int cuMemFree(u64 address) {
   return INVALID_VALUE;
 }
 
-int cuLaunchCooperativeKernel(const int *function, unsigned blocks, unsigned, unsigned, unsigned threads, unsigned, unsigned, unsigned, void *,
+int cuLaunchCooperativeKernel(void *function, unsigned blocks, unsigned, unsigned, unsigned threads, unsigned, unsigned, unsigned, void *,
                               void **parameters) {
-  if ((function != &stages && function != &batches) || blocks != blocks_of_device || threads != 256) return INVALID_VALUE;
+  if (blocks != blocks_of_device || threads != 256) return INVALID_VALUE;
   const u64 *values[3] = {(u64 *)parameters[0], (u64 *)parameters[1], (u64 *)parameters[2]};
-  return launch(*function, (const void *)*values[0], *values[1], *values[2], blocks, threads, FAIR, 1) ? SUCCESS : INVALID_VALUE;
+  return launch((const char *)function, *values[0], *values[1], *values[2], blocks, threads, FAIR, 1) ? SUCCESS : INVALID_VALUE;
 }
 
 int cuGetProcAddress_v2(const char *name, void **function, int, u64, int *status) {

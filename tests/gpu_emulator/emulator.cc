@@ -1,15 +1,15 @@
 // An emulator of the card: every thread of the grid is a fiber, and a scheduler as unfair as asked decides who goes on.
 //
 // A thread goes on until it waits: for its warp at a shuffle, for its block at __syncthreads, for the grid while it spins. So what a schedule
-// can show is whether some barrier is missing, and what it cannot show is how the card's caches order single accesses.
+// can show is whether some barrier is missing. What caches would show of a missing fence, memory_order.h finds when it is compiled in.
 #include "cuda.h"
 #include "fibers.h"
+#include "keccak.cu"
 #include "stages.cu"
 #include "batches.cu"
 
 #include <sys/mman.h>
 
-enum Kernel { STAGES, BATCHES };
 enum Schedule { FAIR, FIRST_FIRST, LAST_FIRST, SHUFFLED };
 
 Thread *current;
@@ -21,9 +21,8 @@ const char *site_files[MOST_SITES];
 int site_lines[MOST_SITES], site_count, removed_site = -1;
 
 void *scheduler;
-Kernel kernel;
-const void *arguments_job;
-u64 arguments_first, arguments_end, random_state;
+void (*kernel)(const u64 *arguments);
+u64 kernel_arguments[3], random_state;
 Schedule schedule;
 
 u64 random_below(u64 n) {
@@ -41,11 +40,12 @@ void shuffle_order(u32 *order, u32 count) {
   }
 }
 
+void stages_kernel(const u64 *arguments) { run_stages((const Job *)arguments[0], arguments[1], arguments[2]); }
+void batches_kernel(const u64 *arguments) { run_batches((const BatchJob *)arguments[0], arguments[1], arguments[2]); }
+void keccak_kernel(const u64 *arguments) { hash_pages((const u64 *)arguments[0], (u64 *)arguments[1], arguments[2]); }
+
 void thread_main() {
-  if (kernel == STAGES)
-    run_stages((const Job *)arguments_job, arguments_first, arguments_end);
-  else
-    run_batches((const BatchJob *)arguments_job, arguments_first, arguments_end);
+  kernel(kernel_arguments);
   give_way(FINISHED);
 }
 
@@ -110,7 +110,37 @@ struct Grid {
   }
 };
 
+#ifdef WATCHED
+MemoryOrder memory_order;
+int late_site = -1;
+#endif
+
 }  // namespace
+
+#ifdef WATCHED
+UNSEEN void fence(int site) {
+  if (is_removed(site)) return;
+  if (site == late_site)
+    memory_order.is_late[current->block->index.x] = true;
+  else
+    memory_order.fence(current->block->index.x);
+}
+
+UNSEEN void atomic_access(const void *at, unsigned bytes) { memory_order.seen(current->block->index.x, at, bytes, ATOMIC); }
+
+extern "C" {
+#define ACCESS(name, bytes, kind) \
+  UNSEEN void __sanitizer_cov_##name##bytes(const void *at) { \
+    if (current) memory_order.seen(current->block->index.x, at, bytes, kind); \
+  }
+ACCESS(load, 1, READ) ACCESS(load, 2, READ) ACCESS(load, 4, READ) ACCESS(load, 8, READ) ACCESS(load, 16, READ)
+ACCESS(store, 1, WRITE) ACCESS(store, 2, WRITE) ACCESS(store, 4, WRITE) ACCESS(store, 8, WRITE) ACCESS(store, 16, WRITE)
+
+unsigned races() { return memory_order.races; }
+void forget_races() { memory_order.races = 0; }
+void make_late(int site) { late_site = site; }
+}
+#endif
 
 void give_way(Waiting why) {
   current->waiting = why;
@@ -144,22 +174,33 @@ void *allocate(u64 bytes) {
   if (at == MAP_FAILED || mprotect(at + page, mapped - 2 * page, PROT_READ | PROT_WRITE)) return nullptr;
   char *begin = at + mapped - page - aligned;
   memset(begin, 0xa5, aligned);
+#ifdef WATCHED
+  memory_order.ranges[memory_order.range_count++] = {begin, begin + bytes, of<Accesses>(bytes)};
+#endif
   return begin;
 }
 
 void release(char *begin, u64 bytes) {
+#ifdef WATCHED
+  for (u32 k = memory_order.range_count; k-- > 0;)
+    if (memory_order.ranges[k].begin == begin) {
+      free(memory_order.ranges[k].bytes);
+      memory_order.ranges[k] = memory_order.ranges[--memory_order.range_count];
+    }
+#endif
   const u64 page = 4096, aligned = (bytes + 255) / 256 * 256, mapped = (aligned + page - 1) / page * page + 2 * page;
   munmap(begin + page + aligned - mapped, mapped);
 }
 
-// Returns whether all threads came to the end.
-bool launch(int which, const void *job, u64 first, u64 end, u32 blocks, u32 threads, int how, u64 seed) {
+// Runs a kernel by its name and returns whether all threads came to the end.
+bool launch(const char *name, u64 first, u64 second, u64 third, u32 blocks, u32 threads, int how, u64 seed) {
   const u32 all = blocks * threads;
-  const size_t shared_bytes = (sizeof(Shared) + 63) / 64 * 64;
+  const size_t shared_bytes = ((sizeof(Shared) > sizeof(Hashes) ? sizeof(Shared) : sizeof(Hashes)) + 63) / 64 * 64;
   Grid grid = {all / 32, of<Block>(blocks), of<Warp>(all / 32), of<Thread>(all), of<u32>(all / 32), of<u32>(all)};
   char *stacks = (char *)malloc(all * STACK_BYTES), *shared = (char *)aligned_alloc(64, blocks * shared_bytes);
   memset(shared, 0xa5, blocks * shared_bytes);
-  kernel = (Kernel)which, arguments_job = job, arguments_first = first, arguments_end = end;
+  kernel = !strcmp(name, "hash_pages") ? keccak_kernel : !strcmp(name, "run_batches") ? batches_kernel : stages_kernel;
+  kernel_arguments[0] = first, kernel_arguments[1] = second, kernel_arguments[2] = third;
   schedule = (Schedule)how, random_state = seed * 2 + 1;
   for (u32 b = 0; b < blocks; ++b)
     grid.block[b] = {0, 0, threads, {b, 0, 0}, {threads, 1, 1}, {blocks, 1, 1}, shared + b * shared_bytes};
@@ -173,7 +214,13 @@ bool launch(int which, const void *job, u64 first, u64 end, u32 blocks, u32 thre
     shuffle_order(grid.lane_order + 32 * w, 32);
   }
   if (schedule == SHUFFLED) shuffle_order(grid.warp_order, all / 32);
+#ifdef WATCHED
+  memory_order.begin(kernel == stages_kernel    ? ((const Job *)first)->arrived
+                     : kernel == batches_kernel ? ((const BatchJob *)first)->arrived
+                                                : nullptr);
+#endif
   const bool ended = grid.run();
+  current = nullptr;
   free(grid.block), free(grid.warp), free(grid.thread), free(grid.warp_order), free(grid.lane_order), free(stacks), free(shared);
   return ended;
 }

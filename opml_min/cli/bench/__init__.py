@@ -1,6 +1,7 @@
 """`opml bench`: the project's own measurements. Each is a module of this package, with a function `rows` that measures."""
 
 import argparse
+from collections.abc import Iterable
 from importlib import import_module
 
 from opml_min.cli.arguments import add_json, add_model, add_threads, chosen_model
@@ -14,7 +15,7 @@ BENCHES = {  # modules of this package
     "vm": "the machine against QEMU, native code and the interpreter",
     "merkle": "hashing memory",
     "dispute": "what a dispute over one long stage costs an honest player",
-    "gpu": "decoding on an NVIDIA card, against what its memory allows",
+    "gpu": "decoding, single ops and hashing on an NVIDIA card, against what the card allows",
     "llama": "tokens per second of a model, and what committing to its run costs",
 }
 
@@ -35,10 +36,14 @@ def register(parser: argparse.ArgumentParser) -> None:
 @announces_compilation
 def execute(options: argparse.Namespace) -> int:
     module = import_module(f"opml_min.cli.bench.{options.what}")
-    rows: list[Row] = module.rows(chosen_model(options), options.threads, options.peer_python) if options.what == "llama" else module.rows()
+    found: Iterable[Row] = (
+        module.rows(chosen_model(options), options.threads, options.peer_python) if options.what == "llama" else module.rows()
+    )
+    rows = []
+    for row in found:
+        rows.append(row)
+        if not options.json:
+            print(row.line(), flush=True)
     if options.json:
         print_json({"rows": [row.fields() for row in rows]})
-    else:
-        for row in rows:
-            print(row.line())
     return 0 if all(row.holds() for row in rows) else 1

@@ -210,6 +210,19 @@ class Memory:
         self._update([quarter])
         return self._tree.node(QUARTER_HEIGHT, quarter)
 
+    def carry_pages_to_hash(self) -> Indices:
+        """Returns the pages of io and state that the next `carry_root` has to hash, ascending."""
+        self._background.wait()
+        self._note_written()
+        return np.concatenate([self._not_hashed[quarter].pages() for quarter in (Quarter.IO, Quarter.STATE)])
+
+    def put_carry_roots(self, pages: Indices, roots: npt.NDArray[np.uint8]) -> None:
+        """Takes the caller's word for the roots, (pages, 32), of some of those pages; nothing was written since they were asked for."""
+        remaining = self._not_hashed.take((Quarter.IO, Quarter.STATE))
+        self._not_hashed.add(np.setdiff1d(remaining, pages, assume_unique=True))
+        self._tree.put_page_roots(pages, roots)
+        self._not_joined.add(pages)
+
     def assume_model_root(self, root: bytes) -> None:
         """Takes the caller's word for the model quarter's root; the quarter is hashed only when a proof needs its inner nodes."""
         self._assumed_model_root = root

@@ -16,6 +16,10 @@ class Accelerator(Protocol):
     """Memory apart from the host's, and the kernel that computes stages there."""
 
     name: str
+    hashes_from: int | None
+    """From how many pages on it hashes memory instead of the processor; None: never."""
+    issues_per_second: float
+    """How many instructions it can begin per second, counted once for each lane."""
 
     def free_bytes(self) -> int:
         """Return how much memory can still be allocated."""
@@ -37,6 +41,9 @@ class Accelerator(Protocol):
 
     def run_stages(self, job: int, first: int, end: int) -> None:
         """Compute the stages [first, end) of the job at an address, and return when they are done."""
+
+    def hash_pages(self, places: int, roots: int, count: int) -> None:
+        """Compute the Merkle roots of pages, given the array of their addresses and the array for the roots, and return when it is done."""
 
     def run_batches(self, job: int, first: int, end: int) -> None:
         """Compute the batches [first, end) of the batch job at an address, and return when they are done."""
@@ -61,6 +68,15 @@ class AcceleratorArray(AcceleratorSpace):
     def put(self, content: NDArray[np.generic]) -> None:
         """Replace the content by one of the same size."""
         self._accelerator.upload(self.place, np.ascontiguousarray(content).view(np.uint8).reshape(-1))
+
+
+def roots_on(accelerator: Accelerator, places: NDArray[np.uint64]) -> Bytes:
+    """Return the Merkle roots of pages by their addresses on an accelerator: (pages, 32)."""
+    roots = np.zeros((len(places), 32), np.uint8)
+    arrays = [AcceleratorArray(accelerator, each) for each in (places, roots)]
+    accelerator.hash_pages(arrays[0].place, arrays[1].place, len(places))
+    accelerator.download(arrays[1].place, roots.reshape(-1))
+    return roots
 
 
 def launches(compute: Callable[[int, int], None], first: int, end: int, at_once: int) -> Iterator[int]:

@@ -114,17 +114,15 @@ class Batches:
             self._accelerator.run_batches(job, first, end)
 
         computed = 0
-        try:
-            for until in launches(compute, 0, len(batches), 1):
-                computed, has_ended = until, [span.member.follow() for span in spans]
-                watch()
-                if all(has_ended):
-                    break
-        finally:
-            positions = Counter(place.span for batch in batches[:computed] for place in batch)
-            for index, count in positions.items():
-                first = spans[index].first
-                spans[index].member.bring_back(first * len(self._ops), (first + count) * len(self._ops))
+        for until in launches(compute, 0, len(batches), 1):
+            computed, has_ended = until, [span.member.follow() for span in spans]
+            watch()
+            if all(has_ended):
+                break
+        positions = Counter(place.span for batch in batches[:computed] for place in batch)
+        for index, count in positions.items():
+            first = spans[index].first
+            spans[index].member.bring_back(first * len(self._ops), (first + count) * len(self._ops))
 
     def copies(self, address: int, length: int, count: int) -> Bytes:
         """Return the bytes of a buffer in the first copies: (count, length)."""

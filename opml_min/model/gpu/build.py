@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "kernels"
-KERNELS = {"stages": "run_stages", "batches": "run_batches"}  # by source
+KERNELS = {"stages": "run_stages", "batches": "run_batches", "keccak": "hash_pages"}  # by source
 LEAST_CAPABILITY = (7, 5)
 LEAST_DRIVER = (12, 2)
 OPTIONS = ("--gpu-architecture=compute_75", "--std=c++17")

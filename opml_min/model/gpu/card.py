@@ -4,6 +4,7 @@ Only functions that every driver since CUDA 12.2 has are called. A card is opene
 """
 
 import ctypes
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -15,11 +16,15 @@ from opml_min.model.gpu.accelerator import Bytes
 from opml_min.model.gpu.build import KERNELS, LEAST_CAPABILITY, LEAST_DRIVER, ptx_of
 
 THREADS = 256  # of a block, as `__launch_bounds__` of the kernels says
-MIB = 1 << 20
+SCHEDULERS = 4
+"""Of a multiprocessor; each issues one instruction of a warp per clock. Source: CUDA C++ Programming Guide, Compute Capabilities."""
 
 
 class Card:
-    """The first card of this computer. Whatever is missing raises AcceleratorUnusable with a line that says what."""
+    """The first card of this computer. Whatever is missing or fails raises AcceleratorUnusable with a line that says what."""
+
+    name = "the card"
+    hashes_from: int | None = None  # where the card begins to be faster has not been measured
 
     def __init__(self) -> None:
         try:
@@ -48,9 +53,12 @@ class Card:
             raise AcceleratorUnusable(f"{self.name} is too old: it has compute capability {has}, and at least {wanted} is needed")
         self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
         self._enter()
+        lanes = self._attribute("MULTIPROCESSOR_COUNT") * SCHEDULERS * self._attribute("WARP_SIZE")
+        self.issues_per_second = 1000.0 * self._attribute("CLOCK_RATE") * lanes  # the driver tells it in kHz
         self._kernels = {source: self._loaded(source) for source in KERNELS}
 
     def free_bytes(self) -> int:
+        self._enter()
         return int(self._call("cuMemGetInfo")[0])
 
     def allocate(self, length: int) -> int:
@@ -58,8 +66,9 @@ class Card:
         return int(self._call("cuMemAlloc", max(length, 1)))
 
     def release(self, address: int) -> None:
-        self._enter()
-        self._call("cuMemFree", address)
+        with suppress(AcceleratorUnusable):  # of a card that has failed nothing can be freed, and whoever used it has been told
+            self._enter()
+            self._call("cuMemFree", address)
 
     def upload(self, address: int, data: Bytes) -> None:
         self._enter()
@@ -76,6 +85,9 @@ class Card:
 
     def run_stages(self, job: int, first: int, end: int) -> None:
         self._launch("stages", job, first, end)
+
+    def hash_pages(self, places: int, roots: int, count: int) -> None:
+        self._launch("keccak", places, roots, count)
 
     def run_batches(self, job: int, first: int, end: int) -> None:
         self._launch("batches", job, first, end)
@@ -105,7 +117,10 @@ class Card:
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """Call a function of the driver; return its result, a tuple if there are several."""
-        status, *results = getattr(self._driver, name)(*arguments)
+        try:
+            status, *results = getattr(self._driver, name)(*arguments)
+        except (RuntimeError, ValueError) as error:  # the driver lacks the function, or the binding does not know the result
+            raise AcceleratorUnusable(f"the NVIDIA driver does not fit its Python binding: {name}: {error}") from error
         if status == self._driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
             raise AcceleratorUnusable(f"{self.name} has too little free memory")
         if status:

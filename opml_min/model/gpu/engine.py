@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opml_min.machine import Memory
-from opml_min.memory_map import OUTPUT, REQUEST, STATE
+from opml_min.memory_map import OUTPUT, PAGE_BYTES, REQUEST, STATE
 from opml_min.model.errors import AcceleratorUnusable
-from opml_min.model.gpu.accelerator import Accelerator, AcceleratorArray, Bytes, launches
+from opml_min.model.gpu.accelerator import Accelerator, AcceleratorArray, Bytes, launches, roots_on
 from opml_min.model.gpu.barriers import barriers_before
 from opml_min.model.gpu.batches import Batches, Span, copied_range, scratch_sizes
 from opml_min.model.gpu.resident import Resident, ranges_of_pages, require_room, resident_model
 from opml_min.model.image.header import TEXT, Header
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import FLOAT, OPERANDS, RECORD_WORDS, Buffer, Op, Tape, buffers, ops_of
+from opml_min.model.image.ops import FLOAT, OPERANDS, RECORD_WORDS, Buffer, Op, Tape, align, buffers, ops_of
 from opml_min.model.image.request import MAX_REQUEST_BYTES
 from opml_min.model.native.batching import copied_buffers
-from opml_min.model.native.check import tensors
+from opml_min.model.native.check import check, tensors
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
 from opml_min.model.written import written_ranges
 
@@ -33,9 +33,12 @@ MOST_HEADS, MOST_HEAD_SIZE = 256, 1024  # as in kernels/parallel.cuh
 
 
 def require_usable(image: Image, accelerator: Accelerator) -> None:
-    """Raise AcceleratorUnusable if the kernels cannot compute the image, or the accelerator has no room for it."""
+    """Raise AcceleratorUnusable if the kernels cannot compute the image, or the accelerator has no room for it.
+
+    Raise CheckFailed if no engine may compute it."""
+    check(image)
     _require_computable(image)
-    require_room(accelerator, _tensors(image.ops, image.header) + _carried(image.ops, image.header))
+    require_room(accelerator, _tensors(image.ops, image.header) + _carried(image.ops, image.header), sum(scratch_sizes(image.ops)))
 
 
 def _require_computable(image: Image) -> None:
@@ -51,9 +54,15 @@ def _tensors(ops: list[Op], header: Header) -> list[Buffer]:
 
 
 def _carried(ops: list[Op], header: Header) -> list[Buffer]:
-    """Return what stages read and write in the state and io quarters."""
+    """Return what stages read and write in the state and io quarters, in whole pages."""
     carried = [buffer for op in ops for group in buffers(op)[:2] for buffer in group if buffer[0] >= STATE]
-    return [*carried, (REQUEST, 32 + MAX_REQUEST_BYTES), (OUTPUT, 32 + 4 * header.context)]
+    carried += [(REQUEST, 32 + MAX_REQUEST_BYTES), (OUTPUT, 32 + 4 * header.context)]
+    return [_whole_pages(*buffer) for buffer in carried]
+
+
+def _whole_pages(address: int, length: int) -> Buffer:
+    first = address - address % PAGE_BYTES
+    return first, align(address + length, PAGE_BYTES) - first
 
 
 class AcceleratorEngine:
@@ -67,14 +76,14 @@ class AcceleratorEngine:
         copied = copied_buffers(self._ops) if image.header.request_kind == TEXT else None
         self.model = resident_model(accelerator, memory, image.identity, _tensors(self._ops, self._header))
         self._carry = Resident(accelerator, [*_carried(self._ops, image.header), *([] if copied is None else [copied_range(copied)])])
-        self._arrays: list[AcceleratorArray] = []
-        self._arrived = self._array(np.zeros(1, np.uint64))
-        self.job = self._array(self._job_words()).place
+        self._place_job()
         self.batches = Batches(accelerator, self._ops, copied)
         self._has_carry = False
 
     def run(self, first: int, end: int, *, watch: Callable[[], None] = lambda: None) -> None:
-        """Compute the stages [first, end), calling `watch` from time to time. Afterwards the host has all that they wrote."""
+        """Compute the stages [first, end), calling `watch` from time to time. Afterwards the host has all that they wrote.
+
+        After an exception only the output is on the host, and the next call uploads everything."""
         count = len(self._ops)
         span = self.span(-(-first // count), min(end // count, self._prompt_length()))
         if min(span.end - span.first, self.batch_positions) < 2:
@@ -91,18 +100,14 @@ class AcceleratorEngine:
     def _run_in_turn(self, first: int, end: int, watch: Callable[[], None]) -> None:
         """Compute stages one after the other."""
         self.bring_up()
-        if self._is_done():
-            return
         done = first
-        try:
+        if not self._is_done():
             for until in launches(self.compute, first, end, len(self._ops)):
                 done, has_ended = until, self.follow()
                 watch()
                 if has_ended:
                     break
-        finally:
-            if done > first:
-                self.bring_back(first, done)
+        self.bring_back(first, done)
 
     def compute(self, first: int, end: int) -> None:
         """Compute the stages [first, end) in one launch, and leave the host's memory as it is."""
@@ -125,6 +130,19 @@ class AcceleratorEngine:
         """Tell whether another run of the image can be computed with this one. The accelerator must have room for two more of them."""
         return self.batches.most_positions > 1 and self._accelerator.free_bytes() > 2 * sum(extent.length for extent in self._carry.extents)
 
+    def hash_pages(self) -> None:
+        """Give the host's memory the roots of the pages that lie here and are not hashed, if they are so many that it pays."""
+        least = self._accelerator.hashes_from
+        if least is None or not self._has_carry:
+            return
+        pages, places = self._carry.held_pages(self._memory.carry_pages_to_hash())
+        if len(pages) < max(least, 1):
+            return
+        self._has_carry = False  # until the upload has succeeded
+        self._carry.upload(self._memory, ranges_of_pages(self._memory.take_changed()))
+        self._has_carry = True
+        self._memory.put_carry_roots(pages, roots_on(self._accelerator, places))
+
     def losses(self) -> None:
         """Return None: these kernels do not count what fixed point loses."""
 
@@ -133,15 +151,15 @@ class AcceleratorEngine:
         return self._carry.place_of(address)
 
     def bring_up(self) -> None:
-        """Upload what the host changed since the last stop; everything at the first time."""
+        """Upload what the host changed since the last stop; everything at first, and after a call that no `bring_back` followed."""
+        has_carry, self._has_carry = self._has_carry, False
         changed = self._memory.take_changed()
-        self._carry.upload(self._memory, ranges_of_pages(changed) if self._has_carry else None)
-        self._has_carry = True
+        self._carry.upload(self._memory, ranges_of_pages(changed) if has_carry else None)
         if self._model_version != self._memory.model_version:  # it is no longer the image's, so nobody else may use it
-            self._model_version = self._memory.model_version
             self.model = Resident(self._accelerator, _tensors(self._ops, self._header))
             self.model.upload(self._memory)
-            self.job = self._array(self._job_words()).place
+            self._place_job()
+            self._model_version = self._memory.model_version
 
     def follow(self) -> bool:
         """Copy the output to the host; return whether the run has ended."""
@@ -156,6 +174,7 @@ class AcceleratorEngine:
         for address, length in written:
             self._memory.mark_written(address, length)
         self._memory.take_changed()  # the accelerator has all of this
+        self._has_carry = True
 
     def _is_done(self) -> bool:
         return bool(self._memory.view(OUTPUT + 8, 1, np.uint64)[0])
@@ -167,6 +186,12 @@ class AcceleratorEngine:
         return int(self._memory.view(REQUEST + 32, 1, np.uint32)[0]) if self._header.request_kind == TEXT else 1
 
     # What the kernel reads --------------------------------------------------------------------------------------------------
+
+    def _place_job(self) -> None:
+        """Put what the kernel reads besides tensors and state on the accelerator, in place of what was there."""
+        self._arrays: list[AcceleratorArray] = []
+        self._arrived = self._array(np.zeros(1, np.uint64))
+        self.job = self._array(self._job_words()).place
 
     def _job_words(self) -> NDArray[np.uint64]:
         """Return the struct Job of kernels/stages.cu."""

@@ -51,6 +51,16 @@ class Resident:
                 return extent.place + address - extent.address
         raise KeyError(f"{address:#x}")
 
+    def held_pages(self, pages: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """Return which of the ascending pages lie whole on the accelerator, and where."""
+        held, places = [pages[:0]], [np.empty(0, np.uint64)]
+        for extent in self.extents:
+            first, end = -(-extent.address // PAGE_BYTES), (extent.address + extent.length) // PAGE_BYTES
+            found = pages[(pages >= first) & (pages < end)]
+            held.append(found)
+            places.append((found * PAGE_BYTES - extent.address + extent.place).astype(np.uint64))
+        return np.concatenate(held), np.concatenate(places)
+
     def upload(self, memory: Memory, ranges: Iterable[Buffer] | None = None) -> None:
         """Copy the host's bytes in the ranges, or all, to the accelerator."""
         for address, place, length in self._pieces(ranges):
@@ -84,9 +94,9 @@ def close_together(ranges: Iterable[Buffer]) -> list[Buffer]:
     return joined
 
 
-def require_room(accelerator: Accelerator, ranges: Iterable[Buffer]) -> None:
-    """Raise AcceleratorUnusable unless the extents of the ranges fit the accelerator's free memory."""
-    needed, free = sum(length for _, length in close_together(ranges)), accelerator.free_bytes()
+def require_room(accelerator: Accelerator, ranges: Iterable[Buffer], scratch_bytes: int) -> None:
+    """Raise AcceleratorUnusable unless the extents of the ranges, and scratch, fit the accelerator's free memory."""
+    needed, free = sum(length for _, length in close_together(ranges)) + scratch_bytes, accelerator.free_bytes()
     if needed > free:
         raise AcceleratorUnusable(f"{accelerator.name} has {free >> 20} MiB free, and the model needs {-(-needed >> 20)} MiB")
 
@@ -106,6 +116,7 @@ def resident_model(accelerator: Accelerator, memory: Memory, identity: Identity,
     key = (id(accelerator), identity, *ranges)
     model = _models.get(key)
     if model is None:
-        model = _models[key] = Resident(accelerator, ranges)
+        model = Resident(accelerator, ranges)
         model.upload(memory)
+        _models[key] = model  # now that it is complete
     return model

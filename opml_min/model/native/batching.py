@@ -20,6 +20,7 @@ from opml_min.model.native.kernels.vector.panel import panel_scratch_bytes
 
 OPERAND_WORDS = RECORD_WORDS - 2
 CACHE_LINE_BYTES = 64
+EXPONENT_BYTES, ACTIVATION_HEAD_BYTES = 4, 32  # of an activation. Source: spec §3.4
 MAX_COPY_BYTES = 1 << 23  # per position
 MOVED = {"out", "x", "y", "vector", "k", "v", "q", "gate", "up"}  # operands that may be addresses of buffers
 CACHE_OPERANDS = ("keys", "key_exps", "values", "value_exps", "kv_heads", "head_size", "context")
@@ -49,7 +50,7 @@ def copied_buffers(ops: list[Op]) -> Copied | None:
     first, end = min(address for address, _ in touched), max(address + length for address, length in touched)
     if end - first > MAX_COPY_BYTES or any(address < end and first < address + length for address, length in caches):
         return None
-    if not _is_written_before_read(flows, first, end):
+    if not _is_written_before_read(flows, first, end) or not _may_draw_with_others(ops):
         return None
     is_copied = np.zeros((len(ops), OPERAND_WORDS), np.int64)
     for index, op in enumerate(ops):
@@ -59,17 +60,25 @@ def copied_buffers(ops: list[Op]) -> Copied | None:
 
 
 def _flow(op: Op) -> tuple[list[Buffer], list[Buffer]]:
-    """Return the buffers that the op reads and the bytes that it writes, apart from the KV cache."""
+    """Return the buffers that the op reads and the bytes that it certainly writes, apart from the KV cache."""
     whole, read, _ = buffers(op)
     match op.opcode:
         case Opcode.CACHE:
             return read, []
         case Opcode.ATTENTION:
-            return read[:1], writes(op)
+            return read[:1], _activation_written(op)
+        case Opcode.NORM | Opcode.SWIGLU | Opcode.RELU:
+            return read, _activation_written(op)
         case Opcode.ROPE | Opcode.ADD:
             return read + whole, writes(op)
         case _:
             return read, writes(op)
+
+
+def _activation_written(op: Op) -> list[Buffer]:
+    """Return the exponent and the numbers of the activation that the op writes. What lies between them keeps its bytes."""
+    ((address, length),) = writes(op)
+    return [(address, EXPONENT_BYTES), (address + ACTIVATION_HEAD_BYTES, length - ACTIVATION_HEAD_BYTES)]
 
 
 def _caches_are_separate(ops: list[Op], caches: list[Buffer]) -> bool:
@@ -85,6 +94,16 @@ def _caches_are_separate(ops: list[Op], caches: list[Buffer]) -> bool:
         elif op.opcode == Opcode.ATTENTION and cache not in written:
             return False
     return True
+
+
+def _may_draw_with_others(ops: list[Op]) -> bool:
+    """Tell whether the ops of a position that draws read nothing from earlier positions either, so that it may be in their batch."""
+    if any(op.condition == WHEN_DRAWN and op.opcode in (Opcode.CACHE, Opcode.ATTENTION) for op in ops):
+        return False
+    flows = [_flow(op) for op in ops]
+    touched = [buffer for reads, written in flows for buffer in reads + written]
+    first, end = min(address for address, _ in touched), max(address + length for address, length in touched)
+    return end - first <= 4 * MAX_COPY_BYTES and _is_written_before_read(flows, first, end)
 
 
 def _is_written_before_read(flows: list[tuple[list[Buffer], list[Buffer]]], first: int, end: int) -> bool:

@@ -139,6 +139,7 @@ def _check_op(op: Op, image: Image) -> None:
         _require(o["head_size"] * 8191 * 32767 * o["scale_q30"] < 1 << 63, "its scale is too large")
     if op.opcode.kind == Opcode.SAMPLE and header.request_kind == TEXT:
         _require(o["length"] <= header.vocabulary, "it has more logits than the vocabulary has tokens")
+        _require(op.condition == WHEN_DRAWN, "it would also draw at positions before the first new token")
     if op.opcode.kind == Opcode.INPUT:
         _require(header.request_kind == BYTES and o["length"] <= header.context, "it reads more bytes than the request has")
     _require(_steps(op, image) <= STAGE_STEP_LIMIT, "it may need more steps than a stage has")

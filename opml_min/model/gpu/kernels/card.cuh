@@ -2,6 +2,7 @@
 #pragma once
 
 #define SHARED(type, name) __shared__ type name
+#define CONSTANT static __constant__ const
 #define SPIN()
 #define WAIT_FOR_GRID(barrier) barrier.wait()
 
