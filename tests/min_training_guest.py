@@ -4,11 +4,8 @@ import functools
 
 from min_guest import memory_with_elf
 from opml_spec.machine.memory import Memory as SpecMemory
-from opml_spec.machine.merkle import hash_of
-from opml_spec.model.layout import HEADER, REQUEST, encode_tape, encode_words
+from opml_spec.model.layout import HEADER, RECORD_BYTES, REQUEST, Record, encode_tape, encode_words
 from opml_spec.training.layout import SETTINGS_BYTES, TrainingHeader
-from opml_spec.training.operations.batch_operation import BatchOperation
-from opml_spec.training.training_stage import run_training_stage
 from spec_llama import with_request
 
 from opml_min.guest import build
@@ -25,21 +22,21 @@ def machine_with_program() -> tuple[Machine, Snapshot]:
     return machine, machine.snapshot()
 
 
-def memory_of(records: list[list[int]], request: bytes, updates: int) -> SpecMemory:
-    """A memory with header, tape and request; a record is an opcode, a condition and operands."""
-    header = TrainingHeader(ops=len(records), tape=TAPE)
-    memory = SpecMemory.from_segments({HEADER: encode_words(header.words)})
-    words = [word & 2**64 - 1 for record in records for word in record + [0] * (16 - len(record))]
-    return with_request(memory.store_bytes(TAPE, encode_words(words)), len(records) * updates, request)
+def memory_of(tape: list[Record], request: bytes, updates: int) -> SpecMemory:
+    """A memory with header, tape and request."""
+    header = TrainingHeader(ops=len(tape), tape=TAPE)
+    memory = SpecMemory.from_segments({HEADER: encode_words(header.words), TAPE: encode_tape(tape)})
+    return with_request(memory, len(tape) * updates, request)
 
 
 class Guest:
-    """The machine with the bytes of a memory of the specification in some places."""
+    """The machine with the header, the tape, the request and some more bytes of a memory of the specification."""
 
     def __init__(self, memory: SpecMemory, spans: dict[int, int]) -> None:
         self.machine, first_state = machine_with_program()
         self.machine.restore(first_state)
-        for address, size in ({HEADER: 4096, REQUEST: 32 + SETTINGS_BYTES} | spans).items():
+        tape_bytes = RECORD_BYTES * memory.load(HEADER + 16, 8)
+        for address, size in ({HEADER: 64, TAPE: tape_bytes, REQUEST: 32 + SETTINGS_BYTES} | spans).items():
             self.machine.memory.write(address, memory.load_bytes(address, size))
 
     def stage(self, index: int) -> int:

@@ -18,31 +18,32 @@ struct adam_operands {
 /* m / sqrt(v + 1), Q24. */
 static inline int64_t adam_step(int64_t m, int64_t v)
 {
-    uint64_t w = v + 1;
-    int64_t shift = 45;
+    uint64_t w = v + 1, t = 0;
 
-    for (int t = 32; t >= 2; t /= 2)  /* to 2^62 ... 2^64, by an even number of bits */
-        if (!(w >> (64 - t))) {
-            w <<= t;
-            shift -= t / 2;
-        }
-    return sat32((m * (int64_t)fast_rsqrt(w) + (1ll << (shift - 1))) >> shift);
+    for (int up = 32; up >= 2; up /= 2) {  /* to 2^62 … 2^64, by an even number of bits */
+        uint64_t by = (uint64_t)!(w >> (64 - up)) * up;
+        w <<= by;
+        t += by;
+    }
+    return saturated(rounded(m * (int64_t)fast_rsqrt(w), 45 - t / 2));
 }
 
 void adam(const void *operands, uint64_t update)
 {
     const struct adam_operands *o = operands;
     int64_t rate = corrected_rate_q34(update, o->rate_q16), decay = decay_q32(rate_q34(update, o->rate_q16), o->decays);
-    int64_t a1 = REQUEST->first_moment_q16, a2 = REQUEST->second_moment_q16;
+    int64_t a1 = REQUEST->first_moment_q16, a2 = REQUEST->second_moment_q16, shift = 24 + 34 - o->frac;
+    int32_t *w = o->master, *sums = o->sums, *first = o->m, *end = w + o->count;
+    int64_t *second = o->v;
 
-    for (uint64_t i = 0; i < o->count; i++) {
-        int64_t g = max(-LARGEST_GRADIENT, min(LARGEST_GRADIENT, o->sums[i])), m = o->m[i], v = o->v[i];
-        m += round_shift((128 * g - m) * a1, 16);
-        v += round_shift((g * g - v) * a2, 16);
-        o->m[i] = m;
-        o->v[i] = v;
-        o->master[i] = moved(o->master[i], adam_step(m, v), rate, 24 + 34 - o->frac, decay);
-        o->sums[i] = 0;
+    for (; w != end; w++, sums++, first++, second++) {
+        int64_t g = max(-LARGEST_GRADIENT, min(LARGEST_GRADIENT, *sums)), m = *first, v = *second;
+        m += rounded((128 * g - m) * a1, 16);
+        v += rounded((g * g - v) * a2, 16);
+        *first = m;
+        *second = v;
+        *w = moved(*w, adam_step(m, v), rate, shift, decay);
+        *sums = 0;
     }
 }
 

@@ -142,7 +142,7 @@ static void add_parts(int64_t *out, int64_t *fractions, const int64_t *parts, co
         int64_t least = NO_EXPONENT;
 
         for (uint64_t part = 0; part < count; part++)
-            least = least_exponent(least, part_bits[part], max_bits(parts + part * n + t * size, size));
+            least = least_exponent(least, part_bits[part], any_64(parts + part * n + t * size, size));
         fractions[at] = least = exponent_or_zeros(least);
         for (uint64_t i = 0; i < size; i++) {
             int64_t total = 0;

@@ -90,8 +90,8 @@ void sum(const void *operands, uint64_t update)
 
     for (uint64_t t = 0; t < o->rows; t++) {
         const int32_t *a = x.q + t * o->length, *b = y.q + t * o->length;
-        int64_t least = least_exponent(NO_EXPONENT, x.exponents[t], longest_32(a, o->length));
-        least = exponent_or_zeros(least_exponent(least, y.exponents[t], longest_32(b, o->length)));
+        int64_t least = least_exponent(NO_EXPONENT, x.exponents[t], any_32(a, o->length));
+        least = exponent_or_zeros(least_exponent(least, y.exponents[t], any_32(b, o->length)));
         int64_t shift_a = x.exponents[t] - least, shift_b = y.exponents[t] - least;  /* negative only for a row of zeros */
 
         for (uint64_t i = 0; i < o->length; i++)

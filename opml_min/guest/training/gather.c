@@ -91,7 +91,7 @@ void target_weights(const void *operands, uint64_t update)
         for (uint64_t next = first + 1; next; next = NEXT_OF[next - 1]) {
             uint64_t t = next - 1;
             for (uint64_t c = 0; c < o->columns; c++)
-                PRODUCTS[c] += round_shift_sat32((int64_t)o->of_target_q30[t] * x.q[t * o->columns + c], 30 + x.exponents[t] - o->sum_frac);
+                PRODUCTS[c] += round_shift_sat32((int64_t)o->of_target_q30[t] * x.q[t * o->columns + c], 30 + (int64_t)x.exponents[t] - o->sum_frac);
         }
         add_products(o->sums + j * o->columns, o->columns);
     }

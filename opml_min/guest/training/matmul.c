@@ -70,7 +70,7 @@ static int64_t align_part(const struct matmul_weights_operands *o, struct activa
 {
     for (uint64_t t = 0; t < o->rows; t++) {
         const int16_t *from = g.q + t * o->matrix_rows + o->first;
-        int counts = longest_16(x.q + t * o->columns, o->columns);
+        int counts = any_16(x.q + t * o->columns, o->columns);
 
         EXPONENTS[t] = (int64_t)g.exponents[t] + x.exponents[t];
         for (uint64_t j = 0; j < o->taken; j++)

@@ -115,7 +115,7 @@ void norm_backward(const void *operands, uint64_t update)
             struct root root = root_of(x, o->length, longest, o->fraction_bits, o->eps_q48);
             for (uint64_t i = 0; i < o->length; i++) {
                 UNIT[i] = round_shift(round_shift(x[i], root.shift) * root.r, 31);
-                GAIN_SUM[i] += round_shift_sat32(q[i] * UNIT[i], g.exponents[t] + 31 - root.half_t - o->sum_frac);
+                GAIN_SUM[i] += round_shift_sat32(q[i] * UNIT[i], (int64_t)g.exponents[t] + 31 - root.half_t - o->sum_frac);
             }
             fraction_bits = values_backward(q, g.exponents[t], o, root);
         } else

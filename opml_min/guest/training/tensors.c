@@ -3,7 +3,7 @@
 
 #include "../normalise.h"
 
-int longest_16(const int16_t *values, uint64_t n)
+int longest_32(const int32_t *values, uint64_t n)
 {
     uint64_t all = 0;
 
@@ -12,13 +12,28 @@ int longest_16(const int16_t *values, uint64_t n)
     return bits(all);
 }
 
-int longest_32(const int32_t *values, uint64_t n)
+int any_16(const int16_t *values, uint64_t n)
 {
-    uint64_t all = 0;
-
     for (uint64_t i = 0; i < n; i++)
-        all |= magnitude(values[i]);
-    return bits(all);
+        if (values[i])
+            return 1;
+    return 0;
+}
+
+int any_32(const int32_t *values, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (values[i])
+            return 1;
+    return 0;
+}
+
+int any_64(const int64_t *values, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (values[i])
+            return 1;
+    return 0;
 }
 
 /* The finest exponent with which all values fit the width. */
@@ -81,7 +96,7 @@ int64_t align(int16_t *rows, const int64_t *exponents, uint64_t count, uint64_t 
     int64_t least = NO_EXPONENT;
 
     for (uint64_t t = 0; t < count; t++)
-        least = least_exponent(least, exponents[t], longest_16(rows + t * length, length));
+        least = least_exponent(least, exponents[t], any_16(rows + t * length, length));
     for (uint64_t t = 0; t < count; t++, rows += length) {
         int64_t shift = exponents[t] - least;  /* negative only for a row of zeros */
         if (shift)

@@ -43,8 +43,12 @@ void join_gradient(struct gradients out, uint64_t row, const int64_t *values, co
 static inline uint64_t index_below(uint32_t index, uint64_t count) { return index < count ? index : count - 1; }
 
 /* The length in bits of the longest value of a row. */
-int longest_16(const int16_t *values, uint64_t n);
 int longest_32(const int32_t *values, uint64_t n);
+
+/* Whether a row is not all zero. Most rows tell with their first value. */
+int any_16(const int16_t *values, uint64_t n);
+int any_32(const int32_t *values, uint64_t n);
+int any_64(const int64_t *values, uint64_t n);
 
 /* Writes q; returns the exponent, which may be longer than a stored one. */
 int64_t normalise_row(int16_t *q, const int64_t *values, uint64_t n, int64_t fraction_bits, int width);
