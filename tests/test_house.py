@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C, CUDA C and assembly; raising one is a reviewed change
     "spec/opml_spec": 5_300,
-    "opml_min": 20_500,
+    "opml_min": 23_000,
     "evm_arbiter": 2_800,
     "fuzz/opml_fuzz": 21_500,
 }
@@ -68,6 +68,7 @@ def test_wheel_holds_the_four_packages_and_their_data(tmp_path: Path) -> None:
         "opml_spec/py.typed",
         "opml_spec/machine/README.md",
         "opml_min/guest/guest.elf",
+        "opml_min/guest/training.elf",
         "opml_min/embedded/embedded.opml",
         "opml_min/mnist/mnist.opml",
         "opml_min/model/gpu/kernels/batches.cu",

@@ -1,4 +1,4 @@
-"""The committed guest is what its sources compile to, byte for byte, and keeps the rules of the memory map."""
+"""The committed guests are what their sources compile to, byte for byte, and keep the rules of the memory map."""
 
 import hashlib
 import struct
@@ -13,19 +13,25 @@ TEXT_WINDOW = 2**28
 PT_LOAD, WRITABLE = 1, 2
 
 
-def test_committed_elf_is_reproducible(tmp_path: Path) -> None:
-    rebuilt = tmp_path / "guest.elf"
-    digest = build.build(rebuilt)
-    assert rebuilt.read_bytes() == build.ELF.read_bytes()
-    assert digest == build.ELF_SHA256.read_text().strip() == hashlib.sha256(build.ELF.read_bytes()).hexdigest()
+@pytest.mark.parametrize(
+    ("elf", "elf_sha256", "files"),
+    [(build.ELF, build.ELF_SHA256, build.sources()), (build.TRAINING_ELF, build.TRAINING_ELF_SHA256, build.training_sources())],
+    ids=["inference", "training"],
+)
+def test_committed_elf_is_reproducible(elf: Path, elf_sha256: Path, files: list[Path], tmp_path: Path) -> None:
+    rebuilt = tmp_path / elf.name
+    digest = build.build(rebuilt, files)
+    assert rebuilt.read_bytes() == elf.read_bytes()
+    assert digest == elf_sha256.read_text().strip() == hashlib.sha256(elf.read_bytes()).hexdigest()
 
 
 def test_committed_table_is_what_the_generator_writes() -> None:
     assert (build.FOLDER / "sigmoid_table.h").read_text() == generate_tables.sigmoid_header()
 
 
-def test_elf_is_one_read_only_segment_at_entry() -> None:
-    elf = build.ELF.read_bytes()
+@pytest.mark.parametrize("file", [build.ELF, build.TRAINING_ELF], ids=lambda file: file.stem)
+def test_elf_is_one_read_only_segment_at_entry(file: Path) -> None:
+    elf = file.read_bytes()
     machine, _, entry, table_offset = struct.unpack_from("<HIQQ", elf, 18)
     count = struct.unpack_from("<H", elf, 56)[0]
     segments = [struct.unpack_from("<IIQQQQQQ", elf, table_offset + 56 * k) for k in range(count)]

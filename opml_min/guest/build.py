@@ -1,4 +1,4 @@
-"""Compiles the guest: `python -m opml_min.guest.build` writes guest.elf and guest.elf.sha256 beside its sources.
+"""Compiles the guests: `python -m opml_min.guest.build` writes guest.elf, training.elf and their hashes beside the sources.
 
 The compiler is zig's clang, whose version the `dev` extra fixes. Its stripped output is the same on every computer. At run time only the
 committed ELF is used, so no compiler is needed.
@@ -13,6 +13,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 ELF = FOLDER / "guest.elf"
 ELF_SHA256 = FOLDER / "guest.elf.sha256"
+TRAINING_ELF = FOLDER / "training.elf"
+TRAINING_ELF_SHA256 = FOLDER / "training.elf.sha256"
 
 # fmt: off
 COMPILER = (
@@ -31,8 +33,13 @@ class CompilationError(Exception):
 
 
 def sources() -> list[Path]:
-    """The source files of the guest, in link order."""
+    """The source files of the guest of inference, in link order."""
     return [FOLDER / "start.S", *sorted(FOLDER.glob("*.c"))]
+
+
+def training_sources() -> list[Path]:
+    """The source files of the guest of training: its own, and the arithmetic that both use."""
+    return [FOLDER / "start.S", FOLDER / "elementary.c", FOLDER / "normalise.c", *sorted((FOLDER / "training").glob("*.c"))]
 
 
 def compile_elf(files: Sequence[Path], linker_script: Path, output: Path, options: Sequence[str] = ()) -> None:
@@ -44,13 +51,14 @@ def compile_elf(files: Sequence[Path], linker_script: Path, output: Path, option
     output.chmod(0o644)  # data of the image, nothing that this computer runs
 
 
-def build(output: Path) -> str:
-    """Builds the guest; returns the hash of the ELF."""
-    compile_elf(sources(), FOLDER / "link.ld", output)
+def build(output: Path, files: Sequence[Path]) -> str:
+    """Builds a guest; returns the hash of the ELF."""
+    compile_elf(files, FOLDER / "link.ld", output)
     return hashlib.sha256(output.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":
-    digest = build(ELF)
-    ELF_SHA256.write_text(digest + "\n", encoding="utf-8")
-    print(digest)
+    for elf, elf_sha256, files in ((ELF, ELF_SHA256, sources()), (TRAINING_ELF, TRAINING_ELF_SHA256, training_sources())):
+        digest = build(elf, files)
+        elf_sha256.write_text(digest + "\n", encoding="utf-8")
+        print(digest, elf.name)

@@ -14,6 +14,8 @@ static inline uint64_t magnitude(int64_t v) { return v < 0 ? -(uint64_t)v : (uin
 static inline int bits(uint64_t v) { return v ? 64 - __builtin_clzll(v) : 0; }
 static inline int32_t sat32(int64_t v) { return v < INT32_LOWEST ? INT32_LOWEST : v > INT32_HIGHEST ? INT32_HIGHEST : v; }
 
+static inline int64_t floor_division(int64_t a, int64_t b) { return a / b - (a % b < 0); }  /* b > 0 */
+
 /* v * 2^-s, half rounded up; the caller knows that it fits. For s >= 64 it is 0, whatever v. */
 static inline int64_t round_shift(int64_t v, int64_t s)
 {

@@ -4,6 +4,7 @@
    over the block this is S_a + 2^32 S_(a+2) mod 2^64, from which both sums come back exactly if |S_a| < 2^31. */
 #include "fixed.h"
 #include "matrix.h"
+#include "normalise.h"
 #include "ops.h"
 #include "work.h"
 

@@ -2,7 +2,14 @@
 #ifndef NORMALISE_H
 #define NORMALISE_H
 
-#include "tape.h"
+#include <stdint.h>
+
+/* An activation: q[i] * 2^-exponent. */
+struct activation {
+    int32_t exponent;
+    int32_t unused[7];
+    int16_t q[];
+};
 
 enum { ACTIVATION_WIDTH = 15, EXPONENT_OF_ZERO = 127 };
 

@@ -30,11 +30,4 @@ enum opcode {
 /* A block is 8 rows by 32 columns of a matrix. */
 enum weight_format { Q8_0 = 0, Q4_0 = 1, Q4_1 = 2 };
 
-/* An activation: q[i] * 2^-exponent. */
-struct activation {
-    int32_t exponent;
-    int32_t unused[7];
-    int16_t q[];
-};
-
 #endif
