@@ -3,6 +3,7 @@
 import re
 import struct
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from test_spec_page import CHAPTERS
 
 from opml_min.memory_map import HEADER, MODEL, REQUEST, STATE
 from opml_min.model.errors import RequestError
+from opml_min.training.classifier import ClassifierTape, PictureBatch
 from opml_min.training.errors import ImageBound, ImageHeader, ImageOp, TrainingImageRefused
 from opml_min.training.layout import TAPE, TENSORS, TrainingHeader, pack_tape
 from opml_min.training.llama import LlamaShape, LlamaTape, TextBatch
@@ -59,7 +61,7 @@ def test_the_worked_example_has_the_run_hashes_of_the_page() -> None:
     assert run.state_root.hex() in section
 
 
-# A LLaMA ---------------------------------------------------------------------------------------------------------------------------------
+# Whole updates ---------------------------------------------------------------------------------------------------------------------------
 
 
 def small_llama() -> tuple[LlamaTape, Segments, bytes]:
@@ -70,8 +72,22 @@ def small_llama() -> tuple[LlamaTape, Segments, bytes]:
     return tape, segments, evolve(SETTINGS, updates=2, warmup=1).pack()
 
 
-def test_two_updates_of_a_llama_have_the_state_roots_of_the_specification() -> None:
-    _, segments, request = small_llama()
+def small_classifier(optimiser: Opcode) -> tuple[ClassifierTape, Segments, bytes]:
+    rng = np.random.default_rng(3)
+    tape = ClassifierTape((10, 9, 7, 4), PictureBatch(TEXT, TEXT + 4096, count=20, rows=6), optimiser)
+    segments = [(HEADER, TrainingHeader(len(tape.writer.ops)).pack()), (TAPE, tape.writer.pack())]
+    pictures, labels = rng.integers(0, 256, 200, dtype=np.uint8), rng.integers(0, 4, 20, dtype=np.uint8)
+    segments += [(TEXT, pictures.tobytes()), (TEXT + 4096, labels.tobytes())]
+    return tape, segments, evolve(SETTINGS, updates=2).pack()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [small_llama, partial(small_classifier, Opcode.SGD), partial(small_classifier, Opcode.MUON)],
+    ids=["llama", "sgd", "muon"],
+)
+def test_two_updates_have_the_state_roots_of_the_specification(model: Callable[[], tuple[object, Segments, bytes]]) -> None:
+    _, segments, request = model()
     run, other = TrainingRun(segments, request, threads=1), TrainingRun(segments, request, threads=2)
     leaf = run.stage_count.to_bytes(8, "little") + len(request).to_bytes(8, "little") + bytes(16)
     memory = Memory.from_segments(dict(sorted([*segments, (REQUEST, leaf + request)])))

@@ -70,11 +70,9 @@ def load_ops(memory: Memory, header: TrainingHeader) -> list[Op]:
             raise ImageOp(f"op {index} has the unknown opcode {record[0]}") from error
     for index, op in enumerate(ops):
         _check_operands(index, op)
-    for index, op in enumerate(ops):
         _check_tensors(index, op)
-    _check_sharing(ops)
-    for index, op in enumerate(ops):
         _check_bounds(index, op, memory)
+    _check_sharing(ops)
     return ops
 
 

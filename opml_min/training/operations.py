@@ -211,7 +211,8 @@ class Op:
         sizes, written, place = [self.size(product) for product in products], head.startswith("!"), Place.ANYWHERE
         form: tuple[int | str, ...] = ("ints",)
         if kind in _VALUE_BYTES:
-            size, form = row_tensor_bytes(*sizes, _VALUE_BYTES[kind]), ("rows", *sizes, _VALUE_BYTES[kind])
+            rows, length = sizes
+            size, form = row_tensor_bytes(rows, length, _VALUE_BYTES[kind]), ("rows", rows, length, _VALUE_BYTES[kind])
         elif kind in ("bytes", "matrix"):
             size, form = (matrix_bytes(*sizes) if kind == "matrix" else sizes[0]), ("bytes",)
         elif kind == "longs":
