@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 from opml_min.cli import main
 from opml_min.model.native import kernel_cache
+from opml_min.model.native.kernel_cache import KERNEL_SOURCES
+from opml_min.training.kernels.compiled import TRAINING_KERNEL_SOURCES
 
 for name, examples in (("dev", 50), ("ci", 100), ("nightly", 5_000)):
     settings.register_profile(
@@ -23,8 +25,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def one_kernel_folder() -> Iterator[None]:
     """Kernels come from one folder in all tests, also in those whose cache folder is empty: compiling takes most of a minute."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = kernel_cache.kernel_folder()
-        patch.setattr(kernel_cache, "kernel_folder", lambda: folder)
+        folders = {sources: kernel_cache.kernel_folder(sources) for sources in (KERNEL_SOURCES, TRAINING_KERNEL_SOURCES)}
+        patch.setattr(kernel_cache, "kernel_folder", lambda sources=KERNEL_SOURCES: folders[sources])
         yield
 
 

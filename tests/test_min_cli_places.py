@@ -129,7 +129,7 @@ def native_function() -> Any:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_kernel_is_compiled_again(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_cache, "kernel_folder", lambda: tmp_path / "kernels")
+    monkeypatch.setattr(kernel_cache, "kernel_folder", lambda *_: tmp_path / "kernels")
     compiled = list[bool]()
     monkeypatch.setattr(kernel_cache, "observers", [compiled.append])
     assert native_function()(21) == 42
@@ -144,7 +144,7 @@ def test_a_damaged_kernel_is_compiled_again(damage: str, tmp_path: Path, monkeyp
 
 def test_kernels_without_a_cache_are_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(kernel_cache, "kernel_folder", lambda: tmp_path / "file" / "kernels")
+    monkeypatch.setattr(kernel_cache, "kernel_folder", lambda *_: tmp_path / "file" / "kernels")
     assert native_function()(21) == 42
     assert not kernel_cache.are_kernels_compiled()
 

@@ -31,8 +31,8 @@ observers: list[Observer] = []
 """Called with True when kernels have to be compiled, which takes most of a minute, and with False when they are."""
 
 
-def kernel_folder() -> Path:
-    return cache_folder() / "kernels" / digest_of_sources(*KERNEL_SOURCES).hex()[:16]
+def kernel_folder(sources: tuple[Path, ...] = KERNEL_SOURCES) -> Path:
+    return cache_folder() / "kernels" / digest_of_sources(*sources).hex()[:16]
 
 
 def are_kernels_compiled() -> bool:
@@ -46,12 +46,13 @@ def are_kernels_compiled() -> bool:
 class KernelCache(_Cache):
     """The entries of one function, one per signature. Its folder is looked up only when it is used."""
 
-    def __init__(self, function: Callable[..., None]) -> None:
+    def __init__(self, function: Callable[..., None], sources: tuple[Path, ...]) -> None:
+        self._sources = sources
         self._name = f"{function.__module__}.{function.__qualname__}"
 
     @property
     def cache_path(self) -> str:
-        return str(kernel_folder())
+        return str(kernel_folder(self._sources))
 
     def enable(self) -> None:
         """Do nothing: this cache is always enabled, as are `disable` and `flush` of numba's interface without use here."""
@@ -74,14 +75,16 @@ class KernelCache(_Cache):
 
     def _entry(self, sig: Any, codegen: Any) -> Path:
         key = repr((self._name, sig, codegen.magic_tuple(), sys.implementation.cache_tag, numba_version, settings.OPT))
-        return kernel_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.nbc"
+        return kernel_folder(self._sources) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.nbc"
 
 
-def compiled(function: Callable[..., None]) -> Any:
-    """Return the function as native code, compiled on the first call and then loaded from the kernel folder."""
+def compiled(function: Callable[..., None], sources: tuple[Path, ...] = KERNEL_SOURCES) -> Any:
+    """Return the function as native code, compiled on the first call and then loaded from the kernel folder.
+
+    sources: of the function and all that it calls"""
     native: Any = njit(nogil=True)(function)
     if not settings.DISABLE_JIT:
-        native._cache = KernelCache(function)  # what njit(cache=True) does, with another cache
+        native._cache = KernelCache(function, sources)  # what njit(cache=True) does, with another cache
     return native
 
 

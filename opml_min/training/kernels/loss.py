@@ -1,0 +1,97 @@
+"""CROSS_ENTROPY, and the products of the targets' own gradients: TARGET_DATA, TARGET_WEIGHTS, EMBED_WEIGHTS.
+
+*Source*: spec §6.6.
+"""
+
+import numpy as np
+from numba import njit
+
+from opml_min.model.native.kernels.addressing import int16s, int32s, int64s
+from opml_min.model.native.kernels.fixed.fixed_point import (
+    INT32_MAX,
+    INT32_MIN,
+    bits,
+    exp2,
+    reciprocal,
+    round_shift,
+    round_shift_sat32,
+    sat32,
+)
+from opml_min.training.kernels.compiled import compiled_for_training
+from opml_min.training.kernels.elementwise import index_at
+from opml_min.training.kernels.rows import activation_row, exponent_of, gradient_row, put_activation, put_gradient
+
+LOG2_E = 94548  # Q16
+ONE_Q30 = 1 << 30
+
+
+@compiled_for_training
+def cross_entropy(base, words, first, end, chunk, scratch, shared):
+    out_address, of_target, logit_address, target_address, rows, vocabulary, width = words[:7]
+    z = int64s(0, scratch, vocabulary)
+    for t in range(first, end):
+        logits, largest, total = int32s(base, logit_address + 4 * vocabulary * t, vocabulary), np.int64(INT32_MIN), np.int64(0)
+        for j in range(vocabulary):
+            largest = max(largest, np.int64(logits[j]))
+        for j in range(vocabulary):
+            z[j] = exp2(-min(round_shift((largest - np.int64(logits[j])) * LOG2_E, 12), INT32_MAX))
+            total += z[j]
+        inverse, size = reciprocal(total), bits(total)
+        for j in range(vocabulary):
+            z[j] = round_shift(z[j] * inverse, size)
+        target = index_at(base, target_address, t, vocabulary)
+        int32s(base, of_target + 4 * t, 1)[0] = z[target] - ONE_Q30
+        z[target] = 0
+        put_activation(base, out_address, rows, vocabulary, t, z, np.int64(30), width)
+
+
+@compiled_for_training
+def target_data(base, words, first, end, chunk, scratch, shared):
+    out_address, of_target, target_address, working, rows, columns, matrix_rows = words[:7]
+    z = int64s(0, scratch, columns)
+    for t in range(first, end):
+        target = index_at(base, target_address, t, matrix_rows)
+        row, factor = int16s(base, working + 32 + 2 * columns * target, columns), np.int64(int32s(base, of_target + 4 * t, 1)[0])
+        for i in range(columns):
+            z[i] = factor * np.int64(row[i])
+        put_gradient(base, out_address, rows, columns, t, z, 30 + exponent_of(base, working, 0))
+
+
+@njit
+def _add_to_sums(base, sums_address, row, columns, z):
+    sums = int32s(base, sums_address + 4 * columns * row, columns)
+    for i in range(columns):
+        sums[i] = sat32(np.int64(sums[i]) + z[i])
+
+
+@compiled_for_training
+def target_weights(base, words, first, end, chunk, scratch, shared):
+    """Units are the different rows of the matrix that occur.
+
+    shared: i64, the number of them, their places in the order and its end, and the order: the rows of the batch by their targets"""
+    sums_address, of_target, target_address, x_address, rows, columns, matrix_rows, sum_frac = words[:8]
+    order, z = shared[shared[0] + 2 :], int64s(0, scratch, columns)
+    for unit in range(first, end):
+        z[:] = 0
+        for place in range(shared[unit + 1], shared[unit + 2]):
+            t = order[place]
+            x, factor = activation_row(base, x_address, rows, columns, t), np.int64(int32s(base, of_target + 4 * t, 1)[0])
+            shift = 30 + exponent_of(base, x_address, t) - sum_frac
+            for i in range(columns):
+                z[i] += round_shift_sat32(factor * np.int64(x[i]), shift)
+        _add_to_sums(base, sums_address, index_at(base, target_address, order[shared[unit + 1]], matrix_rows), columns, z)
+
+
+@compiled_for_training
+def embed_weights(base, words, first, end, chunk, scratch, shared):
+    """Units and shared as in `target_weights`, by tokens."""
+    sums_address, d_address, token_address, rows, columns, matrix_rows, sum_frac = words[:7]
+    order, z = shared[shared[0] + 2 :], int64s(0, scratch, columns)
+    for unit in range(first, end):
+        z[:] = 0
+        for place in range(shared[unit + 1], shared[unit + 2]):
+            t = order[place]
+            d, shift = gradient_row(base, d_address, rows, columns, t), exponent_of(base, d_address, t) - sum_frac
+            for i in range(columns):
+                z[i] += round_shift_sat32(np.int64(d[i]), shift)
+        _add_to_sums(base, sums_address, index_at(base, token_address, order[shared[unit + 1]], matrix_rows), columns, z)

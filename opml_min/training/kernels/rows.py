@@ -1,0 +1,88 @@
+"""Rows of a batch in memory: where each lies, and how numbers become rows with exponents.
+
+*Source*: spec §6.3 and §1.1.
+"""
+
+import numpy as np
+from numba import njit
+
+from opml_min.model.native.kernels.addressing import int16s, int32s
+from opml_min.model.native.kernels.fixed.fixed_point import ZERO_EXPONENT, largest_bits, normalise_sized, quantise, sat32
+
+SETTINGS = 14  # of `words`: where the operands end
+SEED, UPDATE, RATE, DECAY, MOMENTUM = range(SETTINGS, SETTINGS + 5)
+FIRST_MOMENT, SECOND_MOMENT = MOMENTUM + 1, MOMENTUM + 2
+WORDS = SECOND_MOMENT + 1
+GRADIENT_BITS = 30
+NO_EXPONENT = 1 << 40  # of a row of zeros: larger than any exponent
+
+
+@njit
+def padded(size, multiple):
+    return (size + multiple - 1) // multiple * multiple
+
+
+@njit
+def activation_row(base, address, rows, length, t):
+    """Return row t: i16 (length)."""
+    return int16s(base, address + padded(4 * rows, 32) + 2 * length * t, length)
+
+
+@njit
+def gradient_row(base, address, rows, length, t):
+    """Return row t: i32 (length)."""
+    return int32s(base, address + padded(4 * rows, 32) + 4 * length * t, length)
+
+
+@njit
+def exponent_of(base, address, t):
+    return np.int64(int32s(base, address + 4 * t, 1)[0])
+
+
+@njit
+def put_exponent(base, address, t, exponent):
+    int32s(base, address + 4 * t, 1)[0] = sat32(exponent)
+
+
+@njit
+def put_activation(base, address, rows, length, t, values, fraction_bits, width):
+    """Normalise i64 (length) into row t."""
+    row = activation_row(base, address, rows, length, t)
+    put_exponent(base, address, t, normalise_sized(values, largest_bits(values), fraction_bits, width, row))
+
+
+@njit
+def put_gradient(base, address, rows, length, t, values, fraction_bits):
+    """Normalise i64 (length) into row t."""
+    row = gradient_row(base, address, rows, length, t)
+    put_exponent(base, address, t, normalise_sized(values, largest_bits(values), fraction_bits, GRADIENT_BITS, row))
+
+
+@njit
+def is_zero(values):
+    union = np.int64(0)
+    for value in values:
+        union |= np.int64(value)
+    return union == 0
+
+
+@njit
+def normalise_heads(values, fractions, heads, head_size, width, out):
+    """Write the heads, each with its own fraction bits, as one row. Return its exponent.
+
+    values: i64 (heads, head_size), as one vector · fractions: i64 (heads)"""
+    least = np.int64(NO_EXPONENT)
+    for head in range(heads):
+        size = largest_bits(values[head * head_size : (head + 1) * head_size])
+        if size != 0:
+            least = min(least, fractions[head] + width - size)
+    if least == NO_EXPONENT:
+        out[:] = 0
+        return np.int64(ZERO_EXPONENT)
+    for head in range(heads):
+        part = values[head * head_size : (head + 1) * head_size]
+        if largest_bits(part) == 0:
+            out[head * head_size : (head + 1) * head_size] = 0
+        else:
+            quantise(part, fractions[head] - least, (1 << width) - 1, out[head * head_size : (head + 1) * head_size])
+    return least

@@ -1,0 +1,197 @@
+"""How each op is computed: the phases that follow one another, the units of each, and the room that they need.
+
+*Source*: the layouts in the kernels' docstrings.
+"""
+
+from collections.abc import Callable
+from math import isqrt
+
+import numpy as np
+import numpy.typing as npt
+from attrs import field, frozen
+
+from opml_min.machine import Memory
+from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
+from opml_min.training.kernels import attention, attention_backward, data, elementwise, loss, muon, norm, optimisers, products, weights
+from opml_min.training.kernels.attention import POSITIONS
+from opml_min.training.kernels.product_code import TILE_COLUMNS, TWO_PIECE_ROWS
+from opml_min.training.loader import scale_q24
+from opml_min.training.operations import Op, Opcode, padded
+
+Words = npt.NDArray[np.int64]
+WEIGHTS_AT_ONCE = 1 << 14  # of an op on single numbers
+ELEMENTS_AT_ONCE = 1 << 13  # of an op on rows
+EMPTY: Words = np.zeros(1, np.int64)
+_SIGMOID: Words = sigmoid_table().astype(np.int64)
+
+
+@frozen
+class Phase:
+    """One call after another of a kernel, for pieces of its units. `scratch` is bytes of one thread."""
+
+    kernel: Callable[..., None]
+    units: int
+    units_at_once: int
+    scratch: int = 8
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.units // self.units_at_once)
+
+
+@frozen(eq=False)
+class Plan:
+    """The phases of an op, and what they share. `words` are numbers that only depend on the operands."""
+
+    phases: tuple[Phase, ...]
+    shared: Words = field(default=EMPTY)
+    words: tuple[int, ...] = ()
+
+
+def plan_of(op: Op, memory: Memory) -> Plan:
+    return _PLANS[op.opcode](op, memory)
+
+
+def _rows(kernel: Callable[..., None], lines: int = 1, shared: Words = EMPTY) -> Callable[[Op, Memory], Plan]:
+    """Plan an op on rows, which needs some i64 lines as long as a row."""
+
+    def plan(op: Op, memory: Memory) -> Plan:
+        names = op.operands.keys()
+        length = next((op[name] for name in ("length", "vocabulary", "columns") if name in names), 0) or op["heads"] * op["head_size"]
+        return Plan((Phase(kernel, op["rows"], max(1, ELEMENTS_AT_ONCE // length), 8 * lines * length),), shared)
+
+    return plan
+
+
+def _numbers(kernel: Callable[..., None]) -> Callable[[Op, Memory], Plan]:
+    return lambda op, memory: Plan((Phase(kernel, op["count"], WEIGHTS_AT_ONCE),))
+
+
+def _cast(op: Op, memory: Memory) -> Plan:
+    phases = Phase(weights.cast_size, op["count"], WEIGHTS_AT_ONCE), Phase(weights.cast, op["count"], WEIGHTS_AT_ONCE)
+    return Plan(phases, np.zeros(phases[0].chunks, np.int64))
+
+
+def _heads(op: Op, memory: Memory) -> Plan:
+    return Plan((Phase(elementwise.heads, op["sequences"] * op["heads"], 1, 8 * op["period"] * op["head_size"]),))
+
+
+def _norm_backward(op: Op, memory: Memory) -> Plan:
+    length = op["length"]
+    rows = Phase(norm.norm_backward, op["rows"], max(1, ELEMENTS_AT_ONCE // length), 24 * length)
+    return Plan((rows, Phase(norm.norm_backward_sums, length, length)), np.zeros(rows.chunks * length, np.int64))
+
+
+def _product_scratch(rows: int, inner: int, columns: int) -> int:
+    return 8 * rows * (padded(inner, 2) // 2 + padded(columns, TILE_COLUMNS))
+
+
+def _matmul(op: Op, memory: Memory) -> Plan:
+    columns, taken, rows = op["columns"], op["taken"], products.BLOCK_ROWS
+    phases = (
+        Phase(products.matmul_pack, 1, 1),
+        Phase(products.matmul, op["rows"], rows, _product_scratch(rows, columns, taken)),
+    )
+    return Plan(phases, np.empty(padded(columns, 2) * padded(taken, TILE_COLUMNS) // 4, np.int64))
+
+
+def _matmul_data(op: Op, memory: Memory) -> Plan:
+    columns, taken, rows = op["columns"], op["taken"], products.BLOCK_ROWS
+    phases = (
+        Phase(products.matmul_data_pack, 1, 1),
+        Phase(products.matmul_data, op["rows"], rows, _product_scratch(rows, taken, columns)),
+    )
+    return Plan(phases, np.empty(padded(taken, 2) * padded(columns, TILE_COLUMNS) // 4, np.int64))
+
+
+def _matmul_weights(op: Op, memory: Memory) -> Plan:
+    columns, taken, rows, pairs, block = op["columns"], op["taken"], op["rows"], (op["rows"] + 1) // 2, products.BLOCK_ROWS
+    g_width, x_width = padded(padded(taken, TWO_PIECE_ROWS), TILE_COLUMNS), padded(columns, TILE_COLUMNS)
+    phases = (
+        Phase(products.matmul_weights_exponents, rows, 256),
+        Phase(products.matmul_weights_pack, pairs, 64),
+        Phase(products.matmul_weights, taken, block // 2, 8 * block * x_width + 4 * columns),
+    )
+    return Plan(phases, np.empty(padded(rows, 8) + pairs * (g_width + x_width // 2 + 1), np.int64))
+
+
+def _by_index(kernel: Callable[..., None], name: str) -> Callable[[Op, Memory], Plan]:
+    """Plan an op that adds rows of the batch to the rows of a matrix that an index names."""
+
+    def plan(op: Op, memory: Memory) -> Plan:
+        indices = np.minimum(memory.view(op[name], op["rows"], np.uint32), op["matrix_rows"] - 1)
+        order = np.argsort(indices, kind="stable")
+        starts = np.flatnonzero(np.diff(indices[order].astype(np.int64), prepend=-1))
+        shared = np.concatenate([[len(starts)], starts, [len(order)], order]).astype(np.int64)
+        return Plan((Phase(kernel, len(starts), max(1, ELEMENTS_AT_ONCE // op["columns"]), 8 * op["columns"]),), shared)
+
+    return plan
+
+
+def _root_and_scale(op: Op) -> tuple[int, int]:
+    return scale_q24(op["head_size"]), isqrt((1 << 60) // op["head_size"])
+
+
+def _attention(op: Op, memory: Memory) -> Plan:
+    period, heads, size, rows = op["period"], op["heads"], op["head_size"], op["sequences"] * op["period"]
+    width, columns, pairs = padded(period, TILE_COLUMNS), padded(size, TILE_COLUMNS), (period + 1) // 2
+    scratch = 2 * padded(size, 2) * width + 4 * pairs * columns + 8 * POSITIONS * (width + columns)
+    scratch += 12 * POSITIONS * pairs + 8 * POSITIONS * padded(size, 2)
+    phases = Phase(attention.attention_heads, op["sequences"] * heads, 1, scratch), Phase(attention.attention_rows, rows, 64)
+    return Plan(phases, np.empty(rows * heads * (size + 1), np.int64), _root_and_scale(op))
+
+
+def _attention_backward(op: Op, memory: Memory) -> Plan:
+    period, heads, kv_heads, size, rows = op["period"], op["heads"], op["kv_heads"], op["head_size"], op["sequences"] * op["period"]
+    width, columns, pairs = padded(period + TWO_PIECE_ROWS, TILE_COLUMNS), padded(size, TILE_COLUMNS), (period + 1) // 2
+    group, part = heads // kv_heads, padded(period, TWO_PIECE_ROWS) * columns
+    scratch = 4 * padded(size, 2) * width + 8 * pairs * columns + 16 * POSITIONS * width + 4 * period * width
+    scratch += 4 * padded(period * size, 4) + 32 * period + 8 * POSITIONS * columns + 8 * size + 16 * group * (part + 1)
+    scratch += 8 * pairs * width + 8 * POSITIONS * max(padded(size, 2), padded(period, 2))
+    phases = (
+        Phase(attention_backward.attention_backward_heads, op["sequences"] * kv_heads, 1, scratch),
+        Phase(attention_backward.attention_backward_rows, rows, 64),
+    )
+    return Plan(phases, np.empty(rows * (heads + 2 * kv_heads) * (size + 1), np.int64), _root_and_scale(op))
+
+
+def _muon(op: Op, memory: Memory) -> Plan:
+    rows, columns = sorted((op["matrix_rows"], op["columns"]))
+    width, square_width, block = padded(columns, TILE_COLUMNS), padded(rows, TILE_COLUMNS), padded(rows, TWO_PIECE_ROWS)
+    scratch = 8 * rows * columns + 2 * padded(rows * columns, 4) + 2 * padded(columns, 2) * max(width, square_width)
+    scratch += 4 * padded(columns, 2) * block + 8 * block * max(width, square_width) + 10 * rows * rows
+    return Plan((Phase(muon.muon, 1, 1, scratch),))
+
+
+_PLANS: dict[Opcode, Callable[[Op, Memory], Plan]] = {
+    Opcode.INIT: _numbers(data.init),
+    Opcode.TOKENS: lambda op, memory: Plan((Phase(data.tokens, op["sequences"], 1),)),
+    Opcode.PICTURES: _rows(data.pictures),
+    Opcode.CAST: _cast,
+    Opcode.EXPORT: lambda op, memory: Plan((Phase(weights.export, padded(op["rows"], 8) // 8, 4),)),
+    Opcode.EMBED: _rows(elementwise.embed),
+    Opcode.NORM: _rows(norm.norm),
+    Opcode.MATMUL: _matmul,
+    Opcode.ROPE: _rows(elementwise.rope),
+    Opcode.HEADS: _heads,
+    Opcode.ATTENTION: _attention,
+    Opcode.SWIGLU: _rows(elementwise.swiglu, shared=_SIGMOID),
+    Opcode.ADD: _numbers(elementwise.add),
+    Opcode.RELU: _rows(elementwise.relu),
+    Opcode.CROSS_ENTROPY: _rows(loss.cross_entropy),
+    Opcode.ROUND: _rows(elementwise.round_rows),
+    Opcode.SUM: _rows(elementwise.sum_rows),
+    Opcode.MATMUL_DATA: _matmul_data,
+    Opcode.MATMUL_WEIGHTS: _matmul_weights,
+    Opcode.TARGET_DATA: _rows(loss.target_data),
+    Opcode.TARGET_WEIGHTS: _by_index(loss.target_weights, "targets"),
+    Opcode.EMBED_WEIGHTS: _by_index(loss.embed_weights, "tokens"),
+    Opcode.NORM_BACKWARD: _norm_backward,
+    Opcode.ROPE_BACKWARD: _rows(elementwise.rope_backward),
+    Opcode.ATTENTION_BACKWARD: _attention_backward,
+    Opcode.SWIGLU_BACKWARD: _rows(elementwise.swiglu_backward, 2, _SIGMOID),
+    Opcode.RELU_BACKWARD: _rows(elementwise.relu_backward),
+    Opcode.ADAM: _numbers(optimisers.adam),
+    Opcode.SGD: _numbers(optimisers.sgd),
+    Opcode.MUON: _muon,
+}
