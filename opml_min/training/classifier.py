@@ -8,14 +8,14 @@ from math import isqrt
 
 from attrs import field, frozen
 
-from opml_min.training.operations import Opcode
+from opml_min.training.operations import TrainingOpcode
 from opml_min.training.places import Places, Weights
 from opml_min.training.tape_writer import ONE_Q16, WIDTH, TapeWriter
 
 HIDDEN_FRACTION_BITS, LOGIT_FRACTION_BITS = 14, 12
 DEVIATION_OF_FOUR = 37837  # of the sum of four u16
 PICTURE_STREAM = 0  # the matrices' streams are 1, 2, …
-OPTIMISERS = (Opcode.ADAM, Opcode.SGD, Opcode.MUON)
+OPTIMISERS = (TrainingOpcode.ADAM, TrainingOpcode.SGD, TrainingOpcode.MUON)
 
 
 @frozen
@@ -40,11 +40,11 @@ class ClassifierTape:
 
     sizes: tuple[int, ...]
     batch: PictureBatch
-    optimiser: Opcode = field(default=Opcode.ADAM)
+    optimiser: TrainingOpcode = field(default=TrainingOpcode.ADAM)
     writer: TapeWriter = field(init=False)
 
     @optimiser.validator
-    def _is_an_optimiser(self, _: object, opcode: Opcode) -> None:
+    def _is_an_optimiser(self, _: object, opcode: TrainingOpcode) -> None:
         if opcode not in OPTIMISERS:
             raise ValueError(f"{opcode.name} is no optimiser")
 
@@ -64,21 +64,21 @@ class ClassifierTape:
 
         for stream, w in enumerate(matrices, start=1):
             tape.init(w, 0, init_scale_q16(w.columns), stream)
-        tape.add(Opcode.PICTURES, x[0], targets, batch.pictures, batch.labels, batch.count, rows, sizes[0], 0, rows, PICTURE_STREAM)
+        tape.add(TrainingOpcode.PICTURES, x[0], targets, batch.pictures, batch.labels, batch.count, rows, sizes[0], 0, rows, PICTURE_STREAM)
         tape.cast(matrices)
         for i, w in enumerate(matrices[:-1]):
             tape.matmul(vectors[i], x[i], w, HIDDEN_FRACTION_BITS)
-            tape.add(Opcode.RELU, x[i + 1], vectors[i], rows, w.rows, HIDDEN_FRACTION_BITS, WIDTH)
+            tape.add(TrainingOpcode.RELU, x[i + 1], vectors[i], rows, w.rows, HIDDEN_FRACTION_BITS, WIDTH)
         last = matrices[-1]
         tape.matmul(vectors[-1], x[-1], last, LOGIT_FRACTION_BITS)
-        tape.add(Opcode.CROSS_ENTROPY, g[-1], of_target, vectors[-1], targets, rows, last.rows, WIDTH)
+        tape.add(TrainingOpcode.CROSS_ENTROPY, g[-1], of_target, vectors[-1], targets, rows, last.rows, WIDTH)
         tape.matmul_weights(last, g[-1], x[-1])
-        tape.add(Opcode.TARGET_WEIGHTS, last.sums, of_target, targets, x[-1], rows, last.columns, last.rows, batch.sum_frac)
+        tape.add(TrainingOpcode.TARGET_WEIGHTS, last.sums, of_target, targets, x[-1], rows, last.columns, last.rows, batch.sum_frac)
         if len(matrices) > 1:
-            tape.add(Opcode.TARGET_DATA, d[-1], of_target, targets, last.working, rows, last.columns, last.rows)
+            tape.add(TrainingOpcode.TARGET_DATA, d[-1], of_target, targets, last.working, rows, last.columns, last.rows)
             tape.matmul_data_sum(d[-1], part, g[-1], last)
         for i in reversed(range(len(matrices) - 1)):
-            tape.add(Opcode.RELU_BACKWARD, g[i], d[i + 1], vectors[i], rows, sizes[i + 1], WIDTH)
+            tape.add(TrainingOpcode.RELU_BACKWARD, g[i], d[i + 1], vectors[i], rows, sizes[i + 1], WIDTH)
             tape.matmul_weights(matrices[i], g[i], x[i])
             if i > 0:
                 tape.matmul_data(d[i], g[i], matrices[i])
@@ -88,9 +88,9 @@ class ClassifierTape:
 
     def _steps(self, tape: TapeWriter, matrices: list[Weights]) -> None:
         for w in matrices:
-            if self.optimiser == Opcode.ADAM:
+            if self.optimiser == TrainingOpcode.ADAM:
                 tape.adam([w])
-            elif self.optimiser == Opcode.SGD:
-                tape.add(Opcode.SGD, w.master, w.sums, w.count, w.frac, self.batch.sum_frac, ONE_Q16, 1)
+            elif self.optimiser == TrainingOpcode.SGD:
+                tape.add(TrainingOpcode.SGD, w.master, w.sums, w.count, w.frac, self.batch.sum_frac, ONE_Q16, 1)
             else:
-                tape.add(Opcode.MUON, w.master, w.sums, w.m, w.rows, w.columns, w.frac, ONE_Q16, 1)
+                tape.add(TrainingOpcode.MUON, w.master, w.sums, w.m, w.rows, w.columns, w.frac, ONE_Q16, 1)

@@ -8,8 +8,8 @@ from numba import njit
 
 from opml_min.model.native.kernels.addressing import int32s, int64s
 from opml_min.model.native.kernels.fixed.fixed_point import bits, round_shift, rsqrt, sat32
+from opml_min.training.kernels.batch_rows import DECAY, FIRST_MOMENT, RATE, SECOND_MOMENT
 from opml_min.training.kernels.compiled import compiled_for_training
-from opml_min.training.kernels.rows import DECAY, FIRST_MOMENT, RATE, SECOND_MOMENT
 
 LARGEST_GRADIENT = 1 << 23
 STEP_FRACTION_BITS = 24
