@@ -9,7 +9,7 @@ from spec_training import settings
 
 from opml_min.memory_map import HEADER, MODEL, REQUEST, STATE
 from opml_min.training.layout import TAPE, TENSORS, TrainingHeader, pack_tape
-from opml_min.training.operations import OPERANDS, Op, Opcode, Place, Tensor
+from opml_min.training.operations import OPERANDS, Place, Tensor, TrainingOp, TrainingOpcode
 from opml_min.training.run import TrainingRun
 
 UPDATE, UPDATES = 1, 3
@@ -17,58 +17,58 @@ UPDATE, UPDATES = 1, 3
 TOKENS = {"count": 50, "sequences": 3, "period": 7, "first": 2, "per_update": 6, "stream": 0}
 
 # Sizes and settings of each op: usual ones, and others with odd sizes, several blocks, or operands at an end of their range.
-CASES: list[tuple[Opcode, dict[str, int]]] = [
-    (Opcode.INIT, {"count": 37, "mean": 0, "scale_q16": 1 << 24, "stream": 1}),
-    (Opcode.INIT, {"count": 9, "mean": (1 << 31) - 1, "scale_q16": (1 << 31) - 1, "stream": (1 << 32) - 1}),
-    *((Opcode.TOKENS, TOKENS | {"token_bytes": size}) for size in (1, 2, 4)),
-    (Opcode.PICTURES, {"count": 5, "rows": 3, "length": 10, "first": 1, "per_update": 4, "stream": 2}),
-    (Opcode.CAST, {"count": 21, "frac": 26, "width": 15}),
-    (Opcode.CAST, {"count": 5, "frac": 18, "width": 7}),
-    (Opcode.EXPORT, {"rows": 11, "columns": 37, "frac": 26}),
-    (Opcode.EXPORT, {"rows": 8, "columns": 32, "frac": 18}),
-    (Opcode.EMBED, {"rows": 5, "columns": 6, "matrix_rows": 4, "r": 14}),
-    (Opcode.NORM, {"rows": 6, "length": 9, "r": 14, "eps_q48": 1 << 31, "width": 15}),
-    (Opcode.NORM, {"rows": 6, "length": 5, "r": 4, "eps_q48": (1 << 36) - 1, "width": 7}),
-    (Opcode.MATMUL, {"rows": 7, "columns": 5, "matrix_rows": 9, "first": 2, "taken": 6, "out_frac": 14}),
-    (Opcode.MATMUL, {"rows": 50, "columns": 259, "matrix_rows": 35, "first": 0, "taken": 35, "out_frac": 30}),
-    (Opcode.ROPE, {"rows": 6, "period": 3, "heads": 2, "head_size": 4}),
-    (Opcode.HEADS, {"sequences": 2, "period": 3, "heads": 2, "head_size": 5, "vector_frac": 14, "width": 13}),
-    (Opcode.ATTENTION, {"sequences": 2, "period": 5, "heads": 4, "kv_heads": 2, "head_size": 3, "width": 15}),
-    (Opcode.ATTENTION, {"sequences": 1, "period": 49, "heads": 1, "kv_heads": 1, "head_size": 34, "width": 8}),
-    (Opcode.SWIGLU, {"rows": 6, "length": 7, "width": 15}),
-    (Opcode.ADD, {"count": 30}),
-    (Opcode.RELU, {"rows": 6, "length": 7, "vector_frac": 12, "width": 14}),
-    (Opcode.CROSS_ENTROPY, {"rows": 6, "vocabulary": 9, "width": 15}),
-    (Opcode.ROUND, {"rows": 6, "length": 7, "width": 15}),
-    (Opcode.SUM, {"rows": 9, "length": 5}),
-    (Opcode.MATMUL_DATA, {"rows": 7, "columns": 5, "matrix_rows": 9, "first": 1, "taken": 7}),
-    (Opcode.MATMUL_DATA, {"rows": 49, "columns": 33, "matrix_rows": 300, "first": 3, "taken": 290}),
-    (Opcode.MATMUL_WEIGHTS, {"rows": 7, "columns": 5, "matrix_rows": 9, "first": 2, "taken": 7, "sum_frac": 20}),
-    (Opcode.MATMUL_WEIGHTS, {"rows": 300, "columns": 33, "matrix_rows": 50, "first": 0, "taken": 50, "sum_frac": 0}),
-    (Opcode.TARGET_DATA, {"rows": 6, "columns": 7, "matrix_rows": 5}),
-    (Opcode.TARGET_WEIGHTS, {"rows": 9, "columns": 7, "matrix_rows": 5, "sum_frac": 20}),
-    (Opcode.EMBED_WEIGHTS, {"rows": 9, "columns": 7, "matrix_rows": 5, "sum_frac": 24}),
-    (Opcode.NORM_BACKWARD, {"rows": 6, "length": 9, "r": 14, "eps_q48": 1 << 31, "sum_frac": 20}),
-    (Opcode.NORM_BACKWARD, {"rows": 6, "length": 5, "r": 4, "eps_q48": (1 << 36) - 1, "sum_frac": 0}),
-    (Opcode.ROPE_BACKWARD, {"rows": 6, "period": 3, "heads": 2, "head_size": 4, "width": 15}),
-    (Opcode.ATTENTION_BACKWARD, {"sequences": 2, "period": 5, "heads": 4, "kv_heads": 2, "head_size": 3, "width": 15}),
-    (Opcode.ATTENTION_BACKWARD, {"sequences": 1, "period": 29, "heads": 2, "kv_heads": 1, "head_size": 34, "width": 7}),
-    (Opcode.SWIGLU_BACKWARD, {"rows": 6, "length": 7, "width": 15}),
-    (Opcode.RELU_BACKWARD, {"rows": 6, "length": 7, "width": 15}),
-    (Opcode.ADAM, {"count": 40, "frac": 26, "rate_q16": 1 << 16, "decays": 1}),
-    (Opcode.ADAM, {"count": 40, "frac": 18, "rate_q16": 1 << 24, "decays": 0}),
-    (Opcode.SGD, {"count": 40, "frac": 30, "sum_frac": 0, "rate_q16": 1 << 24, "decays": 1}),
-    (Opcode.MUON, {"matrix_rows": 3, "columns": 7, "frac": 26, "rate_q16": 1 << 16, "decays": 1}),
-    (Opcode.MUON, {"matrix_rows": 7, "columns": 2, "frac": 18, "rate_q16": 1 << 16, "decays": 0}),
+CASES: list[tuple[TrainingOpcode, dict[str, int]]] = [
+    (TrainingOpcode.INIT, {"count": 37, "mean": 0, "scale_q16": 1 << 24, "stream": 1}),
+    (TrainingOpcode.INIT, {"count": 9, "mean": (1 << 31) - 1, "scale_q16": (1 << 31) - 1, "stream": (1 << 32) - 1}),
+    *((TrainingOpcode.TOKENS, TOKENS | {"token_bytes": size}) for size in (1, 2, 4)),
+    (TrainingOpcode.PICTURES, {"count": 5, "rows": 3, "length": 10, "first": 1, "per_update": 4, "stream": 2}),
+    (TrainingOpcode.CAST, {"count": 21, "frac": 26, "width": 15}),
+    (TrainingOpcode.CAST, {"count": 5, "frac": 18, "width": 7}),
+    (TrainingOpcode.EXPORT, {"rows": 11, "columns": 37, "frac": 26}),
+    (TrainingOpcode.EXPORT, {"rows": 8, "columns": 32, "frac": 18}),
+    (TrainingOpcode.EMBED, {"rows": 5, "columns": 6, "matrix_rows": 4, "r": 14}),
+    (TrainingOpcode.NORM, {"rows": 6, "length": 9, "r": 14, "eps_q48": 1 << 31, "width": 15}),
+    (TrainingOpcode.NORM, {"rows": 6, "length": 5, "r": 4, "eps_q48": (1 << 36) - 1, "width": 7}),
+    (TrainingOpcode.MATMUL, {"rows": 7, "columns": 5, "matrix_rows": 9, "first": 2, "taken": 6, "out_frac": 14}),
+    (TrainingOpcode.MATMUL, {"rows": 50, "columns": 259, "matrix_rows": 35, "first": 0, "taken": 35, "out_frac": 30}),
+    (TrainingOpcode.ROPE, {"rows": 6, "period": 3, "heads": 2, "head_size": 4}),
+    (TrainingOpcode.HEADS, {"sequences": 2, "period": 3, "heads": 2, "head_size": 5, "vector_frac": 14, "width": 13}),
+    (TrainingOpcode.ATTENTION, {"sequences": 2, "period": 5, "heads": 4, "kv_heads": 2, "head_size": 3, "width": 15}),
+    (TrainingOpcode.ATTENTION, {"sequences": 1, "period": 49, "heads": 1, "kv_heads": 1, "head_size": 34, "width": 8}),
+    (TrainingOpcode.SWIGLU, {"rows": 6, "length": 7, "width": 15}),
+    (TrainingOpcode.ADD, {"count": 30}),
+    (TrainingOpcode.RELU, {"rows": 6, "length": 7, "vector_frac": 12, "width": 14}),
+    (TrainingOpcode.CROSS_ENTROPY, {"rows": 6, "vocabulary": 9, "width": 15}),
+    (TrainingOpcode.ROUND, {"rows": 6, "length": 7, "width": 15}),
+    (TrainingOpcode.SUM, {"rows": 9, "length": 5}),
+    (TrainingOpcode.MATMUL_DATA, {"rows": 7, "columns": 5, "matrix_rows": 9, "first": 1, "taken": 7}),
+    (TrainingOpcode.MATMUL_DATA, {"rows": 49, "columns": 33, "matrix_rows": 300, "first": 3, "taken": 290}),
+    (TrainingOpcode.MATMUL_WEIGHTS, {"rows": 7, "columns": 5, "matrix_rows": 9, "first": 2, "taken": 7, "sum_frac": 20}),
+    (TrainingOpcode.MATMUL_WEIGHTS, {"rows": 300, "columns": 33, "matrix_rows": 50, "first": 0, "taken": 50, "sum_frac": 0}),
+    (TrainingOpcode.TARGET_DATA, {"rows": 6, "columns": 7, "matrix_rows": 5}),
+    (TrainingOpcode.TARGET_WEIGHTS, {"rows": 9, "columns": 7, "matrix_rows": 5, "sum_frac": 20}),
+    (TrainingOpcode.EMBED_WEIGHTS, {"rows": 9, "columns": 7, "matrix_rows": 5, "sum_frac": 24}),
+    (TrainingOpcode.NORM_BACKWARD, {"rows": 6, "length": 9, "r": 14, "eps_q48": 1 << 31, "sum_frac": 20}),
+    (TrainingOpcode.NORM_BACKWARD, {"rows": 6, "length": 5, "r": 4, "eps_q48": (1 << 36) - 1, "sum_frac": 0}),
+    (TrainingOpcode.ROPE_BACKWARD, {"rows": 6, "period": 3, "heads": 2, "head_size": 4, "width": 15}),
+    (TrainingOpcode.ATTENTION_BACKWARD, {"sequences": 2, "period": 5, "heads": 4, "kv_heads": 2, "head_size": 3, "width": 15}),
+    (TrainingOpcode.ATTENTION_BACKWARD, {"sequences": 1, "period": 29, "heads": 2, "kv_heads": 1, "head_size": 34, "width": 7}),
+    (TrainingOpcode.SWIGLU_BACKWARD, {"rows": 6, "length": 7, "width": 15}),
+    (TrainingOpcode.RELU_BACKWARD, {"rows": 6, "length": 7, "width": 15}),
+    (TrainingOpcode.ADAM, {"count": 40, "frac": 26, "rate_q16": 1 << 16, "decays": 1}),
+    (TrainingOpcode.ADAM, {"count": 40, "frac": 18, "rate_q16": 1 << 24, "decays": 0}),
+    (TrainingOpcode.SGD, {"count": 40, "frac": 30, "sum_frac": 0, "rate_q16": 1 << 24, "decays": 1}),
+    (TrainingOpcode.MUON, {"matrix_rows": 3, "columns": 7, "frac": 26, "rate_q16": 1 << 16, "decays": 1}),
+    (TrainingOpcode.MUON, {"matrix_rows": 7, "columns": 2, "frac": 18, "rate_q16": 1 << 16, "decays": 0}),
 ]
 BASES = {Place.STATE: STATE, Place.TENSORS: TENSORS, Place.MODEL: MODEL + (1 << 29), Place.ANYWHERE: TENSORS + (1 << 28)}
 
 
-def placed(opcode: Opcode, sizes: dict[str, int]) -> Op:
+def placed(opcode: TrainingOpcode, sizes: dict[str, int]) -> TrainingOp:
     """The op with every tensor at a place of its own."""
     numbers = {name: sizes.get(name, 0) for name in OPERANDS[opcode]}
-    tensors = Op(opcode, 0, numbers).tensors()
-    return Op(opcode, 0, numbers | {tensor.name: BASES[tensor.place] + (i << 20) for i, tensor in enumerate(tensors)})
+    tensors = TrainingOp(opcode, 0, numbers).tensors()
+    return TrainingOp(opcode, 0, numbers | {tensor.name: BASES[tensor.place] + (i << 20) for i, tensor in enumerate(tensors)})
 
 
 def numbers(rng: np.random.Generator, shape: tuple[int, int], limit: int) -> np.ndarray:
@@ -82,7 +82,7 @@ def numbers(rng: np.random.Generator, shape: tuple[int, int], limit: int) -> np.
     return np.array(rows)
 
 
-def content(op: Op, tensor: Tensor, rng: np.random.Generator) -> bytes:
+def content(op: TrainingOp, tensor: Tensor, rng: np.random.Generator) -> bytes:
     """Bytes that the op may find in the tensor."""
     if tensor.form[0] == "rows":
         _, rows, length, value_bytes = tensor.form
@@ -108,7 +108,7 @@ def content(op: Op, tensor: Tensor, rng: np.random.Generator) -> bytes:
     return np.where(values == -(1 << 31) + 1, -(1 << 31), values).astype("<i4").tobytes()
 
 
-def memories(op: Op, seed: int) -> tuple[list[tuple[int, bytes]], bytes]:
+def memories(op: TrainingOp, seed: int) -> tuple[list[tuple[int, bytes]], bytes]:
     """What lies in memory before the op, and the request."""
     rng = np.random.default_rng([seed, op.opcode])
     segments = [(HEADER, TrainingHeader(1).pack()), (TAPE, pack_tape([op.words()]))]
@@ -117,7 +117,7 @@ def memories(op: Op, seed: int) -> tuple[list[tuple[int, bytes]], bytes]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{opcode.name}-{i}" for i, (opcode, _) in enumerate(CASES)])
-def test_an_op_leaves_the_bytes_of_the_specification(case: tuple[Opcode, dict[str, int]]) -> None:
+def test_an_op_leaves_the_bytes_of_the_specification(case: tuple[TrainingOpcode, dict[str, int]]) -> None:
     op = placed(*case)
     for seed in range(2 if max(tensor.size for tensor in op.tensors()) > 4096 else 6):
         segments, request = memories(op, seed)
@@ -144,4 +144,4 @@ def first_difference(tensor: Tensor, mine: bytes, expected: bytes) -> tuple[int,
 
 
 def test_every_op_has_a_case() -> None:
-    assert {opcode for opcode, _ in CASES} == set(Opcode)
+    assert {opcode for opcode, _ in CASES} == set(TrainingOpcode)

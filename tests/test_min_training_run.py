@@ -23,7 +23,7 @@ from opml_min.training.classifier import ClassifierTape, PictureBatch
 from opml_min.training.errors import ImageBound, ImageHeader, ImageOp, TrainingImageRefused
 from opml_min.training.layout import TAPE, TENSORS, TrainingHeader, pack_tape
 from opml_min.training.llama import LlamaShape, LlamaTape, TextBatch
-from opml_min.training.operations import Op, Opcode
+from opml_min.training.operations import TrainingOp, TrainingOpcode
 from opml_min.training.request import Settings
 from opml_min.training.run import TrainingRun
 
@@ -34,7 +34,7 @@ TEXT, ROPE = MODEL + (1 << 29), MODEL + (1 << 30)
 
 
 def example() -> Segments:
-    """The classifier of §6.10, from the page's tape."""
+    """The classifier of spec §6.10, from the page's tape."""
     section = PAGE.split("## 6.10")[1]
     records = [
         [int(word, 0) for word in words.split(",")] for words in re.findall(r"^\| [A-Z_]+ \| `(\d[^`]*)` \|$", section, re.M)
@@ -72,7 +72,7 @@ def small_llama() -> tuple[LlamaTape, Segments, bytes]:
     return tape, segments, evolve(SETTINGS, updates=2, warmup=1).pack()
 
 
-def small_classifier(optimiser: Opcode) -> tuple[ClassifierTape, Segments, bytes]:
+def small_classifier(optimiser: TrainingOpcode) -> tuple[ClassifierTape, Segments, bytes]:
     rng = np.random.default_rng(3)
     tape = ClassifierTape((10, 9, 7, 4), PictureBatch(TEXT, TEXT + 4096, count=20, rows=6), optimiser)
     segments = [(HEADER, TrainingHeader(len(tape.writer.ops)).pack()), (TAPE, tape.writer.pack())]
@@ -83,7 +83,7 @@ def small_classifier(optimiser: Opcode) -> tuple[ClassifierTape, Segments, bytes
 
 @pytest.mark.parametrize(
     "model",
-    [small_llama, partial(small_classifier, Opcode.SGD), partial(small_classifier, Opcode.MUON)],
+    [small_llama, partial(small_classifier, TrainingOpcode.SGD), partial(small_classifier, TrainingOpcode.MUON)],
     ids=["llama", "sgd", "muon"],
 )
 def test_two_updates_have_the_state_roots_of_the_specification(model: Callable[[], tuple[object, Segments, bytes]]) -> None:
@@ -103,12 +103,12 @@ def test_two_updates_have_the_state_roots_of_the_specification(model: Callable[[
 
 
 def test_the_tape_of_a_llama_has_the_ops_of_the_specification() -> None:
-    """The same ops with the same sizes; where their tensors lie is the builder's own choice."""
+    """Ops and sizes are equal; where their tensors lie is the builder's own choice."""
     plan: LlamaTraining = start(SMALL)[0]
     names = ("dim", "hidden_dim", "layers", "heads", "kv_heads", "head_size", "vocabulary", "eps_q48", "r")
     shape = LlamaShape(**{name: getattr(SMALL, name) for name in names})
     batch = TextBatch(TEXT, 1, 200, ROPE, sequences=2, period=SMALL.context, sum_frac=20)
-    theirs = [Op.of(struct.unpack("<16Q", pack_tape([record.words]))) for record in plan.tape()]
+    theirs = [TrainingOp.of(struct.unpack("<16Q", pack_tape([record.words]))) for record in plan.tape()]
     addresses = {name for op in theirs for name, value in op.operands.items() if value >= MODEL}
     ours = LlamaTape(shape, batch).writer.ops
     assert [(op.opcode, op.condition, {n: v for n, v in op.operands.items() if n not in addresses}) for op in ours] == [
@@ -119,23 +119,23 @@ def test_the_tape_of_a_llama_has_the_ops_of_the_specification() -> None:
 # Refusals --------------------------------------------------------------------------------------------------------------------------------
 
 
-def with_operand(index: int, name: str, value: int) -> Callable[[list[Op]], list[Op]]:
-    def change(ops: list[Op]) -> list[Op]:
+def with_operand(index: int, name: str, value: int) -> Callable[[list[TrainingOp]], list[TrainingOp]]:
+    def change(ops: list[TrainingOp]) -> list[TrainingOp]:
         return [evolve(op, operands={**op.operands, name: value}) if i == index else op for i, op in enumerate(ops)]
 
     return change
 
 
 A, B, C = (TENSORS + (i << 20) for i in range(3))
-NORM = [Op.of((71, 0, A, B, C, 4, 8, 14, 1 << 31, 15))]
-ADD = [Op.of((77, 0, A, A, B, 9))]
-SUM = [Op.of((81, 0, A, A, B, 2, 5))]
-MATMUL = [Op.of((72, 0, A, B, C, 2, 5, 7, 1, 4, 30))]
-ATTENTION = [Op.of((75, 0, A, B, C, C + (1 << 20), 2, 3, 4, 2, 4, 15))]
-ADAM = [Op.of((92, 0, STATE, A, B, C, 8, 26, 1 << 16, 1))]
-ROPE_OP = [Op.of((73, 0, A, 4, 2, 2, 4, ROPE))]
-TOKENS = [Op.of((66, 0, A, B, TEXT, 1, 60, 2, 5, 0, 2, 3))]
-INIT = [Op.of((65, 0, STATE, 8, 0, 1, 1))]
+NORM = [TrainingOp.of((71, 0, A, B, C, 4, 8, 14, 1 << 31, 15))]
+ADD = [TrainingOp.of((77, 0, A, A, B, 9))]
+SUM = [TrainingOp.of((81, 0, A, A, B, 2, 5))]
+MATMUL = [TrainingOp.of((72, 0, A, B, C, 2, 5, 7, 1, 4, 30))]
+ATTENTION = [TrainingOp.of((75, 0, A, B, C, C + (1 << 20), 2, 3, 4, 2, 4, 15))]
+ADAM = [TrainingOp.of((92, 0, STATE, A, B, C, 8, 26, 1 << 16, 1))]
+ROPE_OP = [TrainingOp.of((73, 0, A, 4, 2, 2, 4, ROPE))]
+TOKENS = [TrainingOp.of((66, 0, A, B, TEXT, 1, 60, 2, 5, 0, 2, 3))]
+INIT = [TrainingOp.of((65, 0, STATE, 8, 0, 1, 1))]
 FINE = [NORM, ADD, SUM, MATMUL, ATTENTION, ADAM, ROPE_OP, TOKENS, INIT]
 FAULTS = [
     (NORM, with_operand(0, "r", 19), ImageOp),
@@ -161,12 +161,12 @@ FAULTS = [
     (TOKENS, with_operand(0, "count", 5), ImageOp),
     (TOKENS, with_operand(0, "first", 1), ImageOp),
     (INIT, with_operand(0, "mean", 1 << 31), ImageOp),
-    (NORM, lambda ops: [*ops, Op.of((77, 0, B, B, C, 9))], ImageOp),
-    (ADAM, lambda ops: [*ops, Op.of((77, 0, B, C, A, 8))], ImageOp),
+    (NORM, lambda ops: [*ops, TrainingOp.of((77, 0, B, B, C, 9))], ImageOp),
+    (ADAM, lambda ops: [*ops, TrainingOp.of((77, 0, B, C, A, 8))], ImageOp),
 ]
 
 
-def model_of(ops: list[Op], table: int = 1 << 30) -> Segments:
+def model_of(ops: list[TrainingOp], table: int = 1 << 30) -> Segments:
     return [
         (HEADER, TrainingHeader(len(ops)).pack()),
         (TAPE, pack_tape(op.words() for op in ops)),
@@ -238,4 +238,5 @@ def test_stage_0_refuses_another_length_or_number_of_stages() -> None:
 
 def test_the_tape_of_a_llama_uses_all_ops_but_those_of_other_trainings() -> None:
     used = {op.opcode for op in small_llama()[0].writer.ops}
-    assert set(Opcode) - used == {Opcode.PICTURES, Opcode.RELU, Opcode.RELU_BACKWARD, Opcode.SGD, Opcode.MUON}
+    others = {"PICTURES", "RELU", "RELU_BACKWARD", "SGD", "MUON"}
+    assert {opcode.name for opcode in set(TrainingOpcode) - used} == others

@@ -10,8 +10,8 @@ import numpy as np
 
 from opml_min.machine import Memory
 from opml_min.model.native.kernel_cache import require_compiler
-from opml_min.training.kernels.rows import SETTINGS
-from opml_min.training.operations import Op, Opcode
+from opml_min.training.kernels.batch_rows import SETTINGS
+from opml_min.training.operations import TrainingOp, TrainingOpcode
 from opml_min.training.plans import Phase, Words, plan_of
 from opml_min.training.request import Settings
 
@@ -26,7 +26,7 @@ class TrainingEngine:
         self._scratch = [np.zeros(64, np.uint8) for _ in range(threads)]
         self._first_calls: set[object] = set()
 
-    def run(self, op: Op, settings: Settings, update: int) -> None:
+    def run(self, op: TrainingOp, settings: Settings, update: int) -> None:
         """Compute an op in an update, and put what it wrote on the memory's record."""
         plan = plan_of(op, self._memory)
         words = np.array([*_operands(op), *_settings(op, settings, update), *plan.words], np.int64)
@@ -62,17 +62,17 @@ class TrainingEngine:
             phase.kernel(self._memory.base_address, words, first, end, chunk, scratch, shared)
 
 
-def _operands(op: Op) -> list[int]:
+def _operands(op: TrainingOp) -> list[int]:
     operands = list(op.words()[2:])
     return operands + [0] * (SETTINGS - len(operands))
 
 
-def _settings(op: Op, settings: Settings, update: int) -> list[int]:
+def _settings(op: TrainingOp, settings: Settings, update: int) -> list[int]:
     """Return seed, update, rate, decay, momentum and the factors of both moments."""
     seed = settings.seed - (settings.seed >> 63 << 64)  # as an i64
     rate = decay = 0
     if "rate_q16" in op.operands:
-        of = settings.corrected_rate if op.opcode == Opcode.ADAM else settings.rate
+        of = settings.corrected_rate if op.opcode == TrainingOpcode.ADAM else settings.rate
         rate = of(update, op["rate_q16"])
         decay = settings.decay(update, op["rate_q16"]) if op["decays"] == 1 else 0
     return [seed, update, rate, decay, settings.momentum_q16, settings.first_moment_q16, settings.second_moment_q16]

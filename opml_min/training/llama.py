@@ -7,7 +7,7 @@ Of each layer what its backward ops read is kept; all other tensors are shared b
 
 from attrs import field, frozen
 
-from opml_min.training.operations import Opcode
+from opml_min.training.operations import TrainingOpcode
 from opml_min.training.places import Places, Weights
 from opml_min.training.tape_writer import WIDTH, TapeWriter
 
@@ -151,9 +151,9 @@ class _Update:
         for stream, w in enumerate(self.weights, start=1):
             tape.init(w, 0 if w.is_matrix else ONE_GAIN, INIT_SCALE_Q16 if w.is_matrix else 0, stream)
         places = (self.tokens, self.targets, batch.text, batch.token_bytes, batch.count, batch.sequences, batch.period)
-        tape.add(Opcode.TOKENS, *places, 0, batch.sequences, TOKEN_STREAM)
+        tape.add(TrainingOpcode.TOKENS, *places, 0, batch.sequences, TOKEN_STREAM)
         tape.cast(self.matrices)
-        tape.add(Opcode.EMBED, self._x(0), self.embedding.working, self.tokens, batch.rows, s.dim, s.vocabulary, s.r)
+        tape.add(TrainingOpcode.EMBED, self._x(0), self.embedding.working, self.tokens, batch.rows, s.dim, s.vocabulary, s.r)
         for i in range(s.layers):
             self._forward(i)
         self._norm(self.last_n, self.last_x, self.final_gain)
@@ -164,7 +164,7 @@ class _Update:
             self._feed_forward_backward(layer)
             self._attention_backward(layer)
         sizes = (batch.rows, s.dim, s.vocabulary, batch.sum_frac)
-        tape.add(Opcode.EMBED_WEIGHTS, self.embedding.sums, self.d, self.tokens, *sizes)
+        tape.add(TrainingOpcode.EMBED_WEIGHTS, self.embedding.sums, self.d, self.tokens, *sizes)
         tape.adam(self.weights)
         tape.export(self.matrices)
         return tape
@@ -178,14 +178,14 @@ class _Update:
         return [(first, min(most, count - first)) for first in range(0, count, most)]
 
     def _norm(self, out: int, x: int, gain: Weights) -> None:
-        self.tape.add(Opcode.NORM, out, x, gain.master, self.batch.rows, self.shape.dim, self.shape.r, self.shape.eps_q48, WIDTH)
+        self.tape.add(TrainingOpcode.NORM, out, x, gain.master, self.batch.rows, self.shape.dim, self.shape.r, self.shape.eps_q48, WIDTH)
 
     def _norm_backward(self, out: int, g: int, x: int, gain: Weights) -> None:
         numbers = (self.batch.rows, self.shape.dim, self.shape.r, self.shape.eps_q48, self.batch.sum_frac)
-        self.tape.add(Opcode.NORM_BACKWARD, out, gain.sums, g, x, gain.master, *numbers)
+        self.tape.add(TrainingOpcode.NORM_BACKWARD, out, gain.sums, g, x, gain.master, *numbers)
 
     def _add(self, out: int, x: int) -> None:
-        self.tape.add(Opcode.ADD, out, x, self.added, self.batch.rows * self.shape.dim)
+        self.tape.add(TrainingOpcode.ADD, out, x, self.added, self.batch.rows * self.shape.dim)
 
     def _forward(self, i: int) -> None:
         tape, s, batch, layer = self.tape, self.shape, self.batch, self.layers[i]
@@ -193,20 +193,20 @@ class _Update:
         for out, w in ((self.q, layer.q), (self.k, layer.k), (self.v, layer.v)):
             tape.matmul(out, layer.n, w, VECTOR_FRACTION_BITS)
         for vectors, heads in ((self.q, s.heads), (self.k, s.kv_heads)):
-            tape.add(Opcode.ROPE, vectors, batch.rows, batch.period, heads, s.head_size, batch.rope_table)
+            tape.add(TrainingOpcode.ROPE, vectors, batch.rows, batch.period, heads, s.head_size, batch.rope_table)
         for out, x, heads in (
             (layer.q_heads, self.q, s.heads),
             (layer.k_heads, self.k, s.kv_heads),
             (layer.v_heads, self.v, s.kv_heads),
         ):
-            tape.add(Opcode.HEADS, out, x, batch.sequences, batch.period, heads, s.head_size, VECTOR_FRACTION_BITS, WIDTH)
-        tape.add(Opcode.ATTENTION, layer.a, layer.q_heads, layer.k_heads, layer.v_heads, *self._attention_sizes())
+            tape.add(TrainingOpcode.HEADS, out, x, batch.sequences, batch.period, heads, s.head_size, VECTOR_FRACTION_BITS, WIDTH)
+        tape.add(TrainingOpcode.ATTENTION, layer.a, layer.q_heads, layer.k_heads, layer.v_heads, *self._attention_sizes())
         tape.matmul(self.added, layer.a, layer.o, s.r)
         self._add(layer.x_middle, layer.x)
         self._norm(layer.n_middle, layer.x_middle, layer.feed_forward_gain)
         tape.matmul(layer.gate_vectors, layer.n_middle, layer.gate, VECTOR_FRACTION_BITS)
         tape.matmul(layer.up_vectors, layer.n_middle, layer.up, VECTOR_FRACTION_BITS)
-        tape.add(Opcode.SWIGLU, layer.s, layer.gate_vectors, layer.up_vectors, batch.rows, s.hidden_dim, WIDTH)
+        tape.add(TrainingOpcode.SWIGLU, layer.s, layer.gate_vectors, layer.up_vectors, batch.rows, s.hidden_dim, WIDTH)
         tape.matmul(self.added, layer.s, layer.down, s.r)
         self._add(self._x(i + 1), layer.x_middle)
 
@@ -216,12 +216,12 @@ class _Update:
 
     def _loss(self) -> None:
         tape, rows, s, w = self.tape, self.batch.rows, self.shape, self.classifier
-        tape.add(Opcode.CROSS_ENTROPY, self.g_logits, self.of_target, self.logits, self.targets, rows, s.vocabulary, WIDTH)
+        tape.add(TrainingOpcode.CROSS_ENTROPY, self.g_logits, self.of_target, self.logits, self.targets, rows, s.vocabulary, WIDTH)
         for first, taken in self._tiles():
             tape.matmul_weights(w, self.g_logits, self.last_n, first, taken)
         sizes = (rows, s.dim, s.vocabulary)
-        tape.add(Opcode.TARGET_WEIGHTS, w.sums, self.of_target, self.targets, self.last_n, *sizes, self.batch.sum_frac)
-        tape.add(Opcode.TARGET_DATA, self.d_n, self.of_target, self.targets, w.working, *sizes)
+        tape.add(TrainingOpcode.TARGET_WEIGHTS, w.sums, self.of_target, self.targets, self.last_n, *sizes, self.batch.sum_frac)
+        tape.add(TrainingOpcode.TARGET_DATA, self.d_n, self.of_target, self.targets, w.working, *sizes)
         for first, taken in self._tiles():
             tape.matmul_data_sum(self.d_n, self.part, self.g_logits, w, first, taken)
         self._norm_backward(self.d, self.d_n, self.last_x, self.final_gain)
@@ -229,10 +229,10 @@ class _Update:
     def _into_d(self, x: int, gain: Weights) -> None:
         """Add to d what comes through a NORM."""
         self._norm_backward(self.part, self.d_n, x, gain)
-        self.tape.add(Opcode.SUM, self.d, self.d, self.part, self.batch.rows, self.shape.dim)
+        self.tape.add(TrainingOpcode.SUM, self.d, self.d, self.part, self.batch.rows, self.shape.dim)
 
     def _round(self, out: int, x: int, length: int) -> None:
-        self.tape.add(Opcode.ROUND, out, x, self.batch.rows, length, WIDTH)
+        self.tape.add(TrainingOpcode.ROUND, out, x, self.batch.rows, length, WIDTH)
 
     def _feed_forward_backward(self, layer: LayerPlaces) -> None:
         tape, s, rows = self.tape, self.shape, self.batch.rows
@@ -240,7 +240,7 @@ class _Update:
         tape.matmul_weights(layer.down, self.d_rounded, layer.s)
         tape.matmul_data(self.d_s, self.d_rounded, layer.down)
         vectors = (layer.gate_vectors, layer.up_vectors)
-        tape.add(Opcode.SWIGLU_BACKWARD, self.g_gate, self.g_up, self.d_s, *vectors, rows, s.hidden_dim, WIDTH)
+        tape.add(TrainingOpcode.SWIGLU_BACKWARD, self.g_gate, self.g_up, self.d_s, *vectors, rows, s.hidden_dim, WIDTH)
         tape.matmul_weights(layer.gate, self.g_gate, layer.n_middle)
         tape.matmul_weights(layer.up, self.g_up, layer.n_middle)
         tape.matmul_data(self.d_n, self.g_gate, layer.gate)
@@ -253,9 +253,9 @@ class _Update:
         tape.matmul_weights(layer.o, self.d_rounded, layer.a)
         tape.matmul_data(self.d_a, self.d_rounded, layer.o)
         heads = (layer.q_heads, layer.k_heads, layer.v_heads)
-        tape.add(Opcode.ATTENTION_BACKWARD, self.d_q, self.d_k, self.d_v, *heads, self.d_a, *self._attention_sizes())
+        tape.add(TrainingOpcode.ATTENTION_BACKWARD, self.d_q, self.d_k, self.d_v, *heads, self.d_a, *self._attention_sizes())
         for out, x, count in ((self.g_q, self.d_q, s.heads), (self.g_k, self.d_k, s.kv_heads)):
-            tape.add(Opcode.ROPE_BACKWARD, out, x, batch.rows, batch.period, count, s.head_size, batch.rope_table, WIDTH)
+            tape.add(TrainingOpcode.ROPE_BACKWARD, out, x, batch.rows, batch.period, count, s.head_size, batch.rope_table, WIDTH)
         self._round(self.g_v, self.d_v, self.kv_length)
         for w, g in ((layer.q, self.g_q), (layer.k, self.g_k), (layer.v, self.g_v)):
             tape.matmul_weights(w, g, layer.n)

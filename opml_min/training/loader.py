@@ -14,7 +14,7 @@ from opml_min.memory_map import HEADER, IO, MODEL, QUARTER_BYTES, STATE
 from opml_min.model.image.ops import RECORD_BYTES
 from opml_min.training.errors import ImageBound, ImageHeader, ImageOp
 from opml_min.training.layout import HEADER_WORDS, MAX_REQUEST_BYTES, TENSORS, TrainingHeader, unpack_tape
-from opml_min.training.operations import OPERANDS, Op, Opcode, Place, Tensor
+from opml_min.training.operations import OPERANDS, Place, Tensor, TrainingOp, TrainingOpcode
 from opml_min.training.request import round_shift
 
 _SIZE, _HEADS = (1, 1 << 20), (1, 1 << 10)
@@ -59,13 +59,13 @@ def load_header(memory: Memory) -> TrainingHeader:
     return header
 
 
-def load_ops(memory: Memory, header: TrainingHeader) -> list[Op]:
+def load_ops(memory: Memory, header: TrainingHeader) -> list[TrainingOp]:
     """Read the tape of a memory, and raise TrainingImageRefused unless native code may compute it."""
     words = unpack_tape(memory.read(header.tape_address, RECORD_BYTES * header.op_count)).view(np.uint64)
     ops = []
     for index, record in enumerate(words.tolist()):
         try:
-            ops.append(Op.of(tuple(record)))
+            ops.append(TrainingOp.of(tuple(record)))
         except ValueError as error:
             raise ImageOp(f"op {index} has the unknown opcode {record[0]}") from error
     for index, op in enumerate(ops):
@@ -76,7 +76,7 @@ def load_ops(memory: Memory, header: TrainingHeader) -> list[Op]:
     return ops
 
 
-def _check_operands(index: int, op: Op) -> None:
+def _check_operands(index: int, op: TrainingOp) -> None:
     for name in OPERANDS[op.opcode]:
         least, largest = RANGES.get(name, (0, (1 << 64) - 1))
         if not least <= op[name] <= largest or (name == "token_bytes" and op[name] == 3):
@@ -84,10 +84,10 @@ def _check_operands(index: int, op: Op) -> None:
     has = op.operands.keys()
     fits = [
         "taken" not in has or op["first"] + op["taken"] <= op["matrix_rows"],
-        op.opcode != Opcode.TOKENS or (op["first"] + op["sequences"] <= op["per_update"] and op["count"] > op["period"]),
-        op.opcode != Opcode.PICTURES or op["first"] + op["rows"] <= op["per_update"],
+        op.opcode != TrainingOpcode.TOKENS or (op["first"] + op["sequences"] <= op["per_update"] and op["count"] > op["period"]),
+        op.opcode != TrainingOpcode.PICTURES or op["first"] + op["rows"] <= op["per_update"],
         "kv_heads" not in has or op["heads"] % op["kv_heads"] == 0,
-        op.opcode not in (Opcode.ROPE, Opcode.ROPE_BACKWARD) or op["head_size"] % 2 == 0,
+        op.opcode not in (TrainingOpcode.ROPE, TrainingOpcode.ROPE_BACKWARD) or op["head_size"] % 2 == 0,
     ]
     if not all(fits):
         raise ImageOp(f"op {index} ({op.opcode.name}): its operands do not fit each other")
@@ -97,20 +97,20 @@ def _overlap(a: Tensor, b: Tensor) -> bool:
     return a.address < b.end and b.address < a.end
 
 
-def _check_tensors(index: int, op: Op) -> None:
+def _check_tensors(index: int, op: TrainingOp) -> None:
     tensors = op.tensors()
     for tensor in tensors:
         inside = any(start <= tensor.address and tensor.end <= end for start, end in PLACES[tensor.place])
         if tensor.address % 32 or not inside:
             raise ImageOp(f"op {index} ({op.opcode.name}): {tensor.name} at {tensor.address:#x} does not lie in {tensor.place.value}")
-    may_coincide = op.opcode in (Opcode.ADD, Opcode.SUM)
+    may_coincide = op.opcode in (TrainingOpcode.ADD, TrainingOpcode.SUM)
     for i, a in enumerate(tensors):
         for b in tensors[i + 1 :]:
             if (a.written or b.written) and _overlap(a, b) and not (may_coincide and a.address == b.address):
                 raise ImageOp(f"op {index} ({op.opcode.name}): {a.name} and {b.name} overlap")
 
 
-def _check_sharing(ops: list[Op]) -> None:
+def _check_sharing(ops: list[TrainingOp]) -> None:
     """Check that any two tensors of the tape are the same or share no byte."""
     found = {(t.address, t.size, t.form) for op in ops for t in op.tensors()}
     end = 0
@@ -125,36 +125,36 @@ def scale_q24(head_size: int) -> int:
     return round_shift(isqrt((1 << 60) // head_size) * 6196328018, 38)
 
 
-def _largest_numbers(op: Op) -> list[int]:
+def _largest_numbers(op: TrainingOp) -> list[int]:
     """Return what must stay below 2^63."""
     match op.opcode:
-        case Opcode.NORM:
+        case TrainingOpcode.NORM:
             return [(1 << 48) + round_shift(op["eps_q48"], 48 - 2 * (op["r"] + 23))]
-        case Opcode.NORM_BACKWARD:
+        case TrainingOpcode.NORM_BACKWARD:
             mean = (1 << 48) + round_shift(op["eps_q48"], 48 - 2 * (op["r"] + 23))
             return [mean, (op["rows"] + 1) << 31, op["length"] << 50]
-        case Opcode.MATMUL:
+        case TrainingOpcode.MATMUL:
             return [op["columns"] << 30]
-        case Opcode.MATMUL_DATA:
+        case TrainingOpcode.MATMUL_DATA:
             return [op["taken"] << 30]
-        case Opcode.MATMUL_WEIGHTS:
+        case TrainingOpcode.MATMUL_WEIGHTS:
             return [op["rows"] << 30]
-        case Opcode.ATTENTION:
+        case TrainingOpcode.ATTENTION:
             return [op["head_size"] * scale_q24(op["head_size"]) << 30, op["period"] << 39]
-        case Opcode.ATTENTION_BACKWARD:
+        case TrainingOpcode.ATTENTION_BACKWARD:
             score = op["head_size"] * scale_q24(op["head_size"]) << 30
             return [score, op["period"] << 39, op["period"] * op["head_size"] << 45]
-        case Opcode.CROSS_ENTROPY:
+        case TrainingOpcode.CROSS_ENTROPY:
             return [op["vocabulary"] << 24]
-        case Opcode.TARGET_WEIGHTS | Opcode.EMBED_WEIGHTS:
+        case TrainingOpcode.TARGET_WEIGHTS | TrainingOpcode.EMBED_WEIGHTS:
             return [(op["rows"] + 1) << 31]
-        case Opcode.MUON:
+        case TrainingOpcode.MUON:
             return [op["matrix_rows"] * op["columns"] << 30]
     return []
 
 
-def _check_bounds(index: int, op: Op, memory: Memory) -> None:
-    too_long = op.opcode in (Opcode.NORM, Opcode.NORM_BACKWARD) and op["length"] > 4096
+def _check_bounds(index: int, op: TrainingOp, memory: Memory) -> None:
+    too_long = op.opcode in (TrainingOpcode.NORM, TrainingOpcode.NORM_BACKWARD) and op["length"] > 4096
     if too_long or any(number >= 1 << 63 for number in _largest_numbers(op)):
         raise ImageBound(f"op {index} ({op.opcode.name}): its numbers may leave 64 bits")
     for tensor in op.tensors():

@@ -1,6 +1,6 @@
 """The ops of training: their numbers, their operands, and the tensors that each one reads and writes.
 
-*Source*: spec §6.3 to §6.7 for operands and forms, §6.8 for the places.
+*Source*: spec §6.3 to §6.7 for operands and forms, spec §6.8 for the places.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from enum import Enum, IntEnum
 from attrs import frozen
 
 
-class Opcode(IntEnum):
+class TrainingOpcode(IntEnum):
     """What an op computes."""
 
     INIT = 65
@@ -71,93 +71,96 @@ class Tensor:
 
 # Of each op its operands, and then its tensors: name and kind, `!` if written, and its sizes: products of operands.
 _ROWS_OF_HEADS = "sequences*period heads*head_size"
-_TABLE: dict[Opcode, tuple[str, str]] = {
-    Opcode.INIT: ("out count mean scale_q16 stream", "!out:master count"),
-    Opcode.TOKENS: (
+_TABLE: dict[TrainingOpcode, tuple[str, str]] = {
+    TrainingOpcode.INIT: ("out count mean scale_q16 stream", "!out:master count"),
+    TrainingOpcode.TOKENS: (
         "out targets text token_bytes count sequences period first per_update stream",
         "!out:ints sequences*period; !targets:ints sequences*period; text:bytes count*token_bytes",
     ),
-    Opcode.PICTURES: (
+    TrainingOpcode.PICTURES: (
         "out targets pictures labels count rows length first per_update stream",
         "!out:act rows length; !targets:ints rows; pictures:bytes count*length; labels:bytes count",
     ),
-    Opcode.CAST: ("out master count frac width", "!out:act 1 count; master:ints count"),
-    Opcode.EXPORT: ("out master rows columns frac", "!out:matrix rows columns; master:ints rows*columns"),
-    Opcode.EMBED: (
+    TrainingOpcode.CAST: ("out master count frac width", "!out:act 1 count; master:ints count"),
+    TrainingOpcode.EXPORT: ("out master rows columns frac", "!out:matrix rows columns; master:ints rows*columns"),
+    TrainingOpcode.EMBED: (
         "out working tokens rows columns matrix_rows r",
         "!out:ints rows*columns; working:act 1 matrix_rows*columns; tokens:ints rows",
     ),
-    Opcode.NORM: ("out x gains rows length r eps_q48 width", "!out:act rows length; x:ints rows*length; gains:ints length"),
-    Opcode.MATMUL: (
+    TrainingOpcode.NORM: ("out x gains rows length r eps_q48 width", "!out:act rows length; x:ints rows*length; gains:ints length"),
+    TrainingOpcode.MATMUL: (
         "out x working rows columns matrix_rows first taken out_frac",
         "!out:ints rows*matrix_rows; x:act rows columns; working:act 1 matrix_rows*columns",
     ),
-    Opcode.ROPE: ("vectors rows period heads head_size table", "!vectors:ints rows*heads*head_size; table:table period*head_size"),
-    Opcode.HEADS: (
+    TrainingOpcode.ROPE: ("vectors rows period heads head_size table", "!vectors:ints rows*heads*head_size; table:table period*head_size"),
+    TrainingOpcode.HEADS: (
         "out x sequences period heads head_size vector_frac width",
         "!out:act sequences*heads period*head_size; x:ints sequences*period*heads*head_size",
     ),
-    Opcode.ATTENTION: (
+    TrainingOpcode.ATTENTION: (
         "out q k v sequences period heads kv_heads head_size width",
         f"!out:act {_ROWS_OF_HEADS}; q:act sequences*heads period*head_size; "
         "k:act sequences*kv_heads period*head_size; v:act sequences*kv_heads period*head_size",
     ),
-    Opcode.SWIGLU: ("out gate up rows length width", "!out:act rows length; gate:ints rows*length; up:ints rows*length"),
-    Opcode.ADD: ("out x y count", "!out:ints count; x:ints count; y:ints count"),
-    Opcode.RELU: ("out x rows length vector_frac width", "!out:act rows length; x:ints rows*length"),
-    Opcode.CROSS_ENTROPY: (
+    TrainingOpcode.SWIGLU: ("out gate up rows length width", "!out:act rows length; gate:ints rows*length; up:ints rows*length"),
+    TrainingOpcode.ADD: ("out x y count", "!out:ints count; x:ints count; y:ints count"),
+    TrainingOpcode.RELU: ("out x rows length vector_frac width", "!out:act rows length; x:ints rows*length"),
+    TrainingOpcode.CROSS_ENTROPY: (
         "out of_target logits targets rows vocabulary width",
         "!out:act rows vocabulary; !of_target:ints rows; logits:ints rows*vocabulary; targets:ints rows",
     ),
-    Opcode.ROUND: ("out x rows length width", "!out:act rows length; x:grad rows length"),
-    Opcode.SUM: ("out x y rows length", "!out:grad rows length; x:grad rows length; y:grad rows length"),
-    Opcode.MATMUL_DATA: (
+    TrainingOpcode.ROUND: ("out x rows length width", "!out:act rows length; x:grad rows length"),
+    TrainingOpcode.SUM: ("out x y rows length", "!out:grad rows length; x:grad rows length; y:grad rows length"),
+    TrainingOpcode.MATMUL_DATA: (
         "out g working rows columns matrix_rows first taken",
         "!out:grad rows columns; g:act rows matrix_rows; working:act 1 matrix_rows*columns",
     ),
-    Opcode.MATMUL_WEIGHTS: (
+    TrainingOpcode.MATMUL_WEIGHTS: (
         "sums g x rows columns matrix_rows first taken sum_frac",
         "!sums:ints matrix_rows*columns; g:act rows matrix_rows; x:act rows columns",
     ),
-    Opcode.TARGET_DATA: (
+    TrainingOpcode.TARGET_DATA: (
         "out of_target targets working rows columns matrix_rows",
         "!out:grad rows columns; of_target:ints rows; targets:ints rows; working:act 1 matrix_rows*columns",
     ),
-    Opcode.TARGET_WEIGHTS: (
+    TrainingOpcode.TARGET_WEIGHTS: (
         "sums of_target targets x rows columns matrix_rows sum_frac",
         "!sums:ints matrix_rows*columns; of_target:ints rows; targets:ints rows; x:act rows columns",
     ),
-    Opcode.EMBED_WEIGHTS: (
+    TrainingOpcode.EMBED_WEIGHTS: (
         "sums d tokens rows columns matrix_rows sum_frac",
         "!sums:ints matrix_rows*columns; d:grad rows columns; tokens:ints rows",
     ),
-    Opcode.NORM_BACKWARD: (
+    TrainingOpcode.NORM_BACKWARD: (
         "out sums g x gains rows length r eps_q48 sum_frac",
         "!out:grad rows length; !sums:ints length; g:grad rows length; x:ints rows*length; gains:ints length",
     ),
-    Opcode.ROPE_BACKWARD: (
+    TrainingOpcode.ROPE_BACKWARD: (
         "out x rows period heads head_size table width",
         "!out:act rows heads*head_size; x:grad rows heads*head_size; table:table period*head_size",
     ),
-    Opcode.ATTENTION_BACKWARD: (
+    TrainingOpcode.ATTENTION_BACKWARD: (
         "out_q out_k out_v q k v d sequences period heads kv_heads head_size width",
         f"!out_q:grad {_ROWS_OF_HEADS}; !out_k:grad sequences*period kv_heads*head_size; "
         "!out_v:grad sequences*period kv_heads*head_size; q:act sequences*heads period*head_size; "
         f"k:act sequences*kv_heads period*head_size; v:act sequences*kv_heads period*head_size; d:grad {_ROWS_OF_HEADS}",
     ),
-    Opcode.SWIGLU_BACKWARD: (
+    TrainingOpcode.SWIGLU_BACKWARD: (
         "out_gate out_up d gate up rows length width",
         "!out_gate:act rows length; !out_up:act rows length; d:grad rows length; gate:ints rows*length; up:ints rows*length",
     ),
-    Opcode.RELU_BACKWARD: ("out d x rows length width", "!out:act rows length; d:grad rows length; x:ints rows*length"),
-    Opcode.ADAM: ("master sums m v count frac rate_q16 decays", "!master:master count; !sums:ints count; !m:ints count; !v:longs count"),
-    Opcode.SGD: ("master sums count frac sum_frac rate_q16 decays", "!master:master count; !sums:ints count"),
-    Opcode.MUON: (
+    TrainingOpcode.RELU_BACKWARD: ("out d x rows length width", "!out:act rows length; d:grad rows length; x:ints rows*length"),
+    TrainingOpcode.ADAM: (
+        "master sums m v count frac rate_q16 decays",
+        "!master:master count; !sums:ints count; !m:ints count; !v:longs count",
+    ),
+    TrainingOpcode.SGD: ("master sums count frac sum_frac rate_q16 decays", "!master:master count; !sums:ints count"),
+    TrainingOpcode.MUON: (
         "master sums momentum matrix_rows columns frac rate_q16 decays",
         "!master:master matrix_rows*columns; !sums:ints matrix_rows*columns; !momentum:ints matrix_rows*columns",
     ),
 }
-OPERANDS: dict[Opcode, tuple[str, ...]] = {opcode: tuple(names.split()) for opcode, (names, _) in _TABLE.items()}
+OPERANDS: dict[TrainingOpcode, tuple[str, ...]] = {opcode: tuple(names.split()) for opcode, (names, _) in _TABLE.items()}
 _VALUE_BYTES = {"act": 2, "grad": 4}
 
 
@@ -176,17 +179,17 @@ def matrix_bytes(rows: int, columns: int) -> int:
 
 
 @frozen
-class Op:
+class TrainingOp:
     """One record of a training tape."""
 
-    opcode: Opcode
+    opcode: TrainingOpcode
     condition: int
     operands: Mapping[str, int]
 
     @classmethod
-    def of(cls, record: tuple[int, ...]) -> "Op":
+    def of(cls, record: tuple[int, ...]) -> "TrainingOp":
         """Decode a record; ValueError is raised for an unknown opcode."""
-        opcode = Opcode(record[0])
+        opcode = TrainingOpcode(record[0])
         return cls(opcode, record[1], dict(zip(OPERANDS[opcode], record[2:], strict=False)))
 
     def words(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from opml_min.training.kernels import attention, attention_backward, data, eleme
 from opml_min.training.kernels.attention import POSITIONS
 from opml_min.training.kernels.product_code import TILE_COLUMNS, TWO_PIECE_ROWS
 from opml_min.training.loader import scale_q24
-from opml_min.training.operations import Op, Opcode, padded
+from opml_min.training.operations import TrainingOp, TrainingOpcode, padded
 
 Words = npt.NDArray[np.int64]
 WEIGHTS_AT_ONCE = 1 << 14  # of an op on single numbers
@@ -48,14 +48,14 @@ class Plan:
     words: tuple[int, ...] = ()
 
 
-def plan_of(op: Op, memory: Memory) -> Plan:
+def plan_of(op: TrainingOp, memory: Memory) -> Plan:
     return _PLANS[op.opcode](op, memory)
 
 
-def _rows(kernel: Callable[..., None], lines: int = 1, shared: Words = EMPTY) -> Callable[[Op, Memory], Plan]:
+def _rows(kernel: Callable[..., None], lines: int = 1, shared: Words = EMPTY) -> Callable[[TrainingOp, Memory], Plan]:
     """Plan an op on rows, which needs some i64 lines as long as a row."""
 
-    def plan(op: Op, memory: Memory) -> Plan:
+    def plan(op: TrainingOp, memory: Memory) -> Plan:
         names = op.operands.keys()
         length = next((op[name] for name in ("length", "vocabulary", "columns") if name in names), 0) or op["heads"] * op["head_size"]
         return Plan((Phase(kernel, op["rows"], max(1, ELEMENTS_AT_ONCE // length), 8 * lines * length),), shared)
@@ -63,20 +63,20 @@ def _rows(kernel: Callable[..., None], lines: int = 1, shared: Words = EMPTY) ->
     return plan
 
 
-def _numbers(kernel: Callable[..., None]) -> Callable[[Op, Memory], Plan]:
+def _numbers(kernel: Callable[..., None]) -> Callable[[TrainingOp, Memory], Plan]:
     return lambda op, memory: Plan((Phase(kernel, op["count"], WEIGHTS_AT_ONCE),))
 
 
-def _cast(op: Op, memory: Memory) -> Plan:
+def _cast(op: TrainingOp, memory: Memory) -> Plan:
     phases = Phase(weights.cast_size, op["count"], WEIGHTS_AT_ONCE), Phase(weights.cast, op["count"], WEIGHTS_AT_ONCE)
     return Plan(phases, np.zeros(phases[0].chunks, np.int64))
 
 
-def _heads(op: Op, memory: Memory) -> Plan:
+def _heads(op: TrainingOp, memory: Memory) -> Plan:
     return Plan((Phase(elementwise.heads, op["sequences"] * op["heads"], 1, 8 * op["period"] * op["head_size"]),))
 
 
-def _norm_backward(op: Op, memory: Memory) -> Plan:
+def _norm_backward(op: TrainingOp, memory: Memory) -> Plan:
     length = op["length"]
     rows = Phase(norm.norm_backward, op["rows"], max(1, ELEMENTS_AT_ONCE // length), 24 * length)
     return Plan((rows, Phase(norm.norm_backward_sums, length, length)), np.zeros(rows.chunks * length, np.int64))
@@ -86,7 +86,7 @@ def _product_scratch(rows: int, inner: int, columns: int) -> int:
     return 8 * rows * (padded(inner, 2) // 2 + padded(columns, TILE_COLUMNS))
 
 
-def _matmul(op: Op, memory: Memory) -> Plan:
+def _matmul(op: TrainingOp, memory: Memory) -> Plan:
     columns, taken, rows = op["columns"], op["taken"], products.BLOCK_ROWS
     phases = (
         Phase(products.matmul_pack, 1, 1),
@@ -95,7 +95,7 @@ def _matmul(op: Op, memory: Memory) -> Plan:
     return Plan(phases, np.empty(padded(columns, 2) * padded(taken, TILE_COLUMNS) // 4, np.int64))
 
 
-def _matmul_data(op: Op, memory: Memory) -> Plan:
+def _matmul_data(op: TrainingOp, memory: Memory) -> Plan:
     columns, taken, rows = op["columns"], op["taken"], products.BLOCK_ROWS
     phases = (
         Phase(products.matmul_data_pack, 1, 1),
@@ -104,7 +104,7 @@ def _matmul_data(op: Op, memory: Memory) -> Plan:
     return Plan(phases, np.empty(padded(taken, 2) * padded(columns, TILE_COLUMNS) // 4, np.int64))
 
 
-def _matmul_weights(op: Op, memory: Memory) -> Plan:
+def _matmul_weights(op: TrainingOp, memory: Memory) -> Plan:
     columns, taken, rows, pairs, block = op["columns"], op["taken"], op["rows"], (op["rows"] + 1) // 2, products.BLOCK_ROWS
     g_width, x_width = padded(padded(taken, TWO_PIECE_ROWS), TILE_COLUMNS), padded(columns, TILE_COLUMNS)
     phases = (
@@ -115,10 +115,10 @@ def _matmul_weights(op: Op, memory: Memory) -> Plan:
     return Plan(phases, np.empty(padded(rows, 8) + pairs * (g_width + x_width // 2 + 1), np.int64))
 
 
-def _by_index(kernel: Callable[..., None], name: str) -> Callable[[Op, Memory], Plan]:
+def _by_index(kernel: Callable[..., None], name: str) -> Callable[[TrainingOp, Memory], Plan]:
     """Plan an op that adds rows of the batch to the rows of a matrix that an index names."""
 
-    def plan(op: Op, memory: Memory) -> Plan:
+    def plan(op: TrainingOp, memory: Memory) -> Plan:
         indices = np.minimum(memory.view(op[name], op["rows"], np.uint32), op["matrix_rows"] - 1)
         order = np.argsort(indices, kind="stable")
         starts = np.flatnonzero(np.diff(indices[order].astype(np.int64), prepend=-1))
@@ -128,11 +128,11 @@ def _by_index(kernel: Callable[..., None], name: str) -> Callable[[Op, Memory], 
     return plan
 
 
-def _root_and_scale(op: Op) -> tuple[int, int]:
+def _root_and_scale(op: TrainingOp) -> tuple[int, int]:
     return scale_q24(op["head_size"]), isqrt((1 << 60) // op["head_size"])
 
 
-def _attention(op: Op, memory: Memory) -> Plan:
+def _attention(op: TrainingOp, memory: Memory) -> Plan:
     period, heads, size, rows = op["period"], op["heads"], op["head_size"], op["sequences"] * op["period"]
     width, columns, pairs = padded(period, TILE_COLUMNS), padded(size, TILE_COLUMNS), (period + 1) // 2
     scratch = 2 * padded(size, 2) * width + 4 * pairs * columns + 8 * POSITIONS * (width + columns)
@@ -141,7 +141,7 @@ def _attention(op: Op, memory: Memory) -> Plan:
     return Plan(phases, np.empty(rows * heads * (size + 1), np.int64), _root_and_scale(op))
 
 
-def _attention_backward(op: Op, memory: Memory) -> Plan:
+def _attention_backward(op: TrainingOp, memory: Memory) -> Plan:
     period, heads, kv_heads, size, rows = op["period"], op["heads"], op["kv_heads"], op["head_size"], op["sequences"] * op["period"]
     width, columns, pairs = padded(period + TWO_PIECE_ROWS, TILE_COLUMNS), padded(size, TILE_COLUMNS), (period + 1) // 2
     group, part = heads // kv_heads, padded(period, TWO_PIECE_ROWS) * columns
@@ -155,7 +155,7 @@ def _attention_backward(op: Op, memory: Memory) -> Plan:
     return Plan(phases, np.empty(rows * (heads + 2 * kv_heads) * (size + 1), np.int64), _root_and_scale(op))
 
 
-def _muon(op: Op, memory: Memory) -> Plan:
+def _muon(op: TrainingOp, memory: Memory) -> Plan:
     rows, columns = sorted((op["matrix_rows"], op["columns"]))
     width, square_width, block = padded(columns, TILE_COLUMNS), padded(rows, TILE_COLUMNS), padded(rows, TWO_PIECE_ROWS)
     scratch = 8 * rows * columns + 2 * padded(rows * columns, 4) + 2 * padded(columns, 2) * max(width, square_width)
@@ -163,35 +163,35 @@ def _muon(op: Op, memory: Memory) -> Plan:
     return Plan((Phase(muon.muon, 1, 1, scratch),))
 
 
-_PLANS: dict[Opcode, Callable[[Op, Memory], Plan]] = {
-    Opcode.INIT: _numbers(data.init),
-    Opcode.TOKENS: lambda op, memory: Plan((Phase(data.tokens, op["sequences"], 1),)),
-    Opcode.PICTURES: _rows(data.pictures),
-    Opcode.CAST: _cast,
-    Opcode.EXPORT: lambda op, memory: Plan((Phase(weights.export, padded(op["rows"], 8) // 8, 4),)),
-    Opcode.EMBED: _rows(elementwise.embed),
-    Opcode.NORM: _rows(norm.norm),
-    Opcode.MATMUL: _matmul,
-    Opcode.ROPE: _rows(elementwise.rope),
-    Opcode.HEADS: _heads,
-    Opcode.ATTENTION: _attention,
-    Opcode.SWIGLU: _rows(elementwise.swiglu, shared=_SIGMOID),
-    Opcode.ADD: _numbers(elementwise.add),
-    Opcode.RELU: _rows(elementwise.relu),
-    Opcode.CROSS_ENTROPY: _rows(loss.cross_entropy),
-    Opcode.ROUND: _rows(elementwise.round_rows),
-    Opcode.SUM: _rows(elementwise.sum_rows),
-    Opcode.MATMUL_DATA: _matmul_data,
-    Opcode.MATMUL_WEIGHTS: _matmul_weights,
-    Opcode.TARGET_DATA: _rows(loss.target_data),
-    Opcode.TARGET_WEIGHTS: _by_index(loss.target_weights, "targets"),
-    Opcode.EMBED_WEIGHTS: _by_index(loss.embed_weights, "tokens"),
-    Opcode.NORM_BACKWARD: _norm_backward,
-    Opcode.ROPE_BACKWARD: _rows(elementwise.rope_backward),
-    Opcode.ATTENTION_BACKWARD: _attention_backward,
-    Opcode.SWIGLU_BACKWARD: _rows(elementwise.swiglu_backward, 2, _SIGMOID),
-    Opcode.RELU_BACKWARD: _rows(elementwise.relu_backward),
-    Opcode.ADAM: _numbers(optimisers.adam),
-    Opcode.SGD: _numbers(optimisers.sgd),
-    Opcode.MUON: _muon,
+_PLANS: dict[TrainingOpcode, Callable[[TrainingOp, Memory], Plan]] = {
+    TrainingOpcode.INIT: _numbers(data.init),
+    TrainingOpcode.TOKENS: lambda op, memory: Plan((Phase(data.tokens, op["sequences"], 1),)),
+    TrainingOpcode.PICTURES: _rows(data.pictures),
+    TrainingOpcode.CAST: _cast,
+    TrainingOpcode.EXPORT: lambda op, memory: Plan((Phase(weights.export, padded(op["rows"], 8) // 8, 4),)),
+    TrainingOpcode.EMBED: _rows(elementwise.embed),
+    TrainingOpcode.NORM: _rows(norm.norm),
+    TrainingOpcode.MATMUL: _matmul,
+    TrainingOpcode.ROPE: _rows(elementwise.rope),
+    TrainingOpcode.HEADS: _heads,
+    TrainingOpcode.ATTENTION: _attention,
+    TrainingOpcode.SWIGLU: _rows(elementwise.swiglu, shared=_SIGMOID),
+    TrainingOpcode.ADD: _numbers(elementwise.add),
+    TrainingOpcode.RELU: _rows(elementwise.relu),
+    TrainingOpcode.CROSS_ENTROPY: _rows(loss.cross_entropy),
+    TrainingOpcode.ROUND: _rows(elementwise.round_rows),
+    TrainingOpcode.SUM: _rows(elementwise.sum_rows),
+    TrainingOpcode.MATMUL_DATA: _matmul_data,
+    TrainingOpcode.MATMUL_WEIGHTS: _matmul_weights,
+    TrainingOpcode.TARGET_DATA: _rows(loss.target_data),
+    TrainingOpcode.TARGET_WEIGHTS: _by_index(loss.target_weights, "targets"),
+    TrainingOpcode.EMBED_WEIGHTS: _by_index(loss.embed_weights, "tokens"),
+    TrainingOpcode.NORM_BACKWARD: _norm_backward,
+    TrainingOpcode.ROPE_BACKWARD: _rows(elementwise.rope_backward),
+    TrainingOpcode.ATTENTION_BACKWARD: _attention_backward,
+    TrainingOpcode.SWIGLU_BACKWARD: _rows(elementwise.swiglu_backward, 2, _SIGMOID),
+    TrainingOpcode.RELU_BACKWARD: _rows(elementwise.relu_backward),
+    TrainingOpcode.ADAM: _numbers(optimisers.adam),
+    TrainingOpcode.SGD: _numbers(optimisers.sgd),
+    TrainingOpcode.MUON: _muon,
 }

@@ -12,7 +12,7 @@ from opml_min.model.run import FAILED, OK, RunState
 from opml_min.training.engine import TrainingEngine
 from opml_min.training.layout import FIRST_UPDATE, LAST_UPDATE, Segments
 from opml_min.training.loader import load_header, load_ops
-from opml_min.training.operations import Op
+from opml_min.training.operations import TrainingOp
 from opml_min.training.request import Settings, stage_count
 
 
@@ -80,7 +80,7 @@ class TrainingRun:
             return False
 
 
-def _is_done(op: Op, update: int, updates: int) -> bool:
+def _is_done(op: TrainingOp, update: int, updates: int) -> bool:
     """Tell whether the op's condition holds in an update."""
     if op.condition == FIRST_UPDATE:
         return update == 0

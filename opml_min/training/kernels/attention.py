@@ -8,11 +8,11 @@ from numba import njit
 
 from opml_min.model.native.kernels.addressing import int16s, int64s
 from opml_min.model.native.kernels.fixed.fixed_point import bits, exp2, reciprocal, round_shift_sat32, sat32
+from opml_min.training.kernels.batch_rows import activation_row, exponent_of, normalise_heads, padded, put_exponent
 from opml_min.training.kernels.compiled import compiled_for_training
 from opml_min.training.kernels.elementwise import shortened
 from opml_min.training.kernels.packing import interleave_rows, split, transpose
 from opml_min.training.kernels.product_code import THREE_PIECE_ROWS, TILE_COLUMNS, TWO_PIECE_ROWS, multiply, multiply_three_pieces
-from opml_min.training.kernels.rows import activation_row, exponent_of, normalise_heads, padded, put_exponent
 
 POSITIONS = 4 * TWO_PIECE_ROWS  # of a block; also a multiple of THREE_PIECE_ROWS
 SCALE = 21  # of `words`: log2(e) / √head_size, Q24

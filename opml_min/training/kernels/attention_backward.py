@@ -19,11 +19,7 @@ from opml_min.model.native.kernels.fixed.fixed_point import (
     round_shift,
 )
 from opml_min.training.kernels.attention import POSITIONS, ROOT, SCALE, dots_of_block, softmax_weights
-from opml_min.training.kernels.compiled import compiled_for_training
-from opml_min.training.kernels.elementwise import shortened
-from opml_min.training.kernels.packing import interleave_rows, interleave_split, transpose
-from opml_min.training.kernels.product_code import TILE_COLUMNS, TWO_PIECE_ROWS, multiply
-from opml_min.training.kernels.rows import (
+from opml_min.training.kernels.batch_rows import (
     GRADIENT_BITS,
     NO_EXPONENT,
     activation_row,
@@ -34,6 +30,10 @@ from opml_min.training.kernels.rows import (
     padded,
     put_exponent,
 )
+from opml_min.training.kernels.compiled import compiled_for_training
+from opml_min.training.kernels.elementwise import shortened
+from opml_min.training.kernels.packing import interleave_rows, interleave_split, transpose
+from opml_min.training.kernels.product_code import TILE_COLUMNS, TWO_PIECE_ROWS, multiply
 
 
 @njit

@@ -8,8 +8,8 @@ from numba import njit
 
 from opml_min.model.native.kernels.addressing import int32s, uint8s
 from opml_min.model.native.kernels.fixed.fixed_point import round_shift, sat32, scaled, splitmix64
+from opml_min.training.kernels.batch_rows import SEED, UPDATE, activation_row, put_exponent
 from opml_min.training.kernels.compiled import compiled_for_training
-from opml_min.training.kernels.rows import SEED, UPDATE, activation_row, put_exponent
 
 MEAN_OF_FOUR = 131070  # of the sum of four u16
 

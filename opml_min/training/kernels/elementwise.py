@@ -16,8 +16,8 @@ from opml_min.model.native.kernels.fixed.fixed_point import (
     sat32,
     sigmoid,
 )
+from opml_min.training.kernels.batch_rows import exponent_of, gradient_row, is_zero, put_activation, put_gradient
 from opml_min.training.kernels.compiled import compiled_for_training
-from opml_min.training.kernels.rows import exponent_of, gradient_row, is_zero, put_activation, put_gradient
 
 SUM_BITS = 31  # to which products are shortened before the next product
 Q24 = 1 << 24

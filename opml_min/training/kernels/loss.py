@@ -17,9 +17,9 @@ from opml_min.model.native.kernels.fixed.fixed_point import (
     round_shift_sat32,
     sat32,
 )
+from opml_min.training.kernels.batch_rows import activation_row, exponent_of, gradient_row, put_activation, put_gradient
 from opml_min.training.kernels.compiled import compiled_for_training
 from opml_min.training.kernels.elementwise import index_at
-from opml_min.training.kernels.rows import activation_row, exponent_of, gradient_row, put_activation, put_gradient
 
 LOG2_E = 94548  # Q16
 ONE_Q30 = 1 << 30

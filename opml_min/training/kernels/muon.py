@@ -8,11 +8,11 @@ from numba import njit
 
 from opml_min.model.native.kernels.addressing import int16s, int32s, int64s
 from opml_min.model.native.kernels.fixed.fixed_point import bits, normalise, round_shift, rsqrt, sat32
+from opml_min.training.kernels.batch_rows import DECAY, MOMENTUM, RATE, padded
 from opml_min.training.kernels.compiled import compiled_for_training
 from opml_min.training.kernels.optimisers import STEP_FRACTION_BITS, stepped
 from opml_min.training.kernels.packing import interleave_rows, split, transpose
 from opml_min.training.kernels.product_code import TILE_COLUMNS, TWO_PIECE_ROWS, multiply
-from opml_min.training.kernels.rows import DECAY, MOMENTUM, RATE, padded
 
 A_Q12, B_Q12, C_Q12 = 14109, -19558, 8321  # (= 3.4445, −4.7750, 2.0315)
 ITERATIONS = 5

@@ -20,9 +20,9 @@ from opml_min.model.native.kernels.fixed.fixed_point import (
     rsqrt,
     sat32,
 )
+from opml_min.training.kernels.batch_rows import exponent_of, gradient_row, put_activation, put_gradient
 from opml_min.training.kernels.compiled import compiled_for_training
 from opml_min.training.kernels.elementwise import shortened
-from opml_min.training.kernels.rows import exponent_of, gradient_row, put_activation, put_gradient
 
 SIZE = 24  # bits of a scaled element
 GAIN_FRACTION_BITS, WEIGHTED_BITS = 24, 26

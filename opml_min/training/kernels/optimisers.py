@@ -8,8 +8,8 @@ from numba import njit
 
 from opml_min.model.native.kernels.addressing import int32s, int64s
 from opml_min.model.native.kernels.fixed.fixed_point import bits, round_shift, rsqrt, sat32
+from opml_min.training.kernels.batch_rows import DECAY, FIRST_MOMENT, RATE, SECOND_MOMENT
 from opml_min.training.kernels.compiled import compiled_for_training
-from opml_min.training.kernels.rows import DECAY, FIRST_MOMENT, RATE, SECOND_MOMENT
 
 LARGEST_GRADIENT = 1 << 23
 STEP_FRACTION_BITS = 24
@@ -28,6 +28,11 @@ def adam_step(m, v):
     return sat32(round_shift(m * rsqrt(np.uint64(v + 1) << np.uint64(t)), 45 - t // 2))
 
 
+@njit
+def clamped(g):
+    return min(max(g, -LARGEST_GRADIENT), LARGEST_GRADIENT)
+
+
 @compiled_for_training
 def adam(base, words, first, end, chunk, scratch, shared):
     count, frac = end - first, words[5]
@@ -35,7 +40,7 @@ def adam(base, words, first, end, chunk, scratch, shared):
     m = int32s(base, words[2] + 4 * first, count)
     v = int64s(base, words[3] + 8 * first, count)
     for i in range(count):
-        g = min(max(np.int64(sums[i]), -LARGEST_GRADIENT), LARGEST_GRADIENT)
+        g = clamped(np.int64(sums[i]))
         first_moment = np.int64(m[i]) + round_shift((128 * g - np.int64(m[i])) * words[FIRST_MOMENT], 16)
         second_moment = v[i] + round_shift((g * g - v[i]) * words[SECOND_MOMENT], 16)
         m[i], v[i] = first_moment, second_moment

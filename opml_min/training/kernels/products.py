@@ -10,10 +10,10 @@ from numba import njit
 
 from opml_min.model.native.kernels.addressing import int16s, int32s, int64s
 from opml_min.model.native.kernels.fixed.fixed_point import INT32_MAX, INT32_MIN, ZERO_EXPONENT, round_shift_sat32, sat32
+from opml_min.training.kernels.batch_rows import NO_EXPONENT, activation_row, exponent_of, is_zero, padded, put_gradient
 from opml_min.training.kernels.compiled import compiled_for_training
 from opml_min.training.kernels.packing import interleave_rows, interleave_split, split, transpose
 from opml_min.training.kernels.product_code import TILE_COLUMNS, TWO_PIECE_ROWS, multiply
-from opml_min.training.kernels.rows import NO_EXPONENT, activation_row, exponent_of, is_zero, padded, put_gradient
 
 BLOCK_ROWS = 8 * TWO_PIECE_ROWS
 PACKED_PAIRS = 8  # in a unit of packing

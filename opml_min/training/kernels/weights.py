@@ -8,8 +8,8 @@ from numba import njit
 
 from opml_min.model.native.kernels.addressing import int8s, int16s, int32s
 from opml_min.model.native.kernels.fixed.fixed_point import ZERO_EXPONENT, bits, largest_bits, quantise
+from opml_min.training.kernels.batch_rows import padded, put_exponent
 from opml_min.training.kernels.compiled import compiled_for_training
-from opml_min.training.kernels.rows import padded, put_exponent
 
 LARGEST = 127  # of an exported weight
 TILE_ROWS, GROUP, BLOCK_BYTES, SCALE_OFFSET = 8, 32, 272, 256
