@@ -12,9 +12,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C, CUDA C and assembly; raising one is a reviewed change
     "spec/opml_spec": 5_300,
-    "opml_min": 23_000,
+    "opml_min": 23_400,
     "evm_arbiter": 2_800,
-    "fuzz/opml_fuzz": 21_500,
+    "fuzz/opml_fuzz": 21_100,
 }
 SOURCES = {".py", ".vy", ".c", ".cu", ".cuh", ".S"}
 GENERATED = {"sigmoid_table.h"}

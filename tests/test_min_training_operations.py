@@ -9,7 +9,7 @@ from spec_training import settings
 
 from opml_min.memory_map import HEADER, MODEL, REQUEST, STATE
 from opml_min.training.layout import TAPE, TENSORS, TrainingHeader, pack_tape
-from opml_min.training.operations import OPERANDS, Place, Tensor, TrainingOp, TrainingOpcode
+from opml_min.training.operations import OPERANDS, Tensor, TensorPlace, TrainingOp, TrainingOpcode
 from opml_min.training.run import TrainingRun
 
 UPDATE, UPDATES = 1, 3
@@ -61,7 +61,10 @@ CASES: list[tuple[TrainingOpcode, dict[str, int]]] = [
     (TrainingOpcode.MUON, {"matrix_rows": 3, "columns": 7, "frac": 26, "rate_q16": 1 << 16, "decays": 1}),
     (TrainingOpcode.MUON, {"matrix_rows": 7, "columns": 2, "frac": 18, "rate_q16": 1 << 16, "decays": 0}),
 ]
-BASES = {Place.STATE: STATE, Place.TENSORS: TENSORS, Place.MODEL: MODEL + (1 << 29), Place.ANYWHERE: TENSORS + (1 << 28)}
+BASES = {
+    **{TensorPlace.STATE: STATE, TensorPlace.TENSORS: TENSORS},
+    **{TensorPlace.MODEL: MODEL + (1 << 29), TensorPlace.ANYWHERE: TENSORS + (1 << 28)},
+}
 
 
 def placed(opcode: TrainingOpcode, sizes: dict[str, int]) -> TrainingOp:

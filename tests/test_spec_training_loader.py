@@ -9,8 +9,8 @@ from attrs import evolve, fields
 from opml_spec.arithmetic import elementary, fixed
 from opml_spec.arithmetic.fixed import round_shift
 from opml_spec.errors import ImageBound, ImageHeader, ImageOp
-from opml_spec.machine.memory import MODEL, STATE, Memory
-from opml_spec.model.layout import HEADER, REQUEST_BYTES, encode_tape, encode_words
+from opml_spec.machine.memory import IO, MODEL, STATE, Memory
+from opml_spec.model.layout import HEADER, RECORD_BYTES, REQUEST_BYTES, encode_tape, encode_words
 from opml_spec.model.llama import Shape
 from opml_spec.training import request, tensors
 from opml_spec.training.layout import TENSORS, TrainingHeader
@@ -223,7 +223,13 @@ def normed(plan: LlamaTraining) -> int:
     return next(i for i, record in enumerate(plan.tape()) if record.opcode == ForwardNorm.opcode)
 
 
-@pytest.mark.parametrize("wrong", [{"magic": 1}, {"version": 2}, {"ops": 0}, {"request_bytes": 63}, {"request_bytes": 16385}])
+IMPOSSIBLE = {
+    **{"magic": [1], "version": [2], "ops": [0, (1 << 24) + 1]},
+    **{"request_bytes": [63, 16385], "tape": [MODEL - RECORD_BYTES, IO - RECORD_BYTES + 8, STATE]},
+}
+
+
+@pytest.mark.parametrize("wrong", [{name: value} for name, values in IMPOSSIBLE.items() for value in values], ids=str)
 def test_headers_of_another_kind_are_refused(wrong: dict[str, int]) -> None:
     header = TrainingHeader(ops=1, tape=HEADER + 4096)
     header.check()

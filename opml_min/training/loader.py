@@ -14,7 +14,7 @@ from opml_min.memory_map import HEADER, IO, MODEL, QUARTER_BYTES, STATE
 from opml_min.model.image.ops import RECORD_BYTES
 from opml_min.training.errors import ImageBound, ImageHeader, ImageOp
 from opml_min.training.layout import HEADER_WORDS, MAX_REQUEST_BYTES, TENSORS, TrainingHeader, unpack_tape
-from opml_min.training.operations import OPERANDS, Place, Tensor, TrainingOp, TrainingOpcode
+from opml_min.training.operations import OPERANDS, Tensor, TensorPlace, TrainingOp, TrainingOpcode
 from opml_min.training.request import round_shift
 
 _SIZE, _HEADS = (1, 1 << 20), (1, 1 << 10)
@@ -38,16 +38,16 @@ RANGES: dict[str, tuple[int, int]] = {
     "decays": (0, 1),
 }
 TABLE_LIMIT = 1 << 30
-PLACES: dict[Place, tuple[tuple[int, int], ...]] = {
-    Place.STATE: ((STATE, STATE + QUARTER_BYTES),),
-    Place.TENSORS: ((TENSORS, IO + QUARTER_BYTES),),
-    Place.MODEL: ((MODEL, MODEL + QUARTER_BYTES),),
+PLACES: dict[TensorPlace, tuple[tuple[int, int], ...]] = {
+    TensorPlace.STATE: ((STATE, STATE + QUARTER_BYTES),),
+    TensorPlace.TENSORS: ((TENSORS, IO + QUARTER_BYTES),),
+    TensorPlace.MODEL: ((MODEL, MODEL + QUARTER_BYTES),),
 }
-PLACES[Place.ANYWHERE] = (
-    *PLACES[Place.MODEL],
+PLACES[TensorPlace.ANYWHERE] = (
+    *PLACES[TensorPlace.MODEL],
     (IO + 32, IO + 32 + MAX_REQUEST_BYTES),
-    *PLACES[Place.TENSORS],
-    *PLACES[Place.STATE],
+    *PLACES[TensorPlace.TENSORS],
+    *PLACES[TensorPlace.STATE],
 )
 
 
@@ -158,7 +158,7 @@ def _check_bounds(index: int, op: TrainingOp, memory: Memory) -> None:
     if too_long or any(number >= 1 << 63 for number in _largest_numbers(op)):
         raise ImageBound(f"op {index} ({op.opcode.name}): its numbers may leave 64 bits")
     for tensor in op.tensors():
-        if tensor.place == Place.MODEL:
+        if tensor.place == TensorPlace.MODEL:
             table = memory.view(tensor.address, tensor.size // 4, np.int32).astype(np.int64)
             if np.abs(table).max() > TABLE_LIMIT:
                 raise ImageBound(f"op {index} ({op.opcode.name}): an entry of its table is not within ±2^30")

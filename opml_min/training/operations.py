@@ -44,7 +44,7 @@ class TrainingOpcode(IntEnum):
     MUON = 94
 
 
-class Place(Enum):
+class TensorPlace(Enum):
     """Where a loader allows a tensor to lie."""
 
     STATE = "the state quarter"
@@ -62,7 +62,7 @@ class Tensor:
     size: int  # bytes
     form: tuple[int | str, ...]
     written: bool
-    place: Place
+    place: TensorPlace
 
     @property
     def end(self) -> int:
@@ -211,7 +211,7 @@ class TrainingOp:
     def _tensor(self, description: str) -> Tensor:
         head, *products = description.split()
         name, kind = head.removeprefix("!").split(":")
-        sizes, written, place = [self.size(product) for product in products], head.startswith("!"), Place.ANYWHERE
+        sizes, written, place = [self.size(product) for product in products], head.startswith("!"), TensorPlace.ANYWHERE
         form: tuple[int | str, ...] = ("ints",)
         if kind in _VALUE_BYTES:
             rows, length = sizes
@@ -223,9 +223,9 @@ class TrainingOp:
         else:
             size = 4 * sizes[0]
         if kind in ("master", "matrix"):
-            place = Place.STATE
+            place = TensorPlace.STATE
         elif kind == "table":
-            place = Place.MODEL
+            place = TensorPlace.MODEL
         elif written or kind in (*_VALUE_BYTES, "longs"):
-            place = Place.TENSORS
+            place = TensorPlace.TENSORS
         return Tensor(name, self.operands[name], size, form, written, place)

@@ -9,9 +9,10 @@ from typing import Self
 
 from attrs import astuple, frozen
 
+from opml_spec.dispute.narrowing import MOST_STAGES
 from opml_spec.errors import ImageHeader
-from opml_spec.machine.memory import IO, Memory
-from opml_spec.model.layout import HEADER, MAX_REQUEST_BYTES, words_at
+from opml_spec.machine.memory import IO, MODEL, Memory
+from opml_spec.model.layout import HEADER, MAX_REQUEST_BYTES, RECORD_BYTES, words_at
 
 TRAINING_MAGIC = int.from_bytes(b"OPMLTRNG", "little")
 TRAINING_VERSION = 1
@@ -45,8 +46,10 @@ class TrainingHeader:
 
     def check(self) -> None:
         """Raise unless everything that does not depend on the ops is valid."""
-        if (self.magic, self.version) != (TRAINING_MAGIC, TRAINING_VERSION) or self.ops == 0:
+        if (self.magic, self.version) != (TRAINING_MAGIC, TRAINING_VERSION) or not 1 <= self.ops <= MOST_STAGES:
             raise ImageHeader("magic, version or number of ops")
+        if not MODEL <= self.tape <= IO - RECORD_BYTES * self.ops:
+            raise ImageHeader("the tape is not in the model quarter")
         if not SETTINGS_BYTES <= self.request_bytes <= MAX_REQUEST_BYTES:
             raise ImageHeader(f"requests of {self.request_bytes} bytes")
 
