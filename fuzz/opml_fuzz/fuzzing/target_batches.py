@@ -121,10 +121,11 @@ def run_target_batch(
                 watch(case)
             for difference in ask_target(some, target, answering):
                 found.setdefault(NUMBER.sub("", difference.title), difference)
-            for case in (each for i, each in enumerate(some, cases) if i % ALSO_OURS_EVERY == 0 or isinstance(each, Related)):
+            also_ours = [each for i, each in enumerate(some, cases) if i % ALSO_OURS_EVERY == 0 or isinstance(each, Related)]
+            cases += len(some)
+            for case in also_ours:
                 if other := compare(case, room.most, until):
                     found.setdefault(other.title, other)
-            cases += len(some)
     return cases, list(found.values())
 
 

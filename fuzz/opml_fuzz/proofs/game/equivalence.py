@@ -233,7 +233,8 @@ class Proof:
         path: Any = end.path
         if end.how == "RETURN":
             yield f"the contract accepts, the specification says {ended.what}", z3.BoolVal(ended.what == "ok")
-            yield from self.same_result(ended, end)
+            if ended.written is not None:
+                yield from self.same_result(ended, end)
             return
         said = of_end(end)
         number = REFUSED if said.error is None else said.error
@@ -244,7 +245,7 @@ class Proof:
 
     def same_result(self, ended: Ended, end: End) -> Any:
         path: Any = end.path
-        assert ended.written is not None
+        assert ended.written is not None  # the specification accepts
         keys = dict[tuple[str, int], Any]()
         for kind, key in (*ended.written.keys(), *((place.kind, place.key) for place, _ in path.storage.written.values())):
             term = z3.simplify(key)
