@@ -16,7 +16,6 @@ from opml_min.training.kernels.packing import interleave_rows, interleave_split,
 from opml_min.training.kernels.product_code import TILE_COLUMNS, TWO_PIECE_ROWS, multiply
 
 BLOCK_ROWS = 8 * TWO_PIECE_ROWS
-PACKED_PAIRS = 8  # in a unit of packing
 
 
 @njit
