@@ -209,7 +209,7 @@ def test_acts_at_edges_have_another_answer_a_second_earlier_or_later() -> None:
         for place, act in enumerate(case.acts):
             call, before = read(dict(act)), court.spec
             answer = court.call(call)
-            if place >= 50:
+            if 50 <= place < 80:
                 assert is_at_an_edge(before, call), act
                 moves.add((call.move, answer == "ok"))
     assert len({move for move, _ in moves}) >= 4

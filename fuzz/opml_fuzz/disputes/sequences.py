@@ -1,5 +1,7 @@
 """Random sequences of calls to both courts, some right, some spoiled up to three times; time jumps to where something changes.
 
+Each ends with the last acts that there may be (`last_acts.py`).
+
 A seed gives the same calls on every machine. The calls of a sequence can be written down, made again, and left out one by one.
 """
 
@@ -25,6 +27,7 @@ from opml_fuzz.disputes.contract import PEOPLE, MakeChain, fastest_chain
 from opml_fuzz.disputes.crowds import crowd
 from opml_fuzz.disputes.deployments import deploy_on_both
 from opml_fuzz.disputes.edges import acts_at_edges
+from opml_fuzz.disputes.last_acts import last_acts
 from opml_fuzz.disputes.moments import edge_times
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.rules import CROWDED_RULES, RULES
@@ -65,11 +68,14 @@ class HasCourt(Protocol):
 
 
 def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> SequenceReport:
-    """Plays calls on two fresh courts; stops at the first difference. game: other bytecode than the committed game contract"""
+    """Plays random calls on two fresh courts, and the last acts; stops at the first difference.
+
+    game: other bytecode than the committed game contract"""
     rng, rules = rules_of(seed)
     courts, calls, answers = BothCourts(RULES[rules], game), list[Call](), Counter[tuple[str, str]]()
+    players = players_at(courts, rules, rng)
     try:
-        for call in drawn_calls(courts, players_at(courts, rules, rng), acts):
+        for call in chain(drawn_calls(courts, players, acts), at_court(courts, players, last_acts(players))):
             calls.append(call)
             answers[call.move, courts.call(call)] += 1
         courts.compare_everything()
@@ -79,13 +85,14 @@ def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> S
 
 
 def draw_acts(seed: int | str, acts: int, at_edges: int = 0) -> Acts:
-    """Writes down what `play_sequence` would play, without the contract, and then some acts at the edges of time.
+    """Writes down what `play_sequence` would play, without the contract; before the last acts come some at the edges of time.
 
     There are fewer acts if they are too long for a question."""
     rng, rules = rules_of(seed)
     court, written, size = TellingCourt(deploy(RULES[rules])), list[Json](), 0
     players = players_at(court, rules, rng)
-    for call in chain(drawn_calls(court, players, acts), islice(calls_at_edges(court, players), at_edges)):
+    edges = islice(acts_at_edges(players), at_edges)
+    for call in chain(drawn_calls(court, players, acts), at_court(court, players, chain(edges, last_acts(players)))):
         act = write(call)
         size += len(json.dumps(act))
         if size > MOST_QUESTION:
@@ -95,9 +102,9 @@ def draw_acts(seed: int | str, acts: int, at_edges: int = 0) -> Acts:
     return Acts(rules, tuple(written))
 
 
-def calls_at_edges(courts: HasCourt, players: Players) -> Iterator[Call]:
-    """Yields calls at the edges of time, each of which must be made at the court before the next one is drawn."""
-    for call in acts_at_edges(players):
+def at_court(courts: HasCourt, players: Players, calls: Iterable[Call]) -> Iterator[Call]:
+    """Yields calls, each of which must be made at the court before the next one is drawn; the players see what became of it."""
+    for call in calls:
         yield call
         players.court = courts.spec
 
