@@ -29,7 +29,8 @@ from opml_min.model.errors import CheckFailed
 from opml_min.model.image.image import Image
 from opml_min.model.native.check import steps_bound
 from opml_min.model.native.kernel_cache import are_kernels_compiled
-from opml_min.model.run import FAILED, OK, Run, RunSnapshot, RunState
+from opml_min.model.run import Run
+from opml_min.model.staged_run import FAILED, OK, RunSnapshot, RunState
 
 CARRY_HEIGHT = HEIGHT - 1
 MOST_READABLE = 4096  # tokens; the output of a run with a larger count is UNREADABLE
