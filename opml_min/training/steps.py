@@ -43,8 +43,13 @@ _PER_UNIT: dict[TrainingOpcode, tuple[int, str]] = {
 
 def steps_bound(op: TrainingOp) -> int:
     """Return an upper bound of the machine steps of the op."""
+    return STAGE_STEPS + usual_steps(op)
+
+
+def usual_steps(op: TrainingOp) -> int:
+    """Return the bound without what a stage hardly ever needs."""
     rows = sum(op.operands.get(name, 0) for name in ("rows", "matrix_rows", "sequences"))
-    return STAGE_STEPS + ROW_STEPS * rows + _work(op)
+    return ROW_STEPS * rows + _work(op)
 
 
 def _work(op: TrainingOp) -> int:
