@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from opml_min.machine import Memory
 from opml_min.memory_map import STAGE_STEP_LIMIT
 from opml_min.model.devices import Device, StageEngine, engine_for
 from opml_min.model.errors import CheckFailed
@@ -17,7 +16,7 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.request import position_count, prompt_length, stage_count
 from opml_min.model.native.check import steps_bound
 from opml_min.model.quality.losses import Losses, losses_of
-from opml_min.model.staged_run import RunState, StagedRun
+from opml_min.model.staged_run import RunState, StagedRun, loaded
 
 
 @frozen
@@ -33,24 +32,13 @@ class Run(StagedRun):
 
     def __init__(self, image: Image, request: bytes, *, stages: int | None = None, device: Device = "cpu", threads: int = 1) -> None:
         """stages: N as requested. By default it is the N that stage 0 accepts; if no N is accepted, RequestError is raised."""
-        self.image, memory = image, Memory()
-        image.load_into(memory)
-        self._model_version = memory.model_version
-        known_root = image.known_model_root()
-        if known_root is not None:
-            memory.assume_model_root(known_root)
-        super().__init__(memory, request, stage_count(image.header, request) if stages is None else stages, device)
+        self.image = image
+        super().__init__(image, loaded(image), request, stage_count(image.header, request) if stages is None else stages, device)
         self.engine: StageEngine | None = None  # what computes stages outside the machine
         if device != "vm":
             self.engine = engine_for(device, self.memory, image, image.tape, threads)
             if image.header.single_phase and steps_bound(image) * self.positions > STAGE_STEP_LIMIT:
                 raise CheckFailed(f"{image.path}: its one stage may need too many steps, so only the machine can run it (--device vm)")
-
-    @property
-    def model_root(self) -> bytes:
-        if self.memory.model_version != self._model_version:  # it is no longer the image's
-            return super().model_root
-        return self.image.model_root(self.memory)
 
     def state(self) -> RunState:
         self._require_whole()

@@ -18,6 +18,7 @@ from opml_min.memory_map import OUTPUT, REQUEST, STAGE_STEP_LIMIT, Quarter
 from opml_min.model.devices import Device
 from opml_min.model.errors import RequestError, RunTorn
 from opml_min.model.image.request import MAX_STAGES
+from opml_min.model.image.segments import SegmentFile
 
 OK, FAILED = 0, 1
 
@@ -45,8 +46,9 @@ class RunSnapshot:
 class StagedRun(ABC):
     """The stages of one request on one memory. `stage` counts the stages done."""
 
-    def __init__(self, memory: Memory, request: bytes, stage_count: int, device: Device) -> None:
-        """memory: holds what the model and state quarters hold at first, and nothing else. stage_count: N as requested"""
+    def __init__(self, image: SegmentFile | None, memory: Memory, request: bytes, stage_count: int, device: Device) -> None:
+        """memory: what the model and state quarters hold at first, which is the image if there is one. stage_count: N as requested"""
+        self._file, self._model_version = image, memory.model_version
         self.memory, self.request, self.stage_count, self.device = memory, request, stage_count, device
         memory.write(REQUEST, stage_count.to_bytes(8, "little") + len(request).to_bytes(8, "little") + bytes(16) + request)
         self.stage = 0
@@ -78,7 +80,9 @@ class StagedRun(ABC):
 
     @property
     def model_root(self) -> bytes:
-        return self.memory.quarter_root(Quarter.MODEL)
+        if self._file is None or self.memory.model_version != self._model_version:  # it is no longer the image's
+            return self.memory.quarter_root(Quarter.MODEL)
+        return self._file.model_root(self.memory)
 
     @property
     def state_root(self) -> bytes:
@@ -153,3 +157,13 @@ class StagedRun(ABC):
         self._require_whole()
         self.machine.restore(snapshot.machine)
         self.stage, self._failed_carry = snapshot.stage, snapshot.failed_carry
+
+
+def loaded(image: SegmentFile) -> Memory:
+    """Return a memory with the image in its place. If the root of its model is known, it is not computed again."""
+    memory = Memory()
+    image.load_into(memory)
+    known_root = image.known_model_root()
+    if known_root is not None:
+        memory.assume_model_root(known_root)
+    return memory

@@ -292,6 +292,11 @@ class Computation:
         shown = max(32 * leaves, -(-len(subtree.rstrip(b"\0")) // 32) * 32)
         return Result(carry_root, OK, subtree[:shown], encode_access(b"", ZERO[:height] + siblings[height:]))
 
+    def final_state_root(self) -> bytes:
+        """The root of the state quarter at the end of the run: of the weights, if it is a training."""
+        self._go_to(self.stage_count)
+        return self._run.state_root
+
     def tokens(self) -> list[int]:
         """The output tokens of the run."""
         self._go_to(self.stage_count)

@@ -6,7 +6,6 @@ On chain there is one kind: a run is a number of stages. Only who computes them 
 """
 
 from pathlib import Path
-from typing import cast
 
 from opml_min.memory_map import HEADER
 from opml_min.model.devices import Device
@@ -19,7 +18,7 @@ from opml_min.model.run import Run
 from opml_min.model.staged_run import StagedRun
 from opml_min.training.image import TrainingImage
 from opml_min.training.layout import MAGIC
-from opml_min.training.run import TrainingDevice, TrainingRun
+from opml_min.training.run import TrainingRun
 from opml_min.training.steps import usual_steps
 
 ModelImage = Image | TrainingImage
@@ -47,7 +46,7 @@ def begin_run(image: ModelImage, request: bytes, stage_count: int, device: Devic
 def _begun(image: ModelImage, request: bytes, stage_count: int, device: Device) -> StagedRun:
     if isinstance(image, Image):
         return Run(image, request, stages=stage_count, device=device)
-    return TrainingRun(image, request, stages=stage_count, device=cast(TrainingDevice, device if device == "vm" else "cpu"))
+    return TrainingRun(image, request, stages=stage_count, device="vm" if device == "vm" else "cpu")
 
 
 def quickest_device(image: ModelImage, stage_count: int) -> Device:
@@ -55,7 +54,7 @@ def quickest_device(image: ModelImage, stage_count: int) -> Device:
     if isinstance(image, TrainingImage):
         try:
             update_steps = sum(map(usual_steps, image.ops))
-        except CheckFailed:
+        except CheckFailed:  # native code knows no such op
             return "vm"
         return "vm" if update_steps * (stage_count // len(image.ops) + 1) < SHORT_TRAINING_STEPS else "cpu"
     if are_kernels_compiled():

@@ -10,9 +10,12 @@ from typing import Literal
 from opml_min.machine import Memory
 from opml_min.memory_map import STAGE_STEP_LIMIT
 from opml_min.model.errors import CheckFailed
-from opml_min.model.staged_run import StagedRun
+from opml_min.model.image.program import shipped_training_program
+from opml_min.model.image.segments import Piece
+from opml_min.model.staged_run import StagedRun, loaded
 from opml_min.training.engine import TrainingEngine
-from opml_min.training.layout import FIRST_UPDATE, LAST_UPDATE, Segments
+from opml_min.training.image import TrainingImage, load_segments
+from opml_min.training.layout import FIRST_UPDATE, LAST_UPDATE, Segments, TrainingHeader
 from opml_min.training.loader import load_header, load_ops
 from opml_min.training.operations import TrainingOp
 from opml_min.training.request import Settings, stage_count
@@ -25,22 +28,32 @@ class TrainingRun(StagedRun):
     """A request on a training model. `stage` counts the stages done."""
 
     def __init__(
-        self, segments: Segments, request: bytes, *, stages: int | None = None, device: TrainingDevice = "cpu", threads: int = 1
+        self,
+        model: TrainingImage | Segments,
+        request: bytes,
+        *,
+        stages: int | None = None,
+        device: TrainingDevice = "cpu",
+        threads: int = 1,
     ) -> None:
-        """segments: what the model and state quarters hold at first.
+        """model: an image, or segments with what the model and state quarters hold at first.
 
         stages: N as requested. By default it is the N that stage 0 accepts; if no N is accepted, RequestError is raised.
-        CheckFailed is raised for a tape that must not run in native code."""
-        self.segments, memory = tuple(segments), Memory()
-        for address, data in self.segments:
-            memory.write(address, data)
-        if stages is None or device != "vm":
-            self.header = load_header(memory)
-        super().__init__(memory, request, stage_count(self.header, request) if stages is None else stages, device)
+        CheckFailed is raised for a model that must not run in native code."""
+        self._model = model if isinstance(model, TrainingImage) else tuple(model)
+        image = model if isinstance(model, TrainingImage) else None
+        memory = _memory_of(self._model)
+        super().__init__(image, memory, request, stage_count(load_header(memory), request) if stages is None else stages, device)
         self._engine: TrainingEngine | None = None
         if device != "vm":
+            if image is not None and image.program != shipped_training_program():
+                raise CheckFailed(f"{image.path}: its program is not the shipped one, so only the machine can run it")
             self._require_steps()
             self._engine = TrainingEngine(self.memory, threads)
+
+    @cached_property
+    def header(self) -> TrainingHeader:
+        return load_header(self.memory)
 
     @cached_property
     def ops(self) -> list[TrainingOp]:
@@ -69,7 +82,15 @@ class TrainingRun(StagedRun):
             watch()
 
     def _begun_again(self) -> "TrainingRun":
-        return TrainingRun(self.segments, self.request, stages=self.stage_count, device="vm")
+        return TrainingRun(self._model, self.request, stages=self.stage_count, device="vm")
+
+
+def _memory_of(model: "TrainingImage | tuple[tuple[int, Piece], ...]") -> Memory:
+    if isinstance(model, TrainingImage):
+        return loaded(model)
+    memory = Memory()
+    load_segments(model, memory)
+    return memory
 
 
 def is_done(op: TrainingOp, update: int, updates: int) -> bool:

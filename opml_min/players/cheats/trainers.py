@@ -1,10 +1,11 @@
 """Cheats of a trainer: whoever trains a model off chain and does it otherwise than requested.
 
-All of them end in weights that the requested training does not lead to. Most are small, because a trainer would hide them: one gradient, one
-step of an optimiser, one checkpoint. What follows from them is computed honestly.
+All of them end in weights that the requested training does not lead to. Most are small, because a trainer would hide them: one gradient,
+one step of an optimiser, one checkpoint. What follows from them is computed honestly.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -15,7 +16,7 @@ from opml_min.machine.decode import ACCESS_BYTES, LOAD, Instruction
 from opml_min.machine.interpret import MASK
 from opml_min.memory_map import MODEL, REQUEST, STATE
 from opml_min.players.cheats.cheat import Cheat, Liar, Scene, Setup
-from opml_min.players.cheats.tampering import NoSuchLie, Plan, Tampering, lie, next_instruction, step_that_writes
+from opml_min.players.cheats.tampering import NoSuchLie, Plan, Tampering, next_instruction, step_that_writes
 from opml_min.players.cheats.training_ops import Wanted, drawn_op, ops_of, updates_of
 from opml_min.players.cheats.values import bit_flipped, halted, liar, written
 from opml_min.players.computation import Computation
@@ -83,7 +84,7 @@ def skipped_step(honest: Computation, random: Random, stage: int | None) -> Iter
     """Ends a stage in which weights would move, before any does."""
     while True:
         found = drawn_op(honest, random, stage, is_one_of(*OPTIMISERS))
-        yield found and Tampering(found.stage, 1, halted)
+        yield Tampering(found.stage, 1, halted) if found else None
 
 
 def other_label(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:
@@ -110,12 +111,12 @@ def wrong_checkpoint(honest: Computation, random: Random, stage: int | None) -> 
         memory = honest.machine_at((update - 1) * len(ops) + steps[0], 0).memory
         masters = {tensor.address: tensor.size for index in steps for tensor in ops[index].tensors() if tensor.name == "master"}
         old = {address: memory.read(address, size) for address, size in masters.items()}
+        yield Tampering(update * len(ops), 1, partial(_write_all, old))
 
-        def change(machine: Machine) -> None:
-            for address, weights in old.items():
-                machine.memory.write(address, weights)
 
-        yield Tampering(update * len(ops), 1, change)
+def _write_all(contents: dict[int, bytes], machine: Machine) -> None:
+    for address, data in contents.items():
+        machine.memory.write(address, data)
 
 
 def loads_seed(machine: Machine, instruction: Instruction) -> bool:
@@ -127,16 +128,15 @@ def other_seed(honest: Computation, random: Random, stage: int | None) -> Iterat
     """Draws weights or a batch with another seed than the requested one."""
     while True:
         found = drawn_op(honest, random, stage, has("stream"))
-        site = found and next_instruction(honest, found.stage, 0, loads_seed)
+        site = next_instruction(honest, found.stage, 0, loads_seed) if found else None
         if found is None or site is None:
             yield None
             continue
-        register, seed = site.instruction.rd, np.uint64(random.randrange(1 << 32))
+        yield Tampering(found.stage, site.step + 1, partial(_set_register, site.instruction.rd, random.randrange(1 << 32)))
 
-        def change(machine: Machine) -> None:
-            machine.registers[register] = seed
 
-        yield Tampering(found.stage, site.step + 1, change)
+def _set_register(register: int, value: int, machine: Machine) -> None:
+    machine.registers[register] = np.uint64(value)
 
 
 class OtherData(Computation):
