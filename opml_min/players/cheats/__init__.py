@@ -10,6 +10,7 @@ from opml_min.players.cheats import (
     puppets,
     silence,
     stalling,
+    trainers,
     values,
 )
 from opml_min.players.cheats.cheat import CLAIM_FINAL, Cheat, Setup
@@ -19,6 +20,11 @@ from opml_min.players.validator import Validator
 
 FAMILIES = (values, own_programs, failed_runs, forgeries, silence, claims, stalling, collusion, puppets, accusations)
 CHEATS = {cheat.name: cheat for family in FAMILIES for cheat in family.CHEATS}
+"""What can be tried with a model that answers requests."""
+
+_OF_ANSWERS = {"kv-cache", "token", "read-out", "other-prompt", "other-weights", *(cheat.name for cheat in own_programs.CHEATS)}
+TRAINING_CHEATS = {cheat.name: cheat for cheat in trainers.CHEATS} | {name: it for name, it in CHEATS.items() if name not in _OF_ANSWERS}
+"""What can be tried with a training: its own ways to cheat first, then those that do not depend on what is computed."""
 
 
 def _honest(setup: Setup) -> list[Player]:
