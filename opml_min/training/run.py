@@ -10,6 +10,7 @@ from opml_min.memory_map import REQUEST, Quarter
 from opml_min.model.errors import RequestError
 from opml_min.model.run import FAILED, OK, RunState
 from opml_min.training.engine import TrainingEngine
+from opml_min.training.image import TrainingImage, load_segments
 from opml_min.training.layout import FIRST_UPDATE, LAST_UPDATE, Segments
 from opml_min.training.loader import load_header, load_ops
 from opml_min.training.operations import TrainingOp
@@ -19,14 +20,16 @@ from opml_min.training.request import Settings, stage_count
 class TrainingRun:
     """A request on a training model. `stage` counts the stages done."""
 
-    def __init__(self, segments: Segments, request: bytes, *, stages: int | None = None, threads: int = 1) -> None:
-        """segments: what the model and state quarters hold at first.
+    def __init__(self, model: TrainingImage | Segments, request: bytes, *, stages: int | None = None, threads: int = 1) -> None:
+        """model: an image, or segments with what the model and state quarters hold at first.
 
         stages: N as requested. By default it is the N that stage 0 accepts; if no N is accepted, RequestError is raised.
         TrainingImageRefused is raised for a tape that must not run in native code."""
         self.memory, self.request = Memory(), request
-        for address, data in segments:
-            self.memory.write(address, data)
+        if isinstance(model, TrainingImage):
+            model.load_into(self.memory)
+        else:
+            load_segments(model, self.memory)
         self.header = load_header(self.memory)
         self.stage_count = stage_count(self.header, request) if stages is None else stages
         self.memory.write(REQUEST, self.stage_count.to_bytes(8, "little") + len(request).to_bytes(8, "little") + bytes(16) + request)

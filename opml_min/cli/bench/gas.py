@@ -21,8 +21,9 @@ from opml_min.machine.hashing import ZERO
 from opml_min.machine.memory.memory import Memory
 from opml_min.memory_map import ENTRY, STATE
 from opml_min.model.files.temporary import temporary_folder
-from opml_min.model.image.image import Image, write_image
+from opml_min.model.image.image import Image
 from opml_min.model.image.ops import writes
+from opml_min.model.image.segments import write_image
 from opml_min.model.resolve import DEFAULT_MODEL, resolve
 from opml_min.model.run import Run
 from opml_min.players.chain import INSTRUCTIONS, STAGES, Decision

@@ -20,8 +20,9 @@ from opml_min.model.build.ranges import Fit, check_shape_of_tape, fit
 from opml_min.model.build.tape import LayerWeights, Matrix, ModelWeights, llama_tape, op_count
 from opml_min.model.errors import CheckpointError
 from opml_min.model.image.header import HEADER_WORDS, SINGLE_PHASE, TEXT, TOKENIZER_NONE, Header
-from opml_min.model.image.image import Bytes, Image, Piece, Streamed, write_image
+from opml_min.model.image.image import Image
 from opml_min.model.image.ops import FIXED, FLOAT, RECORD_BYTES, Op, align
+from opml_min.model.image.segments import Bytes, Piece, Streamed, write_image
 from opml_min.model.image.weights import F32, Q8_0, matrix_bytes, pack, pack_f32
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
 from opml_min.model.sources.matrices import Floats, StoredBlocks, StoredMatrix, Weights
