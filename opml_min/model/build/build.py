@@ -137,15 +137,23 @@ def build_llama(
     weights = _place_weights(checkpoint if fitted is None else fitted.checkpoint, shape, pieces)
     ops = llama_tape(shape, weights, arithmetic, None if fitted is None else fitted.fractions)
     assert len(ops) == length
-    header = Header(
+    header = llama_header(shape, text, ops, tape_address, (tokenizer_address, template_address), arithmetic, single_phase)
+    write_model(path, program, header, ops, pieces.pieces)
+    return fitted
+
+
+def llama_header(
+    shape: Shape, text: Text, ops: Sequence[Op], tape_address: int, text_addresses: tuple[int, int], arithmetic: int = FIXED,
+    single_phase: bool = False,
+) -> Header:
+    """Return the header of a LLaMA for text. text_addresses: of the tokenizer and of the template"""
+    return Header(
         flags=SINGLE_PHASE if single_phase else 0, request_kind=TEXT, op_count=len(ops), tape_address=tape_address, context=shape.context,
-        vocabulary=shape.vocabulary, stop_tokens=text.stops, tokenizer_address=tokenizer_address, tokenizer_length=len(text.tokenizer),
-        tokenizer_kind=text.kind, bos_token=text.bos, template_address=template_address, template_length=len(template),
+        vocabulary=shape.vocabulary, stop_tokens=text.stops, tokenizer_address=text_addresses[0], tokenizer_length=len(text.tokenizer),
+        tokenizer_kind=text.kind, bos_token=text.bos, template_address=text_addresses[1], template_length=len(text.template.encode()),
         dim=shape.dim, hidden_dim=shape.hidden_dim, layers=shape.layers, heads=shape.heads, kv_heads=shape.kv_heads,
         head_size=shape.head_size, arithmetic=arithmetic,
     )  # fmt: skip
-    write_model(path, program, header, ops, pieces.pieces)
-    return fitted
 
 
 def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: Pieces) -> ModelWeights:
