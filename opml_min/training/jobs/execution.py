@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from attrs import frozen
 
-from opml_min.model.run import OK
+from opml_min.model.staged_run import OK
 from opml_min.training.image import TrainingImage
 from opml_min.training.jobs.checkpoint import load_checkpoint, save_checkpoint
 from opml_min.training.jobs.description import TrainingJob, load_job
