@@ -3,6 +3,7 @@
 A source model is read exactly.
 """
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from opml_spec.training.training_stage import run_training_stage
 from spec_training import Weights, gradient
 
 from opml_min.machine import HALTED
-from opml_min.memory_map import ENTRY, REQUEST, STATE
+from opml_min.memory_map import ENTRY, HEADER, REQUEST, STAGE_STEP_LIMIT, STATE
 from opml_min.model.build.build import build_llama
 from opml_min.model.errors import ImageError, RequestError
 from opml_min.model.image.image import Image
@@ -28,6 +29,7 @@ from opml_min.model.resolve import resolve
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
 from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.training.image import TrainingImage, write_training_image
+from opml_min.training.layout import TAPE
 from opml_min.training.operations import TrainingOp, TrainingOpcode
 from opml_min.training.recipes.llama import llama_training
 from opml_min.training.recipes.llama_shape import LlamaShape
@@ -36,6 +38,7 @@ from opml_min.training.recipes.recipe import Method, Optimiser, Recipe, TokenTex
 from opml_min.training.recipes.source_llama import exact_weights
 from opml_min.training.request import Settings
 from opml_min.training.run import TrainingRun
+from opml_min.training.steps import steps_bound
 from opml_min.training.training_model import TrainingModel
 
 VOCABULARY, PERIOD = 20, 4
@@ -357,3 +360,35 @@ def test_a_weight_that_no_master_weight_can_hold_is_refused(tmp_path: Path) -> N
                     bytes_of(model)
             else:
                 bytes_of(model)
+
+
+# Large models ----------------------------------------------------------------------------------------------------------------------------
+
+LARGE = LlamaShape(576, 1536, 1, 9, 3, 64, 49152)  # a layer of SmolLM2-135M
+
+
+def ops_of(model: TrainingModel) -> list[TrainingOp]:
+    tape = dict(bytes_of(model))[HEADER][TAPE - HEADER :]
+    return [TrainingOp.of(struct.unpack_from("<16Q", tape, 128 * i)) for i in range(model.op_count)]
+
+
+def test_an_update_is_divided_until_each_op_fits_a_stage() -> None:
+    """In the fewest batches, as more of them make more stages: one batch less has an op that does not fit."""
+    ops = ops_of(llama_training(LARGE, Recipe(Method.SCRATCH), TEXT))
+    assert max(map(steps_bound, ops)) <= STAGE_STEP_LIMIT
+    batches = [(op["first"], op["sequences"], op["per_update"]) for op in ops if op.opcode == TrainingOpcode.TOKENS]
+    assert batches == [(first, 2, 8) for first in (0, 2, 4, 6)]
+    tiles = [(op["first"], op["taken"]) for op in ops if op.opcode == TrainingOpcode.MATMUL and op["matrix_rows"] == LARGE.vocabulary]
+    assert len(tiles) % 4 == 0
+    assert sum(taken for _, taken in tiles) == 4 * LARGE.vocabulary
+    with pytest.raises(RequestError, match=r"CROSS_ENTROPY .* more batches"):
+        llama_training(LARGE, Recipe(Method.SCRATCH, batches=2), TEXT)
+
+
+def test_what_fits_no_stage_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"MUON .* another optimiser"):
+        llama_training(LARGE, Recipe(Method.SCRATCH, Optimiser.MUON), TEXT)
+    with pytest.raises(RequestError, match=r"ATTENTION_BACKWARD .* less at once"):
+        llama_training(LARGE, Recipe(Method.SCRATCH, sequences=1, period=2048), TEXT)
+    with pytest.raises(RequestError, match=r"MATMUL.* less at once"):
+        classifier_training((1 << 16, 1 << 12, 10), PictureRecipe(rows=64), Pictures(bytes(1 << 16), bytes(1)))

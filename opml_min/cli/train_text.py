@@ -33,7 +33,7 @@ def text_plan(model: Model, options: argparse.Namespace) -> JobPlan:
         optimiser=Optimiser(options.optimizer or Optimiser.ADAM),
         sequences=options.batch or SEQUENCES,
         period=length,
-        batches=options.batches or 1,
+        batches=options.batches,
         rank=options.rank or RANK,
     )
     if options.rank is not None and recipe.method != Method.LORA:

@@ -61,6 +61,7 @@ class NetworkBuilder:
 
     shape: LlamaShape
     recipe: Recipe
+    sequences: int  # of a batch
     source: SourceLlama | None
     places: Places
     buffers: Buffers
@@ -108,7 +109,7 @@ class NetworkBuilder:
         return self.shared
 
     def _take(self) -> Kept:
-        return Kept.take(self.places, self.shape, self.recipe.sequences_of_batch, self.recipe.period)
+        return Kept.take(self.places, self.shape, self.sequences, self.recipe.period)
 
     def role(self, layer: int | None, *, adapts: bool) -> Role:
         """Return the role of a weight. layer: where it lies, None for embedding and classifier; adapts: it may have an adapter"""
