@@ -202,7 +202,7 @@ ATTACKS = {
     "a product that begins in the last leaf of a matrix": (Opcode.MATMUL, 3, "out", Opcode.MATMUL, 2, FROM_END - 32),
     "a product over the matrix that it reads itself": (Opcode.MATMUL, 1, "out", Opcode.MATMUL, 1, 64),
     "an op that is done only where a token is drawn": (Opcode.MATMUL, LAST, "out", Opcode.EMBED, 0, 4096),
-    "logits over the weights of the final norm": (Opcode.MATMUL, LAST, "out", Opcode.NORM, LAST, 32 - 4 * 300),
+    "logits over the weights of the final norm": (Opcode.MATMUL, LAST, "out", Opcode.NORM, LAST, 32 - align(4 * 300)),
     "an embedding over a later matrix": (Opcode.EMBED, 0, "out", Opcode.MATMUL, 6, 96),
     "an activation": (Opcode.NORM, 2, "out", Opcode.MATMUL, 8, -64),
     "the padding of an activation, which no op writes": (Opcode.SWIGLU, 0, "out", Opcode.MATMUL, 8, 32 - activation_bytes(40)),
