@@ -31,11 +31,11 @@ from opml_min.model.build.tape import (
 from opml_min.model.errors import ImageError
 from opml_min.model.image.header import HEADER_WORDS, TOKENIZER_NONE
 from opml_min.model.image.image import Image
-from opml_min.model.image.llama import ADDRESS, CLASSIFIER, EMBEDDING, FINAL_NORM, tensors_of_llama
+from opml_min.model.image.llama import ADDRESS, CLASSIFIER, EMBEDDING, FINAL_NORM, LlamaTensor, tensors_of_llama
 from opml_min.model.image.ops import BUFFERS, FLOAT, RECORD_BYTES, Opcode, align
 from opml_min.model.image.program import shipped_program
 from opml_min.model.image.segments import PAGE_BYTES, Bytes, Piece, write_image
-from opml_min.model.image.weights import Q8_0
+from opml_min.model.image.weights import Q8_0, matrix_bytes
 from opml_min.model.sources.checkpoint import Shape
 from opml_min.model.sources.source import check_text
 from opml_min.model.sources.tokenizers.text import Text
@@ -124,16 +124,10 @@ class _Rewritten:
         for tensor in tensors:
             name = EMBEDDING if tensor.name == CLASSIFIER and is_tied and CLASSIFIER not in trained else tensor.name
             found = trained.get(name)
-            if found is None:
-                address = self._keep(tensor.address, tensor.size)
-            elif (found.rows, found.columns, found.is_matrix) != (tensor.rows, tensor.columns, tensor.quantisation is not None):
+            if found is not None and (found.rows, found.columns, found.is_matrix) != (tensor.rows, tensor.columns, tensor.is_matrix):
                 raise ImageError(f"{self._source.path}: the tensor {name} was trained in another shape")
-            elif tensor.quantisation not in (None, Q8_0):
-                raise ImageError(f"{self._source.path}: the tensor {name} is not in Q8_0, as trained ones are")
-            else:
-                address = found.address
-            for index in tensor.ops:
-                self._shift(index, ADDRESS[self._ops[index].opcode.kind], address - tensor.address)
+            address = self._keep(tensor.address, tensor.size) if found is None else found.address
+            self._read_at(tensor, address, tensor.quantisation if found is None or not tensor.is_matrix else Q8_0)
         unknown = trained.keys() - {tensor.name for tensor in tensors}
         if unknown:
             raise ImageError(f"{self._source.path} has no tensor {min(unknown)}, which was trained")
@@ -163,6 +157,16 @@ class _Rewritten:
         self._kept[HEADER] = np.frombuffer(header.pack(), np.uint8)
         self._kept[header.tape_address] = np.array([op.words() for op in self._ops], np.int64).view(np.uint8).reshape(-1)
         return _joined(sorted(self._kept.items(), key=lambda part: part[0]))
+
+    def _read_at(self, tensor: LlamaTensor, address: int, quantisation: int | None) -> None:
+        """Let the ops of a tensor read it at an address."""
+        for index in tensor.ops:
+            op = self._ops[index]
+            place = {ADDRESS[op.opcode.kind]: address}
+            if quantisation is not None:
+                place["quantisation"] = quantisation
+                address += matrix_bytes(quantisation, op.operands.get("rows", tensor.rows), op.operands["columns"])
+            self._ops[index] = evolve(op, operands={**op.operands, **place})
 
     def _keep(self, address: int, length: int) -> int:
         """Keep bytes of the source, and return where they lie in the model quarter."""

@@ -35,6 +35,10 @@ class LlamaTensor:
     quantisation: int | None  # of a matrix
 
     @property
+    def is_matrix(self) -> bool:
+        return self.quantisation is not None
+
+    @property
     def size(self) -> int:
         """Return its bytes in memory."""
         if self.quantisation is None:

@@ -149,20 +149,12 @@ class SegmentFile:
         return self.view(address, length).tobytes()
 
     def load_into(self, memory: Memory) -> None:
-        """Put every segment into its place. The model stays in the file, and processes share it."""
+        """Put every segment into its place. What nobody writes to stays in the file, and processes share it."""
         now = Identity.of(self._descriptor)
         if (now.size, now.modified_ns) != (self.identity.size, self.identity.modified_ns):
             raise ImageError(f"{self.path} was written to while it was in use")
         for segment in self.segments:
-            if segment.address < STATE:
-                memory.map_file(segment.address, self._descriptor, segment.offset, len(segment.data))
-        self.load_state_into(memory)
-
-    def load_state_into(self, memory: Memory) -> None:
-        """Put only the initial contents of the state quarter into place."""
-        for segment in self.segments:
-            if segment.address >= STATE:
-                memory.write(segment.address, segment.data.tobytes())
+            memory.map_file(segment.address, self._descriptor, segment.offset, len(segment.data))
 
     def known_model_root(self) -> bytes | None:
         """Return this file's model root if it was computed before."""
