@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from min_training_job import EVERY, UPDATES, finished, made
 
-from opml_min.cli import main
+from opml_min.cli import INTERRUPTED, main
 from opml_min.cli.train_progress import TrainingProgress, duration
 from opml_min.model.image.image import Image
 from opml_min.model.image.request import TextRequest
@@ -80,6 +80,23 @@ def test_what_people_read(tmp_path: Path, text: Path, capsys: Capture) -> None:
     assert out.splitlines()[-1].startswith("state root 0x")
     assert main(["verify", str(tmp_path / "job"), "--threads", "1"]) == 0
     assert capsys.readouterr().out.startswith("the run hashes of updates 1 to 4 hold\n")
+
+
+def test_ctrl_c_is_one_line_that_says_how_to_go_on(
+    tmp_path: Path, text: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, job = TrainingProgress.show, tmp_path / "job"
+
+    def interrupted(progress: TrainingProgress, record: UpdateRecord) -> None:
+        real(progress, record)
+        if record.update == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingProgress, "show", interrupted)
+        assert main(["train", "embedded", "--data", str(text), "--out", str(job), *FAST]) == INTERRUPTED
+    assert capsys.readouterr() == ("", f"opml: interrupted after 3 updates; `opml train --resume {job}` goes on after update 2\n")
+    assert told(capsys, "train", "--resume", job, "--threads", 1)["updates"] == 4
 
 
 def binary(folder: Path) -> Path:

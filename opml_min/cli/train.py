@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import asdict
 
+from opml_min.cli import INTERRUPTED
 from opml_min.cli.arguments import MODEL_HELP, add_json, add_threads, add_tokenizer, positive, word
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
@@ -78,10 +79,9 @@ def execute(options: argparse.Namespace) -> int:
         try:
             train(opened, progress.show)
         except KeyboardInterrupt:
+            return _interrupted(options, opened)
+        finally:
             progress.clear()
-            print(f"opml: `opml train --resume {folder.path}` goes on with the job", file=sys.stderr)
-            raise
-        progress.clear()
         return _finish(options, opened, progress.examples_per_second, start)
 
 
@@ -109,6 +109,15 @@ def _make(options: argparse.Namespace, folder: JobFolder) -> None:
     progress = Progress("held out", 0 if plan.held_out is None else len(plan.held_out.inputs))
     make_job(folder, plan, options.threads, progress.show)
     progress.clear()
+
+
+def _interrupted(options: argparse.Namespace, opened: OpenJob) -> int:
+    kept = opened.updates_done // opened.job.checkpoint_every * opened.job.checkpoint_every
+    if options.json:
+        print_json({"interrupted": True, "job": str(opened.folder.path), "updates_kept": kept})
+    how = f"`opml train --resume {opened.folder.path}` goes on after update {kept}"
+    print(f"opml: interrupted after {opened.updates_done} updates; {how}", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _finish(options: argparse.Namespace, opened: OpenJob, speed: float, start: float) -> int:
