@@ -25,6 +25,7 @@ def small_plan(seed: int = 7, optimiser: Optimiser = Optimiser.ADAM) -> JobPlan:
     return JobPlan(
         kind=PICTURES,
         source="mnist",
+        source_sha256=bytes(32),
         tokenizer=None,
         recipe="scratch",
         optimizer=optimiser.value,

@@ -1,4 +1,4 @@
-"""Training jobs: whatever ends them at whatever moment, they go on to the same run hash; and what is wrong with a folder is said in one line."""
+"""Training jobs: whatever ends them at whatever moment, they go on to the same run hashes; damaged folders are refused in one line."""
 
 import json
 import os
@@ -241,7 +241,7 @@ POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "huge image": (lambda folder: os.truncate(folder / "training.opml", 1 << 40), "after its last segment"),
     "evidence order": (changed("updates.jsonl", line(1, lambda one: one.replace(b'"update": 2', b'"update": 3'))), "line 2"),
     "evidence hash": (changed("updates.jsonl", line(2, lambda one: one.replace(b'"run_hash": "', b'"run_hash": "g'))), "line 3"),
-    "evidence loss": (changed("updates.jsonl", line(0, lambda one: b'{"update": 1, "run_hash": "' + b"00" * 32 + b'", "loss": NaN}')), "line 1"),
+    "evidence loss": (changed("updates.jsonl", line(0, lambda one: one.split(b', "loss"')[0] + b', "loss": NaN}')), "line 1"),
     "evidence list": (changed("updates.jsonl", line(0, lambda one: b"[]")), "line 1"),
     "more evidence": (changed("updates.jsonl", lambda data: data + data), "more than"),
     "endless evidence": (lambda folder: os.truncate(folder / "updates.jsonl", 1 << 40), "more than"),
@@ -254,7 +254,7 @@ POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "checkpoint page far away": (changed(LAST, lambda data: data[:24] + b"\xff" * 8 + data[32:]), "pages that the job does not write"),
     "checkpoint pages twice": (changed(LAST, lambda data: data[:24] + data[32:40] + data[32:]), "pages that the job does not write"),
     "checkpoint bit": (changed(LAST, lambda data: data[:-1000] + bytes([data[-1000] ^ 1]) + data[-999:]), "does not have the run hash"),
-    "checkpoint folder": (lambda folder: ((folder / LAST).unlink(), (folder / LAST).mkdir()) and None, "cannot read"),
+    "checkpoint folder": (lambda folder: (folder / LAST).rename(folder / "old") and (folder / LAST).mkdir(), "cannot read"),
 }
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from opml_min.cli.errors import InputError
 from opml_min.cli.train_settings import checkpoint_every, settings_of
 from opml_min.mnist.pictures import read_idx, read_pictures
+from opml_min.model.files.sealed import sha256_of
 from opml_min.model.resolve import Model
 from opml_min.training.jobs.description import PICTURES
 from opml_min.training.jobs.errors import DataError
@@ -46,6 +47,7 @@ def picture_plan(model: Model, options: argparse.Namespace) -> JobPlan:
     return JobPlan(
         kind=PICTURES,
         source=options.source,
+        source_sha256=sha256_of(model.image.path),
         tokenizer=None,
         recipe="scratch",
         optimizer=optimiser.value,
@@ -80,5 +82,6 @@ def _pair(folder: Path, part: str) -> Labelled | None:
         return None
     pictures, labels = read_pictures(found[0]), read_idx(found[1], 1)
     if len(pictures) != len(labels) or labels.max(initial=0) >= CLASSES:
-        raise DataError(f"{folder}: {len(pictures)} pictures and {len(labels)} labels do not fit, or a label is not from 0 to {CLASSES - 1}")
+        problem = "which do not fit, or a label is not from 0 to 9"
+        raise DataError(f"{folder} has {len(pictures)} pictures and {len(labels)} labels, {problem}")
     return pictures, labels

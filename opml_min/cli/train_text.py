@@ -6,6 +6,7 @@ from pathlib import Path
 
 from opml_min.cli.errors import InputError
 from opml_min.cli.train_settings import checkpoint_every, settings_of
+from opml_min.model.files.sealed import sha256_of
 from opml_min.model.image.header import Header
 from opml_min.model.resolve import Model
 from opml_min.training.jobs.description import TEXT
@@ -51,15 +52,17 @@ def text_plan(model: Model, options: argparse.Namespace) -> JobPlan:
     rate = rate_of(recipe) if options.rate is None else options.rate
     if recipe.optimiser == Optimiser.SGD:
         rate /= recipe.sequences * length
+    origin = shape_of(header) if recipe.method == Method.SCRATCH else model.image
     is_path = os.path.isfile(options.source) or model.source == Path(options.source)
     return JobPlan(
         kind=TEXT,
         source=str(Path(options.source).absolute()) if is_path else options.source,
+        source_sha256=sha256_of(model.image.path),
         tokenizer=None if model.tokenizer_path is None else str(model.tokenizer_path.absolute()),
         recipe=recipe.method.value,
         optimizer=recipe.optimiser.value,
         data=str(options.data.absolute()),
-        model=llama_training(shape_of(header) if recipe.method == Method.SCRATCH else model.image, recipe, TokenText(*packed(tokens, header.vocabulary))),
+        model=llama_training(origin, recipe, TokenText(*packed(tokens, header.vocabulary))),
         settings=settings_of(options, updates, rate, DECAYS.get(recipe.method, 0.0)),
         checkpoint_every=checkpoint_every(options, updates),
         held_out=held_out,

@@ -20,7 +20,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_tokenizer(parser)
     shard = "of a training job: check only part I of N equal parts of the updates between its checkpoints, such as 2/4"
     parser.add_argument("--shard", type=part, metavar="I/N", help=shard)
-    parser.add_argument("--workers", type=positive, default=1, metavar="N", help="of a training job: check its shards in N processes at once")
+    workers = "of a training job: check its shards in N processes at once"
+    parser.add_argument("--workers", type=positive, default=1, metavar="N", help=workers)
     cluster = "of a training job: let a Dask cluster check its shards; its workers must see JOB under the same path (needs `opml[dask]`)"
     parser.add_argument("--scheduler", metavar="ADDRESS", help=cluster)
     add_device(parser)

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
-from opml_min.training.jobs.evidence import UpdateRecord
 from opml_min.training.jobs.folder import JobFolder
 from opml_min.training.jobs.verification import Checked, Mismatch, Shard, check_shard, evidence_of, part_of, shards_of
 from opml_min.training.jobs.workers import cluster, processes
@@ -50,15 +49,14 @@ def execute(options: argparse.Namespace) -> int:
         for each in mismatches:
             print(_line(each))
         if not mismatches:
-            print(f"the run hashes of updates {chosen[0].first + 1} to {chosen[-1].end} hold; the last is {_hash_at(records, chosen[-1].end)}")
-            print(f"model root {hexadecimal(job.model_root)}" + ("" if root is None else f", state root {hexadecimal(root)}"))
+            print(f"the run hashes of updates {chosen[0].first + 1} to {chosen[-1].end} hold")
+            print(f"run hash   {hexadecimal(records[chosen[-1].end - 1].run_hash)}")
+            print(f"model root {hexadecimal(job.model_root)}")
+            if root is not None:
+                print(f"state root {hexadecimal(root)}")
         if not is_finished:
             print(f"the job is not finished: {len(records)} of {job.settings.updates} updates are done")
     return 1 if mismatches else 0
-
-
-def _hash_at(records: list[UpdateRecord], update: int) -> str:
-    return hexadecimal(records[update - 1].run_hash)
 
 
 def _checked(folder: JobFolder, shards: list[Shard], options: argparse.Namespace) -> Iterator[Checked]:

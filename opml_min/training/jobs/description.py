@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from opml_min.model.errors import RequestError
 from opml_min.model.files.atomic import written_whole
@@ -13,6 +13,7 @@ from opml_min.model.strict_json import JsonError, object_in
 from opml_min.training.jobs.errors import JobError
 from opml_min.training.jobs.folder import JOB, JobFolder
 from opml_min.training.request import Settings
+from opml_min.training.training_model import Trained
 
 FORMAT = "opml training job 1"
 MOST_BYTES = 1 << 20
@@ -40,6 +41,8 @@ class TrainingJob:
     data: str  # an absolute path
     model_root: bytes  # of the training image
     request: bytes
+    trained: tuple[Trained, ...]
+    source_sha256: bytes  # of the source's image
     checkpoint_every: int  # updates
     before: Score | None  # None if nothing is held out
 
@@ -50,7 +53,7 @@ class TrainingJob:
 
 def save_job(folder: JobFolder, job: TrainingJob) -> None:
     """Write the description. From then on the folder is a job."""
-    values = asdict(job) | {"model_root": job.model_root.hex(), "request": job.request.hex()}
+    values = asdict(job) | {name: getattr(job, name).hex() for name in ("model_root", "request", "source_sha256")}
     with written_whole(folder / JOB) as file:
         file.write(json.dumps({"format": FORMAT, **values}, indent=2).encode() + b"\n")
 
@@ -78,14 +81,31 @@ def load_job(folder: JobFolder) -> TrainingJob:
 def _job_of(data: dict[str, Any]) -> TrainingJob:
     texts = {name: _text(data[name]) for name in ("kind", "source", "recipe", "optimizer", "data")}
     tokenizer = None if data["tokenizer"] is None else _text(data["tokenizer"])
-    model_root, request = bytes.fromhex(_text(data["model_root"])), bytes.fromhex(_text(data["request"]))
+    model_root, source_sha256, request = (bytes.fromhex(_text(data[name])) for name in ("model_root", "source_sha256", "request"))
     every, before = data["checkpoint_every"], data["before"]
-    if texts["kind"] not in (TEXT, PICTURES) or len(model_root) != 32 or len(request) > MAX_REQUEST_BYTES:
+    if texts["kind"] not in (TEXT, PICTURES) or len(model_root + source_sha256) != 64 or len(request) > MAX_REQUEST_BYTES:
         raise ValueError("a field is out of its bounds")
     if type(every) is not int or not 1 <= every < 1 << 32:
         raise ValueError(f"checkpoint_every is {str(every)[:50]!r}")
     score = None if before is None else Score(float(before["loss"]), float(before["accuracy"]), int(before["examples"]))
-    return TrainingJob(tokenizer=tokenizer, model_root=model_root, request=request, checkpoint_every=every, before=score, **texts)
+    return TrainingJob(
+        tokenizer=tokenizer,
+        model_root=model_root,
+        request=request,
+        trained=tuple(_trained(each) for each in data["trained"]),
+        source_sha256=source_sha256,
+        checkpoint_every=every,
+        before=score,
+        **texts,
+    )
+
+
+def _trained(data: dict[str, Any]) -> Trained:
+    tensor = Trained(**data)
+    sizes = tensor.address, tensor.rows, tensor.columns
+    if type(tensor.is_matrix) is not bool or any(type(size) is not int or not 0 <= size < 1 << 40 for size in sizes):
+        raise ValueError("a trained tensor is out of its bounds")
+    return evolve(tensor, name=_text(tensor.name))
 
 
 def _text(value: object) -> str:

@@ -5,6 +5,7 @@ So the shards of a job can be checked apart from one another. Together they chec
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from attrs import frozen
@@ -57,7 +58,7 @@ def shards_of(folder: JobFolder, updates_done: int) -> list[Shard]:
     """Return the shards of a job of which so many updates are done."""
     inner = [updates for updates in folder.checkpoints() if updates < updates_done]
     edges = [0, *inner, updates_done]
-    return [Shard(first, end) for first, end in zip(edges, edges[1:], strict=False)]
+    return [Shard(first, end) for first, end in pairwise(edges)]
 
 
 def part_of(shards: list[Shard], number: int, parts: int) -> list[Shard]:

@@ -30,7 +30,7 @@ def processes(count: int) -> Iterator[Executor]:
             child.terminate()
         executor.shutdown(cancel_futures=True)
         if isinstance(error, BrokenProcessPool):
-            raise JobError("a process that recomputed a shard was ended from outside; perhaps memory was short: use fewer --workers") from error
+            raise JobError("a process that recomputed a shard was killed; if memory is short, use fewer --workers") from error
         raise
 
 
