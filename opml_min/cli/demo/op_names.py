@@ -9,6 +9,7 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Opcode
 from opml_min.training.image import TrainingImage
 from opml_min.training.operations import TrainingOp
+from opml_min.training.run import is_done
 from opml_min.training.tensor_names import weights_of
 
 LAYER_NAME = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
@@ -29,10 +30,11 @@ class OpAt:
     position: int | None = None  # of the text
     weights: str | None = None  # that a training changes or uses
     update: int | None = None
+    is_done: bool = True  # in that update
 
     def __str__(self) -> str:
         if self.update is not None:
-            return f"{self.name}{self._of_weights()} in update {self.update}"
+            return f"{self.name}{self._of_weights()}{'' if self.is_done else ', not done'} in update {self.update}"
         layer = "" if self.layer is None else f", layer {self.layer}"
         return self.name + layer + ("" if self.position is None else f", position {self.position}")
 
@@ -70,8 +72,9 @@ def _inference_op(image: Image, stage: int) -> OpAt:
 def _training_op(match: Match, image: TrainingImage, stage: int) -> OpAt:
     ops = image.ops
     update, index = divmod(stage, len(ops))
-    weights = weights_of(ops[index], match.tensor_names)
-    return OpAt(ops[index].opcode.name, _layer(match, ops, index), weights=weights, update=update)
+    op, updates = ops[index], match.setup.scene.stage_count // len(ops)
+    weights = weights_of(op, match.tensor_names)
+    return OpAt(op.opcode.name, _layer(match, ops, index), weights=weights, update=update, is_done=is_done(op, update, updates))
 
 
 def _layer(match: Match, ops: list[TrainingOp], index: int) -> int | None:

@@ -39,6 +39,7 @@ class TrainingScene:
 
     scene: Scene
     image: TrainingImage
+    settings: Settings
     tensor_names: Mapping[int, str]
     weights: int
 
@@ -46,7 +47,7 @@ class TrainingScene:
     def description(self) -> str:
         ops = len(self.image.ops)
         return (
-            f"a LLaMA of {self.weights:,} weights, {SETTINGS.updates} updates of {ops} ops, "
+            f"a LLaMA of {self.weights:,} weights, {self.settings.updates} updates of {ops} ops, "
             f"each over {RECIPE.sequences} pieces of {RECIPE.period} letters of a poem"
         )
 
@@ -55,7 +56,7 @@ class TrainingScene:
         if match.setup.scene != self.scene:
             return {"losses": None, "state_root": None}
         honest = match.setup.honest
-        losses = [self.loss(honest, update) for update in range(SETTINGS.updates)]
+        losses = [self.loss(honest, update) for update in range(self.settings.updates)]
         return {"losses": losses, "state_root": "0x" + honest.final_state_root().hex()}
 
     def loss(self, honest: Computation, update: int) -> float:
@@ -67,7 +68,7 @@ class TrainingScene:
         return sum(-log(1 + int(value) / 2**30) for value in of_target) / op["rows"]
 
 
-def training_scene() -> TrainingScene:
+def training_scene(settings: Settings = SETTINGS) -> TrainingScene:
     """Builds the training, with the shipped program in it."""
     text = bytes(LETTERS.index(letter) for letter in POEM.replace("\n", " "))
     model = llama_training(SHAPE, RECIPE, TokenText(text, token_bytes=1))
@@ -77,4 +78,5 @@ def training_scene() -> TrainingScene:
         image = TrainingImage(path)
     names = tensor_names(model.trained, image.ops)
     weights = sum(tensor.rows * tensor.columns for tensor in model.trained)
-    return TrainingScene(Scene(image, SETTINGS.pack(), SETTINGS.updates * model.op_count), image, names, weights)
+    scene = Scene(image, settings.pack(), settings.updates * model.op_count)
+    return TrainingScene(scene, image, settings, names, weights)

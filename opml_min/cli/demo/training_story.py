@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from opml_min.cli.demo.play import Match
 from opml_min.cli.demo.story import Story
-from opml_min.cli.demo.training_scene import SETTINGS, TrainingScene
+from opml_min.cli.demo.training_scene import TrainingScene
 
 INTRODUCTION = """\
 A server trains a model off chain, in exact integers, and posts only a sealed hash of the whole training, with a bond. Anybody who repeats
@@ -26,7 +26,7 @@ class TrainingStory(Story):
     def _tell_run(self, match: Match) -> None:
         self._write(f"The training  {self._training.description}")
         if match.setup.scene == self._training.scene:
-            first, last = (self._training.loss(match.setup.honest, update) for update in (0, SETTINGS.updates - 1))
+            first, last = (self._training.loss(match.setup.honest, update) for update in (0, self._training.settings.updates - 1))
             self._write(f"The loss      {first:.2f} nats per letter in the first update, {last:.2f} in the last, computed honestly")
 
     def end(self, match: Match, seconds: float) -> None:

@@ -22,9 +22,12 @@ FAMILIES = (values, own_programs, failed_runs, forgeries, silence, claims, stall
 CHEATS = {cheat.name: cheat for family in FAMILIES for cheat in family.CHEATS}
 """What can be tried with a model that answers requests."""
 
-_OF_ANSWERS = {"kv-cache", "token", "read-out", "other-prompt", "other-weights", *(cheat.name for cheat in own_programs.CHEATS)}
-TRAINING_CHEATS = {cheat.name: cheat for cheat in trainers.CHEATS} | {name: it for name, it in CHEATS.items() if name not in _OF_ANSWERS}
-"""What can be tried with a training: its own ways to cheat first, then those that do not depend on what is computed."""
+_ANY_RUN = ("output-value", "register", "branch", "early-exit", "final-state")
+TRAINING_CHEATS = {
+    cheat.name: cheat
+    for cheat in (*trainers.CHEATS, *(CHEATS[name] for name in _ANY_RUN), *failed_runs.CHEATS, *accusations.CHEATS)
+}
+"""What can be tried with a training. Cheats that are about the game, not about what is computed, would be the same there."""
 
 
 def _honest(setup: Setup) -> list[Player]:

@@ -20,6 +20,7 @@ from opml_min.players.cheats.tampering import NoSuchLie, Plan, Tampering, next_i
 from opml_min.players.cheats.training_ops import Wanted, drawn_op, ops_of, updates_of
 from opml_min.players.cheats.values import bit_flipped, halted, liar, written
 from opml_min.players.computation import Computation
+from opml_min.training.layout import EACH_UPDATE
 from opml_min.training.operations import TrainingOp, TrainingOpcode
 
 SEED = REQUEST + 32  # the first of the settings
@@ -101,17 +102,18 @@ def other_label(honest: Computation, random: Random, stage: int | None) -> Itera
 def wrong_checkpoint(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:
     """Begins an update with the weights of the one before."""
     ops = ops_of(honest)
+    first = next((index for index, op in enumerate(ops) if op.condition == EACH_UPDATE), 0)
     steps = [index for index, op in enumerate(ops) if op.opcode in OPTIMISERS]
     while True:
         updates = range(1, updates_of(honest)) if steps else range(0)
         update = random.choice(updates) if stage is None and updates else (stage or 0) // max(len(ops), 1)
-        if update not in updates or stage not in (None, update * len(ops)):
+        if update not in updates or stage not in (None, update * len(ops) + first):
             yield None
             continue
         memory = honest.machine_at((update - 1) * len(ops) + steps[0], 0).memory
         masters = {tensor.address: tensor.size for index in steps for tensor in ops[index].tensors() if tensor.name == "master"}
         old = {address: memory.read(address, size) for address, size in masters.items()}
-        yield Tampering(update * len(ops), 1, partial(_write_all, old))
+        yield Tampering(update * len(ops) + first, 1, partial(_write_all, old))
 
 
 def _write_all(contents: dict[int, bytes], machine: Machine) -> None:
