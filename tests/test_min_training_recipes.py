@@ -39,6 +39,7 @@ from opml_min.training.recipes.source_llama import exact_weights
 from opml_min.training.request import Settings
 from opml_min.training.run import TrainingRun
 from opml_min.training.steps import steps_bound
+from opml_min.training.trained_image import state_left, write_trained_image
 from opml_min.training.training_model import TrainingModel
 
 VOCABULARY, PERIOD = 20, 4
@@ -296,8 +297,29 @@ def test_training_begins_with_the_weights_of_the_source(tmp_path: Path) -> None:
     assert run.memory.read(table, 8 * 8 * 4) == image.read(source_table, 8 * 8 * 4)
 
 
+def test_a_trained_model_trains_further(tmp_path: Path) -> None:
+    """Its source has weights in the state quarter. They are what the first training left, to the last bit."""
+    image = source(tmp_path / "source.opml")
+    model = llama_training(image, Recipe(Method.FULL, **EXACT), TEXT)
+    run = TrainingRun(model.segments, SETTINGS.pack())
+    run.run_all()
+    write_trained_image(tmp_path / "trained.opml", image, model.trained, state_left(run.memory, run.ops))
+    again = llama_training(Image(tmp_path / "trained.opml"), Recipe(Method.FULL, **EXACT), TEXT)
+    assert again.trained == model.trained
+    further = TrainingRun(again.segments, SETTINGS.pack())
+    steps = [op for op in run.ops if op.opcode == TrainingOpcode.ADAM]
+    for tensor, op in zip(model.trained, steps, strict=True):
+        masters = master(further, op, tensor.columns)
+        if tensor.is_matrix:
+            data = np.array(run.memory.view(tensor.address, matrix_bytes(Q8_0, tensor.rows, 32), np.uint8))
+            expected = dequantise(Q8_0, unpack(data, Q8_0, tensor.rows, 32))[:, : tensor.columns]
+        else:
+            expected = master(run, op, tensor.columns)
+        assert (masters == expected).all(), tensor.name
+
+
 def test_a_training_image_is_its_segments_in_a_file(tmp_path: Path) -> None:
-    """The run hash is the same from the file, and on one thread and two; one request on a mapped image does not change the next."""
+    """One run hash from both, on one thread, on two, and in the machine; a run on a mapped image does not change the next."""
     model = llama_training(source(tmp_path / "source.opml"), Recipe(Method.FULL, **EXACT), TEXT)
     write_training_image(tmp_path / "training.opml", model)
     image = TrainingImage(tmp_path / "training.opml")
@@ -305,6 +327,7 @@ def test_a_training_image_is_its_segments_in_a_file(tmp_path: Path) -> None:
     runs = [TrainingRun(model.segments, SETTINGS.pack(), threads=2), *(TrainingRun(image, SETTINGS.pack()) for _ in range(2))]
     assert len({run.run_hash() for run in runs}) == 1
     assert runs[0].model_root == runs[1].model_root
+    runs.append(TrainingRun(image, SETTINGS.pack(), device="vm"))
     for run in runs:
         run.run_all()
     assert len({(run.state_root, run.run_hash()) for run in runs}) == 1

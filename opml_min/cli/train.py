@@ -47,7 +47,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optimizer", choices=[each.value for each in Optimiser], help=optimizer)
     parser.add_argument("--steps", type=positive, metavar="N", help="updates (default: 200; for mnist 3000)")
     parser.add_argument("--batch", type=positive, metavar="B", help="sequences or pictures per update (default: 8; for mnist 32)")
-    batches = "compute the sequences of an update in N parts of equal size, which needs less memory and shorter stages (default: 1)"
+    batches = "compute the sequences of an update in N equal parts, for less memory and shorter stages (default: as few as fit)"
     parser.add_argument("--batches", type=positive, metavar="N", help=batches)
     parser.add_argument("--length", type=positive, metavar="T", help="tokens per sequence (default: 128, or a shorter context)")
     parser.add_argument("--seed", type=word, metavar="S", help="the seed of all random choices (default: 0)")

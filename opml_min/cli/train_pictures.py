@@ -28,7 +28,7 @@ HELD_OUT_PART = 5  # one in so many, where there is one pair of files
 CLASSES = 10
 SEE = "MNIST is at yann.lecun.com/exdb/mnist, Fashion-MNIST in Debian's package dataset-fashion-mnist"
 STEPS, ROWS, HIDDEN = 3000, 32, 64
-RATES = {Optimiser.SGD: 0.1, Optimiser.ADAM: 0.002, Optimiser.MUON: 0.02}  # for SGD, of the mean gradient
+RATES = {Optimiser.SGD: 0.1, Optimiser.ADAM: 0.002, Optimiser.MUON: 0.004}  # for SGD, of the mean gradient
 ONLY_FOR_TEXTS = ("recipe", "length", "batches", "rank", "eval", "tokenizer")
 
 Labelled = tuple[NDArray[np.uint8], NDArray[np.uint8]]

@@ -78,5 +78,4 @@ def shape_of(header: Header) -> LlamaShape:
 def rate_of(recipe: Recipe) -> float:
     """Return the default of the highest learning rate."""
     by_method = {Method.SCRATCH: 0.004, Method.FULL: 0.001, Method.LAST: 0.002, Method.LORA: 0.004}
-    by_optimiser = {Optimiser.MUON: 0.02 if recipe.method == Method.SCRATCH else 0.004, Optimiser.SGD: 0.05}
-    return by_optimiser.get(recipe.optimiser, by_method[recipe.method])
+    return 0.05 if recipe.optimiser == Optimiser.SGD else by_method[recipe.method]
