@@ -258,7 +258,7 @@ def test_the_rule_refuses_nothing_else(image: Image) -> None:
         index = rng.choice(writers)
         operand = rng.choice(["keys", "key_exps", "values"] if image.ops[index].opcode == Opcode.CACHE else ["out"])
         address, length = rng.choice(sorted(weights))
-        place = address + rng.choice([0, length]) + 32 * rng.randrange(-30, 30)
+        place = address + rng.choice([0, align(length)]) + 32 * rng.randrange(-30, 30)
         op = with_operand(image.ops[index], operand, place)
         whole = [buffer for position in range(image.header.context) for buffer in writes(op, position)]
         if op.opcode in (Opcode.SWIGLU, Opcode.NORM):
