@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from opml_min.machine import Machine, Memory, Snapshot, execute_single
 from opml_min.machine.memory.keccak import hash_nodes, hash_pages
 from opml_min.machine.memory.snapshot import MemorySnapshot
 from opml_min.machine.sparse import sparse_root
-from opml_min.memory_map import ENTRY, Quarter
+from opml_min.memory_map import ENTRY, STATE, Quarter
 
 
 def keccak(data: bytes) -> bytes:
@@ -367,3 +368,29 @@ def test_single_steps_on_a_few_leaves_agree_with_the_machine() -> None:
         assert leaves == unchanged
         machine.run(1)
         assert machine.state_bytes() == after
+
+
+def test_a_file_in_the_state_quarter_is_where_the_memory_begins(tmp_path: Path) -> None:
+    data = np.random.default_rng(3).bytes(4 * 4096 + 77)
+    (tmp_path / "file").write_bytes(bytes(4096) + data)
+    mapped, written = Memory(), Memory()
+    with (tmp_path / "file").open("rb") as file:
+        mapped.map_file(STATE, file.fileno(), 4096, len(data))
+    written.write(STATE, data)
+    memories = (mapped, written)
+    assert mapped.carry_root() == written.carry_root()
+    begin = [memory.snapshot() for memory in memories]
+    assert [snapshot.contents.nbytes for snapshot in begin] == [1024, 17408]  # of the mapped one only what was copied: the last 77 bytes
+    roots = []
+    for address, length in ((STATE + 5000, 3000), (STATE + 4 * 4096 - 9, 100), (STATE + 9 * 4096, 9)):
+        for memory in memories:
+            memory.write(address, b"\7" * length)
+        assert mapped.carry_root() == written.carry_root()
+        roots.append(([memory.snapshot() for memory in memories], written.carry_root()))
+    for snapshots, root in (roots[0], roots[2], roots[1]):
+        for memory, snapshot, first in zip(memories, snapshots, begin, strict=True):
+            memory.restore(first)
+            assert memory.read(STATE, len(data) + 5000) == data + bytes(5000)
+            memory.restore(snapshot)
+        assert mapped.carry_root() == written.carry_root() == root
+    assert (tmp_path / "file").read_bytes() == bytes(4096) + data

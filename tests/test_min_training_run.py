@@ -14,18 +14,22 @@ from opml_spec.machine.merkle import hash_of
 from opml_spec.training.llama_update import LlamaTraining
 from opml_spec.training.loader import check_training
 from opml_spec.training.training_stage import run_training_stage
-from spec_training import SMALL, rope_table, start
+from spec_training import SMALL, start
 from test_spec_page import CHAPTERS
 
 from opml_min.memory_map import HEADER, MODEL, REQUEST, STATE
 from opml_min.model.errors import RequestError
-from opml_min.training.classifier import ClassifierTape, PictureBatch
+from opml_min.model.image.segments import parts_of
 from opml_min.training.errors import ImageBound, ImageHeader, ImageOp, TrainingImageRefused
 from opml_min.training.layout import TAPE, TENSORS, TrainingHeader, pack_tape
-from opml_min.training.llama import LlamaShape, LlamaTape, TextBatch
 from opml_min.training.operations import TrainingOp, TrainingOpcode
+from opml_min.training.recipes.llama import llama_training
+from opml_min.training.recipes.llama_shape import LlamaShape
+from opml_min.training.recipes.pictures import PictureRecipe, Pictures, classifier_training
+from opml_min.training.recipes.recipe import Method, Optimiser, Recipe, TokenText
 from opml_min.training.request import Settings
 from opml_min.training.run import TrainingRun
+from opml_min.training.training_model import TrainingModel
 
 Segments = list[tuple[int, bytes]]
 PAGE = CHAPTERS["training"].read_text()
@@ -64,30 +68,32 @@ def test_the_worked_example_has_the_run_hashes_of_the_page() -> None:
 # Whole updates ---------------------------------------------------------------------------------------------------------------------------
 
 
-def small_llama() -> tuple[LlamaTape, Segments, bytes]:
+def small_llama() -> tuple[Segments, bytes]:
     text = np.random.default_rng(5).integers(0, 16, 200, dtype=np.uint8).tobytes()
     shape = LlamaShape(dim=12, hidden_dim=20, layers=2, heads=2, kv_heads=1, head_size=6, vocabulary=16, r=16)
-    tape = LlamaTape(shape, TextBatch(TEXT, 1, len(text), ROPE, sequences=2, period=7, sum_frac=20, logit_rows=11))
-    segments = [(HEADER, TrainingHeader(len(tape.writer.ops)).pack()), (TAPE, tape.writer.pack()), (TEXT, text), (ROPE, rope_table(7, 6))]
-    return tape, segments, evolve(SETTINGS, updates=2, warmup=1).pack()
+    recipe = Recipe(Method.SCRATCH, sequences=2, period=7, sum_frac=20, logit_rows=11)
+    return without_program(llama_training(shape, recipe, TokenText(text, 1))), evolve(SETTINGS, updates=2, warmup=1).pack()
 
 
-def small_classifier(optimiser: TrainingOpcode) -> tuple[ClassifierTape, Segments, bytes]:
+def small_classifier(optimiser: Optimiser) -> tuple[Segments, bytes]:
     rng = np.random.default_rng(3)
-    tape = ClassifierTape((10, 9, 7, 4), PictureBatch(TEXT, TEXT + 4096, count=20, rows=6), optimiser)
-    segments = [(HEADER, TrainingHeader(len(tape.writer.ops)).pack()), (TAPE, tape.writer.pack())]
     pictures, labels = rng.integers(0, 256, 200, dtype=np.uint8), rng.integers(0, 4, 20, dtype=np.uint8)
-    segments += [(TEXT, pictures.tobytes()), (TEXT + 4096, labels.tobytes())]
-    return tape, segments, evolve(SETTINGS, updates=2).pack()
+    model = classifier_training((10, 9, 7, 4), PictureRecipe(optimiser, rows=6), Pictures(pictures.tobytes(), labels.tobytes()))
+    return without_program(model), evolve(SETTINGS, updates=2).pack()
+
+
+def without_program(model: TrainingModel) -> Segments:
+    """The segments of a model but for the first one, as bytes."""
+    return [(address, b"".join(bytes(part) for part in parts_of(piece))) for address, piece in model.segments[1:]]
 
 
 @pytest.mark.parametrize(
     "model",
-    [small_llama, partial(small_classifier, TrainingOpcode.SGD), partial(small_classifier, TrainingOpcode.MUON)],
+    [small_llama, partial(small_classifier, Optimiser.SGD), partial(small_classifier, Optimiser.MUON)],
     ids=["llama", "sgd", "muon"],
 )
-def test_two_updates_have_the_state_roots_of_the_specification(model: Callable[[], tuple[object, Segments, bytes]]) -> None:
-    _, segments, request = model()
+def test_two_updates_have_the_state_roots_of_the_specification(model: Callable[[], tuple[Segments, bytes]]) -> None:
+    segments, request = model()
     run, other = TrainingRun(segments, request, threads=1), TrainingRun(segments, request, threads=2)
     leaf = run.stage_count.to_bytes(8, "little") + len(request).to_bytes(8, "little") + bytes(16)
     memory = Memory.from_segments(dict(sorted([*segments, (REQUEST, leaf + request)])))
@@ -107,10 +113,10 @@ def test_the_tape_of_a_llama_has_the_ops_of_the_specification() -> None:
     plan: LlamaTraining = start(SMALL)[0]
     names = ("dim", "hidden_dim", "layers", "heads", "kv_heads", "head_size", "vocabulary", "eps_q48", "r")
     shape = LlamaShape(**{name: getattr(SMALL, name) for name in names})
-    batch = TextBatch(TEXT, 1, 200, ROPE, sequences=2, period=SMALL.context, sum_frac=20)
+    model = llama_training(shape, Recipe(Method.SCRATCH, sequences=2, period=SMALL.context, sum_frac=20), TokenText(bytes(200), 1))
     theirs = [TrainingOp.of(struct.unpack("<16Q", pack_tape([record.words]))) for record in plan.tape()]
     addresses = {name for op in theirs for name, value in op.operands.items() if value >= MODEL}
-    ours = LlamaTape(shape, batch).writer.ops
+    ours = TrainingRun(model.segments, SETTINGS.pack()).ops
     assert [(op.opcode, op.condition, {n: v for n, v in op.operands.items() if n not in addresses}) for op in ours] == [
         (op.opcode, op.condition, {n: v for n, v in op.operands.items() if n not in addresses}) for op in theirs
     ]
@@ -237,6 +243,6 @@ def test_stage_0_refuses_another_length_or_number_of_stages() -> None:
 
 
 def test_the_tape_of_a_llama_uses_all_ops_but_those_of_other_trainings() -> None:
-    used = {op.opcode for op in small_llama()[0].writer.ops}
+    used = {op.opcode for op in TrainingRun(*small_llama()).ops}
     others = {"PICTURES", "RELU", "RELU_BACKWARD", "SGD", "MUON"}
     assert {opcode.name for opcode in set(TrainingOpcode) - used} == others

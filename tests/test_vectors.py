@@ -35,9 +35,10 @@ from opml_min import machine as fast
 from opml_min.machine.witness import encode_access
 from opml_min.memory_map import ENTRY, HEADER, REQUEST
 from opml_min.model.image.header import HEADER_WORDS, Header
-from opml_min.model.image.image import Image, write_image
+from opml_min.model.image.image import Image
 from opml_min.model.image.ops import RECORD_WORDS
 from opml_min.model.image.program import shipped_program
+from opml_min.model.image.segments import write_image
 from opml_min.model.native.engine import Engine
 from opml_min.model.run import Run
 

@@ -1,4 +1,4 @@
-"""`opml model`: builds, fetches and describes the image of a model."""
+"""`opml model`: builds, fetches, describes and exports the image of a model."""
 
 import argparse
 import json
@@ -17,17 +17,20 @@ from opml_min.model.files.fetch import KNOWN
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import ARITHMETICS, FIXED, OPERANDS, Opcode
 from opml_min.model.image.weights import Q4_0, Q8_0
-from opml_min.model.resolve import build_source, is_there
+from opml_min.model.native.check import check
+from opml_min.model.resolve import build_source, is_there, text_of
 from opml_min.model.sources.checkpoint import SHAPES
 from opml_min.model.sources.read import files_of_source, tokenizer_beside
 
 QUANTISATIONS = {"q8_0": Q8_0, "q4_0": Q4_0}
+GGUF_TYPES = ("q8_0", "f32")
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _register_build(actions)
     _register_random(actions)
+    _register_export(actions)
     fetch: argparse.ArgumentParser = actions.add_parser("fetch", help="download a known model, build its image and describe it")
     fetch.add_argument("model", choices=sorted(KNOWN), metavar="NAME", help=f"one of: {', '.join(sorted(KNOWN))}")
     add_json(fetch)
@@ -66,6 +69,16 @@ def _register_random(actions: Subparsers) -> None:
     random.set_defaults(execute=execute_random)
 
 
+def _register_export(actions: Subparsers) -> None:
+    export: argparse.ArgumentParser = actions.add_parser("export", help="write a model as a GGUF file, which llama.cpp loads")
+    add_model(export, required=True)
+    export.add_argument("output", type=path, metavar="GGUF", help="the GGUF file to write")
+    kind = "how the matrices are stored: with the bits that they have, or as floats (default: %(default)s)"
+    export.add_argument("--type", choices=GGUF_TYPES, default=GGUF_TYPES[0], help=kind)
+    add_json(export)
+    export.set_defaults(execute=execute_export)
+
+
 def execute_build(options: argparse.Namespace) -> int:
     if not is_there(options.source):
         raise CheckpointError(f"there is no file or folder {options.source}")
@@ -98,12 +111,28 @@ def execute_random(options: argparse.Namespace) -> int:
 
     check_writable(options.output)
     write_random_gguf(options.output, SHAPES[options.shape], QUANTISATIONS[options.format], options.seed)
+    _print_written(options)
+    return 0
+
+
+def execute_export(options: argparse.Namespace) -> int:
+    from opml_min.model.sources.export_gguf import write_gguf
+
+    model = chosen_model(options)
+    check_writable(options.output, [model.image.path, *([] if model.source is None else files_of_source(model.source))])
+    check(model.image)  # what holds for native code holds for a reader of the weights too
+    for note in write_gguf(options.output, model.image, text_of(model.image), model.image.path.stem, options.type):
+        print(f"opml: {options.output}: {note}", file=sys.stderr)
+    _print_written(options)
+    return 0
+
+
+def _print_written(options: argparse.Namespace) -> None:
     size = options.output.stat().st_size
     if options.json:
         print_json({"path": str(options.output), "bytes": size})
     else:
         print(f"{options.output}: {size:,} bytes")
-    return 0
 
 
 def execute_show(options: argparse.Namespace) -> int:

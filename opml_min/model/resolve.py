@@ -24,9 +24,10 @@ from opml_min.model.errors import CheckpointError, TokenizerError, WriteFailed
 from opml_min.model.files.cache import MODEL_SOURCES, digest_of_sources
 from opml_min.model.files.fetch import KNOWN, fetched
 from opml_min.model.files.sealed import is_intact, seal, sha256_of
-from opml_min.model.image.image import FILE_MAGIC, Image
+from opml_min.model.image.image import Image
 from opml_min.model.image.ops import ARITHMETICS, FIXED, FLOAT
 from opml_min.model.image.program import shipped_program
+from opml_min.model.image.segments import FILE_MAGIC
 from opml_min.model.native.check import check
 from opml_min.model.sources.checkpoint import Checkpoint
 from opml_min.model.sources.from_image import checkpoint_of_image

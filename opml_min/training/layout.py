@@ -11,6 +11,7 @@ from attrs import frozen
 
 from opml_min.memory_map import HEADER, IO
 from opml_min.model.image.ops import RECORD_BYTES, RECORD_WORDS, Tape
+from opml_min.model.image.segments import Piece
 from opml_min.training.errors import ImageHeader
 
 MAGIC = int.from_bytes(b"OPMLTRNG", "little")
@@ -22,7 +23,7 @@ SETTINGS_BYTES, MAX_REQUEST_BYTES = 64, 16384
 MAX_OPS = 1 << 24
 EACH_UPDATE, FIRST_UPDATE, LAST_UPDATE = 0, 1, 2
 
-Segments = Iterable[tuple[int, bytes]]  # addresses and their bytes
+Segments = Iterable[tuple[int, Piece]]  # addresses and their bytes
 
 
 @frozen

@@ -27,10 +27,11 @@ from opml_min.machine import HALTED, Machine, Memory
 from opml_min.memory_map import ENTRY, IO, STAGE_STEP_LIMIT, STATE
 from opml_min.model.errors import CheckFailed, ImageError, RequestError
 from opml_min.model.image.header import Header as OpmlHeader
-from opml_min.model.image.image import Image, write_image
+from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Opcode, writes
 from opml_min.model.image.program import shipped_program
 from opml_min.model.image.request import stage_count
+from opml_min.model.image.segments import write_image
 from opml_min.model.native.check import check
 from opml_min.model.native.engine import Engine
 from opml_min.model.native.kernel_cache import are_kernels_compiled

@@ -134,7 +134,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from opml_min.memory_map import ENTRY
-from opml_min.model.image.image import Image, write_image
+from opml_min.model.image.image import Image
+from opml_min.model.image.segments import write_image
 from opml_min.model.image.program import shipped_program
 from opml_min.model.run import Run
 from opml_spec.machine.memory import QUARTER_HEIGHT, Memory

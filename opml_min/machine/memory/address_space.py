@@ -28,14 +28,15 @@ def reserve_table(length: int) -> mmap.mmap:
     return table
 
 
-def map_file(address: int, file: int, offset: int, length: int) -> None:
+def map_file(address: int, file: int, offset: int, length: int, *, writable: bool) -> None:
     """Replaces what is mapped at an address of this process by bytes of an open file.
 
-    They are read from disk when they are touched, processes share them, and a write to them ends the process that wrote. Where address and
-    offset agree within 2 MiB, some file systems use huge pages (ext4 since Linux 6.16, for one). address, offset, length: multiples of a
-    system page.
+    They are read from disk when they are touched, and processes share them. If they are writable, a write gives this process a copy of the
+    system page; else it ends the process. Where address and offset agree within 2 MiB, some file systems use huge pages (ext4 since Linux
+    6.16, for one). address, offset, length: multiples of a system page.
     """
-    found = _libc().mmap(address, length, mmap.PROT_READ, mmap.MAP_PRIVATE | MAP_FIXED, file, offset)
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    found = _libc().mmap(address, length, protection, mmap.MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, offset)
     if found != address:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     if hasattr(mmap, "MADV_HUGEPAGE"):

@@ -8,6 +8,7 @@ model's kernels) works on it directly. The Merkle tree and the snapshots look on
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future
+from mmap import MAP_PRIVATE, PROT_READ, mmap
 from mmap import PAGESIZE as SYSTEM_PAGE_BYTES
 
 import numpy as np
@@ -51,6 +52,7 @@ class Memory:
         self._scratch_hashed = PageSet()
         self._assumed_model_root: bytes | None = None
         self._latest: MemorySnapshot | None = None  # the snapshot that the memory was last equal to
+        self._first_contents: list[tuple[int, npt.NDArray[np.uint8]]] = []  # pages that began as those of a file: the first one, and all
 
     # Bytes -----------------------------------------------------------------------------------------------------------
 
@@ -72,15 +74,23 @@ class Memory:
         self.mark_written(address, len(data))
 
     def map_file(self, address: int, file: int, offset: int, length: int) -> None:
-        """Makes bytes of an open file appear at an address of the model quarter; they are read when they are touched.
+        """Makes bytes of an open file appear at an address of the model or state quarter; they are read when they are touched.
 
-        Changing the file changes the memory. The host may write there only with `write`.
+        Changing the file changes the memory. The host may write to the model quarter only with `write`. In the state quarter, where nothing
+        has been written yet and no snapshot taken, the bytes count as what the memory begins with: no snapshot holds a copy of them.
         """
         aligned = (self.base_address + address) % SYSTEM_PAGE_BYTES == offset % SYSTEM_PAGE_BYTES == 0
         mapped = length // SYSTEM_PAGE_BYTES * SYSTEM_PAGE_BYTES if aligned else 0
+        in_model = address < ENTRY + QUARTER_BYTES
         if mapped:
-            map_file(self.base_address + address, file, offset, mapped)
+            map_file(self.base_address + address, file, offset, mapped, writable=not in_model)
+        if mapped and in_model:
             self.mark_written(address, mapped)
+        elif mapped:
+            begin = mmap(file, mapped, flags=MAP_PRIVATE, prot=PROT_READ, offset=offset)
+            contents = np.frombuffer(begin, np.uint8).reshape(-1, PAGE_BYTES)
+            self._first_contents.append((address // PAGE_BYTES, contents))
+            self._note_changed(np.arange(len(contents)) + address // PAGE_BYTES, self._not_hashed)
         for done in range(mapped, length, COPIED_AT_ONCE):
             self.write(address + done, os.pread(file, min(COPIED_AT_ONCE, length - done), offset + done))
 
@@ -178,7 +188,7 @@ class Memory:
         changed = union([changed_between(self._latest, snapshot), self._not_in_snapshot.take()])
         for holder, pages, places in holders(snapshot, changed):
             if holder is None:
-                self._pages[pages] = 0
+                pages = self._begin_again(pages)
                 self._tree.put_page_roots(pages, np.zeros((len(pages), 32), dtype=np.uint8))
             else:
                 for first in range(0, len(pages), RESTORED_AT_ONCE):
@@ -188,6 +198,16 @@ class Memory:
                     self._tree.put_page_roots(pages, holder.roots[places])
             self._note_changed(pages, self._not_hashed if holder and holder.roots is None else self._not_joined)
         self._latest = snapshot
+
+    def _begin_again(self, pages: Indices) -> Indices:
+        """Makes pages what the memory began with, and returns those of them that are zero."""
+        for first, contents in self._first_contents:
+            of_file = (pages >= first) & (pages < first + len(contents))
+            self._pages[pages[of_file]] = contents[pages[of_file] - first]
+            self._note_changed(pages[of_file], self._not_hashed)
+            pages = pages[~of_file]
+        self._pages[pages] = 0
+        return pages
 
     # The Merkle tree -----------------------------------------------------------------------------------------------------
 

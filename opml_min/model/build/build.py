@@ -20,8 +20,9 @@ from opml_min.model.build.ranges import Fit, check_shape_of_tape, fit
 from opml_min.model.build.tape import LayerWeights, Matrix, ModelWeights, llama_tape, op_count
 from opml_min.model.errors import CheckpointError
 from opml_min.model.image.header import HEADER_WORDS, SINGLE_PHASE, TEXT, TOKENIZER_NONE, Header
-from opml_min.model.image.image import Bytes, Image, Piece, Streamed, write_image
+from opml_min.model.image.image import Image
 from opml_min.model.image.ops import FIXED, FLOAT, RECORD_BYTES, Op, align
+from opml_min.model.image.segments import Bytes, Piece, Streamed, write_image
 from opml_min.model.image.weights import F32, Q8_0, matrix_bytes, pack, pack_f32
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
 from opml_min.model.sources.matrices import Floats, StoredBlocks, StoredMatrix, Weights
@@ -136,15 +137,23 @@ def build_llama(
     weights = _place_weights(checkpoint if fitted is None else fitted.checkpoint, shape, pieces)
     ops = llama_tape(shape, weights, arithmetic, None if fitted is None else fitted.fractions)
     assert len(ops) == length
-    header = Header(
+    header = llama_header(shape, text, ops, tape_address, (tokenizer_address, template_address), arithmetic, single_phase)
+    write_model(path, program, header, ops, pieces.pieces)
+    return fitted
+
+
+def llama_header(
+    shape: Shape, text: Text, ops: Sequence[Op], tape_address: int, text_addresses: tuple[int, int], arithmetic: int = FIXED,
+    single_phase: bool = False,
+) -> Header:
+    """Return the header of a LLaMA for text. text_addresses: of the tokenizer and of the template"""
+    return Header(
         flags=SINGLE_PHASE if single_phase else 0, request_kind=TEXT, op_count=len(ops), tape_address=tape_address, context=shape.context,
-        vocabulary=shape.vocabulary, stop_tokens=text.stops, tokenizer_address=tokenizer_address, tokenizer_length=len(text.tokenizer),
-        tokenizer_kind=text.kind, bos_token=text.bos, template_address=template_address, template_length=len(template),
+        vocabulary=shape.vocabulary, stop_tokens=text.stops, tokenizer_address=text_addresses[0], tokenizer_length=len(text.tokenizer),
+        tokenizer_kind=text.kind, bos_token=text.bos, template_address=text_addresses[1], template_length=len(text.template.encode()),
         dim=shape.dim, hidden_dim=shape.hidden_dim, layers=shape.layers, heads=shape.heads, kv_heads=shape.kv_heads,
         head_size=shape.head_size, arithmetic=arithmetic,
     )  # fmt: skip
-    write_model(path, program, header, ops, pieces.pieces)
-    return fitted
 
 
 def _place_weights(checkpoint: Checkpoint, shape: Shape, pieces: Pieces) -> ModelWeights:

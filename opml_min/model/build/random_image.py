@@ -14,9 +14,9 @@ from opml_min.memory_map import HEADER
 from opml_min.model.build.build import Pieces, rope_turns, write_model
 from opml_min.model.build.tape import LayerWeights, Matrix, ModelWeights, llama_tape, op_count
 from opml_min.model.image.header import HEADER_WORDS, NO_TOKEN, TEXT, TOKENIZER_NONE, Header
-from opml_min.model.image.image import Streamed
 from opml_min.model.image.ops import RECORD_BYTES, Op, align
 from opml_min.model.image.program import shipped_program
+from opml_min.model.image.segments import Streamed
 from opml_min.model.image.weights import BLOCK_BYTES, GROUP, Q8_0, SCALE_OFFSET, TILE_ROWS, matrix_bytes
 from opml_min.model.sources.checkpoint import Shape
 

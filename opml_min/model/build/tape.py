@@ -53,7 +53,7 @@ class Fractions:
 
 @frozen
 class Matrix:
-    """A weight matrix in the model quarter. Its columns are padded to whole groups, unless it holds floats."""
+    """A weight matrix. Its columns are padded to whole groups, unless it holds floats."""
 
     address: int
     quantisation: int
@@ -78,7 +78,7 @@ class LayerWeights:
 
 @frozen
 class ModelWeights:
-    """The places of a LLaMA's weights in the model quarter."""
+    """The places of a LLaMA's weights."""
 
     embedding: Matrix
     rope_table: int
@@ -122,14 +122,16 @@ def most_score_bits(head_size: int) -> int:
     return 30 + 2 * VECTOR_FRAC - LEAST_SCALE_BITS - ceil(log2(head_size) / 2)
 
 
-def llama_tape(shape: Shape, weights: ModelWeights, arithmetic: int = FIXED, fractions: Fractions | None = None) -> list[Op]:
+def llama_tape(
+    shape: Shape, weights: ModelWeights, arithmetic: int = FIXED, fractions: Fractions | None = None, buffers_from: int = STATE
+) -> list[Op]:
     """Return the ops for one position. All layers share the buffers that live only within a layer.
 
     `emit` gets the operands of both arithmetics, and keeps those that the op's record has."""
     fractions = fractions or Fractions(layers=(LayerFractions(),) * shape.layers)
     dim, heads, kv_heads, head_size, context = shape.dim, shape.heads, shape.kv_heads, shape.head_size, shape.context
     attention_dim, kv_dim = heads * head_size, kv_heads * head_size
-    state = _Allocator(STATE)
+    state = _Allocator(buffers_from)
     x = state.take(4 * dim)  # the residual stream
     normed = state.take(activation_bytes(dim, arithmetic))
     q = state.take(4 * (attention_dim + kv_dim))  # q ‖ k

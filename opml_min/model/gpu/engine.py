@@ -18,17 +18,14 @@ from opml_min.model.gpu.batches import Batches, Span, copied_range, scratch_size
 from opml_min.model.gpu.resident import Resident, ranges_of_pages, require_room, resident_model
 from opml_min.model.image.header import TEXT, Header
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import FLOAT, OPERANDS, RECORD_WORDS, Buffer, Op, Tape, align, buffers, ops_of
+from opml_min.model.image.ops import BUFFERS, FLOAT, OPERANDS, RECORD_WORDS, WEIGHTS, Buffer, Op, Tape, align, buffers, ops_of
 from opml_min.model.image.request import MAX_REQUEST_BYTES
 from opml_min.model.native.batching import copied_buffers
 from opml_min.model.native.check import check, tensors
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
+from opml_min.model.watched_weights import WatchedWeights
 from opml_min.model.written import written_ranges
 
-ADDRESSES = {
-    "out", "x", "y", "vector", "k", "v", "q", "gate", "up", "logits", "keys", "key_exps", "values", "value_exps",
-    "matrix", "weights", "table",
-}  # fmt: skip
 MOST_HEADS, MOST_HEAD_SIZE = 256, 1024  # as in kernels/parallel.cuh
 
 
@@ -72,7 +69,7 @@ class AcceleratorEngine:
         _require_computable(image)
         self._memory, self._accelerator, self._header = memory, accelerator, image.header
         self._ops = ops_of(tape)
-        self._model_version = memory.model_version
+        self._weights = WatchedWeights(memory, image, _tensors(self._ops, self._header))
         copied = copied_buffers(self._ops) if image.header.request_kind == TEXT else None
         self.model = resident_model(accelerator, memory, image.identity, _tensors(self._ops, self._header))
         self._carry = Resident(accelerator, [*_carried(self._ops, image.header), *([] if copied is None else [copied_range(copied)])])
@@ -139,7 +136,7 @@ class AcceleratorEngine:
         if len(pages) < max(least, 1):
             return
         self._has_carry = False  # until the upload has succeeded
-        self._carry.upload(self._memory, ranges_of_pages(self._memory.take_changed()))
+        self._carry.upload(self._memory, ranges_of_pages(self._weights.take_changed()))
         self._has_carry = True
         self._memory.put_carry_roots(pages, roots_on(self._accelerator, places))
 
@@ -153,13 +150,13 @@ class AcceleratorEngine:
     def bring_up(self) -> None:
         """Upload what the host changed since the last stop; everything at first, and after a call that no `bring_back` followed."""
         has_carry, self._has_carry = self._has_carry, False
-        changed = self._memory.take_changed()
+        changed = self._weights.take_changed()
         self._carry.upload(self._memory, ranges_of_pages(changed) if has_carry else None)
-        if self._model_version != self._memory.model_version:  # it is no longer the image's, so nobody else may use it
+        if self._weights.have_changed():  # they are no longer the image's, so nobody else may use them
             self.model = Resident(self._accelerator, _tensors(self._ops, self._header))
             self.model.upload(self._memory)
             self._place_job()
-            self._model_version = self._memory.model_version
+            self._weights.note_copied()
 
     def follow(self) -> bool:
         """Copy the output to the host; return whether the run has ended."""
@@ -218,8 +215,10 @@ class AcceleratorEngine:
         for index, op in enumerate(self._ops):
             words = op.words()
             for word, name in enumerate(OPERANDS[op.opcode], 2):
-                if name in ADDRESSES:
-                    words[word] = (self._carry if words[word] >= STATE else self.model).place_of(words[word])
+                if name in WEIGHTS or (name in BUFFERS and words[word] < STATE):
+                    words[word] = self.model.place_of(words[word])
+                elif name in BUFFERS:
+                    words[word] = self._carry.place_of(words[word])
             placed[index] = words
         return placed
 

@@ -89,6 +89,11 @@ OPERANDS: dict[Opcode, tuple[str, ...]] = {
     Opcode.FLOAT_RELU: ("out", "x", "length"),
 }  # fmt: skip
 
+BUFFERS = {"out", "x", "y", "vector", "k", "v", "q", "gate", "up", "logits", "keys", "key_exps", "values", "value_exps"}
+"""The operands that are addresses of buffers. What an ADD adds may lie among the weights."""
+WEIGHTS = {"matrix", "weights", "table"}
+"""The operands that are addresses of weights."""
+
 
 @frozen
 class Op:
@@ -166,7 +171,9 @@ def _caches(op: Op) -> list[tuple[int, int]]:
 
 
 def buffers(op: Op) -> tuple[list[Buffer], list[Buffer], list[Buffer]]:
-    """Return the state buffers that the op writes, those that it only reads, and its vectors in the model quarter."""
+    """Return the state buffers that the op writes, those that it only reads, and its vectors of weights.
+
+    What an ADD adds is such a vector in the model quarter, and a buffer in the state quarter, where no op need ever write to it."""
     o, arithmetic = op.operands, op.opcode.arithmetic
     match op.opcode.kind:
         case Opcode.EMBED | Opcode.ROPE:

@@ -1,4 +1,4 @@
-"""The program that every image carries in its first segment: the guest's code and constants.
+"""The program that every image carries in its first segment: a guest's code and constants.
 
 *Source*: the ELF-64 specification (program headers); spec §3.1.
 """
@@ -15,7 +15,16 @@ HEADER_BYTES, ENTRY_BYTES = 64, 56  # of the file, and of its table of segments
 
 def shipped_program() -> bytes:
     """Return the code and constants of the shipped guest."""
-    return program_of_elf(files("opml_min.guest").joinpath("guest.elf").read_bytes())
+    return _program_of("guest.elf")
+
+
+def shipped_training_program() -> bytes:
+    """Return the code and constants of the shipped guest of training."""
+    return _program_of("training.elf")
+
+
+def _program_of(name: str) -> bytes:
+    return program_of_elf(files("opml_min.guest").joinpath(name).read_bytes())
 
 
 def program_of_elf(elf: bytes) -> bytes:

@@ -1,13 +1,18 @@
 """The check of an image before native code runs it. After it every kernel is exact, in bounds, and agrees with the guest.
 
+What is checked of a weight is checked once, so it must stay as it is. It lies in the model quarter, or in the state quarter where no op of
+the tape has a buffer to write to.
+
 An image that fails may still be a valid model. The machine defines what it computes, and runs it with `--device vm`.
 
 *Source*: spec §3.8 (What a loader checks) and §3.6.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
+from itertools import accumulate
 
 import numpy as np
 
@@ -17,7 +22,7 @@ from opml_min.model.files.cache import MODEL_SOURCES, digest_of_sources
 from opml_min.model.files.file_memo import remembered
 from opml_min.model.image.header import BYTES, TEXT, Header
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import ALIGNMENT, FIXED, FLOAT, OPERANDS, WHEN_DRAWN, Buffer, Op, Opcode, buffers
+from opml_min.model.image.ops import ALIGNMENT, FIXED, FLOAT, OPERANDS, RECORD_BYTES, WHEN_DRAWN, Buffer, Op, Opcode, buffers
 from opml_min.model.image.program import shipped_program
 from opml_min.model.image.weights import (
     BLOCK_BYTES,
@@ -55,6 +60,8 @@ def _checked(image: Image) -> bytes:
         raise CheckFailed(f"{image.path}: arithmetic {header.arithmetic} is unknown")
     if header.request_kind not in (TEXT, BYTES) or not 1 <= header.context <= MAX_CONTEXT:
         raise CheckFailed(f"{image.path}: request kind {header.request_kind} with a length of {header.context} is not supported")
+    if not MODEL <= header.tape_address <= MODEL + QUARTER_BYTES - RECORD_BYTES * header.op_count:
+        raise CheckFailed(f"{image.path}: the tape is outside the model quarter")
     checked_matrices: set[tuple[int, int, int, int]] = set()
     for index, words in enumerate(image.tape.view(np.uint64).tolist()):
         try:
@@ -68,6 +75,7 @@ def _checked(image: Image) -> bytes:
                     checked_matrices.add(matrix)
         except (CheckFailed, ImageError) as error:
             raise CheckFailed(f"{image.path}: op {index} of the tape: {error}") from error
+    _check_that_weights_stay(image)
     image.release()
     return b""
 
@@ -85,7 +93,7 @@ def matrices(op: Op, header: Header) -> Iterator[tuple[int, int, int, int]]:
 
 
 def tensors(op: Op, header: Header) -> list[Buffer]:
-    """Return what the op reads in the model quarter: vectors, the RoPE table, the weight matrix."""
+    """Return the weights that the op reads: a vector, the RoPE table, or the matrix."""
     o = op.operands
     found = [(o["table"], 4 * o["head_size"] * header.context)] if op.opcode.kind == Opcode.ROPE else buffers(op)[2]
     return found + [(address, matrix_bytes(*sizes)) for address, *sizes in matrices(op, header)]
@@ -148,19 +156,32 @@ def _check_op(op: Op, image: Image) -> None:
 
 def _check_places(op: Op, image: Image) -> None:
     written, read, _ = buffers(op)
-    in_model = tensors(op, image.header)
+    weights = tensors(op, image.header)
     for address, length in written + read:
         _require(address >= STATE and address + length <= STATE + QUARTER_BYTES, f"the buffer at {address:#x} is outside the state quarter")
-    for address, length in in_model:
-        _require(address >= MODEL and address + length <= MODEL + QUARTER_BYTES, f"the tensor at {address:#x} is outside the model quarter")
-    for address, _ in written + read + in_model:
+    for address, length in weights:
+        is_inside = any(quarter <= address and address + length <= quarter + QUARTER_BYTES for quarter in (MODEL, STATE))
+        _require(is_inside, f"the tensor at {address:#x} is in neither the model nor the state quarter")
+    for address, _ in written + read + weights:
         _require(address % ALIGNMENT == 0, f"the buffer at {address:#x} is not aligned")
     for i, (address, length) in enumerate(written):
         for other, other_length in written[i + 1 :] + read:
             _require(address + length <= other or other + other_length <= address, f"the buffers at {address:#x} and {other:#x} overlap")
     if op.opcode == Opcode.ROPE:
-        table = image.view(*in_model[0]).view(np.int32)
+        table = image.view(*weights[0]).view(np.int32)
         _require(bool((np.abs(table.astype(np.int64)) <= 1 << 30).all()), "its table exceeds ±1")
+
+
+def _check_that_weights_stay(image: Image) -> None:
+    """Require that no op writes into a weight, at whatever position. A KV cache counts as a whole."""
+    written = sorted(buffer for op in image.ops for buffer in buffers(op)[0])
+    starts = [address for address, _ in written]
+    ends = list(accumulate((address + length for address, length in written), max))  # of all buffers up to each
+    for index, op in enumerate(image.ops):
+        for address, length in tensors(op, image.header):
+            before_end = bisect_left(starts, address + length)
+            if before_end and ends[before_end - 1] > address:
+                raise CheckFailed(f"{image.path}: op {index} of the tape: an op writes into its tensor at {address:#x}")
 
 
 def _check_weights(matrix: tuple[int, int, int, int], image: Image) -> None:

@@ -10,17 +10,17 @@ from math import log2, sqrt
 
 import numpy as np
 from attrs import frozen
-from numpy.typing import NDArray
 
 from opml_min.model.errors import CheckpointError, ImageError
 from opml_min.model.image.image import Image
+from opml_min.model.image.llama import CLASSIFIER, EMBEDDING
 from opml_min.model.image.ops import FLOAT, Opcode, align
 from opml_min.model.image.weights import F32, dequantise, matrix_bytes, unpack, unpack_f32
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape, check_shape
 from opml_min.model.sources.matrices import Floats
+from opml_min.model.sources.rotary_base import frequencies_of
 from opml_min.model.sources.scaling import scaled
 
-Doubles = NDArray[np.float64]
 VECTOR_FRAC, LOGIT_FRAC = 14, 12  # Source: spec §3.4
 
 
@@ -77,6 +77,19 @@ def _checkpoint(image: Image) -> Checkpoint:
     )
 
 
+def powers_of_two(image: Image) -> dict[str, int]:
+    """Return the powers of two that a LLaMA's matrices are multiplied by, by the tensors' names; those that are 0 may be missing."""
+    ops, layers = image.ops, image.header.layers
+    matmuls, attentions = ([op.operands for op in ops if op.opcode.kind == kind] for kind in (Opcode.MATMUL, Opcode.ATTENTION))
+    residual = next(op.operands["r"] for op in ops if op.opcode == Opcode.NORM)
+    found = {EMBEDDING: ops[0].operands["r"] - residual, CLASSIFIER: matmuls[7 * layers]["out_frac"] - LOGIT_FRAC}
+    for index, attention in enumerate(attentions):
+        places = _places(matmuls[7 * index : 7 * index + 7], attention, residual)
+        named = {"attn_q": places.wq, "attn_output": places.wo, "ffn_gate": places.gate, "ffn_down": places.down}
+        found |= {f"blk.{index}.{name}.weight": power for name, power in named.items()}
+    return {name: power for name, power in found.items() if power}
+
+
 @frozen
 class _Places:
     """The powers of two that a layer's matrices are multiplied by."""
@@ -101,21 +114,7 @@ def _shape(image: Image, norm: dict[str, int], rope: dict[str, int]) -> Shape:
     h = image.header
     table = image.view(rope["table"], 4 * h.head_size * h.context)
     turns = table.view(np.float32).astype(np.float64) if h.arithmetic == FLOAT else table.view(np.int32) / 2.0**30
-    divisors = tuple((1 / np.maximum(_frequencies(turns.reshape(h.context, -1, 2)), 1e-30)).tolist())
+    divisors = tuple((1 / np.maximum(frequencies_of(turns.reshape(h.context, -1, 2)), 1e-30)).tolist())
     epsilon = float(np.uint32(norm["eps_bits"]).view(np.float32)) if h.arithmetic == FLOAT else norm["eps_q48"] / 2.0**48
     sizes = (h.dim, h.hidden_dim, h.layers, h.heads, h.kv_heads, h.vocabulary, h.context, h.head_size)
     return Shape(*sizes, epsilon, theta=1.0, frequency_divisors=divisors)
-
-
-def _frequencies(turns: Doubles) -> Doubles:
-    """Return the angle between neighbouring positions for each pair, refined at the positions 1, 2, 4, …: (head_size/2).
-
-    turns: cosine and sine, (context, head_size/2, 2)"""
-    frequencies = np.zeros(turns.shape[1])
-    position = 1
-    while position < len(turns):
-        measured = np.arctan2(turns[position, :, 1], turns[position, :, 0])
-        whole = np.rint((position * frequencies - measured) / (2 * np.pi))
-        frequencies = (measured + 2 * np.pi * whole) / position
-        position *= 2
-    return frequencies

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from opml_min.machine import Memory
 from opml_min.memory_map import OUTPUT, REQUEST, STATE
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import OPERANDS, Op, Tape, buffers, ops_of
+from opml_min.model.image.ops import BUFFERS, OPERANDS, Op, Tape, buffers, ops_of
 from opml_min.model.image.request import MAX_REQUEST_BYTES
+from opml_min.model.native.check import tensors
 from opml_min.model.native.kernels.fixed.fixed_point import sigmoid_table
+from opml_min.model.watched_weights import WatchedWeights
 from opml_min.model.written import written_ranges
 from opml_min.model.xla.first_device import XlaDevice, require_computable
 from opml_min.model.xla.one_stage import Fixed
 from opml_min.model.xla.pages import Pages
-from opml_min.model.xla.shapes import BUFFERS, TENSOR, shape_of
+from opml_min.model.xla.shapes import TENSOR, shape_of, tensor_address
 from opml_min.model.xla.tensors import Tensors, shared_tensors
 from opml_min.model.xla.walk import TapeArrays, exact, walk
 
@@ -37,7 +39,7 @@ class XlaEngine:
         require_computable(image)
         self._memory, self._device, self._header = memory, device, image.header
         self._ops = ops_of(tape)
-        self._model_version = memory.model_version
+        self._weights = WatchedWeights(memory, image, [tensor for op in self._ops for tensor in tensors(op, image.header)])
         with exact(self._device):
             self._carry = Pages(device, self._carried())
             self._use(shared_tensors(device, memory, image.identity, self._ops, self._header))
@@ -79,10 +81,10 @@ class XlaEngine:
 
     def _bring_up(self) -> None:
         """Upload what the host changed since the last stop; everything at the first time."""
-        self._carry.upload(self._memory, self._memory.take_changed())
-        if self._model_version != self._memory.model_version:  # it is no longer the image's, so nobody else may use it
-            self._model_version = self._memory.model_version
+        self._carry.upload(self._memory, self._weights.take_changed())
+        if self._weights.have_changed():  # they are no longer the image's, so nobody else may use them
             self._use(Tensors(self._device, self._memory, self._ops, self._header))
+            self._weights.note_copied()
 
     def _bring_back(self, first: int, end: int) -> None:
         """Copy what the stages wrote to the host, and put it on the record of writes."""
@@ -108,7 +110,7 @@ class XlaEngine:
         found = [self._tensors.index(op)]
         for name in OPERANDS[op.opcode]:
             value = op.operands[name]
-            is_tensor = name == TENSOR.get(op.opcode) and value < STATE
+            is_tensor = name == TENSOR.get(op.opcode) and tensor_address(op) is not None
             found.append(self._carry.place_of(value) if name in BUFFERS and not is_tensor else 0 if is_tensor else value)
         return found + [0] * (1 + max(map(len, OPERANDS.values())) - len(found))
 

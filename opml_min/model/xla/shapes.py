@@ -26,7 +26,6 @@ SIZES: dict[Opcode, tuple[str, ...]] = {
 TENSOR: dict[Opcode, str] = {
     Opcode.EMBED: "matrix", Opcode.MATMUL: "matrix", Opcode.NORM: "weights", Opcode.ROPE: "table", Opcode.ADD: "y",
 }  # fmt: skip
-BUFFERS = {"out", "x", "y", "vector", "k", "v", "q", "gate", "up", "logits", "keys", "key_exps", "values", "value_exps"}
 
 
 @frozen
@@ -46,6 +45,6 @@ def shape_of(op: Op) -> OpShape:
 
 
 def tensor_address(op: Op) -> int | None:
-    """Return where the op's tensor in the model quarter begins, if it has one."""
+    """Return where the op's weights begin, if it has some. What an ADD adds is a buffer if it lies in the state quarter."""
     address = op.operands[TENSOR[op.opcode]] if op.opcode in TENSOR else None
-    return address if address is not None and address < STATE else None
+    return None if address is None or (op.opcode == Opcode.ADD and address >= STATE) else address

@@ -20,7 +20,7 @@ from opml_min.model.image.header import NO_TOKEN, TOKENIZER_HUGGING_FACE
 from opml_min.model.sources.tokenizers.hugging_face import with_scores
 from opml_min.model.sources.tokenizers.text import Text, stop_tokens, token_or_none
 
-NORMAL, CONTROL, USER_DEFINED, BYTE = 1, 3, 4, 6  # token types
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # token types
 ENDINGS = (
     "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|return|>", "<|call|>",
     "<EOT>", "_<EOT>", "[EOT]", "<end_of_utterance>",
