@@ -1,4 +1,4 @@
-"""How many steps the guest of training needs per unit of work; `pytest -s` prints the table.
+"""How many steps the guest of training needs per unit of work, and that it never needs more than the bound; `pytest -s` prints the table.
 
 Steps do not depend on the computer, and hardly on the numbers: only on the sizes, which are those of a small model here.
 """

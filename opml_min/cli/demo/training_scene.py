@@ -1,10 +1,8 @@
 """What a demonstration of training is about: a LLaMA with a few thousand weights that learns the letters of a poem from nothing."""
 
 from collections.abc import Mapping
-from math import log
 from typing import Any
 
-import numpy as np
 from attrs import frozen
 
 from opml_min.cli.demo.play import Match
@@ -12,6 +10,7 @@ from opml_min.model.files.temporary import temporary_folder
 from opml_min.players.cheats.cheat import Scene
 from opml_min.players.computation import Computation
 from opml_min.training.image import TrainingImage, write_training_image
+from opml_min.training.jobs.loss import losses_of
 from opml_min.training.operations import TrainingOpcode
 from opml_min.training.recipes.llama import llama_training
 from opml_min.training.recipes.llama_shape import LlamaShape
@@ -60,12 +59,11 @@ class TrainingScene:
         return {"losses": losses, "state_root": "0x" + honest.final_state_root().hex()}
 
     def loss(self, honest: Computation, update: int) -> float:
-        """The loss in an update, nats per letter, as the run computes it: the mean of −ln of the probability that the right letter has."""
-        (index,) = [i for i, op in enumerate(self.image.ops) if op.opcode == TrainingOpcode.CROSS_ENTROPY]
-        op = self.image.ops[index]
-        memory = honest.machine_at(update * len(self.image.ops) + index + 1, 0).memory
-        of_target = memory.view(op["of_target"], op["rows"], np.int32)
-        return sum(-log(1 + int(value) / 2**30) for value in of_target) / op["rows"]
+        """The mean loss of an update, nats per letter, as the run has it before its weights move."""
+        ops = self.image.ops
+        (index,) = [i for i, op in enumerate(ops) if op.opcode == TrainingOpcode.CROSS_ENTROPY]
+        memory = honest.machine_at(update * len(ops) + index + 1, 0).memory
+        return float(losses_of(memory, ops[index])[0].mean())
 
 
 def training_scene(settings: Settings = SETTINGS) -> TrainingScene:
