@@ -134,5 +134,6 @@ def test_all_commands_take_a_trained_model(source: Image, tmp_path: Path, capsys
     assert main(["verify", str(tmp_path / "run.json")]) == 0
     assert main(["eval", str(image), str(tmp_path / "text.txt"), "--window", str(CONTEXT), "--json"]) == 0
     capsys.readouterr()
-    assert main(["demo", "--model", str(image), "--json"]) == 0
+    for cheat in ("kv-cache", "other-weights"):
+        assert main(["demo", "--model", str(image), "--cheat", cheat, "--seed", "1", "--json"]) == 0
     assert len(TOKENS) == source.header.vocabulary
