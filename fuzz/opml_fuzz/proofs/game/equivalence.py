@@ -198,7 +198,8 @@ class Proof:
         others, knows_all = list[Any](), False
         while True:
             formulas = *end.path.conditions, *others
-            answer, model = self.questions.ask([*self.facts.known, *formulas] if knows_all else self.facts.relevant(*formulas))
+            asked = [*self.facts.known, *formulas] if knows_all else self.facts.relevant(*formulas)
+            answer, model = self.questions.ask(asked)
             if answer == z3.unsat:
                 return
             if answer != z3.sat:
@@ -208,7 +209,7 @@ class Proof:
                 yield found
                 others.append(z3.Not(z3.And(list(ours[found][0]))))
             elif knows_all:
-                raise Failure("error", f"the specification has no path that meets {end.how}", model)
+                raise Failure("error", f"the specification has no path that meets {end.how}", model, asked)
             knows_all = found is None
 
     def compare(self, both: Sequence[Any], ended: Ended, end: End) -> None:
@@ -221,7 +222,7 @@ class Proof:
                 try:
                     self.prove_on(both, claim)
                 except Failure as failure:
-                    raise Failure(failure.result, f"{what}: {self.shown(failure.model)}", failure.model) from None
+                    raise Failure(failure.result, f"{what}: {self.shown(failure.model)}", failure.model, failure.formulas) from None
 
     def prove_on(self, conditions: Sequence[Any], claim: Any) -> None:
         """Shows that a claim holds on a path, with the facts that may matter."""
