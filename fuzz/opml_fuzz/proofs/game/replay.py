@@ -32,7 +32,8 @@ from opml_fuzz.statements.game_bytecode import TEST_NAME
 
 SHOWN = 3  # differences in the comment of a test
 OBJECTS = ("models", "requests", "claims", "nodes")  # whose ids are hashes
-ROUNDS, REFINED_UNITS = 6, 100_000_000
+ROUNDS = 6  # of telling z3 more
+REFINED_UNITS = 100_000_000  # of z3's work, in each of them
 PLAIN = 1 << 64  # smaller numbers are written in decimal
 TEST = """
 from opml_fuzz.disputes.call import Call
@@ -172,7 +173,10 @@ def models(proof: Proof, failure: Failure) -> Iterator[Any]:
         if answer != z3.sat:
             return
         yield model
-        known += real_numbers(proof.world.arithmetic, model)
+        more = [*real_numbers(proof.world.arithmetic, model)]
+        if not more:
+            return
+        known += more
 
 
 def acyclic(hashes: Hashes) -> Iterator[Any]:
