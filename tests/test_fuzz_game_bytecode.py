@@ -29,8 +29,8 @@ from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
 from opml_fuzz.proofs.game.equivalence import AboutCalls, Proof, deployed
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.game_prover import QUERY_UNITS, prove_game
-from opml_fuzz.proofs.game.known_court import NotACourt, StoredCourt, by_specification, differences, storage_of
-from opml_fuzz.proofs.game.layout import LAYOUT
+from opml_fuzz.proofs.game.known_court import NotACourt, StoredCourt, by_specification, differences, place_in_tree, storage_of
+from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.packed import added, either, subtracted
 from opml_fuzz.proofs.game.replay import Meaning, NotAHash, acyclic, real_numbers
 from opml_fuzz.proofs.game.storage import Storage, place_of
@@ -181,10 +181,11 @@ VIEWED = Call(Act("request_of", (bytes(32),)), PEOPLE[0], START_TIME)
         {("nodes", 1): {"depth": 1}},  # of no claim
         {("claims", 1): {"closes_at": 1, "status": 2, "end_depth": 1}},  # fell at a node that is not there
         {("nodes", 1): {"claim_id": 2, "state": 1, "depth": 2, "path": 1 << 40}},  # a path of more parts
+        {("claims", 1): {"closes_at": 1, "status": 9}},
     ],
 )
 def test_what_no_court_stores_is_refused(fields: StoredCourt) -> None:
-    with pytest.raises((NotACourt, ValueError)):
+    with pytest.raises(NotACourt):
         differences(fields, VIEWED)
 
 
@@ -194,6 +195,18 @@ def test_a_refused_payment_is_233_on_both_sides() -> None:
     call = Call(Act("withdraw_to", (to,)), owner, START_TIME)
     assert differences(stored, call, is_taken=False) == {} == differences(stored, call)
     assert (by_specification(stored, call, False).said, by_specification(stored, call, True).paid) == (233, {to: 5})
+
+
+def test_a_claim_that_fell_gets_the_node_at_which_it_did() -> None:
+    """Also if nobody looked at that node, so that z3 says nothing of it."""
+    proof = Proof(deployed(), "result_of", Questions(QUERY_UNITS, Event()))
+    key, other = (z3.BitVecVal(number, 256) for number in (3, 4))
+    proof.world.touched("claims", key), proof.world.touched("nodes", other)
+    fell = [function("claims", name)(key) == it for name, it in {"closes_at": 1, "status": 2, "end_depth": 2, "end_path": 7}.items()]
+    answer, model = proof.questions.ask([*proof.facts.relevant(*fell), *acyclic(proof.world.hashes)])
+    assert answer == z3.sat
+    stored = Meaning(proof, model).case().stored
+    assert [place_in_tree(it) for (kind, _), it in stored.items() if kind == "nodes" and it.get("claim_id") == 3] == [(3, 2, 7)]
 
 
 def test_what_hashes_itself_is_no_hash() -> None:

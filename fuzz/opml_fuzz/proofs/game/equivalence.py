@@ -189,8 +189,13 @@ class Proof:
                 met.add(place)
                 self.compare(both, ended, end)
         for place, (conditions, ended) in enumerate(ours):
-            if place not in met and self.questions.ask(self.facts.relevant(*conditions, *ended.fits))[0] != z3.unsat:
-                raise Failure("error", f"nothing answers to an act that ends with {ended.what}")
+            if place in met:
+                continue
+            asked = self.facts.relevant(*conditions, *ended.fits)
+            answer, model = self.questions.ask(asked)
+            if answer != z3.unsat:
+                found = model if answer == z3.sat else None
+                raise Failure("error", f"nothing answers to an act that ends with {ended.what}", found, asked)
         return {ours[place][1].what for place in met}
 
     def meetings(self, ours: Sequence[tuple[Sequence[Any], Ended]], end: End) -> Iterator[int]:

@@ -85,7 +85,10 @@ def by_specification(stored: StoredCourt, call: Call, is_taken: bool) -> Ending:
     """Makes the call at the specification's court."""
     if call.move not in PAYABLE and call.act.value:
         return Ending(REFUSED)
-    before = court_of(stored)
+    try:
+        before = court_of(stored)
+    except (ValueError, OverflowError) as error:  # a state that is none, a number that is no address
+        raise NotACourt(str(error)) from error
     if call.move in VIEWS:
         try:
             shown = VIEWS[call.move](before, *call.act.arguments)

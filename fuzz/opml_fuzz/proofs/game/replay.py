@@ -23,7 +23,7 @@ from opml_fuzz.proofs.evm.words import vector
 from opml_fuzz.proofs.game.arithmetic import Arithmetic
 from opml_fuzz.proofs.game.equivalence import Proof
 from opml_fuzz.proofs.game.facts import is_slot
-from opml_fuzz.proofs.game.known_court import Fields, Place, StoredCourt, differences, hash_of, nonzero, place_in_tree
+from opml_fuzz.proofs.game.known_court import Fields, NotACourt, Place, StoredCourt, differences, hash_of, nonzero, place_in_tree
 from opml_fuzz.proofs.game.layout import WIDTHS, function
 from opml_fuzz.proofs.game.machine import IS_TAKEN
 from opml_fuzz.proofs.questions import Failure
@@ -133,7 +133,7 @@ class Meaning:
         for (kind, _), key in self.proof.world.known_keys.items():
             number = self.number(key)
             found[kind, self.real(number) if kind in OBJECTS else number] = self.fields(kind, key)
-        found.update(self.fallen(found))
+        found.update([*self.fallen(found)])
         return {place: nonzero({place: fields}).get(place, {}) for place, fields in found.items()}
 
     def fields(self, kind: str, key: Any) -> Fields:
@@ -156,7 +156,7 @@ def reproducer(proof: Proof, failure: Failure, game: Artefact | None) -> str:
         try:
             case = Meaning(proof, model).case()
             found = differences(case.stored, case.call, case.is_taken, game)
-        except Exception:  # the model means no court that there can be, or no call of it
+        except (NotACourt, NotAHash):
             continue
         if found:
             return case.test(dict([*found.items()][:SHOWN]))
