@@ -5,6 +5,7 @@ must be a witness on which both really differ.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -32,7 +33,7 @@ from opml_fuzz.machine.wrong_witnesses import spoil
 from opml_fuzz.proofs import by_name, ledger
 from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.questions import Failure, Questions
-from opml_fuzz.proofs.second_solver import Recheck, recheck
+from opml_fuzz.proofs.second_solver import Answers, Recheck, recheck
 from opml_fuzz.proofs.step import arbiter, bytecode_prover
 from opml_fuzz.proofs.step.arbiter import STATE_BYTES, Bytecode
 from opml_fuzz.proofs.step.bytecode_prover import attempt, committed, prove_bytecode
@@ -278,37 +279,67 @@ def test_a_second_solver_agrees(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert command.main(["bytecode.lhu", "bytecode.calldata", "--json", "--recheck", "--smt", str(tmp_path)]) == 0
     printed = json.loads(capsys.readouterr().out)
     files = list(tmp_path.glob("*.smt2"))
-    assert printed["recheck"]["agreeing"] == len(files) > 20
+    assert printed["recheck"]["bitwuzla"]["agreeing"] == len(files) > 20
     assert printed["peak_bytes"] > 1 << 24
-    assert recheck(file.read_text() for file in files).agreeing == len(files)
+    assert recheck(file.read_text() for file in files).bitwuzla.agreeing == len(files)
 
 
 HARD = """(declare-const a (_ BitVec 64)) (declare-const b (_ BitVec 64)) (assert (bvugt a (_ bv1 64))) (assert (bvugt b (_ bv1 64)))
 (assert (= (bvmul ((_ zero_extend 64) a) ((_ zero_extend 64) b)) (_ bv170141183460469231731687303715884105727 128))) (check-sat)"""
+PRIME = "(= (* x y) 170141183460469231731687303715884105727)"  # 2^127 − 1
 ASKED = {
-    "(declare-const x Bool) (assert (and x (not x))) (check-sat)": Recheck(agreeing=1),
-    "(declare-const x Bool) (assert x) (check-sat)": Recheck(disagreeing=1),
-    "(declare-fun x () Int) (assert (> x x)) (check-sat)": Recheck(about_integers=1),
-    "(declare-const x Real) (assert (> x x)) (check-sat)": Recheck(undecided=1),  # it cannot read it
-    HARD: Recheck(undecided=1),  # 2^127 − 1 is prime
+    "(declare-const x Bool) (assert (and x (not x))) (check-sat)": Answers(agreeing=1),
+    "(declare-const x Bool) (assert x) (check-sat)": Answers(disagreeing=1),
+    "(declare-const x Real) (assert (> x x)) (check-sat)": Answers(unreadable=1),
+    HARD: Answers(undecided=1),
+}
+ASKED_OF_CVC5 = {
+    "(declare-fun x () Int) (assert (> x x)) (check-sat)": Answers(agreeing=1),
+    "(declare-fun x () Int) (declare-fun f (Int) Int) (assert (> (f x) x)) (check-sat)": Answers(disagreeing=1),
+    "(declare-fun x () Int) (assert (unheard_of x)) (check-sat)": Answers(unreadable=1),
+    f"(declare-fun x () Int) (declare-fun y () Int) (assert (> x 1)) (assert (> y 1)) (assert {PRIME})": Answers(undecided=1),
 }
 
 
+def without_seconds(answers: Answers) -> Answers:
+    return evolve(answers, slowest=0.0)
+
+
 @pytest.mark.parametrize("query", ASKED)
-def test_what_a_second_solver_says_is_counted(query: str) -> None:
-    assert evolve(recheck([query], 0.5), slowest=0.0) == ASKED[query]
+def test_what_bitwuzla_says_is_counted(query: str) -> None:
+    found = recheck([query], 0.5)
+    assert (without_seconds(found.bitwuzla), found.cvc5.count, found.unasked) == (ASKED[query], 0, 0)
 
 
-@pytest.mark.parametrize(("said", "code"), [(Recheck(1), 0), (Recheck(1, 1), 1), (Recheck(1, 0, 1), 1), (Recheck(about_integers=1), 0)])
+@pytest.mark.parametrize("query", ASKED_OF_CVC5)
+def test_what_cvc5_says_is_counted(query: str) -> None:
+    pytest.importorskip("cvc5")
+    found = recheck([query], 0.5, 0.5)
+    assert (found.bitwuzla.count, without_seconds(found.cvc5), found.unasked) == (0, ASKED_OF_CVC5[query], 0)
+
+
+def test_without_cvc5_queries_about_integers_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cvc5", None)
+    found = recheck([*ASKED_OF_CVC5, *ASKED][:6], 0.5)
+    assert (found.cvc5.count, found.unasked, found.bitwuzla.count) == (0, len(ASKED_OF_CVC5), 2)
+
+
+SAID = [
+    (Recheck(Answers(1), Answers(1), 1), 0, ("1 queries are about integers",)),
+    (Recheck(Answers(1, 1)), 1, ("bitwuzla: it agrees on 1 of 2", "DISAGREES on 1")),
+    (Recheck(Answers(1), Answers(undecided=1)), 1, ("cvc5: it agrees on 0 of 1", "does not decide 1 in 20 s")),
+    (Recheck(Answers(1), Answers(2, unreadable=3)), 1, ("cvc5: it agrees on 2 of 5", "cannot express 3")),
+]
+
+
+@pytest.mark.parametrize(("said", "code", "words"), SAID)
 def test_only_agreement_on_all_that_is_asked_is_well(
-    said: Recheck, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    said: Recheck, code: int, words: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(by_name, "recheck", lambda queries: said)
     assert command.main(["division.by_zero", "--recheck"]) == code
     out = capsys.readouterr().out
-    assert ("DISAGREES on 1" in out) == bool(said.disagreeing)
-    assert ("does not decide 1 in" in out) == bool(said.undecided)
-    assert ("1 are about integers" in out) == bool(said.about_integers)
+    assert all(word in out for word in words)
 
 
 def test_what_is_asked_is_kept_of_every_kind_of_statement() -> None:

@@ -4,32 +4,46 @@ A wrong contract, a wrong specification and a wrong byte must each get a counter
 """
 
 import os
+from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from random import Random
 from threading import Event
+from typing import Any
 
 import pytest
 import z3
 from attrs import evolve
+from opml_fuzz.disputes.answers import TellingCourt
+from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.contract import PEOPLE
+from opml_fuzz.disputes.players import Players
+from opml_fuzz.disputes.sequences import drawn_calls
 from opml_fuzz.disputes.wire.abi import TOPICS
 from opml_fuzz.disputes.wire.views import VIEWS
 from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.game_mutants import changed
 from opml_fuzz.proofs.evm.pieces import of_bytes
+from opml_fuzz.proofs.game import game_prover, known_court
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
 from opml_fuzz.proofs.game.equivalence import AboutCalls, Proof, deployed
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.game_prover import QUERY_UNITS, prove_game
-from opml_fuzz.proofs.game.layout import LAYOUT
+from opml_fuzz.proofs.game.known_court import NotACourt, StoredCourt, by_specification, differences, place_in_tree, storage_of
+from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.packed import added, either, subtracted
+from opml_fuzz.proofs.game.replay import Meaning, NotAHash, acyclic, real_numbers
 from opml_fuzz.proofs.game.storage import Storage, place_of
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 from opml_fuzz.proofs.unsupported import Unsupported
+from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import GAME
-from opml_spec.dispute.acts import ACTS
+from opml_fuzz.statements.game_bytecode import TEST_NAME
+from opml_spec.dispute.acts import ACTS, Act, deploy
+from opml_spec.dispute.parameters import Parameters
 
-from evm_arbiter.chain import Artefact
+from evm_arbiter.chain import START_TIME, Artefact, keccak256
 
 WORDS = [z3.BitVec(name, 256) for name in "abcd"]
 
@@ -77,9 +91,28 @@ WRONG = (
 CHOSEN = WRONG if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else WRONG[1::5]  # seconds each
 
 
+def pasted(verdict: Verdict) -> Callable[[], None]:
+    """The test that a counterexample is printed as."""
+    names = dict[str, Any]()
+    assert verdict.result == "counterexample", verdict
+    exec(verdict.detail.partition("\n")[2], names)
+    test: Callable[[], None] = names[TEST_NAME]
+    return test
+
+
+def only_with(game: Artefact, verdict: Verdict, patch: pytest.MonkeyPatch) -> None:
+    """The test passes, and fails as long as the contract is another one."""
+    test = pasted(verdict)
+    test()
+    patch.setattr(known_court, "deployed", lambda _: deployed(game))
+    with pytest.raises(AssertionError):
+        test()
+
+
 @pytest.mark.parametrize(("subject", "right", "wrong"), CHOSEN)
-def test_a_wrong_contract_is_found(subject: str, right: str, wrong: str) -> None:
-    assert prove_game(GAME[f"game.{subject}"], compiled("game", right, wrong)).result == "counterexample"
+def test_a_wrong_contract_is_found(subject: str, right: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    game = compiled("game", right, wrong)
+    only_with(game, prove_game(GAME[f"game.{subject}"], game), monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -93,16 +126,119 @@ def test_a_wrong_contract_is_found(subject: str, right: str, wrong: str) -> None
 )
 def test_a_wrong_specification_is_found(subject: str, broken: AbstractContextManager[None]) -> None:
     with broken:
-        assert prove_game(GAME[f"game.{subject}"]).result == "counterexample"
+        test = pasted(prove_game(GAME[f"game.{subject}"]))
+        with pytest.raises(AssertionError):
+            test()
+    test()
 
 
 @pytest.mark.parametrize(("subject", "event"), [("withdraw_to", "Withdrawn"), ("reclaim", "Credited")])
-def test_a_wrong_byte_is_found(subject: str, event: str) -> None:
+def test_a_wrong_byte_is_found(subject: str, event: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One byte of an event's topic is another."""
     artefact = Artefact.load("game")
     code = bytearray(artefact.creation_bytecode)
     code[code.index(TOPICS[event]) + 7] ^= 1
-    assert prove_game(GAME[f"game.{subject}"], evolve(artefact, creation_bytecode=bytes(code))).result == "counterexample"
+    game = evolve(artefact, creation_bytecode=bytes(code))
+    only_with(game, prove_game(GAME[f"game.{subject}"], game), monkeypatch)
+
+
+def test_what_z3_finds_is_no_counterexample_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a call on which both differ, nothing is refuted, and the verdict says so."""
+    monkeypatch.setattr(game_prover, "reproducer", lambda *_: "")
+    subject, right, wrong = WRONG[0]
+    verdict = prove_game(GAME[f"game.{subject}"], compiled("game", right, wrong))
+    assert verdict.result == "unknown"
+    assert verdict.detail.endswith(game_prover.NO_TEST)
+
+
+# A court of which everything is known --------------------------------------------------------------------------------------------------
+
+
+HIDDEN = {"post", "open", "choose", "arbitrate"}  # these look at a node's segment, of which the contract stores only a hash
+
+
+def test_a_court_that_was_played_can_be_stored() -> None:
+    """At courts that are stored as random calls left them, both worlds end alike."""
+    court, rng, tried = TellingCourt(deploy(Parameters())), Random(5), Counter[tuple[str, bool]]()
+    players = Players(court.spec, PEOPLE, rng, START_TIME)
+    for call in drawn_calls(court, players, 260):
+        before = court.spec
+        is_accepted = court.call(call) == "ok"
+        if call.move not in HIDDEN and tried[call.move, is_accepted] < 2:
+            tried[call.move, is_accepted] += 1
+            assert differences(storage_of(before), call) == {}
+        players.court = court.spec
+    assert {move for move, is_accepted in tried if is_accepted} >= {"register", "request", "claim", "challenge", "timeout", "withdraw_to"}
+    assert len(tried) >= 16
+
+
+VIEWED = Call(Act("request_of", (bytes(32),)), PEOPLE[0], START_TIME)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {("nodes", 1): {"depth": 1}},  # of no claim
+        {("claims", 1): {"closes_at": 1, "status": 2, "end_depth": 1}},  # fell at a node that is not there
+        {("nodes", 1): {"claim_id": 2, "state": 1, "depth": 2, "path": 1 << 40}},  # a path of more parts
+        {("claims", 1): {"closes_at": 1, "status": 9}},
+    ],
+)
+def test_what_no_court_stores_is_refused(fields: StoredCourt) -> None:
+    with pytest.raises(NotACourt):
+        differences(fields, VIEWED)
+
+
+def test_a_refused_payment_is_233_on_both_sides() -> None:
+    owner, to = PEOPLE[:2]
+    stored = {("accounts", int.from_bytes(owner)): {"credited": 5}, ("held", 0): {"deposits": 5}}
+    call = Call(Act("withdraw_to", (to,)), owner, START_TIME)
+    assert differences(stored, call, is_taken=False) == {} == differences(stored, call)
+    assert (by_specification(stored, call, False).said, by_specification(stored, call, True).paid) == (233, {to: 5})
+
+
+def test_a_claim_that_fell_gets_the_node_at_which_it_did() -> None:
+    """Also if nobody looked at that node, so that z3 says nothing of it."""
+    proof = Proof(deployed(), "result_of", Questions(QUERY_UNITS, Event()))
+    key, other = (z3.BitVecVal(number, 256) for number in (3, 4))
+    proof.world.touched("claims", key), proof.world.touched("nodes", other)
+    fell = [function("claims", name)(key) == it for name, it in {"closes_at": 1, "status": 2, "end_depth": 2, "end_path": 7}.items()]
+    answer, model = proof.questions.ask([*proof.facts.relevant(*fell), *acyclic(proof.world.hashes)])
+    assert answer == z3.sat
+    stored = Meaning(proof, model).case().stored
+    assert [place_in_tree(it) for (kind, _), it in stored.items() if kind == "nodes" and it.get("claim_id") == 3] == [(3, 2, 7)]
+
+
+def test_what_hashes_itself_is_no_hash() -> None:
+    """z3 may take a model's id for its own root; the real Keccak-256 has no such value that anybody knows."""
+    proof = Proof(deployed(), "register", Questions(QUERY_UNITS, Event()))
+    root = proof.arguments[0].pieces
+    name = proof.world.hashes.digest((*root, (0, 1)))
+    for formulas, is_real in (([name == root[0][0]], False), ([name != root[0][0]], True)):
+        answer, model = proof.questions.ask([*formulas, *proof.assumptions])
+        assert answer == z3.sat
+        meaning = Meaning(proof, model)
+        if is_real:
+            given = meaning.octets(root)
+            assert meaning.octets(((name, 32),)) == keccak256(given + bytes(1))
+        else:
+            with pytest.raises(NotAHash):
+                meaning.case()
+    assert proof.questions.ask([name == root[0][0], *acyclic(proof.world.hashes)])[0] == z3.unsat
+
+
+def test_real_products_are_told_where_a_model_has_others() -> None:
+    proof = Proof(deployed(), "register", Questions(QUERY_UNITS, Event()))
+    a, b, c, _ = WORDS
+    few, many = z3.simplify(a & 0xFFFF), z3.simplify(b & 0xFFFF)
+    product, quotient = proof.world.arithmetic.product(few, many), proof.world.arithmetic.quotient(c, many)
+    wrong = [few == 1000, many == 7, c == 100, product == 7001, quotient == 15]
+    answer, model = proof.questions.ask(wrong)
+    assert answer == z3.sat
+    told = [*real_numbers(proof.world.arithmetic, model)]
+    assert len(told) == 2
+    assert proof.questions.ask([*wrong[:4], *told])[0] == proof.questions.ask([*wrong[:3], wrong[4], *told])[0] == z3.unsat
+    assert proof.questions.ask([*wrong[:3], product == 7000, quotient == 14, *told])[0] == z3.sat
 
 
 def test_what_admits_nothing_proves_nothing() -> None:

@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from opml_fuzz.commands import prove as command
 from opml_fuzz.proofs.ieee import IeeeFloat
-from opml_fuzz.proofs.prover import prove, result_if_admitted, search
+from opml_fuzz.proofs.known_values import NO_TEST, result_if_admitted
+from opml_fuzz.proofs.prover import prove, search
 from opml_fuzz.proofs.symbols import Number, Paths
 from opml_fuzz.statements.catalogue import EVERY, STATEMENTS
 from opml_fuzz.statements.statement import Float, Integer, NotAdmitted, Statement, Variable, Word
@@ -145,8 +146,23 @@ LATE = "if not server_in_time(court, node, message.now):\n        raise OutOfTim
 def test_a_game_with_one_wrong_rule_is_found(module: str, right: str, wrong: str, name: str) -> None:
     from opml_fuzz.fuzzing.game_mutants import changed
 
+    pasted = dict[str, Any]()
     with changed(module, right, wrong):
-        assert prove(STATEMENTS[name]).result == "counterexample"
+        verdict = prove(STATEMENTS[name])
+        assert verdict.result == "counterexample"
+        exec(verdict.detail.partition("\n")[2], pasted)
+        with pytest.raises(AssertionError):
+            pasted["test_a_statement_that_does_not_hold"]()
+    pasted["test_a_statement_that_does_not_hold"]()
+
+
+def test_numbers_that_break_nothing_refute_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quotient is an unknown function to z3, which may then find numbers for which the statement holds."""
+    spurious = Statement("x", "", {"a": Word(64), "b": Word(64)}, lambda a, b: a // b <= a, lambda a, b: b != 0)
+    monkeypatch.setitem(STATEMENTS, "x", spurious)
+    verdict = prove(spurious)
+    assert verdict.result == "unknown"
+    assert verdict.detail.endswith(NO_TEST)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from opml_fuzz.fuzzing.changed_code import changed
-from opml_fuzz.proofs.prover import as_given, prove, search
+from opml_fuzz.proofs.known_values import as_given
+from opml_fuzz.proofs.prover import prove, search
 from opml_fuzz.proofs.symbols import Paths
 from opml_fuzz.statements import floats
 from opml_fuzz.statements.catalogue import STATEMENTS

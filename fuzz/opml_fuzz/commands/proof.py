@@ -98,7 +98,7 @@ def parser() -> Parser:
     jobs = f"processes (default: one per core, at most {DEFAULT_MOST_JOBS})"
     top.add_argument("--jobs", type=between(1, MOST_JOBS), metavar="N", help=jobs)
     top.add_argument("--smt", type=path, metavar="DIR", help="write the queries that z3 answered with unsat, as SMT-LIB")
-    top.add_argument("--recheck", action="store_true", help="ask bitwuzla the same queries; those about integers are counted")
+    top.add_argument("--recheck", action="store_true", help="ask bitwuzla the same queries, and cvc5 those about integers")
     top.add_argument("--ledger", type=path, metavar="FILE", help="write the page of what is proved")
     top.add_argument("--json", action="store_true", help="one JSON object on standard output")
     top.set_defaults(execute=run)

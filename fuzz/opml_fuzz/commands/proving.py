@@ -14,7 +14,7 @@ from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.workers import results_in_order
 from opml_fuzz.proofs.by_name import prove_by_name
 from opml_fuzz.proofs.ledger import page
-from opml_fuzz.proofs.second_solver import QUERY_SECONDS, Recheck, second_solver
+from opml_fuzz.proofs.second_solver import INTEGER_SECONDS, QUERY_SECONDS, Recheck, second_solver
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import EVERY, GAPS
 from opml_min.model.files.atomic import check_writable, is_written_into, written_whole
@@ -36,7 +36,7 @@ def run(names: list[str], jobs: int, options: argparse.Namespace) -> int:
                 line = f"{verdict.result:15}{verdict.seconds:7.2f} s  {verdict.name:24}{EVERY[verdict.name].says}"
                 print(line, *([verdict.detail] if verdict.detail else []), flush=True)
                 if verdict.recheck is not None and not verdict.recheck.is_well:
-                    print(f"    bitwuzla: {in_words(verdict.recheck)}", flush=True)
+                    print(*(f"    {line}" for line in in_words(verdict.recheck)), sep="\n", flush=True)
             progress.show(f"{number + 1} of {len(names)}")
     progress.end()
     if options.ledger is not None:
@@ -92,18 +92,24 @@ def print_results(verdicts: list[Verdict], failed: list[str], rechecked: Recheck
         return
     print(f"\n{proved} of {len(verdicts)} proved. Not proved:", *GAPS, sep="\n- ")
     if options.recheck:
-        print(f"\nbitwuzla: {in_words(rechecked)}")
+        print("", *in_words(rechecked), sep="\n")
     print(f"\nNo process had more than {peak / 2**20:.0f} MiB.")
 
 
-def in_words(rechecked: Recheck) -> str:
-    """What the second solver says."""
-    asked = rechecked.agreeing + rechecked.disagreeing + rechecked.undecided
-    parts = [f"it agrees on {rechecked.agreeing} of {asked} queries, of which the slowest took {rechecked.slowest:.1f} s"]
-    if rechecked.disagreeing:
-        parts.append(f"it DISAGREES on {rechecked.disagreeing}")
-    if rechecked.undecided:
-        parts.append(f"it does not decide {rechecked.undecided} in {QUERY_SECONDS:.0f} s")
-    if rechecked.about_integers:
-        parts.append(f"{rechecked.about_integers} are about integers, which it does not know")
-    return "; ".join(parts)
+def in_words(rechecked: Recheck) -> list[str]:
+    """What each second solver says, one line for each."""
+    lines = []
+    for name, answers, seconds in (("bitwuzla", rechecked.bitwuzla, QUERY_SECONDS), ("cvc5", rechecked.cvc5, INTEGER_SECONDS)):
+        if not answers.count:
+            continue
+        parts = [f"it agrees on {answers.agreeing} of {answers.count} queries, of which the slowest took {answers.slowest:.1f} s"]
+        if answers.disagreeing:
+            parts.append(f"it DISAGREES on {answers.disagreeing}")
+        if answers.undecided:
+            parts.append(f"it does not decide {answers.undecided} in {seconds:.0f} s")
+        if answers.unreadable:
+            parts.append(f"it cannot express {answers.unreadable}")
+        lines.append(f"{name}: {'; '.join(parts)}")
+    if rechecked.unasked:
+        lines.append(f"{rechecked.unasked} queries are about integers: only cvc5 can be asked these (pip install 'opml[cvc5]')")
+    return lines

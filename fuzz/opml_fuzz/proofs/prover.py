@@ -6,18 +6,18 @@ also be about something: z3 must find values that are admitted, and the predicat
 
 import threading
 import time
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import z3
 
 from opml_fuzz.proofs.ieee import IeeeFloat
+from opml_fuzz.proofs.known_values import NO_TEST, given_as, reproducer, result_if_admitted
 from opml_fuzz.proofs.questions import KeptQueries
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 from opml_fuzz.proofs.symbols import VECTOR_BITS, Number, Paths, Symbol, Vector, formula
 from opml_fuzz.proofs.verdict import Verdict
-from opml_fuzz.statements.statement import Float, NotAdmitted, Statement, Variable, Word
+from opml_fuzz.statements.statement import Float, Statement, Variable, Word
 
 QUERY_SECONDS = 30.0
 
@@ -86,7 +86,10 @@ def search(statement: Statement, case: tuple[Any, ...], paths: Paths, query_seco
             raise Stopped
         if answer == z3.sat:
             model = solver.model()
-            return "counterexample", ", ".join(f"{name} = {model.eval(at, model_completion=True)}" for name, (_, at, _) in made.items())
+            found = {name: model.eval(constant, model_completion=True) for name, (_, constant, _) in made.items()}
+            test = reproducer(statement, case, [number.as_long() for number in found.values()])
+            shown = ", ".join(f"{name} = {number}" for name, number in found.items()) + test
+            return "unknown" if test == NO_TEST else "counterexample", shown
         if answer != z3.unsat:
             return "unknown", solver.reason_unknown()
         paths.refuted([*conditions, z3.Not(formula(result))])
@@ -94,26 +97,10 @@ def search(statement: Statement, case: tuple[Any, ...], paths: Paths, query_seco
             answer = solver.check(*conditions)
             if answer == z3.sat:
                 model = solver.model()
-                found = [model.eval(constant, model_completion=True).as_long() for _, constant, _ in made.values()]
-                given = list(map(as_given, statement.variables.values(), found))
+                given = given_as(statement, [model.eval(constant, model_completion=True).as_long() for _, constant, _ in made.values()])
                 admitted = result_if_admitted(statement, case, given) is not None
             elif answer == z3.unknown:
                 doubtful = solver.reason_unknown()
     if admitted:
         return "proved", ""
     return ("unknown", f"whether any value is admitted: {doubtful}") if doubtful else ("error", "no value is admitted")
-
-
-def result_if_admitted(statement: Statement, case: tuple[Any, ...], values: Sequence[Any]) -> Any:
-    """What the predicate says of these values; None if they are not admitted."""
-    try:
-        return statement.holds(*case, *values) if statement.assuming(*case, *values) else None
-    except NotAdmitted:
-        return None
-
-
-def as_given(variable: Variable, number: int) -> Any:
-    """The value of a variable that z3 means by a number: it knows words and floats by their bits."""
-    if isinstance(variable, Float):
-        return IeeeFloat.of_bits(number, variable, None)
-    return number - (1 << variable.bits) if isinstance(variable, Word) and number > variable.range[1] else number

@@ -21,11 +21,11 @@ LOGIC = "QF_UFBV"  # bit vectors and unknown functions
 
 
 class Failure(Exception):
-    """A statement is not proved. result: counterexample, unknown or error; model: what z3 found"""
+    """A statement is not proved. result: counterexample, unknown or error; model: what z3 found, in which the formulas hold"""
 
-    def __init__(self, result: str, detail: str = "", model: Any = None) -> None:
+    def __init__(self, result: str, detail: str = "", model: Any = None, formulas: Sequence[Any] = ()) -> None:
         super().__init__(detail)
-        self.result, self.model = result, model
+        self.result, self.model, self.formulas = result, model, tuple(formulas)
 
 
 class KeptQueries:
@@ -87,9 +87,10 @@ class Questions:
         claim = z3.simplify(claim, ctrl_c=False)
         if z3.is_true(claim) or any(z3.is_false(one) for one in conditions):
             return
-        answer, why = self.ask([*(one for one in conditions if not z3.is_true(one)), z3.Not(claim)])
+        formulas = [*(one for one in conditions if not z3.is_true(one)), z3.Not(claim)]
+        answer, why = self.ask(formulas)
         if answer == z3.sat:
-            raise Failure("counterexample", model=why)
+            raise Failure("counterexample", model=why, formulas=formulas)
         if answer != z3.unsat:
             raise Failure("unknown", why)
 

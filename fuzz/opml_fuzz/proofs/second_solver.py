@@ -1,8 +1,9 @@
-"""A second solver that must agree: bitwuzla, which shares no code with z3, reads the same questions as SMT-LIB.
+"""A second solver that must agree: it shares no code with z3 and reads the same questions as SMT-LIB.
 
-It knows bit vectors, floats and unknown functions, but no integers: questions about these are counted and not asked.
+bitwuzla is asked about bit vectors, floats and unknown functions. It knows no integers, so questions about these go to cvc5, if that is
+installed; else they are only counted.
 
-*Source*: Niemetz, Preiner, "Bitwuzla" (2023); The SMT-LIB Standard, version 2.7.
+*Source*: Niemetz, Preiner, "Bitwuzla" (2023); Barbosa et al., "cvc5" (2022); The SMT-LIB Standard, version 2.7.
 """
 
 import threading
@@ -11,47 +12,64 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from opml_fuzz.errors import InputError
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 
 QUERY_SECONDS = 120.0
+INTEGER_SECONDS = 20.0  # cvc5 hears no signal meanwhile
 INTEGERS = (" Int)", "(Int ", " Int ")  # the sort, where SMT-LIB has it: of a constant, of a function
+AGREEING, DISAGREEING, UNDECIDED, UNREADABLE = "agreeing", "disagreeing", "undecided", "unreadable"
 
 
 @frozen
-class Recheck:
-    """What the second solver says of questions that z3 answered with unsat: how many of each kind.
+class Answers:
+    """What a solver says of questions that z3 answered with unsat: how many of each kind.
 
-    undecided: it did not know within its time, or could not read it; about_integers: it was not asked; slowest: the most seconds for one"""
+    undecided: it did not know within its time; unreadable: it cannot express them; slowest: the most seconds for one"""
 
     agreeing: int = 0
     disagreeing: int = 0
     undecided: int = 0
-    about_integers: int = 0
+    unreadable: int = 0
     slowest: float = 0.0
 
     @property
-    def is_well(self) -> bool:
-        """Whether it agrees on all that it was asked."""
-        return not self.disagreeing and not self.undecided
+    def count(self) -> int:
+        """How many it was asked."""
+        return self.agreeing + self.disagreeing + self.undecided + self.unreadable
 
-    def __add__(self, other: "Recheck") -> "Recheck":
-        return Recheck(
-            self.agreeing + other.agreeing, self.disagreeing + other.disagreeing, self.undecided + other.undecided,
-            self.about_integers + other.about_integers, max(self.slowest, other.slowest),
-        )  # fmt: skip
+    def __add__(self, other: "Answers") -> "Answers":
+        numbers = {name: getattr(self, name) + getattr(other, name) for name in (AGREEING, DISAGREEING, UNDECIDED, UNREADABLE)}
+        return Answers(**numbers, slowest=max(self.slowest, other.slowest))
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "agreeing": self.agreeing, "disagreeing": self.disagreeing, "undecided": self.undecided,
-            "about_integers": self.about_integers, "slowest": round(self.slowest, 3),
-        }  # fmt: skip
+        return {**asdict(self), "slowest": round(self.slowest, 3)}
+
+
+@frozen
+class Recheck:
+    """What bitwuzla and cvc5 say. unasked: questions about integers, if there is no cvc5"""
+
+    bitwuzla: Answers = Answers()
+    cvc5: Answers = Answers()
+    unasked: int = 0
+
+    @property
+    def is_well(self) -> bool:
+        """Whether they agree on all that they were asked."""
+        return all(one.agreeing == one.count for one in (self.bitwuzla, self.cvc5))
+
+    def __add__(self, other: "Recheck") -> "Recheck":
+        return Recheck(self.bitwuzla + other.bitwuzla, self.cvc5 + other.cvc5, self.unasked + other.unasked)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"bitwuzla": self.bitwuzla.to_json(), "cvc5": self.cvc5.to_json(), "unasked": self.unasked}
 
 
 def second_solver() -> Any:
-    """The solver's module, or an error that says how to get it."""
+    """The module of bitwuzla, or an error that says how to get it."""
     try:
         import bitwuzla  # a developer extra, so imported only where it is used
     except ImportError as error:
@@ -59,37 +77,70 @@ def second_solver() -> Any:
     return bitwuzla
 
 
-def recheck(queries: Iterable[str], seconds: float = QUERY_SECONDS) -> Recheck:
-    """Asks the second solver each question, for so many seconds at most. A signal stops it."""
-    return stoppable(partial(_recheck, queries, seconds))
+def integer_solver() -> Any:
+    """The module of cvc5, or None."""
+    try:
+        import cvc5  # an extra of its own
+    except ImportError:
+        return None
+    return cvc5
 
 
-def _recheck(queries: Iterable[str], seconds: float, stop: threading.Event) -> Recheck:
-    bitwuzla, found = second_solver(), Recheck()
+def recheck(queries: Iterable[str], seconds: float = QUERY_SECONDS, integer_seconds: float = INTEGER_SECONDS) -> Recheck:
+    """Asks the second solvers each question, for so many seconds at most. A signal stops it."""
+    return stoppable(partial(_recheck, queries, seconds, integer_seconds))
+
+
+def _recheck(queries: Iterable[str], seconds: float, integer_seconds: float, stop: threading.Event) -> Recheck:
+    bitwuzla, cvc5, found = second_solver(), integer_solver(), Recheck()
     for query in queries:
-        if any(sort in query for sort in INTEGERS):
-            found = evolve(found, about_integers=found.about_integers + 1)
-            continue
-        begin = time.monotonic()
-        answer = ask(bitwuzla, query, partial(is_over, begin + seconds, stop))
         if stop.is_set():
             raise Stopped
-        agrees, disagrees = answer == bitwuzla.Result.UNSAT, answer == bitwuzla.Result.SAT
-        found += Recheck(agrees, disagrees, not (agrees or disagrees), slowest=time.monotonic() - begin)
+        if not any(sort in query for sort in INTEGERS):
+            found += Recheck(timed(partial(ask_bitwuzla, bitwuzla, query, seconds, stop)))
+        elif cvc5 is None:
+            found = evolve(found, unasked=found.unasked + 1)
+        else:
+            found += Recheck(cvc5=timed(partial(ask_cvc5, cvc5, query, integer_seconds)))
     return found
 
 
-def ask(bitwuzla: Any, query: str, terminates: Any) -> Any:
-    """The solver's answer; unknown if `terminates` was true before it had one, or if it cannot read the question."""
+def timed(ask: Any) -> Answers:
+    """The one answer, and how long it took."""
+    begin = time.monotonic()
+    return Answers(**{ask(): 1}, slowest=time.monotonic() - begin)
+
+
+def ask_bitwuzla(bitwuzla: Any, query: str, seconds: float, stop: threading.Event) -> str:
+    """What bitwuzla says."""
     parser = bitwuzla.Parser(bitwuzla.TermManager(), bitwuzla.Options())
     try:
         parser.parse(query.replace("(check-sat)", ""), True, False)
     except bitwuzla.BitwuzlaException:
-        return bitwuzla.Result.UNKNOWN
+        return UNREADABLE
     solver = parser.bitwuzla()
-    solver.configure_terminator(terminates)
-    return solver.check_sat()
+    solver.configure_terminator(partial(is_over, time.monotonic() + seconds, stop))
+    answer = solver.check_sat()
+    if stop.is_set():
+        raise Stopped
+    return {bitwuzla.Result.UNSAT: AGREEING, bitwuzla.Result.SAT: DISAGREEING}.get(answer, UNDECIDED)
 
 
 def is_over(end: float, stop: threading.Event) -> bool:
     return stop.is_set() or time.monotonic() > end
+
+
+def ask_cvc5(cvc5: Any, query: str, seconds: float) -> str:
+    """What cvc5 says."""
+    solver = cvc5.Solver(cvc5.TermManager())
+    solver.setLogic("ALL")
+    solver.setOption("tlimit-per", str(int(1000 * seconds)))
+    parser = cvc5.InputParser(solver)
+    parser.setStringInput(cvc5.InputLanguage.SMT_LIB_2_6, query.replace("(check-sat)", ""), "")
+    try:
+        while not (command := parser.nextCommand()).isNull():
+            command.invoke(solver, parser.getSymbolManager())
+    except RuntimeError:
+        return UNREADABLE
+    answer = solver.checkSat()
+    return AGREEING if answer.isUnsat() else DISAGREEING if answer.isSat() else UNDECIDED

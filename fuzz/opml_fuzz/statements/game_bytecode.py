@@ -9,6 +9,7 @@ same is paid to the same address. `reaches` says how the act can end, and a proo
 from attrs import frozen
 
 OK, REFUSED = "ok", "refused"
+TEST_NAME = "test_a_call_that_differs"  # how a counterexample is called that can be pasted
 
 ASSUMED = (
     "The game is deployed with the default parameters, and its call has as many bytes as the arguments need.",

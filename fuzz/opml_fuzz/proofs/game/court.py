@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import attrs
 import z3
-from attrs import field, frozen
+from attrs import frozen
 from opml_spec import hashing
 from opml_spec.dispute import claims, clocks, ends, money, moves, objects, opening, parameters, tree
 from opml_spec.dispute.clocks import Clock
@@ -27,6 +27,18 @@ from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS, first_word, function, w
 from opml_fuzz.proofs.game.machine import Block
 from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, GamePaths, amount, term_of
 from opml_fuzz.proofs.game.storage import NO_KEY
+from opml_fuzz.proofs.game.stored_objects import (
+    Later,
+    NumberedPath,
+    StoredClaim,
+    StoredNode,
+    StoredRequest,
+    fields_of,
+    hidden,
+    later,
+    path_number,
+    raw,
+)
 from opml_fuzz.proofs.game.tables import OpenTable, tabled
 from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
 from opml_fuzz.proofs.symbolic_world import greater, less
@@ -34,79 +46,6 @@ from opml_fuzz.proofs.symbols import Truth
 
 NUMBERS = {"requests_made": "requests", "server_due": "due", "server_lost_at": "lost_at"}
 """The court's tables of numbers by address, and the fields of an account."""
-
-
-class Later:
-    """What an attribute of an object is, found out when somebody looks: that may split the path. stored: the fields as they are stored"""
-
-    def __init__(self, find: Callable[[], Any], **stored: Any) -> None:
-        self.find, self.stored, self.found = find, stored, list[Any]()
-
-    def value(self) -> Any:
-        if not self.found:
-            self.found.append(self.find())
-        return self.found[0]
-
-
-class Stored:
-    """What was there at first, of which some attributes are found out later."""
-
-    def __getattribute__(self, name: str) -> Any:
-        value = object.__getattribute__(self, name)
-        return value.value() if isinstance(value, Later) else value
-
-
-@frozen
-class StoredRequest(Stored, Request):
-    """A request that was there; `fee` is what it was, also when it is paid."""
-
-    fee: Any = field(default=0, kw_only=True)
-
-
-@frozen
-class StoredClaim(Stored, Claim):
-    """A claim that was there."""
-
-
-@frozen
-class StoredNode(Stored, Node):
-    """A node that was there."""
-
-
-def later(find: Callable[[], Any], **stored: Any) -> Any:
-    return Later(find, **stored)
-
-
-def raw(thing: Any, name: str) -> Any:
-    """An attribute, without finding out what it is."""
-    return object.__getattribute__(thing, name)
-
-
-@frozen
-class NumberedPath:
-    """All parts of a node's path, as one number, and how many there are."""
-
-    parts: Any
-    bits: Any
-
-    def __ror__(self, before: int) -> Any:
-        """The number of a path that begins with these parts: none stands before them."""
-        assert before == 0
-        return self.bits
-
-
-@frozen
-class Hidden:
-    """A segment and what is posted in it, of which only the commitment is known."""
-
-    hash: Any
-
-    def commitment(self, posted: Any) -> Any:
-        return self.hash
-
-
-def hidden(commitment: Any) -> Any:
-    return Hidden(commitment)
 
 
 class GameWorld:
@@ -155,7 +94,11 @@ class GameWorld:
         return first
 
     def account_field(self, name: str) -> Callable[[Any], Any]:
-        return lambda key: amount(function("accounts", name)(term_of(key)), self.paths)
+        def first(key: Any) -> Any:
+            self.touched("accounts", term_of(key))
+            return amount(function("accounts", name)(term_of(key)), self.paths)
+
+        return first
 
     def truth(self, condition: Any) -> Any:
         return Truth(condition, self.paths)
@@ -231,50 +174,12 @@ class GameWorld:
 
     # What is there afterwards ----------------------------------------------------------------------------------------------------
 
-    def path_number(self, path: tuple[Any, ...]) -> tuple[Any, Any]:
-        """The depth of a node and its path, as they are stored."""
-        bits, number, depth = (self.rules.k - 1).bit_length(), 0, 1
-        for part in path:
-            if isinstance(part, NumberedPath):
-                number, depth = part.bits, depth + part.parts
-            else:
-                number, depth = (number << bits) + part, depth + 1
-        return depth, number
-
-    def values(self, kind: str, thing: Any, court: Court) -> dict[str, Any]:
-        """The fields of an object of the specification, as they are stored."""
-        found: dict[str, Any] = {}
-        for one in attrs.fields(type(thing)):
-            value = raw(thing, one.name)
-            if isinstance(value, Later):
-                found |= value.stored
-            elif one.name == "outcome":
-                found["outcome"] = 0 if value is None else 1 + value
-            elif one.name == "fell_at":
-                found["end_depth"], found["end_path"] = (0, 0) if value is None else self.place_of(court.nodes[value])
-            elif one.name == "path":
-                found["depth"], found["path"] = self.path_number(value)
-            elif one.name == "clock":
-                found |= {name: getattr(value, name) for name in ("due", "since", "server_left", "challengers_left")}
-            else:
-                found[one.name] = bytes(HASH_BYTES) if value is None else value
-        if kind == "requests":
-            found.setdefault("fee", found["fee_left"])
-        if kind == "nodes":
-            found["commitment"] = thing.commitment
-        return {name: found[name] for name in WIDTHS[kind]}
-
-    def place_of(self, node: Node) -> tuple[Any, Any]:
-        """The depth and the path of a node, as they are stored."""
-        path = raw(node, "path")
-        return (path.stored["depth"], path.stored["path"]) if isinstance(path, Later) else self.path_number(path)
-
     def written(self, court: Court) -> "Written":
         """What the storage should be after an act that left this court."""
         found = Written(self)
         for kind in ("models", "requests", "claims", "nodes"):
             for key, thing in getattr(court, kind).entries:
-                found.put(kind, term_of(key), self.values(kind, thing, court))
+                found.put(kind, term_of(key), fields_of(kind, thing, court))
         tables: dict[str, Any] = {**{of: getattr(court, name) for name, of in NUMBERS.items()}, "credited": court.ledger.credited}
         for key in {term_of(key).get_id(): key for table in tables.values() for key, _ in table.entries}.values():
             found.put("accounts", term_of(key), {of: table.find(key) for of, table in tables.items()})
@@ -371,7 +276,7 @@ def replaced(world: GameWorld) -> Iterator[None]:
         return evolve(ledger, **changes)
 
     def on_the_way_to(node: Any, other: Any) -> bool:
-        (depth, path), (its_depth, its_path) = (world.path_number(one.path) for one in (node, other))
+        (depth, path), (its_depth, its_path) = (path_number(one.path, world.rules.k) for one in (node, other))
         return bool((depth <= its_depth) & (its_path >> ((its_depth - depth) * bits) == path))
 
     table: tuple[tuple[Any, str, Any], ...] = (

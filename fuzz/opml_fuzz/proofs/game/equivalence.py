@@ -189,8 +189,13 @@ class Proof:
                 met.add(place)
                 self.compare(both, ended, end)
         for place, (conditions, ended) in enumerate(ours):
-            if place not in met and self.questions.ask(self.facts.relevant(*conditions, *ended.fits))[0] != z3.unsat:
-                raise Failure("error", f"nothing answers to an act that ends with {ended.what}")
+            if place in met:
+                continue
+            asked = self.facts.relevant(*conditions, *ended.fits)
+            answer, model = self.questions.ask(asked)
+            if answer != z3.unsat:
+                found = model if answer == z3.sat else None
+                raise Failure("error", f"nothing answers to an act that ends with {ended.what}", found, asked)
         return {ours[place][1].what for place in met}
 
     def meetings(self, ours: Sequence[tuple[Sequence[Any], Ended]], end: End) -> Iterator[int]:
@@ -198,7 +203,8 @@ class Proof:
         others, knows_all = list[Any](), False
         while True:
             formulas = *end.path.conditions, *others
-            answer, model = self.questions.ask([*self.facts.known, *formulas] if knows_all else self.facts.relevant(*formulas))
+            asked = [*self.facts.known, *formulas] if knows_all else self.facts.relevant(*formulas)
+            answer, model = self.questions.ask(asked)
             if answer == z3.unsat:
                 return
             if answer != z3.sat:
@@ -208,7 +214,7 @@ class Proof:
                 yield found
                 others.append(z3.Not(z3.And(list(ours[found][0]))))
             elif knows_all:
-                raise Failure("error", f"the specification has no path that meets {end.how}", model)
+                raise Failure("error", f"the specification has no path that meets {end.how}", model, asked)
             knows_all = found is None
 
     def compare(self, both: Sequence[Any], ended: Ended, end: End) -> None:
@@ -221,7 +227,7 @@ class Proof:
                 try:
                     self.prove_on(both, claim)
                 except Failure as failure:
-                    raise Failure(failure.result, f"{what}: {self.shown(failure.model)}", failure.model) from None
+                    raise Failure(failure.result, f"{what}: {self.shown(failure.model)}", failure.model, failure.formulas) from None
 
     def prove_on(self, conditions: Sequence[Any], claim: Any) -> None:
         """Shows that a claim holds on a path, with the facts that may matter."""

@@ -31,6 +31,8 @@ NAMES = {
     0x33: "CALLER", 0x42: "TIMESTAMP", 0x48: "BASEFEE", 0x54: "SLOAD",
     0x55: "SSTORE", 0x5A: "GAS", 0xF1: "CALL", **{0xA0 + i: f"LOG{i}" for i in range(5)},
 }  # fmt: skip
+IS_TAKEN = z3.Bool("is_taken")
+"""Whether whoever is paid takes the money."""
 OPCODES = {f"0x{opcode:02x}": name for opcode, name in NAMES.items()}
 
 
@@ -192,8 +194,7 @@ def pay(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     settled(path)
     *rest, _, _, size, at, amount, to, _ = path.stack
     data = path.memory.read(known(at), known(size), machine.prove(path)) if size else ()
-    success = z3.Bool("is_taken")
-    return evolve(path, stack=(*rest, success), payments=(Payment(to, amount, data, success),))
+    return evolve(path, stack=(*rest, IS_TAKEN), payments=(Payment(to, amount, data, IS_TAKEN),))
 
 
 def multiply(path: GamePath, machine: GameMachine, name: str) -> GamePath:

@@ -1,0 +1,197 @@
+"""A counterexample about the game as a test that can be pasted: a court, a call, and what the two worlds make of it.
+
+z3's model says what is stored, who calls, when and with what. What it calls the hash of something becomes the real Keccak-256 of that. Both
+worlds are then run as they are (`known_court.py`), and only a call on which they really differ is printed. z3 knows products, quotients
+and hashes only by some facts about them, so a model may mean a call on which both agree. It refutes nothing, and is reported as such.
+"""
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import z3
+from attrs import frozen
+from opml_spec.dispute.acts import Act
+from opml_spec.dispute.objects import NodeState
+from opml_spec.hashing import keccak256
+
+from evm_arbiter.chain import Artefact
+from opml_fuzz.disputes.call import Call
+from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
+from opml_fuzz.proofs.evm.pieces import Pieces
+from opml_fuzz.proofs.evm.words import vector
+from opml_fuzz.proofs.game.arithmetic import Arithmetic
+from opml_fuzz.proofs.game.equivalence import Proof
+from opml_fuzz.proofs.game.facts import is_slot
+from opml_fuzz.proofs.game.known_court import Fields, NotACourt, Place, StoredCourt, differences, hash_of, nonzero, place_in_tree
+from opml_fuzz.proofs.game.layout import WIDTHS, function
+from opml_fuzz.proofs.game.machine import IS_TAKEN
+from opml_fuzz.proofs.questions import Failure
+from opml_fuzz.proofs.step.machine_symbols import Octets
+from opml_fuzz.statements.game_bytecode import TEST_NAME
+
+SHOWN = 3  # differences in the comment of a test
+OBJECTS = ("models", "requests", "claims", "nodes")  # whose ids are hashes
+ROUNDS = 6  # of telling z3 more
+REFINED_UNITS = 100_000_000  # of z3's work, in each of them
+PLAIN = 1 << 64  # smaller numbers are written in decimal
+TEST = """
+from opml_fuzz.disputes.call import Call
+from opml_fuzz.proofs.game.known_court import differences
+from opml_spec.dispute.acts import Act
+
+
+def {name}() -> None:
+    stored = {{{stored}}}
+    call = Call(Act("{move}", {arguments}, {value}), {sender}, now={now}, basefee={basefee})
+    assert differences(stored, call{taken}) == {{}}{what}
+"""
+
+
+class NotAHash(Exception):
+    """What z3 takes for a hash cannot be one."""
+
+
+@frozen
+class Case:
+    """A court and a call of it. is_taken: whether money that is paid is taken"""
+
+    stored: StoredCourt
+    call: Call
+    is_taken: bool
+
+    def test(self, found: dict[str, tuple[Any, Any]]) -> str:
+        """Writes the test. found: the differences"""
+        what = "".join(f"\n    # {name}: {ours} in the specification, {theirs} in the contract" for name, (ours, theirs) in found.items())
+        call, taken = self.call, "" if self.is_taken else ", is_taken=False"
+        return TEST.format(
+            name=TEST_NAME, stored=entries(self.stored), move=call.move, arguments=written(call.act.arguments), value=call.act.value,
+            sender=written(call.sender), now=call.now, basefee=call.basefee, taken=taken, what=what,
+        )  # fmt: skip
+
+
+def entries(stored: StoredCourt) -> str:
+    """Writes what is stored, one object per line."""
+    lines = [
+        f"\n        ({kind!r}, {key:#x}): {{{', '.join(f'{name!r}: {written(it)}' for name, it in fields.items())}}},".replace("'", '"')
+        for (kind, key), fields in stored.items()
+    ]
+    return "".join(lines) + ("\n    " if lines else "")
+
+
+def written(it: Any) -> str:
+    if isinstance(it, tuple):
+        return f"({', '.join(map(written, it))}{',' if len(it) == 1 else ''})"
+    if isinstance(it, bytes):
+        return f'bytes.fromhex("{it.hex()}")'
+    return str(it) if it < PLAIN else hex(it)
+
+
+class Meaning:
+    """What the symbols of a proof mean in a model."""
+
+    def __init__(self, proof: Proof, model: Any) -> None:
+        self.proof, self.model = proof, model
+        hashes = proof.world.hashes
+        named = ((name, hashes.preimages[name.get_id()]) for name in hashes.by_preimage.values())
+        self.hashed = {self.number(name): preimage for name, preimage in named if not is_slot(preimage)}
+        self.opened = set[int]()
+
+    def number(self, term: Any) -> int:
+        if not z3.is_expr(term):
+            return int(term)
+        it = self.model.eval(term, model_completion=True)
+        return int(z3.is_true(it)) if z3.is_bool(it) else int(it.as_long())
+
+    def real(self, number: int) -> int:
+        """What 32 bytes really are: if they are the hash of something, its Keccak-256."""
+        if number not in self.hashed:
+            return number
+        if number in self.opened:
+            raise NotAHash("it hashes itself")
+        self.opened.add(number)
+        digest = keccak256(self.octets(self.hashed[number]))
+        self.opened.remove(number)
+        return int.from_bytes(digest, "big")
+
+    def octets(self, pieces: Pieces) -> bytes:
+        found = ((self.number(term), size) for term, size in pieces)
+        return b"".join((self.real(it) if size == HASH_BYTES else it).to_bytes(size, "big") for it, size in found)
+
+    def argument(self, it: Any) -> Any:
+        return self.octets(it.pieces) if isinstance(it, Octets) else self.number(getattr(it, "term", it))
+
+    def case(self) -> Case:
+        block, arguments = self.proof.block, tuple(map(self.argument, self.proof.arguments))
+        act = Act(self.proof.name, arguments, self.number(self.proof.value))
+        call = Call(act, self.number(block.sender).to_bytes(20, "big"), self.number(block.now), self.number(block.basefee))
+        return Case(self.stored(), call, self.proof.name != "withdraw_to" or bool(self.number(IS_TAKEN)))
+
+    def stored(self) -> StoredCourt:
+        """Everything that either world looked at or wrote."""
+        found: dict[Place, Fields] = {}
+        for (kind, _), key in self.proof.world.known_keys.items():
+            number = self.number(key)
+            found[kind, self.real(number) if kind in OBJECTS else number] = self.fields(kind, key)
+        found.update([*self.fallen(found)])
+        return {place: nonzero({place: fields}).get(place, {}) for place, fields in found.items()}
+
+    def fields(self, kind: str, key: Any) -> Fields:
+        found = {name: self.number(function(kind, name)(key)) for name in WIDTHS[kind]}
+        return {name: self.real(it) if WIDTHS[kind][name] == 8 * HASH_BYTES else it for name, it in found.items()}
+
+    def fallen(self, stored: StoredCourt) -> Iterator[tuple[Place, Fields]]:
+        """Yields the nodes at which claims fell and at which nobody looked."""
+        places = {place_in_tree(it) for (kind, _), it in stored.items() if kind == "nodes"}
+        for (kind, key), it in stored.items():
+            where = key, it.get("end_depth", 0), it.get("end_path", 0)
+            if kind == "claims" and where[1] and where not in places:
+                identity = int.from_bytes(keccak256(b"fell at" + hash_of(key)), "big")
+                yield ("nodes", identity), {**dict(zip(("claim_id", "depth", "path"), where, strict=True)), "state": NodeState.OPEN}
+
+
+def reproducer(proof: Proof, failure: Failure, game: Artefact | None) -> str:
+    """Writes the test; empty if no call is found on which the two differ. game: the bytecode, if it is not the committed one"""
+    for model in models(proof, failure):
+        try:
+            case = Meaning(proof, model).case()
+            found = differences(case.stored, case.call, case.is_taken, game)
+        except (NotACourt, NotAHash):
+            continue
+        if found:
+            return case.test(dict([*found.items()][:SHOWN]))
+    return ""
+
+
+def models(proof: Proof, failure: Failure) -> Iterator[Any]:
+    """Yields what z3 found, then what it finds when it is told more of what hashes, products and quotients really are."""
+    if failure.model is not None:
+        yield failure.model
+    known = [*failure.formulas, *proof.facts.known, *acyclic(proof.world.hashes)]
+    for _ in range(ROUNDS if failure.formulas else 0):
+        answer, model = proof.questions.ask(known, REFINED_UNITS)
+        if answer != z3.sat:
+            return
+        yield model
+        more = [*real_numbers(proof.world.arithmetic, model)]
+        if not more:
+            return
+        known += more
+
+
+def acyclic(hashes: Hashes) -> Iterator[Any]:
+    """Yields that each hash comes after what it was made of, so that none is made of itself."""
+    rank = z3.Function("rank", z3.BitVecSort(8 * HASH_BYTES), z3.BitVecSort(8))
+    for name in hashes.by_preimage.values():
+        preimage = hashes.preimages[name.get_id()]
+        if not is_slot(preimage):
+            yield from (z3.ULT(rank(vector(term)), rank(name)) for term, size in preimage if size == HASH_BYTES)
+
+
+def real_numbers(arithmetic: Arithmetic, model: Any) -> Iterator[Any]:
+    """Yields what the products and quotients are that have another value in the model, for one of their numbers as it is there."""
+    for numbers, real in ((arithmetic.products, operator.mul), (arithmetic.quotients, z3.UDiv)):
+        for _, a, b, bare in numbers:
+            value = model.eval(b, model_completion=True)
+            if not z3.is_true(model.eval(bare == real(a, value), model_completion=True)):
+                yield z3.Implies(b == value, bare == real(a, value))
