@@ -35,6 +35,7 @@ from opml_fuzz.machine.counted_loops import counted_loop
 from opml_fuzz.machine.model_case import OneStage, header_of
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
+from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage, with_request
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
 from opml_fuzz.sweep.order import BATCHES, sweep
@@ -162,11 +163,12 @@ def model_questions() -> tuple[Case, ...]:
     rng = Random("model questions")
     shapes = [random_shape(rng) for _ in range(SHAPES)]
     operations = [one_operation(rng, *each) for each in product(shapes, (False, True), FIXED_OPERATIONS)]
+    draws = [case for is_float in (False, True) for case in edge_draws(rng, is_float)]
     runs = [one_model(rng, random_shape(rng), is_float) for is_float in (False, True) for _ in range(RUNS)]
     stages = [random_stage(rng) for _ in range(STAGES)]
     deep = (one_model(rng, evolve(random_shape(rng), layers=2), number % 2 == 0) for number in count())
     single = (OneStage(with_request(each.memory, each.request, 1), 0) for each in deep if header_of(each.memory).single_phase)
-    return (*operations, *stages, *islice(single, SINGLE), *runs)
+    return (*operations, *draws, *stages, *islice(single, SINGLE), *runs)
 
 
 def kernels(_: None) -> Iterator[Any]:

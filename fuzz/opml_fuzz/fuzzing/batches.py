@@ -21,6 +21,7 @@ from opml_fuzz.machine.random_floats import random_float_operation
 from opml_fuzz.machine.related import related
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoiled
+from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import random_operation, random_run, random_stage
 from opml_fuzz.sweep.order import BATCHES, share, sweep
 from opml_fuzz.sweep.pairs import paired
@@ -74,6 +75,8 @@ def about_models(rng: Random, kinds: Collection[str]) -> Iterator[Case]:
     for kind, count, make in makers:
         if kind in kinds:
             yield from (make(rng) for _ in range(count))
+    if "op" in kinds:
+        yield from edge_draws(rng, rng.random() < 0.5)
 
 
 def about_the_machine(number: int, rng: Random) -> Iterator[Case]:
