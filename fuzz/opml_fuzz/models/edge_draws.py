@@ -1,6 +1,6 @@
 """Draws at the edge between two tokens: the last random number that draws one of them, and the first that draws the next.
 
-A random seed comes to such a number once in millions of draws. But the token never falls when the number rises, so bisection finds the edge,
+A random seed comes to such a number once in millions of draws. But the token never falls when the number rises: bisection finds the edge,
 and splitmix64 can be run backwards, to a seed. The smallest and the largest number are edges, too: what weighs nothing is never drawn.
 
 *Source*: spec §3.5 and §3.6.
