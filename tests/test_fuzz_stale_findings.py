@@ -61,7 +61,7 @@ CASES: dict[str, tuple[Json, str]] = {
     "an argument less": (changed(lambda act: act["arguments"].popitem()), "act 3 has no"),
     "numbers for bytes": (changed(lambda act: act.update(arguments=dict.fromkeys(act["arguments"], 7))), "is not of type bytes32"),
     "short bytes": (changed(lambda act: act.update(arguments=dict.fromkeys(act["arguments"], "00"))), "is not of type bytes32"),
-    "a list for bytes": (changed(lambda act: act.update(arguments=dict.fromkeys(act["arguments"], [1]))), "act 3: "),
+    "a list for bytes": (changed(lambda act: act.update(arguments={name: [1] for name in act["arguments"]})), "act 3: "),
     "a number for a sender": (changed(lambda act: act.update(sender="7")), "act 3: "),
     "a time before all": (changed(lambda act: act.update(now=-5)), "now of "),
     "removed rules": ({**ACTS.to_json(), "rules": 99}, "there are no rules 99"),
