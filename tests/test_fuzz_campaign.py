@@ -24,7 +24,7 @@ from opml_fuzz.commands.report_file import junit, sarif
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.fuzzing.batches import SWEEP_ENDS, batch, share_of_sweep, theme
 from opml_fuzz.fuzzing.cluster import MISSING, cluster
-from opml_fuzz.fuzzing.corpus import Collector, Corpus, bins
+from opml_fuzz.fuzzing.corpus import Collector, Corpus, bins, cases_in
 from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.fuzzing.kinds import KINDS, kind_of
 from opml_fuzz.fuzzing.loop import RunReport, fuzz_on_all
@@ -99,10 +99,10 @@ def test_a_corpus_grows_and_is_run_first(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_the_shipped_regressions_are_answered_alike() -> None:
     room = engine_room()
-    kept = command.kept_cases([command.REGRESSIONS])
-    assert len(kept) > 30
-    assert {kind_of(case) for _, case in kept} >= {"step", "witness", "program"}
-    assert [file for file, case in kept if compare(case, room.all)] == []
+    kept = cases_in(command.REGRESSIONS)
+    assert (len(kept.cases) > 30, kept.unusable) == (True, ())
+    assert {kind_of(case) for case in kept.cases.values()} >= {"step", "witness", "program"}
+    assert [file for file, case in kept.cases.items() if compare(case, room.all)] == []
 
 
 def test_a_regression_that_comes_back_is_found_first(

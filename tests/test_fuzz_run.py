@@ -22,6 +22,7 @@ from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.asking import run_batch
 from opml_fuzz.fuzzing.batches import ACTS, SWEEP_ENDS, batch
 from opml_fuzz.fuzzing.compiled_mutants import compiled
+from opml_fuzz.fuzzing.corpus import Kept
 from opml_fuzz.fuzzing.difference import Difference, compare, read
 from opml_fuzz.fuzzing.kinds import KINDS
 from opml_fuzz.fuzzing.loop import RunReport
@@ -261,7 +262,7 @@ def test_a_run_says_how_much_of_the_sweep_was_tried(
 ) -> None:
     report = RunReport(5, 10, 20, 1.0, part)
     monkeypatch.setattr(campaign, "fuzz_on_all", lambda *given: report)
-    monkeypatch.setattr(campaign, "kept_cases", lambda *given: [])
+    monkeypatch.setattr(campaign, "cases_in", lambda *given: Kept({}))
     assert cli.main(["run", "--seed", "5"]) == 0
     assert f", {words}, seed 5: no differences" in capsys.readouterr().out
     assert cli.main(["run", "--json"]) == 0

@@ -3,11 +3,14 @@
 import argparse
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from math import floor
 from pathlib import Path
 from typing import Any
+
+from attrs import evolve
 
 import opml_fuzz
 from opml_fuzz.commands.arguments import MOST_JOBS, between, regular_file, seconds
@@ -28,7 +31,7 @@ from opml_fuzz.fuzzing.work import Campaign
 from opml_fuzz.fuzzing.workers import processes
 from opml_fuzz.machine.case import Case
 from opml_min.cli.compiling import announces_compilation
-from opml_min.cli.exit_codes import UNEXPECTED
+from opml_min.cli.exit_codes import BAD_INPUT, UNEXPECTED
 from opml_min.cli.parser import path
 
 REGRESSIONS = Path(opml_fuzz.__file__).with_name("regressions")
@@ -57,8 +60,11 @@ def run(options: argparse.Namespace) -> int:
         compile_kernels()
     folders = [REGRESSIONS] if options.regressions is None else [REGRESSIONS, options.regressions]
     corpus = Corpus(options.corpus) if options.corpus is not None else None
-    kept = kept_cases(folders if corpus is None else [*folders, corpus.folder], compared)
+    read = cases_in(*folders, *([] if corpus is None else [corpus.folder]))
+    kept = [(str(file), case) for file, case in read.cases.items() if kind_of(case) in compared]
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
+    for line in read.unusable:
+        print(f"opml-fuzz: not tried: {line}", file=sys.stderr, flush=True)
     progress = Progress()
 
     def show(cases: int, time: float) -> None:
@@ -70,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
 
     campaign = Campaign(engine_room, seed, options.target, options.only, collects=corpus is not None)
     report = fuzz_on_all(campaign, options.seconds, crew(options.scheduler, options.jobs), kept, keep, show)
+    report = evolve(report, unusable=read.unusable)
     progress.end()
     if corpus is not None:
         for difference in report.differences:
@@ -78,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     if options.report is not None:
         write_report(options.report, report, files)
     tell(report, files, len(kept), options.json)
-    return 1 if report.differences else UNEXPECTED if report.lost else 0
+    return 1 if report.differences else UNEXPECTED if report.lost else BAD_INPUT if report.unusable else 0
 
 
 def known_to(target: str, only: frozenset[str]) -> frozenset[str]:
@@ -96,12 +103,6 @@ def crew(scheduler: str | None, jobs: int | None) -> Crew:
     return partial(processes, jobs or processors()) if scheduler is None else partial(cluster, scheduler)
 
 
-def kept_cases(folders: Iterable[Path], only: frozenset[str] = KINDS) -> list[tuple[str, Case]]:
-    """Reads the cases of these kinds that are run first, each with its file; none twice."""
-    files = {file: case for folder in folders for file, case in cases_in(folder)}
-    return [(str(file), case) for file, case in files.items() if kind_of(case) in only]
-
-
 def tell(report: RunReport, files: list[Path], kept: int, as_json: bool) -> None:
     if as_json:
         differences = report.to_json()["differences"]
@@ -113,6 +114,7 @@ def tell(report: RunReport, files: list[Path], kept: int, as_json: bool) -> None
     what = f"{report.cases} cases and {report.court_acts} acts accepted at court in {report.seconds:.1f} s"
     sweep = "the whole sweep" if report.sweep == 1 else f"{floor(100 * report.sweep)} % of the sweep"
     rest = "" if report.kept == kept else f", {report.kept} of {kept} kept cases"
+    rest += f", {len(report.unusable)} files that hold no case" if report.unusable else ""
     print(f"{what}, {sweep}{rest}, seed {report.seed}: {len(report.differences) or 'no'} differences")
     for work in report.lost:
         print(f"{work}: ended its worker process, so it says nothing")

@@ -35,6 +35,8 @@ from opml_fuzz.machine.counted_loops import counted_loop
 from opml_fuzz.machine.model_case import OneStage, header_of
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
+from opml_fuzz.models.corner_models import corner_operations, corner_runs
+from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage, with_request
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
 from opml_fuzz.sweep.order import BATCHES, sweep
@@ -162,11 +164,12 @@ def model_questions() -> tuple[Case, ...]:
     rng = Random("model questions")
     shapes = [random_shape(rng) for _ in range(SHAPES)]
     operations = [one_operation(rng, *each) for each in product(shapes, (False, True), FIXED_OPERATIONS)]
+    draws = [case for is_float in (False, True) for case in edge_draws(rng, is_float)]
     runs = [one_model(rng, random_shape(rng), is_float) for is_float in (False, True) for _ in range(RUNS)]
     stages = [random_stage(rng) for _ in range(STAGES)]
     deep = (one_model(rng, evolve(random_shape(rng), layers=2), number % 2 == 0) for number in count())
     single = (OneStage(with_request(each.memory, each.request, 1), 0) for each in deep if header_of(each.memory).single_phase)
-    return (*operations, *stages, *islice(single, SINGLE), *runs)
+    return (*operations, *draws, *corner_operations(), *stages, *islice(single, SINGLE), *corner_runs(), *runs)
 
 
 def kernels(_: None) -> Iterator[Any]:
@@ -193,6 +196,7 @@ def _of(package: str, names: str) -> tuple[str, ...]:
 INSTRUCTIONS = "instructions.control instructions.integer instructions.integer_word instructions.loads_stores instructions.multiply"
 AT_IMPORT = ("parse", "add_row", "computes", "computes_from_pc", "jumps", "branches", "loads", "stores", "enter")
 TO_PYTHON = ("disassemble", "from_segments", "inside", "inside_bytes", "read", "write")  # what the machine itself does not use
+BY_PROCESSOR = ("halfs", "multiply_add")  # each has code for processors with an instruction and for those without it
 NO_CODE = ("sigmoid_table.h", "binary32.h", "dot.h", "float_elementary.h", "ops.h", "tape.h", "work.h")  # tables and declarations
 MORE_OF_DISPUTE = "opening parameters result tree"
 PARTS = (
@@ -226,7 +230,7 @@ PARTS = (
         ),
         kernels,
         Text.NUMBA,
-        but=("is_worth_sharing", "help_leader", "take_chunks", "sigmoid_table"),
+        but=("is_worth_sharing", "help_leader", "take_chunks", "tiles_per_chunk", "sigmoid_table", *BY_PROCESSOR),
     ),
     Part("opml_min: guest", tuple(name for name in guest_texts() if name.endswith((".c", ".h")) and name not in NO_CODE), guest, Text.C),
     Part("arbiter", ("arbiter.vy", "modules/codec.vy", "modules/merkle.vy"), arbiter, Text.VYPER, "arbiter"),

@@ -52,9 +52,11 @@ def junit(report: RunReport, replays: Sequence[Path]) -> str:
     by_kind: dict[str, list[tuple[Difference, Path]]] = {kind: [] for kind in sorted(KINDS)}
     for difference, replay in zip(report.differences, replays, strict=True):
         by_kind[kind_of(difference.case)].append((difference, replay))
-    tests = sum(max(1, len(found)) for found in by_kind.values()) + len(report.lost)
+    errors = [(work, "it ended its worker process", "lost") for work in report.lost]
+    errors += [(line, "it was not tried", "unusable") for line in report.unusable]
+    tests = sum(max(1, len(found)) for found in by_kind.values()) + len(errors)
     counts = {"name": NAME, "time": f"{report.seconds:.3f}", "tests": str(tests), "skipped": "0"}
-    counts |= {"failures": str(len(report.differences)), "errors": str(len(report.lost))}
+    counts |= {"failures": str(len(report.differences)), "errors": str(len(errors))}
     top = Element("testsuites", counts)
     suite = SubElement(top, "testsuite", counts)
     properties = SubElement(suite, "properties")
@@ -67,9 +69,9 @@ def junit(report: RunReport, replays: Sequence[Path]) -> str:
             case = SubElement(suite, "testcase", classname=NAME, name=f"{kind}: {printable(difference.title)}", time="0")
             failure = SubElement(case, "failure", message=printable(difference.title), type="difference")
             failure.text = printable(f"{said(difference, replay)}\n\n{difference.program}")
-    for work in report.lost:
-        case = SubElement(suite, "testcase", classname=NAME, name=work, time="0")
-        SubElement(case, "error", message="it ended its worker process", type="lost")
+    for name, message, kind in errors:
+        case = SubElement(suite, "testcase", classname=NAME, name=printable(name), time="0")
+        SubElement(case, "error", message=message, type=kind)
     indent(top)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(top, encoding="unicode")}\n'
 
@@ -93,10 +95,11 @@ def sarif(report: RunReport, replays: Sequence[Path]) -> dict[str, Any]:
         }
         for difference, replay in zip(report.differences, replays, strict=True)
     ]
-    lost = [{"level": "error", "message": {"text": f"{work}: it ended its worker process"}} for work in report.lost]
-    invocation = {"executionSuccessful": not lost, **({"toolExecutionNotifications": lost} if lost else {})}
+    told = [*(f"{work}: it ended its worker process" for work in report.lost), *(f"not tried: {line}" for line in report.unusable)]
+    errors = [{"level": "error", "message": {"text": text}} for text in told]
+    invocation = {"executionSuccessful": not errors, **({"toolExecutionNotifications": errors} if errors else {})}
     driver = {"name": NAME, "version": installed_version(), "rules": rules}
-    properties = {name: value for name, value in report.to_json().items() if name not in ("differences", "lost")}
+    properties = {name: value for name, value in report.to_json().items() if name not in ("differences", "lost", "unusable")}
     runs = [{"tool": {"driver": driver}, "invocations": [invocation], "results": results, "properties": properties}]
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": runs}
 

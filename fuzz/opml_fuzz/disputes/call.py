@@ -51,9 +51,9 @@ def write(call: Call) -> Json:
 
 
 def read(written: Json) -> Call:
-    """Reads what `write` wrote."""
-    arguments = tuple(value_of(each) for each in written["arguments"].values())
-    act = Act(str(written["move"]), arguments, int(written["value"], 0))
+    """Reads what `write` wrote, with the arguments in any order."""
+    arguments = tuple(value_of(written["arguments"][name]) for name in ARGUMENTS[written["move"]])
+    act = Act(written["move"], arguments, int(written["value"], 0))
     return Call(act, bytes.fromhex(written["sender"]), value_of(written["now"]), value_of(written["basefee"]))
 
 

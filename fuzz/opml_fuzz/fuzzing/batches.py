@@ -21,6 +21,8 @@ from opml_fuzz.machine.random_floats import random_float_operation
 from opml_fuzz.machine.related import related
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoiled
+from opml_fuzz.models.corner_models import corner_operations, corner_runs
+from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import random_operation, random_run, random_stage
 from opml_fuzz.sweep.order import BATCHES, share, sweep
 from opml_fuzz.sweep.pairs import paired
@@ -29,6 +31,7 @@ from opml_fuzz.sweep.translated import translated
 STEPS, WRONG_WITNESSES, LOOPS, COUNTED_LOOPS = 160, 32, 2, 2  # cases per batch after the sweep; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
 FLOATS, OPERATIONS, STAGES, RUNS, MODELS_AT = 200, 24, 6, 3, 5  # cases per batch about models, and its number among eight
+CORNERS_EVERY = 3  # batches about models: all corner operations; as many as there are corner runs: all of those
 SWEEP_ENDS = BATCHES * COURT_EVERY // (COURT_EVERY - 1) + 1
 """The first batch after the sweep. (= 103)"""
 
@@ -43,7 +46,7 @@ def batch(seed: int, number: int, kinds: Collection[str] = KINDS) -> Iterator[Ca
         case "court":
             yield from about_disputes(seed, number, rng, kinds)
         case "models":
-            yield from about_models(rng, kinds)
+            yield from about_models(number, rng, kinds)
         case _:
             yield from (case for case in about_the_machine(number, rng) if kind_of(case) in kinds)
 
@@ -66,7 +69,7 @@ def about_disputes(seed: int, number: int, rng: Random, kinds: Collection[str]) 
             yield Deployment(astuple(tight_parameters(rng)))
 
 
-def about_models(rng: Random, kinds: Collection[str]) -> Iterator[Case]:
+def about_models(number: int, rng: Random, kinds: Collection[str]) -> Iterator[Case]:
     makers: tuple[tuple[str, int, Callable[[Random], Case]], ...] = (
         *(("float", FLOATS, random_float_operation), ("op", OPERATIONS, random_operation)),
         *(("stage", STAGES, random_stage), ("model", RUNS, random_run)),
@@ -74,6 +77,11 @@ def about_models(rng: Random, kinds: Collection[str]) -> Iterator[Case]:
     for kind, count, make in makers:
         if kind in kinds:
             yield from (make(rng) for _ in range(count))
+    if "op" in kinds:
+        yield from edge_draws(rng, rng.random() < 0.5)
+        yield from corner_operations()[number % CORNERS_EVERY :: CORNERS_EVERY]
+    if "model" in kinds:
+        yield corner_runs()[number % len(corner_runs())]
 
 
 def about_the_machine(number: int, rng: Random) -> Iterator[Case]:

@@ -11,7 +11,7 @@ from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.difference import read
@@ -125,7 +125,7 @@ class Corpus:
         except OSError as error:
             raise InputError(f"cannot use {folder}: {error.strerror}") from error
         self._collector = Collector()
-        for _, case in cases_in(folder):
+        for case in cases_in(folder).cases.values():
             self._collector(case)
         self._collector.take()
 
@@ -155,8 +155,23 @@ class Corpus:
             raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
-def cases_in(folder: Path) -> list[tuple[Path, Case]]:
-    """Reads the replay files of a folder, in the order of their names."""
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}")
-    return [(path, read(path)) for path in sorted(folder.glob("*.json"))]
+@frozen
+class Kept:
+    """The cases of some folders, each with its file, and why other files there hold none: a line for each."""
+
+    cases: dict[Path, Case]
+    unusable: tuple[str, ...] = ()
+
+
+def cases_in(*folders: Path) -> Kept:
+    """Reads the replay files of folders, in the order of their names. Those that this version cannot use are passed over, and told."""
+    cases, unusable = dict[Path, Case](), dict[Path, str]()
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}")
+        for path in sorted(folder.glob("*.json")):
+            try:
+                cases[path] = read(path)
+            except InputError as error:
+                unusable[path] = " ".join(str(error).split())
+    return Kept(cases, tuple(unusable.values()))

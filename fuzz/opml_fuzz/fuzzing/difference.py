@@ -13,6 +13,7 @@ from opml_spec.machine.decode import disassemble
 from opml_spec.model.layout import RECORD_BYTES
 from opml_spec.model.operations.table import OPERATIONS
 
+from opml_fuzz.disputes.written_acts import check_written
 from opml_fuzz.engines.protocol import NO_ANSWER, Answers, OutOfTime
 from opml_fuzz.engines.room import Engines
 from opml_fuzz.errors import InputError
@@ -153,13 +154,33 @@ def read(path: Path) -> Case:
 def read_with_questions(path: Path) -> tuple[Case, tuple[Question, ...]]:
     """Reads the case in a replay file, and the questions after which alone a target answers it wrongly, if there are any."""
     try:
+        if not path.is_file() and path.exists():  # a pipe, which may never end
+            raise InputError("this is not a regular file")
+        if path.exists() and not path.stat().st_size:
+            raise InputError("this is not a replay file: it is empty")
         content = object_in(path, MOST_REPLAY_BYTES)
-        return from_json(content), tuple(map(question_in, content.get("asked", ())))
+        return checked(from_json(content)), asked_in(content)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except JsonError as error:
         raise InputError(f"{path} is not a replay file: it {error}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def checked(case: Case) -> Case:
+    """Returns the case; raises InputError if it has acts that the courts of this version cannot be asked about."""
+    try:
+        if isinstance(case, Acts):
+            check_written(case.rules, case.acts)
+    except ValueError as error:
+        raise InputError(f"this is not a replay file: {error}") from error
+    return case
+
+
+def asked_in(content: dict[str, Any]) -> tuple[Question, ...]:
+    """Reads the questions that a replay file tells a target was asked."""
+    try:
+        return tuple(map(question_in, content.get("asked", ())))
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: this is not a replay file: what was asked is no list of questions: {str(error)[:200]}") from error
+        raise InputError(f"this is not a replay file: what was asked is no list of questions: {str(error)[:200]}") from error

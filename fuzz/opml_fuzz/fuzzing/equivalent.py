@@ -16,6 +16,7 @@ FITS = "every caller passes a number that fits"
 UNUSED = "nobody reads this field of this kind of instruction"
 CHECKED = "more is checked than is needed, with the same result"
 ZERO = "both sides give 0 for 0"
+BY_64 = "shifted by 64 places, by this code or the other, every sum is 0"
 BOND = "the contract takes bonds from 0 to 2^128 - 1 only, and one of 0 is refused, too, because its share pays no gas"
 
 EQUIVALENT = (
@@ -65,6 +66,17 @@ EQUIVALENT = (
         "opml_min.model.native.kernels.fixed.attention_output",
         "q[head * head_size : (head + ⟦1 → 2⟧) * head_size] = 0",
         "the next head is written after this one",
+    ),
+    Equivalent(
+        "opml_min.model.native.kernels.vector.panel",
+        "if 0 < shift <= ⟦63 → 64⟧ and (panel + 1) * TILES * TILE_ROWS <= rows:  # almost always",
+        BY_64,
+    ),
+    Equivalent("opml_min.model.native.kernels.vector.rounding", "if 0 < shift <= ⟦63 → 64⟧ and count == TILE_ROWS:  # almost always", BY_64),
+    Equivalent(
+        "opml_min.model.native.kernels.vector.tile",
+        "which = column // ⟦2 → 3⟧ % 2",
+        "both totals are added in the end, in whichever a product is",
     ),
     Equivalent(
         "dot.c",

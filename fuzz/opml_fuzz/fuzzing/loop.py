@@ -45,11 +45,13 @@ class RunReport:
     """Cases from files that were tried."""
     lost: tuple[str, ...] = ()
     """Work that ended its worker."""
+    unusable: tuple[str, ...] = ()
+    """Why files that should be tried first hold no case: a line for each."""
 
     def to_json(self) -> dict[str, Any]:
         differences = [{**difference.to_json(), "program": difference.program} for difference in self.differences]
         counts = {"seed": self.seed, "cases": self.cases, "court_acts": self.court_acts, "sweep": floor(1000 * self.sweep) / 1000}
-        more = {"kept": self.kept, "lost": list(self.lost)}
+        more = {"kept": self.kept, "lost": list(self.lost), "unusable": list(self.unusable)}
         return {**counts, **more, "seconds": round(self.seconds, 2), "differences": differences}
 
 

@@ -36,6 +36,8 @@ from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.target_question import RUN
 from opml_fuzz.machine.variants import variants
 from opml_fuzz.machine.wrong_witnesses import random_edit
+from opml_fuzz.models.corner_models import corner_operations
+from opml_fuzz.models.edge_draws import EDGE_DRAWS, edge_draws
 from opml_fuzz.models.random_models import corner_operation, random_operation, random_stage
 from opml_fuzz.sweep.order import sweep
 from opml_fuzz.sweep.pairs import paired
@@ -44,8 +46,10 @@ from opml_fuzz.sweep.translated import translated
 STATES, VARIANTS, FORGED, LOOPS = 64, 24, 3, 2  # per batch; variants and forged witnesses per state
 ROUNDS = 2  # in a batch that is not about the machine
 ACTS, AT_EDGES, DEPLOYMENTS, OPERATIONS = 200, (0, 60, 120), 8, 4  # per round; acts of a sequence, how many of them at edges of time
+CORNERS, CORNERS_EVERY = 3, 13  # corner operations per round; rounds until all of them were asked about
 OURS = "opml"  # who gives the right answers
-AT_ONCE, FEW_AT_ONCE = 100, len(AT_EDGES) + DEPLOYMENTS + 2 * OPERATIONS + 1  # cases that are asked about before an answer is looked at
+AT_ONCE = 100  # cases that are asked about before an answer is looked at
+FEW_AT_ONCE = len(AT_EDGES) + DEPLOYMENTS + 2 * OPERATIONS + EDGE_DRAWS + CORNERS + 1  # likewise, not about the machine: a round
 ALSO_OURS_EVERY = 50  # cases
 BESIDE_THE_MACHINE = (Acts, Deployment, OneStage)
 NUMBER = re.compile(r"\d+ ")  # of acts, in a title
@@ -71,6 +75,8 @@ def beside_the_machine(seed: int, number: int, kinds: Collection[str]) -> Iterat
             yield from (Deployment(astuple(tight_parameters(rng))) for _ in range(DEPLOYMENTS))
         if "op" in kinds:
             yield from (draw(rng) for draw in (random_operation, corner_operation) for _ in range(OPERATIONS))
+            yield from edge_draws(rng, is_float=place % 2 == 1)
+            yield from corner_operations()[(ROUNDS * number + place) % CORNERS_EVERY :: CORNERS_EVERY]
         if "stage" in kinds:
             yield random_stage(rng)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from attrs import astuple, evolve, field, frozen
+from attrs import astuple, evolve, field, fields, frozen
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import SpecError
 from opml_spec.machine.witness import make_witness
@@ -20,11 +20,13 @@ from opml_spec.machine.witness import make_witness
 from opml_fuzz.errors import InputError
 from opml_fuzz.machine.edits import Edit, simpler_bytes
 from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun
+from opml_fuzz.machine.random_floats import operand_bits
 from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.simpler import fewer_words, parts, simpler_numbers, simpler_starts
 from opml_fuzz.machine.start import Start, whole
 
 MOST_WITNESS_BYTES, MOST_STOP, MOST_ACTS, MOST_RULES = 1 << 16, 1 << 17, 1 << 14, 1 << 10  # in a replay file
+MOST_PARAMETER = (1 << 256) - 1  # of the game
 
 
 @frozen
@@ -182,18 +184,25 @@ def from_json(text: Any) -> Case:
                     raise ValueError("its seed is no text")
                 return Disputes(text["seed"], whole(text["acts"], 0, MOST_ACTS))
             case "deployment":
-                return Deployment(tuple(int(each, 0) for each in text["parameters"]))
+                parameters = tuple(whole(each, 0, MOST_PARAMETER) for each in text["parameters"])
+                if len(parameters) != len(fields(Parameters)):
+                    raise ValueError(f"the game has {len(fields(Parameters))} parameters, not {len(parameters)}")
+                return Deployment(parameters)
             case "acts":
                 return Acts(whole(text["rules"], 0, MOST_RULES), tuple(map(dict, text["acts"])))
             case "float":
-                return FloatOperation.from_json(text)
+                operation = FloatOperation.from_json(text)
+                widths = operand_bits(operation.operation)
+                if len(widths) != len(operation.operands) or any(n >> bits for n, bits in zip(operation.operands, widths, strict=True)):
+                    raise ValueError(f"{operation.operation} has operands of {' and '.join(map(str, widths))} bits")
+                return operation
             case "stage":
                 return OneStage.from_json(text)
             case "model":
                 return WholeRun.from_json(text)
             case other:
-                raise ValueError(f"no case {str(other)[:50]!r}")
+                raise ValueError(f"there is no kind of case {str(other)[:50]!r}")
     except KeyError as error:
         raise InputError(f"this is not a replay file: there is no {str(error)[:50]} in it") from error
     except (TypeError, ValueError, AttributeError, SpecError) as error:
-        raise InputError(f"this is not a replay file: {type(error).__name__} {str(error)[:200]}") from error
+        raise InputError(f"this is not a replay file: {str(error)[:200]}") from error

@@ -89,7 +89,8 @@ class WholeRun:
 
     @classmethod
     def from_json(cls, text: Mapping[str, Any]) -> "WholeRun":
-        stages, until = whole(text["stages"], 0, MOST_STAGES), whole(text["until"], 1, MOST_STAGES)
+        stages = whole(text["stages"], 0, MOST_STAGES)
+        until = whole(text["until"], 1, max(stages, 1))
         return cls(memory_from_json(text["memory"]), bytes.fromhex(text["request"]), stages, until)
 
 
@@ -117,7 +118,10 @@ class FloatOperation:
     @classmethod
     def from_json(cls, text: Mapping[str, Any]) -> "FloatOperation":
         operands = tuple(whole(each, 0, (1 << 64) - 1) for each in text["operands"])
-        return cls(str(text["operation"]), operands, Rounding[str(text["rounding"])].name)
+        rounding = str(text["rounding"])
+        if rounding not in Rounding.__members__:
+            raise ValueError(f"no direction of rounding {rounding[:50]!r}")
+        return cls(str(text["operation"]), operands, rounding)
 
 
 def fewer_ops(ops: int) -> Iterator[list[int]]:

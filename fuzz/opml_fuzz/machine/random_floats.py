@@ -22,6 +22,13 @@ ROUNDINGS = ("RNE", "RTZ", "RDN", "RUP", "RMM")
 EDGES = (0, 1, 0x007FFFFF, 0x00800000, 0x3F7FFFFF, 0x3F800000, 0x3F800001, 0x4B800000, 0x7F7FFFFF, 0x7F800000, 0x7FC00000, 0x7F800001)
 
 
+def operand_bits(name: str) -> tuple[int, ...]:
+    """The width of each operand; raises ValueError if there is no operation of this name."""
+    if name not in NAMES:
+        raise ValueError(f"no operation {name[:50]!r}")
+    return (CONVERTING[name],) if name in CONVERTING else (32,) * {**ROUNDED, **COMPARING}[name]
+
+
 def random_float_operation(rng: Random) -> FloatOperation:
     """Draws an operation, its operands and, where the result is rounded, a direction; half of them to nearest."""
     name = rng.choice(NAMES)

@@ -17,7 +17,7 @@ from opml_spec.machine.state import MachineState, decode_status
 REGISTERS = 32
 WORD = (1 << 64) - 1
 MEMORY_BYTES = 1 << 40
-MOST_DIGITS = 32  # of a number in a replay file
+MOST_DIGITS = 66  # of a number in a replay file
 
 
 def whole(value: Any, least: int, most: int) -> int:

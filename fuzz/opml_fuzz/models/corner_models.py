@@ -1,0 +1,123 @@
+"""Models at the corners of the code that computes them, the same for every seed.
+
+Chance hardly ever draws them: sizes at which a loop over vectors, panels of rows or positions of a prompt ends with a rest or without one,
+every pair of edge numbers, every shift around those that a word has. Sizes here are multiples of 32, as those of a LLaMA are: only then
+may native code compute several positions together.
+
+*Source*: spec §3.5 and §3.6.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import product
+from random import Random
+
+from attrs import frozen
+from opml_spec.model.layout import Record
+from opml_spec.model.llama import Shape
+from opml_spec.model.operations import fixed
+from opml_spec.model.operations.operation import Operation
+from opml_spec.model.tensors import QUANTISATIONS
+
+from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun, header_of
+from opml_fuzz.models.random_models import with_request
+from opml_fuzz.models.tiny_models import POSITIONS, PROMPT, ModelBuilder, as_float, llama, text_request
+
+SIGMOID_ENDS = 1 << 18  # Q14: from here on σ is 1
+EDGES = (0, 1, -1, 255, -4096, 1 << 14, SIGMOID_ENDS - 1, SIGMOID_ENDS, -SIGMOID_ENDS, 1 << 30, -(1 << 30), (1 << 31) - 1, -(1 << 31))
+FLOAT_EDGES = (
+    *(0, 1 << 31, 1, 0x80000001, 0x007FFFFF, 0x00800000, 0x3F800000, 0xBF800000, 0x3F800001, 0x42B17218, 0xC2CFF1B5),
+    *(0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00001, 0x7F800001),
+)
+"""±0, ±the smallest, both sides of the smallest normal, ±1, its neighbour, the bounds of exp, ±the largest, ±∞, three NaNs."""
+
+QUANTISATION_COUNT, SHIFTS = len(QUANTISATIONS), (-2, -1, 0, 1, 2, 31, 32, 62, 63, 64, 65)
+OUT_BITS, ROWS, COLUMNS = 20, 43, 64  # of the matrices: a whole panel of rows, a whole tile and a rest; two groups
+
+
+@frozen
+class Llama:
+    """A LLaMA and the lengths of the prompt and of what is asked for."""
+
+    shape: Shape
+    prompt: int
+    new: int = 2
+    is_float: bool = False
+    quantisations: tuple[int, int, int] = (0, 1, 2)
+
+
+def shape(dim: int, hidden: int, heads: int, kv_heads: int, head_size: int, context: int, vocabulary: int, layers: int = 1) -> Shape:
+    return Shape(dim, hidden, layers, heads, kv_heads, head_size, context, vocabulary, 12, 1 << 20)
+
+
+LLAMAS = (
+    Llama(shape(32, 64, heads=2, kv_heads=1, head_size=16, context=22, vocabulary=40), prompt=18),
+    Llama(shape(64, 32, heads=2, kv_heads=2, head_size=64, context=12, vocabulary=9), prompt=6, quantisations=(1, 2, 0)),
+    Llama(shape(32, 32, heads=4, kv_heads=2, head_size=72, context=40, vocabulary=33), prompt=35, quantisations=(2, 0, 1)),
+    Llama(shape(32, 32, heads=4, kv_heads=1, head_size=8, context=40, vocabulary=8, layers=2), prompt=33),
+    Llama(shape(32, 32, heads=16, kv_heads=1, head_size=6, context=20, vocabulary=24), prompt=16, quantisations=(0, 0, 1)),
+    Llama(shape(32, 32, heads=2, kv_heads=1, head_size=16, context=136, vocabulary=40, layers=0), prompt=133),
+    Llama(shape(35, 45, heads=2, kv_heads=1, head_size=8, context=12, vocabulary=45), prompt=9, is_float=True),
+    Llama(shape(64, 33, heads=3, kv_heads=3, head_size=16, context=8, vocabulary=32, layers=2), prompt=4, is_float=True),
+)
+
+
+def run_of(rng: Random, it: Llama) -> WholeRun:
+    """Builds a LLaMA, and a request for it."""
+    memory = llama(rng, it.is_float, it.shape, it.quantisations)
+    tokens = [rng.randrange(it.shape.vocabulary) for _ in range(it.prompt)]
+    request = struct.pack(f"<IIIIQ{it.prompt}I", it.prompt, it.new, 65_536, 0, rng.getrandbits(64), *tokens)
+    stages = header_of(memory).ops * (it.prompt + it.new - 1)
+    return WholeRun(memory, request, stages, stages)
+
+
+def shifted(rng: Random, number: int, shifts: Sequence[int]) -> Segments:
+    """Builds a tape that multiplies a matrix by activations of which each exponent leads to such a shift of the sums.
+
+    number: the quantisation"""
+    at, tape = ModelBuilder(rng), list[Record]()
+    matrix = at.matrix(ROWS, COLUMNS, number)
+    for shift in shifts:
+        x, out = at.reserve(at.activation(COLUMNS, shift - 24 + OUT_BITS)), at.reserve(bytes(4 * ROWS))
+        tape.append(fixed.MatMul(out, x, matrix.address, number, ROWS, COLUMNS, OUT_BITS).record())
+    return at.segments(tape)
+
+
+def pairs(rng: Random, is_float: bool, make: Callable[[int, int, int, int], Operation]) -> OneStage:
+    """An operation on two vectors that hold every pair of edge numbers. make: given an output, both vectors and their length"""
+    edges: Sequence[int] = FLOAT_EDGES if is_float else EDGES
+    both = [*product(edges, repeat=2)]
+    at, kind = ModelBuilder(rng, is_float), "I" if is_float else "i"
+    out = at.reserve(bytes(4 * len(both)))
+    vectors = [at.reserve(struct.pack(f"<{len(both)}{kind}", *each)) for each in zip(*both, strict=True)]
+    operation = make(out, *vectors, len(both))
+    record = (as_float(operation) if is_float else operation).record()
+    return once(rng, at.segments([record]))
+
+
+def once(rng: Random, memory: Segments) -> OneStage:
+    """Executes the one operation of a tape."""
+    return OneStage(with_request(memory, text_request(rng), POSITIONS), len(PROMPT))
+
+
+@cache
+def corner_operations() -> tuple[OneStage, ...]:
+    """Builds operations on every pair of edge numbers, in either arithmetic, and matrix products with every shift."""
+    makers: tuple[Callable[[int, int, int, int], Operation], ...] = (
+        lambda out, x, y, length: fixed.Add(x, y, length),
+        lambda out, x, y, length: fixed.SwiGlu(out, x, y, length),
+        lambda out, x, y, length: fixed.Relu(out, x, length, 14),
+    )
+    rng = Random("corner operations")
+    products = (once(rng, shifted(rng, number, [shift])) for number in range(QUANTISATION_COUNT) for shift in SHIFTS)
+    return (*(pairs(rng, is_float, make) for make in makers for is_float in (False, True)), *products)
+
+
+@cache
+def corner_runs() -> tuple[WholeRun, ...]:
+    """Builds whole runs whose sizes are at corners, and those with every shift."""
+    rng = Random("corner runs")
+    llamas, stages = [run_of(rng, each) for each in LLAMAS], len(SHIFTS) * POSITIONS
+    tapes = [shifted(rng, number, SHIFTS) for number in range(QUANTISATION_COUNT)]
+    return (*llamas, *(WholeRun(tape, text_request(rng), stages, stages) for tape in tapes))

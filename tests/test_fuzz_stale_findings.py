@@ -1,0 +1,154 @@
+"""Files of findings that this version cannot use, since another one wrote them or nobody did: each is told in a line, the rest is tried."""
+
+import json
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from attrs import astuple
+from opml_fuzz.commands import campaign as command
+from opml_fuzz.commands import fuzz
+from opml_fuzz.commands.report_file import junit, sarif
+from opml_fuzz.disputes.call import read as read_call
+from opml_fuzz.disputes.sequences import draw_acts
+from opml_fuzz.errors import InputError
+from opml_fuzz.fuzzing.corpus import Corpus, cases_in
+from opml_fuzz.fuzzing.difference import Difference, read
+from opml_fuzz.fuzzing.loop import RunReport
+from opml_fuzz.machine.case import Acts, Deployment, Step
+from opml_fuzz.machine.model_case import FloatOperation
+from opml_fuzz.machine.states import random_state
+from opml_fuzz.models.random_models import random_model, random_operation
+from opml_spec.dispute.parameters import Parameters
+
+Json = dict[str, Any]
+USUAL = Deployment(astuple(Parameters()))
+ACTS = draw_acts("stale", 6)
+FLOAT = FloatOperation("f32_add", (1, 2)).to_json()
+OPERATION, MODEL = random_operation(Random(1)).to_json(), random_model(Random(1)).to_json()
+
+
+def changed(act: Callable[[Json], Any]) -> Json:
+    """Acts of which the third is spoiled."""
+    text: Json = json.loads(json.dumps(ACTS.to_json()))
+    act(text["acts"][2])
+    return text
+
+
+def renamed(act: Json) -> None:
+    act["arguments"] = {f"old_{name}": value for name, value in act["arguments"].items()}
+
+
+TEXTS: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "it is empty"),
+    "bytes": (bytes(range(256)), "it is not JSON"),
+    "a list": (b"[]", "does not hold an object"),
+    "half a file": (json.dumps(USUAL.to_json()).encode()[:40], "it is not JSON"),
+    "too deep": (b"[" * 100_000, "nested more than"),
+}
+CASES: dict[str, tuple[Json, str]] = {
+    "no kind": ({}, "there is no 'case' in it"),
+    "a removed kind": ({"case": "poem"}, "there is no kind of case 'poem'"),
+    "a parameter less": ({**USUAL.to_json(), "parameters": USUAL.to_json()["parameters"][1:]}, "parameters, not"),
+    "a negative parameter": ({**USUAL.to_json(), "parameters": [-1, *USUAL.to_json()["parameters"][1:]]}, "-1 is not a number from 0"),
+    "a removed act": (changed(lambda act: act.update(move="donate")), "act 3: there is no act 'donate'"),
+    "no act": (changed(lambda act: act.clear()), "act 3 has no 'move'"),
+    "renamed arguments": (changed(renamed), "has no argument 'old_"),
+    "an argument less": (changed(lambda act: act["arguments"].popitem()), "act 3 has no"),
+    "numbers for bytes": (changed(lambda act: act.update(arguments=dict.fromkeys(act["arguments"], 7))), "is not of type bytes32"),
+    "short bytes": (changed(lambda act: act.update(arguments=dict.fromkeys(act["arguments"], "00"))), "is not of type bytes32"),
+    "a list for bytes": (changed(lambda act: act.update(arguments={name: [1] for name in act["arguments"]})), "act 3: "),
+    "a number for a sender": (changed(lambda act: act.update(sender="7")), "act 3: "),
+    "a time before all": (changed(lambda act: act.update(now=-5)), "now of "),
+    "removed rules": ({**ACTS.to_json(), "rules": 99}, "there are no rules 99"),
+    "a removed operation": ({**FLOAT, "operation": "f32_pow"}, "no operation 'f32_pow'"),
+    "an operand less": ({**FLOAT, "operands": ["0x1"]}, "f32_add has operands of 32 and 32 bits"),
+    "a wide operand": ({**FLOAT, "operands": ["0x1", "0x100000000"]}, "f32_add has operands of 32 and 32 bits"),
+    "a removed rounding": ({**FLOAT, "rounding": "XXX"}, "no direction of rounding 'XXX'"),
+    "a model without memory": ({**OPERATION, "memory": {}}, "or has no header"),
+    "more stages than there are": ({**MODEL, "until": MODEL["stages"] + 1}, "is not a number from 1 to"),
+    "what was asked": ({**USUAL.to_json(), "asked": [7]}, "what was asked is no list of questions"),
+}
+STALE = TEXTS | {name: (json.dumps(text).encode(), reason) for name, (text, reason) in CASES.items()}
+
+
+@pytest.mark.parametrize("name", STALE)
+def test_each_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    content, reason = STALE[name]
+    (tmp_path / "case.json").write_bytes(content)
+    with pytest.raises(InputError) as refusal:
+        read(tmp_path / "case.json")
+    assert str(refusal.value).startswith(f"{tmp_path / 'case.json'}")
+    assert reason in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe is not opened, which would never end."""
+    (tmp_path / "a.json").mkdir()
+    (tmp_path / "b.json").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "c.json")
+    (tmp_path / "d.json").write_text(json.dumps(USUAL.to_json()))
+    (tmp_path / "e.txt").write_text("no finding")
+    kept = cases_in(tmp_path)
+    assert kept.cases == {tmp_path / "d.json": USUAL}
+    reasons = ["this is not a regular file", "No such file or directory", "this is not a regular file"]
+    assert [line.split(": ", 1)[1] for line in kept.unusable] == reasons
+
+
+@pytest.mark.parametrize("option", ["--regressions", "--corpus"])
+def test_the_rest_is_tried(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    given = ["run", "--seconds", "8", "--only", "deployment", "--jobs", "1", "--replays", str(tmp_path), option, str(folder), "--json"]
+    (folder / "good.json").write_text(json.dumps(USUAL.to_json()))
+    assert fuzz.main(given) == 0
+    before = json.loads(capsys.readouterr().out)
+    for number, (content, _) in enumerate(STALE.values()):
+        (folder / f"{number:02}.json").write_bytes(content)
+    assert fuzz.main(given) == 2
+    out, err = capsys.readouterr()
+    after, lines = json.loads(out), err.splitlines()
+    assert (len(after["unusable"]), after["kept"], after["differences"]) == (len(STALE), before["kept"], [])
+    assert [line.removeprefix("opml-fuzz: not tried: ") for line in lines] == after["unusable"]
+    assert all(reason in line for (_, reason), line in zip(STALE.values(), lines, strict=True))
+
+
+def test_a_difference_counts_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "old.json").write_bytes(b"")
+    found = RunReport(5, 10, 20, 1.0, Fraction(0), (Difference(USUAL, {"a": ["x"], "b": ["y"]}),))
+    for report, code in ((found, 1), (RunReport(5, 10, 20, 1.0, Fraction(0), lost=("seed 5, batch 3",)), 70)):
+        monkeypatch.setattr(command, "fuzz_on_all", lambda *given, report=report: report)
+        assert fuzz.main(["run", "--only", "step", "--replays", str(tmp_path), "--regressions", str(tmp_path)]) == code
+        assert ", 1 files that hold no case" in capsys.readouterr().out
+        (tmp_path / "old.json").write_bytes(b"")
+
+
+def test_reports_tell_them() -> None:
+    report = RunReport(5, 10, 20, 1.0, Fraction(0), unusable=("old.json: this is not a replay file: it is empty",))
+    assert 'errors="1"' in junit(report, [])
+    assert "old.json: this is not a replay file: it is empty" in junit(report, [])
+    (run,) = sarif(report, [])["runs"]
+    assert run["invocations"][0]["executionSuccessful"] is False
+    assert "not tried: old.json" in run["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"]
+
+
+def test_acts_from_a_corpus_have_their_arguments_in_place(tmp_path: Path) -> None:
+    """Its files have their keys in alphabetical order."""
+    Corpus(tmp_path).keep(ACTS)
+    (kept,) = cases_in(tmp_path).cases.values()
+    assert isinstance(kept, Acts)
+    assert [*map(read_call, kept.acts)] == [*map(read_call, ACTS.acts)]
+
+
+def test_random_acts_can_be_read_again(tmp_path: Path) -> None:
+    """No spoiled act is refused as stale."""
+    corpus = Corpus(tmp_path)
+    for seed in range(6):
+        corpus.keep(draw_acts(str(seed), 150, 60 * (seed % 2)))
+    corpus.keep(Step(random_state(Random(1))))
+    assert (len(cases_in(tmp_path).cases), cases_in(tmp_path).unusable) == (7, ())
