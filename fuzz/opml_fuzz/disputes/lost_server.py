@@ -1,7 +1,8 @@
 """A lost server: one of its claims falls while it is asked about several others at once, so its time for those ends earlier.
 
-Random players seldom have so much open in the very second in which a claim falls. So each sequence plays it once: a lie down to its last
-instruction, other claims of the same server that are challenged while that one stands, its fall, and then the last second of the others.
+Random players seldom have so much open in the very second in which a claim falls, and what counts is the first time. So each sequence
+plays it once: a lie down to its last instruction, other claims of the same server that are challenged while that one stands, its fall, and
+then the last second of the others.
 
 *Source*: spec §5.5.
 """
@@ -12,6 +13,7 @@ from opml_spec.dispute.objects import ANYONE, NodeState, claim_id, root_id, seal
 from opml_spec.dispute.parameters import YEAR
 
 from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.contract import LOST_ONCE
 from opml_fuzz.disputes.crowds import go_down
 from opml_fuzz.disputes.moments import due
 from opml_fuzz.disputes.players import Players
@@ -29,9 +31,8 @@ def lost_server(players: Players) -> Iterator[Call]:
     if not found:
         return
     model, lie = found[-1]
-    server = players.people[0]
     false, others = list[bytes](), list[bytes]()
-    yield from claims_of(players, server, model, lie, false)
+    yield from claims_of(players, model, lie, false)
     for _ in range(MOST_MOVES):
         move = go_down(players, false[0], lateness=0) if false and root_id(false[0]) in players.court.nodes else None
         if move is None:
@@ -42,7 +43,7 @@ def lost_server(players: Players) -> Iterator[Call]:
     else:
         return
     for _ in range(OTHERS):
-        yield from claims_of(players, server, model, 0, others)
+        yield from claims_of(players, model, 0, others)
         players.now += players.rng.choice(WAITS)
     yield players.play(move.act)
     for each in reversed(others):
@@ -60,16 +61,16 @@ def a_lie(model: int) -> int:
     return next((lie for lie in range(1, LIES) if telling(model, STAGES, DATA, lie).run_hash != truth.run_hash), 0)
 
 
-def claims_of(players: Players, server: bytes, model: bytes, lie: int, made: list[bytes]) -> Iterator[Call]:
+def claims_of(players: Players, model: bytes, lie: int, made: list[bytes]) -> Iterator[Call]:
     """Asks, claims and challenges; adds the claim's id if it stands."""
     parameters, before = players.court.parameters, set(players.court.requests)
     told, truth = (telling(players.models[model], STAGES, DATA, each) for each in (lie, 0))
     price, bond = players.court.models[model].work(STAGES) * parameters.second_price, parameters.min_bond
     yield players.call("request", model, STAGES, DATA, players.now + YEAR, bond, ANYONE, value=price)
     for request in [each for each in players.court.requests if each not in before]:
-        sealed = seal(told.run_hash, server)
-        yield players.call("claim", request, sealed, players.now + YEAR, sender=server, value=bond + price)
-        identity = claim_id(request, server, sealed)
+        sealed = seal(told.run_hash, LOST_ONCE)
+        yield players.call("claim", request, sealed, players.now + YEAR, sender=LOST_ONCE, value=bond + price)
+        identity = claim_id(request, LOST_ONCE, sealed)
         if identity in players.court.claims:
             players.traces[identity] = told, truth
             made.append(identity)
