@@ -214,6 +214,13 @@ def line(number: int, change: Callable[[bytes], bytes]) -> Callable[[bytes], byt
     return edit
 
 
+def endless(path: Path) -> None:
+    """Make a checkpoint say that it has 2^30 pages, as many as its file then has: the system stores none of the zeros."""
+    data = path.read_bytes()
+    path.write_bytes(data[:16] + (1 << 30).to_bytes(8, "little"))
+    os.truncate(path, 24 + (1 << 30) * 1032)
+
+
 LAST = f"checkpoint-{UPDATES}"
 POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no description": (lambda folder: (folder / "job.json").unlink(), "no training job"),
@@ -242,8 +249,9 @@ POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "evidence hash": (changed("updates.jsonl", line(2, lambda one: one.replace(b'"run_hash": "', b'"run_hash": "g'))), "line 3"),
     "evidence loss": (changed("updates.jsonl", line(0, lambda one: one.split(b', "loss"')[0] + b', "loss": NaN}')), "line 1"),
     "evidence list": (changed("updates.jsonl", line(0, lambda one: b"[]")), "line 1"),
-    "more evidence": (changed("updates.jsonl", lambda data: data + data), "more than"),
-    "endless evidence": (lambda folder: os.truncate(folder / "updates.jsonl", 1 << 40), "more than"),
+    "evidence twice": (changed("updates.jsonl", lambda data: data + data), f"line {UPDATES + 1} is not that"),
+    "more evidence": (changed("updates.jsonl", lambda data: data + UpdateRecord(UPDATES + 1, bytes(32), 1.0).line()), "more than"),
+    "endless evidence": (lambda folder: os.truncate(folder / "updates.jsonl", 1 << 40), f"line {UPDATES + 1} is not that"),
     "empty checkpoint": (changed(LAST, lambda data: b""), "no checkpoint"),
     "checkpoint magic": (changed(LAST, lambda data: b"OPMLIMG1" + data[8:]), "no checkpoint"),
     "checkpoint update": (changed(LAST, lambda data: data[:8] + bytes(8) + data[16:]), "no checkpoint"),
@@ -252,6 +260,7 @@ POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "checkpoint page": (changed(LAST, lambda data: data[:24] + bytes(8) + data[32:]), "pages that the job does not write"),
     "checkpoint page far away": (changed(LAST, lambda data: data[:24] + b"\xff" * 8 + data[32:]), "pages that the job does not write"),
     "checkpoint pages twice": (changed(LAST, lambda data: data[:24] + data[32:40] + data[32:]), "pages that the job does not write"),
+    "endless checkpoint": (lambda folder: endless(folder / LAST), "pages that the job does not write"),
     "checkpoint bit": (changed(LAST, lambda data: data[:-1000] + bytes([data[-1000] ^ 1]) + data[-999:]), "does not have the run hash"),
     "checkpoint folder": (lambda folder: (folder / LAST).rename(folder / "old") and (folder / LAST).mkdir(), "cannot read"),
 }
