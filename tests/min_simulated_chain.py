@@ -16,7 +16,7 @@ from opml_spec.errors import SpecError
 from opml_spec.runs.run import first_state, io_quarter
 
 from opml_min.machine.hashing import keccak256
-from opml_min.model.run import FAILED, OK, RunState
+from opml_min.model.staged_run import FAILED, OK, RunState
 from opml_min.players.chain import Move, Segment, bytes20
 from opml_min.players.computation import Computation, Result
 

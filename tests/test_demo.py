@@ -9,7 +9,8 @@ import pytest
 from opml_min.cli import main
 from opml_min.cli.bench.gas import rows
 from opml_min.cli.demo import chosen_kinds
-from opml_min.players.cheats import CHEATS
+from opml_min.players.cheats import CHEATS, TRAINING_CHEATS
+from opml_min.players.cheats.cheat import Cheat
 
 KEYS = {"verdict", "cheat", "stage", "op", "step", "instruction", "moves", "gas", "seconds", "balances"}
 
@@ -67,19 +68,48 @@ def test_story(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("who", [None, "server", "challenger"])
-def test_seeds_are_uniform_and_meet_every_kind(who: str | None) -> None:
-    kinds = {name for name, cheat in CHEATS.items() if who in (None, cheat.who)}
-    assert len(CHEATS) <= 50
-    counts = Counter(chosen_kinds("random", who, seed)[0].name for seed in range(1, 20 * len(kinds) + 1))
+@pytest.mark.parametrize("cheats", [CHEATS, TRAINING_CHEATS], ids=["answers", "training"])
+def test_seeds_are_uniform_and_meet_every_kind(cheats: dict[str, Cheat], who: str | None) -> None:
+    kinds = {name for name, cheat in cheats.items() if who in (None, cheat.who)}
+    assert len(cheats) <= 50
+    counts = Counter(chosen_kinds("random", who, seed, cheats)[0].name for seed in range(1, 20 * len(kinds) + 1))
     assert counts == dict.fromkeys(kinds, 20)
-    assert {chosen_kinds("random", who, seed)[0].name for seed in range(1, 51)} == kinds
-    orders = {tuple(cheat.name for cheat in chosen_kinds("random", who, 1 + epoch * len(kinds))) for epoch in range(5)}
+    assert {chosen_kinds("random", who, seed, cheats)[0].name for seed in range(1, 51)} == kinds
+    orders = {tuple(cheat.name for cheat in chosen_kinds("random", who, 1 + epoch * len(kinds), cheats)) for epoch in range(5)}
     assert len(orders) == 5
 
 
-def test_list(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--cheat", "list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(CHEATS)
+@pytest.mark.parametrize(("train", "cheats"), [([], CHEATS), (["--train"], TRAINING_CHEATS)])
+def test_list(train: list[str], cheats: dict[str, Cheat], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", *train, "--cheat", "list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(cheats)
+
+
+def test_training(capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = demo(capsys, "--train", "--cheat", "poisoned-gradient", "--seed", "1")
+    assert code == 0
+    assert told.keys() >= KEYS | {"update", "weights", "losses", "state_root"}
+    assert (told["verdict"], told["cheat"], told["who"], told["position"]) == ("claim_rejected", "poisoned-gradient", "server", None)
+    assert told["stage"] // 178 == told["update"]
+    assert told["weights"].startswith(f"blk.{told['layer']}.")
+    assert told["instruction"].startswith("sw ")
+    assert told["losses"][0] > told["losses"][-1] + 0.2
+    assert len(told["state_root"]) == 66
+    again = demo(capsys, "--train", "--cheat", "poisoned-gradient", "--seed", "1")[1]
+    assert {**again, "seconds": 0} == {**told, "seconds": 0}
+
+
+def test_an_honest_trainer_who_is_accused_wins(capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = demo(capsys, "--train", "--who", "challenger", "--seed", "2")
+    assert (code, told["verdict"], told["honest_side_won"]) == (0, "challenge_rejected", True)
+
+
+def test_story_of_a_training(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--train", "--cheat", "stale-moment", "--seed", "1"]) == 0
+    story = capsys.readouterr().out
+    parts = ("nats per letter", "(ADAM of ", "in update ", "<- false", "the claim is rejected", "have the state root 0x", "--train --cheat")
+    for part in parts:
+        assert part in story
 
 
 @pytest.mark.parametrize(
@@ -92,6 +122,11 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         ["--model", "no-such-file"],
         ["--max-tokens", "100000"],
         ["--model", "mnist", "--max-tokens", "8"],
+        ["--cheat", "poisoned-gradient"],
+        ["--train", "--cheat", "kv-cache"],
+        ["--train", "--cheat", "stale-moment", "--stage", "0"],
+        ["--train", "--model", "mnist"],
+        ["--train", "--max-tokens", "8"],
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ Steps do not depend on the computer, and hardly on the numbers: only on the size
 
 import numpy as np
 import pytest
+from attrs import evolve
 from min_training_guest import Guest, memory_of
 from opml_spec.machine.memory import MODEL, STATE
 from opml_spec.training.layout import TENSORS
@@ -27,6 +28,9 @@ from opml_spec.training.operations.weights import Cast, Export, Init, Pictures, 
 from opml_spec.training.tensors import RowTensor
 from spec_training import settings
 from test_spec_training_page import page_name
+
+from opml_min.training.operations import TrainingOp
+from opml_min.training.steps import STAGE_STEPS, steps_bound
 
 A, B, C, D, E, F, G = (TENSORS + (i << 24) for i in range(7))
 DATA = MODEL + (1 << 29)
@@ -71,11 +75,13 @@ COSTS: list[tuple[BatchOperation, int, str, float]] = [
 ]
 
 
-def steps(op: BatchOperation) -> int:
-    """The steps of an op on numbers as a run has them: normal, with exponents near one another."""
+def steps(op: BatchOperation, *, unusual: bool = False) -> int:
+    """The steps of an op on numbers as a run has them: normal, with exponents near one another. Unusual numbers are any bits."""
     rng, guest = np.random.default_rng(1), Guest(memory_of([op.record()], settings(1, 1), 1), {})
     for span in op.spans():
-        if isinstance(span.form, RowTensor):
+        if unusual:
+            data = rng.bytes(span.size)
+        elif isinstance(span.form, RowTensor):
             bits = {2: 15, 4: 30}[span.form.value_bytes]
             limit = (1 << bits) - 1
             exponents = rng.integers(12, 20, span.form.rows, dtype=np.int32).tobytes()
@@ -95,6 +101,26 @@ def test_steps_per_unit(op: BatchOperation, units: int, unit: str, most: float) 
     cost = steps(op) / units
     print(f"| {page_name(type(op))} | {cost:.1f} | {unit} |")
     assert cost <= (most or 2000)
+    bound = steps_bound(min_op(op))
+    assert cost * units <= bound
+    assert not most or bound - STAGE_STEPS <= 1.5 * cost * units  # so that hardly anything is refused that a stage can hold
+
+
+def min_op(op: BatchOperation) -> TrainingOp:
+    return TrainingOp.of((*op.record().words, *[0] * 16)[:16])
+
+
+def smaller(op: BatchOperation) -> BatchOperation:
+    """The op with sizes that fill neither tiles nor blocks."""
+    sizes = {"rows": 5, "length": 7, "columns": 9, "taken": 6, "matrix_rows": 11, "sequences": 1, "period": 5, "vocabulary": 13}
+    sizes |= {"heads": 2, "kv_heads": 1, "head_size": 6, "count": 33}
+    return evolve(op, **{name: value for name, value in sizes.items() if hasattr(op, name)})
+
+
+@pytest.mark.parametrize("op", [smaller(op) for op, *_ in COSTS], ids=lambda op: type(op).__name__)
+def test_no_numbers_need_more_steps_than_the_bound(op: BatchOperation) -> None:
+    assert steps(op) <= steps_bound(min_op(op)) - STAGE_STEPS + 30_000  # without the room for the powers of a rate
+    assert steps(op, unusual=True) <= steps_bound(min_op(op)) - STAGE_STEPS + 30_000
 
 
 def test_every_op_has_its_cost() -> None:

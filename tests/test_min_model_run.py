@@ -19,8 +19,9 @@ from opml_min.model.image.request import TextRequest
 from opml_min.model.image.weights import Q8_0, pack
 from opml_min.model.quality.reference import logits
 from opml_min.model.resolve import build_source
-from opml_min.model.run import FAILED, OK, Run, RunState
+from opml_min.model.run import Run
 from opml_min.model.sources.llama2c import read_llama2c
+from opml_min.model.staged_run import FAILED, OK, RunState
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from opml_min.cli.demo.scene import scene_of
 from opml_min.machine import HALTED
 from opml_min.memory_map import STAGE_STEP_LIMIT
 from opml_min.model.resolve import resolve
-from opml_min.model.run import FAILED, OK, RunState
+from opml_min.model.staged_run import FAILED, OK, RunState
 from opml_min.players.chain import INSTRUCTIONS, STAGES, Segment
 from opml_min.players.cheats.own_programs import ACROSS_QUARTERS, EXIT_WELL, INTO_THE_MODEL, T0, T1, X0, add, addi, model_of, sd, slli
 from opml_min.players.computation import Computation

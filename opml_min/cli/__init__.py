@@ -17,8 +17,9 @@ COMMANDS = {  # in the order of `opml --help`
     "demo": "watch somebody cheat, the dispute about it, and the verdict",
     "simulate": "set attackers with a purse on the game, and see what they pay and what they gain",
     "run": "continue a text, or recognise the digit in a picture",
-    "verify": "recompute a saved run and compare its hash",
+    "verify": "recompute a saved run or a training job and compare its hashes",
     "eval": "measure the perplexity of a language model, or the accuracy of a model of digits",
+    "train": "train a language model or a classifier of digits in exact integers, as a job that others can verify",
     "model": "build, fetch or describe a model image",
     "bench": "measure gas, the machine, hashing, disputes or a model",
 }

@@ -20,7 +20,8 @@ from opml_min.mnist.pictures import SIDE, drawn_request, picture_request, shown
 from opml_min.model.files.atomic import check_writable
 from opml_min.model.image.header import BYTES
 from opml_min.model.resolve import Model
-from opml_min.model.run import OK, Run, Timing
+from opml_min.model.run import Run, Timing
+from opml_min.model.staged_run import OK
 
 
 def register(parser: argparse.ArgumentParser) -> None:

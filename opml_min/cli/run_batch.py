@@ -15,9 +15,10 @@ from opml_min.model.errors import RequestError
 from opml_min.model.image.header import BYTES
 from opml_min.model.image.request import TextRequest, stage_count
 from opml_min.model.resolve import Model
-from opml_min.model.run import OK, Run
+from opml_min.model.run import Run
 from opml_min.model.run_batch import finished_runs
 from opml_min.model.sources.tokenizers.text import Tokenizer
+from opml_min.model.staged_run import OK
 
 STANDARD_INPUT = Path("-")
 MOST_BYTES = 1 << 24

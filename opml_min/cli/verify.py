@@ -1,10 +1,12 @@
-"""`opml verify`: recomputes a saved run and compares its hash, as a validator does before it challenges a claim."""
+"""`opml verify`: recomputes a saved run or a training job and compares its hashes, as a validator does before it challenges a claim."""
 
 import argparse
 import time
 
-from opml_min.cli.arguments import MODEL_HELP, add_device, add_json, add_tokenizer, settle_device
+from opml_min.cli import verify_job
+from opml_min.cli.arguments import MODEL_HELP, add_device, add_json, add_tokenizer, positive, settle_device
 from opml_min.cli.compiling import announces_compilation
+from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.cli.parser import path
 from opml_min.model.resolve import resolve
@@ -13,16 +15,34 @@ from opml_min.model.run_file import RunOfAnotherModel, load
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=path, metavar="FILE", help="the file that `opml run --save` wrote")
+    parser.add_argument("file", type=path, metavar="FILE", help="the file that `opml run --save` wrote, or the folder of a training job")
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: the one that FILE names)")
     add_tokenizer(parser)
+    shard = "of a training job: check only part I of N equal parts of the updates between its checkpoints, such as 2/4"
+    parser.add_argument("--shard", type=part, metavar="I/N", help=shard)
+    workers = "of a training job: check its shards in N processes at once"
+    parser.add_argument("--workers", type=positive, default=1, metavar="N", help=workers)
+    cluster = "of a training job: let a Dask cluster check its shards; its workers must see JOB under the same path (needs `opml[dask]`)"
+    parser.add_argument("--scheduler", metavar="ADDRESS", help=cluster)
     add_device(parser)
     add_json(parser)
     parser.set_defaults(execute=execute)
 
 
+def part(text: str) -> tuple[int, int]:
+    """Parse a part of equal parts, counted from 1."""
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts) < 1 << 32):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 2/4")
+    return int(number), int(parts)
+
+
 @announces_compilation
 def execute(options: argparse.Namespace) -> int:
+    if options.file.is_dir():
+        return verify_job.execute(options)
+    if options.shard is not None or options.workers != 1 or options.scheduler is not None:
+        raise InputError("--shard, --workers and --scheduler are for the folder of a training job")
     start = time.perf_counter()
     saved = load(options.file)
     model = resolve(options.model or saved.model, options.tokenizer or saved.tokenizer, saved.arithmetic)

@@ -15,12 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from opml_min.memory_map import HEADER, STATE
+from opml_min.memory_map import ENTRY, HEADER, STATE
 from opml_min.model.build.build import Pieces, write_model
 from opml_min.model.build.tape import LOGIT_FRAC, VECTOR_FRAC, Matrix
 from opml_min.model.image.header import BYTES, HEADER_WORDS, NO_TOKEN, SINGLE_PHASE, TOKENIZER_NONE, Header
-from opml_min.model.image.ops import ALWAYS, Op, Opcode, activation_bytes, align
+from opml_min.model.image.ops import ALWAYS, RECORD_BYTES, Op, Opcode, activation_bytes, align
 from opml_min.model.image.program import shipped_program
+from opml_min.model.image.segments import PAGE_BYTES, Bytes, write_image
 
 Floats = NDArray[np.float32]
 OP_COUNT = 7
@@ -35,9 +36,9 @@ class ClassifierWeights(NamedTuple):
     b2: Floats  # (digits)
 
 
-def classifier_tape(pixels: int, w1: Matrix, b1_address: int, w2: Matrix, b2_address: int) -> list[Op]:
-    """The seven ops: two matrix products with bias, ReLU between them, and the choice of the digit."""
-    picture = STATE
+def classifier_tape(pixels: int, w1: Matrix, b1_address: int, w2: Matrix, b2_address: int, buffers: int = STATE) -> list[Op]:
+    """The seven ops: two matrix products with bias, ReLU between them, and the choice of the digit. buffers: where they begin"""
+    picture = buffers
     hidden = picture + activation_bytes(w1.columns)
     active = align(hidden + 4 * w1.rows)
     scores = active + activation_bytes(w2.columns)
@@ -61,18 +62,36 @@ def build_classifier(parameters: ClassifierWeights, path: Path, program: bytes) 
     """Writes the image; matrices are rounded to Q8_0."""
     hidden, pixels = parameters.w1.shape
     tape_address = align(HEADER + 8 * HEADER_WORDS)
-    pieces = Pieces(align(tape_address + 128 * OP_COUNT))
+    pieces = Pieces(align(tape_address + RECORD_BYTES * OP_COUNT))
 
     def bias(values: Floats, frac: int) -> int:
         return pieces.add(np.rint(values.astype(np.float64) * 2**frac).astype("<i4").view(np.uint8))
 
     w1, b1 = pieces.matrix(parameters.w1), bias(parameters.b1, VECTOR_FRAC)
     w2, b2 = pieces.matrix(parameters.w2), bias(parameters.b2, LOGIT_FRAC)
-    header = Header(
+    header = _header(pixels, hidden, tape_address)
+    write_model(path, program, header, classifier_tape(pixels, w1, b1, w2, b2), pieces.pieces)
+
+
+def write_trained_classifier(path: Path, pixels: int, w1: Matrix, w2: Matrix, state: Bytes) -> None:
+    """Write the image of a classifier without biases whose matrices lie where training left them, in the state quarter.
+
+    state: the last state quarter, from its begin on"""
+    tape_address = align(HEADER + 8 * HEADER_WORDS)
+    pieces = Pieces(align(tape_address + RECORD_BYTES * OP_COUNT))
+    biases = [pieces.add(bytes(4 * matrix.rows)) for matrix in (w1, w2)]
+    ops = classifier_tape(pixels, w1, biases[0], w2, biases[1], buffers=STATE + align(len(state), PAGE_BYTES))
+    head = _header(pixels, w1.rows, tape_address).pack()
+    gap = bytes(tape_address - HEADER - len(head))
+    words = np.array([op.words() for op in ops], np.int64).tobytes()
+    write_image(path, [(ENTRY, [shipped_program()]), (HEADER, [head, gap, words, *pieces.pieces]), (STATE, [state])])
+
+
+def _header(pixels: int, hidden: int, tape_address: int) -> Header:
+    return Header(
         flags=SINGLE_PHASE, request_kind=BYTES, op_count=OP_COUNT, tape_address=tape_address, context=pixels, vocabulary=0, stop_tokens=(),
         tokenizer_address=0, tokenizer_length=0, tokenizer_kind=TOKENIZER_NONE, bos_token=NO_TOKEN, dim=pixels, hidden_dim=hidden,
     )  # fmt: skip
-    write_model(path, program, header, classifier_tape(pixels, w1, b1, w2, b2), pieces.pieces)
 
 
 def main(weights: str, image: str) -> None:

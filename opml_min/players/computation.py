@@ -9,8 +9,8 @@ Within a stage, checkpoints may take `CHECKPOINT_BYTES`, and the one at the segm
 stage of n steps in the machine executes n steps to learn the result, up to n in the first round, n/k in the second, and so on. If the stage
 writes much, the second round first needs up to n more steps to reach its lower end.
 
-Stages run natively if the image carries the shipped program, and in the machine otherwise. A short run uses the machine, too, until the
-native code is compiled, because compiling would take longer.
+Stages run natively if the image carries a shipped program, and in the machine otherwise. A short run may use the machine, too, because
+compiling native code would take longer.
 
 *Source*: spec §2.5, §4, §5.2, §5.4 and §5.8.
 """
@@ -25,11 +25,8 @@ from opml_min.machine.hashing import HEIGHT, ZERO, keccak256
 from opml_min.machine.witness import encode_access
 from opml_min.memory_map import OUTPUT, STAGE_STEP_LIMIT, Quarter
 from opml_min.model.devices import Device
-from opml_min.model.errors import CheckFailed
-from opml_min.model.image.image import Image
-from opml_min.model.native.check import steps_bound
-from opml_min.model.native.kernel_cache import are_kernels_compiled
-from opml_min.model.run import FAILED, OK, Run, RunSnapshot, RunState
+from opml_min.model.staged_run import FAILED, OK, RunSnapshot, RunState
+from opml_min.players.image_kinds import ModelImage, begin_run
 
 CARRY_HEIGHT = HEIGHT - 1
 MOST_READABLE = 4096  # tokens; the output of a run with a larger count is UNREADABLE
@@ -39,7 +36,6 @@ CHECKPOINT_BYTES = 256 << 20
 MOST_CHECKPOINTS = 1_024  # between stages
 MOST_STATES = 1 << 16
 AHEAD_STEPS = 1 << 25  # how many steps of a long run pass, at first, between two starts of hashing pages that are probably final
-SHORT_RUN_STEPS = 1 << 34  # as the loader bounds it; a run takes about a tenth of the bound, half a second in the machine
 
 
 class Opening(NamedTuple):
@@ -65,13 +61,10 @@ class Result(NamedTuple):
 class Computation:
     """The run of one request on one model, with what the dispute may ask about it."""
 
-    def __init__(self, image: Image, request: bytes, stage_count: int, device: Device | None = None) -> None:
+    def __init__(self, image: ModelImage, request: bytes, stage_count: int, device: Device | None = None) -> None:
         self.image, self.request, self.stage_count = image, request, stage_count
-        try:
-            self._run = Run(image, request, stages=stage_count, device=device or quickest_device(image, stage_count))
-        except CheckFailed:
-            self._run = Run(image, request, stages=stage_count, device="vm")
-        self.model_root, self.state_root = self._run.model_root, self._run.memory.quarter_root(Quarter.STATE)
+        self._run = begin_run(image, request, stage_count, device)
+        self.model_root, self.state_root = self._run.model_root, self._run.state_root
         self._only_stage_in_machine = stage_count == 1 and self._run.device == "vm"
         self._checkpoints = {0: self._run.snapshot()}
         self.forget()
@@ -82,6 +75,7 @@ class Computation:
         self._states: dict[int, RunState] = {}  # by number of stages
         self._openings: dict[int, Opening] = {}
         self._result: Result | None = None
+        self._is_between_stages = False  # whether the memory is that after `_run.stage` stages
         self._entered: int | None = None  # the stage whose steps the checkpoints are
         self._step_checkpoints: dict[int, Snapshot] = {}
 
@@ -94,7 +88,7 @@ class Computation:
                 self._states[stages] = self._end_of_only_stage()
             else:
                 self._go_to(stages)
-                self._states[stages] = self._run.state()
+                self._checkpoint_stages()
         return self._states[stages]
 
     def _end_of_only_stage(self) -> RunState:
@@ -110,18 +104,26 @@ class Computation:
         return self.run_state(self.stage_count).hash()
 
     def _go_to(self, stages: int) -> None:
-        self._run.restore(self._checkpoints[max(done for done in self._checkpoints if done <= stages)])
+        """Goes to the end of so many stages, from the nearest point before it."""
+        nearest = max(done for done in self._checkpoints if done <= stages)
+        if not self._is_between_stages or not nearest <= self._run.stage <= stages:
+            self._run.restore(self._checkpoints[nearest])
+            self._is_between_stages = True
         self._advance_stages(stages)
-        if stages not in self._checkpoints:
-            self._make_room()
-            self._checkpoints[stages] = self._run.snapshot()
+        if stages not in self._states:
+            if len(self._states) >= MOST_STATES:
+                self._states = {}
+            self._states[stages] = self._run.state()
 
-    def _make_room(self) -> None:
-        """Forgets all checkpoints between stages but the first one, if they have become too many or too large."""
-        if len(self._checkpoints) >= MOST_CHECKPOINTS or self._stage_checkpoint_bytes() > CHECKPOINT_BYTES:
+    def _checkpoint_stages(self) -> None:
+        """Makes a checkpoint between stages. If they have become too many or too large, only this one and the first one remain."""
+        if self._run.stage in self._checkpoints:
+            return
+        bytes_left = CHECKPOINT_BYTES - self._stage_checkpoint_bytes()
+        if len(self._checkpoints) >= MOST_CHECKPOINTS or self._run.memory.snapshot_bytes() > bytes_left:
             self._checkpoints = {0: self._checkpoints[0]}
-        if len(self._states) > MOST_STATES:
-            self._states = {}
+            self._run.memory.forget_snapshots_after(self._checkpoints[0].machine.memory)
+        self._checkpoints[self._run.stage] = self._run.snapshot()
 
     def _advance_stages(self, stages: int) -> None:
         self._run.run_to(stages)
@@ -139,8 +141,10 @@ class Computation:
         """The machine after so many steps of a stage that begins OK. Once halted, it no longer changes."""
         if self._entered != stage:
             self._go_to(stage)
+            self._checkpoint_stages()
             self._begin_stage(stage)
             self._step_checkpoints = {0: self._run.machine.snapshot()}
+        self._is_between_stages = False
         machine = self._run.machine
         machine.restore(self._step_checkpoints[max(done for done in self._step_checkpoints if done <= step)])
         self._advance_steps(step)
@@ -167,18 +171,30 @@ class Computation:
     def hashes(self, phase_stage: int | None, begin: int, points: Sequence[int]) -> list[bytes]:
         """The hashes at ascending points of a segment that begins at `begin`, in the named stage or, without one, in the run."""
         if phase_stage is None:
-            return [self.run_state(point).hash() for point in points]
+            return self._stage_hashes(begin, points)
         machine, found = self._segment_begun(phase_stage, begin), []
-        bytes_left, passed = CHECKPOINT_BYTES - self._checkpoint_bytes(), 0
-        for done, point in enumerate(points):
+        purse = _Purse(CHECKPOINT_BYTES - self._checkpoint_bytes(), len(points))
+        for point in points:
             self._advance_steps(point)
-            passed += 1
-            needed, left = machine.memory.snapshot_bytes(), len(points) - done
-            if needed <= max(bytes_left // 8, min(bytes_left, passed * bytes_left // left)):  # or its even share
+            if purse.pays(machine.memory.snapshot_bytes()):
                 self._step_checkpoints[point] = machine.snapshot()
-                bytes_left, passed = bytes_left - needed, 0
             found.append(machine.state_hash_later())
         return [state_hash() for state_hash in found]
+
+    def _stage_hashes(self, begin: int, points: Sequence[int]) -> list[bytes]:
+        """The run hashes at ascending points, with as many checkpoints among them as there is room for, one at the begin included."""
+        if any(point not in self._states for point in points):
+            self._go_to(begin)
+            if self._stage_checkpoint_bytes() > CHECKPOINT_BYTES // 2:
+                self._checkpoints = {0: self._checkpoints[0]}
+                self._run.memory.forget_snapshots_after(self._checkpoints[0].machine.memory)
+            self._checkpoint_stages()
+            purse = _Purse(CHECKPOINT_BYTES - self._stage_checkpoint_bytes(), len(points))
+            for point in points:
+                self._go_to(point)
+                if point not in self._checkpoints and purse.pays(self._run.memory.snapshot_bytes()):
+                    self._checkpoint_stages()
+        return [self.run_state(point).hash() for point in points]
 
     def hash_at(self, phase_stage: int | None, point: int) -> bytes:
         """The hash at one point, in the named stage or, without one, in the run."""
@@ -276,19 +292,32 @@ class Computation:
         shown = max(32 * leaves, -(-len(subtree.rstrip(b"\0")) // 32) * 32)
         return Result(carry_root, OK, subtree[:shown], encode_access(b"", ZERO[:height] + siblings[height:]))
 
+    def final_state_root(self) -> bytes:
+        """The root of the state quarter at the end of the run: of the weights, if it is a training."""
+        self._go_to(self.stage_count)
+        return self._run.state_root
+
     def tokens(self) -> list[int]:
         """The output tokens of the run."""
         self._go_to(self.stage_count)
         return self._run.tokens()
 
 
-def quickest_device(image: Image, stage_count: int) -> Device:
-    """The machine, if it finishes the run before native code would be compiled; native code otherwise."""
-    if are_kernels_compiled():
-        return "cpu"
-    header = image.header
-    positions = header.context if header.single_phase else -(-stage_count // header.op_count)
-    return "vm" if steps_bound(image) * positions < SHORT_RUN_STEPS else "cpu"
+class _Purse:
+    """Room for checkpoints, spent evenly over the points of a round."""
+
+    def __init__(self, bytes_left: int, points: int) -> None:
+        self._bytes_left, self._points_left, self._passed = bytes_left, points, 0
+
+    def pays(self, needed: int) -> bool:
+        """Whether to make a checkpoint of this size at the next point: if it is small, or no more than the share of the points passed."""
+        self._passed += 1
+        share = min(self._bytes_left, self._passed * self._bytes_left // self._points_left)
+        self._points_left -= 1
+        if needed > max(self._bytes_left // 8, share):
+            return False
+        self._bytes_left, self._passed = self._bytes_left - needed, 0
+        return True
 
 
 def stage_result(start: RunState, machine: Machine, stages: int) -> RunSnapshot:

@@ -7,9 +7,6 @@ away at any time. What it holds are caches.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
-from opml_min.memory_map import Quarter
-from opml_min.model.image.image import Image
-from opml_min.model.run import Run
 from opml_min.players.agenda import Agenda, Group, Task, first_of
 from opml_min.players.chain import (
     INSTRUCTIONS,
@@ -28,6 +25,7 @@ from opml_min.players.chain import (
     stage_at,
 )
 from opml_min.players.computation import Computation
+from opml_min.players.image_kinds import ModelImage, begin_run
 from opml_min.players.index import ClaimEntry, Index, NodeEntry, RequestEntry
 from opml_min.players.ledger import Ledger
 from opml_min.players.policy import Policy
@@ -46,7 +44,7 @@ class Player(ABC):
     """Whether it can undo its own last move, as somebody who controls the blocks can."""
 
     def __init__(
-        self, name: str, address: str, chain: Chain, image: Image, compute: Compute = Computation, policy: Policy | None = None
+        self, name: str, address: str, chain: Chain, image: ModelImage, compute: Compute = Computation, policy: Policy | None = None
     ) -> None:
         self.name, self.address, self.chain, self.policy = name, address, chain, policy or Policy()
         self._image, self._compute = image, compute
@@ -93,8 +91,8 @@ class Player(ABC):
     def roots(self) -> tuple[bytes, bytes]:
         """The model root and the state root of the image."""
         if self._roots is None:
-            run = Run(self._image, b"", stages=1, device="vm")
-            self._roots = run.model_root, run.memory.quarter_root(Quarter.STATE)
+            run = begin_run(self._image, b"", 1, "vm")
+            self._roots = run.model_root, run.state_root
         return self._roots
 
     def runs_model(self, registered: object) -> bool:

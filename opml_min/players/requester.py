@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from opml_min.model.image.image import Image
 from opml_min.players.agenda import Group, Task
 from opml_min.players.chain import ANYONE, Chain, Decision, Move, Wait, hold, model_id
+from opml_min.players.image_kinds import ModelImage
 from opml_min.players.index import RequestEntry
 from opml_min.players.player import Player
 from opml_min.players.run_cache import Compute
@@ -14,7 +14,7 @@ from opml_min.players.validator import expiry
 
 class Requester(Player):
     def __init__(
-        self, name: str, address: str, chain: Chain, image: Image, compute: Compute,
+        self, name: str, address: str, chain: Chain, image: ModelImage, compute: Compute,
         *, data: bytes, stage_count: int, stage_microseconds: int, deadline: int, fee_wei: int, bond_wei: int,
     ) -> None:  # fmt: skip
         super().__init__(name, address, chain, image, compute)

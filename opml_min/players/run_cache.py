@@ -8,11 +8,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
-from opml_min.model.image.image import Image
 from opml_min.players.computation import Computation
+from opml_min.players.image_kinds import ModelImage
 from opml_min.players.index import RequestEntry
 
-Compute = Callable[[Image, bytes, int], Computation]
+Compute = Callable[[ModelImage, bytes, int], Computation]
 MOST_COMPUTATIONS = 4
 MOST_HELD_BYTES = 512 << 20  # by their checkpoints
 MOST_ANSWERS = 1 << 16
@@ -51,7 +51,7 @@ class Bounded(Generic[K, V]):
 class RunCache:
     """The runs of one image's requests."""
 
-    def __init__(self, image: Image, compute: Compute, first_run_hash: Callable[[bytes], bytes]) -> None:
+    def __init__(self, image: ModelImage, compute: Compute, first_run_hash: Callable[[bytes], bytes]) -> None:
         """first_run_hash: where the contract says that the run of a request begins"""
         self._image, self._compute, self._first_run_hash = image, compute, first_run_hash
         self.computations = Bounded[bytes, Computation](MOST_COMPUTATIONS)

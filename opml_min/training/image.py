@@ -3,14 +3,18 @@
 *Source*: spec §3.1 and §6.1.
 """
 
+from functools import cached_property
 from pathlib import Path
 
 from opml_min.machine import Memory
 from opml_min.memory_map import HEADER
 from opml_min.model.errors import ImageError
+from opml_min.model.image.ops import RECORD_BYTES
 from opml_min.model.image.segments import SegmentFile, parts_of, write_image
 from opml_min.training.errors import ImageHeader
-from opml_min.training.layout import HEADER_WORDS, Segments, TrainingHeader
+from opml_min.training.layout import HEADER_WORDS, Segments, TrainingHeader, unpack_tape
+from opml_min.training.loader import decoded_ops
+from opml_min.training.operations import TrainingOp
 from opml_min.training.training_model import TrainingModel
 
 
@@ -23,6 +27,12 @@ class TrainingImage(SegmentFile):
             self.header = TrainingHeader.unpack(self.read(HEADER, 8 * HEADER_WORDS))
         except ImageHeader as error:
             raise ImageError(f"{path} is not a training image: {error}") from error
+
+    @cached_property
+    def ops(self) -> list[TrainingOp]:
+        """The records of the tape; ImageOp is raised for an unknown opcode."""
+        words = unpack_tape(self.read(self.header.tape_address, RECORD_BYTES * self.header.op_count))
+        return decoded_ops(words)
 
 
 def write_training_image(path: Path, model: TrainingModel) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from opml_min.machine import Memory
 from opml_min.memory_map import HEADER, IO, MODEL, QUARTER_BYTES, STATE
-from opml_min.model.image.ops import RECORD_BYTES
+from opml_min.model.image.ops import RECORD_BYTES, Tape
 from opml_min.training.errors import ImageBound, ImageHeader, ImageOp
 from opml_min.training.layout import HEADER_WORDS, MAX_REQUEST_BYTES, TENSORS, TrainingHeader, unpack_tape
 from opml_min.training.operations import OPERANDS, Tensor, TensorPlace, TrainingOp, TrainingOpcode
@@ -61,18 +61,23 @@ def load_header(memory: Memory) -> TrainingHeader:
 
 def load_ops(memory: Memory, header: TrainingHeader) -> list[TrainingOp]:
     """Read the tape of a memory, and raise TrainingImageRefused unless native code may compute it."""
-    words = unpack_tape(memory.read(header.tape_address, RECORD_BYTES * header.op_count)).view(np.uint64)
-    ops = []
-    for index, record in enumerate(words.tolist()):
-        try:
-            ops.append(TrainingOp.of(tuple(record)))
-        except ValueError as error:
-            raise ImageOp(f"op {index} has the unknown opcode {record[0]}") from error
+    ops = decoded_ops(unpack_tape(memory.read(header.tape_address, RECORD_BYTES * header.op_count)))
     for index, op in enumerate(ops):
         _check_operands(index, op)
         _check_tensors(index, op)
         _check_bounds(index, op, memory)
     _check_sharing(ops)
+    return ops
+
+
+def decoded_ops(tape: Tape) -> list[TrainingOp]:
+    """Decode the records of a tape."""
+    ops = []
+    for index, record in enumerate(tape.view(np.uint64).tolist()):
+        try:
+            ops.append(TrainingOp.of(tuple(record)))
+        except ValueError as error:
+            raise ImageOp(f"op {index} has the unknown opcode {record[0]}") from error
     return ops
 
 

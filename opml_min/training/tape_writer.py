@@ -1,9 +1,10 @@
 """A training tape, op by op: records with the operands that the weights bring along.
 
-*Source*: spec §6.4 to §6.7.
+*Source*: spec §6.4 to §6.7; J. Liu et al., "Muon is Scalable for LLM Training" (2025), for the size of MUON's steps.
 """
 
 from collections.abc import Iterator
+from math import isqrt
 
 from attrs import define, field, frozen
 
@@ -109,4 +110,6 @@ class TapeWriter:
         self.add(TrainingOpcode.SGD, w.master, w.sums, w.count, w.frac, self.sum_frac, ONE_Q16, int(w.is_matrix))
 
     def muon(self, w: Weights) -> None:
-        self.add(TrainingOpcode.MUON, w.master, w.sums, w.m, w.rows, w.columns, w.frac, ONE_Q16, int(w.is_matrix))
+        """Give the steps of an orthogonal matrix the size of those of ADAM, so that one rate suits both: 0.2 on average."""
+        factor = isqrt((max(w.rows, w.columns) << 32) // 25)
+        self.add(TrainingOpcode.MUON, w.master, w.sums, w.m, w.rows, w.columns, w.frac, factor, 1)

@@ -115,9 +115,11 @@ def store_across(border: int) -> list[int]:
 
 def worst_scene(scene: Scene) -> Scene:
     """That program, in the memory at the end of a run, at the leaf boundary whose two proofs send the most siblings."""
-    run = Run(*scene[:2])
+    image = scene.image
+    assert isinstance(image, Image)
+    run = Run(image, scene.request)
     run.run_all()
-    ops = scene.image.ops
+    ops = image.ops
     positions = scene.stage_count // len(ops)
     end = max(address + length for op in ops for position in range(positions) for address, length in writes(op, position))
     state = run.memory.read(STATE, end - STATE)
@@ -126,8 +128,8 @@ def worst_scene(scene: Scene) -> Scene:
     text = pack(f"<{len(program)}I", *program)
     with temporary_folder() as folder:
         path = folder / "worst.opml"
-        others: list[tuple[int, Any]] = [(segment.address, [segment.data]) for segment in scene.image.segments[1:]]
-        write_image(path, [(ENTRY, [text + scene.image.program[len(text) :]]), *others, (STATE, [state])])
+        others: list[tuple[int, Any]] = [(segment.address, [segment.data]) for segment in image.segments[1:]]
+        write_image(path, [(ENTRY, [text + image.program[len(text) :]]), *others, (STATE, [state])])
         return Scene(Image(path), scene.request, 1)
 
 

@@ -1,13 +1,15 @@
-"""`opml demo`: a language model answers, somebody cheats, and EVM bytecode decides by executing one instruction."""
+"""`opml demo`: a model answers or is trained, somebody cheats, and EVM bytecode decides by executing one instruction."""
 
 import argparse
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any
+
+from attrs import field, frozen
 
 from opml_min.cli.arguments import (
     DEVICES,
@@ -25,10 +27,12 @@ from opml_min.cli.demo.play import Match, play, shared_computations
 from opml_min.cli.demo.scene import NEW_TOKENS, answer_of, scene_of
 from opml_min.cli.demo.story import Story
 from opml_min.cli.demo.summary import summary
+from opml_min.cli.demo.training_scene import training_scene
+from opml_min.cli.demo.training_story import TrainingStory
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import print_json
 from opml_min.model.resolve import DEFAULT_MODEL
-from opml_min.players.cheats import CHEATS, NONE
+from opml_min.players.cheats import CHEATS, NONE, TRAINING_CHEATS
 from opml_min.players.cheats.cheat import CHALLENGER, SERVER, Cheat, Scene
 from opml_min.players.cheats.tampering import NoSuchLie
 
@@ -37,6 +41,8 @@ DRAWN_SEEDS = 1_000_000  # a seed that nobody names is drawn from so many
 
 def register(parser: argparse.ArgumentParser) -> None:
     add_model(parser, as_option=True)
+    train = "a server trains a small model instead of running one, and the cheats are those of a trainer"
+    parser.add_argument("--train", action="store_true", help=train)
     parser.add_argument("--max-tokens", type=positive, metavar="N", help=f"ask for N new tokens (default: {NEW_TOKENS})")
     kind = "the kind of cheat, or random (the default), none, or list, which prints all kinds"
     parser.add_argument("--cheat", default="random", metavar="KIND", help=kind)
@@ -52,60 +58,92 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 @announces_compilation
 def execute(options: argparse.Namespace) -> int:
+    cheats = TRAINING_CHEATS if options.train else CHEATS
     if options.cheat == "list":
-        return _list(options.json)
+        return _list(cheats, options.json)
     start = time.perf_counter()
     seed = secrets.randbelow(DRAWN_SEEDS) if options.seed is None else options.seed
-    kinds = chosen_kinds(options.cheat, options.who, seed)
-    model = chosen_model(options)
-    settle_device(options, model.image)
-    scene = scene_of(model, options.max_tokens)
-    story = None if options.json else Story(partial(print, flush=True), partial(answer_of, model, scene))
-    match = _first_possible(scene, kinds, seed, options, story)
+    kinds = chosen_kinds(options.cheat, options.who, seed, cheats)
+    subject = _training(options) if options.train else _answering(options)
+    story = None if options.json else subject.story
+    match = _first_possible(subject, kinds, seed, options, story)
     seconds = time.perf_counter() - start
     if story is None:
-        print_json({"seed": seed, "seconds": seconds, **summary(match)})
+        print_json({"seed": seed, "seconds": seconds, **summary(match), **subject.facts(match)})
     else:
         story.end(match, seconds)
         print(f"The same again: {_command(options, match.cheat, seed)}")
     return 0 if match.honest_side_won() and match.money_adds_up() else 1
 
 
-def _list(as_json: bool) -> int:
+@frozen
+class _Subject:
+    """What a match is about, and how it is told."""
+
+    scene: Scene
+    story: Story
+    tensor_names: Mapping[int, str] = field(factory=dict)
+    facts: Callable[[Match], dict[str, Any]] = lambda match: {}
+
+
+def _answering(options: argparse.Namespace) -> _Subject:
+    """A model that answers a request."""
+    model = chosen_model(options)
+    settle_device(options, model.image)
+    scene = scene_of(model, options.max_tokens)
+    return _Subject(scene, Story(partial(print, flush=True), partial(answer_of, model, scene)))
+
+
+def _training(options: argparse.Namespace) -> _Subject:
+    """A model that is trained."""
+    given = {"--model": options.model != DEFAULT_MODEL, "--tokenizer": options.tokenizer is not None}
+    given |= {"--max-tokens": options.max_tokens is not None, "--arithmetic": options.arithmetic is not None}
+    given |= {"--device": options.device != DEVICES[0]}
+    for option, is_given in given.items():
+        if is_given:
+            raise InputError(f"--train brings its own small model, which {option} has nothing to say about")
+    training = training_scene()
+    story = TrainingStory(partial(print, flush=True), training)
+    return _Subject(training.scene, story, training.tensor_names, training.facts)
+
+
+def _list(cheats: Mapping[str, Cheat], as_json: bool) -> int:
     if as_json:
-        print_json({"cheats": [{"name": cheat.name, "who": cheat.who, "description": cheat.description} for cheat in CHEATS.values()]})
+        print_json({"cheats": [{"name": cheat.name, "who": cheat.who, "description": cheat.description} for cheat in cheats.values()]})
     else:
-        for cheat in CHEATS.values():
+        for cheat in cheats.values():
             print(f"{cheat.name:<27} {cheat.who:<11} {cheat.description}")
     return 0
 
 
-def chosen_kinds(name: str, who: str | None, seed: int) -> list[Cheat]:
+def chosen_kinds(name: str, who: str | None, seed: int, cheats: Mapping[str, Cheat] = CHEATS) -> list[Cheat]:
     """The kind that is named; for `random`, all kinds in the order in which to try them.
 
     Successive seeds walk through a shuffled list of all kinds, which is shuffled again when it is used up; seed 1 begins the first list. So
     every seed is uniform over the kinds, and as many successive seeds as there are kinds meet each kind once.
     """
-    kinds = [cheat for cheat in CHEATS.values() if who in (None, cheat.who)]
+    kinds = [cheat for cheat in cheats.values() if who in (None, cheat.who)]
     if name == "random":
         epoch, place = divmod(seed - 1, len(kinds))
         Random(epoch).shuffle(kinds)
         return kinds[place:] + kinds[:place]
     if name == "none":
         return [NONE]
-    if name not in CHEATS:
-        raise InputError(f"there is no cheat {name!r}; `opml demo --cheat list` names them")
-    if CHEATS[name] not in kinds:
-        raise InputError(f"{name!r} is a cheat of the {CHEATS[name].who}, not of the {who}")
-    return [CHEATS[name]]
+    if name not in cheats:
+        train = " --train" if cheats is TRAINING_CHEATS else ""
+        raise InputError(f"there is no cheat {name!r}; `opml demo{train} --cheat list` names them")
+    if cheats[name] not in kinds:
+        raise InputError(f"{name!r} is a cheat of the {cheats[name].who}, not of the {who}")
+    return [cheats[name]]
 
 
-def _first_possible(scene: Scene, kinds: list[Cheat], seed: int, options: argparse.Namespace, story: Story | None) -> Match:
+def _first_possible(subject: _Subject, kinds: list[Cheat], seed: int, options: argparse.Namespace, story: Story | None) -> Match:
     """Plays the first kind that is possible with this model and, if one is named, in this stage."""
-    how: dict[str, Any] = {} if story is None else {"observe": story.observe, "begin": story.begin}
+    how: dict[str, Any] = {"tensor_names": subject.tensor_names}
+    how |= {} if story is None else {"observe": story.observe, "begin": story.begin}
     if options.device != DEVICES[0]:
         how["compute"] = shared_computations(options.device)
-    played: Callable[[Cheat], Match] = partial(play, scene, seed=seed, stage=options.stage, **how)
+    played: Callable[[Cheat], Match] = partial(play, subject.scene, seed=seed, stage=options.stage, **how)
     for cheat in kinds[:-1]:
         with suppress(NoSuchLie):
             return played(cheat)
@@ -114,7 +152,8 @@ def _first_possible(scene: Scene, kinds: list[Cheat], seed: int, options: argpar
 
 def _command(options: argparse.Namespace, cheat: Cheat, seed: int) -> str:
     """The command that plays this match again."""
+    train = " --train" if options.train else ""
     given = {"model": options.model if options.model != DEFAULT_MODEL else None, "arithmetic": options.arithmetic}
     given |= {"device": options.device if options.device != DEVICES[0] else None}
     given |= {"max-tokens": options.max_tokens, "stage": options.stage, "cheat": cheat.name, "seed": seed}
-    return "opml demo" + "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
+    return f"opml demo{train}" + "".join(f" --{name} {value}" for name, value in given.items() if value is not None)

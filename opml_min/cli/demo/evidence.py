@@ -2,48 +2,17 @@
 
 from attrs import frozen
 
+from opml_min.cli.demo.op_names import OpAt, op_at
 from opml_min.cli.demo.play import Match
 from opml_min.machine import RUNNING, Machine
 from opml_min.machine.decode import ACCESS_BYTES, BRANCH, LOAD, STORE, Instruction, decode
 from opml_min.machine.disassemble import REGISTERS, disassemble
 from opml_min.machine.interpret import MASK, access_fault, fetch_fault
-from opml_min.model.image.image import Image
-from opml_min.model.image.ops import Opcode
 from opml_min.players.chain import INSTRUCTIONS, stage_at
 from opml_min.players.index import NodeEntry
 
 STATUS_NAMES = ("running", "halted", "trapped")
 Values = dict[str, str]
-
-
-@frozen
-class OpAt:
-    """An op of the tape, with its layer and the position of the text that it computes."""
-
-    name: str
-    layer: int | None
-    position: int | None
-
-    def __str__(self) -> str:
-        layer = "" if self.layer is None else f", layer {self.layer}"
-        return self.name + layer + ("" if self.position is None else f", position {self.position}")
-
-
-def op_at(image: Image, stage: int, is_own_program: bool) -> OpAt:
-    """The op that a stage computes; PROGRAM if the image brings its own program, ALL if one stage is the whole run."""
-    header, tape = image.header, image.tape.tolist()
-    if is_own_program:
-        return OpAt("PROGRAM", None, None)
-    if header.single_phase:
-        return OpAt("ALL", None, None)
-    index = stage % len(tape)
-    try:
-        name = Opcode(tape[index][0]).name
-    except ValueError:
-        name = f"OP {tape[index][0]}"
-    in_layers = len(tape) - 1 - sum(words[1] for words in tape)  # all but the first one and those that only drawing a token needs
-    layer = (index - 1) * header.layers // in_layers if header.layers and 0 < index <= in_layers else None
-    return OpAt(name, layer, stage // len(tape))
 
 
 @frozen
@@ -79,8 +48,7 @@ def evidence(match: Match, node: NodeEntry | None = None) -> Evidence | None:
     if not server.honest and node.segment.length == 1:
         computation = server.runs.of(match.index.requests[claim.request_id])
         claimed = _values(computation.machine_at(stage, step + 1), instruction, address)
-    op = op_at(match.setup.scene.image, stage, match.setup.scene.image is not match.model)
-    return Evidence(stage, op, step, pc, disassemble(instruction), before, after, claimed)
+    return Evidence(stage, op_at(match, stage), step, pc, disassemble(instruction), before, after, claimed)
 
 
 def stage_of(match: Match, node: NodeEntry) -> int:

@@ -4,7 +4,7 @@ This is where the players meet the embedded chain; neither knows the other. Play
 passes when nobody wants to move.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -13,16 +13,17 @@ from attrs import define, field, frozen
 from evm_arbiter.court import Court, Refused
 from evm_arbiter.objects import Expired, Fallen, Finalised
 from opml_min.model.devices import Device
-from opml_min.model.image.image import Image
 from opml_min.players.chain import REJECTED, Move, Wait
 from opml_min.players.cheats import NONE
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CLAIM_FINAL, CLAIM_REJECTED, Cheat, Scene, Setup
 from opml_min.players.cheats.tampering import NoSuchLie
 from opml_min.players.computation import Computation
+from opml_min.players.image_kinds import ModelImage
 from opml_min.players.index import ClaimEntry, Index, NodeEntry
 from opml_min.players.ledger import Ledger
 from opml_min.players.player import Player
 from opml_min.players.requester import Requester
+from opml_min.players.run_cache import Compute
 
 FEE_WEI = 10**16  # a hundredth of an ether
 BOND_WEI = 8 * 10**18  # of each claim
@@ -64,11 +65,13 @@ class Match:
     """The players of one request on one court, and everything that they have done so far."""
 
     cheat: Cheat
-    model: Image  # the one that was asked for; the setup of a cheat may have another one
+    model: ModelImage  # the one that was asked for; the setup of a cheat may have another one
     court: Court
     setup: Setup
     players: list[Player]
     observe: Observer
+    tensor_names: Mapping[int, str] = field(factory=dict)
+    """Of a training: how its weights are called, by the addresses of what belongs to them."""
     history: list[Delivered] = field(factory=list)
     balances_before: dict[str, int] = field(init=False)
     _begun: int = field(init=False)
@@ -195,11 +198,11 @@ class Match:
         return sum(delivered.refusal is None and delivered.move.name in TREE_MOVES for delivered in self.history)
 
 
-def shared_computations(device: Device | None = None) -> Callable[[Image, bytes, int], Computation]:
+def shared_computations(device: Device | None = None) -> Compute:
     """Lets honest players of one match, or of several in a row, share one computation per request."""
-    known: dict[tuple[int, bytes, int], tuple[Image, Computation]] = {}
+    known: dict[tuple[int, bytes, int], tuple[ModelImage, Computation]] = {}
 
-    def compute(image: Image, request: bytes, stage_count: int) -> Computation:
+    def compute(image: ModelImage, request: bytes, stage_count: int) -> Computation:
         key = (id(image), request, stage_count)
         if key not in known:
             known[key] = (image, Computation(image, request, stage_count, device))
@@ -219,10 +222,11 @@ def play(
     seed: int = 0,
     stage: int | None = None,
     court: Court | None = None,
-    compute: Callable[[Image, bytes, int], Computation] | None = None,
+    compute: Compute | None = None,
     observe: Observer = unobserved,
     begin: Callable[[Match], None] = lambda match: None,
     kind: type[Match] = Match,
+    tensor_names: Mapping[int, str] | None = None,
 ) -> Match:
     """Plays one match to its end. court: one on which nothing has happened yet."""
     court, compute, random = court or Court(), compute or shared_computations(), Random(f"{cheat.name} {seed}")
@@ -235,6 +239,6 @@ def play(
         data=setup.scene.request, stage_count=setup.scene.stage_count, stage_microseconds=STAGE_MICROSECONDS,
         deadline=court.now + DEADLINE_SECONDS, fee_wei=FEE_WEI, bond_wei=BOND_WEI,
     )  # fmt: skip
-    match = kind(cheat, scene.image, court, setup, [*players, requester], observe)
+    match = kind(cheat, scene.image, court, setup, [*players, requester], observe, tensor_names or {})
     begin(match)
     return match.run()

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from opml_min.cli.demo.evidence import Evidence, evidence, op_at
+from opml_min.cli.demo.evidence import Evidence, evidence
+from opml_min.cli.demo.op_names import op_at
 from opml_min.cli.demo.play import Delivered, Match
 from opml_min.players.chain import ANSWERED, FINAL, INSTRUCTIONS, REJECTED, Move, Segment, child_id
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CLAIM_REJECTED
@@ -35,19 +36,26 @@ def clock(seconds: int) -> str:
 class Story:
     """Writes one line per transaction, the disputed instruction, and in the end the money."""
 
+    introduction = INTRODUCTION
+
     def __init__(self, write: Callable[[str], None], answer: Callable[[list[int]], str | None]) -> None:
         """answer: the text that tokens stand for, None if the model writes no text"""
         self._write, self._answer = write, answer
 
     def begin(self, match: Match) -> None:
         setup = match.setup
-        self._write(INTRODUCTION)
+        self._write(self.introduction)
         self._write(f"The model     root {short(setup.honest.model_root)}; the run has {setup.scene.stage_count:,} stages")
+        self._tell_run(match)
+        self._write(f"The cheat     {match.cheat.name} ({match.cheat.who}): {match.cheat.description}")
+        self._write("")
+
+    def _tell_run(self, match: Match) -> None:
+        """Tells what the run is about, and what it gives if it is computed honestly."""
+        setup = match.setup
         tokens = setup.honest.tokens()
         if tokens and setup.scene.image is match.model and (answer := self._answer(tokens)) is not None:
             self._write(f"The answer    {answer!r}, computed honestly")
-        self._write(f"The cheat     {match.cheat.name} ({match.cheat.who}): {match.cheat.description}")
-        self._write("")
 
     def observe(self, match: Match, delivered: Delivered) -> None:
         if delivered.refusal:
@@ -97,9 +105,7 @@ class Story:
                 text = f"agrees up to {child.lo:,}, disputes {_named(child)}; bond {ether(move.value)}"
                 return f"{place(match, arguments[0])}: {text}"
             case "open":
-                image = match.setup.scene.image
-                op = op_at(image, arguments[1].lo, image is not match.model)
-                text = f"opens stage {arguments[1].lo:,} ({op}): {arguments[4]:,} instructions"
+                text = f"opens stage {arguments[1].lo:,} ({op_at(match, arguments[1].lo)}): {arguments[4]:,} instructions"
                 return f"{place(match, arguments[0])}: {text}, {len(arguments[8]) // 32} hashes"
             case "arbitrate":
                 text = f"has instruction {arguments[1].lo:,} executed by the contract ({len(arguments[2]):,} bytes)"

@@ -18,6 +18,8 @@ def summary(match: Match) -> dict[str, Any]:
         "op": found and found.op.name,
         "layer": found and found.op.layer,
         "position": found and found.op.position,
+        "update": found and found.op.update,
+        "weights": found and found.op.weights,
         "step": found and found.step,
         "instruction": found and found.instruction,
         "values": found and {"pc": hex(found.pc), "before": found.before, "after": found.after, "claimed": found.claimed},

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from opml_min.machine.hashing import keccak256
-from opml_min.model.run import FAILED, RunState
+from opml_min.model.staged_run import FAILED, RunState
 from opml_min.players.agenda import Group, Task, first_of
 from opml_min.players.chain import ANYONE, HASH_BYTES, NO_HASH, POSTED, Decision, Move, Wait, child_id, claim_id, seal
 from opml_min.players.cheats.cheat import FalseChallenger, Liar

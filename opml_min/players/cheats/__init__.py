@@ -10,6 +10,7 @@ from opml_min.players.cheats import (
     puppets,
     silence,
     stalling,
+    trainers,
     values,
 )
 from opml_min.players.cheats.cheat import CLAIM_FINAL, Cheat, Setup
@@ -19,6 +20,14 @@ from opml_min.players.validator import Validator
 
 FAMILIES = (values, own_programs, failed_runs, forgeries, silence, claims, stalling, collusion, puppets, accusations)
 CHEATS = {cheat.name: cheat for family in FAMILIES for cheat in family.CHEATS}
+"""What can be tried with a model that answers requests."""
+
+_ANY_RUN = ("output-value", "register", "branch", "early-exit", "final-state")
+TRAINING_CHEATS = {
+    cheat.name: cheat
+    for cheat in (*trainers.CHEATS, *(CHEATS[name] for name in _ANY_RUN), *failed_runs.CHEATS, *accusations.CHEATS)
+}
+"""What can be tried with a training. Cheats that are about the game, not about what is computed, would be the same there."""
 
 
 def _honest(setup: Setup) -> list[Player]:

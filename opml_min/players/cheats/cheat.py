@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from attrs import field, frozen
 
-from opml_min.model.image.image import Image
 from opml_min.players.chain import STAGES, Chain, Decision, Move, Wait
 from opml_min.players.computation import Computation
+from opml_min.players.image_kinds import ModelImage
 from opml_min.players.index import ClaimEntry, NodeEntry
 from opml_min.players.player import Player
 from opml_min.players.run_cache import Compute
@@ -24,7 +24,7 @@ SomePlayer = TypeVar("SomePlayer", bound=Player)
 class Scene(NamedTuple):
     """What a match is about: a request to a model."""
 
-    image: Image
+    image: ModelImage
     request: bytes
     stage_count: int
 

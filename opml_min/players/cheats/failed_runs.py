@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from random import Random
 
-from opml_min.model.run import OK, RunState
+from opml_min.model.staged_run import OK, RunState
 from opml_min.players.cheats.cheat import CHALLENGE_REJECTED, CHALLENGER, Cheat, FalseChallenger, Liar, Scene, Setup
 from opml_min.players.cheats.tampering import Tampering, steps_of
 from opml_min.players.cheats.values import halted, liar

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from opml_min.machine.hashing import keccak256
-from opml_min.model.run import FAILED, RunState
+from opml_min.model.staged_run import FAILED, RunState
 from opml_min.players.agenda import Task
 from opml_min.players.chain import HASH_BYTES, NO_HASH, OPEN, POSTED, Decision, Move, Wait, child_id, seal
 from opml_min.players.cheats.cheat import Cheat, FalseChallenger, Liar, Setup

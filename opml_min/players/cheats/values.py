@@ -9,13 +9,16 @@ from opml_min.machine import HALTED, Machine
 from opml_min.machine.decode import BRANCH, IMMEDIATE, REGISTER, Instruction
 from opml_min.machine.state import Status
 from opml_min.memory_map import OUTPUT, REQUEST, STATE
+from opml_min.model.image.image import Image
 from opml_min.model.image.ops import OPERANDS, Op, Opcode, writes
 from opml_min.model.image.request import position_count, prompt_length
 from opml_min.model.image.weights import BLOCK_BYTES, F32, SCALE_OFFSET, matrix_bytes
 from opml_min.players.cheats.cheat import Cheat, Liar, Scene, Setup
 from opml_min.players.cheats.tampering import NoSuchLie, Plan, Tampering, lie, next_instruction, step_that_writes, steps_of
+from opml_min.players.cheats.training_ops import place_written
 from opml_min.players.computation import Computation
 from opml_min.players.player import Player
+from opml_min.training.image import TrainingImage
 
 WEIGHT_BITS_KEPT = 0xF0  # in each byte of integer weights, and in the lower two bytes of a float
 BEYOND = STATE + (1 << 37)
@@ -29,7 +32,9 @@ def written(address: int, data: bytes) -> Callable[[Machine], None]:
 
 def stage_and_op(honest: Computation, random: Random, stage: int | None, *kinds: Opcode) -> tuple[int, Op, int] | None:
     """Draws a stage, an op of these kinds that it computes, and the position; None if there is no such stage."""
-    header, tape = honest.image.header, honest.image.tape.tolist()
+    image = honest.image
+    assert isinstance(image, Image)
+    header, tape = image.header, image.tape.tolist()
     fitting = [index for index, words in enumerate(tape) if words[0] in OPERANDS and (not kinds or Opcode(words[0]).kind in kinds)]
     if stage is not None and not header.single_phase:
         fitting = [index for index in fitting if index == stage % len(tape)]
@@ -55,16 +60,24 @@ def bit_flipped(honest: Computation, random: Random, stage: int, address: int, l
 def output_values(honest: Computation, random: Random, stage: int | None, *kinds: Opcode) -> Iterator[Tampering | None]:
     """Changes a value that an op writes. Most such lies matter; if none does, a byte that lasts is changed instead."""
     for _ in range(TRIES_BEFORE_ANYWHERE):
-        found = stage_and_op(honest, random, stage, *kinds)
-        places = found and writes(found[1], found[2])
-        if not found or not places:
+        place = _place_written(honest, random, stage, *kinds)
+        if place is None:
             yield None
             continue
-        address, length = random.choice(places)
+        here, address, length = place
         item = 1 if length % 2 else 2
-        yield bit_flipped(honest, random, found[0], address + item * random.randrange(length // item), item)
+        yield bit_flipped(honest, random, here, address + item * random.randrange(length // item), item)
     if stage is not None and not kinds:
         yield Tampering(stage, 1 + random.randrange(steps_of(honest, stage)), written(BEYOND, random.randbytes(4)))
+
+
+def _place_written(honest: Computation, random: Random, stage: int | None, *kinds: Opcode) -> tuple[int, int, int] | None:
+    """Draws a stage, and the address and length of something that its op writes."""
+    if isinstance(honest.image, TrainingImage):
+        return place_written(honest, random, stage)
+    found = stage_and_op(honest, random, stage, *kinds)
+    places = found and writes(found[1], found[2])
+    return (found[0], *random.choice(places)) if found and places else None
 
 
 def cached_values(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:
@@ -72,8 +85,9 @@ def cached_values(honest: Computation, random: Random, stage: int | None) -> Ite
 
 
 def tokens(honest: Computation, random: Random, stage: int | None) -> Iterator[Tampering | None]:
-    count = len(honest.tokens())
-    positions_before = prompt_length(honest.image.header.request_kind, honest.request) - 1
+    count, image = len(honest.tokens()), honest.image
+    assert isinstance(image, Image)
+    positions_before = prompt_length(image.header.request_kind, honest.request) - 1
     while True:
         found = stage_and_op(honest, random, stage, Opcode.SAMPLE)
         if not found or not positions_before <= found[2] < positions_before + count:

@@ -17,8 +17,7 @@ from opml_min.training.tape_writer import WHOLE, WIDTH, OutputGradient, TapeWrit
 from opml_min.training.training_model import Trained
 
 DEVIATION_OF_FOUR = 37837  # of the sum of the four u16 that INIT draws
-EXACT_FRACTION_BITS = 24  # of what a source's matrix stands for
-LOW_FRACTION_BITS = 14  # of the vectors between the matrices of an adapter
+LOW_FRACTION_BITS = 20  # of the vectors between the matrices of an adapter, which then reach ±2^11
 
 
 class Linear(Part):

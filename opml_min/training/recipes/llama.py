@@ -4,7 +4,7 @@
 """
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from opml_min.model.errors import RequestError
 from opml_min.model.image.image import Image
@@ -12,10 +12,11 @@ from opml_min.training.operations import TrainingOpcode
 from opml_min.training.places import Buffers, Places
 from opml_min.training.recipes.assembly import assembled
 from opml_min.training.recipes.batch import LOGIT_FRACTION_BITS, TextBatch
+from opml_min.training.recipes.division import Division, divided
 from opml_min.training.recipes.llama_shape import LlamaShape
 from opml_min.training.recipes.network import Network, NetworkBuilder
 from opml_min.training.recipes.recipe import Method, Recipe, TokenText
-from opml_min.training.recipes.source_llama import read_source
+from opml_min.training.recipes.source_llama import SourceLlama, read_source
 from opml_min.training.tape_writer import WIDTH, OutputGradient, TapeWriter, Targets
 from opml_min.training.training_model import Trained, TrainingModel
 
@@ -31,15 +32,11 @@ def llama_training(origin: Image | LlamaShape, recipe: Recipe, text: TokenText) 
     else:
         source = read_source(origin)
         shape = source.shape
-    places = Places()
     table = drawn_rope_table(shape, recipe.period) if source is None else source.rope_table(recipe.period)
-    text_address, table_address = places.data.put(text.data), places.data.put(table)
-    rows = recipe.sequences_of_batch * recipe.period
-    buffers = Buffers(places, rows)
-    network = NetworkBuilder(shape, recipe, source, places, buffers).build()
-    batch = TextBatch(shape, TapeWriter(rows, recipe.sum_frac), buffers, recipe.sequences_of_batch, recipe.period, table_address)
-    trained = LlamaUpdate(network, batch, recipe, text, text_address).write()
-    return assembled(places, batch.tape, trained, recipe.sequences * recipe.period, shape, network.is_tied)
+    draft = Draft(evolve(shape, layers=1), source, recipe, text, table)  # one layer has ops of all sizes
+    division = divided(recipe, shape.vocabulary, lambda division: draft.write(division).tape.ops)
+    written = evolve(draft, shape=shape).write(division)
+    return assembled(written.places, written.tape, written.trained, recipe.sequences * recipe.period, shape, written.is_tied)
 
 
 def drawn_rope_table(shape: LlamaShape, period: int) -> bytes:
@@ -50,12 +47,43 @@ def drawn_rope_table(shape: LlamaShape, period: int) -> bytes:
 
 
 @frozen
+class Draft:
+    """All that makes a tape but the division."""
+
+    shape: LlamaShape
+    source: SourceLlama | None
+    recipe: Recipe
+    text: TokenText
+    rope_table: bytes
+
+    def write(self, division: Division) -> "Written":
+        sequences, period, places = self.recipe.sequences // division.batches, self.recipe.period, Places()
+        text, table = places.data.put(self.text.data), places.data.put(self.rope_table)
+        buffers, tape = Buffers(places, sequences * period), TapeWriter(sequences * period, self.recipe.sum_frac)
+        network = NetworkBuilder(self.shape, self.recipe, sequences, self.source, places, buffers).build()
+        batch = TextBatch(self.shape, tape, buffers, sequences, period, table)
+        trained = LlamaUpdate(network, batch, self.recipe.sequences, division, self.text, text).write()
+        return Written(places, tape, trained, network.is_tied)
+
+
+@frozen
+class Written:
+    """A tape, where its tensors lie, and what it leaves."""
+
+    places: Places
+    tape: TapeWriter
+    trained: tuple[Trained, ...]
+    is_tied: bool
+
+
+@frozen
 class LlamaUpdate:
     """The ops of an update, which come batch by batch, and then those of the optimisers."""
 
     network: Network
     batch: TextBatch
-    recipe: Recipe
+    sequences: int  # of all batches
+    division: Division
     text: TokenText
     text_address: int
 
@@ -64,7 +92,7 @@ class LlamaUpdate:
         tape, parts = self.batch.tape, self.network.parts
         for part in parts:
             part.begin(tape)
-        for i in range(self.recipe.batches):
+        for i in range(self.division.batches):
             tokens, targets = self._draw(i)
             if i == 0:
                 for part in parts:
@@ -81,7 +109,7 @@ class LlamaUpdate:
         batch, text = self.batch, self.text
         tokens, targets = batch.buffers.vectors("tokens", 1), batch.buffers.vectors("targets", 1)
         place = (self.text_address, text.token_bytes, text.count, batch.sequences, batch.period)
-        drawn = (i * batch.sequences, self.recipe.sequences, TOKEN_STREAM)
+        drawn = (i * batch.sequences, self.sequences, TOKEN_STREAM)
         batch.tape.add(TrainingOpcode.TOKENS, tokens, targets, *place, *drawn)
         return tokens, targets
 
@@ -105,14 +133,14 @@ class LlamaUpdate:
         for layer, after in zip(network.layers, streams[1:], strict=True):
             layer.forward(batch, after)
         batch.norm(self._last_n, self._last_x, network.final_gains)
-        network.classifier.forward(batch.tape, self._logits, self._last_n, LOGIT_FRACTION_BITS, self.recipe.logit_rows)
+        network.classifier.forward(batch.tape, self._logits, self._last_n, LOGIT_FRACTION_BITS, self.division.logit_rows)
 
     def _loss(self, targets: int) -> None:
         """Write d, the gradient of the residual stream after the last layer."""
         batch, classifier, vocabulary = self.batch, self.network.classifier, self.batch.shape.vocabulary
         g, of_target = batch.buffers.activation("logits", vocabulary), batch.buffers.vectors("of target", 1)
         batch.tape.add(TrainingOpcode.CROSS_ENTROPY, g, of_target, self._logits, targets, batch.rows, vocabulary, WIDTH)
-        of = OutputGradient(g, Targets(targets, of_target), self.recipe.logit_rows)
+        of = OutputGradient(g, Targets(targets, of_target), self.division.logit_rows)
         classifier.gradient(batch.tape, of, self._last_n)
         classifier.backward(batch.tape, batch.d_n, of, batch.part)
         batch.norm_backward(batch.d, self._last_x, self.network.final_gains)

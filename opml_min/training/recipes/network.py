@@ -7,14 +7,15 @@ from enum import Enum
 
 from attrs import define, field, frozen
 
+from opml_min.model.image.llama import CLASSIFIER, EMBEDDING, FINAL_NORM
 from opml_min.training.places import GAIN_FRACTION_BITS, MATRIX_FRACTION_BITS, Buffers, Places, Weights
 from opml_min.training.recipes.decoder_layer import DecoderLayer, Kept
 from opml_min.training.recipes.gains import FrozenGains, Gains, TrainedGains
-from opml_min.training.recipes.linear import DEVIATION_OF_FOUR, EXACT_FRACTION_BITS, AdaptedLinear, FrozenLinear, Linear, TrainedLinear
+from opml_min.training.recipes.linear import DEVIATION_OF_FOUR, AdaptedLinear, FrozenLinear, Linear, TrainedLinear
 from opml_min.training.recipes.llama_shape import LlamaShape
 from opml_min.training.recipes.part import Part
 from opml_min.training.recipes.recipe import Method, Optimiser, Recipe
-from opml_min.training.recipes.source_llama import SourceLlama
+from opml_min.training.recipes.source_llama import EXACT_FRACTION_BITS, SourceLlama
 
 INIT_SCALE_Q16 = (1 << 42) // (50 * DEVIATION_OF_FOUR)  # deviation 0.02
 
@@ -60,6 +61,7 @@ class NetworkBuilder:
 
     shape: LlamaShape
     recipe: Recipe
+    sequences: int  # of a batch
     source: SourceLlama | None
     places: Places
     buffers: Buffers
@@ -72,11 +74,11 @@ class NetworkBuilder:
 
     def build(self) -> Network:
         shape = self.shape
-        embedding = self.linear("token_embd.weight", shape.vocabulary, shape.dim)
+        embedding = self.linear(EMBEDDING, shape.vocabulary, shape.dim)
         layers = tuple(self.layer(i) for i in range(shape.layers))
-        final_gains = self.gains("output_norm.weight", layer=shape.layers - 1)
+        final_gains = self.gains(FINAL_NORM, layer=shape.layers - 1)
         is_tied = self.source is not None and self.source.is_tied
-        classifier = embedding if is_tied else self.linear("output.weight", shape.vocabulary, shape.dim, adapts=True)
+        classifier = embedding if is_tied else self.linear(CLASSIFIER, shape.vocabulary, shape.dim, adapts=True)
         return Network(embedding, layers, final_gains, classifier)
 
     def layer(self, i: int) -> DecoderLayer:
@@ -107,7 +109,7 @@ class NetworkBuilder:
         return self.shared
 
     def _take(self) -> Kept:
-        return Kept.take(self.places, self.shape, self.recipe.sequences_of_batch, self.recipe.period)
+        return Kept.take(self.places, self.shape, self.sequences, self.recipe.period)
 
     def role(self, layer: int | None, *, adapts: bool) -> Role:
         """Return the role of a weight. layer: where it lies, None for embedding and classifier; adapts: it may have an adapter"""
@@ -125,9 +127,9 @@ class NetworkBuilder:
         if self.source is None:
             return TrainedLinear(name, places.matrix(rows, columns), optimiser, (INIT_SCALE_Q16, self._stream()))
         if role == Role.TRAINED:
-            content = self.source.matrix(name, rows, columns, MATRIX_FRACTION_BITS)
+            content = self.source.matrix(name, MATRIX_FRACTION_BITS)
             return TrainedLinear(name, places.matrix(rows, columns, content), optimiser, None)
-        master = places.data.put(self.source.matrix(name, rows, columns, EXACT_FRACTION_BITS))
+        master = places.data.put(self.source.matrix(name, EXACT_FRACTION_BITS))
         w = Weights(rows, columns, EXACT_FRACTION_BITS, master, places.activation(1, rows * columns))
         if role == Role.FROZEN:
             return FrozenLinear(name, w)

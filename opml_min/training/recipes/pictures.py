@@ -11,6 +11,7 @@ from attrs import frozen
 from opml_min.training.operations import TrainingOpcode
 from opml_min.training.places import Buffers, Places
 from opml_min.training.recipes.assembly import assembled
+from opml_min.training.recipes.division import require_fit
 from opml_min.training.recipes.linear import DEVIATION_OF_FOUR, TrainedLinear
 from opml_min.training.recipes.recipe import Optimiser
 from opml_min.training.tape_writer import WIDTH, OutputGradient, TapeWriter, Targets
@@ -72,6 +73,7 @@ def classifier_training(sizes: tuple[int, ...], recipe: PictureRecipe, data: Pic
     for matrix in matrices:
         matrix.step(tape)
     trained = tuple(trained for matrix in matrices for trained in matrix.finish(tape, places))
+    require_fit(tape.ops)
     return assembled(places, tape, trained, rows)
 
 

@@ -6,7 +6,7 @@
 from enum import StrEnum
 
 from attrs import field, frozen
-from attrs.validators import ge
+from attrs.validators import ge, optional
 
 from opml_min.model.errors import RequestError
 
@@ -30,25 +30,20 @@ class Optimiser(StrEnum):
 
 @frozen
 class Recipe:
-    """A training of a LLaMA. Sequences are those of an update, in so many batches of equal size."""
+    """A training of a LLaMA."""
 
     method: Method
     optimiser: Optimiser = Optimiser.ADAM
-    sequences: int = field(default=8, validator=ge(1))
+    sequences: int = field(default=8, validator=ge(1))  # of an update
     period: int = field(default=128, validator=ge(1))  # tokens of a sequence
-    batches: int = field(default=1, validator=ge(1))
+    batches: int | None = field(default=None, validator=optional(ge(1)))  # of equal size, in an update; None: as few as fit
     rank: int = field(default=8, validator=ge(1))  # of adapters
     sum_frac: int = 16
-    logit_rows: int = field(default=1 << 20, validator=ge(1))  # of the classifier, in one op
+    logit_rows: int | None = field(default=None, validator=optional(ge(1)))  # of the classifier, in one op; None: as many as fit
 
     def __attrs_post_init__(self) -> None:
-        if self.sequences % self.batches:
+        if self.batches is not None and self.sequences % self.batches:
             raise RequestError(f"{self.sequences} sequences do not make {self.batches} equal batches")
-
-    @property
-    def sequences_of_batch(self) -> int:
-        return self.sequences // self.batches
-
 
 @frozen
 class TokenText:

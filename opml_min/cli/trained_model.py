@@ -1,0 +1,38 @@
+"""The model that a finished job has trained, as an image for `opml run`. Its state quarter is the last one of the run."""
+
+from pathlib import Path
+
+from opml_min.cli.train_text import shape_of
+from opml_min.mnist.build import write_trained_classifier
+from opml_min.model.build.tape import Matrix
+from opml_min.model.files.sealed import sha256_of
+from opml_min.model.image.ops import align
+from opml_min.model.image.weights import Q8_0
+from opml_min.model.resolve import resolve, text_of
+from opml_min.model.sources.checkpoint import Shape
+from opml_min.training.jobs.description import PICTURES, TrainingJob
+from opml_min.training.jobs.errors import JobError
+from opml_min.training.jobs.folder import TRAINED, JobFolder
+from opml_min.training.recipes.recipe import Method
+from opml_min.training.run import TrainingRun
+from opml_min.training.trained_image import state_left, write_image_from_scratch, write_trained_image
+
+
+def write_trained_model(folder: JobFolder, job: TrainingJob, run: TrainingRun) -> Path:
+    """Write the image of a job whose run is finished, and return its path. What was not trained comes from the source."""
+    path, state = folder / TRAINED, state_left(run.memory, run.ops)
+    if job.kind == PICTURES:
+        first, second = (Matrix(each.address, Q8_0, each.rows, align(each.columns)) for each in job.trained)
+        write_trained_classifier(path, job.trained[0].columns, first, second, state)
+        return path
+    model = resolve(job.source, None if job.tokenizer is None else Path(job.tokenizer))
+    if sha256_of(model.image.path) != job.source_sha256:
+        raise JobError(f"{job.source} has changed since the job was made, so the trained model cannot be put together")
+    if job.recipe != Method.SCRATCH:
+        write_trained_image(path, model.image, job.trained, state)
+        return path
+    header = model.image.header
+    sizes = (header.dim, header.hidden_dim, header.layers, header.heads, header.kv_heads, header.vocabulary)
+    shape = Shape(*sizes, context=header.context, head_size=header.head_size)
+    write_image_from_scratch(path, shape, text_of(model.image), shape_of(header).r, job.trained, state)
+    return path

@@ -1,0 +1,11 @@
+"""What can be wrong with a training job or with what it is to learn from."""
+
+from opml_min.model.errors import ModelError
+
+
+class JobError(ModelError):
+    """A folder is no training job, is damaged, or is in use."""
+
+
+class DataError(ModelError):
+    """There is nothing to learn from: a file is no text, or too short."""

@@ -1,0 +1,107 @@
+"""A job under way: it computes update after update, leaves the evidence, and can go on after its process was killed at any time.
+
+Evidence is on the disk before the checkpoint that relies on it. So whatever checkpoint is there, the lines up to it are there, too, and
+what comes after them is computed again.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from attrs import frozen
+
+from opml_min.model.staged_run import OK
+from opml_min.training.image import TrainingImage
+from opml_min.training.jobs.checkpoint import load_checkpoint, save_checkpoint
+from opml_min.training.jobs.description import TrainingJob, load_job
+from opml_min.training.jobs.errors import JobError
+from opml_min.training.jobs.evidence import UpdateRecord, append_evidence, read_evidence, rewrite_evidence
+from opml_min.training.jobs.folder import IMAGE, UPDATES, JobFolder
+from opml_min.training.jobs.loss import losses_of
+from opml_min.training.operations import TrainingOpcode
+from opml_min.training.run import TrainingRun
+
+APPEND_SECONDS = 1.0  # the longest time for which evidence waits in memory
+
+
+@frozen(eq=False)
+class OpenJob:
+    """A job with its run, which stands after the last update that is kept."""
+
+    folder: JobFolder
+    job: TrainingJob
+    run: TrainingRun
+    records: list[UpdateRecord]
+
+    @property
+    def updates_done(self) -> int:
+        return len(self.records)
+
+    @property
+    def examples_per_update(self) -> int:
+        """Return how many tokens or pictures an update learns from."""
+        return sum(op["rows"] for op in self.run.ops if op.opcode == TrainingOpcode.CROSS_ENTROPY)
+
+
+def start_of_image(folder: JobFolder, request: bytes, threads: int) -> tuple[TrainingRun, bytes]:
+    """Return a run of the folder's training image before its first stage, and the model root."""
+    image = TrainingImage(folder / IMAGE)
+    run = TrainingRun(image, request, threads=threads)
+    return run, image.model_root(run.memory)
+
+
+def start_of_run(folder: JobFolder, job: TrainingJob, threads: int) -> TrainingRun:
+    """Return the run of a job before its first stage."""
+    run, model_root = start_of_image(folder, job.request, threads)
+    if model_root != job.model_root:
+        raise JobError(f"{folder / IMAGE} is not the image that the job names: its model root is 0x{model_root.hex()}")
+    return run
+
+
+def open_job(folder: JobFolder, threads: int) -> OpenJob:
+    """Open a job, which must be locked, at its last checkpoint."""
+    job = load_job(folder)
+    folder.tidy()
+    run = start_of_run(folder, job, threads)
+    records = read_evidence(folder / UPDATES, job.settings.updates)
+    kept = [updates for updates in folder.checkpoints() if updates <= len(records)]
+    updates = kept[-1] if kept else 0
+    if updates:
+        load_checkpoint(folder.checkpoint(updates), run, updates)
+        if run.run_hash() != records[updates - 1].run_hash:
+            raise JobError(f"{folder.checkpoint(updates)} does not have the run hash of update {updates}")
+    if len(records) > updates:
+        rewrite_evidence(folder / UPDATES, records[:updates])
+    return OpenJob(folder, job, run, records[:updates])
+
+
+def train(opened: OpenJob, watch: Callable[[UpdateRecord], None] = lambda record: None) -> None:
+    """Compute the updates that are left, with the evidence and the checkpoints.
+
+    watch: called after each update"""
+    run, records, every = opened.run, opened.records, opened.job.checkpoint_every
+    updates, waiting, last_append = opened.job.settings.updates, list[UpdateRecord](), time.monotonic()
+    while len(records) < updates:
+        loss = compute_update(run)
+        record = UpdateRecord(len(records) + 1, run.run_hash(), loss)
+        records.append(record)
+        waiting.append(record)
+        is_due = record.update % every == 0 or record.update == updates
+        if is_due or time.monotonic() - last_append >= APPEND_SECONDS:
+            append_evidence(opened.folder / UPDATES, waiting)
+            waiting, last_append = [], time.monotonic()
+        if is_due:
+            save_checkpoint(opened.folder.checkpoint(record.update), run)
+        watch(record)
+
+
+def compute_update(run: TrainingRun) -> float:
+    """Compute the stages of one update, and return its loss per token or picture."""
+    losses = []
+    for op in run.ops:
+        run.run_stage()
+        if op.opcode == TrainingOpcode.CROSS_ENTROPY:
+            losses.append(losses_of(run.memory, op)[0])
+    if run.state().status != OK:
+        raise JobError("the run failed: its first stage refused the request")
+    return float(np.concatenate(losses).mean()) if losses else 0.0

@@ -1,0 +1,80 @@
+"""Making a job: its training image, what is held out, how the model does on that before training, and last the description.
+
+A folder becomes a job with its description. Whatever ends the making before that leaves a folder in which a job can be made again.
+"""
+
+import zipfile
+from collections.abc import Callable
+
+import numpy as np
+from attrs import frozen
+
+from opml_min.model.files.atomic import written_whole
+from opml_min.model.image.request import MAX_STAGES
+from opml_min.training.image import write_training_image
+from opml_min.training.jobs.description import TrainingJob, save_job
+from opml_min.training.jobs.errors import DataError, JobError
+from opml_min.training.jobs.execution import start_of_image
+from opml_min.training.jobs.folder import HELD_OUT, IMAGE, JobFolder
+from opml_min.training.jobs.held_out import Examples, scored
+from opml_min.training.request import Settings
+from opml_min.training.training_model import TrainingModel
+
+
+@frozen(eq=False)
+class JobPlan:
+    """All that a job is made of."""
+
+    kind: str
+    source: str
+    source_sha256: bytes
+    tokenizer: str | None
+    recipe: str
+    optimizer: str
+    data: str
+    model: TrainingModel
+    settings: Settings
+    checkpoint_every: int
+    held_out: Examples | None
+
+
+def make_job(folder: JobFolder, plan: JobPlan, threads: int, watch: Callable[[int], None] = lambda done: None) -> None:
+    """Make a job in a folder that is locked.
+
+    watch: called with how many of the held-out examples are scored"""
+    if plan.settings.updates * plan.model.op_count > MAX_STAGES:
+        most = MAX_STAGES // plan.model.op_count
+        raise DataError(f"a run has at most 2^24 stages, and an update {plan.model.op_count}: at most {most} updates are possible")
+    write_training_image(folder / IMAGE, plan.model)
+    run, model_root = start_of_image(folder, plan.settings.pack(), threads)
+    before = None
+    if plan.held_out is not None:
+        with written_whole(folder / HELD_OUT) as file:
+            np.savez(file, inputs=plan.held_out.inputs, targets=plan.held_out.targets)
+        before = scored(run, plan.held_out, threads, watch)
+    save_job(
+        folder,
+        TrainingJob(
+            kind=plan.kind,
+            source=plan.source,
+            tokenizer=plan.tokenizer,
+            recipe=plan.recipe,
+            optimizer=plan.optimizer,
+            data=plan.data,
+            model_root=model_root,
+            request=plan.settings.pack(),
+            trained=plan.model.trained,
+            source_sha256=plan.source_sha256,
+            checkpoint_every=plan.checkpoint_every,
+            before=before,
+        ),
+    )
+
+
+def held_out_examples(folder: JobFolder) -> Examples:
+    """Read back what is held out."""
+    try:
+        with np.load(folder / HELD_OUT, allow_pickle=False) as stored:
+            return Examples(stored["inputs"], stored["targets"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise JobError(f"{folder / HELD_OUT} is damaged: {str(error)[:100]}") from error

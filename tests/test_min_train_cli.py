@@ -1,0 +1,380 @@
+"""`opml train` and `opml verify` of jobs, as people and scripts use them: a text, pictures, refusals in one line, shards, wrong hashes."""
+
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from min_training_job import EVERY, UPDATES, finished, made
+
+from opml_min.cli import INTERRUPTED, main
+from opml_min.cli.train_progress import TrainingProgress, duration
+from opml_min.model.image.image import Image
+from opml_min.model.image.request import TextRequest
+from opml_min.model.run import Run
+from opml_min.training.jobs.evidence import UpdateRecord, rewrite_evidence
+from opml_min.training.jobs.execution import open_job
+from opml_min.training.jobs.folder import JobFolder
+from opml_min.training.jobs.plot import EIGHTHS, characters, svg
+from opml_min.training.jobs.text_data import packed, split_off, windows
+from opml_min.training.jobs.verification import Shard, part_of, shards_of
+
+Capture = pytest.CaptureFixture[str]
+TEXT = "First Citizen: Before we proceed any further, hear me speak. All: Speak, speak. " * 12
+FAST = ("--steps", "4", "--batch", "2", "--length", "16", "--checkpoint-every", "2", "--threads", "1")
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def told(capsys: Capture, *arguments: object, code: int = 0) -> dict[str, Any]:
+    assert main([*map(str, arguments), "--json"]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+# Texts -----------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", ["lora", "scratch"])
+def test_a_text(tmp_path: Path, text: Path, capsys: Capture, recipe: str) -> None:
+    job = tmp_path / "job"
+    result = told(capsys, "train", "embedded", "--data", text, "--recipe", recipe, "--eval", "--out", job, *FAST)
+    assert result["updates"] == 4
+    assert result["held_out_after"]["examples"] == result["held_out_before"]["examples"] > 0
+    assert result["held_out_after"]["loss"] < result["held_out_before"]["loss"]
+    checked = told(capsys, "verify", job, "--threads", 1)
+    assert checked["holds"] is True
+    assert (checked["updates"], checked["shards"]) == ([1, 4], 2)
+    assert [checked[name] for name in ("run_hash", "model_root", "state_root")] == [
+        result[name] for name in ("run_hash", "model_root", "state_root")
+    ]
+    assert (job / "loss.svg").read_text().startswith("<svg ")
+    again = told(capsys, "train", "--resume", job)
+    assert [again[name] for name in ("run_hash", "held_out_after")] == [result[name] for name in ("run_hash", "held_out_after")]
+    answer = told(capsys, "run", result["trained_model"], "--prompt", "First", "--max-tokens", 4, "--threads", 1)
+    assert len(answer["tokens"]) == 4
+
+
+def test_a_trained_model_begins_with_the_state_root_of_its_job(tmp_path: Path, text: Path, capsys: Capture) -> None:
+    result = told(capsys, "train", "embedded", "--data", text, "--recipe", "last", "--out", tmp_path / "job", *FAST)
+    run = Run(Image(Path(result["trained_model"])), TextRequest((1,), 1).pack(), threads=1)
+    assert "0x" + run.memory.quarter_root(3).hex() == result["state_root"]
+
+
+def test_what_people_read(tmp_path: Path, text: Path, capsys: Capture) -> None:
+    assert main(["train", "embedded", "--data", str(text), "--eval", str(text), "--out", str(tmp_path / "job"), *FAST]) == 0
+    out, _ = capsys.readouterr()
+    assert "nats per token: " in out
+    assert "held out, " in out
+    assert f"opml run {tmp_path / 'job' / 'trained.opml'}" in out
+    assert out.splitlines()[-1].startswith("state root 0x")
+    assert main(["verify", str(tmp_path / "job"), "--threads", "1"]) == 0
+    assert capsys.readouterr().out.startswith("the run hashes of updates 1 to 4 hold\n")
+
+
+def test_ctrl_c_is_one_line_that_says_how_to_go_on(
+    tmp_path: Path, text: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, job = TrainingProgress.show, tmp_path / "job"
+
+    def interrupted(progress: TrainingProgress, record: UpdateRecord) -> None:
+        real(progress, record)
+        if record.update == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingProgress, "show", interrupted)
+        assert main(["train", "embedded", "--data", str(text), "--out", str(job), *FAST]) == INTERRUPTED
+    assert capsys.readouterr() == ("", f"opml: interrupted after 3 updates; `opml train --resume {job}` goes on after update 2\n")
+    assert told(capsys, "train", "--resume", job, "--threads", 1)["updates"] == 4
+
+
+def binary(folder: Path) -> Path:
+    (folder / "binary").write_bytes(b"text\xff")
+    return folder / "binary"
+
+
+def zero(folder: Path) -> Path:
+    (folder / "zero").write_bytes(b"a\0b")
+    return folder / "zero"
+
+
+def empty(folder: Path) -> Path:
+    (folder / "empty").write_bytes(b"")
+    return folder / "empty"
+
+
+def short(folder: Path) -> Path:
+    (folder / "short").write_text("A few words only.")
+    return folder / "short"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (binary, "is no text: byte 4 is not UTF-8"),
+        (zero, "is no text: byte 1 is zero"),
+        (empty, "is empty"),
+        (short, "is too short"),
+        (lambda folder: folder / "absent", "cannot read"),
+        (lambda folder: folder, "cannot read"),
+    ],
+)
+def test_a_text_that_is_none(tmp_path: Path, text: Path, refused: Callable[..., str], make: Callable[[Path], Path], message: str) -> None:
+    for number, files in enumerate([("--data", make(tmp_path)), ("--data", text, "--eval", make(tmp_path))]):
+        line = refused("train", "embedded", "--out", tmp_path / f"job{number}", "--length", "64", *files)
+        assert message in line
+    assert refused("train", "--resume", tmp_path / "job0").endswith("is no training job: it has no job.json\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--length", "300"), "beyond the context"),
+        (("--rank", "4", "--recipe", "full"), "--rank is for lora"),
+        (("--hidden", "4"), "--hidden is for a classifier"),
+        (("--rate", "0.2"), "learning rate"),
+        (("--rate", "nan"), "learning rate"),
+        (("--rate", "-1"), "learning rate"),
+        (("--warmup", "9", "--steps", "8"), "--warmup"),
+        (("--warmup", "-1"), "--warmup"),
+        (("--decay", "2"), "--decay"),
+        (("--steps", "9999999"), "at most"),
+        (("--batch", "8", "--batches", "3"), "equal batches"),
+        (("--recipe", "magic"), "invalid choice"),
+    ],
+)
+def test_options_that_cannot_be_meant(
+    tmp_path: Path, text: Path, capsys: Capture, arguments: tuple[str, ...], message: str
+) -> None:
+    try:
+        code = main(["train", "embedded", "--data", str(text), "--out", str(tmp_path / "job"), "--length", "16", *arguments])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    out, err = capsys.readouterr()
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_what_a_new_job_needs(tmp_path: Path, text: Path, refused: Callable[..., str]) -> None:
+    assert "needs SOURCE" in refused("train")
+    assert "needs --data" in refused("train", "embedded")
+    assert "needs --out" in refused("train", "embedded", "--data", text)
+    assert "leave out --steps" in refused("train", "--resume", tmp_path, "--steps", 3)
+    assert "leave out SOURCE" in refused("train", "embedded", "--resume", tmp_path)
+    assert "is not empty" in refused("train", "embedded", "--data", text, "--out", tmp_path)
+    assert "cannot read" in refused("train", "--resume", tmp_path / "no")
+
+
+# Pictures --------------------------------------------------------------------------------------------------------------------------------
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    sizes = b"".join(n.to_bytes(4, "big") for n in values.shape)
+    path.write_bytes(bytes([0, 0, 8, values.ndim]) + sizes + values.astype(np.uint8).tobytes())
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Pictures of 28 × 28 in which a bright row says the class."""
+    folder, rng = tmp_path / "pictures", np.random.default_rng(1)
+    folder.mkdir()
+    labels = rng.integers(0, 10, 100)
+    values = rng.integers(0, 60, (100, 28, 28))
+    values[np.arange(100), labels] += 150
+    write_idx(folder / "t10k-images-idx3-ubyte", values)
+    write_idx(folder / "t10k-labels-idx1-ubyte", labels)
+    return folder
+
+
+def test_pictures(tmp_path: Path, pictures: Path, capsys: Capture) -> None:
+    how = ("--steps", 40, "--batch", 16, "--hidden", 16, "--checkpoint-every", 20, "--threads", 1)
+    result = told(capsys, "train", "mnist", "--data", pictures, "--out", tmp_path / "job", *how)
+    assert result["held_out_after"]["examples"] == 20
+    assert result["held_out_after"]["accuracy"] > 0.8 > 0.5 > result["held_out_before"]["accuracy"]
+    assert told(capsys, "verify", tmp_path / "job", "--threads", 1)["holds"] is True
+    files = (pictures / "t10k-images-idx3-ubyte", pictures / "t10k-labels-idx1-ubyte")
+    evaluated = told(capsys, "eval", result["trained_model"], *files, "--last", 20)
+    assert abs(evaluated["accuracy"] - result["held_out_after"]["accuracy"]) <= 0.1
+
+
+def test_files_of_training_are_learned_and_those_of_the_test_held_out(tmp_path: Path, pictures: Path, capsys: Capture) -> None:
+    for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
+        (pictures / f"train-{kind}").write_bytes((pictures / f"t10k-{kind}").read_bytes())
+    result = told(capsys, "train", "mnist", "--data", pictures, "--out", tmp_path / "job", "--steps", 1, "--hidden", 2, "--threads", 1)
+    assert result["held_out_after"]["examples"] == 100
+
+
+def test_pictures_that_cannot_be_used(tmp_path: Path, pictures: Path, refused: Callable[..., str]) -> None:
+    def line(*arguments: object, data: Path = pictures) -> str:
+        return refused("train", "mnist", "--data", data, "--out", tmp_path / "job", *arguments)
+
+    assert "dataset-fashion-mnist" in line(data=tmp_path / "nowhere")
+    assert "--recipe is for language models" in line("--recipe", "lora")
+    assert "--eval is for language models" in line("--eval")
+    (pictures / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x02\x01\x02")
+    assert "do not fit" in line()
+    write_idx(pictures / "t10k-labels-idx1-ubyte", np.full(100, 10))
+    assert "a label is not from 0 to 9" in line()
+    (pictures / "t10k-labels-idx1-ubyte").write_bytes(b"nothing")
+    assert "is not an IDX file" in line()
+
+
+# Verification ----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> JobFolder:
+    return finished(tmp_path / "job")
+
+
+def with_wrong_hash(folder: JobFolder, update: int) -> None:
+    opened = open_job(folder, 1)
+    records = opened.records
+    wrong = bytes([records[update - 1].run_hash[0] ^ 1]) + records[update - 1].run_hash[1:]
+    records[update - 1] = UpdateRecord(update, wrong, 1.0)
+    rewrite_evidence(folder / "updates.jsonl", records)
+
+
+@pytest.mark.parametrize(("update", "workers"), [(1, 1), (5, 1), (UPDATES, 1), (5, 2)])
+def test_a_wrong_hash_is_named(job: JobFolder, capsys: Capture, update: int, workers: int) -> None:
+    with_wrong_hash(job, update)
+    result = told(capsys, "verify", job.path, "--workers", workers, "--threads", 1, code=1)
+    assert result["holds"] is False
+    assert [mismatch["update"] for mismatch in result["mismatches"]] == [update]
+    if workers == 1:
+        assert main(["verify", str(job.path), "--threads", "1"]) == 1
+        assert capsys.readouterr().out.startswith(f"the run hash of update {update} does NOT hold: claimed 0x")
+
+
+def test_a_checkpoint_that_does_not_fit_its_hash_is_named(job: JobFolder, capsys: Capture) -> None:
+    path = job.checkpoint(EVERY)
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+    assert main(["verify", str(job.path), "--threads", "1"]) == 1
+    out, _ = capsys.readouterr()
+    assert out.startswith(f"the checkpoint after update {EVERY} does NOT have the claimed run hash: ")
+    assert out.count("\n") == 1
+    result = told(capsys, "verify", job.path, "--shard", "1/4", "--threads", 1)
+    assert result["holds"] is True
+    assert result["state_root"] is None
+
+
+def test_each_shard_finds_its_own_wrong_update(job: JobFolder, capsys: Capture) -> None:
+    with_wrong_hash(job, 5)
+    held = [told(capsys, "verify", job.path, "--shard", f"{i}/4", "--threads", 1, code=int(i == 2))["holds"] for i in (1, 2, 3, 4)]
+    assert held == [True, False, True, True]
+
+
+def test_shards_tile_the_updates(job: JobFolder) -> None:
+    shards = shards_of(job, UPDATES)
+    assert [(shard.first, shard.end) for shard in shards] == [(i, i + EVERY) for i in range(0, UPDATES, EVERY)]
+    for parts in range(1, 6):
+        assert [shard for i in range(1, parts + 1) for shard in part_of(shards, i, parts)] == shards
+    assert shards_of(job, EVERY + 1) == [Shard(0, EVERY), Shard(EVERY, EVERY + 1)]
+
+
+def test_what_verify_refuses(tmp_path: Path, job: JobFolder, refused: Callable[..., str]) -> None:
+    assert "no evidence yet" in refused("verify", made(tmp_path / "new").path)
+    assert "is empty" in refused("verify", job.path, "--shard", "1/9")
+    assert "on the processor" in refused("verify", job.path, "--device", "vm")
+    assert "which holds its model" in refused("verify", job.path, "--model", "embedded")
+    assert "for the folder of a training job" in refused("verify", job / "job.json", "--workers", 2)
+    assert "is no training job" in refused("verify", tmp_path)
+    job.checkpoint(EVERY).write_bytes(b"")
+    assert "is no checkpoint" in refused("verify", job.path)
+
+
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "1/", "1/4294967296"])
+def test_a_shard_that_is_none(job: JobFolder, shard: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["verify", str(job.path), "--shard", shard])
+
+
+def test_a_cluster(job: JobFolder, capsys: Capture, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]) -> None:
+    """Dask's client, as far as it is used, with threads for a cluster."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert "pip install 'opml[dask]'" in refused("verify", job.path, "--scheduler", "tcp://127.0.0.1:1")
+    distributed = ModuleType("distributed")
+
+    class Client(ThreadPoolExecutor):
+        def __init__(self, address: str, timeout: int, set_as_default: bool) -> None:
+            super().__init__(2)
+            if address == "nobody":
+                raise OSError("Timed out")
+
+        def nthreads(self) -> dict[str, int]:
+            return {"worker": 2}
+
+        def get_executor(self, pure: bool) -> ThreadPoolExecutor:
+            return self
+
+    distributed.Client, distributed.KilledWorker = Client, RuntimeError  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "distributed", distributed)
+    assert "no Dask scheduler answers at nobody" in refused("verify", job.path, "--scheduler", "nobody")
+    assert told(capsys, "verify", job.path, "--scheduler", "here", "--threads", 1)["holds"] is True
+    with_wrong_hash(job, 7)
+    assert [each["update"] for each in told(capsys, "verify", job.path, "--scheduler", "here", code=1)["mismatches"]] == [7]
+
+
+def test_a_job_under_way_is_verified_as_far_as_it_is(job: JobFolder, capsys: Capture) -> None:
+    rewrite_evidence(job / "updates.jsonl", open_job(job, 1).records[:4])
+    result = told(capsys, "verify", job.path, "--threads", 1)
+    assert (result["holds"], result["updates_done"], result["updates_in_all"], result["state_root"]) == (True, 4, UPDATES, None)
+    assert main(["verify", str(job.path), "--threads", "1"]) == 0
+    assert capsys.readouterr().out.endswith(f"the job is not finished: 4 of {UPDATES} updates are done\n")
+
+
+# Parts -----------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_windows_of_a_text() -> None:
+    tokens = list(range(100))
+    learned, rest = split_off(tokens, 4)
+    assert learned + rest == tokens
+    assert len(rest) == 10
+    cut = windows(rest, 4)
+    assert cut.inputs.tolist() == [[90, 91, 92, 93], [94, 95, 96, 97]]
+    assert cut.targets.tolist() == [[91, 92, 93, 94], [95, 96, 97, 98]]
+    assert len(split_off(tokens, 40)[1]) == 41
+    assert [packed([1, 2], vocabulary) for vocabulary in (256, 257, 65537)] == [(b"\1\2", 1), (b"\1\0\2\0", 2), (b"\1\0\0\0\2\0\0\0", 4)]
+
+
+def test_plots() -> None:
+    falling = [float(n) for n in range(1000, 0, -1)]
+    rows = characters(falling, width=10, height=4).split("\n")
+    heights = [sum(EIGHTHS.index(row[9 + i]) if len(row) > 9 + i else 0 for row in rows) for i in range(10)]
+    assert heights == sorted(heights, reverse=True)
+    assert heights[0] == 32
+    assert rows[0].split()[0] == "950.500"
+    drawn = svg(falling, "a < b & c")
+    assert "a &lt; b &amp; c" in drawn
+    points = [tuple(map(float, point.split(","))) for point in drawn.split('points="')[1].split('"')[0].split()]
+    assert points == sorted(points)
+    assert len(points) == 600
+    assert characters([1.0]).count("\n") == 7
+    assert "polyline" in svg([1.0], "one")
+
+
+def test_progress(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [duration(seconds) for seconds in (0, 59.6, 3599, 3600.4)] == ["0:00", "1:00", "59:59", "1:00:00"]
+    for is_terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
+        progress = TrainingProgress(0, 4, 100, "token")
+        progress._begin, progress._last = progress._begin - 120, progress._last - 120
+        progress.show(UpdateRecord(2, bytes(32), 3.25))
+        progress.clear()
+        shown = capsys.readouterr().err
+        assert "2/4  loss 3.2500  2 tokens/s  2:00 left" in shown
+        assert shown.endswith("\r\033[K" if is_terminal else "\n")
