@@ -97,13 +97,15 @@ def _of_json(text: Text, vocabulary: int) -> GgufPieces:
         special = name in added and added[name].get("special")
         tokens[i], types[i] = name, CONTROL if special else USER_DEFINED if name in added else NORMAL
     around = _around(values, ids)
-    adds = {"adds_bos": around[:1] == [text.bos], "adds_eos": around[1:] != [] or (around != [] and around[0] != text.bos)}
+    adds_bos = text.bos in around[:1]
+    adds_eos = len(around) > adds_bos
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     if '"ByteLevel"' in json.dumps(values["decoder"]):
-        return GgufPieces("gpt2", _split(values, model), tokens, types, merges=merges, adds_space=False, **adds)
+        return GgufPieces("gpt2", _split(values, model), tokens, types, None, merges, adds_bos, adds_eos, False)
     unknown = model.get("unk_token")
     types = [BYTE if BYTE_PIECE.fullmatch(token) else UNKNOWN if token == unknown else types[i] for i, token in enumerate(tokens)]
-    return GgufPieces("llama", "default", tokens, types, _scores(model, merges, tokens), adds_space=_adds_space(values), **adds)
+    scores = _scores(model, merges, tokens)
+    return GgufPieces("llama", "default", tokens, types, scores, None, adds_bos, adds_eos, _adds_space(values))
 
 
 def _around(values: dict[str, Any], ids: dict[str, int]) -> list[int]:
