@@ -19,7 +19,8 @@ from evm_arbiter.court import Court
 from opml_min.cli.demo.evidence import evidence
 from opml_min.cli.demo.op_names import op_at
 from opml_min.cli.demo.play import Match, play, shared_computations
-from opml_min.cli.demo.training_scene import SETTINGS, TrainingScene, training_scene
+from opml_min.cli.demo.poem_training import SETTINGS, poem_training
+from opml_min.cli.demo.training_scene import TrainingScene
 from opml_min.memory_map import ENTRY, STAGE_STEP_LIMIT
 from opml_min.model.errors import CheckFailed
 from opml_min.model.image.image import Image
@@ -194,7 +195,7 @@ def test_native_code_leaves_stages_that_may_be_too_long_to_the_machine(image: Tr
 
 @pytest.fixture(scope="module")
 def training() -> TrainingScene:
-    return training_scene(evolve(SETTINGS, updates=UPDATES))
+    return poem_training(evolve(SETTINGS, updates=UPDATES))
 
 
 @pytest.fixture(scope="module")
