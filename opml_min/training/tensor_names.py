@@ -1,7 +1,7 @@
 """How a training's weights are called, by the addresses of whatever belongs to them: masters, working weights, sums, moments, exports.
 
-A tape knows addresses only. The names come from the tensors that training leaves. They go backwards through the ops of the last update, which
-make these from the masters, and of adapters from both of their matrices; then to whatever an op has beside a master.
+A tape knows addresses only. The names come from the tensors that training leaves. They go backwards through the ops of the last update,
+which make these from the masters, and of adapters from both of their matrices; then to whatever an op has beside a master.
 
 *Source*: spec §6.4 and §6.7.
 """
