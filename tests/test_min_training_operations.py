@@ -60,6 +60,7 @@ CASES: list[tuple[TrainingOpcode, dict[str, int]]] = [
     (TrainingOpcode.SGD, {"count": 40, "frac": 30, "sum_frac": 0, "rate_q16": 1 << 24, "decays": 1}),
     (TrainingOpcode.MUON, {"matrix_rows": 3, "columns": 7, "frac": 26, "rate_q16": 1 << 16, "decays": 1}),
     (TrainingOpcode.MUON, {"matrix_rows": 7, "columns": 2, "frac": 18, "rate_q16": 1 << 16, "decays": 0}),
+    (TrainingOpcode.MUON, {"matrix_rows": 29, "columns": 26, "frac": 26, "rate_q16": 1 << 16, "decays": 1}),
 ]
 BASES = {
     **{TensorPlace.STATE: STATE, TensorPlace.TENSORS: TENSORS},

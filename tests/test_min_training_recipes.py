@@ -361,13 +361,16 @@ def test_sources_that_do_not_train_are_refused(tmp_path: Path) -> None:
     image = source(tmp_path / "source.opml")
     for origin, recipe, error, message in (
         (image, Recipe(Method.FULL, period=9), ImageError, "context of 8 tokens"),
+        (image, Recipe(Method.LORA, period=60), RequestError, "60 tokens is too short for sequences of 60"),
         (image, Recipe(Method.SCRATCH), RequestError, "from scratch"),
         (LlamaShape(12, 20, 1, 2, 1, 6, VOCABULARY), Recipe(Method.LORA), RequestError, "from scratch"),
-        (resolve("mnist").image, Recipe(Method.LORA), ImageError, "does not hold a LLaMA"),
-        (resolve("embedded", arithmetic="float").image, Recipe(Method.LORA), ImageError, "float arithmetic"),
+        (resolve("mnist").image, Recipe(Method.LORA, period=PERIOD), ImageError, "does not hold a LLaMA"),
+        (resolve("embedded", arithmetic="float").image, Recipe(Method.LORA, period=PERIOD), ImageError, "float arithmetic"),
     ):
         with pytest.raises(error, match=message):
             llama_training(origin, recipe, TEXT)
+    with pytest.raises(RequestError, match="1024 is the highest"):
+        Recipe(Method.LORA, rank=1025)
     with pytest.raises(RequestError, match="equal batches"):
         Recipe(Method.LORA, sequences=3, batches=2)
 
@@ -387,6 +390,7 @@ def test_a_weight_that_no_master_weight_can_hold_is_refused(tmp_path: Path) -> N
 
 # Large models ----------------------------------------------------------------------------------------------------------------------------
 
+LONG_TEXT = TokenText(bytes(2 * 4000), 2)
 LARGE = LlamaShape(576, 1536, 1, 9, 3, 64, 49152)  # a layer of SmolLM2-135M
 
 
@@ -397,7 +401,7 @@ def ops_of(model: TrainingModel) -> list[TrainingOp]:
 
 def test_an_update_is_divided_until_each_op_fits_a_stage() -> None:
     """In the fewest batches, as more of them make more stages: one batch less has an op that does not fit."""
-    ops = ops_of(llama_training(LARGE, Recipe(Method.SCRATCH), TEXT))
+    ops = ops_of(llama_training(LARGE, Recipe(Method.SCRATCH), LONG_TEXT))
     assert max(map(steps_bound, ops)) <= STAGE_STEP_LIMIT
     batches = [(op["first"], op["sequences"], op["per_update"]) for op in ops if op.opcode == TrainingOpcode.TOKENS]
     assert batches == [(first, 2, 8) for first in (0, 2, 4, 6)]
@@ -405,13 +409,13 @@ def test_an_update_is_divided_until_each_op_fits_a_stage() -> None:
     assert len(tiles) % 4 == 0
     assert sum(taken for _, taken in tiles) == 4 * LARGE.vocabulary
     with pytest.raises(RequestError, match=r"CROSS_ENTROPY .* more batches"):
-        llama_training(LARGE, Recipe(Method.SCRATCH, batches=2), TEXT)
+        llama_training(LARGE, Recipe(Method.SCRATCH, batches=2), LONG_TEXT)
 
 
 def test_what_fits_no_stage_is_refused() -> None:
     with pytest.raises(RequestError, match=r"MUON .* another optimiser"):
-        llama_training(LARGE, Recipe(Method.SCRATCH, Optimiser.MUON), TEXT)
+        llama_training(LARGE, Recipe(Method.SCRATCH, Optimiser.MUON), LONG_TEXT)
     with pytest.raises(RequestError, match=r"ATTENTION_BACKWARD .* less at once"):
-        llama_training(LARGE, Recipe(Method.SCRATCH, sequences=1, period=2048), TEXT)
+        llama_training(LARGE, Recipe(Method.SCRATCH, sequences=1, period=2048), LONG_TEXT)
     with pytest.raises(RequestError, match=r"MATMUL.* less at once"):
         classifier_training((1 << 16, 1 << 12, 10), PictureRecipe(rows=64), Pictures(bytes(1 << 16), bytes(1)))

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from itertools import accumulate
 from math import isqrt
 
 import numpy as np
@@ -16,7 +17,7 @@ from opml_min.training.kernels import attention, attention_backward, data, eleme
 from opml_min.training.kernels.attention import POSITIONS
 from opml_min.training.kernels.product_code import TILE_COLUMNS, TWO_PIECE_ROWS
 from opml_min.training.loader import scale_q24
-from opml_min.training.operations import TrainingOp, TrainingOpcode, padded
+from opml_min.training.operations import TrainingOp, TrainingOpcode, padded, row_tensor_bytes
 
 Words = npt.NDArray[np.int64]
 WEIGHTS_AT_ONCE = 1 << 14  # of an op on single numbers
@@ -73,7 +74,8 @@ def _cast(op: TrainingOp, memory: Memory) -> Plan:
 
 
 def _heads(op: TrainingOp, memory: Memory) -> Plan:
-    return Plan((Phase(elementwise.heads, op["sequences"] * op["heads"], 1, 8 * op["period"] * op["head_size"]),))
+    length = op["period"] * op["head_size"]
+    return Plan((Phase(elementwise.heads, op["sequences"] * op["heads"], max(1, ELEMENTS_AT_ONCE // length), 8 * length),))
 
 
 def _norm_backward(op: TrainingOp, memory: Memory) -> Plan:
@@ -157,10 +159,22 @@ def _attention_backward(op: TrainingOp, memory: Memory) -> Plan:
 
 def _muon(op: TrainingOp, memory: Memory) -> Plan:
     rows, columns = sorted((op["matrix_rows"], op["columns"]))
-    width, square_width, block = padded(columns, TILE_COLUMNS), padded(rows, TILE_COLUMNS), padded(rows, TWO_PIECE_ROWS)
-    scratch = 8 * rows * columns + 2 * padded(rows * columns, 4) + 2 * padded(columns, 2) * max(width, square_width)
-    scratch += 4 * padded(columns, 2) * block + 8 * block * max(width, square_width) + 10 * rows * rows
-    return Plan((Phase(muon.muon, 1, 1, scratch),))
+    width, square_width = padded(columns, TILE_COLUMNS), padded(rows, TILE_COLUMNS)
+    pieces = -(-rows // muon.PIECE_ROWS)
+    sizes = (  # in the order of the kernels' offsets
+        *(8 * rows * columns, row_tensor_bytes(rows, columns, 2), 8 * rows * rows, row_tensor_bytes(rows, rows, 2)),
+        *(2 * padded(columns, 2) * square_width, 2 * padded(rows, 2) * width, 2 * padded(rows, 2) * square_width),
+    )
+    offsets = list(accumulate((padded(size, 64) for size in sizes), initial=padded(8 * (muon.NUMBERS + 3 * pieces), 64)))
+    scratch = max(_product_scratch(muon.PIECE_ROWS, columns, rows), _product_scratch(muon.PIECE_ROWS, rows, columns))
+    iteration = (muon.muon_square, muon.muon_normalise_square, muon.muon_polynomial, muon.muon_normalise_square)
+    kernels = (
+        *(muon.muon_momentum, muon.muon_normalise, muon.muon_scale, muon.muon_normalise),
+        *(*iteration, muon.muon_iterate, muon.muon_normalise) * muon.ITERATIONS,
+        muon.muon_step,
+    )
+    phases = tuple(Phase(kernel, rows, muon.PIECE_ROWS, scratch) for kernel in kernels)
+    return Plan(phases, np.empty(offsets[-1] // 8, np.int64), (pieces, *offsets[:-1]))
 
 
 _PLANS: dict[TrainingOpcode, Callable[[TrainingOp, Memory], Plan]] = {

@@ -27,6 +27,8 @@ def llama_training(origin: Image | LlamaShape, recipe: Recipe, text: TokenText) 
     """Return the training of a LLaMA on a text: with the method scratch from a shape, with any other from a source model."""
     if isinstance(origin, LlamaShape) != (recipe.method == Method.SCRATCH):
         raise RequestError("training from scratch begins with a shape, and any other training with a model")
+    if text.count <= recipe.period:
+        raise RequestError(f"a text of {text.count} tokens is too short for sequences of {recipe.period}")
     if isinstance(origin, LlamaShape):
         source, shape = None, origin
     else:

@@ -10,6 +10,8 @@ from attrs.validators import ge, optional
 
 from opml_min.model.errors import RequestError
 
+LARGEST_RANK = 1024  # as many heads as an op can have (spec §6.8)
+
 
 class Method(StrEnum):
     """Which weights train."""
@@ -44,6 +46,8 @@ class Recipe:
     def __attrs_post_init__(self) -> None:
         if self.batches is not None and self.sequences % self.batches:
             raise RequestError(f"{self.sequences} sequences do not make {self.batches} equal batches")
+        if self.rank > LARGEST_RANK:
+            raise RequestError(f"adapters of rank {self.rank} are impossible; {LARGEST_RANK} is the highest")
 
 @frozen
 class TokenText:
