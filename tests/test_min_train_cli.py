@@ -14,8 +14,10 @@ from min_training_job import EVERY, UPDATES, finished, made
 
 from opml_min.cli import INTERRUPTED, main
 from opml_min.cli.train_progress import TrainingProgress, duration
+from opml_min.memory_map import Quarter
 from opml_min.model.image.image import Image
 from opml_min.model.image.request import TextRequest
+from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
 from opml_min.training.jobs.evidence import UpdateRecord, rewrite_evidence
 from opml_min.training.jobs.execution import open_job
@@ -66,9 +68,29 @@ def test_a_text(tmp_path: Path, text: Path, capsys: Capture, recipe: str) -> Non
 
 
 def test_a_trained_model_begins_with_the_state_root_of_its_job(tmp_path: Path, text: Path, capsys: Capture) -> None:
-    result = told(capsys, "train", "embedded", "--data", text, "--recipe", "last", "--out", tmp_path / "job", *FAST)
+    job = tmp_path / "job"
+    result = told(capsys, "train", "embedded", "--data", text, "--recipe", "last", "--out", job, *FAST)
     run = Run(Image(Path(result["trained_model"])), TextRequest((1,), 1).pack(), threads=1)
-    assert "0x" + run.memory.quarter_root(3).hex() == result["state_root"]
+    assert "0x" + run.memory.quarter_root(Quarter.STATE).hex() == result["state_root"]
+    assert told(capsys, "verify", job, "--threads", 1)["state_root_of_trained_model"] == result["state_root"]
+    data = bytearray((job / "trained.opml").read_bytes())
+    data[-1] ^= 1
+    (job / "trained.opml").write_bytes(data)
+    wrong = told(capsys, "verify", job, "--threads", 1, code=1)
+    assert (wrong["holds"], wrong["mismatches"]) == (False, [])
+    assert main(["verify", str(job), "--threads", "1"]) == 1
+    assert f"{job / 'trained.opml'} does NOT begin with what the run left" in capsys.readouterr().out
+
+
+def test_a_source_that_has_changed_is_noticed(tmp_path: Path, text: Path, capsys: Capture, refused: Callable[..., str]) -> None:
+    """What was not trained comes from the source, so another source would make another model."""
+    source, job = tmp_path / "source.opml", tmp_path / "job"
+    source.write_bytes(resolve("embedded").image.path.read_bytes())
+    told(capsys, "train", source, "--data", text, "--out", job, *FAST)
+    data = bytearray(source.read_bytes())
+    data[-100] ^= 1
+    source.write_bytes(data)
+    assert f"{source} has changed since the job was made" in refused("train", "--resume", job, "--threads", 1)
 
 
 def test_what_people_read(tmp_path: Path, text: Path, capsys: Capture) -> None:

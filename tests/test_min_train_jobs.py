@@ -158,7 +158,7 @@ def full(*arguments: Any, **named: Any) -> Any:
 
 @pytest.mark.parametrize("when", [0, 1, 2])
 def test_a_full_disk_is_one_line_and_the_job_goes_on_when_there_is_space(
-    tmp_path: Path, whole: JobFolder, monkeypatch: pytest.MonkeyPatch, when: int
+    tmp_path: Path, whole: JobFolder, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str], when: int
 ) -> None:
     folder, real, calls = made(tmp_path / "job"), os.fsync, []
 
@@ -168,8 +168,7 @@ def test_a_full_disk_is_one_line_and_the_job_goes_on_when_there_is_space(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
-        with pytest.raises(WriteFailed, match="No space left"), folder.locked():
-            train(open_job(folder, 1))
+        assert "No space left" in refused("train", "--resume", folder.path, "--threads", 1)
     until_killed(folder)
     assert evidence(folder) == evidence(whole)
 
@@ -215,6 +214,13 @@ def line(number: int, change: Callable[[bytes], bytes]) -> Callable[[bytes], byt
     return edit
 
 
+def endless(path: Path) -> None:
+    """Make a checkpoint say that it has 2^30 pages, as many as its file then has: the system stores none of the zeros."""
+    data = path.read_bytes()
+    path.write_bytes(data[:16] + (1 << 30).to_bytes(8, "little"))
+    os.truncate(path, 24 + (1 << 30) * 1032)
+
+
 LAST = f"checkpoint-{UPDATES}"
 POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no description": (lambda folder: (folder / "job.json").unlink(), "no training job"),
@@ -243,8 +249,9 @@ POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "evidence hash": (changed("updates.jsonl", line(2, lambda one: one.replace(b'"run_hash": "', b'"run_hash": "g'))), "line 3"),
     "evidence loss": (changed("updates.jsonl", line(0, lambda one: one.split(b', "loss"')[0] + b', "loss": NaN}')), "line 1"),
     "evidence list": (changed("updates.jsonl", line(0, lambda one: b"[]")), "line 1"),
-    "more evidence": (changed("updates.jsonl", lambda data: data + data), "more than"),
-    "endless evidence": (lambda folder: os.truncate(folder / "updates.jsonl", 1 << 40), "more than"),
+    "evidence twice": (changed("updates.jsonl", lambda data: data + data), f"line {UPDATES + 1} is not that"),
+    "more evidence": (changed("updates.jsonl", lambda data: data + UpdateRecord(UPDATES + 1, bytes(32), 1.0).line()), "more than"),
+    "endless evidence": (lambda folder: os.truncate(folder / "updates.jsonl", 1 << 40), f"line {UPDATES + 1} is not that"),
     "empty checkpoint": (changed(LAST, lambda data: b""), "no checkpoint"),
     "checkpoint magic": (changed(LAST, lambda data: b"OPMLIMG1" + data[8:]), "no checkpoint"),
     "checkpoint update": (changed(LAST, lambda data: data[:8] + bytes(8) + data[16:]), "no checkpoint"),
@@ -253,6 +260,7 @@ POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "checkpoint page": (changed(LAST, lambda data: data[:24] + bytes(8) + data[32:]), "pages that the job does not write"),
     "checkpoint page far away": (changed(LAST, lambda data: data[:24] + b"\xff" * 8 + data[32:]), "pages that the job does not write"),
     "checkpoint pages twice": (changed(LAST, lambda data: data[:24] + data[32:40] + data[32:]), "pages that the job does not write"),
+    "endless checkpoint": (lambda folder: endless(folder / LAST), "pages that the job does not write"),
     "checkpoint bit": (changed(LAST, lambda data: data[:-1000] + bytes([data[-1000] ^ 1]) + data[-999:]), "does not have the run hash"),
     "checkpoint folder": (lambda folder: (folder / LAST).rename(folder / "old") and (folder / LAST).mkdir(), "cannot read"),
 }
@@ -269,10 +277,13 @@ def test_a_poisoned_folder_is_refused_in_one_line(tmp_path: Path, name: str, ref
     assert refused("train", "--resume", folder.path, "--threads", 1).startswith("opml: ")
 
 
-def test_a_damaged_line_at_the_end_is_one_that_was_cut_off(tmp_path: Path, whole: JobFolder) -> None:
+@pytest.mark.parametrize("left", [UPDATES - 1, UPDATES - EVERY])
+def test_a_line_that_was_cut_off_does_not_count(tmp_path: Path, whole: JobFolder, left: int) -> None:
+    """Also where all lines before it have their checkpoint."""
     folder = finished(tmp_path / "job")
     folder.checkpoint(UPDATES).unlink()
-    changed("updates.jsonl", lambda data: data[:-30])(folder.path)
+    changed("updates.jsonl", lambda data: b"\n".join([*data.split(b"\n")[:left], data.split(b"\n")[left][:-30]]))(folder.path)
+    assert len(evidence(folder)) == left
     until_killed(folder)
     assert evidence(folder) == evidence(whole)
 

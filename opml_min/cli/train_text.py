@@ -39,6 +39,11 @@ def text_plan(model: Model, options: argparse.Namespace) -> JobPlan:
     )
     if options.rank is not None and recipe.method != Method.LORA:
         raise InputError(f"--rank is for lora, not for {recipe.method.value}")
+    updates = options.steps or STEPS
+    rate = rate_of(recipe) if options.rate is None else options.rate
+    if recipe.optimiser == Optimiser.SGD:
+        rate /= recipe.sequences * length
+    settings = settings_of(options, updates, rate, DECAYS.get(recipe.method, 0.0))
     tokens, held_out = read_tokens(options.data, model.tokenizer), None
     if options.eval is True:
         tokens, rest = split_off(tokens, length)
@@ -48,10 +53,6 @@ def text_plan(model: Model, options: argparse.Namespace) -> JobPlan:
         require_enough(rest, length, options.eval)
         held_out = windows(rest, length)
     require_enough(tokens, length, options.data)
-    updates = options.steps or STEPS
-    rate = rate_of(recipe) if options.rate is None else options.rate
-    if recipe.optimiser == Optimiser.SGD:
-        rate /= recipe.sequences * length
     origin = shape_of(header) if recipe.method == Method.SCRATCH else model.image
     is_path = os.path.isfile(options.source) or model.source == Path(options.source)
     return JobPlan(
@@ -63,7 +64,7 @@ def text_plan(model: Model, options: argparse.Namespace) -> JobPlan:
         optimizer=recipe.optimiser.value,
         data=str(options.data.absolute()),
         model=llama_training(origin, recipe, TokenText(*packed(tokens, header.vocabulary))),
-        settings=settings_of(options, updates, rate, DECAYS.get(recipe.method, 0.0)),
+        settings=settings,
         checkpoint_every=checkpoint_every(options, updates),
         held_out=held_out,
     )

@@ -8,7 +8,10 @@ from contextlib import AbstractContextManager
 
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
-from opml_min.training.jobs.folder import JobFolder
+from opml_min.machine import Memory
+from opml_min.memory_map import STATE, Quarter
+from opml_min.model.image.image import Image
+from opml_min.training.jobs.folder import TRAINED, JobFolder
 from opml_min.training.jobs.verification import Checked, Mismatch, Shard, check_shard, evidence_of, part_of, shards_of
 from opml_min.training.jobs.workers import cluster, processes
 
@@ -30,10 +33,12 @@ def execute(options: argparse.Namespace) -> int:
     mismatches = [each.mismatch for each in checked if each.mismatch is not None]
     last, is_finished = checked[-1], len(records) == job.settings.updates
     root = last.state_root if is_finished and last.shard.end == len(records) and not mismatches else None
+    trained = None if root is None else _root_of_trained(folder)
+    holds = not mismatches and trained in (None, root)
     if options.json:
         print_json(
             {
-                "holds": not mismatches,
+                "holds": holds,
                 "updates": [chosen[0].first + 1, chosen[-1].end],
                 "updates_done": len(records),
                 "updates_in_all": job.settings.updates,
@@ -42,6 +47,7 @@ def execute(options: argparse.Namespace) -> int:
                 "run_hash": hexadecimal(records[-1].run_hash),
                 "model_root": hexadecimal(job.model_root),
                 "state_root": None if root is None else hexadecimal(root),
+                "state_root_of_trained_model": None if trained is None else hexadecimal(trained),
                 "seconds": time.perf_counter() - start,
             }
         )
@@ -54,9 +60,22 @@ def execute(options: argparse.Namespace) -> int:
             print(f"model root {hexadecimal(job.model_root)}")
             if root is not None:
                 print(f"state root {hexadecimal(root)}")
+        if not mismatches and not holds and trained is not None:
+            print(f"{folder / TRAINED} does NOT begin with what the run left: its state root is {hexadecimal(trained)}")
         if not is_finished:
             print(f"the job is not finished: {len(records)} of {job.settings.updates} updates are done")
-    return 1 if mismatches else 0
+    return 0 if holds else 1
+
+
+def _root_of_trained(folder: JobFolder) -> bytes | None:
+    """Return the root of the state quarter with which the trained model begins, if it is there."""
+    if not (folder / TRAINED).exists():
+        return None
+    memory = Memory()
+    for segment in Image(folder / TRAINED).segments:
+        if segment.address >= STATE:
+            memory.write(segment.address, segment.data.tobytes())
+    return memory.quarter_root(Quarter.STATE)
 
 
 def _checked(folder: JobFolder, shards: list[Shard], options: argparse.Namespace) -> Iterator[Checked]:

@@ -33,18 +33,20 @@ class UpdateRecord:
 
 def read_evidence(path: Path, updates: int) -> list[UpdateRecord]:
     """Read the lines of a job of so many updates, which may come from a stranger. They must be those of updates 1, 2, … ."""
-    most = MOST_LINE_BYTES * (updates + 1)
+    records: list[UpdateRecord] = []
     try:
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            while (line := file.readline(MOST_LINE_BYTES)).endswith(b"\n"):
+                records.append(_record(path, len(records) + 1, line))
+                if len(records) > updates:
+                    raise JobError(f"{path} has more than the lines of {updates} updates")
     except FileNotFoundError:
         return []
     except OSError as error:
         raise JobError(f"cannot read {path}: {error.strerror}") from error
-    lines = data.split(b"\n")[:-1]
-    if len(data) > most or len(lines) > updates:
-        raise JobError(f"{path} has more than the lines of {updates} updates")
-    return [_record(path, number, line) for number, line in enumerate(lines, start=1)]
+    if len(line) == MOST_LINE_BYTES:
+        raise JobError(f"{path}: line {len(records) + 1} is not that of an update, which has fewer than {MOST_LINE_BYTES} bytes")
+    return records
 
 
 def _record(path: Path, number: int, line: bytes) -> UpdateRecord:

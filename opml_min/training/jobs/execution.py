@@ -43,18 +43,11 @@ class OpenJob:
         return sum(op["rows"] for op in self.run.ops if op.opcode == TrainingOpcode.CROSS_ENTROPY)
 
 
-def start_of_image(folder: JobFolder, request: bytes, threads: int) -> tuple[TrainingRun, bytes]:
-    """Return a run of the folder's training image before its first stage, and the model root."""
-    image = TrainingImage(folder / IMAGE)
-    run = TrainingRun(image, request, threads=threads)
-    return run, image.model_root(run.memory)
-
-
 def start_of_run(folder: JobFolder, job: TrainingJob, threads: int) -> TrainingRun:
     """Return the run of a job before its first stage."""
-    run, model_root = start_of_image(folder, job.request, threads)
-    if model_root != job.model_root:
-        raise JobError(f"{folder / IMAGE} is not the image that the job names: its model root is 0x{model_root.hex()}")
+    run = TrainingRun(TrainingImage(folder / IMAGE), job.request, threads=threads)
+    if run.model_root != job.model_root:
+        raise JobError(f"{folder / IMAGE} is not the image that the job names: its model root is 0x{run.model_root.hex()}")
     return run
 
 
@@ -70,8 +63,7 @@ def open_job(folder: JobFolder, threads: int) -> OpenJob:
         load_checkpoint(folder.checkpoint(updates), run, updates)
         if run.run_hash() != records[updates - 1].run_hash:
             raise JobError(f"{folder.checkpoint(updates)} does not have the run hash of update {updates}")
-    if len(records) > updates:
-        rewrite_evidence(folder / UPDATES, records[:updates])
+    rewrite_evidence(folder / UPDATES, records[:updates])  # without a last line that was cut off
     return OpenJob(folder, job, run, records[:updates])
 
 

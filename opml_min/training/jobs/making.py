@@ -11,13 +11,13 @@ from attrs import frozen
 
 from opml_min.model.files.atomic import written_whole
 from opml_min.model.image.request import MAX_STAGES
-from opml_min.training.image import write_training_image
+from opml_min.training.image import TrainingImage, write_training_image
 from opml_min.training.jobs.description import TrainingJob, save_job
 from opml_min.training.jobs.errors import DataError, JobError
-from opml_min.training.jobs.execution import start_of_image
 from opml_min.training.jobs.folder import HELD_OUT, IMAGE, JobFolder
 from opml_min.training.jobs.held_out import Examples, scored
 from opml_min.training.request import Settings
+from opml_min.training.run import TrainingRun
 from opml_min.training.training_model import TrainingModel
 
 
@@ -46,8 +46,8 @@ def make_job(folder: JobFolder, plan: JobPlan, threads: int, watch: Callable[[in
         most = MAX_STAGES // plan.model.op_count
         raise DataError(f"a run has at most 2^24 stages, and an update {plan.model.op_count}: at most {most} updates are possible")
     write_training_image(folder / IMAGE, plan.model)
-    run, model_root = start_of_image(folder, plan.settings.pack(), threads)
-    before = None
+    run = TrainingRun(TrainingImage(folder / IMAGE), plan.settings.pack(), threads=threads)
+    model_root, before = run.model_root, None
     if plan.held_out is not None:
         with written_whole(folder / HELD_OUT) as file:
             np.savez(file, inputs=plan.held_out.inputs, targets=plan.held_out.targets)
