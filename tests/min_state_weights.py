@@ -18,7 +18,7 @@ def is_any(tensor: LlamaTensor) -> bool:
 
 
 def in_state(image: Image, path: Path, chosen: Callable[[LlamaTensor], bool] = is_any, gap: int = 4096) -> Image:
-    """The same model with the chosen tensors in the state quarter, after and between as many other bytes."""
+    """An image of the same model with the chosen tensors in the state quarter, after and between other bytes."""
     state, trained = np.random.default_rng(7).integers(0, 256, gap, np.uint8).tobytes(), []
     tensors = tensors_of_llama(image)
     is_tied = tensors[-1].address == tensors[0].address

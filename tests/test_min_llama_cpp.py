@@ -3,7 +3,7 @@
     python -m pip install gpt4all
     python -m pytest tests/test_min_llama_cpp.py
 
-The library is not among the project's dependencies, because it is large. Without it these tests are skipped. On floats it must give the same
+The library is not among the project's dependencies, because it is large. Without it these tests are skipped. On floats it gives the same
 tokens. With Q8_0 it rounds activations to 8 bits, and so may choose otherwise between two tokens that are about as likely.
 """
 

@@ -22,6 +22,7 @@ from opml_min.model.quality.reference import logits
 from opml_min.model.resolve import build_source, text_of
 from opml_min.model.run import Run
 from opml_min.model.sources.checkpoint import Shape
+from opml_min.model.sources.export_gguf import write_gguf as write_exported
 from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.training.recipes.llama import llama_training
 from opml_min.training.recipes.llama_shape import LlamaShape
@@ -97,6 +98,24 @@ def registers_and_runs(image: Image, run: TrainingRun) -> None:
     assert len(natively.tokens()) >= 1
 
 
+def test_a_trained_model_as_a_gguf_file(source: Image, tmp_path: Path) -> None:
+    """Exported and built again it has the same matrices. Gains are rounded to binary32."""
+    run, trained = finished(source, Method.FULL)
+    write_trained_image(tmp_path / "trained.opml", source, trained, state_left(run.memory, run.ops))
+    image = Image(tmp_path / "trained.opml")
+    assert write_exported(tmp_path / "trained.gguf", image, text_of(image), "trained", "q8_0") == ()
+    build_source(tmp_path / "trained.gguf", None, tmp_path / "again.opml")
+    again = Image(tmp_path / "again.opml")
+    for old, new in zip(tensors_of_llama(image), tensors_of_llama(again), strict=True):
+        here, there = image.view(old.address, old.size), again.view(new.address, new.size)
+        if old.is_matrix:
+            assert (here == there).all(), old.name
+        else:
+            gains = here.view(np.int32).astype(np.int64)
+            assert np.abs(gains - there.view(np.int32)).max() <= np.abs(gains).max() >> 24, old.name
+    assert text_of(again) == text_of(image)
+
+
 def test_a_trained_model_trains_again(source: Image, tmp_path: Path) -> None:
     """What stays frozen then moves from the state quarter to the model quarter."""
     first, trained = finished(source, Method.FULL)
@@ -134,5 +153,6 @@ def test_all_commands_take_a_trained_model(source: Image, tmp_path: Path, capsys
     assert main(["verify", str(tmp_path / "run.json")]) == 0
     assert main(["eval", str(image), str(tmp_path / "text.txt"), "--window", str(CONTEXT), "--json"]) == 0
     capsys.readouterr()
-    assert main(["demo", "--model", str(image), "--json"]) == 0
+    for cheat in ("kv-cache", "other-weights"):
+        assert main(["demo", "--model", str(image), "--cheat", cheat, "--seed", "1", "--json"]) == 0
     assert len(TOKENS) == source.header.vocabulary

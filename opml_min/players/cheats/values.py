@@ -179,8 +179,9 @@ class OtherWeights(Computation):
         if self._run.stage < self._first_stage:
             self._use(self._true)
             super()._advance_stages(min(self._first_stage, stages))
-        self._use(self._rounded)
-        super()._advance_stages(stages)
+        if self._first_stage < stages:  # weights in the state quarter are part of the run state
+            self._use(self._rounded)
+            super()._advance_stages(stages)
 
     def _begin_stage(self, stage: int) -> None:
         self._use(self._true if stage < self._first_stage else self._rounded)

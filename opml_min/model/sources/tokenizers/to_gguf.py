@@ -23,7 +23,7 @@ SPACE = "▁"
 
 
 @frozen
-class Pieces:
+class GgufPieces:
     """The vocabulary as GGUF lists it. Scores are those of SentencePiece, merges those of byte-level pair encoding."""
 
     model: str
@@ -71,7 +71,7 @@ def write_tokenizer(writer: GGUFWriter, text: Text, vocabulary: int) -> None:
         writer.add_chat_template(text.template)
 
 
-def _of_llama2c(data: bytes, vocabulary: int) -> Pieces:
+def _of_llama2c(data: bytes, vocabulary: int) -> GgufPieces:
     """Return the pieces of llama2.c's tokenizer, which writes a space where SentencePiece has ▁."""
     found = llama2c.Llama2cTokenizer(data, vocabulary)
     try:
@@ -83,10 +83,10 @@ def _of_llama2c(data: bytes, vocabulary: int) -> Pieces:
     named = ((llama2c.UNKNOWN, "<unk>", UNKNOWN), (llama2c.BOS, "<s>", CONTROL), (llama2c.EOS, "</s>", CONTROL))
     for token, name, kind in named:
         tokens[token], types[token] = name, kind
-    return Pieces("llama", "default", tokens, types, found.scores)
+    return GgufPieces("llama", "default", tokens, types, found.scores)
 
 
-def _of_json(text: Text, vocabulary: int) -> Pieces:
+def _of_json(text: Text, vocabulary: int) -> GgufPieces:
     values = json.loads(text.tokenizer)
     model, added = values["model"], {each["content"]: each for each in values.get("added_tokens") or []}
     if model.get("type") != "BPE":
@@ -97,13 +97,15 @@ def _of_json(text: Text, vocabulary: int) -> Pieces:
         special = name in added and added[name].get("special")
         tokens[i], types[i] = name, CONTROL if special else USER_DEFINED if name in added else NORMAL
     around = _around(values, ids)
-    adds = {"adds_bos": around[:1] == [text.bos], "adds_eos": around[1:] != [] or (around != [] and around[0] != text.bos)}
+    adds_bos = text.bos in around[:1]
+    adds_eos = len(around) > adds_bos
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     if '"ByteLevel"' in json.dumps(values["decoder"]):
-        return Pieces("gpt2", _split(values, model), tokens, types, merges=merges, adds_space=False, **adds)
+        return GgufPieces("gpt2", _split(values, model), tokens, types, None, merges, adds_bos, adds_eos, False)
     unknown = model.get("unk_token")
     types = [BYTE if BYTE_PIECE.fullmatch(token) else UNKNOWN if token == unknown else types[i] for i, token in enumerate(tokens)]
-    return Pieces("llama", "default", tokens, types, _scores(model, merges, tokens), adds_space=_adds_space(values), **adds)
+    scores = _scores(model, merges, tokens)
+    return GgufPieces("llama", "default", tokens, types, scores, None, adds_bos, adds_eos, _adds_space(values))
 
 
 def _around(values: dict[str, Any], ids: dict[str, int]) -> list[int]:
