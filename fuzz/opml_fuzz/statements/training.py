@@ -1,8 +1,8 @@
 """Statements about overflow in training: within the bounds that a loader checks, no number of an operation leaves 64 bits.
 
 A sum of n terms, none larger than m in magnitude, is at most n·m. So there is one statement about the terms and the bound together: if the
-loader accepts the sizes, which are symbols here, then n·m fits an i64. The operands' ranges are not used: each bound is enough alone.
-Functions of the specification also run on numbers that note whether each result of their arithmetic fits.
+loader accepts the sizes, which are symbols here, then n·m fits an i64. Of the operands' ranges only that of head sizes is used: each bound is
+enough alone. Functions of the specification also run on numbers that note whether each result of their arithmetic fits.
 
 *Source*: spec §6.5 to §6.8.
 """
@@ -25,65 +25,15 @@ from opml_spec.training.request import LARGEST_RATE, UNIT_Q16, Settings
 from opml_spec.training.tensors import align
 
 from opml_fuzz.statements.bounds import CHUNK, DROPPED, within
+from opml_fuzz.statements.fitting import LIMIT, Fitting, all_fit, plain
 from opml_fuzz.statements.statement import Integer, NotAdmitted, Statement
 
-LIMIT = 1 << 63
 SIZE = Integer(1, 1 << 40)
 I32 = Integer(INT32_MIN, INT32_MAX)
 HEAVY, UNIT = 1 << HEAVY_BITS, 1 << 24  # gradient times gain, normalised; x divided by its root mean square
 LARGEST_DROP = 19  # bits that a mean of such products loses, to have 31
 FINEST_MEAN = 35  # bits of a mean of squares, at least
 OneSize = Callable[[Any], BatchOperation]
-
-
-class Fitting:
-    """A number, or a symbol for one, that notes in `results` whether each result of its arithmetic fits an i64."""
-
-    def __init__(self, value: Any, results: list[Any]) -> None:
-        self.value, self.results = value, results
-
-    def of(self, value: Any) -> "Fitting":
-        self.results.append((value >= -LIMIT) & (value < LIMIT))
-        return Fitting(value, self.results)
-
-    def __add__(self, other: Any) -> "Fitting":
-        return self.of(self.value + plain(other))
-
-    def __sub__(self, other: Any) -> "Fitting":
-        return self.of(self.value - plain(other))
-
-    def __rsub__(self, other: Any) -> "Fitting":
-        return self.of(plain(other) - self.value)
-
-    def __mul__(self, other: Any) -> "Fitting":
-        return self.of(self.value * plain(other))
-
-    __radd__, __rmul__ = __add__, __mul__
-
-    def __rshift__(self, shift: int) -> "Fitting":
-        return self.of(self.value >> shift)
-
-    def __lshift__(self, shift: int) -> "Fitting":
-        return self.of(self.value << shift)
-
-    def __lt__(self, other: Any) -> Any:
-        return self.value < plain(other)
-
-    def __gt__(self, other: Any) -> Any:
-        return self.value > plain(other)
-
-
-def plain(number: Any) -> Any:
-    return number.value if isinstance(number, Fitting) else number
-
-
-def all_fit(function: Callable[..., Any], *values: Any) -> Any:
-    """Runs the function on these values; tells whether every result inside it fits an i64."""
-    results, every = list[Any](), True
-    function(*(Fitting(value, results) for value in values))
-    for one in results:
-        every = one & every
-    return every
 
 
 def accept(operation: BatchOperation, names: str = "") -> None:
