@@ -54,17 +54,20 @@ class Llama:
     ops: int
 
 
-def make_llama(shape: Shape = SMALL, seed: int = 1, form: Callable[[str], int] = lambda name: Q8_0, **header: int) -> Llama:
+def make_llama(
+    shape: Shape = SMALL, seed: int = 1, form: Callable[[str], int] = lambda name: Q8_0, weights_at: int = MODEL + (1 << 29), **header: int
+) -> Llama:
+    """weights_at: where the weights and the RoPE table begin"""
     rng = np.random.default_rng(seed)
     segments: dict[int, bytes] = {}
     floats: dict[str, np.ndarray] = {}
-    model_next, state_next = MODEL + (1 << 29), STATE
+    weights_next, state_next = weights_at, STATE
 
     def place(data: bytes) -> int:
-        nonlocal model_next
-        address = model_next
+        nonlocal weights_next
+        address = weights_next
         segments[address] = data
-        model_next += -(-len(data) // 32) * 32
+        weights_next += -(-len(data) // 32) * 32
         return address
 
     def reserve(size: int) -> int:

@@ -56,6 +56,7 @@ from opml_spec.machine.state import decode_state, state_hash
 from opml_spec.machine.step import step
 from opml_spec.machine.witness import execute_witness, make_witness
 from opml_spec.model.stage import run_stage
+from opml_spec.training.training_stage import run_training_stage
 
 def state_in(state, memory):
     return evolve(decode_state(state), memory=Memory.from_segments(memory))
@@ -89,6 +90,10 @@ class Mine:
         after, exit_code = run_stage(Memory.from_segments(memory), stage)
         return exit_code, hash_of(after.subtree(CARRY_HEIGHT, 1))
 
+    def training_stage(self, memory, stage):
+        after, exit_code = run_training_stage(Memory.from_segments(memory), stage)
+        return exit_code, hash_of(after.subtree(CARRY_HEIGHT, 1))
+
     def court(self, parameters, acts):
         try:
             court = TellingCourt(deploy(Parameters(**parameters)))
@@ -107,6 +112,9 @@ WRONG = {  # by the question: what a subclass does about it
     "run": "def run(self, state, memory, stops): return super().run(state, memory, [stop + 1 for stop in stops])",
     "stage": "def stage(self, memory, stage): return super().stage(memory, 0)",
     "court": "def court(self, parameters, acts): return super().court(parameters, [{**act, 'basefee': 1} for act in acts])",
+}
+WRONG_ABOUT_VECTORS = WRONG | {
+    "training_stage": "def training_stage(self, memory, stage): return super().training_stage(memory, 0)",
 }
 
 
@@ -141,7 +149,7 @@ def test_questions_are_lines_as_the_page_shows_them() -> None:
     rng, asked = Random(1), RightAnswers(SpecWitness(), interpreted(), RandomDisputes())
     written = [asked.questions(case, EVERYTHING) for case in (Step(random_state(rng)), loop(rng))]
     lines = {question.kind: question.line(7).decode() for found in written for question, _ in found}
-    lines["stage"] = '{"id":7,"ask":"stage","memory":{},"stage":0}\n'
+    lines |= {kind: f'{{"id":7,"ask":"{kind}","memory":{{}},"stage":0}}\n' for kind in ("stage", "training_stage")}
     lines["court"] = asked.questions(draw_acts(1, 4), EVERYTHING)[0][0].line(7).decode()
     assert shown.keys() == lines.keys() == EVERYTHING
     for kind, line in lines.items():
@@ -160,6 +168,7 @@ def test_what_an_answer_is() -> None:
         ("run", f'{{"id":3,"answer":["{hash_}","{hash_}"]}}', [hash_, hash_]),
         ("stage", f'{{"id":3,"answer":{{"exit_code":0,"carry_root":"{hash_}"}}}}', ["exit code 0", hash_]),
         ("stage", f'{{"id":3,"answer":{{"exit_code":2,"carry_root":"{hash_}"}}}}', ["exit code 2"]),
+        ("training_stage", f'{{"id":3,"answer":{{"exit_code":0,"carry_root":"{hash_}"}}}}', ["exit code 0", hash_]),
     ):
         assert answer_in(text.encode(), 3, kind) == answer
 
@@ -173,6 +182,7 @@ def test_what_an_answer_is() -> None:
         *(("execute", f'{{"id":3,"error":{error}}}') for error in ("0", "-1", '"105"', "1000", "true", "1e2", "null")),
         *(("witness", f'{{"id":3,"answer":{answer}}}') for answer in ('"0"', '"xy"', "[]")),
         *(("run", f'{{"id":3,"answer":{answer}}}') for answer in (f'"{"0f" * 32}"', "[1]", '["00"]', "{}")),
+        *((kind, f'{{"id":3,"answer":"{"0f" * 32}"}}') for kind in ("stage", "training_stage")),
         *(("stage", f'{{"id":3,"answer":{answer}}}') for answer in ('{"exit_code":0}', '{"exit_code":-1,"carry_root":""}', '"00"')),
     ],
 )
@@ -266,7 +276,8 @@ def test_a_class_that_knows_everything(target: Callable[[str], str], room: Engin
     rng = Random(3)
     for case in (Step(random_state(rng)), Witness(make_witness(random_state(rng).state())[:400]), loop(rng)):
         answers = asked.most.ask(case)
-        assert {name.partition(", ")[2] for name in answers if name.startswith("target")} <= EVERYTHING - {"stage", "court"}
+        asked_here = {name.partition(", ")[2] for name in answers if name.startswith("target")}
+        assert asked_here <= EVERYTHING - {"stage", "training_stage", "court"}
         assert len({tuple(answer) for answer in answers.values()}) == 1
     external.close()
 
@@ -329,7 +340,7 @@ def test_vectors_of_one_question(kind: str, target: Callable[[str], str], capsys
     code, right = vectors(capsys, "--target", target(), "--only", kind)
     assert (code, right["wrong"]) == (0, [])
     assert sum(one["questions"] for one in right["files"].values()) >= 12
-    code, wrong = vectors(capsys, "--target", target(WRONG[kind]), "--only", kind, "--show", "2")
+    code, wrong = vectors(capsys, "--target", target(WRONG_ABOUT_VECTORS[kind]), "--only", kind, "--show", "2")
     assert code == 1
     assert len(wrong["wrong"]) == 2
     assert sum(one["wrong"] for one in wrong["files"].values()) > 2
@@ -337,7 +348,7 @@ def test_vectors_of_one_question(kind: str, target: Callable[[str], str], capsys
         assert json.loads(one["question"])["ask"] == kind
         assert one["right"] != one["answer"]
     other = next(each for each in KINDS if each != kind)
-    assert vectors(capsys, "--target", target(WRONG[kind]), "--only", other)[0] == 0
+    assert vectors(capsys, "--target", target(WRONG_ABOUT_VECTORS[kind]), "--only", other)[0] == 0
 
 
 def test_vectors_for_people(target: Callable[[str], str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C, CUDA C and assembly; raising one is a reviewed change
-    "spec/opml_spec": 5_300,
-    "opml_min": 26_800,
+    "spec/opml_spec": 5_400,
+    "opml_min": 26_900,
     "evm_arbiter": 2_800,
-    "fuzz/opml_fuzz": 21_100,
+    "fuzz/opml_fuzz": 21_600,
 }
 SOURCES = {".py", ".vy", ".c", ".cu", ".cuh", ".S"}
 GENERATED = {"sigmoid_table.h"}

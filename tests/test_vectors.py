@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from attrs import astuple
+from min_training_guest import machine_with_program
 from opml_fuzz.commands.fuzz import main
 from opml_fuzz.conformance.integer_float import OPERATIONS as INTEGER_FLOAT
 from opml_fuzz.disputes.call import read as read_call
@@ -23,13 +25,18 @@ from opml_spec.dispute import acts as court
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import SpecError, WitnessTrailing
 from opml_spec.hashing import hash_pair, keccak256
-from opml_spec.machine.memory import CARRY_HEIGHT, Memory
+from opml_spec.machine.memory import CARRY_HEIGHT, IO, Memory
 from opml_spec.machine.merkle import graft, hash_of
 from opml_spec.machine.state import decode_state, encode, state_hash
 from opml_spec.machine.step import step
 from opml_spec.machine.witness import WitnessReader, execute_witness, make_witness
+from opml_spec.model.layout import REQUEST_BYTES
 from opml_spec.model.stage import run_stage
 from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter, run_machine, run_meaning
+from opml_spec.training.layout import SETTINGS_BYTES
+from opml_spec.training.loader import check_training
+from opml_spec.training.operations.opcodes import BATCH_OPERATIONS
+from opml_spec.training.training_stage import run_training_stage
 
 from opml_min import machine as fast
 from opml_min.machine.witness import encode_access
@@ -41,6 +48,7 @@ from opml_min.model.image.program import shipped_program
 from opml_min.model.image.segments import write_image
 from opml_min.model.native.engine import Engine
 from opml_min.model.run import Run
+from opml_min.training.run import TrainingRun
 
 VECTORS = Path(__file__).with_name("vectors")
 MOST_BYTES = 6_000_000
@@ -48,6 +56,7 @@ VALID_STEPS = ("machine/steps.json", "machine/corners.json")
 INVALID_STEPS = ("machine/wrong_witnesses.json", "machine/forged_witnesses.json")
 STEPS = (*VALID_STEPS, *INVALID_STEPS)
 OPERATIONS = ("operations/fixed.json", "operations/float.json")
+TRAINING = "operations/training.json"
 DISPUTES = tuple(name for name in FILES if name.startswith("court/") and "parameters" not in name)
 UNREACHED = (214, 229, 232, 233, 249)  # two are not used, one is of deployments, one of transfers, one of a view
 Case = dict[str, Any]
@@ -177,6 +186,27 @@ def test_every_instruction_cause_and_error_comes_up() -> None:
     assert refused >= {*range(201, 250)} - {*UNREACHED}
 
 
+def test_every_operation_of_training_has_four_cases_that_a_loader_accepts() -> None:
+    """They reach the ends of i32 and write something; the worked example has the carry roots of the specification's page."""
+    names = {kind.__name__: kind for kind in BATCH_OPERATIONS.values()}
+    tried, idle = set(), set()
+    for case in cases(TRAINING):
+        memory, name = Memory.from_segments(segments(case["pre"]["memory"])), case["name"].split(",")[0]
+        if case["post"]["exit_code"] == 0 and "two ops" not in name:
+            check_training(memory)
+        if name in names:
+            assert memory.load(HEADER + 4096, 8) == names[name].opcode
+            tried.add(case["name"])
+            idle |= set() if case["post"]["written"] else {case["name"]}
+    assert tried == {f"{name}, {number}" for name in names for number in range(4)}
+    assert all(name.endswith(", 3") for name in idle)
+    example = [case["post"]["carry_root"] for case in cases(TRAINING) if case["name"].startswith("the worked example")]
+    page = (VECTORS.parent.parent / "spec/opml_spec/training/README.md").read_text()
+    assert len(example) == 8
+    assert all(f"| {stage} | `{root}` |" in page for stage, root in enumerate(example, 1))
+    assert (VECTORS / TRAINING).stat().st_size < 300_000
+
+
 # The specification ------------------------------------------------------------------------------------------------------------------
 
 
@@ -197,9 +227,9 @@ def specified_proof(case: Case) -> Case:
     return {"leaf": leaf.hex(), "root_after": hash_of(graft(new_leaf, index, reader.siblings)).hex()}
 
 
-def specified_operation(case: Case) -> Case:
+def specified_operation(case: Case, meaning: Callable[[Memory, int], tuple[Memory, int]] = run_stage) -> Case:
     memory = Memory.from_segments(segments(case["pre"]["memory"]))
-    after, exit_code = run_stage(memory, case["pre"]["stage"])
+    after, exit_code = meaning(memory, case["pre"]["stage"])
     expected = memory
     for address, data in segments(case["post"]["written"]).items():
         expected = expected.store_bytes(address, data)
@@ -255,6 +285,7 @@ SPECIFIED = {
     "arithmetic/fixed.json": specified_arithmetic,
     "operations/fixed.json": specified_operation,
     "operations/float.json": specified_operation,
+    TRAINING: partial(specified_operation, meaning=run_training_stage),
     "runs/stages.json": specified_stage,
     "runs/models.json": specified_run,
 }
@@ -405,6 +436,37 @@ def test_opml_min_operations(name: str) -> None:
             assert memory.carry_root().hex() == post["carry_root"], case["name"]
             native += 1
     assert native > 40
+
+
+def test_opml_min_training() -> None:
+    """The native kernels, where the whole request may run, and the guest program in the machine."""
+    native = 0
+    machine, first_state = machine_with_program()
+    for case in cases(TRAINING):
+        stage, post, given = case["pre"]["stage"], case["post"], segments(case["pre"]["memory"])
+        for address, data in given.items():
+            machine.memory.write(address, data)
+        machine.begin_stage(stage)
+        machine.run(1 << 32)
+        machine.memory.forget_scratch()
+        assert tuple(machine.status) == (fast.HALTED, post["exit_code"]), case["name"]
+        if post["exit_code"] == 0:
+            assert machine.memory.carry_root().hex() == post["carry_root"], case["name"]
+            asked = given.pop(REQUEST_BYTES).ljust(SETTINGS_BYTES, b"\0")
+            del given[REQUEST]
+            if "two ops" not in case["name"]:  # the other one is none, and no loader would take it
+                run = TrainingRun([*given.items()], asked, threads=2)
+                run.stage = stage
+                run.run_stage()
+                for address, data in segments(post["written"]).items():
+                    assert run.memory.read(address, len(data)) == data, case["name"]
+                assert run.state().carry_root.hex() == post["carry_root"], case["name"]
+                native += 1
+        machine.restore(first_state)  # which keeps the model
+        for address, data in given.items():
+            if address < IO:
+                machine.memory.write(address, bytes(len(data)))
+    assert native == 137
 
 
 def test_opml_min_stages() -> None:

@@ -7,7 +7,7 @@ right where they differ. Read it in this order; a chapter uses only the ones bef
 3. `model/`: what a model's bytes mean, and what each stage of a run computes.
 4. `runs/`: how stages follow one another.
 5. `dispute/`: how two parties who disagree on a run are brought to disagree on one step, and who is paid.
-6. `training/`: runs whose last state quarter is a trained model.
+6. `training/`: runs that leave trained weights in the state quarter.
 
 Nothing here is fast, remembers anything, or reads a file: it is to be read, imported, tested against and proved about.
 """

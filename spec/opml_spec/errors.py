@@ -263,7 +263,7 @@ class ImageHeader(SpecError, number=302):
 
 
 class ImageOp(SpecError, number=303):
-    """A record on the tape is no operation, or an operand is out of its range."""
+    """A record on the tape is no operation, an operand is out of its range, or a tensor lies where it may not."""
 
 
 class MatrixFormat(SpecError, number=304):

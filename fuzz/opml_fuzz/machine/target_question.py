@@ -16,7 +16,9 @@ from attrs import frozen
 from opml_fuzz.machine.court_answer import BYTES, court_texts, error_text
 
 PROTOCOL = 1
-EXECUTE, STEP, WITNESS, ROOT, RUN, STAGE, COURT = KINDS = ("execute", "step", "witness", "root", "run", "stage", "court")
+EXECUTE, STEP, WITNESS, ROOT, RUN, STAGE, COURT, TRAINING_STAGE = KINDS = (
+    *("execute", "step", "witness", "root", "run", "stage", "court", "training_stage"),
+)
 HELLO = "hello"
 HASH = re.compile("[0-9a-f]{64}")
 STATE_BYTES, ROOT_AT = 297, 265
@@ -74,6 +76,11 @@ def stage(memory: str, number: int) -> Question:
     return Question(STAGE, f'"memory":{memory},"stage":{number}')
 
 
+def training_stage(memory: str, number: int) -> Question:
+    """Asks for the exit code of a stage of a training run (spec §6.2) and the carry root after it."""
+    return Question(TRAINING_STAGE, f'"memory":{memory},"stage":{number}')
+
+
 def court(parameters: Mapping[str, Any], acts: Sequence[Mapping[str, Any]]) -> Question:
     """Asks a court with these parameters about acts, one after the other, as the test vectors write them."""
     given = {"parameters": parameters, "acts": acts}
@@ -99,11 +106,11 @@ def answer_in(line: bytes, number: int, kind: str) -> list[str]:
             return court_texts(value)
     if kind == RUN and isinstance(value, list) and all(isinstance(each, str) and HASH.fullmatch(each) for each in value):
         return value
-    if kind == STAGE and isinstance(value, dict) and value.keys() == {"exit_code", "carry_root"}:
+    if kind in (STAGE, TRAINING_STAGE) and isinstance(value, dict) and value.keys() == {"exit_code", "carry_root"}:
         code, carry = value["exit_code"], value["carry_root"]
         if type(code) is int and 0 <= code < 1 << 64 and isinstance(carry, str) and HASH.fullmatch(carry):
             return [f"exit code {code}", *([] if code else [carry])]
-    if kind not in (RUN, STAGE, COURT) and isinstance(value, str) and (BYTES if kind == WITNESS else HASH).fullmatch(value):
+    if kind not in (RUN, STAGE, TRAINING_STAGE, COURT) and isinstance(value, str) and (BYTES if kind == WITNESS else HASH).fullmatch(value):
         return [value]
     raise NoAnswer(f", but {shown(line)}")
 

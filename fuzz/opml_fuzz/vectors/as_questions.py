@@ -83,8 +83,9 @@ def _questions(name: str, pre: Json, post: Any, error: int | None) -> Iterator[t
             yield ask.run(bytes.fromhex(pre["state"]), ask.memory_of(pre["memory"]), pre["stops"]), post["hashes"]
         case "merkle/roots.json":
             yield ask.root(ask.memory_of(pre["memory"])), [post["root"]]
-        case "operations/fixed.json" | "operations/float.json":
+        case "operations/fixed.json" | "operations/float.json" | "operations/training.json":
             code, carry = post["exit_code"], post["carry_root"]
-            yield ask.stage(ask.memory_of(pre["memory"]), pre["stage"]), [f"exit code {code}", *([] if code else [carry])]
+            about = ask.training_stage if "training" in name else ask.stage
+            yield about(ask.memory_of(pre["memory"]), pre["stage"]), [f"exit code {code}", *([] if code else [carry])]
         case "court/parameters.json":
             yield ask.court(pre["parameters"], []), [DEPLOYED if error is None else error_text(error)]

@@ -6,7 +6,7 @@ The model is a tape of a single operation, so a case checks both the operation a
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 from opml_spec.machine.memory import CARRY_HEIGHT, Memory
@@ -20,6 +20,8 @@ from opml_spec.model.stage import run_stage
 
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, TEMPERATURE_Q16, ModelBuilder, as_float, text_request
 from opml_fuzz.vectors.notation import Json, make_case, memory_text, written
+
+Meaning = Callable[[Memory, int], tuple[Memory, int]]
 
 
 def operation_of(at: ModelBuilder, kind: type[Operation], number: int) -> Operation:
@@ -84,12 +86,13 @@ def operations(rng: Random, is_float: bool) -> Iterator[Json]:
         yield stage_case(name, at.segments([record]), text_request(rng), stages, stage)
 
 
-def stage_case(name: str, segments: dict[int, bytes], data: bytes, stages: int, stage: int) -> Json:
+def stage_case(name: str, segments: dict[int, bytes], data: bytes, stages: int, stage: int, meaning: Meaning = run_stage) -> Json:
+    """Writes a case about one stage. meaning: what a stage of such a tape does"""
     io = {REQUEST: struct.pack("<QQ", stages, len(data)), REQUEST_BYTES: data}
     before = Memory.from_segments(segments | io)
 
     def answer() -> Json:
-        after, exit_code = run_stage(before, stage)
+        after, exit_code = meaning(before, stage)
         carry = hash_of(after.subtree(CARRY_HEIGHT, 1)).hex()
         return {"exit_code": exit_code, "written": memory_text(written(before, after)), "carry_root": carry}
 

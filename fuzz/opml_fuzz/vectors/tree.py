@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from opml_fuzz.errors import InputError
-from opml_fuzz.vectors import arithmetic, court, losses_and_holds, machine, merkle, operations, runs
+from opml_fuzz.vectors import arithmetic, court, losses_and_holds, machine, merkle, operations, runs, training
 from opml_fuzz.vectors.notation import Json
 
 PAGE = Path(__file__).with_name("README.md")
@@ -25,6 +25,7 @@ FILES: dict[str, Callable[[Random], Iterator[Json]]] = {
     "arithmetic/fixed.json": arithmetic.fixed_cases,
     "operations/fixed.json": operations.fixed_operations,
     "operations/float.json": operations.float_operations,
+    "operations/training.json": training.training_operations,
     "runs/stages.json": runs.machine_stages,
     "runs/models.json": runs.model_runs,
     "court/parameters.json": court.parameters_at_bounds,

@@ -44,7 +44,7 @@ class Weights:
 
 @frozen
 class Layer:
-    """What belongs to one layer: its weights in the model quarter, its cache in the state quarter."""
+    """What belongs to one layer: its weights, and its cache in the state quarter."""
 
     attention_norm: int
     wq: Weights

@@ -29,7 +29,7 @@ from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.target_question import HELLO, KINDS, PROTOCOL, ROOT_AT, STATE_BYTES, NoAnswer, Question
 
 ANSWER_SECONDS = 20.0
-CHAPTERS = ("arithmetic", "machine", "model", "runs", "dispute")
+CHAPTERS = ("arithmetic", "machine", "model", "runs", "dispute", "training")
 
 
 def hashes_of_the_text() -> dict[str, str]:
