@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import pytest
 from attrs import astuple, evolve
 from opml_fuzz.disputes.answers import TellingCourt, asked, differing, right_answer
-from opml_fuzz.disputes.call import ARGUMENTS, read
-from opml_fuzz.disputes.edges import is_at_an_edge
+from opml_fuzz.disputes.call import ARGUMENTS
+from opml_fuzz.disputes.edges import acts_at_edges, is_at_an_edge
 from opml_fuzz.disputes.rules import DEEP, RULES
-from opml_fuzz.disputes.sequences import RandomDisputes, draw_acts, play_sequence
+from opml_fuzz.disputes.sequences import RandomDisputes, at_court, draw_acts, drawn_calls, play_sequence, players_at, rules_of
 from opml_fuzz.disputes.wire.views import FIELDS
 from opml_fuzz.engines.room import Engines
 from opml_fuzz.engines.targets.host import given, result
@@ -166,17 +167,20 @@ class ForgetsBurning:
 
 
 def test_a_wrong_act_is_shrunk_to_the_acts_that_it_needs() -> None:
-    """A model, a request, a claim, and its end: nothing else is needed for a claim to expire."""
+    """A model, a request, a claim, and its end: nothing else is needed for a claim to expire.
+
+    An earlier request of the same sender may stay, since ids depend on how many there were."""
     case = next(case for case in (draw_acts(seed, 120) for seed in range(99)) if expires(case))
     engines = Engines((), (), (), ALONE, ForgetsBurning())  # type: ignore[arg-type]
     difference = compare(case, engines)
     assert isinstance(difference, Difference)
     smallest = shrink(difference, engines)
     assert isinstance(smallest.case, Acts)
-    assert [act["move"] for act in smallest.case.acts] == ["register", "request", "claim", "expire"]
+    moves = [act["move"] for act in smallest.case.acts]
+    assert moves in (["register", "request", "claim", "expire"], ["register", "request", "request", "claim", "expire"])
     (said,) = smallest.answers["target, court"]
-    assert re.fullmatch(r"expire, books, burned: act 4, books, burned \d+. Right: act 4, books, burned \d+", said)
-    assert smallest.title == "4 acts at court, the last one expire: spec, court | target, court"
+    assert re.fullmatch(rf"expire, books, burned: act {len(moves)}, books, burned \d+. Right: act {len(moves)}, books, burned \d+", said)
+    assert smallest.title == f"{len(moves)} acts at court, the last one expire: spec, court | target, court"
 
 
 def expires(case: Acts) -> bool:
@@ -204,14 +208,14 @@ def test_acts_at_edges_have_another_answer_a_second_earlier_or_later() -> None:
     """Some of them are refused and some accepted, and all kinds of acts that depend on time come up."""
     moves = set[tuple[str, bool]]()
     for seed in range(4):
-        case = draw_acts(seed, 50, 30)
-        court = TellingCourt(deploy(RULES[case.rules]))
-        for place, act in enumerate(case.acts):
-            call, before = read(dict(act)), court.spec
-            answer = court.call(call)
-            if 50 <= place < 80:
-                assert is_at_an_edge(before, call), act
-                moves.add((call.move, answer == "ok"))
+        rng, rules = rules_of(seed)
+        court = TellingCourt(deploy(RULES[rules]))
+        players = players_at(court, rules, rng)
+        for call in drawn_calls(court, players, 50):
+            court.call(call)
+        for call in at_court(court, players, islice(acts_at_edges(players), 30)):
+            assert is_at_an_edge(court.spec, call), call
+            moves.add((call.move, court.call(call) == "ok"))
     assert len({move for move, _ in moves}) >= 4
     assert {accepted for _, accepted in moves} == {True, False}
 

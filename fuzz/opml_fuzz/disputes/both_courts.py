@@ -17,7 +17,7 @@ from opml_spec.errors import SpecError
 from evm_arbiter.chain import Artefact
 from opml_fuzz.disputes.answers import new_id
 from opml_fuzz.disputes.call import Call
-from opml_fuzz.disputes.contract import PEOPLE, Contract, Failed, MakeChain, fastest_chain
+from opml_fuzz.disputes.contract import EVERYBODY, Contract, Failed, MakeChain, fastest_chain
 from opml_fuzz.disputes.wire.abi import Log, words
 from opml_fuzz.disputes.wire.logs import logs
 from opml_fuzz.disputes.wire.views import OF, VIEWS, View, changed, every
@@ -53,7 +53,11 @@ class BothCourts:
     game: other bytecode than the committed game contract. people: whoever makes calls. make_chain: makes the contract's chain"""
 
     def __init__(
-        self, parameters: Parameters, game: Artefact | None = None, people: Sequence[bytes] = PEOPLE, make_chain: MakeChain = fastest_chain
+        self,
+        parameters: Parameters,
+        game: Artefact | None = None,
+        people: Sequence[bytes] = EVERYBODY,
+        make_chain: MakeChain = fastest_chain,
     ) -> None:
         self.spec: Court = deploy(parameters)
         self.contract, self.people = Contract(parameters, game, make_chain(people)), tuple(people)

@@ -23,6 +23,8 @@ from opml_fuzz.disputes.call import Call
 from opml_fuzz.disputes.wire.abi import Log, calldata, word, words
 
 PEOPLE = tuple(bytes([0xA0 + number]) * 20 for number in range(6))
+LOST_ONCE = bytes([0xB0]) * 20  # the server of `lost_server.py`, who does nothing else
+EVERYBODY = (*PEOPLE, LOST_ONCE)
 WEI = 1 << 180  # what everybody has
 GAS = 1 << 24  # of a transaction. Source: EIP-7825
 
@@ -71,7 +73,7 @@ def without_base_fee(code: bytes) -> bytes:
 class RevmChain:
     """A chain in revm."""
 
-    def __init__(self, people: Sequence[bytes] = PEOPLE) -> None:
+    def __init__(self, people: Sequence[bytes] = EVERYBODY) -> None:
         import pyrevm  # a developer extra, so imported only where it is used
 
         self._block, self._evm = pyrevm.BlockEnv, cast(Any, pyrevm.EVM(spec_id="PRAGUE"))
@@ -142,11 +144,11 @@ class NodeChain:
 class EmbeddedChain(NodeChain):
     """A chain in the embedded EVM."""
 
-    def __init__(self, people: Sequence[bytes] = PEOPLE) -> None:
+    def __init__(self, people: Sequence[bytes] = EVERYBODY) -> None:
         super().__init__(people, lambda balances_wei: EmbeddedNode(balances_wei, START_TIME))
 
 
-def fastest_chain(people: Sequence[bytes] = PEOPLE) -> Chain:
+def fastest_chain(people: Sequence[bytes] = EVERYBODY) -> Chain:
     """Chooses revm where it is installed."""
     try:
         return RevmChain(people)

@@ -6,8 +6,6 @@ tree is played down to the lie.
 *Source*: spec §5.6.
 """
 
-from contextlib import suppress
-
 from opml_spec.dispute.honest import answer, false_part
 from opml_spec.dispute.objects import Claim, ClaimStatus, NodeState, child_id, root_id
 
@@ -32,9 +30,8 @@ def crowd(players: Players) -> Call | None:
         if claim.nodes < CROWDED <= claim.nodes + len(free):
             node_id, node, part = players.rng.choice(free)
             return players.choice(node_id, node, part, node.opener)
-        with suppress(IndexError):  # nothing is false, or the true run has no machines there
-            if call := go_down(players, claim_id):
-                return call
+        if call := go_down(players, claim_id):
+            return call
     return None
 
 
@@ -45,17 +42,22 @@ def is_to_crowd(players: Players, claim_id: bytes, claim: Claim) -> bool:
     return told is not truth and is_small and claim.nodes > 0
 
 
-def go_down(players: Players, claim_id: bytes) -> Call | None:
-    """Makes the next move on the way to the lie, whosever turn it is; now and then the server is late."""
+def go_down(players: Players, claim_id: bytes, lateness: float = 0.2) -> Call | None:
+    """Makes the next move on the way to the lie, whosever turn it is.
+
+    lateness: how often the server is too late, from 0 to 1"""
     court, (told, truth), node_id = players.court, players.traces[claim_id], root_id(claim_id)
     while (node := court.nodes[node_id]).state is NodeState.POSTED:
-        part = false_part(court, node, truth)
+        try:
+            part = false_part(court, node, truth)
+        except IndexError:  # nothing is false, or the true run has no machines there
+            return None
         if child_id(node_id, part) not in court.nodes:
             return players.choice(node_id, node, part, node.opener)
         node_id = child_id(node_id, part)
     if node.state is NodeState.ANSWERED:
         return None
-    if players.rng.random() < 0.2:
+    if players.rng.random() < lateness:
         players.now = max(players.now, due(court, node) + node.clock.server_left + 1)
         return players.call("timeout", node_id)
     return players.play(answer(court, node_id, told), court.claims[claim_id].server)

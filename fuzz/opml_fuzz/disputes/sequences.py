@@ -1,6 +1,7 @@
 """Random sequences of calls to both courts, some right, some spoiled up to three times; time jumps to where something changes.
 
-Each ends with the last acts that there may be (`last_acts.py`).
+Each ends with what chance seldom brings about: a server that loses a claim among several (`lost_server.py`), and the last acts that there
+may be (`last_acts.py`).
 
 A seed gives the same calls on every machine. The calls of a sequence can be written down, made again, and left out one by one.
 """
@@ -28,6 +29,7 @@ from opml_fuzz.disputes.crowds import crowd
 from opml_fuzz.disputes.deployments import deploy_on_both
 from opml_fuzz.disputes.edges import acts_at_edges
 from opml_fuzz.disputes.last_acts import last_acts
+from opml_fuzz.disputes.lost_server import lost_server
 from opml_fuzz.disputes.moments import edge_times
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.rules import CROWDED_RULES, RULES
@@ -68,14 +70,14 @@ class HasCourt(Protocol):
 
 
 def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> SequenceReport:
-    """Plays random calls on two fresh courts, and the last acts; stops at the first difference.
+    """Plays random calls on two fresh courts, and those that chance seldom brings about; stops at the first difference.
 
     game: other bytecode than the committed game contract"""
     rng, rules = rules_of(seed)
     courts, calls, answers = BothCourts(RULES[rules], game), list[Call](), Counter[tuple[str, str]]()
     players = players_at(courts, rules, rng)
     try:
-        for call in chain(drawn_calls(courts, players, acts), at_court(courts, players, last_acts(players))):
+        for call in chain(drawn_calls(courts, players, acts), at_court(courts, players, chain(lost_server(players), last_acts(players)))):
             calls.append(call)
             answers[call.move, courts.call(call)] += 1
         courts.compare_everything()
@@ -85,14 +87,14 @@ def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> S
 
 
 def draw_acts(seed: int | str, acts: int, at_edges: int = 0) -> Acts:
-    """Writes down what `play_sequence` would play, without the contract; before the last acts come some at the edges of time.
+    """Writes down what `play_sequence` would play, without the contract; after the random acts come some at the edges of time.
 
     There are fewer acts if they are too long for a question."""
     rng, rules = rules_of(seed)
     court, written, size = TellingCourt(deploy(RULES[rules])), list[Json](), 0
     players = players_at(court, rules, rng)
-    edges = islice(acts_at_edges(players), at_edges)
-    for call in chain(drawn_calls(court, players, acts), at_court(court, players, chain(edges, last_acts(players)))):
+    others = chain(islice(acts_at_edges(players), at_edges), lost_server(players), last_acts(players))
+    for call in chain(drawn_calls(court, players, acts), at_court(court, players, others)):
         act = write(call)
         size += len(json.dumps(act))
         if size > MOST_QUESTION:

@@ -12,7 +12,7 @@ from attrs import evolve
 from opml_spec.dispute.acts import PAYABLE, Act
 from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.objects import Court
-from opml_spec.dispute.parameters import YEAR
+from opml_spec.dispute.parameters import WEI_LIMIT, YEAR
 from opml_spec.machine.merkle import ZERO
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
@@ -41,7 +41,9 @@ def spoiled(rng: Random, call: Call, court: Court, people: Sequence[bytes]) -> C
     if which == -1:
         return evolve(call, sender=rng.choice(people))
     if which == -2:
-        value = max(0, call.act.value + rng.choice((-1, 1, -call.act.value, 1 << 128, *of_the_line(call, court))))
+        value = max(0, call.act.value + rng.choice((-1, 1, -call.act.value, WEI_LIMIT, *of_the_line(call, court))))
+        if value < WEI_LIMIT <= value + court.ledger.deposits:
+            return call  # no chain has so much money
         return evolve(call, act=evolve(call.act, value=value))
     if call.move == "open" and rng.random() < 0.3:
         which = names.index(rng.choice(("steps", "final_state")))
