@@ -2,9 +2,11 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
+from min_training_job import made
 
 from opml_min.cli import main
 from opml_min.cli.bench.gas import rows
@@ -95,19 +97,26 @@ def test_training(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["instruction"].startswith("sw ")
     assert told["losses"][0] > told["losses"][-1] + 0.2
     assert len(told["state_root"]) == 66
-    again = demo(capsys, "--train", "--cheat", "poisoned-gradient", "--seed", "1")[1]
-    assert {**again, "seconds": 0} == {**told, "seconds": 0}
+
+
+def test_a_job_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = made(tmp_path / "job")
+    code, told = demo(capsys, "--train", "--model", str(job.path), "--cheat", "skipped-step", "--seed", "1")
+    assert (code, told["verdict"], told["op"]) == (0, "claim_rejected", "ADAM")
+    assert told["weights"] in ("0.weight", "1.weight")
+    assert told["losses"][0] > told["losses"][-1]
 
 
 def test_an_honest_trainer_who_is_accused_wins(capsys: pytest.CaptureFixture[str]) -> None:
-    code, told = demo(capsys, "--train", "--who", "challenger", "--seed", "2")
+    (code, told), (_, again) = (demo(capsys, "--train", "--who", "challenger", "--seed", "2") for _ in range(2))
     assert (code, told["verdict"], told["honest_side_won"]) == (0, "challenge_rejected", True)
+    assert {**again, "seconds": 0} == {**told, "seconds": 0}
 
 
 def test_story_of_a_training(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--train", "--cheat", "stale-moment", "--seed", "1"]) == 0
     story = capsys.readouterr().out
-    parts = ("nats per letter", "(ADAM of ", "in update ", "<- false", "the claim is rejected", "have the state root 0x", "--train --cheat")
+    parts = ("nats per target", "(ADAM of ", "in update ", "<- false", "the claim is rejected", "have the state root 0x", "--train --cheat")
     for part in parts:
         assert part in story
 
@@ -125,7 +134,7 @@ def test_story_of_a_training(capsys: pytest.CaptureFixture[str]) -> None:
         ["--cheat", "poisoned-gradient"],
         ["--train", "--cheat", "kv-cache"],
         ["--train", "--cheat", "stale-moment", "--stage", "0"],
-        ["--train", "--model", "mnist"],
+        ["--train", "--model", "no-such-folder"],
         ["--train", "--max-tokens", "8"],
     ],
 )

@@ -22,6 +22,10 @@ from opml_min.machine.translator.operations import ARITHMETIC, CONDITIONS, WORD_
 EDGES = (0, 1, 2, 31, 32, 33, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1)
 STATE, SYSTEM, MEMORY, MERKLE = (f"opml_spec.machine.{name}" for name in ("state", "instructions.system", "memory", "merkle"))
 RUN, SIZES, FIXED, WORDS = "opml_spec.runs.run", "opml_spec.model.bounds", "opml_spec.arithmetic.fixed", "opml_spec.words"
+FORWARD, BACKWARD, ATTENTION, PRODUCTS, OPTIMISERS = (
+    f"opml_spec.training.operations.{name}" for name in ("forward", "backward", "attention", "products", "optimisers")
+)
+TENSORS, REQUEST, LOADER = (f"opml_spec.training.{name}" for name in ("tensors", "request", "loader"))
 FILES = ("emit", "basic_blocks", "region", "bounds_checks", "loops")
 EMIT, BLOCKS, REGION, BOUNDS, LOOPS = (f"opml_min.machine.translator.{name}" for name in FILES)
 GO_TO = "            self.go_to(index + instruction.imm // 4)\n            self.label"  # of a branch
@@ -30,6 +34,7 @@ ALIGNED_LOAD = ', align 1")\n        if bits'
 ALIGNED_STORE = 'align 1")\n\n    def branch'
 BUDGET = "f\"udiv i64 {block.value('load i64, ptr %budget')}, {block.length}\""
 GATE = 'I32 * UNIT_Q30)\n            yield Bound("silu'
+OF_TARGETS, OF_TOKENS = (f"self.rows + 1 << 31)\n\n\n{after}" for after in ("@frozen(slots=False)\nclass EmbedWeights", "def scatter"))
 FAILED = "return RunState(before.carry, RunStatus.FAILED)\n\n\ndef run_machine"
 MUTANTS = (
     (EMIT, "{MEMORY_BYTES - size}", "{MEMORY_BYTES - size + 1}", "checks.passes"),
@@ -112,6 +117,29 @@ MUTANTS = (
     (SIZES, "2 * I32 * (LOG2_E_Q32", "I32 * (LOG2_E_Q32", "bounds.sample"),
     (SIZES, "+ abs(group.minimum)", "- abs(group.minimum)", "bounds.group"),
     (FIXED, "(value + (1 << (shift - 1))) >> shift", "(value + (3 << shift)) >> shift", "bounds.shorten"),
+    (FORWARD, "self.columns << 30", "self.columns << 29", "training.sums", "MATMUL"),
+    (PRODUCTS, "self.taken << 30", "self.taken << 29", "training.sums", "MATMUL_DATA"),
+    (PRODUCTS, "self.rows << 30", "self.rows << 29", "training.sums", "MATMUL_WEIGHTS"),
+    (OPTIMISERS, "self.columns << 30", "self.columns << 29", "training.sums", "MUON, one row"),
+    (OPTIMISERS, "self.columns << 30", "self.columns << 29", "training.muon"),
+    (ATTENTION, "period << WEIGHT_BITS + 15", "period << WEIGHT_BITS + 14", "training.sums", "ATTENTION"),
+    (ATTENTION, "head_size * scale_q24(head_size) << 30", "head_size * scale_q24(head_size) << 29", "training.scores"),
+    (ATTENTION, "self.head_size << 45", "self.head_size << 44", "training.shares"),
+    (BACKWARD, "self.vocabulary << WEIGHT_BITS", "self.vocabulary << WEIGHT_BITS - 1", "training.sums", "CROSS_ENTROPY"),
+    (BACKWARD, "self.length << HEAVY_BITS + 24", "self.length << HEAVY_BITS + 23", "training.sums", "NORM_BACKWARD"),
+    (BACKWARD, "self.rows + 1 << 31", "self.rows + 1 << 30", "training.accumulate", "NORM_BACKWARD"),
+    (PRODUCTS, OF_TARGETS, OF_TARGETS.replace("31", "30"), "training.accumulate", "TARGET_WEIGHTS"),
+    (PRODUCTS, OF_TOKENS, OF_TOKENS.replace("31", "30"), "training.accumulate", "EMBED_WEIGHTS"),
+    (FORWARD, "length, NORM_LENGTH + 1", "length, 2 * NORM_LENGTH + 1", "training.norm_length"),
+    (FORWARD, "48 - 2 * (r + 23)", "49 - 2 * (r + 23)", "training.norm_mean"),
+    (LOADER, "> LARGEST_ANGLE", "> 2 * LARGEST_ANGLE", "training.rotation"),
+    (FORWARD, "(64 - mean.bit_length())", "(66 - mean.bit_length())", "training.norm_shifts"),
+    (FIXED, "(value + (1 << (shift - 1))) >> shift", "(value + (3 << shift)) >> shift", "training.norm_unit"),
+    (FIXED, "(value + (1 << (shift - 1))) >> shift", "(value + (3 << shift)) >> shift", "training.norm_rest"),
+    (TENSORS, "min(used, default", "max(used, default", "training.align"),
+    (BACKWARD, "- sigma), 20)", "- sigma), 10)", "training.slope"),
+    (OPTIMISERS, "clamp(g, -SUM_LIMIT, SUM_LIMIT)", "clamp(g, -2 * SUM_LIMIT, SUM_LIMIT)", "training.moments"),
+    (REQUEST, "self.decay_q16, RATE_BITS + 16 - 32)", "self.decay_q16, RATE_BITS - 32)", "training.update"),
 )  # fmt: skip
 FLOATS = (
     ("2 * rest == d and below % 2 == 1", "2 * rest == d", "floats.add"),

@@ -1,6 +1,7 @@
 """Players of a training: native code and the machine agree, however one goes back and forth; and no cheat of a trainer pays."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,8 @@ from evm_arbiter.court import Court
 from opml_min.cli.demo.evidence import evidence
 from opml_min.cli.demo.op_names import op_at
 from opml_min.cli.demo.play import Match, play, shared_computations
-from opml_min.cli.demo.training_scene import SETTINGS, TrainingScene, training_scene
+from opml_min.cli.demo.poem_training import SETTINGS, poem_training
+from opml_min.cli.demo.training_scene import TrainingScene
 from opml_min.memory_map import ENTRY, STAGE_STEP_LIMIT
 from opml_min.model.errors import CheckFailed
 from opml_min.model.image.image import Image
@@ -34,10 +36,12 @@ from opml_min.players.computation import Computation
 from opml_min.players.image_kinds import begin_run, open_image, quickest_device
 from opml_min.training.image import TrainingImage, write_training_image
 from opml_min.training.operations import TrainingOp, TrainingOpcode
+from opml_min.training.recipes.llama import llama_training
 from opml_min.training.recipes.pictures import PictureRecipe, Pictures, classifier_training
-from opml_min.training.recipes.recipe import Optimiser
+from opml_min.training.recipes.recipe import Method, Optimiser, Recipe, TokenText
 from opml_min.training.run import TrainingRun
 from opml_min.training.steps import steps_bound
+from opml_min.training.tensor_names import tensor_names, weights_of
 from opml_min.training.training_model import TrainingModel
 
 Play = Callable[..., Match]
@@ -194,7 +198,7 @@ def test_native_code_leaves_stages_that_may_be_too_long_to_the_machine(image: Tr
 
 @pytest.fixture(scope="module")
 def training() -> TrainingScene:
-    return training_scene(evolve(SETTINGS, updates=UPDATES))
+    return poem_training(evolve(SETTINGS, updates=UPDATES))
 
 
 @pytest.fixture(scope="module")
@@ -294,3 +298,14 @@ def test_ops_are_called_by_their_weights_layer_and_update(play_here: Play, train
         "TOKENS in update 1",
     ):
         assert name in names
+
+
+def test_adapters_are_called_by_the_matrix_that_they_adapt(tmp_path: Path) -> None:
+    text = TokenText(np.arange(64, dtype="<u2").tobytes())
+    model = llama_training(resolve("embedded").image, Recipe(Method.LORA, sequences=1, period=8), text)
+    write_training_image(tmp_path / "lora.opml", model)
+    ops = TrainingImage(tmp_path / "lora.opml").ops
+    names = tensor_names(model.trained, ops)
+    moved = Counter(weights_of(op, names) for op in ops if op.opcode == TrainingOpcode.ADAM)
+    assert moved == {tensor.name: 2 for tensor in model.trained}  # both matrices of an adapter
+    assert Counter(weights_of(op, names) for op in ops if op.opcode == TrainingOpcode.EXPORT) == dict.fromkeys(moved, 1)

@@ -1,26 +1,35 @@
 """How a training's weights are called, by the addresses of whatever belongs to them: masters, working weights, sums, moments, exports.
 
-A tape knows addresses only. The names come from the tensors that training leaves, and follow the ops that turn one into another.
+A tape knows addresses only. The names come from the tensors that training leaves. They go backwards through the ops of the last update,
+which make these from the masters, and of adapters from both of their matrices; then to whatever an op has beside a master.
 
 *Source*: spec §6.4 and §6.7.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from opml_min.training.operations import TrainingOp, TrainingOpcode
+from opml_min.training.layout import LAST_UPDATE
+from opml_min.training.operations import TrainingOp
 from opml_min.training.training_model import Trained
 
 
 def tensor_names(trained: Iterable[Trained], ops: Iterable[TrainingOp]) -> dict[int, str]:
-    """Return names such as blk.1.ffn_gate.weight by address."""
-    names, ops = {tensor.address: tensor.name for tensor in trained}, list(ops)
-    for op in ops:
-        if op.opcode == TrainingOpcode.EXPORT and op["out"] in names:
-            names[op["master"]] = names[op["out"]]
-    for op in ops:
-        name = names.get(op.operands.get("master", -1))
+    """Return names such as blk.1.ffn_gate.weight by address. What several weights use in turn has none."""
+    ops = list(ops)
+    latest = {tensor.address: tensor.name for tensor in trained}
+    given = defaultdict(set, {address: {name} for address, name in latest.items()})
+    for op in reversed([op for op in ops if op.condition == LAST_UPDATE]):
+        name = next((latest[tensor.address] for tensor in op.tensors() if tensor.written and tensor.address in latest), None)
         if name is not None:
-            names.update({tensor.address: name for tensor in op.tensors()})
+            for tensor in op.tensors():
+                latest[tensor.address] = name
+                given[tensor.address].add(name)
+    names = {address: name for address, (name, *others) in given.items() if not others}
+    for op in ops:
+        master = names.get(op.operands.get("master", -1))
+        if master is not None:
+            names.update({tensor.address: master for tensor in op.tensors()})
     return names
 
 

@@ -24,6 +24,7 @@ from opml_fuzz.statements import (
     rules_nodes,
     rules_server,
     rules_validator,
+    training,
     translator,
 )
 from opml_fuzz.statements.bytecode import BytecodeStatement
@@ -33,7 +34,7 @@ from opml_fuzz.statements.world import Rule
 
 CHAPTERS = (
     *(decoding, arithmetic, arithmetic_facts, translator, checks, counted_loops, iterations),
-    *(accesses, memory, rounding, bounds, floats, narrowing, clocks, money, fees),
+    *(accesses, memory, rounding, bounds, training, floats, narrowing, clocks, money, fees),
 )
 STATEMENTS: dict[str, Statement] = {statement.name: statement for chapter in CHAPTERS for statement in chapter.STATEMENTS}
 RULE_CHAPTERS = (rules_server, rules_validator, rules_money, rules_bounds, rules_exits, rules_nodes)
@@ -58,6 +59,7 @@ GAPS = (
     "Products of bit vectors are exact only within 256 bits; products of 64-bit operands fit.",
     "binary32: arithmetic and conversions from integers are proved for formats of 5 to 8 bits; for 32 bits they are tested.",
     "Bounds: ROPE's rotations, the ranges of rsqrt and reciprocal, and that a sum of n terms is at most n times the largest: not proved.",
+    "Training: MUON's iterations beyond their first sums, ADAM's root and rates, and what normalises: run on extremes, not proved.",
     "Elementary functions and the operations of the model: tested exhaustively or against other implementations, not proved.",
     "Narrowing is proved for every k up to 64 and every length; its logarithm and its number of rounds for k = 2, 3, 8, 16, 64.",
     "The settlement is proved for four shares φ and five depths, a whole fall for a tree of three nodes.",

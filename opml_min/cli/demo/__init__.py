@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -24,10 +25,11 @@ from opml_min.cli.arguments import (
 )
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.demo.play import Match, play, shared_computations
+from opml_min.cli.demo.poem_training import poem_training
 from opml_min.cli.demo.scene import NEW_TOKENS, answer_of, scene_of
 from opml_min.cli.demo.story import Story
 from opml_min.cli.demo.summary import summary
-from opml_min.cli.demo.training_scene import training_scene
+from opml_min.cli.demo.training_scene import scene_of_job
 from opml_min.cli.demo.training_story import TrainingStory
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import print_json
@@ -41,7 +43,7 @@ DRAWN_SEEDS = 1_000_000  # a seed that nobody names is drawn from so many
 
 def register(parser: argparse.ArgumentParser) -> None:
     add_model(parser, as_option=True)
-    train = "a server trains a small model instead of running one, and the cheats are those of a trainer"
+    train = "a server trains a model instead of running one: a small one, or with --model FOLDER that of a job of `opml train`"
     parser.add_argument("--train", action="store_true", help=train)
     parser.add_argument("--max-tokens", type=positive, metavar="N", help=f"ask for N new tokens (default: {NEW_TOKENS})")
     kind = "the kind of cheat, or random (the default), none, or list, which prints all kinds"
@@ -96,13 +98,12 @@ def _answering(options: argparse.Namespace) -> _Subject:
 
 def _training(options: argparse.Namespace) -> _Subject:
     """A model that is trained."""
-    given = {"--model": options.model != DEFAULT_MODEL, "--tokenizer": options.tokenizer is not None}
-    given |= {"--max-tokens": options.max_tokens is not None, "--arithmetic": options.arithmetic is not None}
-    given |= {"--device": options.device != DEVICES[0]}
-    for option, is_given in given.items():
-        if is_given:
-            raise InputError(f"--train brings its own small model, which {option} has nothing to say about")
-    training = training_scene()
+    given = {"--tokenizer": options.tokenizer, "--max-tokens": options.max_tokens, "--arithmetic": options.arithmetic}
+    given |= {"--device": options.device if options.device != DEVICES[0] else None}
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(f"{option} has no meaning with --train")
+    training = poem_training() if options.model == DEFAULT_MODEL else scene_of_job(Path(options.model))
     story = TrainingStory(partial(print, flush=True), training)
     return _Subject(training.scene, story, training.tensor_names, training.facts)
 

@@ -1,35 +1,24 @@
-"""What a demonstration of training is about: a LLaMA with a few thousand weights that learns the letters of a poem from nothing."""
+"""What a demonstration of training is about: a request to train, and how to tell of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from opml_min.cli.demo.play import Match
-from opml_min.model.files.temporary import temporary_folder
+from opml_min.cli.errors import InputError
 from opml_min.players.cheats.cheat import Scene
 from opml_min.players.computation import Computation
-from opml_min.training.image import TrainingImage, write_training_image
+from opml_min.players.image_kinds import open_image
+from opml_min.training.image import TrainingImage
+from opml_min.training.jobs.description import load_job
+from opml_min.training.jobs.folder import IMAGE, JobFolder
 from opml_min.training.jobs.loss import losses_of
 from opml_min.training.operations import TrainingOpcode
-from opml_min.training.recipes.llama import llama_training
-from opml_min.training.recipes.llama_shape import LlamaShape
-from opml_min.training.recipes.recipe import Method, Recipe, TokenText
-from opml_min.training.request import Settings
+from opml_min.training.request import Settings, stage_count
 from opml_min.training.tensor_names import tensor_names
-
-POEM = """\
-shall i compare thee to a summer's day? thou art more lovely and more temperate: rough winds do shake the darling buds of may, and summer's
-lease hath all too short a date: sometime too hot the eye of heaven shines, and often is his gold complexion dimm'd; and every fair from
-fair sometime declines, by chance, or nature's changing course, untrimm'd; but thy eternal summer shall not fade
-"""  # Source: W. Shakespeare, sonnet 18
-LETTERS = "abcdefghijklmnopqrstuvwxyz ,:;?'"
-SHAPE = LlamaShape(dim=24, hidden_dim=40, layers=2, heads=2, kv_heads=1, head_size=12, vocabulary=len(LETTERS))
-RECIPE = Recipe(Method.SCRATCH, sequences=4, period=16)
-SETTINGS = Settings(
-    seed=7, updates=8, warmup=1, rate_q34=round(0.02 * 2**34), last_rate_q34=0,
-    first_moment_q16=round(0.1 * 2**16), second_moment_q16=round(0.05 * 2**16), momentum_q16=0, decay_q16=0,
-)  # fmt: skip
+from opml_min.training.training_model import Trained
 
 
 @frozen
@@ -38,43 +27,43 @@ class TrainingScene:
 
     scene: Scene
     image: TrainingImage
-    settings: Settings
     tensor_names: Mapping[int, str]
-    weights: int
+    description: str
 
     @property
-    def description(self) -> str:
-        ops = len(self.image.ops)
-        return (
-            f"a LLaMA of {self.weights:,} weights, {self.settings.updates} updates of {ops} ops, "
-            f"each over {RECIPE.sequences} pieces of {RECIPE.period} letters of a poem"
-        )
+    def updates(self) -> int:
+        return Settings.unpack(self.scene.request).updates
 
     def facts(self, match: Match) -> dict[str, Any]:
-        """What a training has beside a match: losses, nats per letter, and the root of the trained weights, if the request is this one."""
+        """What a training has beside a match: its first and last loss, and the root of the trained weights; null for another request."""
         if match.setup.scene != self.scene:
             return {"losses": None, "state_root": None}
         honest = match.setup.honest
-        losses = [self.loss(honest, update) for update in range(self.settings.updates)]
+        losses = [self.loss(honest, update) for update in (0, self.updates - 1)]
         return {"losses": losses, "state_root": "0x" + honest.final_state_root().hex()}
 
     def loss(self, honest: Computation, update: int) -> float:
-        """The mean loss of an update, nats per letter, as the run has it before its weights move."""
-        ops = self.image.ops
-        (index,) = [i for i, op in enumerate(ops) if op.opcode == TrainingOpcode.CROSS_ENTROPY]
-        memory = honest.machine_at(update * len(ops) + index + 1, 0).memory
-        return float(losses_of(memory, ops[index])[0].mean())
+        """The mean loss of an update, nats per target, as the run has it before its weights move."""
+        found = []
+        for index, op in enumerate(self.image.ops):
+            if op.opcode == TrainingOpcode.CROSS_ENTROPY:
+                memory = honest.machine_at(update * len(self.image.ops) + index + 1, 0).memory
+                found.append(float(losses_of(memory, op)[0].mean()))
+        return sum(found) / len(found)
 
 
-def training_scene(settings: Settings = SETTINGS) -> TrainingScene:
-    """Builds the training, with the shipped program in it."""
-    text = bytes(LETTERS.index(letter) for letter in POEM.replace("\n", " "))
-    model = llama_training(SHAPE, RECIPE, TokenText(text, token_bytes=1))
-    with temporary_folder() as folder:
-        path = folder / "training.opml"
-        write_training_image(path, model)
-        image = TrainingImage(path)
-    names = tensor_names(model.trained, image.ops)
-    weights = sum(tensor.rows * tensor.columns for tensor in model.trained)
-    scene = Scene(image, settings.pack(), settings.updates * model.op_count)
-    return TrainingScene(scene, image, settings, names, weights)
+def scene_of_training(image: TrainingImage, request: bytes, trained: Iterable[Trained], what: str) -> TrainingScene:
+    """A scene with the one number of stages that the request allows. what: is trained, and on what"""
+    trained = tuple(trained)
+    stages, weights = stage_count(image.header, request), sum(tensor.rows * tensor.columns for tensor in trained)
+    description = f"{what}: {weights:,} weights, {stages // len(image.ops):,} updates of {len(image.ops):,} ops"
+    return TrainingScene(Scene(image, request, stages), image, tensor_names(trained, image.ops), description)
+
+
+def scene_of_job(path: Path) -> TrainingScene:
+    """The training of a job of `opml train`."""
+    folder = JobFolder(path)
+    job, image = load_job(folder), open_image(folder / IMAGE)
+    if not isinstance(image, TrainingImage):
+        raise InputError(f"{folder / IMAGE} is not a training image")
+    return scene_of_training(image, job.request, job.trained, f"{job.recipe} of {job.source} on {job.data}")

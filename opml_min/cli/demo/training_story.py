@@ -26,8 +26,8 @@ class TrainingStory(Story):
     def _tell_run(self, match: Match) -> None:
         self._write(f"The training  {self._training.description}")
         if match.setup.scene == self._training.scene:
-            first, last = (self._training.loss(match.setup.honest, update) for update in (0, self._training.settings.updates - 1))
-            self._write(f"The loss      {first:.2f} nats per letter in the first update, {last:.2f} in the last, computed honestly")
+            first, last = (self._training.loss(match.setup.honest, update) for update in (0, self._training.updates - 1))
+            self._write(f"The loss      {first:.2f} nats per target in the first update, {last:.2f} in the last, computed honestly")
 
     def end(self, match: Match, seconds: float) -> None:
         super().end(match, seconds)

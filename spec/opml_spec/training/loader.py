@@ -6,6 +6,7 @@ before the run.
 *Source*: spec §6.8.
 """
 
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 
 from opml_spec.errors import ImageBound, ImageOp
@@ -52,8 +53,13 @@ def check_rotation(memory: Memory, operation: BatchOperation) -> None:
         size = 4 * operation.period * operation.head_size
         if not MODEL <= operation.table <= IO - size:
             raise ImageOp("the RoPE table is not in the model quarter")
-        if max(map(abs, load_vector(memory, operation.table, size // 4))) > LARGEST_ANGLE:
-            raise ImageBound("an entry of the RoPE table exceeds 1")
+        check_angles(load_vector(memory, operation.table, size // 4))
+
+
+def check_angles(angles: Sequence[int]) -> None:
+    """Raise if a sine or cosine exceeds 1."""
+    if max(map(abs, angles)) > LARGEST_ANGLE:
+        raise ImageBound("an entry of the RoPE table exceeds 1")
 
 
 def check_operation(operation: BatchOperation) -> None:

@@ -54,10 +54,8 @@ class Adam(BatchOperation, opcode=92):
         rate = settings.rate(update, self.rate_q16)
         m, v = load_vector(memory, self.first_moment, self.count), load_ints(memory, self.second_moment, self.count, 8)
         for i, g in enumerate(load_vector(memory, self.sums, self.count)):
-            limited = clamp(g, -SUM_LIMIT, SUM_LIMIT)
-            m[i] += round_shift(((limited << MOMENT_SHIFT) - m[i]) * settings.first_moment_q16, 16)
-            v[i] += round_shift((limited**2 - v[i]) * settings.second_moment_q16, 16)
-        steps = [adam_step(*moments) for moments in zip(m, v, strict=True)]
+            m[i], v[i] = moments(g, m[i], v[i], settings)
+        steps = [adam_step(*both) for both in zip(m, v, strict=True)]
         decay, corrected = settings.decay(rate) * self.decays, settings.corrected(rate, update)
         weights = updated(load_vector(memory, self.master, self.count), steps, self.frac, corrected, decay)
         memory = store_ints(store_vector(memory, self.first_moment, m), self.second_moment, v, 8)
@@ -66,6 +64,13 @@ class Adam(BatchOperation, opcode=92):
     def spans(self) -> Iterator[Span]:
         yield from trains((self.master, 4 * self.count))
         yield from writes((self.sums, 4 * self.count), (self.first_moment, 4 * self.count), (self.second_moment, 8 * self.count, MOMENTS))
+
+
+def moments(g: int, m: int, v: int, settings: Settings) -> tuple[int, int]:
+    """The means of gradients and of their squares after one more gradient; at most 2^30 and 2^46."""
+    limited = clamp(g, -SUM_LIMIT, SUM_LIMIT)
+    first = round_shift(((limited << MOMENT_SHIFT) - m) * settings.first_moment_q16, 16)
+    return m + first, v + round_shift((limited * limited - v) * settings.second_moment_q16, 16)
 
 
 def adam_step(m: int, v: int) -> int:
