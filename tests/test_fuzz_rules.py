@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from opml_fuzz.fuzzing.game_mutants import changed
 from opml_fuzz.fuzzing.rule_mutants import RULE_MUTANTS
+from opml_fuzz.proofs import induction
 from opml_fuzz.proofs.exploration import Exploration
 from opml_fuzz.proofs.induction import prove_rule
 from opml_fuzz.proofs.strings import FORMATS, Quantity, String, keccak
@@ -43,6 +44,13 @@ def test_a_wrong_rule_is_refuted(module: str, right: str, wrong: str, name: str,
         with pytest.raises(AssertionError):
             pasted["test_a_rule_that_does_not_hold"]()
     pasted["test_a_rule_that_does_not_hold"]()
+
+
+def test_a_counterexample_without_a_test_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(induction, "reproducer", lambda *_: "")
+    module, right, wrong, name, case = RULE_MUTANTS[0]
+    with changed(module, right, wrong):
+        assert prove_rule(RULES[name].only(case)).detail.endswith(induction.NO_TEST)
 
 
 def test_every_mutant_can_be_made_and_names_a_case() -> None:
