@@ -204,17 +204,29 @@ def test_a_contract_that_does_not_compile_or_does_not_differ_is_no_mutant() -> N
 
 
 def slow_or_mad(task: int) -> int:
-    """Work for a worker: one task never ends, one ends the process."""
+    """Work for a worker: one task waits, one ends the process, one uses the processor for ever."""
     if task == 1:
         time.sleep(60)
     if task == 2:
         os._exit(3)
+    while task == 4:
+        pass
     return task * task
 
 
 def test_workers_that_hang_or_die_are_replaced() -> None:
-    answers = dict(ExpendableWorkers(slow_or_mad, 2, 5.0).answers(range(6)))
-    assert answers == {0: 0, 1: LOST, 2: LOST, 3: 9, 4: 16, 5: 25}
+    answers = dict(ExpendableWorkers(slow_or_mad, 2, 1.0).answers(range(6)))
+    assert answers == {0: 0, 1: LOST, 2: LOST, 3: 9, 4: LOST, 5: 25}
+
+
+def test_on_a_busy_computer_no_worker_is_ended_early() -> None:
+    """What counts is the time of the processor: a task may take longer than its seconds by the clock."""
+    assert dict(ExpendableWorkers(waits, 1, 1.0).answers([3])) == {3: 3}
+
+
+def waits(seconds: int) -> int:
+    time.sleep(seconds)
+    return seconds
 
 
 def test_the_command_prints_the_score_by_part() -> None:

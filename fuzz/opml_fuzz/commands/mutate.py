@@ -26,7 +26,7 @@ from opml_fuzz.fuzzing.mutants import Mutant, is_killed, mutants
 from opml_fuzz.fuzzing.past_bugs import past_bugs
 from opml_fuzz.fuzzing.score import KILLED, NO_MUTANT, SURVIVES, Fate, MutantPlace, mutations_in, sample_of, try_mutant
 
-LONGEST_SECONDS = 600.0  # for a mutant, its compilation and the right answers included; then its process is killed
+LONGEST_SECONDS = 600.0  # of the processor, for a mutant, its compilation and the right answers included; then its process is ended
 
 CRASHED = "no end, or a crash"  # nobody knows when
 

@@ -45,13 +45,13 @@ class FullMachine:
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         try:
             machine = self.machine_at(start)
-            first, hashes, steps = keccak256(machine.witness()).hex(), [], 0
+            first, hashes, steps, executed = keccak256(machine.witness()).hex(), [], 0, 0
             with no_code_on_disk():
                 for stop in stops:
-                    machine.run(stop - steps)
+                    executed += machine.run(stop - steps)
                     steps = stop
                     hashes.append(machine.state_hash().hex())
-            return [*hashes, "witness " + keccak256(machine.witness()).hex(), "first witness " + first]
+            return [*hashes, f"{executed} steps", "witness " + keccak256(machine.witness()).hex(), "first witness " + first]
         except Exception as error:
             return [describe(error)]
 

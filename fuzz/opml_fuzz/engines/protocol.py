@@ -39,8 +39,8 @@ class StateEngine(Protocol):
     name: str
 
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
-        """Returns the state hash after each of these ascending numbers of steps; a program's run also the hashes of witnesses:
-        `witness HASH` of the next step, and `first witness HASH` of the first one."""
+        """Returns the state hash after each of these ascending numbers of steps; a program's run also how many steps it has executed,
+        `N steps`, and the hashes of witnesses: `witness HASH` of the next step, and `first witness HASH` of the first one."""
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from opml_spec.errors import SpecError
 from opml_spec.hashing import keccak256
-from opml_spec.machine.state import encode, state_hash
+from opml_spec.machine.state import RUNNING, encode, state_hash
 from opml_spec.machine.step import step
 from opml_spec.machine.witness import execute_witness, make_witness
 
@@ -54,14 +54,15 @@ class SpecProgram(SpecStates):
 
     def run(self, start: Start, stops: Sequence[int]) -> list[str]:
         try:
-            state, steps, hashes = start.state(), 0, []
+            state, steps, executed, hashes = start.state(), 0, 0, []
             first = keccak256(make_witness(state)).hex()
             for stop in stops:
                 for _ in range(stop - steps):
+                    executed += state.status == RUNNING
                     state = step(state)
                 steps = stop
                 hashes.append(state_hash(state).hex())
-            return [*hashes, "witness " + keccak256(make_witness(state)).hex(), "first witness " + first]
+            return [*hashes, f"{executed} steps", "witness " + keccak256(make_witness(state)).hex(), "first witness " + first]
         except Exception as error:
             return [describe(error)]
 

@@ -72,7 +72,11 @@ EQUIVALENT = (
         "if 0 < shift <= ⟦63 → 64⟧ and (panel + 1) * TILES * TILE_ROWS <= rows:  # almost always",
         BY_64,
     ),
-    Equivalent("opml_min.model.native.kernels.vector.rounding", "if 0 < shift <= ⟦63 → 64⟧ and count == TILE_ROWS:  # almost always", BY_64),
+    Equivalent(
+        "opml_min.model.native.kernels.vector.rounding",
+        "if 0 < shift <= ⟦63 → 64⟧ and count == TILE_ROWS:  # almost always",
+        BY_64,
+    ),
     Equivalent(
         "opml_min.model.native.kernels.vector.tile",
         "which = column // ⟦2 → 3⟧ % 2",

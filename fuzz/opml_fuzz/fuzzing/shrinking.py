@@ -32,7 +32,7 @@ from opml_fuzz.machine.case import Acts, Case, Program
 from opml_fuzz.machine.start import Leaves, Start
 
 TARGET, CONTRACT = "target", "contract"
-HASH = re.compile("[0-9a-f]{64}")
+NUMBER = re.compile(r"[0-9a-f]{64}|\d+(?= steps)")  # a hash, or how many steps were executed
 MOST_TRIES, MOST_SECONDS = 1_500, 15.0  # per difference
 MOST_STEPS = 3  # of a program that a person reads
 EARLIER = (4, 5, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256)  # steps before the end of a program that must be longer
@@ -72,7 +72,7 @@ def of_each_camp(difference: Difference, engines: Engines) -> Engines:
 
 def kinds_of_answers(difference: Difference) -> dict[str, set[str]]:
     """Tells who gives a hash, who which error and who no answer: a simpler case must not show another difference than this one."""
-    return {name: {HASH.sub("hash", each).partition(":")[0] for each in answer} for name, answer in difference.answers.items()}
+    return {name: {NUMBER.sub("", each).partition(":")[0] for each in answer} for name, answer in difference.answers.items()}
 
 
 class Search:

@@ -90,8 +90,8 @@ def pairs(rng: Random, is_float: bool, make: Callable[[int, int, int, int], Oper
     both = [*product(edges, repeat=2)]
     at, kind = ModelBuilder(rng, is_float), "I" if is_float else "i"
     out = at.reserve(bytes(4 * len(both)))
-    vectors = [at.reserve(struct.pack(f"<{len(both)}{kind}", *each)) for each in zip(*both, strict=True)]
-    operation = make(out, *vectors, len(both))
+    x, y = (at.reserve(struct.pack(f"<{len(both)}{kind}", *each)) for each in zip(*both, strict=True))
+    operation = make(out, x, y, len(both))
     record = (as_float(operation) if is_float else operation).record()
     return once(rng, at.segments([record]))
 

@@ -1,0 +1,53 @@
+"""Models at corners: who is asked about them, that they come up, and that they reach what they are for."""
+
+from math import gcd
+
+import pytest
+from opml_fuzz.engines.model_runs import GuestModels, NativeModels, SpecModels, image_of
+from opml_fuzz.fuzzing.batches import CORNERS_EVERY, COURT_EVERY, MODELS_AT, SWEEP_ENDS, batch
+from opml_fuzz.fuzzing.target_batches import CORNERS_EVERY as ROUNDS_FOR_ALL
+from opml_fuzz.fuzzing.target_batches import ROUNDS, target_batch
+from opml_fuzz.machine.case import Case
+from opml_fuzz.machine.model_case import WholeRun
+from opml_fuzz.models.corner_models import LLAMAS, QUANTISATION_COUNT, SHIFTS, corner_operations, corner_runs
+
+from opml_min.model.native.batching import copied_buffers
+
+ENGINES = SpecModels(), GuestModels(), NativeModels()
+MODELS = COURT_EVERY * (SWEEP_ENDS // COURT_EVERY + 1) + MODELS_AT  # the number of a batch about models
+
+
+def agree(case: Case) -> bool:
+    answers = [answer for engine in ENGINES if (answer := engine.answer(case)) is not None]
+    return len(answers) >= 2 and all(answer == answers[0] for answer in answers)
+
+
+def test_all_answer_alike() -> None:
+    assert [number for number, case in enumerate(corner_operations()) if not agree(case)] == []
+    assert [number for number, case in enumerate(corner_runs()) if not agree(case)] == []
+
+
+def test_native_code_computes_positions_together() -> None:
+    """Else nothing at the corners of batches would be asked."""
+    for case, it in zip(corner_runs(), (*LLAMAS, *(None,) * QUANTISATION_COUNT), strict=True):
+        with image_of(case.memory) as image:
+            assert (copied_buffers(image.ops) is not None) == (it is None or not it.is_float)
+
+
+def test_what_is_multiplied_has_every_shift() -> None:
+    products = corner_operations()[-QUANTISATION_COUNT * len(SHIFTS) :]
+    roots = [ENGINES[0].answer(case) for case in products]
+    assert len(set(map(str, roots))) == len(roots)
+
+
+@pytest.mark.parametrize("numbers", [range(MODELS, MODELS + 8 * 11, 8), range(40)])
+def test_every_corner_comes_up_in_time(numbers: range) -> None:
+    """In batches of all kinds, of which one in eight is about models, and in those of a campaign about nothing else."""
+    assert gcd(COURT_EVERY, CORNERS_EVERY) == gcd(COURT_EVERY, len(corner_runs())) == gcd(ROUNDS * COURT_EVERY, ROUNDS_FOR_ALL) == 1
+    asked = [case for number in numbers for case in batch(1, number, {"model"})]
+    assert {id(case) for case in corner_runs()} <= {id(case) for case in asked if isinstance(case, WholeRun)}
+
+
+def test_a_target_is_asked_too() -> None:
+    asked = [case for number in range(7) for case in target_batch(1, number, None, frozenset({"stage"}), {"op"})]  # type: ignore[arg-type]
+    assert {id(case) for case in corner_operations()} <= set(map(id, asked))
