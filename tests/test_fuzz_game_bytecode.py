@@ -32,7 +32,7 @@ from opml_fuzz.proofs.game.game_prover import QUERY_UNITS, prove_game
 from opml_fuzz.proofs.game.known_court import NotACourt, StoredCourt, by_specification, differences, place_in_tree, storage_of
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.packed import added, either, subtracted
-from opml_fuzz.proofs.game.replay import Meaning, NotAHash, acyclic, real_numbers
+from opml_fuzz.proofs.game.replay import Reading, NotAHash, acyclic, real_numbers
 from opml_fuzz.proofs.game.storage import Storage, place_of
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
@@ -205,7 +205,7 @@ def test_a_claim_that_fell_gets_the_node_at_which_it_did() -> None:
     fell = [function("claims", name)(key) == it for name, it in {"closes_at": 1, "status": 2, "end_depth": 2, "end_path": 7}.items()]
     answer, model = proof.questions.ask([*proof.facts.relevant(*fell), *acyclic(proof.world.hashes)])
     assert answer == z3.sat
-    stored = Meaning(proof, model).case().stored
+    stored = Reading(proof, model).case().stored
     assert [place_in_tree(it) for (kind, _), it in stored.items() if kind == "nodes" and it.get("claim_id") == 3] == [(3, 2, 7)]
 
 
@@ -217,7 +217,7 @@ def test_what_hashes_itself_is_no_hash() -> None:
     for formulas, is_real in (([name == root[0][0]], False), ([name != root[0][0]], True)):
         answer, model = proof.questions.ask([*formulas, *proof.assumptions])
         assert answer == z3.sat
-        meaning = Meaning(proof, model)
+        meaning = Reading(proof, model)
         if is_real:
             given = meaning.octets(root)
             assert meaning.octets(((name, 32),)) == keccak256(given + bytes(1))

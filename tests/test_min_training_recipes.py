@@ -192,7 +192,7 @@ def test_all_weights_get_the_gradient_in_float64_and_a_tied_matrix_both_of_its_g
 
 
 def test_adapters_get_the_gradient_in_float64(tmp_path: Path) -> None:
-    """Of W + B·A, whose gradient dW gives Bᵀ·dW to A and dW·Aᵀ to B. B is no longer zero in the second update."""
+    """The gradient dW of W + B·A gives Bᵀ·dW to A and dW·Aᵀ to B. In the second update B is no longer zero."""
     image = source(tmp_path / "source.opml", is_tied=False)
     run, inputs, targets = before_the_second_step(image, Method.LORA)
     names = [*(f"0.{name}" for name in NAMES.values() if not name.endswith("norm")), "classifier"]
@@ -246,7 +246,7 @@ def test_what_is_exported_is_the_sum_of_matrix_and_adapter(tmp_path: Path) -> No
 
 
 def test_two_batches_are_one_update(tmp_path: Path) -> None:
-    """The same sequences, and nearly the same step."""
+    """They read the same sequences as one batch, and make nearly the same step."""
     image, results = source(tmp_path / "source.opml"), []
     for batches in (1, 2, 4):
         recipe = Recipe(Method.FULL, Optimiser.SGD, sequences=4, batches=batches, period=PERIOD, sum_frac=20)

@@ -17,7 +17,7 @@ MATRIX_FRACTION_BITS, GAIN_FRACTION_BITS = 26, 24
 
 
 @define
-class Region:
+class Stretch:
     """What is free from an address on, and the pieces that lie before it."""
 
     start: int
@@ -56,9 +56,9 @@ class Region:
 class Places:
     """The regions of a training model: data in the model quarter, tensors in the io quarter, weights in the state quarter."""
 
-    data: Region = field(init=False, factory=lambda: Region(DATA))
-    tensors: Region = field(init=False, factory=lambda: Region(TENSORS))
-    state: Region = field(init=False, factory=lambda: Region(STATE))
+    data: Stretch = field(init=False, factory=lambda: Stretch(DATA))
+    tensors: Stretch = field(init=False, factory=lambda: Stretch(TENSORS))
+    state: Stretch = field(init=False, factory=lambda: Stretch(STATE))
 
     def numbers(self, count: int, number_bytes: int = 4) -> int:
         return self.tensors.take(count * number_bytes)

@@ -1,8 +1,8 @@
 """Statements about overflow in training: within the bounds that a loader checks, no number of an operation leaves 64 bits.
 
 A sum of n terms, none larger than m in magnitude, is at most n·m. So there is one statement about the terms and the bound together: if the
-loader accepts the sizes, which are symbols here, then n·m fits an i64. Of the operands' ranges only that of head sizes is used: each bound is
-enough alone. Functions of the specification also run on numbers that note whether each result of their arithmetic fits.
+loader accepts the sizes, which are symbols here, then n·m fits an i64. Of the operands' ranges only that of head sizes is used: each bound
+is enough alone. Functions of the specification also run on numbers that note whether each result of their arithmetic fits.
 
 *Source*: spec §6.5 to §6.8.
 """

@@ -47,7 +47,7 @@ class NotACourt(Exception):
 
 
 @frozen
-class Ending:
+class Answered:
     """How a call ends. said: `ok`, `refused`, or the number of an error; paid: by address, what it has more than before"""
 
     said: int | str
@@ -67,7 +67,7 @@ def differences(stored: StoredCourt, call: Call, is_taken: bool = True, game: Ar
     return {what: (left.get(what), right.get(what)) for what in {**left, **right} if left.get(what) != right.get(what)}
 
 
-def told(ending: Ending) -> dict[str, Any]:
+def told(ending: Answered) -> dict[str, Any]:
     """Everything in an ending, by what it is. What is 0 is not mentioned."""
     found = {"answer": ending.said, "result": ending.returned.hex()}
     for number, event in enumerate(ending.events):
@@ -81,10 +81,10 @@ def told(ending: Ending) -> dict[str, Any]:
 # The specification -------------------------------------------------------------------------------------------------------------------
 
 
-def by_specification(stored: StoredCourt, call: Call, is_taken: bool) -> Ending:
+def by_specification(stored: StoredCourt, call: Call, is_taken: bool) -> Answered:
     """Makes the call at the specification's court."""
     if call.move not in PAYABLE and call.act.value:
-        return Ending(REFUSED)
+        return Answered(REFUSED)
     try:
         before = court_of(stored)
     except (ValueError, OverflowError) as error:  # a state that is none, a number that is no address
@@ -93,19 +93,19 @@ def by_specification(stored: StoredCourt, call: Call, is_taken: bool) -> Ending:
         try:
             shown = VIEWS[call.move](before, *call.act.arguments)
         except SpecError as error:
-            return Ending(error.number)
+            return Answered(error.number)
         except KeyError:
             shown = VIEW_WORDS[call.move] * (0,)
-        return Ending("ok", returned=words(shown), stored=storage_of(before))
+        return Answered("ok", returned=words(shown), stored=storage_of(before))
     try:
         after = call.on(before)
     except SpecError as error:
-        return Ending(error.number)
+        return Answered(error.number)
     paid = {address: after.ledger.paid_out - before.ledger.paid_out for address in call.act.arguments[:1] if call.move == "withdraw_to"}
     if paid and not is_taken:
-        return Ending(PAYMENT_FAILED)
+        return Answered(PAYMENT_FAILED)
     new = new_id(before, call, after)
-    return Ending("ok", tuple(logs(before, call, after, new)), word(new) if new else b"", paid, storage_of(after))
+    return Answered("ok", tuple(logs(before, call, after, new)), word(new) if new else b"", paid, storage_of(after))
 
 
 def court_of(stored: StoredCourt) -> Court:
@@ -221,7 +221,7 @@ class OpenNode(EmbeddedNode):
         return int(self._state.get_storage(address, slot))
 
 
-def by_contract(stored: StoredCourt, call: Call, is_taken: bool, places: Set[Place], game: Artefact | None = None) -> Ending:
+def by_contract(stored: StoredCourt, call: Call, is_taken: bool, places: Set[Place], game: Artefact | None = None) -> Answered:
     """Makes the call at the contract, and reads what is stored afterwards in these places."""
     chain = OpenNode([(call.sender, WEI)], call.now)
     slots = {slot: it for place, fields in stored.items() for slot, it in slots_of(place, fields)}
@@ -233,11 +233,11 @@ def by_contract(stored: StoredCourt, call: Call, is_taken: bool, places: Set[Pla
     chain.base_fee_wei = call.basefee
     done = chain.transact(call.sender, GAME, calldata(call.move, *call.act.arguments), call.act.value, call.now)
     if not done.success:
-        return Ending(error_number(done.output) or REFUSED)
+        return Answered(error_number(done.output) or REFUSED)
     spent = {call.sender: call.act.value}
     paid = {one: chain.balance_wei(one) - wei + spent.get(one, 0) for one, wei in had.items()}
     events = tuple(Log(log.topics, log.data) for log in done.logs)
-    return Ending("ok", events, done.output, paid, {place: read(chain, place) for place in places})
+    return Answered("ok", events, done.output, paid, {place: read(chain, place) for place in places})
 
 
 def slots_of(place: Place, fields: Fields) -> Iterator[tuple[int, int]]:

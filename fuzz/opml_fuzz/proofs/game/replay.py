@@ -87,7 +87,7 @@ def written(it: Any) -> str:
     return str(it) if it < PLAIN else hex(it)
 
 
-class Meaning:
+class Reading:
     """What the symbols of a proof mean in a model."""
 
     def __init__(self, proof: Proof, model: Any) -> None:
@@ -154,7 +154,7 @@ def reproducer(proof: Proof, failure: Failure, game: Artefact | None) -> str:
     """Writes the test; empty if no call is found on which the two differ. game: the bytecode, if it is not the committed one"""
     for model in models(proof, failure):
         try:
-            case = Meaning(proof, model).case()
+            case = Reading(proof, model).case()
             found = differences(case.stored, case.call, case.is_taken, game)
         except (NotACourt, NotAHash):
             continue
