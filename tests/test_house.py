@@ -14,7 +14,7 @@ LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C, CUDA C and assembly; ra
     "spec/opml_spec": 5_300,
     "opml_min": 23_400,
     "evm_arbiter": 2_800,
-    "fuzz/opml_fuzz": 21_100,
+    "fuzz/opml_fuzz": 21_500,
 }
 SOURCES = {".py", ".vy", ".c", ".cu", ".cuh", ".S"}
 GENERATED = {"sigmoid_table.h"}
