@@ -32,7 +32,7 @@ from opml_fuzz.proofs.game.game_prover import QUERY_UNITS, prove_game
 from opml_fuzz.proofs.game.known_court import NotACourt, StoredCourt, by_specification, differences, place_in_tree, storage_of
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.packed import added, either, subtracted
-from opml_fuzz.proofs.game.replay import Reading, NotAHash, acyclic, real_numbers
+from opml_fuzz.proofs.game.replay import NotAHash, Reading, acyclic, real_numbers
 from opml_fuzz.proofs.game.storage import Storage, place_of
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT

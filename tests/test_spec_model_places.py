@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from attrs import astuple, evolve
-from opml_spec.errors import ImageBound, ImageOp
+from opml_spec.errors import ImageBound, ImageHeader, ImageOp
 from opml_spec.machine.memory import IO, MEMORY_BYTES, MODEL, STATE, Memory
 from opml_spec.machine.merkle import hash_of
 from opml_spec.model.bounds import check_bounds
-from opml_spec.model.layout import HEADER, WHEN_DRAWING, Header, encode_tape, encode_words
+from opml_spec.model.layout import HEADER, RECORD_BYTES, WHEN_DRAWING, Header, encode_tape, encode_words
 from opml_spec.model.operations.fixed import Add, Attention, Cache, Embed, Input, MatMul, Norm, Relu, Rope, Sample, SwiGlu
 from opml_spec.model.operations.float import (
     FloatAdd,
@@ -121,6 +121,15 @@ def test_an_operation_reads_its_weights_from_first_to_last(operation: Operation,
 
 
 # Places ----------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tape", [STATE, MEMORY_BYTES - RECORD_BYTES, IO, IO - RECORD_BYTES + 32])
+def test_the_tape_lies_in_the_model_quarter(tape: int) -> None:
+    """In the state quarter an op could write into it."""
+    memory = model(EXAMPLES[:1])
+    words = evolve(Header.read(memory), tape=tape).words
+    with pytest.raises(ImageHeader, match="lies outside the model quarter"):
+        check_places(memory.store_bytes(HEADER, encode_words(words)))
 
 
 def test_the_places_of_a_llama_are_accepted() -> None:

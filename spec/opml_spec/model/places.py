@@ -8,7 +8,7 @@ the model quarter, and the bounds that hold for them before its first stage hold
 
 from collections.abc import Iterator
 
-from opml_spec.errors import ImageOp
+from opml_spec.errors import ImageHeader, ImageOp
 from opml_spec.machine.memory import IO, MEMORY_BYTES, MODEL, STATE, Memory
 from opml_spec.model.layout import RECORD_BYTES, Header, Record
 from opml_spec.model.operations.fixed import Add, Attention, Cache, Embed, Input, MatMul, Norm, Relu, Rope, SwiGlu
@@ -32,8 +32,10 @@ CONSTANT, CARRIED = range(MODEL, IO), range(STATE, MEMORY_BYTES)  # the model qu
 
 
 def check_places(memory: Memory) -> None:
-    """Raise unless every weight and every buffer of this model's tape lies where it may."""
+    """Raise unless the tape of this model, and each of its weights and buffers, lies where it may."""
     header = Header.read(memory)
+    if not inside(at(header.tape, RECORD_BYTES * header.ops), CONSTANT):
+        raise ImageHeader(f"the tape at {header.tape:#x} lies outside the model quarter")
     tape = [decode_operation(Record.read(memory, header.tape + RECORD_BYTES * op)) for op in range(header.ops)]
     changed = [place for operation in tape for place in written(operation)]
     for op, operation in enumerate(tape):
