@@ -2,12 +2,12 @@
 
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from min_model import write_source
 
-from opml_min.cli.bench.llama import NEW_TOKENS, SHORT_PROMPT, _Peer, _talkative_prompt, rows
+from opml_min.cli.bench.llama import NEW_TOKENS, PEER, SHORT_PROMPT, _talkative_prompt, rows
+from opml_min.cli.bench.peer import Peer
 from opml_min.cli.errors import InputError
 from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import resolve
@@ -46,7 +46,7 @@ def test_a_peer_needs_a_gguf_file(model):
 
 @pytest.mark.skipif(find_spec("llama_cpp") is not None, reason="this interpreter has llama_cpp")
 def test_an_interpreter_without_llama_cpp_is_no_peer():
-    peer = _Peer(sys.executable, Path("model.gguf"), (1,), (1,), [1])
+    peer = Peer(sys.executable, "llama_cpp", PEER, ["model.gguf", "[1]", "[1]", "[1]"])
     with pytest.raises(InputError, match="llama_cpp"):
         peer.measure(1)
     peer.end()

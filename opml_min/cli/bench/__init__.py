@@ -17,7 +17,10 @@ BENCHES = {  # modules of this package
     "dispute": "what a dispute over one long stage costs an honest player",
     "gpu": "decoding, single ops and hashing on an NVIDIA card, against what the card allows",
     "llama": "tokens per second of a model, and what committing to its run costs",
+    "train": "seconds of an update of a model's shape, and what committing to it costs",
 }
+
+OF_A_MODEL = ("llama", "train")
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +30,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=BENCHES, metavar="MEASUREMENT", help=f"one of: {', '.join(BENCHES)}")
     add_model(parser)
     add_threads(parser)
-    peer = "a Python interpreter with the package llama_cpp, for llama to compare with"
+    peer = "a Python interpreter with a package to compare with: llama_cpp for llama, torch for train"
     parser.add_argument("--peer-python", metavar="PATH", help=peer)
     add_json(parser)
     parser.set_defaults(execute=execute)
@@ -37,7 +40,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     module = import_module(f"opml_min.cli.bench.{options.what}")
     found: Iterable[Row] = (
-        module.rows(chosen_model(options), options.threads, options.peer_python) if options.what == "llama" else module.rows()
+        module.rows(chosen_model(options), options.threads, options.peer_python) if options.what in OF_A_MODEL else module.rows()
     )
     rows = []
     for row in found:

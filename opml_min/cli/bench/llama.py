@@ -1,19 +1,17 @@
 """`opml bench llama`: tokens per second of a model, and what committing to the run costs.
 
 The peer is llama.cpp on the file that the model was built from; it is measured if `--peer-python` names an interpreter with the package
-`llama_cpp`. The two take turns, so that other load on the computer hits both alike, and each is stopped while the other is measured. The
-peer is fed the prompt and then, one by one, the tokens that this model generated. So it does not have to sample.
+`llama_cpp`, and takes turns with us (`peer.py`). The peer is fed the prompt and then, one by one, the tokens that this model generated. So
+it does not have to sample.
 """
 
 import json
-import os
-import signal
-import subprocess
 import time
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from opml_min.cli.bench.peer import Peer
 from opml_min.cli.bench.row import Row
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress
@@ -60,7 +58,7 @@ def rows(model: Model, threads: int, peer_python: str | None) -> list[Row]:
         raise InputError(f"the model's context of {model.image.header.context} is too short: {PREFILL_TOKENS + 1} positions are needed")
     prompt = _tokens(model, 0, PREFILL_TOKENS)
     short, text = _talkative_prompt(model)
-    peer = None if peer_python is None else _Peer(peer_python, model.source, prompt, short, text)
+    peer = None if peer_python is None else _llama_cpp(peer_python, model.source, prompt, short, text)
     thread_counts = sorted({threads, 1}, reverse=True)
     ours: dict[int, list[Speed]] = {count: [] for count in thread_counts}
     theirs: dict[int, list[Speed]] = {count: [] for count in thread_counts}
@@ -73,7 +71,8 @@ def rows(model: Model, threads: int, peer_python: str | None) -> list[Row]:
             if count == threads:
                 commitments.append(commitment)
             if peer is not None:
-                theirs[count].append(peer.measure(count))
+                prefill, decode = peer.measure(count)
+                theirs[count].append(Speed(PREFILL_TOKENS / prefill, NEW_TOKENS / decode))
         progress.show(done)
     progress.clear()
     if peer is not None:
@@ -132,32 +131,8 @@ def _seconds_of_model_root(model: Model) -> float:
     return time.perf_counter() - start
 
 
-class _Peer:
-    """llama.cpp in a process of its own. It measures once per thread count that it is sent, and then stops itself."""
-
-    def __init__(self, python: str, source: Path | None, *tokens: tuple[int, ...] | list[int]) -> None:
-        """tokens: the long prompt, the short prompt, and the tokens that follow the short one"""
-        if source is None or source.suffix != ".gguf":
-            raise InputError("llama.cpp needs a GGUF file; name one as the model")
-        arguments = [str(source), *map(json.dumps, tokens)]
-        try:
-            self._process = subprocess.Popen([python, "-c", PEER, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        except OSError as error:
-            raise InputError(f"cannot start {python}: {error.strerror}") from error
-
-    def measure(self, threads: int) -> Speed:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.stdin.write(f"{threads}\n")
-            self._process.stdin.flush()
-            prefill, decode = json.loads(self._process.stdout.readline())
-        except (OSError, ValueError) as error:
-            raise InputError("llama.cpp did not answer; does the interpreter have the package llama_cpp?") from error
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED)
-        return Speed(PREFILL_TOKENS / prefill, NEW_TOKENS / decode)
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
+def _llama_cpp(python: str, source: Path | None, *tokens: tuple[int, ...] | list[int]) -> Peer:
+    """Starts the peer. tokens: the long prompt, the short prompt, and the tokens that follow the short one"""
+    if source is None or source.suffix != ".gguf":
+        raise InputError("llama.cpp needs a GGUF file; name one as the model")
+    return Peer(python, "llama_cpp", PEER, [str(source), *map(json.dumps, tokens)])
