@@ -57,8 +57,9 @@ SUBJECTS = (
     Subject("the specification of runs", SPECIFICATION, ("runs/*.py",), ("memory", "money", "rules")),
     Subject(
         "the specification's arithmetic and bounds", SPECIFICATION, ("arithmetic/*.py", "model/**/*.py"),
-        ("rounding", "saturation", "bounds", "floats"),
+        ("rounding", "saturation", "bounds", "floats", "training"),
     ),
+    Subject("the specification of training", SPECIFICATION, ("training/**/*.py", "errors.py"), ("training",)),
     Subject(
         "the specification of disputes", SPECIFICATION, ("dispute/*.py", "hashing.py", "errors.py"),
         ("narrowing", "clocks", "money", "fees", "rules", "game"),
