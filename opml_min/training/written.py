@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from opml_min.machine import Memory
+from opml_min.machine.memory.page_set import Indices
 from opml_min.memory_map import PAGE_BYTES
 from opml_min.training.operations import TrainingOp, TrainingOpcode
 
@@ -30,7 +31,7 @@ def spans_written_by(op: TrainingOp, memory: Memory) -> Iterator[Span]:
             yield from ((tensor.address, tensor.size) for tensor in op.tensors() if tensor.written)
 
 
-def _lines(address: int, numbers: np.ndarray[tuple[int], np.dtype[np.int64]], size: int, stride: int) -> Iterator[Span]:
+def _lines(address: int, numbers: Indices, size: int, stride: int) -> Iterator[Span]:
     """Yield some lines of a tensor, those as one that lie less than a page apart. numbers: ascending"""
     starts = address + stride * numbers
     firsts = np.flatnonzero(np.diff(starts, prepend=-(PAGE_BYTES + size)) >= PAGE_BYTES + size)
