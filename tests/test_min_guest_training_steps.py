@@ -30,7 +30,7 @@ from spec_training import settings
 from test_spec_training_page import page_name
 
 from opml_min.training.operations import TrainingOp
-from opml_min.training.steps import STAGE_STEPS, steps_bound
+from opml_min.training.steps import STAGE_STEPS, steps_bound, usual_steps
 
 A, B, C, D, E, F, G = (TENSORS + (i << 24) for i in range(7))
 DATA = MODEL + (1 << 29)
@@ -39,6 +39,7 @@ HEADS, KV_HEADS, HEAD_SIZE, WIDTH = 4, 2, 48, 192
 VOCABULARY, TAKEN = 512, 64
 EACH, PRODUCTS, PAIRS = ROWS * WIDTH, ROWS * WIDTH * TAKEN, SEQUENCES * HEADS * PERIOD * (PERIOD + 1) // 2
 MUON_ROWS = 128
+LONG_HEAD = 1 << 10
 
 # The op, how many units of work it does, the unit, and the most steps of a unit (0: no goal).
 COSTS: list[tuple[BatchOperation, int, str, float]] = [
@@ -121,6 +122,28 @@ def smaller(op: BatchOperation) -> BatchOperation:
 def test_no_numbers_need_more_steps_than_the_bound(op: BatchOperation) -> None:
     assert steps(op) <= steps_bound(min_op(op)) - STAGE_STEPS + 30_000  # without the room for the powers of a rate
     assert steps(op, unusual=True) <= steps_bound(min_op(op)) - STAGE_STEPS + 30_000
+
+
+LONG = 2000
+THIN: list[BatchOperation] = [  # all sizes but one are small, so what a bound leaves out stands alone
+    *(Heads(A, B, *sizes, 14, 15) for sizes in ((1, 1, LONG, 1), (LONG, 1, 1, 1), (1, LONG, 1, 1), (40, 1, 50, 1))),
+    *(ForwardAttention(F, B, C, D, 1, period, heads, kv_heads, LONG_HEAD, 15) for period, heads, kv_heads in ((1, 8, 8), (5, 2, 1))),
+    ForwardAttention(F, B, C, D, 1, 1, LONG // 2, 1, 1, 15),
+    *(BackwardAttention(E, F, G, B, C, D, A, 1, period, 4, kv_heads, LONG_HEAD, 15) for period, kv_heads in ((1, 4), (5, 1))),
+    BackwardAttention(E, F, G, B, C, D, A, 1, 1, LONG // 2, 1, 1, 15),
+    *(Export(STATE + (1 << 24), STATE, rows, columns, 26) for rows, columns in ((1, LONG), (9, LONG), (LONG, 1), (LONG, 33))),
+    *(ForwardMatMul(D, A, C, 1, columns, rows, 0, rows, 14) for columns, rows in ((LONG, 1), (1, LONG))),
+    *(MatMulData(E, B, C, 1, columns, rows, 0, rows) for columns, rows in ((LONG, 1), (1, LONG))),
+    *(MatMulWeights(F, B, A, 1, columns, rows, 0, rows, 20) for columns, rows in ((LONG, 1), (1, LONG))),
+    *(ForwardRope(A, 1, 1, heads, size, DATA) for heads, size in ((LONG // 2, 2), (1, LONG_HEAD))),
+    *(BackwardRope(C, B, 1, 1, heads, size, DATA, 15) for heads, size in ((LONG // 2, 2), (1, LONG_HEAD))),
+    *(Muon(STATE, A, B, rows, columns, 26, 1 << 16, 1) for rows, columns in ((1, LONG), (LONG, 1), (5, 300), (300, 5))),
+]
+
+
+@pytest.mark.parametrize("op", THIN, ids=lambda op: type(op).__name__)
+def test_no_shape_needs_more_steps_than_the_bound(op: BatchOperation) -> None:
+    assert steps(op, unusual=True) <= usual_steps(min_op(op)) + 30_000
 
 
 def test_every_op_has_its_cost() -> None:

@@ -14,6 +14,7 @@ from opml_min.training.kernels.batch_rows import SETTINGS
 from opml_min.training.operations import TrainingOp, TrainingOpcode
 from opml_min.training.plans import Phase, Words, plan_of
 from opml_min.training.request import Settings
+from opml_min.training.written import spans_written_by
 
 
 class TrainingEngine:
@@ -32,9 +33,8 @@ class TrainingEngine:
         words = np.array([*_operands(op), *_settings(op, settings, update), *plan.words], np.int64)
         for phase in plan.phases:
             self._run_phase(phase, words, plan.shared)
-        for tensor in op.tensors():
-            if tensor.written:
-                self._memory.mark_written(tensor.address, tensor.size)
+        for address, size in spans_written_by(op, self._memory):
+            self._memory.mark_written(address, size)
 
     def _run_phase(self, phase: Phase, words: Words, shared: Words) -> None:
         chunks = count()

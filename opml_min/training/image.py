@@ -8,11 +8,10 @@ from pathlib import Path
 
 from opml_min.machine import Memory
 from opml_min.memory_map import HEADER
-from opml_min.model.errors import ImageError
-from opml_min.model.image.ops import RECORD_BYTES
+from opml_min.model.errors import CheckFailed, ImageError
 from opml_min.model.image.segments import SegmentFile, parts_of, write_image
 from opml_min.training.errors import ImageHeader
-from opml_min.training.layout import HEADER_WORDS, Segments, TrainingHeader, unpack_tape
+from opml_min.training.layout import HEADER_WORDS, Segments, TrainingHeader
 from opml_min.training.loader import decoded_ops
 from opml_min.training.operations import TrainingOp
 from opml_min.training.training_model import TrainingModel
@@ -30,9 +29,11 @@ class TrainingImage(SegmentFile):
 
     @cached_property
     def ops(self) -> list[TrainingOp]:
-        """The records of the tape; ImageOp is raised for an unknown opcode."""
-        words = unpack_tape(self.read(self.header.tape_address, RECORD_BYTES * self.header.op_count))
-        return decoded_ops(words)
+        """The records of the tape; CheckFailed is raised if native code cannot know them all, or no segment holds them all."""
+        try:
+            return decoded_ops(self.header, self.read)
+        except ImageError as error:
+            raise CheckFailed(f"{self.path}: its tape is not whole, so only the machine can run it: {error}") from error
 
 
 def write_training_image(path: Path, model: TrainingModel) -> None:

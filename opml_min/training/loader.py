@@ -5,13 +5,15 @@ An image that is refused may still be valid; the machine computes it.
 *Source*: spec §6.8.
 """
 
+from collections.abc import Callable
 from math import isqrt
 
 import numpy as np
 
 from opml_min.machine import Memory
 from opml_min.memory_map import HEADER, IO, MODEL, QUARTER_BYTES, STATE
-from opml_min.model.image.ops import RECORD_BYTES, Tape
+from opml_min.model.errors import CheckFailed
+from opml_min.model.image.ops import RECORD_BYTES
 from opml_min.training.errors import ImageBound, ImageHeader, ImageOp
 from opml_min.training.layout import HEADER_WORDS, MAX_REQUEST_BYTES, TENSORS, TrainingHeader, unpack_tape
 from opml_min.training.operations import OPERANDS, Tensor, TensorPlace, TrainingOp, TrainingOpcode
@@ -38,6 +40,9 @@ RANGES: dict[str, tuple[int, int]] = {
     "decays": (0, 1),
 }
 TABLE_LIMIT = 1 << 30
+TABLE_BYTES_AT_ONCE = 1 << 20
+MOST_TABLE_BYTES = 1 << 28  # of all ops, so that no image holds the loader up
+MOST_OPS = 1 << 18  # of which native code keeps what it knows in memory
 PLACES: dict[TensorPlace, tuple[tuple[int, int], ...]] = {
     TensorPlace.STATE: ((STATE, STATE + QUARTER_BYTES),),
     TensorPlace.TENSORS: ((TENSORS, IO + QUARTER_BYTES),),
@@ -61,17 +66,21 @@ def load_header(memory: Memory) -> TrainingHeader:
 
 def load_ops(memory: Memory, header: TrainingHeader) -> list[TrainingOp]:
     """Read the tape of a memory, and raise TrainingImageRefused unless native code may compute it."""
-    ops = decoded_ops(unpack_tape(memory.read(header.tape_address, RECORD_BYTES * header.op_count)))
+    ops = decoded_ops(header, memory.read)
+    checked_tables: set[tuple[int, int]] = set()
     for index, op in enumerate(ops):
         _check_operands(index, op)
         _check_tensors(index, op)
-        _check_bounds(index, op, memory)
+        _check_bounds(index, op, memory, checked_tables)
     _check_sharing(ops)
     return ops
 
 
-def decoded_ops(tape: Tape) -> list[TrainingOp]:
-    """Decode the records of a tape."""
+def decoded_ops(header: TrainingHeader, read: Callable[[int, int], bytes]) -> list[TrainingOp]:
+    """Decode the records of a tape. read: the bytes at an address, so many"""
+    if header.op_count > MOST_OPS:
+        raise CheckFailed(f"the tape has {header.op_count} ops, so only the machine can run it")
+    tape = unpack_tape(read(header.tape_address, RECORD_BYTES * header.op_count))
     ops = []
     for index, record in enumerate(tape.view(np.uint64).tolist()):
         try:
@@ -158,12 +167,23 @@ def _largest_numbers(op: TrainingOp) -> list[int]:
     return []
 
 
-def _check_bounds(index: int, op: TrainingOp, memory: Memory) -> None:
+def _is_within_limit(memory: Memory, address: int, size: int) -> bool:
+    """Tell whether no entry of a table exceeds ±2^30. A table may be much longer than what any op reads of it."""
+    for first in range(address, address + size, TABLE_BYTES_AT_ONCE):
+        entries = memory.view(first, min(TABLE_BYTES_AT_ONCE, address + size - first) // 4, np.int32)
+        if int(entries.max()) > TABLE_LIMIT or int(entries.min()) < -TABLE_LIMIT:
+            return False
+    return True
+
+
+def _check_bounds(index: int, op: TrainingOp, memory: Memory, checked_tables: set[tuple[int, int]]) -> None:
     too_long = op.opcode in (TrainingOpcode.NORM, TrainingOpcode.NORM_BACKWARD) and op["length"] > 4096
     if too_long or any(number >= 1 << 63 for number in _largest_numbers(op)):
         raise ImageBound(f"op {index} ({op.opcode.name}): its numbers may leave 64 bits")
     for tensor in op.tensors():
-        if tensor.place == TensorPlace.MODEL:
-            table = memory.view(tensor.address, tensor.size // 4, np.int32).astype(np.int64)
-            if np.abs(table).max() > TABLE_LIMIT:
+        if tensor.place == TensorPlace.MODEL and (tensor.address, tensor.size) not in checked_tables:
+            if sum(size for _, size in checked_tables) + tensor.size > MOST_TABLE_BYTES:
+                raise ImageBound(f"op {index} ({op.opcode.name}): its tables are too long to be looked at")
+            if not _is_within_limit(memory, tensor.address, tensor.size):
                 raise ImageBound(f"op {index} ({op.opcode.name}): an entry of its table is not within ±2^30")
+            checked_tables.add((tensor.address, tensor.size))

