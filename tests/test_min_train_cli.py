@@ -107,7 +107,7 @@ def test_what_people_read(tmp_path: Path, text: Path, capsys: Capture) -> None:
 def test_ctrl_c_is_one_line_that_says_how_to_go_on(
     tmp_path: Path, text: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, job = TrainingProgress.show, tmp_path / "job"
+    real, job = TrainingProgress.show, tmp_path / "my job"  # the command can be pasted
 
     def interrupted(progress: TrainingProgress, record: UpdateRecord) -> None:
         real(progress, record)
@@ -117,7 +117,7 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingProgress, "show", interrupted)
         assert main(["train", "embedded", "--data", str(text), "--out", str(job), *FAST]) == INTERRUPTED
-    assert capsys.readouterr() == ("", f"opml: interrupted after 3 updates; `opml train --resume {job}` goes on after update 2\n")
+    assert capsys.readouterr() == ("", f"opml: interrupted after 3 updates; `opml train --resume '{job}'` goes on after update 2\n")
     assert told(capsys, "train", "--resume", job, "--threads", 1)["updates"] == 4
 
 
@@ -156,7 +156,7 @@ def test_a_text_that_is_none(tmp_path: Path, text: Path, refused: Callable[..., 
     for number, files in enumerate([("--data", make(tmp_path)), ("--data", text, "--eval", make(tmp_path))]):
         line = refused("train", "embedded", "--out", tmp_path / f"job{number}", "--length", "64", *files)
         assert message in line
-    assert refused("train", "--resume", tmp_path / "job0").endswith("is no training job: it has no job.json\n")
+        assert not (tmp_path / f"job{number}").exists()
 
 
 @pytest.mark.parametrize(
@@ -173,6 +173,8 @@ def test_a_text_that_is_none(tmp_path: Path, text: Path, refused: Callable[..., 
         (("--decay", "2"), "--decay"),
         (("--steps", "9999999"), "at most"),
         (("--batch", "8", "--batches", "3"), "equal batches"),
+        (("--batch", "1000000000"), "steps that a stage has"),
+        (("--batch", "4294967295", "--batches", "4294967295"), "batches are impossible"),
         (("--recipe", "magic"), "invalid choice"),
     ],
 )
@@ -186,6 +188,7 @@ def test_options_that_cannot_be_meant(
     out, err = capsys.readouterr()
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
+    assert not (tmp_path / "job").exists()
 
 
 def test_what_a_new_job_needs(tmp_path: Path, text: Path, refused: Callable[..., str]) -> None:
@@ -196,6 +199,8 @@ def test_what_a_new_job_needs(tmp_path: Path, text: Path, refused: Callable[...,
     assert "leave out SOURCE" in refused("train", "embedded", "--resume", tmp_path)
     assert "is not empty" in refused("train", "embedded", "--data", text, "--out", tmp_path)
     assert "cannot read" in refused("train", "--resume", tmp_path / "no")
+    (tmp_path / "empty").mkdir()
+    assert "it has no job.json" in refused("train", "--resume", tmp_path / "empty")
 
 
 # Pictures --------------------------------------------------------------------------------------------------------------------------------

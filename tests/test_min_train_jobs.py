@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -69,7 +70,7 @@ def test_what_is_held_out_is_scored_better_afterwards(whole: JobFolder) -> None:
     assert job.before.examples == 10
     run = start_of_run(whole, job, threads=1)
     load_checkpoint(whole.checkpoint(UPDATES), run, UPDATES)
-    after = scored(run, held_out_examples(whole), threads=1)
+    after = scored(run, held_out_examples(whole, run), threads=1)
     assert after.loss < job.before.loss - 0.1
     assert evidence(whole)[-1].loss < evidence(whole)[0].loss
 
@@ -214,6 +215,20 @@ def line(number: int, change: Callable[[bytes], bytes]) -> Callable[[bytes], byt
     return edit
 
 
+def instead(name: str, make: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Put something else into the place of a file."""
+
+    def change(folder: Path) -> None:
+        (folder / name).rename(folder.parent / "moved")
+        make(folder / name)
+
+    return change
+
+
+def to_moved(path: Path) -> None:
+    path.symlink_to(path.parent.parent / "moved")
+
+
 def endless(path: Path) -> None:
     """Make a checkpoint say that it has 2^30 pages, as many as its file then has: the system stores none of the zeros."""
     data = path.read_bytes()
@@ -240,6 +255,14 @@ POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "every text": (with_field(checkpoint_every="1"), "damaged"),
     "before": (with_field(before={"loss": 1}), "damaged"),
     "before list": (with_field(before=[1]), "damaged"),
+    "before endless": (changed("job.json", lambda data: data.replace(b'"examples": 10', b'"examples": 1e999')), "damaged"),
+    "before infinite": (changed("job.json", lambda data: re.sub(rb'"loss": [0-9.]+', b'"loss": -1e999', data)), "damaged"),
+    "description pipe": (instead("job.json", os.mkfifo), "not a plain file"),
+    "image link": (instead("training.opml", to_moved), "not a plain file"),
+    "evidence pipe": (instead("updates.jsonl", os.mkfifo), "not a plain file"),
+    "evidence link": (instead("updates.jsonl", to_moved), "not a plain file"),
+    "checkpoint pipe": (instead(LAST, os.mkfifo), "not a plain file"),
+    "plot link": (lambda folder: (folder / "loss.svg").symlink_to(folder.parent / "letter"), "not a plain file"),
     "no image": (lambda folder: (folder / "training.opml").unlink(), "cannot read"),
     "empty image": (changed("training.opml", lambda data: b""), "not an image"),
     "cut image": (changed("training.opml", lambda data: data[:-1]), "truncated"),
@@ -262,7 +285,7 @@ POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "checkpoint pages twice": (changed(LAST, lambda data: data[:24] + data[32:40] + data[32:]), "pages that the job does not write"),
     "endless checkpoint": (lambda folder: endless(folder / LAST), "pages that the job does not write"),
     "checkpoint bit": (changed(LAST, lambda data: data[:-1000] + bytes([data[-1000] ^ 1]) + data[-999:]), "does not have the run hash"),
-    "checkpoint folder": (lambda folder: (folder / LAST).rename(folder / "old") and (folder / LAST).mkdir(), "cannot read"),
+    "checkpoint folder": (lambda folder: (folder / LAST).rename(folder / "old") and (folder / LAST).mkdir(), "not a plain file"),
 }
 
 
@@ -275,6 +298,38 @@ def test_a_poisoned_folder_is_refused_in_one_line(tmp_path: Path, name: str, ref
         open_job(folder, threads=1)
     assert "\n" not in str(found.value)
     assert refused("train", "--resume", folder.path, "--threads", 1).startswith("opml: ")
+
+
+def held_out(**arrays: np.ndarray) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        with np.load(folder / "held_out") as stored:
+            contents = {**stored, **arrays}
+        with (folder / "held_out").open("wb") as file:
+            np.savez(file, **contents)
+
+    return change
+
+
+UNFINISHABLE: dict[str, Callable[[Path], None]] = {
+    "kind": with_field(kind="text"),
+    "no tensors": with_field(trained=[]),
+    "huge tensors": changed("job.json", lambda data: re.sub(rb'"rows": [0-9]+', b'"rows": %d' % (1 << 39), data)),
+    "tensors elsewhere": changed("job.json", lambda data: re.sub(rb'"address": [0-9]+', b'"address": 4096', data)),
+    "nothing held out": held_out(inputs=np.zeros((0, SIZES[0]), np.uint8), targets=np.zeros((0, 1), np.uint8)),
+    "short inputs": held_out(inputs=np.zeros((10, 3), np.uint8)),
+    "fewer targets": held_out(targets=np.zeros((9, 1), np.uint8)),
+    "numbers": held_out(targets=np.array(7)),
+    "floats": held_out(inputs=np.zeros((10, SIZES[0]))),
+    "texts": held_out(inputs=np.full((10, SIZES[0]), "a")),
+    "cut": changed("held_out", lambda data: data[: len(data) // 2]),
+}
+
+
+@pytest.mark.parametrize("name", UNFINISHABLE)
+def test_what_comes_after_the_last_update_is_refused_in_one_line(tmp_path: Path, name: str, refused: Callable[..., str]) -> None:
+    folder = finished(tmp_path / "job")
+    UNFINISHABLE[name](folder.path)
+    assert "is damaged" in refused("train", "--resume", folder.path, "--threads", 1)
 
 
 @pytest.mark.parametrize("left", [UPDATES - 1, UPDATES - EVERY])

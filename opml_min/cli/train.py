@@ -6,6 +6,7 @@ A job that was interrupted goes on with `--resume`, and `opml verify JOB` recomp
 import argparse
 import sys
 import time
+from shlex import quote
 from typing import Any
 
 from attrs import asdict
@@ -27,7 +28,7 @@ from opml_min.training.jobs.description import PICTURES, Score
 from opml_min.training.jobs.execution import OpenJob, open_job, train
 from opml_min.training.jobs.folder import PLOT, JobFolder
 from opml_min.training.jobs.held_out import scored
-from opml_min.training.jobs.making import held_out_examples, make_job
+from opml_min.training.jobs.making import JobPlan, held_out_examples, make_job
 from opml_min.training.jobs.plot import characters, svg
 from opml_min.training.recipes.recipe import Method, Optimiser
 
@@ -71,9 +72,13 @@ def register(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     folder = _folder(options)
+    plan = None
+    if options.resume is None:
+        plan = _plan(options)  # what is refused leaves no folder
+        folder.create()
     with folder.locked():
-        if options.resume is None:
-            _make(options, folder)
+        if plan is not None:
+            _make(plan, folder, options.threads)
         opened = open_job(folder, options.threads)
         progress = TrainingProgress(opened.updates_done, opened.job.settings.updates, opened.examples_per_update, _unit(opened))
         try:
@@ -95,7 +100,7 @@ def _folder(options: argparse.Namespace) -> JobFolder:
         if getattr(options, name) is None:
             raise InputError(f"a new job needs {_flag(name)}; an interrupted one goes on with --resume JOB")
     folder = JobFolder(options.out)
-    folder.create()
+    folder.require_new()
     return folder
 
 
@@ -103,11 +108,14 @@ def _flag(name: str) -> str:
     return "SOURCE" if name == "source" else "--" + name.replace("_", "-")
 
 
-def _make(options: argparse.Namespace, folder: JobFolder) -> None:
+def _plan(options: argparse.Namespace) -> JobPlan:
     model = resolve(options.source, options.tokenizer)
-    plan = (picture_plan if model.image.header.request_kind == BYTES else text_plan)(model, options)
+    return (picture_plan if model.image.header.request_kind == BYTES else text_plan)(model, options)
+
+
+def _make(plan: JobPlan, folder: JobFolder, threads: int) -> None:
     progress = Progress("held out", 0 if plan.held_out is None else len(plan.held_out.inputs))
-    make_job(folder, plan, options.threads, progress.show)
+    make_job(folder, plan, threads, progress.show)
     progress.clear()
 
 
@@ -115,7 +123,7 @@ def _interrupted(options: argparse.Namespace, opened: OpenJob) -> int:
     kept = opened.updates_done // opened.job.checkpoint_every * opened.job.checkpoint_every
     if options.json:
         print_json({"interrupted": True, "job": str(opened.folder.path), "updates_kept": kept})
-    how = f"`opml train --resume {opened.folder.path}` goes on after update {kept}"
+    how = f"`opml train --resume {quote(str(opened.folder.path))}` goes on after update {kept}"
     print(f"opml: interrupted after {opened.updates_done} updates; {how}", file=sys.stderr)
     return INTERRUPTED
 
@@ -129,7 +137,7 @@ def _finish(options: argparse.Namespace, opened: OpenJob, speed: float, start: f
     roots = {"run_hash": run.run_hash(), "model_root": job.model_root, "state_root": run.state_root}
     model, after = write_trained_model(folder, job, run), None
     if job.before is not None:
-        after = scored(run, held_out_examples(folder), options.threads)
+        after = scored(run, held_out_examples(folder, run), options.threads)
     if options.json:
         print_json(
             {
@@ -157,7 +165,7 @@ def _finish(options: argparse.Namespace, opened: OpenJob, speed: float, start: f
     if speed:
         print(f"{speed:,.0f} {_unit(opened)}s per second, {duration(time.perf_counter() - start)} in all; the plot is {folder / PLOT}")
     how = "--input PICTURES" if job.kind == PICTURES else "--prompt TEXT"
-    print(f"the trained model: opml run {model} {how}")
+    print(f"the trained model: opml run {quote(str(model))} {how}")
     for name, value in roots.items():
         print(f"{name.replace('_', ' '):10} {hexadecimal(value)}")
     return 0

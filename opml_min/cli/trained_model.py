@@ -1,5 +1,6 @@
 """The model that a finished job has trained, as an image for `opml run`. Its state quarter is the last one of the run."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from opml_min.cli.train_text import shape_of
@@ -7,21 +8,26 @@ from opml_min.mnist.build import write_trained_classifier
 from opml_min.model.build.tape import Matrix
 from opml_min.model.files.sealed import sha256_of
 from opml_min.model.image.ops import align
-from opml_min.model.image.weights import Q8_0
+from opml_min.model.image.weights import Q8_0, matrix_bytes
 from opml_min.model.resolve import resolve, text_of
 from opml_min.model.sources.checkpoint import Shape
 from opml_min.training.jobs.description import PICTURES, TrainingJob
 from opml_min.training.jobs.errors import JobError
-from opml_min.training.jobs.folder import TRAINED, JobFolder
+from opml_min.training.jobs.folder import JOB, TRAINED, JobFolder
+from opml_min.training.operations import TrainingOpcode
 from opml_min.training.recipes.recipe import Method
 from opml_min.training.run import TrainingRun
 from opml_min.training.trained_image import state_left, write_image_from_scratch, write_trained_image
+from opml_min.training.training_model import Trained
 
 
 def write_trained_model(folder: JobFolder, job: TrainingJob, run: TrainingRun) -> Path:
     """Write the image of a job whose run is finished, and return its path. What was not trained comes from the source."""
     path, state = folder / TRAINED, state_left(run.memory, run.ops)
-    if job.kind == PICTURES:
+    is_classifier = any(op.opcode == TrainingOpcode.PICTURES for op in run.ops)
+    if is_classifier != (job.kind == PICTURES) or (is_classifier and len(job.trained) != 2) or not _are_left(job.trained, run):
+        raise JobError(f"{folder / JOB} is damaged: it does not fit the training image")
+    if is_classifier:
         first, second = (Matrix(each.address, Q8_0, each.rows, align(each.columns)) for each in job.trained)
         write_trained_classifier(path, job.trained[0].columns, first, second, state)
         return path
@@ -36,3 +42,13 @@ def write_trained_model(folder: JobFolder, job: TrainingJob, run: TrainingRun) -
     shape = Shape(*sizes, context=header.context, head_size=header.head_size)
     write_image_from_scratch(path, shape, text_of(model.image), shape_of(header).r, job.trained, state)
     return path
+
+
+def _are_left(trained: Iterable[Trained], run: TrainingRun) -> bool:
+    """Tell whether ops of the run write each of these tensors. The description may come from a stranger."""
+    left = {(tensor.address, tensor.size) for op in run.ops for tensor in op.tensors() if tensor.written}
+    return all((each.address, _size(each)) in left for each in trained)
+
+
+def _size(tensor: Trained) -> int:
+    return matrix_bytes(Q8_0, tensor.rows, align(tensor.columns)) if tensor.is_matrix else 4 * tensor.rows * tensor.columns

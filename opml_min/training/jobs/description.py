@@ -1,6 +1,7 @@
 """What a job is, in the file `job.json`. Whoever verifies a job reads it from a stranger."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ def save_job(folder: JobFolder, job: TrainingJob) -> None:
 
 
 def load_job(folder: JobFolder) -> TrainingJob:
+    """Read the description in a folder that may come from a stranger. JobError is raised if the folder is no job, or is damaged."""
     path = folder / JOB
+    folder.require_plain_files()
     try:
         data = object_in(path, MOST_BYTES)
     except FileNotFoundError as error:
@@ -73,7 +76,7 @@ def load_job(folder: JobFolder) -> TrainingJob:
     try:
         job = _job_of(data)
         _ = job.settings
-    except (ValueError, TypeError, KeyError, RequestError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RequestError) as error:
         raise JobError(f"{path} is damaged: {type(error).__name__} {str(error)[:100]}") from error
     return job
 
@@ -88,6 +91,8 @@ def _job_of(data: dict[str, Any]) -> TrainingJob:
     if type(every) is not int or not 1 <= every < 1 << 32:
         raise ValueError(f"checkpoint_every is {str(every)[:50]!r}")
     score = None if before is None else Score(float(before["loss"]), float(before["accuracy"]), int(before["examples"]))
+    if score is not None and not (math.isfinite(score.loss) and math.isfinite(score.accuracy)):
+        raise ValueError("a score is not finite")
     return TrainingJob(
         tokenizer=tokenizer,
         model_root=model_root,

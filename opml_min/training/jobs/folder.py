@@ -16,13 +16,16 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from attrs import frozen
 
 from opml_min.model.errors import WriteFailed
+from opml_min.model.files.atomic import check_writable
 from opml_min.training.jobs.errors import JobError
 
 JOB, IMAGE, UPDATES, HELD_OUT, PLOT, TRAINED = "job.json", "training.opml", "updates.jsonl", "held_out", "loss.svg", "trained.opml"
+FILES = (JOB, IMAGE, UPDATES, HELD_OUT, PLOT, TRAINED)
 CHECKPOINT_NAME = re.compile(r"checkpoint-([1-9][0-9]{0,8})")
 
 
@@ -46,23 +49,43 @@ class JobFolder:
             raise JobError(f"cannot read {self.path}: {error.strerror}") from error
         return sorted(int(match[1]) for match in found if match)
 
-    def create(self) -> None:
-        """Make the folder. One that is there must be empty, or hold only what was left when the making of a job was ended."""
+    def require_plain_files(self) -> None:
+        """Raise JobError if a file of the job is a pipe, which may never end, or a link, which may lead out of the folder."""
         try:
-            self.path.mkdir(exist_ok=True)
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    is_ours = entry.name in FILES or CHECKPOINT_NAME.fullmatch(entry.name)
+                    if is_ours and not entry.is_file(follow_symlinks=False):
+                        raise JobError(f"{self.path} is damaged: {entry.name} is not a plain file")
+        except OSError as error:
+            raise JobError(f"cannot read {self.path}: {error.strerror}") from error
+
+    def require_new(self) -> None:
+        """Raise an error unless a job can be made here: in a new folder, an empty one, or one where the making of a job was ended."""
+        try:
             there = [name for name in os.listdir(self.path) if not name.startswith((".", IMAGE, HELD_OUT))]
+        except FileNotFoundError:
+            return check_writable(self.path)
         except OSError as error:
             raise WriteFailed(f"cannot write {self.path}: {error.strerror}") from error
         if JOB in there:
-            raise JobError(f"{self.path} is a job already; `opml train --resume {self.path}` goes on with it")
+            raise JobError(f"{self.path} is a job already; `opml train --resume {quote(str(self.path))}` goes on with it")
         if there:
             raise JobError(f"{self.path} is not empty; name a new folder")
+
+    def create(self) -> None:
+        """Make the folder, if it is not there."""
+        self.require_new()
+        try:
+            self.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise WriteFailed(f"cannot write {self.path}: {error.strerror}") from error
         self.tidy()
 
     def tidy(self) -> None:
         """Delete temporary files of a process that was killed. Call it only while the folder is locked, or before it is a job."""
         for left in self.path.glob(".*"):
-            if left.name[1:].startswith((JOB, IMAGE, UPDATES, HELD_OUT, PLOT, TRAINED, "checkpoint-")):
+            if left.name[1:].startswith((*FILES, "checkpoint-")):
                 left.unlink(missing_ok=True)
 
     @contextmanager

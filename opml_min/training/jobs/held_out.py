@@ -29,6 +29,15 @@ class Examples:
     targets: NDArray[np.integer]  # (examples, targets of each)
 
 
+def fits(examples: Examples, run: TrainingRun) -> bool:
+    """Tell whether examples have the shape of those in the batches of a run."""
+    data = next(op for op in run.ops if op.opcode in SOURCES_OF_DATA)
+    sizes = (data["period"], data["period"]) if data.opcode == TrainingOpcode.TOKENS else (data["length"], 1)
+    arrays = examples.inputs, examples.targets
+    shapes_fit = all(each.ndim == 2 and each.shape[1] == size for each, size in zip(arrays, sizes, strict=True))
+    return shapes_fit and 0 < len(arrays[0]) == len(arrays[1]) and all(each.dtype.kind == "u" for each in arrays)
+
+
 def scored(run: TrainingRun, examples: Examples, threads: int, watch: Callable[[int], None] = lambda done: None) -> Score:
     """Score the weights that a run has now; before its first stage, those with which it begins. Afterwards the run cannot go on.
 

@@ -3,7 +3,9 @@
 A folder becomes a job with its description. Whatever ends the making before that leaves a folder in which a job can be made again.
 """
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +17,7 @@ from opml_min.training.image import TrainingImage, write_training_image
 from opml_min.training.jobs.description import TrainingJob, save_job
 from opml_min.training.jobs.errors import DataError, JobError
 from opml_min.training.jobs.folder import HELD_OUT, IMAGE, JobFolder
-from opml_min.training.jobs.held_out import Examples, scored
+from opml_min.training.jobs.held_out import Examples, fits, scored
 from opml_min.training.request import Settings
 from opml_min.training.run import TrainingRun
 from opml_min.training.training_model import TrainingModel
@@ -23,7 +25,7 @@ from opml_min.training.training_model import TrainingModel
 
 @frozen(eq=False)
 class JobPlan:
-    """All that a job is made of."""
+    """All that a job is made of. DataError is raised for a plan of too many updates."""
 
     kind: str
     source: str
@@ -37,14 +39,16 @@ class JobPlan:
     checkpoint_every: int
     held_out: Examples | None
 
+    def __attrs_post_init__(self) -> None:
+        if self.settings.updates * self.model.op_count > MAX_STAGES:
+            most = MAX_STAGES // self.model.op_count
+            raise DataError(f"a run has at most 2^24 stages, and an update {self.model.op_count}: at most {most} updates are possible")
+
 
 def make_job(folder: JobFolder, plan: JobPlan, threads: int, watch: Callable[[int], None] = lambda done: None) -> None:
     """Make a job in a folder that is locked.
 
     watch: called with how many of the held-out examples are scored"""
-    if plan.settings.updates * plan.model.op_count > MAX_STAGES:
-        most = MAX_STAGES // plan.model.op_count
-        raise DataError(f"a run has at most 2^24 stages, and an update {plan.model.op_count}: at most {most} updates are possible")
     write_training_image(folder / IMAGE, plan.model)
     run = TrainingRun(TrainingImage(folder / IMAGE), plan.settings.pack(), threads=threads)
     model_root, before = run.model_root, None
@@ -71,10 +75,13 @@ def make_job(folder: JobFolder, plan: JobPlan, threads: int, watch: Callable[[in
     )
 
 
-def held_out_examples(folder: JobFolder) -> Examples:
-    """Read back what is held out."""
+def held_out_examples(folder: JobFolder, run: TrainingRun) -> Examples:
+    """Read back what is held out for a run. The file may come from a stranger."""
     try:
         with np.load(folder / HELD_OUT, allow_pickle=False) as stored:
-            return Examples(stored["inputs"], stored["targets"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            examples = Examples(stored["inputs"], stored["targets"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
         raise JobError(f"{folder / HELD_OUT} is damaged: {str(error)[:100]}") from error
+    if not fits(examples, run):
+        raise JobError(f"{folder / HELD_OUT} is damaged: its examples are not such as the job learns from")
+    return examples

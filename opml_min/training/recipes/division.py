@@ -14,6 +14,7 @@ from opml_min.training.recipes.recipe import Recipe
 from opml_min.training.steps import steps_bound
 
 LEAST_TILE = 64  # rows
+MOST_BATCHES = 1 << 12  # each has its own ops on the tape
 
 
 @frozen
@@ -29,7 +30,9 @@ def divided(recipe: Recipe, vocabulary: int, ops_of: Callable[[Division], Iterab
 
     RequestError is raised if there is none. ops_of: ops of all sizes that a division leads to"""
     if recipe.batches is None:
-        batches = [count for count in range(1, recipe.sequences + 1) if recipe.sequences % count == 0]
+        batches = [count for count in range(1, min(recipe.sequences, MOST_BATCHES) + 1) if recipe.sequences % count == 0]
+    elif recipe.batches > MOST_BATCHES:
+        raise RequestError(f"{recipe.batches} batches are impossible; {MOST_BATCHES} is the highest")
     else:
         batches = [recipe.batches]
     tiles = _tiles(vocabulary) if recipe.logit_rows is None else [recipe.logit_rows]

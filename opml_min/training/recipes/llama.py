@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 
 from opml_min.model.errors import RequestError
 from opml_min.model.image.image import Image
-from opml_min.training.operations import TrainingOpcode
+from opml_min.training.operations import TrainingOp, TrainingOpcode
 from opml_min.training.places import Buffers, Places
 from opml_min.training.recipes.assembly import assembled
 from opml_min.training.recipes.batch import LOGIT_FRACTION_BITS, TextBatch
@@ -35,9 +35,9 @@ def llama_training(origin: Image | LlamaShape, recipe: Recipe, text: TokenText) 
         source = read_source(origin)
         shape = source.shape
     table = drawn_rope_table(shape, recipe.period) if source is None else source.rope_table(recipe.period)
-    draft = Draft(evolve(shape, layers=1), source, recipe, text, table)  # one layer has ops of all sizes
-    division = divided(recipe, shape.vocabulary, lambda division: draft.write(division).tape.ops)
-    written = evolve(draft, shape=shape).write(division)
+    draft = Draft(shape, source, recipe, text, table)
+    division = divided(recipe, shape.vocabulary, draft.ops_of_all_sizes)
+    written = draft.write(division)
     return assembled(written.places, written.tape, written.trained, recipe.sequences * recipe.period, shape, written.is_tied)
 
 
@@ -57,6 +57,13 @@ class Draft:
     recipe: Recipe
     text: TokenText
     rope_table: bytes
+
+    def ops_of_all_sizes(self, division: Division) -> list[TrainingOp]:
+        """Return the ops of one layer and at most two batches. Those of the others are as long."""
+        batches = min(division.batches, 2)
+        recipe = evolve(self.recipe, sequences=self.recipe.sequences // division.batches * batches, batches=batches)
+        draft = evolve(self, shape=evolve(self.shape, layers=1), recipe=recipe)
+        return draft.write(evolve(division, batches=batches)).tape.ops
 
     def write(self, division: Division) -> "Written":
         sequences, period, places = self.recipe.sequences // division.batches, self.recipe.period, Places()
