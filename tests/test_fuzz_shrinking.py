@@ -183,7 +183,7 @@ def test_a_run_of_a_model_is_left_with_the_op_that_matters(room: EngineRoom, mon
 
     right = Add.execute
     broken = evolve(room.most, of_models=tuple(engine for engine in room.most.of_models if engine.name != "opml_min, native"))
-    rng = Random(9)
+    rng = Random(2)
     monkeypatch.setattr(Add, "execute", twice)
     for make in (random_run, random_stage):
         cases = (make(rng) for _ in range(200))

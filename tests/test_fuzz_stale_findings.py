@@ -104,7 +104,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_the_rest_is_tried(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "cases"
     folder.mkdir()
-    given = ["run", "--seconds", "8", "--only", "deployment", "--jobs", "1", "--replays", str(tmp_path), option, str(folder), "--json"]
+    given = ["run", "--seconds", "2", "--only", "deployment", "--jobs", "1", "--replays", str(tmp_path), option, str(folder), "--json"]
     (folder / "good.json").write_text(json.dumps(USUAL.to_json()))
     assert fuzz.main(given) == 0
     before = json.loads(capsys.readouterr().out)
