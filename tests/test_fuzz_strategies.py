@@ -123,10 +123,10 @@ def test_programs_end_or_go_on_well() -> None:
 
 
 def test_a_game_shrinks_to_the_acts_that_matter() -> None:
-    """A claim needs a model and a request; at most two more acts are left."""
+    """A claim needs a model and a request; of up to 40 acts, few others are left."""
     case: Acts = found(strategies.games(), lambda game: "claim" in moves(game))
     assert set(moves(case)) == {"register", "request", "claim"}
-    assert len(case.acts) <= 5
+    assert len(case.acts) <= 12
 
 
 def moves(game: Acts) -> list[str]:

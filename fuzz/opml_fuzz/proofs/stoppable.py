@@ -1,8 +1,11 @@
 """Work of z3 that a signal can stop. Python hears no signal while its main thread is inside z3, so z3 works on another thread.
 
+Python's collector may run on any thread, and would free terms while z3 works on another, which z3 does not allow. So it is off meanwhile.
+
 By itself z3 takes Ctrl-C for its own: a query then ends as `unknown`, and the program goes on. The solvers here leave it alone (`ctrl_c`).
 """
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -28,8 +31,10 @@ def stoppable(work: Callable[[threading.Event], Result]) -> Result:
             errors.append(error)
 
     thread = threading.Thread(target=run)
-    thread.start()
+    was_on = gc.isenabled()
+    gc.disable()
     try:
+        thread.start()
         while thread.is_alive():
             thread.join(POLL_SECONDS)
     except BaseException:
@@ -38,6 +43,9 @@ def stoppable(work: Callable[[threading.Event], Result]) -> Result:
             z3.main_ctx().interrupt()
             thread.join(POLL_SECONDS)
         raise
+    finally:
+        if was_on:
+            gc.enable()
     if errors:
         raise errors[0]
     return results[0]
