@@ -16,7 +16,7 @@ int cuDeviceGetName(char *name, int length, int) { return strncpy(name, "Emulate
 int cuDevicePrimaryCtxRetain(void **context, int) { return *context = &allocations, SUCCESS; }
 int cuCtxSetCurrent(void *context) { return context == &allocations ? SUCCESS : INVALID_VALUE; }
 int cuCtxSynchronize() { return SUCCESS; }
-int cuModuleLoadData(void **module, const char *ptx) { return *module = (void *)ptx, SUCCESS; }
+int cuModuleLoadData(void **module, const char *ptx) { return *module = strdup(ptx), SUCCESS; }  // the caller may free its text
 int cuModuleGetFunction(void **function, void *ptx, const char *name) {
   const char *const kernels[] = {"run_stages", "run_batches", "hash_pages"};
   for (const char *known : kernels)
