@@ -3,9 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
+from opml_min.training.jobs import workers
 from opml_min.training.jobs.evidence import UpdateRecord, rewrite_evidence
 from opml_min.training.jobs.execution import open_job
 from opml_min.training.jobs.folder import JobFolder
@@ -72,8 +71,18 @@ def test_a_trained_model_begins_with_the_state_root_of_its_job(tmp_path: Path, t
     result = told(capsys, "train", "embedded", "--data", text, "--recipe", "last", "--out", job, *FAST)
     run = Run(Image(Path(result["trained_model"])), TextRequest((1,), 1).pack(), threads=1)
     assert "0x" + run.memory.quarter_root(Quarter.STATE).hex() == result["state_root"]
-    assert told(capsys, "verify", job, "--threads", 1)["state_root_of_trained_model"] == result["state_root"]
-    data = bytearray((job / "trained.opml").read_bytes())
+    right = told(capsys, "verify", job, "--threads", 1)
+    assert (right["state_root_of_trained_model"], right["not_compared"]) == (result["state_root"], None)
+    whole = (job / "trained.opml").read_bytes()
+    program, model, *_ = Image(job / "trained.opml").segments
+    for offset in (program.offset + 100, model.offset + 3000, model.offset + len(model.data) - 1):
+        data = bytearray(whole)
+        data[offset] ^= 1  # in the program, the tape and a frozen tensor
+        (job / "trained.opml").write_bytes(data)
+        assert not told(capsys, "verify", job, "--threads", 1, code=1)["holds"]
+    assert main(["verify", str(job), "--threads", "1"]) == 1
+    assert f"{job / 'trained.opml'} does NOT compute what was trained" in capsys.readouterr().out
+    data = bytearray(whole)
     data[-1] ^= 1
     (job / "trained.opml").write_bytes(data)
     wrong = told(capsys, "verify", job, "--threads", 1, code=1)
@@ -330,29 +339,22 @@ def test_a_shard_that_is_none(job: JobFolder, shard: str) -> None:
 
 
 def test_a_cluster(job: JobFolder, capsys: Capture, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]) -> None:
-    """Dask's client, as far as it is used, with threads for a cluster."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "CONNECT_SECONDS", 1)
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in refused("verify", job.path, "--scheduler", "tcp://127.0.0.1:1")
+    monkeypatch.undo()
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        on_it = ("verify", job.path, "--scheduler", cluster.scheduler_address, "--threads", 1)
+        assert told(capsys, *on_it)["holds"] is True
+        with_wrong_hash(job, 7)
+        assert [each["update"] for each in told(capsys, *on_it, code=1)["mismatches"]] == [7]
+        cluster.scale(0)
+        assert "has no workers" in refused(*on_it)
+
+
+def test_without_dask_one_line_says_so(job: JobFolder, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert "pip install 'opml[dask]'" in refused("verify", job.path, "--scheduler", "tcp://127.0.0.1:1")
-    distributed = ModuleType("distributed")
-
-    class Client(ThreadPoolExecutor):
-        def __init__(self, address: str, timeout: int, set_as_default: bool) -> None:
-            super().__init__(2)
-            if address == "nobody":
-                raise OSError("Timed out")
-
-        def nthreads(self) -> dict[str, int]:
-            return {"worker": 2}
-
-        def get_executor(self, pure: bool) -> ThreadPoolExecutor:
-            return self
-
-    distributed.Client, distributed.KilledWorker = Client, RuntimeError  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "distributed", distributed)
-    assert "no Dask scheduler answers at nobody" in refused("verify", job.path, "--scheduler", "nobody")
-    assert told(capsys, "verify", job.path, "--scheduler", "here", "--threads", 1)["holds"] is True
-    with_wrong_hash(job, 7)
-    assert [each["update"] for each in told(capsys, "verify", job.path, "--scheduler", "here", code=1)["mismatches"]] == [7]
 
 
 def test_a_job_under_way_is_verified_as_far_as_it_is(job: JobFolder, capsys: Capture) -> None:

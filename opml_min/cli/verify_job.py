@@ -6,14 +6,25 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
 from contextlib import AbstractContextManager
 
+from attrs import frozen
+
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
-from opml_min.machine import Memory
-from opml_min.memory_map import STATE, Quarter
-from opml_min.model.image.image import Image
+from opml_min.cli.trained_model import is_all_as_trained, state_root_of
+from opml_min.model.errors import ModelError
+from opml_min.training.jobs.description import TrainingJob
 from opml_min.training.jobs.folder import TRAINED, JobFolder
 from opml_min.training.jobs.verification import Checked, Mismatch, Shard, check_shard, evidence_of, part_of, shards_of
 from opml_min.training.jobs.workers import cluster, processes
+
+
+@frozen
+class Comparison:
+    """What came out about the trained model, which need not be there."""
+
+    state_root: bytes | None = None
+    fault: str = ""
+    skipped: str = ""  # what could not be compared, and why
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -33,8 +44,8 @@ def execute(options: argparse.Namespace) -> int:
     mismatches = [each.mismatch for each in checked if each.mismatch is not None]
     last, is_finished = checked[-1], len(records) == job.settings.updates
     root = last.state_root if is_finished and last.shard.end == len(records) and not mismatches else None
-    trained = None if root is None else _root_of_trained(folder)
-    holds = not mismatches and trained in (None, root)
+    trained = Comparison() if root is None else _compared(folder, job, root)
+    holds = not mismatches and not trained.fault
     if options.json:
         print_json(
             {
@@ -47,7 +58,8 @@ def execute(options: argparse.Namespace) -> int:
                 "run_hash": hexadecimal(records[-1].run_hash),
                 "model_root": hexadecimal(job.model_root),
                 "state_root": None if root is None else hexadecimal(root),
-                "state_root_of_trained_model": None if trained is None else hexadecimal(trained),
+                "state_root_of_trained_model": None if trained.state_root is None else hexadecimal(trained.state_root),
+                "not_compared": trained.skipped or None,
                 "seconds": time.perf_counter() - start,
             }
         )
@@ -60,22 +72,27 @@ def execute(options: argparse.Namespace) -> int:
             print(f"model root {hexadecimal(job.model_root)}")
             if root is not None:
                 print(f"state root {hexadecimal(root)}")
-        if not mismatches and not holds and trained is not None:
-            print(f"{folder / TRAINED} does NOT begin with what the run left: its state root is {hexadecimal(trained)}")
+        if trained.fault:
+            print(f"{folder / TRAINED} {trained.fault}")
+        if trained.skipped:
+            print(trained.skipped)
         if not is_finished:
             print(f"the job is not finished: {len(records)} of {job.settings.updates} updates are done")
     return 0 if holds else 1
 
 
-def _root_of_trained(folder: JobFolder) -> bytes | None:
-    """Return the root of the state quarter with which the trained model begins, if it is there."""
+def _compared(folder: JobFolder, job: TrainingJob, root: bytes) -> Comparison:
+    """Compare the trained model with what the run left, if it is there."""
     if not (folder / TRAINED).exists():
-        return None
-    memory = Memory()
-    for segment in Image(folder / TRAINED).segments:
-        if segment.address >= STATE:
-            memory.write(segment.address, segment.data.tobytes())
-    return memory.quarter_root(Quarter.STATE)
+        return Comparison()
+    found = state_root_of(folder / TRAINED)
+    if found != root:
+        return Comparison(found, f"does NOT begin with what the run left: its state root is {hexadecimal(found)}")
+    try:
+        is_right = is_all_as_trained(folder, job)
+        return Comparison(found, "" if is_right else "does NOT compute what was trained: it differs beside its weights")
+    except ModelError as error:
+        return Comparison(found, skipped=f"only the weights of {folder / TRAINED} were compared: {error}")
 
 
 def _checked(folder: JobFolder, shards: list[Shard], options: argparse.Namespace) -> Iterator[Checked]:

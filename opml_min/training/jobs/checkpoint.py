@@ -27,7 +27,7 @@ AT_ONCE = 1 << 14  # pages (= 16 MiB)
 Pages = NDArray[np.int64]
 
 
-def written_spans(ops: list[TrainingOp]) -> list[tuple[int, int]]:
+def writable_pages(ops: list[TrainingOp]) -> list[tuple[int, int]]:
     """Return the pages that ops can write: spans [first, end), ascending and apart from one another."""
     found = {(t.address // PAGE_BYTES, -(-t.end // PAGE_BYTES)) for op in ops for t in op.tensors() if t.written}
     spans: list[tuple[int, int]] = []
@@ -54,7 +54,7 @@ def _kept(run: TrainingRun, first: int, end: int) -> Pages:
 
 def save_checkpoint(path: Path, run: TrainingRun) -> None:
     """Write the state of a run that has just finished an update."""
-    spans = written_spans(run.ops)
+    spans = writable_pages(run.ops)
     pages = np.concatenate([_kept(run, first, end) for first, end in _pieces(spans)])
     with written_whole(path) as file:
         file.write(MAGIC + struct.pack("<QQ", run.stage // len(run.ops), len(pages)) + pages.astype("<u8").tobytes())
@@ -75,7 +75,7 @@ def load_checkpoint(path: Path, run: TrainingRun, updates: int) -> None:
             done, count = struct.unpack_from("<QQ", head, 8) if len(head) == HEADER_BYTES else (0, 0)
             if head[:8] != MAGIC or done != updates or size != HEADER_BYTES + count * (8 + PAGE_BYTES):
                 raise JobError(f"{path} is no checkpoint after {updates} updates")
-            spans = written_spans(run.ops)
+            spans = writable_pages(run.ops)
             few = count <= sum(end - first for first, end in spans)
             pages = np.frombuffer(file.read(8 * count if few else 0), "<u8").astype(np.int64)
             if not few or not _can_have_changed(pages, spans):

@@ -62,7 +62,9 @@ def open_job(folder: JobFolder, threads: int) -> OpenJob:
     if updates:
         load_checkpoint(folder.checkpoint(updates), run, updates)
         if run.run_hash() != records[updates - 1].run_hash:
-            raise JobError(f"{folder.checkpoint(updates)} does not have the run hash of update {updates}")
+            raise JobError(
+                f"{folder.checkpoint(updates)} does not have the run hash of update {updates}; without that file, the job goes on before it"
+            )
     rewrite_evidence(folder / UPDATES, records[:updates])  # without a last line that was cut off
     return OpenJob(folder, job, run, records[:updates])
 
