@@ -22,26 +22,27 @@ class Stopped(BaseException):
 
 def stoppable(work: Callable[[threading.Event], Result]) -> Result:
     """Returns what the work returns. An exception in this thread stops it; the work raises Stopped soon after its event is set."""
-    stop, results, errors = threading.Event(), list[Result](), list[BaseException]()
+    stop, done, results, errors = threading.Event(), threading.Event(), list[Result](), list[BaseException]()
 
     def run() -> None:
         try:
             results.append(work(stop))
         except BaseException as error:
             errors.append(error)
+        finally:
+            done.set()  # not `is_alive`: after Ctrl-C in `join`, Python 3.11 takes the thread for dead (bpo-45274)
 
     thread = threading.Thread(target=run)
     was_on = gc.isenabled()
     gc.disable()
     try:
         thread.start()
-        while thread.is_alive():
-            thread.join(POLL_SECONDS)
+        while not done.wait(POLL_SECONDS):
+            pass
     except BaseException:
         stop.set()
-        while thread.is_alive():
+        while not done.wait(POLL_SECONDS):
             z3.main_ctx().interrupt()
-            thread.join(POLL_SECONDS)
         raise
     finally:
         if was_on:

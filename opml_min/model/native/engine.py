@@ -1,7 +1,7 @@
 """Native execution of a tape: the threads, their scratch, and the call into compiled code."""
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -62,17 +62,13 @@ class Engine:
         if (self._threads == 1 and end - first < STAGES_WITHOUT_WATCH) or end - first < THREADS_PAY_FROM_STAGES:
             self._enter(first, end, 0, 1)
             return
-        workers = [threading.Thread(target=self._enter, args=(first, end, thread, self._threads)) for thread in range(self._threads)]
-        for worker in workers:
-            worker.start()
-        try:
-            while any(worker.is_alive() for worker in workers):
-                workers[0].join(POLL_SECONDS)
-                watch()
-        finally:
-            self._workspace.control[STOP] = 1  # matters only after an interrupt: the threads then leave at the next position
-            for worker in workers:
-                worker.join()
+        with ThreadPoolExecutor(self._threads) as workers:
+            try:
+                computed = [workers.submit(self._enter, first, end, thread, self._threads) for thread in range(self._threads)]
+                while wait(computed, POLL_SECONDS).not_done:
+                    watch()
+            finally:
+                self._workspace.control[STOP] = 1  # matters only after an interrupt: the threads then leave at the next position
 
     @property
     def batch_positions(self) -> int:
