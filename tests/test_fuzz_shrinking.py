@@ -178,19 +178,20 @@ def test_a_difference_stays_the_same_one(room: EngineRoom) -> None:
 
 def test_a_run_of_a_model_is_left_with_the_op_that_matters(room: EngineRoom, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few others may be left that prepare what it needs."""
+
     def twice(self: Add, memory, position):  # type: ignore[no-untyped-def]
         return right(self, right(self, memory, position), position)
 
     right = Add.execute
     broken = evolve(room.most, of_models=tuple(engine for engine in room.most.of_models if engine.name != "opml_min, native"))
-    rng = Random(2)
+    rng = Random(6)
     monkeypatch.setattr(Add, "execute", twice)
     for make in (random_run, random_stage):
         cases = (make(rng) for _ in range(200))
         case = smallest(cases, EngineRoom(broken, broken)).case
         assert isinstance(case, WholeRun | OneStage)
-        assert header_of(case.memory).ops <= 7
-        assert (case.until if isinstance(case, WholeRun) else 1) <= 5
+        assert header_of(case.memory).ops <= 4
+        assert (case.until if isinstance(case, WholeRun) else 1) <= 4
 
 
 def test_variants_of_models_are_models() -> None:
@@ -198,7 +199,7 @@ def test_variants_of_models_are_models() -> None:
     rng = Random(2)
     for make in (random_operation, random_stage, random_run):
         case = make(rng)
-        for variant in islice(case.simpler(), 12):
+        for variant in islice(case.simpler(), 5):
             assert type(variant).from_json(variant.to_json()) == variant
             assert SpecModels().answer(variant)
 
