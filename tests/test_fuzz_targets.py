@@ -14,7 +14,7 @@ from contextlib import suppress
 from math import inf
 from pathlib import Path
 from random import Random
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import z3
@@ -28,6 +28,7 @@ from opml_fuzz.engines.protocol import OutOfTime
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.engines.targets.external import External
+from opml_fuzz.engines.targets.process import Process
 from opml_fuzz.engines.targets.right_answers import RightAnswers
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing import batches
@@ -327,6 +328,27 @@ def test_a_target_that_does_not_shake_hands(script: str, tmp_path: Path, capsys:
     said = capsys.readouterr().err
     assert re.search(HANDSHAKES[script], said), said
     assert said.count("\n") == 1
+
+
+def test_a_signal_while_a_target_starts(target: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is heard at once after the start, when the target is known to whoever ends."""
+    real = subprocess.Popen
+
+    def interrupted(*arguments: Any, **named: Any) -> "subprocess.Popen[bytes]":
+        process = real(*arguments, **named)
+        while not (tmp_path / "ids").exists() or len((tmp_path / "ids").read_text().split()) < 2:
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGINT)
+        return process
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Process([target("sleep 1000")])
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert_nothing_is_left(tmp_path)
 
 
 # The prover --------------------------------------------------------------------------------------------------------------------------

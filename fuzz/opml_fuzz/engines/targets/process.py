@@ -8,9 +8,10 @@ import os
 import select
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.util import Finalize
 
 from opml_fuzz.engines.protocol import OutOfTime
@@ -28,11 +29,14 @@ class Process:
     """A program that is running, started without a shell."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        try:
-            pipe = subprocess.PIPE
-            process = subprocess.Popen(list(arguments), stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True)
-        except (OSError, ValueError) as error:
-            raise InputError(f"the target does not start: {error}") from error
+        with _signals_wait():
+            try:
+                pipe = subprocess.PIPE
+                process = subprocess.Popen(list(arguments), stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True)
+            except (OSError, ValueError) as error:
+                raise InputError(f"the target does not start: {error}") from error
+            self.close = Finalize(self, _kill, (process,), exitpriority=1)
+            """Kills the program and all that it has started in its process group; also when this process ends."""
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -41,8 +45,6 @@ class Process:
             os.set_blocking(pipe, False)
         self._process, self._received, self._said = process, b"", b""
         self._listened_to = [self._output, self._errors]
-        self.close = Finalize(self, _kill, (process,), exitpriority=1)
-        """Kills the program and all that it has started in its process group; also when this process ends."""
 
     def talk(self, questions: bytes, count: int, take: Callable[[bytes], None], patience: float, until: float) -> None:
         """Sends lines, and hands each of the `count` lines that come back to `take`.
@@ -114,6 +116,23 @@ class Process:
         text = f" (exit code {self._process.wait()})" if is_over else " (it closed its output)"
         said = self._said.decode(errors="replace").strip().splitlines()
         return text + (f": {said[-1][:SAID]}" if said else "")
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Lets this process hear signals only after the block. One that ended it between a program's start and its record would leave that."""
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
+    heard = list[int]()
+    before = {number: signal.signal(number, lambda number, frame: heard.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for each in heard:
+            signal.raise_signal(each)
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
