@@ -371,6 +371,7 @@ def test_a_byte_that_nobody_executes_or_reads_is_told_apart(monkeypatch: pytest.
     before.executed.update(at + 3 for at in places)
     assert before.executes_alike(Code(b"\1" + before.data[1:]))
     assert not before.executes_alike(Code(bytes(2) + b"\x60" + before.data[3:]))  # PUSH1 takes the first instruction for its operand
+    monkeypatch.setattr(bytecode_mutants, "EARLY", ())
     monkeypatch.setattr(bytecode_mutants, "used", lambda: {"calldata": bytecode.code})
     dead = next(at for at in range(last) if not bytecode.code.is_used(at) and not bytecode_mutants.executing(at))
     mutant = bytecode_mutants.Defect("x", nullcontext, partial(bytecode_mutants.with_byte, dead, 1), byte=dead)

@@ -153,6 +153,7 @@ def test_a_wrong_opcode_of_the_translator(room: EngineRoom, monkeypatch: pytest.
         ("(ua if funct7 == BASE else sa) >> amount", "ua >> amount"),
         ("amount: uint256 = b & unsafe_sub(width, 1)", "amount: uint256 = b & 63"),
         ("if sibling == zero:", "if sibling == zero and sent == 0:"),
+        ("return pre_hash, self._write_back(", "return root, self._write_back("),
     ],
 )
 def test_a_wrong_contract(right: str, wrong: str) -> None:

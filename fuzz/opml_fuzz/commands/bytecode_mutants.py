@@ -219,19 +219,22 @@ def refuted(mutant: Defect) -> Judgement:
         bytecode = deployed(artefact)
     except Reverted as error:
         return Judgement(mutant.name, "refuted", f"{type(error).__name__} in the constructor")
-    first = mutant.first if mutant.byte is None else executing(mutant.byte)
-    if mutant.byte is not None and not first:
-        first = tuple(subject for subject, code in used().items() if code.is_used(mutant.byte))
-        if not first and all(code.executes_alike(bytecode.code) for code in used().values()):
+    first = dict.fromkeys((*(mutant.first if mutant.byte is None else executing(mutant.byte)), *EARLY))
+    for subject in (*first, *(one.subject for one in BYTECODE.values() if one.subject not in first)):
+        if mutant.byte is not None and subject not in first and not may_be_noticed(mutant.byte, bytecode.code):
             return Judgement(mutant.name, "equal", "no call executes it or reads it")
-    with mutant.entered():
-        for subject in dict.fromkeys((*first, *EARLY, *(one.subject for one in BYTECODE.values()))):
+        with mutant.entered():
             verdict = prove_bytecode(BYTECODE[f"bytecode.{subject}"], bytecode)
-            if verdict.result == "counterexample" and TEST_NAME in verdict.detail:  # what z3 found may have no witness
-                return Judgement(mutant.name, "refuted", subject, verdict.detail)
-            if verdict.result != "proved":
-                failed = failed or f"{subject}: {verdict.detail}"
+        if verdict.result == "counterexample" and TEST_NAME in verdict.detail:  # what z3 found may have no witness
+            return Judgement(mutant.name, "refuted", subject, verdict.detail)
+        if verdict.result != "proved":
+            failed = failed or f"{subject}: {verdict.detail}"
     return Judgement(mutant.name, "failed" if failed else "survived", failed)
+
+
+def may_be_noticed(byte: int, changed: "Code") -> bool:
+    """Tells whether any call executes or reads a byte, or goes elsewhere where it is another."""
+    return any(code.is_used(byte) or not code.executes_alike(changed) for code in used().values())
 
 
 def execute_test(test: str) -> None:

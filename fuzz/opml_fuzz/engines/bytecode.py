@@ -6,8 +6,9 @@ revm is about a hundred times as fast, so it takes every case, and the embedded 
 import re
 from typing import Any
 
-from evm_arbiter.chain import Artefact, Chain, Contract, Reverted, error_number
+from evm_arbiter.chain import Artefact, Chain, Contract, Reverted, error_number, keccak256
 from opml_fuzz.engines.protocol import WitnessEngine, describe
+from opml_fuzz.machine.target_question import STATE_BYTES
 
 SENDER = "0x" + "11" * 20
 WITNESS_BYTES = 3_769  # the arbiter takes no longer argument, so a longer witness is cut; evm_arbiter/README.md
@@ -24,8 +25,7 @@ class EmbeddedEvm:
 
     def execute(self, witness: bytes) -> str:
         try:
-            after: bytes = self.arbiter.call("step", witness[:WITNESS_BYTES])[1]
-            return after.hex()
+            return answer_of(witness, *self.arbiter.call("step", witness[:WITNESS_BYTES]))
         except Reverted as error:
             return f"error {error.number}"
         except Exception as error:
@@ -48,10 +48,16 @@ class Revm:
         data = self._embedded.arbiter.calldata("step", witness[:WITNESS_BYTES])
         try:
             output: bytes = self._evm.message_call(SENDER, self._address, calldata=data)
-            return bytes(output[32:]).hex()
+            return answer_of(witness, bytes(output[:32]), bytes(output[32:]))
         except RuntimeError as revert:  # how pyrevm reports a revert; the data is in the text
             found = re.search("output: 0x([0-9a-f]*) ", str(revert))
             return f"error {error_number(bytes.fromhex(found[1]))}" if found else describe(revert)
+
+
+def answer_of(witness: bytes, before: bytes, after: bytes) -> str:
+    """Gives the hash after the step. The one before it must be that of the witness's own state."""
+    right = keccak256(witness[:STATE_BYTES])
+    return after.hex() if before == right else f"{after.hex()}, from the state {before.hex()}, which is {right.hex()}"
 
 
 def fastest(embedded: EmbeddedEvm) -> WitnessEngine:

@@ -14,7 +14,7 @@ from typing import Any, cast
 from evm_arbiter.chain import START_TIME, Artefact, error_number
 from evm_arbiter.embedded import BLOCK_GAS_LIMIT, CHAIN_ID, MAX_REFUND_QUOTIENT, TRANSACTION_GAS_LIMIT
 from evm_arbiter.node import Execution, RawLog
-from opml_fuzz.engines.bytecode import SENDER, WITNESS_BYTES, EmbeddedEvm
+from opml_fuzz.engines.bytecode import SENDER, WITNESS_BYTES, EmbeddedEvm, answer_of
 from opml_fuzz.engines.protocol import describe
 
 DEPLOYER = bytes.fromhex(SENDER[2:])
@@ -143,4 +143,6 @@ class SpecifiedEvm:
             result = self._node.call(DEPLOYER, self._address, data, START_TIME)
         except Exception as error:
             return describe(error)
-        return result.output[32:].hex() if result.success else f"error {error_number(result.output)}"
+        if not result.success:
+            return f"error {error_number(result.output)}"
+        return answer_of(witness, result.output[:32], result.output[32:])

@@ -62,6 +62,7 @@ CONTRACT = (
     ("(ua ^ sign) < (ub ^ sign)", "ua < ub"),
     ("(a ^ SIGN64) < (b ^ SIGN64)", "a < b"),
     ("if at != length:", "if at > length:"),
+    ("return pre_hash, codec.stopped_hash(", "return empty(bytes32), codec.stopped_hash("),
     ("if old != root:", "if old != root and sent == 0:"),
 )
 """Expressions that occur once in the sources of the arbiter and its modules, and what replaces them."""

@@ -22,13 +22,13 @@ from opml_spec.machine.witness import make_witness
 {state}
 state = evolve(start_state(memory, pc, registers), status=decode_status({kind}, {value:#x}))
 after = step(state)
-print("spec", state_hash(after).hex(), after.pc, after.x, after.status)
+print("spec", state_hash(state).hex(), state_hash(after).hex(), after.pc, after.x, after.status)
 leaves = {{address // 32 + i: memory.leaf(address // 32 + i) for address, data in segments.items() for i in range(len(data) // 32)}}
 print("opml_min agrees:", execute_single(pc, list(state.x), ({kind}, {value:#x}), leaves) == encode(after))
 chain = Chain()
 arbiter = chain.deploy(Artefact.load("arbiter"), sender=chain.accounts[0])
 try:
-    print("EVM", arbiter.call("step", make_witness(state))[1].hex())
+    print("EVM", *map(bytes.hex, arbiter.call("step", make_witness(state))))
 except Reverted as error:
     print("EVM error", error.number)
 """
@@ -65,13 +65,13 @@ from opml_spec.machine.witness import execute_witness
 
 witness = bytes.fromhex("{witness}")
 try:
-    print("spec", execute_witness(witness)[1].hex())
+    print("spec", *map(bytes.hex, execute_witness(witness)))
 except SpecError as error:
     print("spec", error)
 chain = Chain()
 arbiter = chain.deploy(Artefact.load("arbiter"), sender=chain.accounts[0])
 try:
-    print("EVM", arbiter.call("step", witness[:3769])[1].hex())
+    print("EVM", *map(bytes.hex, arbiter.call("step", witness[:3769])))
 except Reverted as error:
     print("EVM error", error.number)
 """
