@@ -38,7 +38,6 @@ def multiply_rows(base, address, rows, length, first, end, part, taken, packed, 
     block, pairs, width = padded(end - first, TWO_PIECE_ROWS), (taken + 1) // 2, padded(columns, TILE_COLUMNS)
     pieces, sums = 4 * pairs * block, scratch + 8 * pairs * block
     int16s(0, scratch, 4 * pairs * block)[:] = 0
-    int64s(0, sums, block * width)[:] = 0
     for t in range(first, end):
         row, place = activation_row(base, address, rows, length, t)[part : part + taken], scratch + 4 * pairs * (t - first)
         split(row, int16s(0, place, 2 * pairs), int16s(0, place + pieces, 2 * pairs))
@@ -126,7 +125,6 @@ def matmul_weights(base, words, first, end, chunk, scratch, shared):
     pairs, block = (rows + 1) // 2, padded(end - first, TWO_PIECE_ROWS)
     common = shared[:rows].min()
     shift = (common if common != NO_EXPONENT else np.int64(ZERO_EXPONENT)) - sum_frac
-    int64s(0, scratch, block * x_width)[:] = 0
     multiply(g_packed + 4 * first, 4, 4 * g_width, 4 * pairs * g_width, x_packed, 4 * x_width, block, columns, pairs, scratch, 8 * x_width)
     rounded = int32s(0, scratch + 8 * block * x_width, columns)
     for j in range(first, end):
