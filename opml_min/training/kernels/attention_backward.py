@@ -99,8 +99,8 @@ def _along_positions(rows, period, width, packed, columns, head_size, pieces, ou
         interleave_split(even, odd, 0, odd_shift, low, high)
     for t in range(0, period, POSITIONS):
         first, rows_now = t // 2, min(POSITIONS, padded(period - t, TWO_PIECE_ROWS))
-        place, b_now = pieces + 4 * t + 4 * width * first, packed + 4 * columns * first
-        multiply(place, 4, 4 * width, piece_bytes, b_now, 4 * columns, rows_now, head_size, pairs - first, out + 8 * columns * t, 8 * columns)
+        place, b_now, out_now = pieces + 4 * t + 4 * width * first, packed + 4 * columns * first, out + 8 * columns * t
+        multiply(place, 4, 4 * width, piece_bytes, b_now, 4 * columns, rows_now, head_size, pairs - first, out_now, 8 * columns)
 
 
 @njit
