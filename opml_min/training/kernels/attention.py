@@ -107,6 +107,7 @@ def attention_rows(base, words, first, end, chunk, scratch, shared):
     out_address, _, _, _, sequences, period, heads, _, head_size, width = words[:10]
     rows, length = sequences * period, heads * head_size
     for t in range(first, end):
-        values, fractions = shared[t * length : (t + 1) * length], shared[rows * length + t * heads :][:heads]
+        values = int64s(0, shared.ctypes.data + 8 * t * length, length)  # a slice of shared would count references
+        fractions = int64s(0, shared.ctypes.data + 8 * (rows * length + t * heads), heads)
         row = activation_row(base, out_address, rows, length, t)
         put_exponent(base, out_address, t, normalise_heads(values, fractions, heads, head_size, width, row))

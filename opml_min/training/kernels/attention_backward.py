@@ -37,6 +37,12 @@ from opml_min.training.kernels.softmax_code import weights_of_width
 
 
 @njit
+def _filled(s, width):
+    """Return how many elements of row s are read by the products along the positions: its block's. Those after s are 0."""
+    return min(width, s + POSITIONS)
+
+
+@njit
 def _gradients_of_scores(p, total, products, e, root, width, out):
     """Write dS of one position and return its exponent. total: Σ p · products: dP, i64, overwritten · e: e_o + e_v
 
@@ -69,34 +75,30 @@ def _gradients_of_scores(p, total, products, e, root, width, out):
 
 
 @njit
-def _align(rows, count, length, stride, exponents):
-    """Align i16 rows in place, and return their common exponent. exponents: i64 (count), NO_EXPONENT for a row of zeros"""
-    common = np.int64(NO_EXPONENT)
-    for s in range(count):
-        common = min(common, exponents[s])
-    for s in range(count):
-        shift = min(exponents[s] - common, 64)
-        if exponents[s] != NO_EXPONENT and shift > 0:
-            row = int16s(0, rows + stride * s, length)
-            for i in range(length):
-                row[i] = round_shift(np.int64(row[i]), shift)
+def _shifts(exponents):
+    """Turn the exponents of rows, NO_EXPONENT for a row of zeros, into the shifts that align them. Return their common exponent."""
+    common = exponents.min()
+    for s in range(len(exponents)):
+        exponents[s] -= common
     return common if common != NO_EXPONENT else np.int64(ZERO_EXPONENT)
 
 
 @njit
-def _along_positions(rows, period, width, packed, columns, head_size, pieces, out):
-    """Write Σ_s rows[s][t]·b[s][i] for s ≥ t to out, i64 (padded period, columns).
+def _along_positions(rows, shifts, width, packed, columns, head_size, pieces, out):
+    """Write Σ_s round_shift(rows[s][t], shifts[s])·b[s][i] for s ≥ t to out, i64 (padded period, columns).
 
-    rows: i16 (period, width), zeros for t > s · packed: pairs of b (⌈period/2⌉, columns) · pieces: room for the split pairs"""
+    rows: i16 (period, width), as far as `_filled` · packed: pairs of b (⌈period/2⌉, columns) · pieces: room for the split pairs"""
+    period = len(shifts)
     pairs = (period + 1) // 2
     piece_bytes = 4 * pairs * width
     for pair in range(pairs):
-        even = int16s(0, rows + 4 * pair * width, width)
-        low, high = int16s(0, pieces + 4 * pair * width, 2 * width), int16s(0, pieces + piece_bytes + 4 * pair * width, 2 * width)
-        odd, odd_shift = even, 64
+        filled, place = _filled(2 * pair, width), 4 * pair * width
+        low, high = int16s(0, pieces + place, 2 * filled), int16s(0, pieces + piece_bytes + place, 2 * filled)
+        even, even_shift = int16s(0, rows + place, filled), shifts[2 * pair]
+        odd, odd_shift = even, np.int64(64)
         if 2 * pair + 1 < period:
-            odd, odd_shift = int16s(0, rows + 4 * pair * width + 2 * width, width), 0
-        interleave_split(even, odd, 0, odd_shift, low, high)
+            odd, odd_shift = int16s(0, rows + place + 2 * width, filled), shifts[2 * pair + 1]
+        interleave_split(even, odd, even_shift, odd_shift, low, high)
     for t in range(0, period, POSITIONS):
         first, rows_now = t // 2, min(POSITIONS, padded(period - t, TWO_PIECE_ROWS))
         place, b_now, out_now = pieces + 4 * t + 4 * width * first, packed + 4 * columns * first, out + 8 * columns * t
@@ -174,7 +176,6 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
             head = kv_head * group + h
             q_row = sequence * heads + head
             q, e_q = activation_row(base, q_address, sequences * heads, length, q_row), exponent_of(base, q_address, q_row)
-            int16s(0, p, 2 * period * width)[:] = 0
             do_values, z_values, number = int16s(0, d_o, length), int16s(0, z, length), int64s(0, line, head_size)
             for s in range(period):
                 t = sequence * period + s
@@ -191,6 +192,8 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
                     row = scores + 8 * width * (s - start)
                     largest = scores_of(int64s(0, row, s + 1), words[SCALE], e_q + e_k + 8)
                     totals[s] = weights_of_width(row, s + 1, largest, bits_wanted, p + 2 * width * s)
+                    for first_of_row in (p + 2 * width * s, d_s + 2 * width * s):
+                        int16s(0, first_of_row, _filled(s, width))[s + 1 :] = 0
                     p_s, ds_s = int16s(0, p + 2 * width * s, s + 1), int16s(0, d_s + 2 * width * s, s + 1)
                     d_p = int64s(0, products + 8 * width * (s - start), s + 1)
                     e_s[s] = _gradients_of_scores(p_s, totals[s], d_p, e_o[s] + e_v, words[ROOT], bits_wanted, ds_s)
@@ -208,13 +211,16 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
                 _dq_of_block(place, start, stop, width, columns_now // 2, key_rows, columns, head_size, pieces, dq)
                 for s in range(start, stop):
                     row = ((sequence * period + s) * heads + head) * head_size
-                    shared[row : row + head_size] = int64s(0, dq + 8 * columns * (s - start), head_size)
-            dk_own[h] = _align(d_s, period, width, 2 * width, e_s) + e_q
-            dv_own[h] = _align(z, period, head_size, 2 * head_size, e_z)
+                    int64s(0, shared.ctypes.data + 8 * row, head_size)[:] = int64s(0, dq + 8 * columns * (s - start), head_size)
+            dk_own[h], dv_own[h] = _shifts(e_s) + e_q, _shifts(e_z)
+            for s in range(period):
+                for i in range(head_size):
+                    z_values[s * head_size + i] = round_shift(np.int64(z_values[s * head_size + i]), min(e_z[s], 64))
             interleave_rows(q.ctypes.data, period, head_size, 2 * head_size, columns, query_rows)
-            _along_positions(d_s, period, width, query_rows, columns, head_size, pieces, dk_parts + 8 * h * part_size)
+            _along_positions(d_s, e_s, width, query_rows, columns, head_size, pieces, dk_parts + 8 * h * part_size)
             interleave_rows(z, period, head_size, 2 * head_size, columns, query_rows)
-            _along_positions(p, period, width, query_rows, columns, head_size, pieces, dv_parts + 8 * h * part_size)
+            e_z[:] = 0  # p is aligned
+            _along_positions(p, e_z, width, query_rows, columns, head_size, pieces, dv_parts + 8 * h * part_size)
         first_row = sequence * period * kv_heads + kv_head
         for which in range(2):
             out, out_fractions = (dk_values, dk_fractions) if which == 0 else (dv_values, dv_fractions)
@@ -249,8 +255,8 @@ def attention_backward_rows(base, words, first, end, chunk, scratch, shared):
         count = heads if which == 0 else kv_heads
         length = count * head_size
         for t in range(first, end):
-            values = shared[start + t * length : start + (t + 1) * length]
-            fractions = shared[fraction_start + t * count : fraction_start + (t + 1) * count]
+            values = int64s(0, shared.ctypes.data + 8 * (start + t * length), length)
+            fractions = int64s(0, shared.ctypes.data + 8 * (fraction_start + t * count), count)
             row = gradient_row(base, words[which], rows, length, t)
             put_exponent(base, words[which], t, normalise_heads(values, fractions, count, head_size, GRADIENT_BITS, row))
         start += rows * length

@@ -112,7 +112,7 @@ def matmul_weights_pack(base, words, first, end, chunk, scratch, shared):
         if common == NO_EXPONENT:
             low[:], high[:] = 0, 0
         else:  # a row that does not count is shifted away
-            interleave_split(g_even, g_odd, min(e_even - common, 64), min(e_odd - common, 64), low, high)
+            interleave_split(g_even, g_odd, e_even - common, e_odd - common, low, high)
         x_even = base + x_address + padded(4 * rows, 32) + 2 * columns * even
         interleave_rows(x_even, min(2, rows - even), columns, 2 * columns, x_width, x_packed + 4 * x_width * pair)
 
