@@ -10,6 +10,7 @@ bits, each with sums of its own. After BLOCK_PAIRS pairs these are widened, put 
 
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -23,13 +24,15 @@ BLOCK_PAIRS = 128
 PIECE_BITS = 8
 TILE_COLUMNS = 2 * LANES  # a narrow tile has half of them
 HARDWARE_ADDS_TO_TOTALS = processor.has("avx512vnni") and processor.has("avx512f")
+if HARDWARE_ADDS_TO_TOTALS:
+    llvm.initialize_native_asmparser()
 
 
 def _multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
     """Add to `total`, i32[16], the products of pairs. a, b: i32[16], each two i16."""
-    if HARDWARE_ADDS_TO_TOTALS:  # by name, because LLVM would reorder the additions
+    if HARDWARE_ADDS_TO_TOTALS:  # in assembly, because LLVM would split it into two instructions
         kind = ir.FunctionType(total.type, [total.type] * 3)
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpwssd.512"), [total, a, b])
+        return builder.asm(kind, "vpdpwssd $3, $2, $0", "=v,0,v,v", [total, a, b], side_effect=False)
     pairs = vector(I16, 2 * LANES)
     return add_products(builder, builder.bitcast(a, pairs), builder.bitcast(b, pairs), total)
 
