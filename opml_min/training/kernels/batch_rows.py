@@ -60,7 +60,7 @@ def put_gradient(base, address, rows, length, t, values, fraction_bits):
 
 @njit
 def is_zero(values):
-    for value in values:  # noqa: SIM110  # all() is slower
+    for value in values:  # noqa: SIM110  # numba compiles no generator
         if value != 0:
             return False
     return True
