@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from enum import Enum, IntEnum
+from functools import cached_property
 
 from attrs import frozen
 
@@ -205,8 +206,12 @@ class TrainingOp:
             result *= 1 if factor == "1" else self.operands[factor]
         return result
 
-    def tensors(self) -> list[Tensor]:
-        return [self._tensor(description.strip()) for description in _TABLE[self.opcode][1].split(";")]
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self._tensors
+
+    @cached_property
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return tuple(self._tensor(description.strip()) for description in _TABLE[self.opcode][1].split(";"))
 
     def _tensor(self, description: str) -> Tensor:
         head, *products = description.split()

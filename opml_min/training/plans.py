@@ -138,7 +138,7 @@ def _attention(op: TrainingOp, memory: Memory) -> Plan:
     period, heads, size, rows = op["period"], op["heads"], op["head_size"], op["sequences"] * op["period"]
     width, columns, pairs = padded(period, TILE_COLUMNS), padded(size, TILE_COLUMNS), (period + 1) // 2
     scratch = 2 * padded(size, 2) * width + 4 * pairs * columns + 8 * POSITIONS * (width + columns)
-    scratch += 12 * POSITIONS * pairs + 8 * POSITIONS * padded(size, 2)
+    scratch += 4 * padded(size, 2) * padded(period, TWO_PIECE_ROWS) + 6 * POSITIONS * width
     phases = Phase(attention.attention_heads, op["sequences"] * heads, 1, scratch), Phase(attention.attention_rows, rows, 64)
     return Plan(phases, np.empty(rows * heads * (size + 1), np.int64), _root_and_scale(op))
 
@@ -149,7 +149,7 @@ def _attention_backward(op: TrainingOp, memory: Memory) -> Plan:
     group, part = heads // kv_heads, padded(period, TWO_PIECE_ROWS) * columns
     scratch = 4 * padded(size, 2) * width + 8 * pairs * columns + 16 * POSITIONS * width + 4 * period * width
     scratch += 4 * padded(period * size, 4) + 32 * period + 8 * POSITIONS * columns + 8 * size + 16 * group * (part + 1)
-    scratch += 8 * pairs * width + 8 * POSITIONS * max(padded(size, 2), padded(period, 2))
+    scratch += 8 * padded(size, 2) * padded(period, TWO_PIECE_ROWS) + 8 * pairs * max(width, POSITIONS)
     phases = (
         Phase(attention_backward.attention_backward_heads, op["sequences"] * kv_heads, 1, scratch),
         Phase(attention_backward.attention_backward_rows, rows, 64),

@@ -4,6 +4,7 @@
 """
 
 import struct
+from functools import lru_cache
 from math import isqrt
 
 from attrs import astuple, frozen
@@ -20,6 +21,7 @@ def round_shift(v: int, s: int) -> int:
     return (v + (1 << (s - 1))) >> s if s > 0 else v << -s
 
 
+@lru_cache(maxsize=2)  # all ops of an update ask for those of both moments
 def power(a_q16: int, exponent: int) -> int:
     """Return (1 − a)^exponent in Q30, rounded down after each factor. It falls to 0 within a million factors, and stays there."""
     p, done = ONE_Q30, 0

@@ -12,13 +12,12 @@ from opml_min.model.native.kernels.addressing import int16s, int64s
 from opml_min.model.native.kernels.fixed.fixed_point import (
     ZERO_EXPONENT,
     bits,
-    largest_bits,
     normalise,
-    normalise_sized,
+    quantise,
     reciprocal,
     round_shift,
 )
-from opml_min.training.kernels.attention import POSITIONS, ROOT, SCALE, dots_of_block, softmax_weights
+from opml_min.training.kernels.attention import POSITIONS, ROOT, SCALE, dots_of_block, scores_of, split_rows
 from opml_min.training.kernels.batch_rows import (
     GRADIENT_BITS,
     NO_EXPONENT,
@@ -31,62 +30,79 @@ from opml_min.training.kernels.batch_rows import (
     put_exponent,
 )
 from opml_min.training.kernels.compiled import compiled_for_training
-from opml_min.training.kernels.elementwise import shortened
+from opml_min.training.kernels.elementwise import SUM_BITS
 from opml_min.training.kernels.packing import interleave_rows, interleave_split, transpose
 from opml_min.training.kernels.product_code import TILE_COLUMNS, TWO_PIECE_ROWS, multiply
+from opml_min.training.kernels.softmax_code import weights_of_width
 
 
 @njit
-def _gradients_of_scores(p, products, e, root, width, out):
-    """Write dS of one position and return its exponent, and the sum of p. products: dP, i64, overwritten · e: e_o + e_v"""
-    total, weighted = np.int64(0), np.int64(0)
+def _filled(s, width):
+    """Return how many elements of row s are read by the products along the positions: its block's. Those after s are 0."""
+    return min(width, s + POSITIONS)
+
+
+@njit
+def _gradients_of_scores(p, total, products, e, root, width, out):
+    """Write dS of one position and return its exponent. total: Σ p · products: dP, i64, overwritten · e: e_o + e_v
+
+    Rounding and a positive factor keep the order, so the extremes of y tell the size of y·F before it is computed."""
+    weighted = np.int64(0)
     for t in range(len(products)):
-        total += p[t]
         weighted += np.int64(p[t]) * products[t]
     mean = weighted // total
+    least, most = np.int64(0), np.int64(0)
     for t in range(len(products)):
-        products[t] = np.int64(p[t]) * (products[t] - mean)
-    c, inverse = shortened(products), reciprocal(total)
-    factor = round_shift(inverse * root, 30)
-    for t in range(len(products)):
-        products[t] *= factor
-    return normalise_sized(products, largest_bits(products), e - c + bits(total) + 30, width, out), total
+        y = np.int64(p[t]) * (products[t] - mean)
+        products[t] = y
+        least, most = min(least, y), max(most, y)
+    c = max(0, bits(max(-least, most)) - SUM_BITS)
+    factor = round_shift(reciprocal(total) * root, 30)
+    size = bits(max(-round_shift(least, c), round_shift(most, c)) * factor)
+    if size == 0:
+        out[:] = 0
+        return np.int64(ZERO_EXPONENT)
+    limit, shift = np.int64((1 << width) - 1), size - width
+    if c > 0 and shift > 0:  # almost always
+        for t in range(len(products)):
+            y = ((products[t] >> (c - 1)) + 1) >> 1
+            out[t] = min(max(((y * factor >> (shift - 1)) + 1) >> 1, -limit), limit)
+    else:
+        for t in range(len(products)):
+            products[t] = round_shift(products[t], c) * factor
+        quantise(products, shift, limit, out)
+    return e - c + bits(total) + 30 + width - size
 
 
 @njit
-def _align(rows, count, length, stride, exponents):
-    """Align i16 rows in place, and return their common exponent. exponents: i64 (count), NO_EXPONENT for a row of zeros"""
-    common = np.int64(NO_EXPONENT)
-    for s in range(count):
-        common = min(common, exponents[s])
-    for s in range(count):
-        shift = min(exponents[s] - common, 64)
-        if exponents[s] != NO_EXPONENT and shift > 0:
-            row = int16s(0, rows + stride * s, length)
-            for i in range(length):
-                row[i] = round_shift(np.int64(row[i]), shift)
+def _shifts(exponents):
+    """Turn the exponents of rows, NO_EXPONENT for a row of zeros, into the shifts that align them. Return their common exponent."""
+    common = exponents.min()
+    for s in range(len(exponents)):
+        exponents[s] -= common
     return common if common != NO_EXPONENT else np.int64(ZERO_EXPONENT)
 
 
 @njit
-def _along_positions(rows, period, width, packed, columns, pieces, out):
-    """Write Σ_s rows[s][t]·b[s][i] for s ≥ t to out, i64 (padded period, columns).
+def _along_positions(rows, shifts, width, packed, columns, head_size, pieces, out):
+    """Write Σ_s round_shift(rows[s][t], shifts[s])·b[s][i] for s ≥ t to out, i64 (padded period, columns).
 
-    rows: i16 (period, width), zeros for t > s · packed: pairs of b (⌈period/2⌉, columns) · pieces: room for the split pairs"""
+    rows: i16 (period, width), as far as `_filled` · packed: pairs of b (⌈period/2⌉, columns) · pieces: room for the split pairs"""
+    period = len(shifts)
     pairs = (period + 1) // 2
     piece_bytes = 4 * pairs * width
     for pair in range(pairs):
-        even = int16s(0, rows + 4 * pair * width, width)
-        low, high = int16s(0, pieces + 4 * pair * width, 2 * width), int16s(0, pieces + piece_bytes + 4 * pair * width, 2 * width)
-        odd, odd_shift = even, 64
+        filled, place = _filled(2 * pair, width), 4 * pair * width
+        low, high = int16s(0, pieces + place, 2 * filled), int16s(0, pieces + piece_bytes + place, 2 * filled)
+        even, even_shift = int16s(0, rows + place, filled), shifts[2 * pair]
+        odd, odd_shift = even, np.int64(64)
         if 2 * pair + 1 < period:
-            odd, odd_shift = int16s(0, rows + 4 * pair * width + 2 * width, width), 0
-        interleave_split(even, odd, 0, odd_shift, low, high)
-    int64s(0, out, padded(period, TWO_PIECE_ROWS) * columns)[:] = 0
+            odd, odd_shift = int16s(0, rows + place + 2 * width, filled), shifts[2 * pair + 1]
+        interleave_split(even, odd, even_shift, odd_shift, low, high)
     for t in range(0, period, POSITIONS):
         first, rows_now = t // 2, min(POSITIONS, padded(period - t, TWO_PIECE_ROWS))
-        place, b_now = pieces + 4 * t + 4 * width * first, packed + 4 * columns * first
-        multiply(place, 4, 4 * width, piece_bytes, b_now, 4 * columns, rows_now, columns, pairs - first, out + 8 * columns * t, 8 * columns)
+        place, b_now, out_now = pieces + 4 * t + 4 * width * first, packed + 4 * columns * first, out + 8 * columns * t
+        multiply(place, 4, 4 * width, piece_bytes, b_now, 4 * columns, rows_now, head_size, pairs - first, out_now, 8 * columns)
 
 
 @njit
@@ -139,7 +155,9 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
     dk_parts = line + 8 * head_size  # i64 (group, padded period, columns)
     dv_parts = dk_parts + 8 * group * part_size  # likewise
     fractions = dv_parts + 8 * group * part_size  # i64 (2, group)
-    pieces = fractions + 16 * group  # split factors: at most i16 (2, 2·pairs, width)
+    queries = fractions + 16 * group  # split rows of q
+    gradients = queries + 8 * head_pairs * padded(period, TWO_PIECE_ROWS)  # split rows of do
+    pieces = gradients + 8 * head_pairs * padded(period, TWO_PIECE_ROWS)  # split factors: at most i16 (2, 2·pairs, width)
     e_o, e_s = int64s(0, exponents, period), int64s(0, exponents + 8 * period, period)
     e_z, totals = int64s(0, exponents + 16 * period, period), int64s(0, exponents + 24 * period, period)
     dk_own, dv_own = int64s(0, fractions, group), int64s(0, fractions + 8 * group, group)
@@ -158,24 +176,27 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
             head = kv_head * group + h
             q_row = sequence * heads + head
             q, e_q = activation_row(base, q_address, sequences * heads, length, q_row), exponent_of(base, q_address, q_row)
-            int16s(0, p, 2 * period * width)[:] = 0
             do_values, z_values, number = int16s(0, d_o, length), int16s(0, z, length), int64s(0, line, head_size)
             for s in range(period):
                 t = sequence * period + s
                 row = gradient_row(base, d_address, rows, heads * head_size, t)[head * head_size : (head + 1) * head_size]
                 out = do_values[s * head_size : (s + 1) * head_size]
                 e_o[s] = normalise(row, exponent_of(base, d_address, t), bits_wanted, out)
+            split_rows(q, period, head_size, queries)
+            split_rows(do_values, period, head_size, gradients)
             for start in range(0, period, POSITIONS):
                 stop = min(start + POSITIONS, period)
-                dots_of_block(q, start, stop, head_size, keys, stop, pieces, scores, width)
-                dots_of_block(do_values, start, stop, head_size, values, stop, pieces, products, width)
+                dots_of_block(queries, period, start, stop, head_size, keys, stop, scores, width)
+                dots_of_block(gradients, period, start, stop, head_size, values, stop, products, width)
                 for s in range(start, stop):
-                    weights, p_s = int64s(0, scores + 8 * width * (s - start), s + 1), int16s(0, p + 2 * width * s, s + 1)
-                    softmax_weights(weights, words[SCALE], e_q + e_k + 8)
-                    for t in range(s + 1):
-                        p_s[t] = min(round_shift(weights[t], 24 - bits_wanted), (1 << bits_wanted) - 1)
-                    d_p, ds_s = int64s(0, products + 8 * width * (s - start), s + 1), int16s(0, d_s + 2 * width * s, s + 1)
-                    e_s[s], totals[s] = _gradients_of_scores(p_s, d_p, e_o[s] + e_v, words[ROOT], bits_wanted, ds_s)
+                    row = scores + 8 * width * (s - start)
+                    largest = scores_of(int64s(0, row, s + 1), words[SCALE], e_q + e_k + 8)
+                    totals[s] = weights_of_width(row, s + 1, largest, bits_wanted, p + 2 * width * s)
+                    for first_of_row in (p + 2 * width * s, d_s + 2 * width * s):
+                        int16s(0, first_of_row, _filled(s, width))[s + 1 :] = 0
+                    p_s, ds_s = int16s(0, p + 2 * width * s, s + 1), int16s(0, d_s + 2 * width * s, s + 1)
+                    d_p = int64s(0, products + 8 * width * (s - start), s + 1)
+                    e_s[s] = _gradients_of_scores(p_s, totals[s], d_p, e_o[s] + e_v, words[ROOT], bits_wanted, ds_s)
                     inverse = reciprocal(totals[s])
                     for i in range(head_size):
                         number[i] = np.int64(do_values[s * head_size + i]) * inverse
@@ -187,16 +208,19 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
                     if is_zero(out):
                         e_z[s] = NO_EXPONENT
                 columns_now, place = padded(stop, 2), int16s(0, d_s, period * width)
-                _dq_of_block(place, start, stop, width, columns_now // 2, key_rows, columns, pieces, dq)
+                _dq_of_block(place, start, stop, width, columns_now // 2, key_rows, columns, head_size, pieces, dq)
                 for s in range(start, stop):
                     row = ((sequence * period + s) * heads + head) * head_size
-                    shared[row : row + head_size] = int64s(0, dq + 8 * columns * (s - start), head_size)
-            dk_own[h] = _align(d_s, period, width, 2 * width, e_s) + e_q
-            dv_own[h] = _align(z, period, head_size, 2 * head_size, e_z)
+                    int64s(0, shared.ctypes.data + 8 * row, head_size)[:] = int64s(0, dq + 8 * columns * (s - start), head_size)
+            dk_own[h], dv_own[h] = _shifts(e_s) + e_q, _shifts(e_z)
+            for s in range(period):
+                for i in range(head_size):
+                    z_values[s * head_size + i] = round_shift(np.int64(z_values[s * head_size + i]), min(e_z[s], 64))
             interleave_rows(q.ctypes.data, period, head_size, 2 * head_size, columns, query_rows)
-            _along_positions(d_s, period, width, query_rows, columns, pieces, dk_parts + 8 * h * part_size)
+            _along_positions(d_s, e_s, width, query_rows, columns, head_size, pieces, dk_parts + 8 * h * part_size)
             interleave_rows(z, period, head_size, 2 * head_size, columns, query_rows)
-            _along_positions(p, period, width, query_rows, columns, pieces, dv_parts + 8 * h * part_size)
+            e_z[:] = 0  # p is aligned
+            _along_positions(p, e_z, width, query_rows, columns, head_size, pieces, dv_parts + 8 * h * part_size)
         first_row = sequence * period * kv_heads + kv_head
         for which in range(2):
             out, out_fractions = (dk_values, dk_fractions) if which == 0 else (dv_values, dv_fractions)
@@ -206,7 +230,7 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
 
 
 @njit
-def _dq_of_block(d_s, first, end, width, pairs, key_rows, columns, scratch, out):
+def _dq_of_block(d_s, first, end, width, pairs, key_rows, columns, head_size, scratch, out):
     """Write Σ_t dS_s,t·k_t for the positions [first, end) to out, i64 (POSITIONS, columns). pairs: that are not all zero"""
     piece_bytes = 4 * pairs * POSITIONS
     int16s(0, scratch, piece_bytes)[:] = 0
@@ -217,9 +241,8 @@ def _dq_of_block(d_s, first, end, width, pairs, key_rows, columns, scratch, out)
         for t in range(2 * pairs):
             low[t] = row[t] & 255
             high[t] = row[t] >> 8
-    int64s(0, out, POSITIONS * columns)[:] = 0
     rows = padded(end - first, TWO_PIECE_ROWS)
-    multiply(scratch, 4 * pairs, 4, piece_bytes, key_rows, 4 * columns, rows, columns, pairs, out, 8 * columns)
+    multiply(scratch, 4 * pairs, 4, piece_bytes, key_rows, 4 * columns, rows, head_size, pairs, out, 8 * columns)
 
 
 @compiled_for_training
@@ -232,8 +255,8 @@ def attention_backward_rows(base, words, first, end, chunk, scratch, shared):
         count = heads if which == 0 else kv_heads
         length = count * head_size
         for t in range(first, end):
-            values = shared[start + t * length : start + (t + 1) * length]
-            fractions = shared[fraction_start + t * count : fraction_start + (t + 1) * count]
+            values = int64s(0, shared.ctypes.data + 8 * (start + t * length), length)
+            fractions = int64s(0, shared.ctypes.data + 8 * (fraction_start + t * count), count)
             row = gradient_row(base, words[which], rows, length, t)
             put_exponent(base, words[which], t, normalise_heads(values, fractions, count, head_size, GRADIENT_BITS, row))
         start += rows * length

@@ -60,10 +60,10 @@ def put_gradient(base, address, rows, length, t, values, fraction_bits):
 
 @njit
 def is_zero(values):
-    union = np.int64(0)
-    for value in values:
-        union |= np.int64(value)
-    return union == 0
+    for value in values:  # noqa: SIM110  # numba compiles no generator
+        if value != 0:
+            return False
+    return True
 
 
 @njit
@@ -80,9 +80,6 @@ def normalise_heads(values, fractions, heads, head_size, width, out):
         out[:] = 0
         return np.int64(ZERO_EXPONENT)
     for head in range(heads):
-        part = values[head * head_size : (head + 1) * head_size]
-        if largest_bits(part) == 0:
-            out[head * head_size : (head + 1) * head_size] = 0
-        else:
-            quantise(part, fractions[head] - least, (1 << width) - 1, out[head * head_size : (head + 1) * head_size])
+        part, shift = slice(head * head_size, (head + 1) * head_size), max(fractions[head] - least, -width)  # less only if all is zero
+        quantise(values[part], shift, (1 << width) - 1, out[part])
     return least

@@ -101,8 +101,10 @@ def swiglu(base, words, first, end, chunk, scratch, table):
     z = int64s(0, scratch, length)
     for t in range(first, end):
         gate, up = int32s(base, gate_address + 4 * length * t, length), int32s(base, up_address + 4 * length * t, length)
+        for i in range(length):  # a loop of its own, because the table keeps it from being vector code
+            z[i] = sigmoid(gate[i], table)
         for i in range(length):
-            z[i] = np.int64(gate[i]) * sigmoid(gate[i], table)
+            z[i] *= np.int64(gate[i])
         c = shortened(z)
         for i in range(length):
             z[i] *= np.int64(up[i])
@@ -118,8 +120,9 @@ def swiglu_backward(base, words, first, end, chunk, scratch, table):
         gate, up = int32s(base, gate_address + 4 * length * t, length), int32s(base, up_address + 4 * length * t, length)
         d, e = gradient_row(base, d_address, rows, length, t), exponent_of(base, d_address, t)
         for i in range(length):
-            g = np.int64(gate[i])
-            s = sigmoid(g, table)
+            slopes[i] = sigmoid(gate[i], table)
+        for i in range(length):
+            g, s = np.int64(gate[i]), slopes[i]
             z[i] = g * s
             slopes[i] = round_shift(s * (Q24 + round_shift(g * (ONE_Q30 - s), 20)), 30)
         c = shortened(z)
@@ -185,7 +188,9 @@ def sum_rows(base, words, first, end, chunk, scratch, shared):
         elif is_zero(y):
             z[:], e = x, e_x
         else:
-            e = min(e_x, e_y)
+            if e_x < e_y:
+                x, y, e_x, e_y = y, x, e_y, e_x
+            shift, e = min(e_x - e_y, 63), e_y  # only x moves; an i32 that is shifted by 63 rounds to 0, too
             for i in range(length):
-                z[i] = round_shift(np.int64(x[i]), e_x - e) + round_shift(np.int64(y[i]), e_y - e)
+                z[i] = ((np.int64(x[i]) << 1 >> shift) + 1 >> 1) + np.int64(y[i])  # round_shift without a branch
         put_gradient(base, out_address, rows, length, t, z, e)

@@ -41,6 +41,17 @@ def inverse_norm(x, size, r, eps_q48, scaled):
     return rsqrt(np.uint64(mean) << np.uint64(t)), t, fraction_bits
 
 
+@njit
+def add_products(g, unit, shift, parts):
+    """Add sat32(round_shift(g_i·unit_i, shift)) to the parts."""
+    if 0 < shift <= 63:  # almost always
+        for i in range(len(parts)):
+            parts[i] += sat32(((np.int64(g[i]) * unit[i] >> (shift - 1)) + 1) >> 1)
+    else:
+        for i in range(len(parts)):
+            parts[i] += round_shift_sat32(np.int64(g[i]) * unit[i], shift)
+
+
 @compiled_for_training
 def norm(base, words, first, end, chunk, scratch, shared):
     out_address, x_address, gain_address, rows, length, r, eps_q48, width = words[:8]
@@ -81,8 +92,8 @@ def norm_backward(base, words, first, end, chunk, scratch, shared):
         u = 31 - t // 2
         for i in range(length):
             unit[i] = round_shift(unit[i] * inverse, 31)
-            parts[i] += round_shift_sat32(np.int64(g[i]) * unit[i], e_g + u - sum_frac)
             z[i] = np.int64(g[i]) * np.int64(gains[i])
+        add_products(g, unit, e_g + u - sum_frac, parts)
         e_h = normalise(z, e_g + GAIN_FRACTION_BITS, WEIGHTED_BITS, weighted)
         m = np.int64(0)
         for i in range(length):

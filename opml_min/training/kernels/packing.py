@@ -7,7 +7,6 @@ import numpy as np
 from numba import njit
 
 from opml_min.model.native.kernels.addressing import int16s
-from opml_min.model.native.kernels.fixed.fixed_point import round_shift
 
 
 @njit
@@ -56,11 +55,16 @@ def interleave_rows(rows, count, length, stride, width, packed):
 
 @njit
 def interleave_split(even, odd, even_shift, odd_shift, low, high):
-    """Write two aligned rows as pairs, split into pieces: i16 (width, 2) each. Zeros fill the width."""
-    for i in range(len(even)):
-        a, b = round_shift(np.int64(even[i]), even_shift), round_shift(np.int64(odd[i]), odd_shift)
-        low[2 * i] = a & 255
-        low[2 * i + 1] = b & 255
-        high[2 * i] = a >> 8
-        high[2 * i + 1] = b >> 8
+    """Write two aligned rows as pairs, split into pieces: i16 (width, 2) each. Zeros fill the width. Shifts are 0 or more."""
+    if even_shift == 0 and odd_shift == 0:
+        for i in range(len(even)):
+            low[2 * i], low[2 * i + 1] = even[i] & 255, odd[i] & 255
+            high[2 * i], high[2 * i + 1] = even[i] >> 8, odd[i] >> 8
+    else:
+        even_shift, odd_shift = min(even_shift, 63), min(odd_shift, 63)  # an i16 that is shifted by 63 rounds to 0, too
+        for i in range(len(even)):
+            a = ((np.int64(even[i]) << 1 >> even_shift) + 1) >> 1  # round_shift without a branch
+            b = ((np.int64(odd[i]) << 1 >> odd_shift) + 1) >> 1
+            low[2 * i], low[2 * i + 1] = a & 255, b & 255
+            high[2 * i], high[2 * i + 1] = a >> 8, b >> 8
     low[2 * len(even) :], high[2 * len(even) :] = 0, 0

@@ -38,7 +38,6 @@ def multiply_rows(base, address, rows, length, first, end, part, taken, packed, 
     block, pairs, width = padded(end - first, TWO_PIECE_ROWS), (taken + 1) // 2, padded(columns, TILE_COLUMNS)
     pieces, sums = 4 * pairs * block, scratch + 8 * pairs * block
     int16s(0, scratch, 4 * pairs * block)[:] = 0
-    int64s(0, sums, block * width)[:] = 0
     for t in range(first, end):
         row, place = activation_row(base, address, rows, length, t)[part : part + taken], scratch + 4 * pairs * (t - first)
         split(row, int16s(0, place, 2 * pairs), int16s(0, place + pieces, 2 * pairs))
@@ -113,7 +112,7 @@ def matmul_weights_pack(base, words, first, end, chunk, scratch, shared):
         if common == NO_EXPONENT:
             low[:], high[:] = 0, 0
         else:  # a row that does not count is shifted away
-            interleave_split(g_even, g_odd, min(e_even - common, 64), min(e_odd - common, 64), low, high)
+            interleave_split(g_even, g_odd, e_even - common, e_odd - common, low, high)
         x_even = base + x_address + padded(4 * rows, 32) + 2 * columns * even
         interleave_rows(x_even, min(2, rows - even), columns, 2 * columns, x_width, x_packed + 4 * x_width * pair)
 
@@ -126,7 +125,6 @@ def matmul_weights(base, words, first, end, chunk, scratch, shared):
     pairs, block = (rows + 1) // 2, padded(end - first, TWO_PIECE_ROWS)
     common = shared[:rows].min()
     shift = (common if common != NO_EXPONENT else np.int64(ZERO_EXPONENT)) - sum_frac
-    int64s(0, scratch, block * x_width)[:] = 0
     multiply(g_packed + 4 * first, 4, 4 * g_width, 4 * pairs * g_width, x_packed, 4 * x_width, block, columns, pairs, scratch, 8 * x_width)
     rounded = int32s(0, scratch + 8 * block * x_width, columns)
     for j in range(first, end):

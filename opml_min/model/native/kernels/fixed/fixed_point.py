@@ -17,6 +17,7 @@ ZERO_EXPONENT = 127  # for an activation or a cached vector that is all zero
 VECTOR_FRACTION_BITS = 14  # of q, k and v
 QUERY_BITS = 13  # of a normalised query's elements, without sign
 EXP2_Q30 = (234018, 1333042, 10395076, 59573866, 257944889, 744260928, 1073741824)  # Horner, highest first
+_EXP2_Q62 = tuple(np.uint64((c << 32) + (1 << 31)) for c in EXP2_Q30[1:])  # with the half that rounds
 ONE_Q30 = 1 << 30
 
 
@@ -131,8 +132,11 @@ def rsqrt(v):
 
 @njit
 def reciprocal(v):
-    """Return floor(2^(b + 30) / v), b = bits(v), for 1 ≤ v < 2^62, by long division."""
-    remainder = np.int64(1) << (bits(v) - 1)
+    """Return floor(2^(b + 30) / v), b = bits(v), for 1 ≤ v < 2^62, by long division where the processor's is too short."""
+    size = bits(v)
+    if size <= 33:  # almost always
+        return np.int64((np.uint64(1) << np.uint64(size + 30)) // np.uint64(v))
+    remainder = np.int64(1) << (size - 1)
     quotient = np.int64(0)
     for _ in range(32):
         quotient <<= 1
@@ -145,13 +149,15 @@ def reciprocal(v):
 
 @njit
 def exp2(z):
-    """Return 2^z in Q24 for z ≤ 0 in Q16."""
+    """Return 2^z in Q24 for z ≤ 0 in Q16.
+
+    f is in Q32, because LLVM sees that what is shifted by 32 fits 32 bits: two such numbers are multiplied fastest."""
     i = max(z >> 16, -57)  # below −32 the result is 0, which a shift by at most 63 places gives without a branch
-    f = (z & 0xFFFF) << 14
-    p = np.int64(EXP2_Q30[0])
-    for coefficient in EXP2_Q30[1:]:
-        p = ((p * f + (1 << 29)) >> 30) + coefficient
-    return (p >> (6 - i)) + ((p >> (5 - i)) & 1)
+    f = np.uint64((z & 0xFFFF) << 16)
+    p = np.uint64(EXP2_Q30[0])
+    for c in _EXP2_Q62:
+        p = (p * f + c) >> np.uint64(32)
+    return np.int64(((p >> np.uint64(5 - i)) + np.uint64(1)) >> np.uint64(1))
 
 
 @njit

@@ -33,9 +33,9 @@ def load(builder: ir.IRBuilder, element: ir.Type, lanes: int, address: ir.Value,
     return builder.load(builder.inttoptr(address, vector(element, lanes).as_pointer()), align=align)
 
 
-def store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
+def store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, align: int = 4) -> None:
     """Store a vector at a process address."""
-    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=4)
+    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=align)
 
 
 def everywhere(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
