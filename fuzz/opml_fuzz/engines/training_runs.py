@@ -8,7 +8,7 @@ The native kernels take only tapes that pass the loader's check. An engine that 
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import lru_cache
 from random import Random
 
 from opml_spec.errors import SpecError
@@ -92,7 +92,7 @@ class SpecTraining(TrainingEngine):
         return [ACCEPTED]
 
 
-@cache
+@lru_cache(maxsize=2)
 def machine_with(program: bytes) -> tuple[Machine, Snapshot]:
     """Makes the machine with a program in it, once, so that it is translated once; and its first state."""
     memory = Memory()

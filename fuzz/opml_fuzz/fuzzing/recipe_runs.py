@@ -11,7 +11,7 @@ from itertools import product
 from random import Random
 
 from attrs import evolve
-from opml_spec.model.layout import HEADER, encode_words
+from opml_spec.model.layout import HEADER, RECORD_BYTES, encode_words
 from opml_spec.model.llama import Shape
 
 from opml_fuzz.engines.model_runs import image_of
@@ -37,7 +37,10 @@ def recipe_run(rng: Random, number: int) -> TrainingStages:
     method, optimiser = RECIPES[number % len(RECIPES)]
     model = tiny_classifier(rng, optimiser) if method is None else tiny_llama(rng, method, optimiser)
     memory = {at: b"".join(bytes(part) for part in parts_of(piece)) for at, piece in model.segments if at >= HEADER}
-    stages = UPDATES * header_in(memory).ops
+    header, head = header_in(memory), memory.pop(HEADER)  # with the tape
+    tape = head[header.tape - HEADER :][: RECORD_BYTES * header.ops]
+    memory |= {HEADER: encode_words(header.words), header.tape: tape}
+    stages = UPDATES * header.ops
     return TrainingStages(with_training_request(memory, training_request(rng, UPDATES), stages), 0, stages)
 
 

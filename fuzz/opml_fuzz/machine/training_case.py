@@ -94,8 +94,9 @@ class TrainingStages:
         operation = operation_in(record)
         if operation is not None:
             for smaller in smaller_operations(operation):
-                resized = with_tensors_of(alone, operation, smaller)
-                yield TrainingStages(with_records(resized, [smaller.record(record.condition)]), update)
+                for from_end in (False, True):
+                    resized = with_tensors_of(alone, operation, smaller, from_end)
+                    yield TrainingStages(with_records(resized, [smaller.record(record.condition)]), update)
 
     def to_json(self) -> dict[str, Any]:
         return {"case": "training", "memory": memory_to_json(self.memory), "first": self.first, "count": self.count}
@@ -115,8 +116,10 @@ class TrainingTape:
     memory: Segments = field(hash=False)
 
     def simpler(self) -> Iterator["TrainingTape"]:
-        """Yields the model with fewer ops, and with plainer operands."""
+        """Yields the model with less data, with fewer ops, and with plainer operands."""
         header, records = header_in(self.memory), records_in(self.memory)
+        for left_out in parts([address for address in self.memory if address not in (HEADER, header.tape)]):
+            yield TrainingTape({address: data for address, data in self.memory.items() if address not in left_out})
         if header.ops == len(records):
             yield from (TrainingTape(with_records(self.memory, [records[i] for i in kept])) for kept in fewer_ops(len(records)))
         for place, record in enumerate(records):
@@ -223,16 +226,18 @@ def plainer_operands(operation: BatchOperation) -> Iterator[BatchOperation]:
                     yield type(operation)(**{**given, name: plainer, **({"kv_heads": plainer} if "kv_heads" in given else {})})
 
 
-def with_tensors_of(memory: Segments, old: BatchOperation, new: BatchOperation) -> dict[int, bytes]:
-    """Cuts the tensors of an op down to those of a smaller one."""
+def with_tensors_of(memory: Segments, old: BatchOperation, new: BatchOperation, from_end: bool) -> dict[int, bytes]:
+    """Cuts the tensors of an op down to those of a smaller one. from_end: the last numbers are kept, in place of the first"""
     content, before = dict(memory), Memory.from_segments(memory)
     for was, now in zip(old.spans(), new.spans(), strict=True):
         if isinstance(was.form, RowTensor) and isinstance(now.form, RowTensor):
             rows, exponents = was.form.load(before)
-            kept = [([*row, *[0] * now.form.length][: now.form.length], e) for row, e in zip(rows, exponents, strict=True)]
-            data = now.form.store(Memory(), kept[: now.form.rows]).load_bytes(now.address, now.size)
+            length, first = now.form.length, len(rows) - now.form.rows if from_end else 0
+            kept = [(row[-length:] if from_end else row[:length], e) for row, e in zip(rows, exponents, strict=True)]
+            padded = [([*row, *[0] * (length - len(row))], e) for row, e in kept[first:]]
+            data = now.form.store(Memory(), padded[: now.form.rows]).load_bytes(now.address, now.size)
         else:
-            data = before.load_bytes(now.address, now.size)
+            data = before.load_bytes(was.end - now.size if from_end else now.address, now.size)
         if was.address in content:
             content[was.address] = data
     return content
