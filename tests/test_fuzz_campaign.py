@@ -49,8 +49,8 @@ def test_only_one_kind(kind: str) -> None:
 
 
 def test_without_a_choice_every_kind_comes_up_and_the_sweep_first() -> None:
-    assert {theme(number, KINDS) for number in ANYWHERE} == {"machine", "court", "models"}
-    assert all(theme(number, KINDS) != "models" for number in range(SWEEP_ENDS))
+    assert {theme(number, KINDS) for number in ANYWHERE} == {"machine", "court", "models", "training"}
+    assert all(theme(number, KINDS) in ("machine", "court") for number in range(SWEEP_ENDS))
     models = next(number for number in ANYWHERE if theme(number, KINDS) == "models")
     assert {kind_of(case) for case in batch(1, models)} == {"float", "op", "stage", "model"}
 
@@ -101,7 +101,7 @@ def test_the_shipped_regressions_are_answered_alike() -> None:
     room = engine_room()
     kept = cases_in(command.REGRESSIONS)
     assert (len(kept.cases) > 30, kept.unusable) == (True, ())
-    assert {kind_of(case) for case in kept.cases.values()} >= {"step", "witness", "program"}
+    assert {kind_of(case) for case in kept.cases.values()} >= {"step", "witness", "program", "training"}
     assert [file for file, case in kept.cases.items() if compare(case, room.all)] == []
 
 

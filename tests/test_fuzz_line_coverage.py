@@ -32,6 +32,7 @@ def test_what_one_step_executes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setattr(line_coverage, "numbers_of_batches", lambda: iter((1, 2)))
     monkeypatch.setattr(command, "engine_room", lambda: None)
     monkeypatch.setattr(command, "compile_kernels", lambda: None)
+    monkeypatch.setattr(command, "compile_training_kernels", lambda: None)
     assert main(["coverage", "--lines", "--seconds", "60", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["cases"], told["differences"]) == (14, 0)
@@ -51,12 +52,13 @@ def test_what_is_missing_is_written_shortly() -> None:
 
 
 def test_batches_are_spread() -> None:
-    """In each turn one is of the sweep, one goes to court, one is about models and one is left to chance."""
+    """In each turn one is of the sweep, one goes to court, one is about models, one about training, and one is left to chance."""
     some = list(islice(numbers_of_batches(), 40))
-    assert {theme(number, KINDS) for number in some[1::4]} == {"court"}
-    assert {theme(number, KINDS) for number in some[2::4]} == {"models"}
-    assert {theme(number, KINDS) for number in some[3::4]} == {"machine"}
-    assert max(some[::4]) < SWEEP_ENDS <= min(some[2::4] + some[3::4])
+    assert {theme(number, KINDS) for number in some[1::5]} == {"court"}
+    assert {theme(number, KINDS) for number in some[2::5]} == {"models"}
+    assert {theme(number, KINDS) for number in some[3::5]} == {"training"}
+    assert {theme(number, KINDS) for number in some[4::5]} == {"machine"}
+    assert max(some[::5]) < SWEEP_ENDS <= min(some[2::5] + some[3::5] + some[4::5])
 
 
 def test_options_that_have_nothing_to_do_with_each_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -205,6 +205,8 @@ def test_a_loader_refuses_what_the_specification_refuses() -> None:
     assert refusals(model_of(ROPE_OP, (1 << 30) + 1), 1) == (ImageBound.number, ImageBound.number)
     unknown = [*model_of(ADD)[:1], (TAPE, pack_tape([(95, 0)]))]
     assert refusals(unknown, 1) == (ImageOp.number, ImageOp.number)
+    too_long = with_operand(0, "length", 4097)(NORM)[0].words()
+    assert refusals([model_of(NORM + ADD)[0], (TAPE, pack_tape([too_long, (95, 0)]))], 2) == (ImageBound.number, ImageBound.number)
 
 
 @pytest.mark.parametrize("words", [{"op_count": 0}, {"request_bytes": 63}, {"request_bytes": 16385}])

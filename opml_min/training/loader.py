@@ -5,7 +5,7 @@ An image that is refused may still be valid; the machine computes it.
 *Source*: spec §6.8.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import isqrt
 
 import numpy as np
@@ -66,28 +66,32 @@ def load_header(memory: Memory) -> TrainingHeader:
 
 def load_ops(memory: Memory, header: TrainingHeader) -> list[TrainingOp]:
     """Read the tape of a memory, and raise TrainingImageRefused unless native code may compute it."""
-    ops = decoded_ops(header, memory.read)
+    ops: list[TrainingOp] = []
     checked_tables: set[tuple[int, int]] = set()
-    for index, op in enumerate(ops):
+    for index, op in enumerate(_decoded_one_by_one(header, memory.read)):  # the first op with a fault decides
         _check_operands(index, op)
         _check_tensors(index, op)
         _check_bounds(index, op, memory, checked_tables)
+        ops.append(op)
     _check_sharing(ops)
     return ops
 
 
 def decoded_ops(header: TrainingHeader, read: Callable[[int, int], bytes]) -> list[TrainingOp]:
     """Decode the records of a tape. read: the bytes at an address, so many"""
+    return list(_decoded_one_by_one(header, read))
+
+
+def _decoded_one_by_one(header: TrainingHeader, read: Callable[[int, int], bytes]) -> Iterator[TrainingOp]:
     if header.op_count > MOST_OPS:
         raise CheckFailed(f"the tape has {header.op_count} ops, so only the machine can run it")
     tape = unpack_tape(read(header.tape_address, RECORD_BYTES * header.op_count))
-    ops = []
     for index, record in enumerate(tape.view(np.uint64).tolist()):
         try:
-            ops.append(TrainingOp.of(tuple(record)))
+            op = TrainingOp.of(tuple(record))
         except ValueError as error:
             raise ImageOp(f"op {index} has the unknown opcode {record[0]}") from error
-    return ops
+        yield op
 
 
 def _check_operands(index: int, op: TrainingOp) -> None:

@@ -19,13 +19,14 @@ from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.commands.report_file import report_file, write_report
 from opml_fuzz.engines.model_runs import compile_kernels
 from opml_fuzz.engines.targets.external import External
+from opml_fuzz.engines.training_runs import compile_training_kernels
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.asking import asked_again
 from opml_fuzz.fuzzing.cluster import cluster
 from opml_fuzz.fuzzing.corpus import Corpus, cases_in
 from opml_fuzz.fuzzing.difference import Difference, read_with_questions
 from opml_fuzz.fuzzing.explaining import explained
-from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ASKED_ABOUT, KINDS, askable, kind_of
+from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_TRAINING, ASKED_ABOUT, KINDS, askable, kind_of
 from opml_fuzz.fuzzing.loop import Crew, RunReport, fuzz_on_all, processors
 from opml_fuzz.fuzzing.work import Campaign
 from opml_fuzz.fuzzing.workers import processes
@@ -58,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
         compared = options.only
     if not compared.isdisjoint(ABOUT_MODELS):
         compile_kernels()
+    if not compared.isdisjoint(ABOUT_TRAINING):
+        compile_training_kernels()
     folders = [REGRESSIONS] if options.regressions is None else [REGRESSIONS, options.regressions]
     corpus = Corpus(options.corpus) if options.corpus is not None else None
     read = cases_in(*folders, *([] if corpus is None else [corpus.folder]))

@@ -1,7 +1,7 @@
 """Coverage on the command line: of the machine's corners, or of the lines of our Python. `opml-fuzz coverage`."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from random import Random
 
@@ -11,19 +11,25 @@ from opml_fuzz.commands.arguments import between, seconds
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.engines.model_runs import compile_kernels
+from opml_fuzz.engines.training_runs import compile_training_kernels
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.line_coverage import Measured, Missing, lines_executed, ranges
 from opml_fuzz.machine.states import random_state
+from opml_fuzz.machine.training_case import TrainingStages
+from opml_fuzz.models.corner_training import corner_training
+from opml_fuzz.models.random_training import random_training_operation
+from opml_fuzz.models.training_coverage import TrainingTable
 from opml_fuzz.sweep.coverage import Table
 from opml_fuzz.sweep.order import points
 from opml_min.cli.compiling import announces_compilation
 
+STEPS_PER_STAGE = 16  # random steps of the machine, for each random stage of training
 LISTED = ("opml_spec.", "opml_min.machine.")
 """Of these, every line is named that was never executed."""
 
 
 def coverage(options: argparse.Namespace) -> int:
-    """Prints which corners the sweep reaches, or with `--random` that many random steps. Exits 1 if a corner is missing."""
+    """Prints which corners are reached by the sweep and the like for training, or by `--random` steps. Exits 1 if one is missing."""
     if options.lines:
         return lines(options)
     if options.seconds is not None:
@@ -32,13 +38,22 @@ def coverage(options: argparse.Namespace) -> int:
     starts = (each.start for each in points()) if options.random is None else (random_state(rng) for _ in range(options.random))
     for start in starts:
         table.add(start)
-    rows, missing = list(table.rows()), list(table.missing())
+    training = TrainingTable()
+    stages = random_stages(rng, options.random // STEPS_PER_STAGE) if options.random is not None else corner_training()
+    for stage in stages:
+        training.add(stage)
+    tables = {"instructions": ("steps", list(table.rows())), "training": ("stages", list(training.rows()))}
+    rows, missing = [row for _, some in tables.values() for row in some], [*table.missing(), *training.missing()]
     if options.json:
-        counts = {name: {"steps": steps, **{point: [hit, all_] for point, hit, all_ in cells}} for name, steps, cells in rows}
-        print_json({"instructions": counts, "missing": len(missing)})
+        counts = {
+            name: {row: {unit: times, **{point: [hit, all_] for point, hit, all_ in cells}} for row, times, cells in some}
+            for name, (unit, some) in tables.items()
+        }
+        print_json({**counts, "missing": len(missing)})
     else:
-        for name, steps, cells in rows:
-            print(f"{name:12} {steps:6} steps  " + "  ".join(f"{point} {hit}/{all_}" for point, hit, all_ in cells))
+        for unit, some in tables.values():
+            for name, times, cells in some:
+                print(f"{name:17} {times:6} {unit:6}  " + "  ".join(f"{point} {hit}/{all_}" for point, hit, all_ in cells))
         hits, bins = (sum(counts) for counts in zip(*((hit, all_) for _, _, cells in rows for _, hit, all_ in cells), strict=True))
         print(f"{hits} of {bins} bins hit")
         for name, point, which in islice(missing, options.show):
@@ -46,11 +61,16 @@ def coverage(options: argparse.Namespace) -> int:
     return 1 if missing else 0
 
 
+def random_stages(rng: Random, count: int) -> Iterator[TrainingStages]:
+    return (random_training_operation(rng) for _ in range(count))
+
+
 @announces_compilation
 def lines(options: argparse.Namespace) -> int:
     """Prints which lines and branches a campaign executes. Exits 1 if the implementations disagree meanwhile."""
     progress = Progress()
     compile_kernels()
+    compile_training_kernels()
     measured, cases, differences = lines_executed(
         engine_room(), options.seed, options.seconds or 60.0, lambda count: progress.show(f"{count} cases")
     )

@@ -18,6 +18,7 @@ from opml_fuzz.engines.room import EngineRoom, Engines
 from opml_fuzz.engines.specification import SpecProgram, SpecState, SpecWitness
 from opml_fuzz.engines.targets.external import External
 from opml_fuzz.engines.targets.right_answers import RightAnswers
+from opml_fuzz.engines.training_runs import GuestTraining, NativeTraining, SpecTraining
 
 
 def engine_room(target: str | None = None, embedded: EmbeddedEvm | None = None, courts: Courts | None = None) -> EngineRoom:
@@ -33,7 +34,8 @@ def engine_room(target: str | None = None, embedded: EmbeddedEvm | None = None, 
     fast: list[WitnessEngine] = [SpecWitness(), evm]
     states, programs = (SpecState(), OneStep()), (SpecProgram(), interpreted(), translated())
     every = [*fast, *([] if embedded in fast else [embedded]), *slow]
-    models: tuple[CaseEngine, ...] = (*float_engines(), SpecModels(), GuestModels(), NativeModels())
+    training: tuple[CaseEngine, ...] = SpecTraining(), GuestTraining(), NativeTraining(), NativeTraining(threads=2)
+    models: tuple[CaseEngine, ...] = (*float_engines(), SpecModels(), GuestModels(), NativeModels(), *training)
     answering = None if target is None else RightAnswers(SpecWitness() if evm is embedded else evm, interpreted(), courts)
     rooms = (Engines(tuple(each), states, programs, courts, asked, models) for each in (every, fast))
     return EngineRoom(*rooms, answering=answering)

@@ -26,8 +26,10 @@ from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
 from opml_fuzz.engines.model_runs import GuestModels, NativeModels
 from opml_fuzz.engines.opml_min import OneStep, interpreted, no_code_on_disk, translated
 from opml_fuzz.engines.specification import SpecProgram, SpecWitness
+from opml_fuzz.engines.training_runs import GuestTraining, NativeTraining, SpecTraining
+from opml_fuzz.fuzzing.broken_guest import TRAINING as OF_TRAINING
 from opml_fuzz.fuzzing.broken_guest import guest_texts
-from opml_fuzz.fuzzing.broken_kernels import DOES_NOT_COMPILE, KERNELS
+from opml_fuzz.fuzzing.broken_kernels import DOES_NOT_COMPILE, KERNELS, TRAINING_KERNELS
 from opml_fuzz.fuzzing.compiled_mutants import NotCompiled
 from opml_fuzz.fuzzing.score import Part, Text
 from opml_fuzz.machine.case import Case, Program, Step, Witness
@@ -35,9 +37,13 @@ from opml_fuzz.machine.counted_loops import counted_loop
 from opml_fuzz.machine.model_case import OneStage, header_of
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
+from opml_fuzz.machine.training_case import TrainingStages
 from opml_fuzz.models.corner_models import corner_operations, corner_runs
+from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage, with_request
+from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
+from opml_fuzz.models.refused_training import random_training_tape
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
 from opml_fuzz.sweep.order import BATCHES, sweep
 from opml_fuzz.sweep.pairs import pairs, triples
@@ -47,6 +53,7 @@ from opml_fuzz.vectors.operations import fixed_operations, float_operations, sta
 from opml_fuzz.vectors.runs import machine_stages, model_runs
 
 SHAPES, STAGES, SINGLE, RUNS, MOST_STEPS = 6, 12, 6, 3, 1 << 24  # of models; steps of a stage, of which those here need far fewer
+TRAINING, SHARING, TAPES = 60, 20, 300  # random stages, a few in a row on one tape, and tapes for a loader
 WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
 GALLERIES, LOOPS, COUNTED_LOOPS, SEQUENCES, DEPLOYMENTS = 4, 16, 160, 16, 30  # deployments per sequence, as in a batch
 
@@ -189,6 +196,38 @@ def guest(program: bytes | None) -> Iterator[Any]:
                 yield engine.answer(case)
 
 
+@cache
+def training_questions() -> tuple[Case, ...]:
+    """Draws stages of training, those at corners among them, stages in a row, refused requests, and tapes for a loader."""
+    rng = Random("training questions")
+    operations = [random_training_operation(rng) for _ in range(TRAINING)]
+    others = [make(rng) for make in (random_training_stages, refused_request) for _ in range(SHARING)]
+    return (*corner_training(), *operations, *others, *(random_training_tape(rng) for _ in range(TAPES)))
+
+
+def training_of_specification(_: None) -> Iterator[Any]:
+    engine = SpecTraining()
+    for case in training_questions():
+        yield engine.answer(case)
+
+
+def native_training(_: None) -> Iterator[Any]:
+    engine = NativeTraining()
+    for case in training_questions():
+        answer = engine.answer(case)
+        if answer and answer[0].startswith(DOES_NOT_COMPILE):
+            raise NotCompiled(answer[0])
+        yield answer
+
+
+def training_guest(program: bytes | None) -> Iterator[Any]:
+    engine = GuestTraining(program, MOST_STEPS)
+    with no_code_on_disk():
+        for case in training_questions():
+            if isinstance(case, TrainingStages):
+                yield engine.answer(case)
+
+
 def _of(package: str, names: str) -> tuple[str, ...]:
     return tuple(f"{package}.{name}" for name in names.split())
 
@@ -197,7 +236,14 @@ INSTRUCTIONS = "instructions.control instructions.integer instructions.integer_w
 AT_IMPORT = ("parse", "add_row", "computes", "computes_from_pc", "jumps", "branches", "loads", "stores", "enter")
 TO_PYTHON = ("disassemble", "from_segments", "inside", "inside_bytes", "read", "write")  # what the machine itself does not use
 BY_PROCESSOR = ("halfs", "multiply_add")  # each has code for processors with an instruction and for those without it
-NO_CODE = ("sigmoid_table.h", "binary32.h", "dot.h", "float_elementary.h", "ops.h", "tape.h", "work.h")  # tables and declarations
+NO_CODE: tuple[str, ...] = ("sigmoid_table.h", "binary32.h", "dot.h", "float_elementary.h", "ops.h", "tape.h", "work.h")
+NO_CODE += tuple(  # tables and declarations alone
+    f"{OF_TRAINING}{name}.h" for name in ("layout", "ops", "work", "schedule", "product", "attention")
+)
+GUEST_CODE = tuple(name for name in guest_texts() if name.endswith((".c", ".h")) and name not in NO_CODE)
+SPEC_TRAINING = "loader request tensors training_stage operations.attention operations.backward operations.forward operations.optimisers"
+SPEC_TRAINING += " operations.products operations.weights"
+TRAINING_MODULES = "attention attention_backward batch_rows data elementwise loss muon norm optimisers packing products weights"
 MORE_OF_DISPUTE = "opening parameters result tree"
 PARTS = (
     Part(
@@ -232,7 +278,11 @@ PARTS = (
         Text.NUMBA,
         but=("is_worth_sharing", "help_leader", "take_chunks", "tiles_per_chunk", "sigmoid_table", *BY_PROCESSOR),
     ),
-    Part("opml_min: guest", tuple(name for name in guest_texts() if name.endswith((".c", ".h")) and name not in NO_CODE), guest, Text.C),
+    Part("opml_min: guest", tuple(name for name in GUEST_CODE if not name.startswith(OF_TRAINING)), guest, Text.C),
+    Part("spec: training", _of("opml_spec.training", SPEC_TRAINING), training_of_specification),
+    Part("opml_min: training", _of("opml_min.training", "loader operations plans request run written"), native_training),
+    Part("opml_min: kernels of training", _of(TRAINING_KERNELS, TRAINING_MODULES), native_training, Text.NUMBA, but=("padded",)),
+    Part("opml_min: guest of training", tuple(name for name in GUEST_CODE if name.startswith(OF_TRAINING)), training_guest, Text.C),
     Part("arbiter", ("arbiter.vy", "modules/codec.vy", "modules/merkle.vy"), arbiter, Text.VYPER, "arbiter"),
     Part("game", ("game.vy", "modules/bounds.vy", "modules/codec.vy", "modules/merkle.vy"), game, Text.VYPER, "game"),
 )

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from opml_fuzz.machine.case import Acts, Case, Deployment
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.target_question import Question
+from opml_fuzz.machine.training_case import TrainingStages
 
 Answers = dict[str, list[str]]
 """Answers to one case, by the name of who gave them."""
@@ -60,6 +61,16 @@ class CaseEngine(Protocol):
 
     def answer(self, case: Case) -> list[str] | None:
         """Returns the answer, or None if the case is none for this engine."""
+
+
+@runtime_checkable
+class TellingTensors(Protocol):
+    """An engine that also tells what a stage of training leaves in the tensors of its op."""
+
+    name: str
+
+    def tensors(self, case: TrainingStages) -> dict[int, bytes]:
+        """Returns the tensors after the last of some stages, by address; none if that stage fails or is not computed here."""
 
 
 class Target(Protocol):

@@ -2,8 +2,8 @@
 
 One batch in eight is about disputes. Each of the others has steps, witnesses, programs and related runs. The steps and witnesses of the
 first ones are the sweep, which is the same for every seed; after it they are left to chance, as all others always are. Then another batch
-in eight is about floats, operations, stages and whole runs of models. If only some kinds of cases are wanted, a batch without any of them
-is about those.
+in eight is about floats, operations, stages and whole runs of models, and another one about training. If only some kinds of cases are
+wanted, a batch without any of them is about those.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -13,7 +13,8 @@ from random import Random
 from attrs import astuple
 
 from opml_fuzz.disputes.deployments import at_limits, tight_parameters
-from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_THE_MACHINE, AT_COURT, KINDS, kind_of
+from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_THE_MACHINE, ABOUT_TRAINING, AT_COURT, KINDS, kind_of
+from opml_fuzz.fuzzing.recipe_runs import recipe_run
 from opml_fuzz.machine.case import Case, Deployment, Disputes, Step
 from opml_fuzz.machine.counted_loops import counted_loop
 from opml_fuzz.machine.programs import gallery, loop
@@ -22,8 +23,11 @@ from opml_fuzz.machine.related import related
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoiled
 from opml_fuzz.models.corner_models import corner_operations, corner_runs
+from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import random_operation, random_run, random_stage
+from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
+from opml_fuzz.models.refused_training import random_training_tape
 from opml_fuzz.sweep.order import BATCHES, share, sweep
 from opml_fuzz.sweep.pairs import paired
 from opml_fuzz.sweep.translated import translated
@@ -31,6 +35,8 @@ from opml_fuzz.sweep.translated import translated
 STEPS, WRONG_WITNESSES, LOOPS, COUNTED_LOOPS = 160, 32, 2, 2  # cases per batch after the sweep; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
 FLOATS, OPERATIONS, STAGES, RUNS, MODELS_AT = 200, 24, 6, 3, 5  # cases per batch about models, and its number among eight
+TRAINING_OPERATIONS, TRAINING_TAPES, SHARING_TAPES, REFUSED_REQUESTS = 40, 60, 10, 6  # cases per batch about training
+TRAINING_AT, TRAINING_CORNERS_EVERY = 3, 7  # its number among eight; such batches until all corners of training were asked about
 CORNERS_EVERY = 3  # batches about models: all corner operations; as many as there are corner runs: all of those
 SWEEP_ENDS = BATCHES * COURT_EVERY // (COURT_EVERY - 1) + 1
 """The first batch after the sweep. (= 103)"""
@@ -47,14 +53,17 @@ def batch(seed: int, number: int, kinds: Collection[str] = KINDS) -> Iterator[Ca
             yield from about_disputes(seed, number, rng, kinds)
         case "models":
             yield from about_models(number, rng, kinds)
+        case "training":
+            yield from about_training(number, rng)
         case _:
             yield from (case for case in about_the_machine(number, rng) if kind_of(case) in kinds)
 
 
 def theme(number: int, kinds: Collection[str]) -> str:
     """Tells what the batch of this number is about."""
-    usual = "court" if goes_to_court(number) else "models" if number >= SWEEP_ENDS and number % COURT_EVERY == MODELS_AT else "machine"
-    themes = {"machine": ABOUT_THE_MACHINE, "court": AT_COURT, "models": ABOUT_MODELS}
+    after_sweep = {MODELS_AT: "models", TRAINING_AT: "training"} if number >= SWEEP_ENDS else {}
+    usual = "court" if goes_to_court(number) else after_sweep.get(number % COURT_EVERY, "machine")
+    themes = {"machine": ABOUT_THE_MACHINE, "court": AT_COURT, "models": ABOUT_MODELS, "training": ABOUT_TRAINING}
     wanted = [name for name, its_kinds in themes.items() if not set(its_kinds).isdisjoint(kinds)]
     return usual if usual in wanted else wanted[number % len(wanted)]
 
@@ -82,6 +91,17 @@ def about_models(number: int, rng: Random, kinds: Collection[str]) -> Iterator[C
         yield from corner_operations()[number % CORNERS_EVERY :: CORNERS_EVERY]
     if "model" in kinds:
         yield corner_runs()[number % len(corner_runs())]
+
+
+def about_training(number: int, rng: Random) -> Iterator[Case]:
+    makers: tuple[tuple[int, Callable[[Random], Case]], ...] = (
+        *((TRAINING_OPERATIONS, random_training_operation), (TRAINING_TAPES, random_training_tape)),
+        *((SHARING_TAPES, random_training_stages), (REFUSED_REQUESTS, refused_request)),
+    )
+    for count, make in makers:
+        yield from (make(rng) for _ in range(count))
+    yield from corner_training()[number % TRAINING_CORNERS_EVERY :: TRAINING_CORNERS_EVERY]
+    yield recipe_run(rng, number)
 
 
 def about_the_machine(number: int, rng: Random) -> Iterator[Case]:

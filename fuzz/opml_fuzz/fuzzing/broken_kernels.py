@@ -16,11 +16,14 @@ from inspect import getsource
 from types import ModuleType
 from typing import Any
 
+from numba import njit
 from numba.core.dispatcher import Dispatcher
 
 from opml_min.model.native import engine, kernel_cache
+from opml_min.training import engine as training_engine
 
-KERNELS = "opml_min.model.native.kernels"
+KERNELS, TRAINING_KERNELS = "opml_min.model.native.kernels", "opml_min.training.kernels"
+COMPILED, PLANS = f"{TRAINING_KERNELS}.compiled", "opml_min.training.plans"
 WALKERS = tuple(f"{KERNELS}.{name}" for name in ("batch", "unshared", "work_sharing", "stages"))
 """The modules that walk the tape. Their functions stay functions of Python."""
 DOES_NOT_COMPILE = tuple(f"raised {name}" for name in ("NumbaError", "TypingError", "LoweringError", "UnsupportedError"))
@@ -30,7 +33,12 @@ DOES_NOT_COMPILE = tuple(f"raised {name}" for name in ("NumbaError", "TypingErro
 def _imported() -> Mapping[str, frozenset[str]]:
     """Lists the modules of the kernels, each after those that it imports, with the names of those."""
     import_module(WALKERS[-1])
-    names = [name for name in sys.modules if name.startswith(f"{KERNELS}.")]
+    return _ordered(f"{KERNELS}.")
+
+
+def _ordered(prefix: str) -> Mapping[str, frozenset[str]]:
+    """Lists the imported modules whose names begin so, each after those that it imports, with the names of those."""
+    names = [name for name in sys.modules if name.startswith(prefix)]
     imports = {name: frozenset(_imports_of(sys.modules[name]) & {*names}) for name in names}
     ordered: dict[str, frozenset[str]] = {}
     while len(ordered) < len(imports):
@@ -58,10 +66,7 @@ def _executed(names: list[str], texts: Mapping[str, str], others: Mapping[str, M
     try:
         sys.modules.update(made)
         for name in names:
-            spec: Any = usual[name].__spec__
-            module = sys.modules[name] = made[name] = module_from_spec(spec)
-            text = texts.get(name) or getsource(usual[name])
-            exec(compile(text, spec.origin, "exec", dont_inherit=True), vars(module))
+            module = made[name] = _execute(name, texts.get(name) or getsource(usual[name]))
             for function, value in vars(module).items():
                 if name in WALKERS and isinstance(value, Dispatcher) and value.py_func.__module__ == name:
                     setattr(module, function, value.py_func)
@@ -80,6 +85,10 @@ def _unbroken() -> Mapping[str, ModuleType]:
 def kernels_with(module: str, text: str) -> Iterator[None]:
     """The native engine with this text in place of a module's, while this is entered."""
     kernel_cache.require_compiler()
+    if module.startswith(TRAINING_KERNELS):
+        with training_kernels_with(module, text):
+            yield
+        return
     kernels = _executed(_depending_on(frozenset({module})), {module: text}, _unbroken())
     stages: Any = kernels[WALKERS[-1]]
     caller: Any = engine
@@ -88,3 +97,43 @@ def kernels_with(module: str, text: str) -> Iterator[None]:
         yield
     finally:
         caller.run_stages = usual
+
+
+# Training: nothing walks there, since each kernel is called by Python --------------------------------------------------------------------
+
+
+@contextmanager
+def training_kernels_with(module: str, text: str) -> Iterator[None]:
+    """The plans of training with this text in place of a module's, while this is entered. No kernel comes from the cache on disk."""
+    package: Any = import_module(TRAINING_KERNELS)
+    names = [name for name in _ordered(f"{TRAINING_KERNELS}.") if not name.endswith(".compiled")]
+    changed = {module}
+    for name in names:
+        if changed & _imports_of(sys.modules[name]):
+            changed.add(name)
+    usual = {name: sys.modules[name] for name in (*names, COMPILED)}
+    caller: Any = training_engine
+    plan_of = caller.plan_of
+    try:
+        sys.modules[COMPILED] = uncached = ModuleType(COMPILED)
+        vars(uncached)["compiled_for_training"] = njit(nogil=True)
+        for name in names:
+            if name in changed:
+                _execute(name, text if name == module else getsource(usual[name]))
+                setattr(package, name.rpartition(".")[2], sys.modules[name])
+        usual[PLANS] = sys.modules[PLANS]
+        caller.plan_of = vars(_execute(PLANS, getsource(usual[PLANS])))["plan_of"]
+        yield
+    finally:
+        sys.modules.update(usual)
+        for name in names:
+            setattr(package, name.rpartition(".")[2], usual[name])
+        caller.plan_of = plan_of
+
+
+def _execute(name: str, text: str) -> ModuleType:
+    """Executes a module again, with this text, and puts it into the place of the one that is imported."""
+    spec: Any = sys.modules[name].__spec__
+    module = sys.modules[name] = module_from_spec(spec)
+    exec(compile(text, spec.origin, "exec", dont_inherit=True), vars(module))
+    return module

@@ -22,6 +22,9 @@ from opml_fuzz.machine.model_case import FloatOperation, OneStage, Segments, Who
 from opml_fuzz.machine.numbers import ENTRY, LEAF, MEMORY, QUARTER, TEXT_BYTES
 from opml_fuzz.machine.simpler import is_fetchable, word_at
 from opml_fuzz.machine.start import Start
+from opml_fuzz.machine.training_case import TrainingStages, TrainingTape, operation_in, records_in
+from opml_fuzz.models.refused_training import faults
+from opml_fuzz.models.training_coverage import asked
 
 WIDEST = 8  # bytes of an access
 RECORD_BYTES = 128
@@ -46,6 +49,15 @@ def bins(case: Case) -> Iterator[str]:
             header = header_of(memory)
             sizes = f"{min(header.ops, 40) // 4} {until == stages} {len(request) > 28}"
             yield f"model {header.arithmetic} {header.flags} {header.stop_tokens} {sizes}"
+        case TrainingStages(memory, first, 1):
+            name = type(case.operation(first)).__name__
+            yield from (f"training {name} {point} {each}" for point, each in asked(case))
+        case TrainingStages(memory):
+            yield from (f"training run {first} {second}" for first, second in pairwise(record.opcode for record in records_in(memory)))
+        case TrainingTape(memory):
+            for record in records_in(memory):
+                decoded_op = operation_in(record)
+                yield from (f"training tape {record.opcode} {fault}" for fault in (faults(decoded_op) if decoded_op else ("none",)))
 
 
 def name_of(start: Start) -> str:

@@ -25,6 +25,7 @@ from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
 from opml_fuzz.machine.programs import GALLERY_STEPS
 from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.target_question import Question, question_in
+from opml_fuzz.machine.training_case import TrainingStages, TrainingTape
 from opml_min.model.strict_json import JsonError, object_in
 
 MOST_REPLAY_BYTES = 1 << 26
@@ -120,6 +121,12 @@ def _subject(case: Case) -> str:
         return f"stage of {OPERATIONS[opcode].__name__ if opcode in OPERATIONS else f'opcode {opcode}'}"
     if isinstance(case, WholeRun):
         return f"run of a model, {case.until} stages"
+    if isinstance(case, TrainingStages):
+        operation = case.operation(case.first)
+        one = type(operation).__name__ if operation else "no op"
+        return f"stage of training, {one}" if case.count == 1 else f"{case.count} stages of training"
+    if isinstance(case, TrainingTape):
+        return "tape of training"
     start = case.start
     if isinstance(case, Program) and case.stops[-1] > GALLERY_STEPS:
         return f"program from {start.pc:#x}, {case.stops[-1]} steps"

@@ -15,17 +15,20 @@ from opml_spec.errors import SpecError
 from opml_spec.machine.decode import disassemble
 from opml_spec.machine.state import encode
 from opml_spec.machine.witness import make_witness
+from opml_spec.training.operations.opcodes import RANGES, operands
 
-from opml_fuzz.engines.protocol import OutOfTime, Telling
+from opml_fuzz.engines.protocol import OutOfTime, Telling, TellingTensors
 from opml_fuzz.engines.room import Engines
 from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.difference import Difference
-from opml_fuzz.fuzzing.shrinking import after, first_wrong_step
+from opml_fuzz.fuzzing.shrinking import after, first_wrong_stage, first_wrong_step
 from opml_fuzz.machine.case import Program, Step, Witness
 from opml_fuzz.machine.edits import ROOT_AT
 from opml_fuzz.machine.model_case import WholeRun, header_of
 from opml_fuzz.machine.simpler import is_fetchable, word_at
 from opml_fuzz.machine.start import Start
+from opml_fuzz.machine.training_case import TrainingStages, numbers_in
+from opml_fuzz.models.training_tensors import role
 
 STATUSES = {0: "running", 1: "halted", 2: "trapped"}
 
@@ -65,6 +68,29 @@ def words(difference: Difference, engines: Engines) -> Iterator[str]:
             if different:
                 position, op = divmod(different[0], header_of(memory).ops)
                 yield f"first differs after stage {different[0]}: op {op} at position {position}"
+        case TrainingStages():
+            yield from of_training(case, first_wrong_stage(difference.answers), engines)
+
+
+def of_training(case: TrainingStages, wrong: int, engines: Engines) -> Iterator[str]:
+    """Yields the stage of training that goes wrong, its op, and of each tensor the first number that the engines leave differently."""
+    update, op = divmod(case.first + wrong, len(case.records))
+    operation = case.operation(case.first + wrong)
+    yield f"first differs after stage {case.first + wrong}: op {op} in update {update}"
+    if operation is None:
+        return
+    numbers = ", ".join(f"{name} {value}" for name, value in operands(operation) if name in RANGES)
+    yield f"{type(operation).__name__}: {numbers}"
+    to_here = evolve(case, count=wrong + 1)
+    told = {engine.name: engine.tensors(to_here) for engine in engines.of_models if isinstance(engine, TellingTensors)}
+    left = {name: tensors for name, tensors in told.items() if tensors}
+    for span in {span.address: span for span in operation.spans()}.values():
+        each = {name: [value for _, _, value in numbers_in(span, tensors[span.address])] for name, tensors in left.items()}
+        for place, values in enumerate(zip(*each.values(), strict=True)):
+            if len(set(values)) > 1:
+                said = ", ".join(f"{value} in {name}" for name, value in zip(each, values, strict=True))
+                yield f"number {place} of {role(operation, span.address)}: {said}"
+                break
 
 
 def instruction(start: Start) -> str:

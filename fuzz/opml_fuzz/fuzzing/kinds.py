@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterable
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness
 from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, header_of
 from opml_fuzz.machine.relation import Related
-from opml_fuzz.machine.target_question import COURT, EXECUTE, ROOT, RUN, STAGE, STEP, WITNESS
+from opml_fuzz.machine.target_question import COURT, EXECUTE, ROOT, RUN, STAGE, STEP, TRAINING_STAGE, WITNESS
+from opml_fuzz.machine.training_case import TrainingStages, TrainingTape
 
 ABOUT_THE_MACHINE, AT_COURT = ("step", "witness", "program", "related"), ("court", "deployment")
-ABOUT_MODELS = ("float", "op", "stage", "model")
-KINDS = frozenset((*ABOUT_THE_MACHINE, *AT_COURT, *ABOUT_MODELS))
+ABOUT_MODELS, ABOUT_TRAINING = ("float", "op", "stage", "model"), ("training",)
+KINDS = frozenset((*ABOUT_THE_MACHINE, *AT_COURT, *ABOUT_MODELS, *ABOUT_TRAINING))
 ASKED_ABOUT = {
     **{"step": {EXECUTE, STEP, WITNESS, ROOT}, "witness": {EXECUTE}, "program": {RUN}, "related": {EXECUTE, RUN}},
-    **{"court": {COURT}, "deployment": {COURT}, "op": {STAGE}, "stage": {STAGE}},
+    **{"court": {COURT}, "deployment": {COURT}, "op": {STAGE}, "stage": {STAGE}, "training": {TRAINING_STAGE}},
 }
 """By kind of case, the questions of which a target must know one."""
 Watch = Callable[[Case], None]
@@ -21,7 +22,7 @@ Watch = Callable[[Case], None]
 _BY_CLASS: dict[type, str] = {
     **{Step: "step", Witness: "witness", Program: "program", Related: "related"},
     **{Disputes: "court", Acts: "court", Deployment: "deployment"},
-    **{FloatOperation: "float", WholeRun: "model"},
+    **{FloatOperation: "float", WholeRun: "model", TrainingStages: "training", TrainingTape: "training"},
 }
 
 

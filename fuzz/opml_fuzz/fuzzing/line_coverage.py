@@ -22,10 +22,10 @@ from opml_fuzz.fuzzing.asking import run_batch
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS
 
 ROOTS = tuple(Path(str(package.__file__)).resolve().parents[1] for package in (opml_spec, opml_min))
-MEASURED = (ROOTS[0] / "opml_spec", ROOTS[1] / "opml_min" / "machine", ROOTS[1] / "opml_min" / "model")
-NOT_PYTHON = "opml_min.model.native.kernels."
+MEASURED = (ROOTS[0] / "opml_spec", *(ROOTS[1] / "opml_min" / part for part in ("machine", "model", "training")))
+NOT_PYTHON = ("opml_min.model.native.kernels.", "opml_min.training.kernels.")
 STRIDE = 37  # through the batches of the sweep, of which there is a prime number; so few of them have something of everything
-FIRST_AT_COURT, FIRST_ABOUT_MODELS, FIRST_OF_CHANCE = 1, SWEEP_ENDS + 6, SWEEP_ENDS + 1
+FIRST_AT_COURT, FIRST_ABOUT_MODELS, FIRST_ABOUT_TRAINING, FIRST_OF_CHANCE = 1, SWEEP_ENDS + 6, SWEEP_ENDS + 4, SWEEP_ENDS + 1
 
 
 @frozen
@@ -50,10 +50,10 @@ class Measured:
 
 
 def numbers_of_batches() -> Iterator[int]:
-    """Yields a batch of the sweep, one at court, one about models and one of random programs in turn."""
+    """Yields a batch of the sweep, one at court, one about models, one about training and one of random programs in turn."""
     for turn in count():
         yield turn * STRIDE % SWEEP_ENDS
-        yield from (first + COURT_EVERY * turn for first in (FIRST_AT_COURT, FIRST_ABOUT_MODELS, FIRST_OF_CHANCE))
+        yield from (first + COURT_EVERY * turn for first in (FIRST_AT_COURT, FIRST_ABOUT_MODELS, FIRST_ABOUT_TRAINING, FIRST_OF_CHANCE))
 
 
 def lines_executed(

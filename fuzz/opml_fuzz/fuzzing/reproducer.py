@@ -8,6 +8,7 @@ from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Step, Witne
 from opml_fuzz.machine.model_case import FloatOperation, OneStage, Segments, WholeRun
 from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start
+from opml_fuzz.machine.training_case import TrainingStages, TrainingTape
 
 STEP = """\
 from attrs import evolve
@@ -156,6 +157,65 @@ with TemporaryDirectory() as folder:
         print("stage", stage, "spec", state.run_hash.hex(), "native", native.run_hash().hex(), "guest", guest.run_hash().hex())
 """
 
+TRAINING = """\
+from opml_min.machine import Machine, Memory as FastMemory
+from opml_min.memory_map import ENTRY
+from opml_min.model.errors import CheckFailed
+from opml_min.model.image.program import shipped_training_program
+from opml_min.training.run import TrainingRun
+from opml_spec.machine.memory import CARRY_HEIGHT, Memory
+from opml_spec.machine.merkle import hash_of
+from opml_spec.model.layout import REQUEST, REQUEST_BYTES
+from opml_spec.training.training_stage import run_training_stage
+
+{memory}
+spec_memory, fast_memory = Memory.from_segments(memory), FastMemory()
+for address, data in (memory | {{ENTRY: shipped_training_program()}}).items():
+    fast_memory.write(address, data)
+machine = Machine(fast_memory)
+model = [(address, data) for address, data in memory.items() if address not in (REQUEST, REQUEST_BYTES)]
+try:
+    native = TrainingRun(model, memory.get(REQUEST_BYTES, b""), stages=int.from_bytes(memory[REQUEST][:8], "little"))
+    native.stage = {first}
+except CheckFailed as error:
+    native = None
+    print("native:", error)
+for stage in range({first}, {first} + {count}):
+    spec_memory, exit_code = run_training_stage(spec_memory, stage)
+    print("stage", stage, "spec: exit code", exit_code, "carry", hash_of(spec_memory.subtree(CARRY_HEIGHT, 1)).hex())
+    machine.begin_stage(stage)
+    machine.run(1 << 40)
+    fast_memory.forget_scratch()
+    print("guest: exit code", machine.status.value, "carry", fast_memory.carry_root().hex())
+    if native:
+        native.run_stage()
+        print("native: status", native.state().status, "carry", native.state().carry_root.hex())
+"""
+
+TRAINING_TAPE = """\
+from opml_min.machine import Memory as FastMemory
+from opml_min.model.errors import CheckFailed
+from opml_min.training.loader import load_header, load_ops
+from opml_spec.errors import SpecError
+from opml_spec.machine.memory import Memory
+from opml_spec.training.loader import check_training
+
+{memory}
+fast_memory = FastMemory()
+for address, data in memory.items():
+    fast_memory.write(address, data)
+try:
+    load_ops(fast_memory, load_header(fast_memory))
+    print("opml_min takes it")
+except CheckFailed as error:
+    print("opml_min:", getattr(error, "number", None), error)
+try:
+    check_training(Memory.from_segments(memory))
+    print("spec takes it")
+except SpecError as error:
+    print("spec:", error.number, error)
+"""
+
 DEPLOYMENT = """\
 from opml_fuzz.disputes.deployments import deploy_on_both
 from opml_spec.dispute.parameters import Parameters
@@ -185,6 +245,10 @@ def program_text(case: Case) -> str:
     if isinstance(case, WholeRun):
         memory, request = memory_text(case.memory), case.request.hex()
         return RUN.format(memory=memory, request=request, stages=case.stages, until=case.until)
+    if isinstance(case, TrainingStages):
+        return TRAINING.format(memory=memory_text(case.memory), first=case.first, count=case.count)
+    if isinstance(case, TrainingTape):
+        return TRAINING_TAPE.format(memory=memory_text(case.memory))
     state, start = state_text(case.start), case.start
     if isinstance(case, Step):
         return STEP.format(state=state, kind=start.kind, value=start.value)

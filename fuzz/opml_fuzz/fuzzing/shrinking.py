@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import zip_longest
 from math import inf
 from typing import Any
 
@@ -25,11 +26,14 @@ from opml_spec.machine.merkle import DEPTH, LEAF_BYTES, Node, Pair
 from opml_spec.machine.state import MachineState
 from opml_spec.machine.step import step
 
-from opml_fuzz.engines.protocol import OutOfTime
+from opml_fuzz.engines.protocol import Answers, OutOfTime
 from opml_fuzz.engines.room import Engines
+from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.machine.case import Acts, Case, Program
 from opml_fuzz.machine.start import Leaves, Start
+from opml_fuzz.machine.training_case import TrainingStages
+from opml_fuzz.models.random_training import stage_alone
 
 TARGET, CONTRACT = "target", "contract"
 NUMBER = re.compile(r"[0-9a-f]{64}|\d+(?= steps)")  # a hash, or how many steps were executed
@@ -71,8 +75,20 @@ def of_each_camp(difference: Difference, engines: Engines) -> Engines:
 
 
 def kinds_of_answers(difference: Difference) -> dict[str, set[str]]:
-    """Tells who gives a hash, who which error and who no answer: a simpler case must not show another difference than this one."""
-    return {name: {NUMBER.sub("", each).partition(":")[0] for each in answer} for name, answer in difference.answers.items()}
+    """Tells who gives a hash, who which error and who no answer: a simpler case must not show another difference than this one.
+
+    Of stages in a row only the first that differ count."""
+    answers = difference.answers
+    if isinstance(difference.case, TrainingStages):
+        wrong = first_wrong_stage(answers)
+        answers = {name: answer[wrong : wrong + 1] for name, answer in answers.items()}
+    return {name: {NUMBER.sub("", each).partition(":")[0] for each in answer} for name, answer in answers.items()}
+
+
+def first_wrong_stage(answers: Answers) -> int:
+    """Returns the place of the first answers that are not all the same, or that not all give."""
+    rows = zip_longest(*answers.values())
+    return next((place for place, row in enumerate(rows) if len(set(row)) > 1), 0)
 
 
 class Search:
@@ -98,10 +114,16 @@ class Search:
         return found
 
     def begun_later(self, difference: Difference) -> Difference:
-        """Begins a long program just before the step in which it goes wrong, if it still does."""
-        if not isinstance(difference.case, Program):
-            return difference
-        cases = later_starts(difference.case, self._engines, self._until)
+        """Begins a long program just before the step in which it goes wrong, and leaves one stage of many, if it still goes wrong."""
+        cases: Iterable[Case]
+        match difference.case:
+            case Program():
+                cases = later_starts(difference.case, self._engines, self._until)
+            case TrainingStages(count=count) if count > 1:
+                with stopped_at(self._until):
+                    cases = [stage_alone(difference.case, first_wrong_stage(difference.answers))]
+            case _:
+                return difference
         return next((found for case in cases if (found := self.shows(case))), difference)
 
     def simplest(self, difference: Difference) -> Difference:

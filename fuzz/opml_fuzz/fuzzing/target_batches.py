@@ -24,6 +24,7 @@ from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, goes_to_court
 from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.fuzzing.kinds import ABOUT_THE_MACHINE, KINDS, Watch, askable, ignore, kind_of
+from opml_fuzz.fuzzing.recipe_runs import recipe_stage
 from opml_fuzz.machine.case import Acts, Case, Deployment, Step, Witness
 from opml_fuzz.machine.court_answer import first_different
 from opml_fuzz.machine.edits import Edit
@@ -34,11 +35,14 @@ from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.target_question import RUN
+from opml_fuzz.machine.training_case import TrainingStages
 from opml_fuzz.machine.variants import variants
 from opml_fuzz.machine.wrong_witnesses import random_edit
 from opml_fuzz.models.corner_models import corner_operations
+from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import EDGE_DRAWS, edge_draws
 from opml_fuzz.models.random_models import corner_operation, random_operation, random_stage
+from opml_fuzz.models.random_training import random_training_operation, refused_request
 from opml_fuzz.sweep.order import sweep
 from opml_fuzz.sweep.pairs import paired
 from opml_fuzz.sweep.translated import translated
@@ -47,11 +51,14 @@ STATES, VARIANTS, FORGED, LOOPS = 64, 24, 3, 2  # per batch; variants and forged
 ROUNDS = 2  # in a batch that is not about the machine
 ACTS, AT_EDGES, DEPLOYMENTS, OPERATIONS = 200, (0, 60, 120), 8, 4  # per round; acts of a sequence, how many of them at edges of time
 CORNERS, CORNERS_EVERY = 3, 13  # corner operations per round; rounds until all of them were asked about
+TRAINING, REFUSED, TRAINING_CORNERS, TRAINING_CORNERS_EVERY = 12, 2, 26, 41  # per round; rounds until all corners were asked
 OURS = "opml"  # who gives the right answers
 AT_ONCE = 100  # cases that are asked about before an answer is looked at
-FEW_AT_ONCE = len(AT_EDGES) + DEPLOYMENTS + 2 * OPERATIONS + EDGE_DRAWS + CORNERS + 1  # likewise, not about the machine: a round
+FEW_AT_ONCE = (  # likewise, not about the machine: a round
+    len(AT_EDGES) + DEPLOYMENTS + 2 * OPERATIONS + EDGE_DRAWS + CORNERS + 1 + TRAINING + REFUSED + TRAINING_CORNERS
+)
 ALSO_OURS_EVERY = 50  # cases
-BESIDE_THE_MACHINE = (Acts, Deployment, OneStage)
+BESIDE_THE_MACHINE = (Acts, Deployment, OneStage, TrainingStages)
 NUMBER = re.compile(r"\d+ ")  # of acts, in a title
 
 
@@ -66,7 +73,7 @@ def target_batch(seed: int, number: int, answering: Answering, knows: frozenset[
 
 
 def beside_the_machine(seed: int, number: int, kinds: Collection[str]) -> Iterator[Case]:
-    """Yields acts, deployments, operations and stages in turn, so that each comes soon."""
+    """Yields acts, deployments, operations and stages in turn, so that each comes soon; at last a stage of a training run."""
     rng = Random(f"target/{seed}/{number}")
     for place in range(ROUNDS):
         if "court" in kinds:
@@ -79,6 +86,12 @@ def beside_the_machine(seed: int, number: int, kinds: Collection[str]) -> Iterat
             yield from corner_operations()[(ROUNDS * number + place) % CORNERS_EVERY :: CORNERS_EVERY]
         if "stage" in kinds:
             yield random_stage(rng)
+        if "training" in kinds:
+            yield from (random_training_operation(rng) for _ in range(TRAINING))
+            yield from (refused_request(rng) for _ in range(REFUSED))
+            yield from corner_training()[(ROUNDS * number + place) % TRAINING_CORNERS_EVERY :: TRAINING_CORNERS_EVERY]
+    if "training" in kinds:
+        yield recipe_stage(rng, number)
 
 
 def about_the_machine(seed: int, number: int, answering: Answering, with_programs: bool) -> Iterator[Case]:

@@ -1,8 +1,8 @@
 """Questions to put to several implementations at once, and how they are written down.
 
-A *case* is one of ten: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points, two
+A *case* is one of twelve: a step from a machine state, a witness by itself (usually a wrong one), a program run to several stop points, two
 related runs (`relation.py`), random acts at court, given ones, a deployment of the game; and those of `model_case.py`: an operation on
-floats, a stage of a model, a run.
+floats, a stage of a model, a run; and those of `training_case.py`: stages of a training run, a tape for a loader.
 A case is only data; `engines/room.py` puts it to the implementations.
 
 *Source*: spec §2.
@@ -24,6 +24,7 @@ from opml_fuzz.machine.random_floats import operand_bits
 from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.simpler import fewer_words, parts, simpler_numbers, simpler_starts
 from opml_fuzz.machine.start import Start, whole
+from opml_fuzz.machine.training_case import TrainingStages, TrainingTape
 
 MOST_WITNESS_BYTES, MOST_STOP, MOST_ACTS, MOST_RULES = 1 << 16, 1 << 17, 1 << 14, 1 << 10  # in a replay file
 MOST_PARAMETER = (1 << 256) - 1  # of the game
@@ -158,7 +159,8 @@ class Deployment:
         return {"case": "deployment", "parameters": list(map(hex, self.parameters))}
 
 
-Case = Step | Witness | Program | Related | Disputes | Acts | Deployment | FloatOperation | OneStage | WholeRun
+AboutModels = FloatOperation | OneStage | WholeRun | TrainingStages | TrainingTape
+Case = Step | Witness | Program | Related | Disputes | Acts | Deployment | AboutModels
 
 
 def from_json(text: Any) -> Case:
@@ -200,6 +202,10 @@ def from_json(text: Any) -> Case:
                 return OneStage.from_json(text)
             case "model":
                 return WholeRun.from_json(text)
+            case "training":
+                return TrainingStages.from_json(text)
+            case "training_tape":
+                return TrainingTape.from_json(text)
             case other:
                 raise ValueError(f"there is no kind of case {str(other)[:50]!r}")
     except KeyError as error:

@@ -160,15 +160,23 @@ def memory_to_json(memory: Segments) -> dict[str, str]:
     return {hex(address): data.hex() for address, data in sorted(memory.items())}
 
 
-def memory_from_json(text: Mapping[str, str]) -> dict[int, bytes]:
-    """Reads segments; what overlaps, leaves the memory or is no model is refused."""
+def segments_from_json(text: Mapping[str, str]) -> dict[int, bytes]:
+    """Reads segments; what overlaps, leaves the memory or is too much is refused."""
     memory, free_from = dict[int, bytes](), 0
     for address, data in sorted((whole(address, 0, MEMORY_BYTES), bytes.fromhex(data)) for address, data in text.items()):
         if address < free_from or address + len(data) > MEMORY_BYTES:
             raise ValueError(f"the segment at {address:#x} overlaps another one, or leaves the memory")
         memory[address], free_from = data, address + len(data)
-    if sum(map(len, memory.values())) > MOST_BYTES or len(memory.get(HEADER, b"")) < 26 * 8:
-        raise ValueError("its memory is too large, or has no header")
+    if sum(map(len, memory.values())) > MOST_BYTES:
+        raise ValueError("its memory is too large")
+    return memory
+
+
+def memory_from_json(text: Mapping[str, str]) -> dict[int, bytes]:
+    """Reads the segments of a model; what is none is refused."""
+    memory = segments_from_json(text)
+    if len(memory.get(HEADER, b"")) < 26 * 8:
+        raise ValueError("its memory has no header")
     header = header_of(memory)
     if not 0 < header.ops <= MOST_STAGES or len(memory.get(header.tape, b"")) < RECORD_BYTES * header.ops:
         raise ValueError("its memory has no tape")

@@ -35,10 +35,10 @@ def kernel_folder(sources: tuple[Path, ...] = KERNEL_SOURCES) -> Path:
     return cache_folder() / "kernels" / digest_of_sources(*sources).hex()[:16]
 
 
-def are_kernels_compiled() -> bool:
+def are_kernels_compiled(sources: tuple[Path, ...] = KERNEL_SOURCES) -> bool:
     """Tell whether native code can start at once; compiling it takes most of a minute."""
     try:
-        return any(kernel_folder().rglob("*.nbc"))
+        return any(kernel_folder(sources).rglob("*.nbc"))
     except OSError:
         return False
 

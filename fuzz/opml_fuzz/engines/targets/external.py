@@ -27,6 +27,7 @@ from opml_fuzz.machine.model_case import OneStage, memory_to_json
 from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.target_question import HELLO, KINDS, PROTOCOL, ROOT_AT, STATE_BYTES, NoAnswer, Question
+from opml_fuzz.machine.training_case import TrainingStages
 
 ANSWER_SECONDS = 20.0
 CHAPTERS = ("arithmetic", "machine", "model", "runs", "dispute", "training")
@@ -101,6 +102,8 @@ class External:
             case OneStage(memory, stage):
                 written = ask.memory_of(memory_to_json(memory))
                 questions, right = [ask.stage(written, stage)], b""
+            case TrainingStages(memory, stage, 1):
+                questions, right = [ask.training_stage(ask.memory_of(memory_to_json(memory)), stage)], b""
             case Related():
                 return self._both_ends(((case.start, case.steps), (case.other, case.other_steps)))
             case _:
@@ -126,7 +129,7 @@ class External:
             return [SpecWitness().execute(bytes.fromhex(answer[0]))]
         if kind == ask.ROOT:
             return [SpecWitness().execute(right[:ROOT_AT] + bytes.fromhex(answer[0]) + right[STATE_BYTES:])]
-        if kind == ask.STAGE:
+        if kind in (ask.STAGE, ask.TRAINING_STAGE):
             return [f"exit {answer[0].rpartition(' ')[2]}"] if len(answer) == 1 else answer[1:]
         if kind == ask.RUN:  # we also say what the next witness is
             return [*answer, *next(iter(ours.values()), [])[len(answer) :]]

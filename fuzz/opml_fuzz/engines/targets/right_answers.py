@@ -2,18 +2,20 @@
 
 Steps and witnesses are opml_min's, on a memory whose tree is kept for all cases that share it. A forged witness is executed by one of the
 witness engines. These answers are compared with the specification's in a sample of the cases, and whenever a target differs.
-Stages and acts at court are the specification's from the start.
+Stages, also of training, and acts at court are the specification's from the start.
 """
 
 from opml_fuzz.engines.model_runs import SpecModels
 from opml_fuzz.engines.opml_min import FullMachine
 from opml_fuzz.engines.protocol import Courts, WitnessEngine
 from opml_fuzz.engines.targets.proven_leaves import ProvenLeaves, Storing
+from opml_fuzz.engines.training_runs import SpecTraining
 from opml_fuzz.machine import target_question as ask
 from opml_fuzz.machine.case import Acts, Case, Deployment, Program, Step, Witness
 from opml_fuzz.machine.model_case import OneStage, memory_to_json
 from opml_fuzz.machine.start import Leaves, Start
-from opml_fuzz.machine.target_question import COURT, EXECUTE, ROOT, RUN, STAGE, STATE_BYTES, STEP, WITNESS, Question
+from opml_fuzz.machine.target_question import COURT, EXECUTE, ROOT, RUN, STAGE, STATE_BYTES, STEP, TRAINING_STAGE, WITNESS, Question
+from opml_fuzz.machine.training_case import TrainingStages
 from opml_min.machine.hashing import keccak256
 from opml_min.machine.interpret import step
 from opml_min.machine.state import RUNNING, Status, encode_state
@@ -42,9 +44,10 @@ class RightAnswers:
                 state = self.witness(start)[:STATE_BYTES]
                 return [(ask.run(state, start.leaves.text, stops), self._of_programs.run(start, stops)[: len(stops)])]
             case OneStage(memory, stage) if STAGE in knows:
-                said = SpecModels().answer(case) or []
-                right = [said[0].replace("exit", "exit code")] if said[0].startswith("exit") else ["exit code 0", *said]
-                return [(ask.stage(ask.memory_of(memory_to_json(memory)), stage), right)]
+                return [(ask.stage(ask.memory_of(memory_to_json(memory)), stage), with_exit_code(SpecModels().answer(case)))]
+            case TrainingStages(memory, stage, 1) if TRAINING_STAGE in knows:
+                right = with_exit_code(SpecTraining().answer(case))
+                return [(ask.training_stage(ask.memory_of(memory_to_json(memory)), stage), right)]
             case Acts() | Deployment() if COURT in knows:
                 return [self._courts.question(case)]
         return []
@@ -79,3 +82,9 @@ class RightAnswers:
         if self._leaves is not leaves:
             self._leaves, self._memory, self._root_was_asked = leaves, ProvenLeaves(leaves.by_index), False
         return self._memory
+
+
+def with_exit_code(said: list[str] | None) -> list[str]:
+    """Turns an answer about a stage into what a target must say."""
+    answer = said or [""]
+    return [answer[0].replace("exit", "exit code")] if answer[0].startswith("exit") else ["exit code 0", *answer]
