@@ -10,8 +10,9 @@ from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.engines.model_runs import SpecModels
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.engines.specification import SpecProgram, SpecWitness
-from opml_fuzz.fuzzing.batches import SWEEP_ENDS, batch
+from opml_fuzz.fuzzing.batches import SWEEP_ENDS, batch, theme
 from opml_fuzz.fuzzing.difference import Difference, compare
+from opml_fuzz.fuzzing.kinds import KINDS
 from opml_fuzz.fuzzing.mutants import mutants
 from opml_fuzz.fuzzing.shrinking import first_wrong_step, shrink, written_out
 from opml_fuzz.machine.case import Case, Deployment, Program, Step, Witness, edited
@@ -31,7 +32,7 @@ from opml_spec.model.operations.fixed import Add
 
 from opml_min.machine import interpret
 
-MACHINE = [number for number in range(SWEEP_ENDS, SWEEP_ENDS + 16) if number % 8 not in (1, 3, 5)]
+MACHINE = [number for number in range(SWEEP_ENDS, SWEEP_ENDS + 24) if theme(number, KINDS) == "machine"]
 
 
 @pytest.fixture(scope="module")
