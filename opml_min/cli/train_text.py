@@ -4,12 +4,15 @@ import argparse
 import os
 from pathlib import Path
 
+import numpy as np
+
 from opml_min.cli.errors import InputError
 from opml_min.cli.train_settings import checkpoint_every, settings_of
 from opml_min.model.files.sealed import sha256_of
 from opml_min.model.image.header import Header
-from opml_min.model.resolve import Model
-from opml_min.training.jobs.description import TEXT
+from opml_min.model.resolve import Model, resolve
+from opml_min.training.jobs.description import TEXT, TrainingJob
+from opml_min.training.jobs.held_out import Examples
 from opml_min.training.jobs.making import JobPlan
 from opml_min.training.jobs.text_data import packed, read_tokens, require_enough, split_off, windows
 from opml_min.training.recipes.llama import llama_training
@@ -41,9 +44,8 @@ def text_plan(model: Model, options: argparse.Namespace) -> JobPlan:
         raise InputError(f"--rank is for lora, not for {recipe.method.value}")
     updates = options.steps or STEPS
     rate = rate_of(recipe) if options.rate is None else options.rate
-    if recipe.optimiser == Optimiser.SGD:
-        rate /= recipe.sequences * length
-    settings = settings_of(options, updates, rate, DECAYS.get(recipe.method, 0.0))
+    summed = recipe.sequences * length if recipe.optimiser == Optimiser.SGD else 1
+    settings = settings_of(options, updates, rate, DECAYS.get(recipe.method, 0.0), summed)
     tokens, held_out = read_tokens(options.data, model.tokenizer), None
     if options.eval is True:
         tokens, rest = split_off(tokens, length)
@@ -68,6 +70,15 @@ def text_plan(model: Model, options: argparse.Namespace) -> JobPlan:
         checkpoint_every=checkpoint_every(options, updates),
         held_out=held_out,
     )
+
+
+def characters_of(held_out: Examples, job: TrainingJob) -> int:
+    """Return how many characters the held-out targets of a text job have. Windows follow one another, so their targets are one text."""
+    model = resolve(job.source, None if job.tokenizer is None else Path(job.tokenizer))
+    if model.tokenizer is None:
+        raise InputError(f"{job.source} has no tokenizer")
+    before, *targets = np.minimum([held_out.inputs[0, 0], *held_out.targets.reshape(-1)], model.image.header.vocabulary - 1).tolist()
+    return max(1, len(model.tokenizer.decode(targets, before)))
 
 
 def shape_of(header: Header) -> LlamaShape:
