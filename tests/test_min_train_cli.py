@@ -1,6 +1,8 @@
 """`opml train` and `opml verify` of jobs, as people and scripts use them: a text, pictures, refusals in one line, shards, wrong hashes."""
 
+import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from min_training_job import EVERY, UPDATES, finished, made
 
 from opml_min.cli import INTERRUPTED, main
 from opml_min.cli.train_progress import TrainingProgress, duration
+from opml_min.cli.train_settings import settings_of
 from opml_min.memory_map import Quarter
 from opml_min.model.image.image import Image
 from opml_min.model.image.request import TextRequest
@@ -104,29 +107,42 @@ def test_a_source_that_has_changed_is_noticed(tmp_path: Path, text: Path, capsys
 
 def test_what_people_read(tmp_path: Path, text: Path, capsys: Capture) -> None:
     assert main(["train", "embedded", "--data", str(text), "--eval", str(text), "--out", str(tmp_path / "job"), *FAST]) == 0
-    out, _ = capsys.readouterr()
+    out, err = capsys.readouterr()
     assert "nats per token: " in out
-    assert "held out, " in out
+    tokenizer = resolve("embedded").tokenizer
+    assert tokenizer is not None
+    held_out = windows(tokenizer.prompt(TEXT), 16)
+    rest = held_out.targets
+    found = re.search(rf"held out, {rest.size} tokens: (\S+) before, (\S+) after; .*\nnats per character .*: (\S+)\n", out)
+    assert found is not None
+    before, after, per_character = map(float, found.groups())
+    assert after < before
+    held_out_text = tokenizer.decode(rest.reshape(-1).tolist(), int(held_out.inputs[0, 0]))
+    assert held_out_text in TEXT
+    assert per_character == pytest.approx(after * rest.size / len(held_out_text), abs=1e-3)
+    assert err == 2 * f"opml: scoring {rest.size} held-out tokens\n"
     assert f"opml run {tmp_path / 'job' / 'trained.opml'}" in out
     assert out.splitlines()[-1].startswith("state root 0x")
     assert main(["verify", str(tmp_path / "job"), "--threads", "1"]) == 0
     assert capsys.readouterr().out.startswith("the run hashes of updates 1 to 4 hold\n")
 
 
+@pytest.mark.parametrize(("at", "done"), [(1, "1 update"), (3, "3 updates")])
 def test_ctrl_c_is_one_line_that_says_how_to_go_on(
-    tmp_path: Path, text: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, text: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, at: int, done: str
 ) -> None:
     real, job = TrainingProgress.show, tmp_path / "my job"  # the command can be pasted
 
     def interrupted(progress: TrainingProgress, record: UpdateRecord) -> None:
         real(progress, record)
-        if record.update == 3:
+        if record.update == at:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingProgress, "show", interrupted)
         assert main(["train", "embedded", "--data", str(text), "--out", str(job), *FAST]) == INTERRUPTED
-    assert capsys.readouterr() == ("", f"opml: interrupted after 3 updates; `opml train --resume '{job}'` goes on after update 2\n")
+    how = f"`opml train --resume '{job}'` goes on after update {at // 2 * 2}"
+    assert capsys.readouterr() == ("", f"opml: interrupted after {done}; {how}\n")
     assert told(capsys, "train", "--resume", job, "--threads", 1)["updates"] == 4
 
 
@@ -177,6 +193,9 @@ def test_a_text_that_is_none(tmp_path: Path, text: Path, refused: Callable[..., 
         (("--rate", "0.2"), "learning rate"),
         (("--rate", "nan"), "learning rate"),
         (("--rate", "-1"), "learning rate"),
+        (("--rate", "0.01", "--last-rate", "0.02"), "--last-rate"),
+        (("--last-rate", "nan"), "--last-rate"),
+        (("--last-rate", "-1"), "--last-rate"),
         (("--warmup", "9", "--steps", "8"), "--warmup"),
         (("--warmup", "-1"), "--warmup"),
         (("--decay", "2"), "--decay"),
@@ -242,6 +261,16 @@ def test_pictures(tmp_path: Path, pictures: Path, capsys: Capture) -> None:
     files = (pictures / "t10k-images-idx3-ubyte", pictures / "t10k-labels-idx1-ubyte")
     evaluated = told(capsys, "eval", result["trained_model"], *files, "--last", 20)
     assert abs(evaluated["accuracy"] - result["held_out_after"]["accuracy"]) <= 0.1
+
+
+def test_scoring_has_a_bar_on_a_terminal(tmp_path: Path, pictures: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first update and after the last one."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    how = ("--steps", "1", "--batch", "4", "--hidden", "2", "--threads", "1")
+    assert main(["train", "mnist", "--data", str(pictures), "--out", str(tmp_path / "job"), *how]) == 0
+    err = capsys.readouterr().err
+    assert [err.count(f" {done}/20") for done in (4, 8, 12, 16)] == [2, 2, 2, 2]
+    assert "scoring" not in err
 
 
 def test_files_of_training_are_learned_and_those_of_the_test_held_out(tmp_path: Path, pictures: Path, capsys: Capture) -> None:
@@ -394,6 +423,16 @@ def test_plots() -> None:
     assert len(points) == 600
     assert characters([1.0]).count("\n") == 7
     assert "polyline" in svg([1.0], "one")
+
+
+@pytest.mark.parametrize("summed", [1, 8])
+def test_the_rate_falls_to_the_last_one(summed: int) -> None:
+    """Divided by how many gradients are added up. Without --last-rate it is a tenth."""
+    for given, expected in ((None, 0.001), (0.0, 0.0), (0.002, 0.002), (0.01, 0.01)):
+        options = argparse.Namespace(warmup=None, decay=None, seed=None, last_rate=given)
+        settings = settings_of(options, updates=100, rate=0.01, decay=0.0, summed=summed)
+        assert settings.rate_q34 == pytest.approx(0.01 / summed * 2**34, abs=1)
+        assert settings.last_rate_q34 == pytest.approx(expected / summed * 2**34, abs=1)
 
 
 def test_progress(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

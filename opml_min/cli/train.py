@@ -19,21 +19,21 @@ from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.cli.parser import path
 from opml_min.cli.train_pictures import picture_plan
 from opml_min.cli.train_progress import TrainingProgress, duration
-from opml_min.cli.train_text import text_plan
+from opml_min.cli.train_text import characters_of, text_plan
 from opml_min.cli.trained_model import write_trained_model
 from opml_min.model.files.atomic import written_whole
 from opml_min.model.image.header import BYTES
 from opml_min.model.resolve import resolve
-from opml_min.training.jobs.description import PICTURES, Score
+from opml_min.training.jobs.description import PICTURES, TEXT, Score
 from opml_min.training.jobs.execution import OpenJob, open_job, train
 from opml_min.training.jobs.folder import PLOT, JobFolder
-from opml_min.training.jobs.held_out import scored
+from opml_min.training.jobs.held_out import Examples, scored
 from opml_min.training.jobs.making import JobPlan, held_out_examples, make_job
 from opml_min.training.jobs.plot import characters, svg
 from opml_min.training.recipes.recipe import Method, Optimiser
 
 ONLY_AT_FIRST = ("source", "data", "out", "tokenizer", "eval", *("recipe", "optimizer", "rank", "hidden", "batch", "batches", "length"))
-SETTINGS = ("steps", "seed", "rate", "warmup", "decay", "checkpoint_every")
+SETTINGS = ("steps", "seed", "rate", "last_rate", "warmup", "decay", "checkpoint_every")
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +54,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=word, metavar="S", help="the seed of all random choices (default: 0)")
     rate = "the highest learning rate; for sgd, of the mean gradient (default: depends on recipe and optimiser)"
     parser.add_argument("--rate", type=float, metavar="R", help=rate)
+    last_rate = "the rate towards which it falls until the last update (default: a tenth of the highest)"
+    parser.add_argument("--last-rate", type=float, metavar="R", help=last_rate)
     parser.add_argument("--warmup", type=int, metavar="N", help="updates in which the rate rises (default: a tenth of all)")
     parser.add_argument("--decay", type=float, metavar="D", help="weight decay, times the rate (default: 0.1 for scratch and full, else 0)")
     parser.add_argument("--rank", type=positive, metavar="N", help="rank of the adapters (default: 8)")
@@ -80,7 +82,7 @@ def execute(options: argparse.Namespace) -> int:
         if plan is not None:
             _make(plan, folder, options.threads)
         opened = open_job(folder, options.threads)
-        progress = TrainingProgress(opened.updates_done, opened.job.settings.updates, opened.examples_per_update, _unit(opened))
+        progress = TrainingProgress(opened.updates_done, opened.job.settings.updates, opened.examples_per_update, _unit(opened.job.kind))
         try:
             train(opened, progress.show)
         except KeyboardInterrupt:
@@ -114,9 +116,18 @@ def _plan(options: argparse.Namespace) -> JobPlan:
 
 
 def _make(plan: JobPlan, folder: JobFolder, threads: int) -> None:
-    progress = Progress("held out", 0 if plan.held_out is None else len(plan.held_out.inputs))
+    progress = _scoring(plan.held_out, _unit(plan.kind))
     make_job(folder, plan, threads, progress.show)
     progress.clear()
+
+
+def _scoring(examples: Examples | None, unit: str) -> Progress:
+    """Say that what is held out is scored, in a log by a line, and return the bar for a terminal."""
+    if examples is None:
+        return Progress("", 0)
+    if not sys.stderr.isatty():
+        print(f"opml: scoring {examples.targets.size:,} held-out {unit}s", file=sys.stderr, flush=True)
+    return Progress("held-out examples", len(examples.inputs))
 
 
 def _interrupted(options: argparse.Namespace, opened: OpenJob) -> int:
@@ -124,20 +135,26 @@ def _interrupted(options: argparse.Namespace, opened: OpenJob) -> int:
     if options.json:
         print_json({"interrupted": True, "job": str(opened.folder.path), "updates_kept": kept})
     how = f"`opml train --resume {quote(str(opened.folder.path))}` goes on after update {kept}"
-    print(f"opml: interrupted after {opened.updates_done} updates; {how}", file=sys.stderr)
+    done = f"{opened.updates_done} update{'' if opened.updates_done == 1 else 's'}"
+    print(f"opml: interrupted after {done}; {how}", file=sys.stderr)
     return INTERRUPTED
 
 
 def _finish(options: argparse.Namespace, opened: OpenJob, speed: float, start: float) -> int:
     """Plot and score a job whose updates are all done, and say what came out."""
     folder, job, run = opened.folder, opened.job, opened.run
-    losses = [record.loss for record in opened.records]
+    losses, unit = [record.loss for record in opened.records], _unit(job.kind)
     with written_whole(folder / PLOT) as file:
-        file.write(svg(losses, f"{job.source}, {job.recipe}, {job.optimizer}: loss per {_unit(opened)} in nats").encode())
+        file.write(svg(losses, f"{job.source}, {job.recipe}, {job.optimizer}: loss per {unit} in nats").encode())
     roots = {"run_hash": run.run_hash(), "model_root": job.model_root, "state_root": run.state_root}
-    model, after = write_trained_model(folder, job, run), None
+    model, after, per_character = write_trained_model(folder, job, run), None, None
     if job.before is not None:
-        after = scored(run, held_out_examples(folder, run), options.threads)
+        examples = held_out_examples(folder, run)
+        progress = _scoring(examples, unit)
+        after = scored(run, examples, options.threads, progress.show)
+        progress.clear()
+        if job.kind == TEXT:
+            per_character = after.loss * after.examples / characters_of(examples, job)
     if options.json:
         print_json(
             {
@@ -148,8 +165,9 @@ def _finish(options: argparse.Namespace, opened: OpenJob, speed: float, start: f
                 "last_loss": losses[-1],
                 "held_out_before": _as_json(job.before),
                 "held_out_after": _as_json(after),
+                "held_out_after_per_character": per_character,
                 **{name: hexadecimal(value) for name, value in roots.items()},
-                f"{_unit(opened)}s_per_second": speed or None,
+                f"{unit}s_per_second": speed or None,
                 "plot": str(folder / PLOT),
                 "trained_model": str(model),
                 "seconds": time.perf_counter() - start,
@@ -158,12 +176,14 @@ def _finish(options: argparse.Namespace, opened: OpenJob, speed: float, start: f
         return 0
     print(characters(losses))
     last = losses[-max(1, len(losses) // 10) :]
-    print(f"nats per {_unit(opened)}: {losses[0]:.4f} in the first of {len(losses)} updates, {sum(last) / len(last):.4f} in the last tenth")
+    print(f"nats per {unit}: {losses[0]:.4f} in the first of {len(losses)} updates, {sum(last) / len(last):.4f} in the last tenth")
     if job.before is not None and after is not None:
         change = f"{job.before.loss:.4f} before, {after.loss:.4f} after"
-        print(f"held out, {after.examples} {_unit(opened)}s: {change}; {after.accuracy:.2%} right")
+        print(f"held out, {after.examples} {unit}s: {change}; {after.accuracy:.2%} right")
+    if per_character is not None:
+        print(f"nats per character of what is held out: {per_character:.4f}")
     if speed:
-        print(f"{speed:,.0f} {_unit(opened)}s per second, {duration(time.perf_counter() - start)} in all; the plot is {folder / PLOT}")
+        print(f"{speed:,.0f} {unit}s per second, {duration(time.perf_counter() - start)} in all; the plot is {folder / PLOT}")
     how = "--input PICTURES" if job.kind == PICTURES else "--prompt TEXT"
     print(f"the trained model: opml run {quote(str(model))} {how}")
     for name, value in roots.items():
@@ -171,8 +191,8 @@ def _finish(options: argparse.Namespace, opened: OpenJob, speed: float, start: f
     return 0
 
 
-def _unit(opened: OpenJob) -> str:
-    return "picture" if opened.job.kind == PICTURES else "token"
+def _unit(kind: str) -> str:
+    return "picture" if kind == PICTURES else "token"
 
 
 def _as_json(score: Score | None) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ def picture_plan(model: Model, options: argparse.Namespace) -> JobPlan:
     updates, rows = options.steps or STEPS, options.batch or ROWS
     optimiser = Optimiser(options.optimizer or Optimiser.SGD)
     rate = RATES[optimiser] if options.rate is None else options.rate
-    settings = settings_of(options, updates, rate / rows if optimiser == Optimiser.SGD else rate, decay=0.0)
+    settings = settings_of(options, updates, rate, decay=0.0, summed=rows if optimiser == Optimiser.SGD else 1)
     sizes = (pictures.shape[1], options.hidden or HIDDEN, CLASSES)
     return JobPlan(
         kind=PICTURES,
