@@ -1,6 +1,7 @@
 """Models at corners: who is asked about them, that they come up, and that they reach what they are for."""
 
 from math import gcd
+from random import Random
 
 import pytest
 from opml_fuzz.engines.model_runs import GuestModels, NativeModels, SpecModels, image_of
@@ -9,10 +10,17 @@ from opml_fuzz.fuzzing.target_batches import CORNERS_EVERY as ROUNDS_FOR_ALL
 from opml_fuzz.fuzzing.target_batches import ROUNDS, target_batch
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.model_case import WholeRun
+from opml_fuzz.models.corner_caches import attention_to_any_exponents
 from opml_fuzz.models.corner_models import LLAMAS, QUANTISATION_COUNT, SHIFTS, corner_operations, corner_runs
+from opml_fuzz.models.corner_roots import JUST_BELOW, MEAN_SHIFT, R, guess, just_above, norms_at_borders
+from opml_spec.arithmetic import fixed as fixed_arithmetic
+from opml_spec.arithmetic.elementary import rsqrt
+from opml_spec.arithmetic.fixed import round_shift
+from opml_spec.model.operations import fixed as fixed_operations
 
 from opml_min.model.native.batching import copied_buffers
 
+SHIFTED_IN = fixed_operations, fixed_arithmetic, fixed_operations
 ENGINES = SpecModels(), GuestModels(), NativeModels()
 MODELS = COURT_EVERY * (SWEEP_ENDS // COURT_EVERY + 1) + MODELS_AT  # the number of a batch about models
 
@@ -38,6 +46,37 @@ def test_what_is_multiplied_has_every_shift() -> None:
     products = corner_operations()[-QUANTISATION_COUNT * len(SHIFTS) :]
     roots = [ENGINES[0].answer(case) for case in products]
     assert len(set(map(str, roots))) == len(roots)
+
+
+def test_caches_lead_to_every_shift(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of scores, of weights and of the heads' outputs: to the left, and across the width of a word."""
+    for case, module, least, most in zip(attention_to_any_exponents(Random(1)), SHIFTED_IN, (-100, 47, 0), (140, 302, 255), strict=True):
+        shifts = set()
+
+        def noting(value: int, shift: int, noted: set[int] = shifts) -> int:
+            noted.add(shift)
+            return round_shift(value, shift)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "round_shift", noting)
+            SpecModels().answer(case)
+        assert set(range(least, most)) <= shifts
+
+
+def test_a_root_that_is_wrong_by_one_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [*norms_at_borders(Random(1))]
+    right = [SpecModels().answer(case) for case in cases]
+    for error, shown_by in ((-1, cases), (1, cases[1:])):  # the first root is a power of two
+        monkeypatch.setattr(fixed_operations, "rsqrt", lambda v, error=error: rsqrt(v) + error)
+        assert all(SpecModels().answer(case) != right[cases.index(case)] for case in shown_by)
+
+
+def test_floats_are_on_the_wrong_side_of_these_roots() -> None:
+    assert [guess(x * x << MEAN_SHIFT) - rsqrt(x * x << MEAN_SHIFT) for x in JUST_BELOW] == [1, 1, 1]
+    for seed in range(5):
+        numbers, eps_q48 = just_above(Random(seed))
+        v = sum(x * x for x in numbers) // 3 + (eps_q48 >> 48 - 2 * R) << MEAN_SHIFT
+        assert guess(v) == rsqrt(v) - 1
 
 
 @pytest.mark.parametrize("numbers", [range(MODELS, MODELS + 8 * 11, 8), range(40)])

@@ -37,8 +37,8 @@ from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.models.corner_models import corner_operations, corner_runs
 from opml_fuzz.models.edge_draws import edge_draws
-from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage, with_request
-from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
+from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage
+from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request, with_request
 from opml_fuzz.sweep.order import BATCHES, sweep
 from opml_fuzz.sweep.pairs import pairs, triples
 from opml_fuzz.sweep.translated import translated as sweep_translated

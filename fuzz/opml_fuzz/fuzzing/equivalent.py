@@ -25,6 +25,7 @@ EQUIVALENT = (
     Equivalent("opml_min.machine.interpret", "return -(-a // b) if (a ⟦< → <=⟧ 0) != (b < 0) else a // b", ZERO),
     Equivalent("arbiter.vy", "return BREAKPOINT, ⟦0 → 1⟧, following", "what is returned with a cause means nothing"),
     Equivalent("opml_min.machine.translator.bounds_checks", "without growing[accessed.kind, accessed.base] = at", CHECKED),
+    Equivalent("opml_min.machine.decode", 'return Instruction(JAL, "", rd, 0, ⟦0 → 1⟧, immediate_j(word))', UNUSED),
     Equivalent(
         "opml_min.machine.translator.loops",
         "return sorted(last, key=lambda register: (register ⟦not → ⟧ in carried, last[register]))",
@@ -66,6 +67,11 @@ EQUIVALENT = (
         "opml_min.model.native.kernels.fixed.attention_output",
         "q[head * head_size : (head + ⟦1 → 2⟧) * head_size] = 0",
         "the next head is written after this one",
+    ),
+    Equivalent(
+        "opml_min.model.native.kernels.fixed.batch_attention",
+        "if smallest ⟦+ → -⟧ places > 0:  # always for keys that CACHE wrote",
+        "places are 9 or more, so only the branch for all shifts is taken more often",
     ),
     Equivalent(
         "opml_min.model.native.kernels.vector.panel",

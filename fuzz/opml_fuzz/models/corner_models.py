@@ -21,8 +21,9 @@ from opml_spec.model.operations.operation import Operation
 from opml_spec.model.tensors import QUANTISATIONS
 
 from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun, header_of
-from opml_fuzz.models.random_models import with_request
-from opml_fuzz.models.tiny_models import POSITIONS, PROMPT, ModelBuilder, as_float, llama, text_request
+from opml_fuzz.models.corner_caches import attention_to_any_exponents
+from opml_fuzz.models.corner_roots import norms_at_borders
+from opml_fuzz.models.tiny_models import POSITIONS, ModelBuilder, as_float, llama, once, text_request
 
 SIGMOID_ENDS = 1 << 18  # Q14: from here on σ is 1
 EDGES = (0, 1, -1, 255, -4096, 1 << 14, SIGMOID_ENDS - 1, SIGMOID_ENDS, -SIGMOID_ENDS, 1 << 30, -(1 << 30), (1 << 31) - 1, -(1 << 31))
@@ -96,14 +97,9 @@ def pairs(rng: Random, is_float: bool, make: Callable[[int, int, int, int], Oper
     return once(rng, at.segments([record]))
 
 
-def once(rng: Random, memory: Segments) -> OneStage:
-    """Executes the one operation of a tape."""
-    return OneStage(with_request(memory, text_request(rng), POSITIONS), len(PROMPT))
-
-
 @cache
 def corner_operations() -> tuple[OneStage, ...]:
-    """Builds operations on every pair of edge numbers, in either arithmetic, and matrix products with every shift."""
+    """Builds operations on every pair of edge numbers, in either arithmetic, and products, scores, weights and heads with every shift."""
     makers: tuple[Callable[[int, int, int, int], Operation], ...] = (
         lambda out, x, y, length: fixed.Add(x, y, length),
         lambda out, x, y, length: fixed.SwiGlu(out, x, y, length),
@@ -111,7 +107,8 @@ def corner_operations() -> tuple[OneStage, ...]:
     )
     rng = Random("corner operations")
     products = (once(rng, shifted(rng, number, [shift])) for number in range(QUANTISATION_COUNT) for shift in SHIFTS)
-    return (*(pairs(rng, is_float, make) for make in makers for is_float in (False, True)), *products)
+    both = (pairs(rng, is_float, make) for make in makers for is_float in (False, True))
+    return (*both, *attention_to_any_exponents(rng), *norms_at_borders(rng), *products)
 
 
 @cache
