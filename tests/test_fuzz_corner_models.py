@@ -35,6 +35,11 @@ def test_all_answer_alike() -> None:
     assert [number for number, case in enumerate(corner_runs()) if not agree(case)] == []
 
 
+def test_the_loader_accepts_all_operations() -> None:
+    """Else native code would not be asked."""
+    assert all(NativeModels().answer(case) for case in corner_operations())
+
+
 def test_native_code_computes_positions_together() -> None:
     """Else nothing at the corners of batches would be asked."""
     for case, it in zip(corner_runs(), (*LLAMAS, *(None,) * QUANTISATION_COUNT), strict=True):

@@ -15,6 +15,7 @@ from random import Random
 
 from opml_spec.arithmetic.elementary import rsqrt
 from opml_spec.arithmetic.fixed import INT32_MAX, round_shift
+from opml_spec.model.llama import padded
 from opml_spec.model.operations import fixed
 
 from opml_fuzz.machine.model_case import OneStage
@@ -75,7 +76,7 @@ def norm(rng: Random, numbers: tuple[int, ...], eps_q48: int) -> OneStage:
     found = [INT32_MAX, *(weight(is_above) for is_above in sides for _ in range(HITS))]
     weights = [*chain.from_iterable((each, *(0 for _ in numbers[1:])) for each in found)]
     at = ModelBuilder(rng)
-    out = at.reserve(bytes(32 + 2 * len(weights)))
+    out = at.reserve(bytes(32 + 2 * padded(len(weights))))
     x = at.reserve(struct.pack(f"<{len(weights)}i", *numbers * len(found)))
     operation = fixed.Norm(out, x, at.place(struct.pack(f"<{len(weights)}i", *weights)), len(weights), R, eps_q48)
     return once(rng, at.segments([operation.record()]))
