@@ -4,18 +4,20 @@ from math import gcd
 from random import Random
 
 import pytest
-from opml_fuzz.engines.model_runs import GuestModels, NativeModels, SpecModels, image_of
+from opml_fuzz.engines.model_runs import REFUSED, GuestModels, NativeModels, SpecModels, image_of
 from opml_fuzz.fuzzing.batches import CORNERS_EVERY, COURT_EVERY, MODELS_AT, SWEEP_ENDS, batch
 from opml_fuzz.fuzzing.target_batches import CORNERS_EVERY as ROUNDS_FOR_ALL
 from opml_fuzz.fuzzing.target_batches import ROUNDS, target_batch
 from opml_fuzz.machine.case import Case
-from opml_fuzz.machine.model_case import WholeRun
+from opml_fuzz.machine.model_case import WholeRun, header_of
 from opml_fuzz.models.corner_caches import attention_to_any_exponents
 from opml_fuzz.models.corner_models import LLAMAS, QUANTISATION_COUNT, SHIFTS, corner_operations, corner_runs
+from opml_fuzz.models.corner_requests import corner_requests
 from opml_fuzz.models.corner_roots import JUST_BELOW, MEAN_SHIFT, R, guess, just_above, norms_at_borders
 from opml_spec.arithmetic import fixed as fixed_arithmetic
 from opml_spec.arithmetic.elementary import rsqrt
 from opml_spec.arithmetic.fixed import round_shift
+from opml_spec.model.layout import MAX_TEMPERATURE_Q16, MIN_TEMPERATURE_Q16
 from opml_spec.model.operations import fixed as fixed_operations
 
 from opml_min.model.native.batching import copied_buffers
@@ -37,7 +39,7 @@ def test_all_answer_alike() -> None:
 
 def test_the_loader_accepts_all_operations() -> None:
     """Else native code would not be asked."""
-    assert all(NativeModels().answer(case) for case in corner_operations())
+    assert all(NativeModels().answer(case) for case in corner_operations() if not header_of(case.memory).single_phase)
 
 
 def test_native_code_computes_positions_together() -> None:
@@ -51,6 +53,15 @@ def test_what_is_multiplied_has_every_shift() -> None:
     products = corner_operations()[-QUANTISATION_COUNT * len(SHIFTS) :]
     roots = [ENGINES[0].answer(case) for case in products]
     assert len(set(map(str, roots))) == len(roots)
+
+
+def test_requests_are_on_both_sides_of_each_bound() -> None:
+    """Most are refused, but not all that are about the same number."""
+    refused = {name: SpecModels().answer(case) == [REFUSED] for name, case in corner_requests(Random(1))}
+    assert sum(refused.values()) == 40
+    assert not any(refused[f"{what} up to the context"] for what in ("a prompt", "new tokens"))
+    assert not any(refused[f"temperature {bound}"] for bound in (MIN_TEMPERATURE_Q16, MAX_TEMPERATURE_Q16))
+    assert not refused["the last token of the vocabulary"]
 
 
 def test_caches_lead_to_every_shift(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from opml_fuzz.conformance.spec_float import ROUNDED
 from opml_fuzz.disputes.deployments import at_limits, tight_parameters
 from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
-from opml_fuzz.engines.model_runs import GuestModels, NativeModels
+from opml_fuzz.engines.model_runs import GuestModels, NativeModels, SpecModels
 from opml_fuzz.engines.opml_min import OneStep, interpreted, no_code_on_disk, translated
 from opml_fuzz.engines.specification import SpecProgram, SpecWitness
 from opml_fuzz.fuzzing.broken_guest import guest_texts
@@ -125,7 +125,7 @@ def game(contract: Artefact | None) -> Iterator[Any]:
 
 
 def models(_: None) -> Iterator[Any]:
-    """Yields the test vectors of operations and of whole runs, with the results that the specification computes now."""
+    """Yields the test vectors of operations and of whole runs and the corners, with the results that the specification computes now."""
     rng = Random("models")
     yield from fixed_operations(rng)
     yield from float_operations(rng)
@@ -141,6 +141,7 @@ def models(_: None) -> Iterator[Any]:
         record = Sample(at.reserve(at.numbers(8)), 4).record()
         segments = at.segments([record], stop_tokens=stop_tokens, stop_1=1, stop_2=2, stop_3=3)
         yield stage_case("stops", segments, text_request(rng), POSITIONS, 1)
+    yield from map(SpecModels().answer, corner_operations())
 
 
 def arithmetic(_: None) -> Iterator[Any]:

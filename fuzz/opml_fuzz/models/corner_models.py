@@ -22,6 +22,7 @@ from opml_spec.model.tensors import QUANTISATIONS
 
 from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun, header_of
 from opml_fuzz.models.corner_caches import attention_to_any_exponents
+from opml_fuzz.models.corner_requests import corner_requests
 from opml_fuzz.models.corner_roots import norms_at_borders
 from opml_fuzz.models.tiny_models import POSITIONS, ModelBuilder, as_float, llama, once, text_request
 
@@ -99,7 +100,7 @@ def pairs(rng: Random, is_float: bool, make: Callable[[int, int, int, int], Oper
 
 @cache
 def corner_operations() -> tuple[OneStage, ...]:
-    """Builds operations on every pair of edge numbers, in either arithmetic, and products, scores, weights and heads with every shift."""
+    """Builds operations on every pair of edge numbers, in either arithmetic, others at corners, and matrix products with every shift."""
     makers: tuple[Callable[[int, int, int, int], Operation], ...] = (
         lambda out, x, y, length: fixed.Add(x, y, length),
         lambda out, x, y, length: fixed.SwiGlu(out, x, y, length),
@@ -108,7 +109,8 @@ def corner_operations() -> tuple[OneStage, ...]:
     rng = Random("corner operations")
     products = (once(rng, shifted(rng, number, [shift])) for number in range(QUANTISATION_COUNT) for shift in SHIFTS)
     both = (pairs(rng, is_float, make) for make in makers for is_float in (False, True))
-    return (*both, *attention_to_any_exponents(rng), *norms_at_borders(rng), *products)
+    requests = (case for _, case in corner_requests(rng))
+    return (*both, *attention_to_any_exponents(rng), *norms_at_borders(rng), *requests, *products)
 
 
 @cache
