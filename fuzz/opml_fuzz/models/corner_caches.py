@@ -36,5 +36,5 @@ def attention_to_any_exponents(rng: Random) -> Iterator[OneStage]:
             for of_row in zip(*rows, strict=True)
             for data in (HEADS * rng.randbytes(2 * HEAD_SIZE * SMALL.context), bytes(exponent & 0xFF for exponent in of_row))
         ]
-        sizes = HEADS, HEADS, HEAD_SIZE, SMALL.context, attention_scale_q30(HEAD_SIZE)
-        yield once(rng, at.segments([fixed.Attention(out, query, *cache, *sizes).record()]))
+        operands = [out, query, *cache, HEADS, HEADS, HEAD_SIZE, SMALL.context, attention_scale_q30(HEAD_SIZE)]
+        yield once(rng, at.segments([fixed.Attention(*operands).record()]))
