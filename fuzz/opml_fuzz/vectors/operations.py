@@ -19,7 +19,7 @@ from opml_spec.model.operations.table import FIXED_OPERATIONS
 from opml_spec.model.stage import run_stage
 
 from opml_fuzz.machine.model_case import Segments
-from opml_fuzz.models.corner_caches import attention_to_any_exponents
+from opml_fuzz.models.corner_caches import attention_to_any_exponents, attention_to_zeros
 from opml_fuzz.models.corner_requests import corner_requests
 from opml_fuzz.models.corner_roots import norms_at_borders
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, TEMPERATURE_Q16, ModelBuilder, as_float, text_request
@@ -60,12 +60,11 @@ def operation_of(at: ModelBuilder, kind: type[Operation], number: int) -> Operat
 
 
 def fixed_operations(rng: Random) -> Iterator[Json]:
-    """Yields the operations, then caches with every exponent, roots that floats guess wrongly, and requests at their bounds."""
+    """Yields the operations, then caches with every exponent, heads of zeros, roots that floats guess wrongly, requests at their bounds."""
     yield from operations(rng, is_float=False)
-    for number, case in enumerate(attention_to_any_exponents(rng)):
-        yield memory_case(f"Attention, exponents {number}", case.memory, case.stage)
-    for number, case in enumerate(norms_at_borders(rng)):
-        yield memory_case(f"Norm, root {number}", case.memory, case.stage)
+    corners = {"Attention, exponents": attention_to_any_exponents, "Attention, zeros": attention_to_zeros, "Norm, root": norms_at_borders}
+    for name, number, case in ((name, *each) for name, make in corners.items() for each in enumerate(make(rng))):
+        yield memory_case(f"{name} {number}", case.memory, case.stage)
     for name, case in corner_requests(rng):
         yield memory_case(f"a request: {name}", case.memory, case.stage)
 
