@@ -65,7 +65,7 @@ def test_requests_are_on_both_sides_of_each_bound() -> None:
 
 
 def test_caches_lead_to_every_shift(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of scores, of weights and of the heads' outputs: to the left, and across the width of a word."""
+    """Scores, weights and the heads' outputs are shifted to the left, and across the width of a word."""
     for case, module, least, most in zip(attention_to_any_exponents(Random(1)), SHIFTED_IN, (-100, 47, 0), (140, 302, 255), strict=True):
         shifts = set()
 
