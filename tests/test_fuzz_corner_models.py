@@ -10,12 +10,12 @@ from opml_fuzz.fuzzing.target_batches import CORNERS_EVERY as ROUNDS_FOR_ALL
 from opml_fuzz.fuzzing.target_batches import ROUNDS, target_batch
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.model_case import WholeRun, header_of
-from opml_fuzz.models.corner_caches import attention_to_any_exponents
+from opml_fuzz.models.corner_caches import attention_that_shows_weights, attention_to_any_exponents
 from opml_fuzz.models.corner_models import LLAMAS, QUANTISATION_COUNT, SHIFTS, corner_operations, corner_runs
 from opml_fuzz.models.corner_requests import corner_requests
 from opml_fuzz.models.corner_roots import JUST_BELOW, MEAN_SHIFT, R, guess, just_above, norms_at_borders
 from opml_spec.arithmetic import fixed as fixed_arithmetic
-from opml_spec.arithmetic.elementary import rsqrt
+from opml_spec.arithmetic.elementary import exp2, rsqrt
 from opml_spec.arithmetic.fixed import round_shift
 from opml_spec.model.layout import MAX_TEMPERATURE_Q16, MIN_TEMPERATURE_Q16
 from opml_spec.model.operations import fixed as fixed_operations
@@ -77,6 +77,15 @@ def test_caches_lead_to_every_shift(monkeypatch: pytest.MonkeyPatch) -> None:
             patched.setattr(module, "round_shift", noting)
             SpecModels().answer(case)
         assert set(range(least, most)) <= shifts
+
+
+def test_a_weight_that_is_wrong_by_one_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All weights but the largest are, or only the small ones."""
+    case = attention_that_shows_weights(Random(1))
+    right = SpecModels().answer(case)
+    for error, top in ((-1, 0), (1, 0), (1, -1 << 16), (-1, -1 << 16)):
+        monkeypatch.setattr(fixed_operations, "exp2", lambda z, error=error, top=top: exp2(z) + (error if z < top else 0))
+        assert SpecModels().answer(case) != right
 
 
 def test_a_root_that_is_wrong_by_one_shows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ UNUSED = "nobody reads this field of this kind of instruction"
 CHECKED = "more is checked than is needed, with the same result"
 ZERO = "both sides give 0 for 0"
 BY_64 = "shifted by 64 places, by this code or the other, every sum is 0"
+FAR = "places are negative or at least 26 here"
 BOND = "the contract takes bonds from 0 to 2^128 - 1 only, and one of 0 is refused, too, because its share pays no gas"
 
 EQUIVALENT = (
@@ -92,6 +93,13 @@ EQUIVALENT = (
         "dot.c",
         "factors[i].significand = ((int32_t)values[i] < ⟦0 → 1⟧ ? -significand : significand) << SCALE_UP;",
         "the float whose bits are 0 has a significand of 0",
+    ),
+    Equivalent("dot.c", "if (places > ⟦0 → 1⟧)", FAR),
+    Equivalent("dot.c", "if (places ⟦> → >=⟧ 0)", FAR),
+    Equivalent(
+        "matmul.c",
+        "for (uint64_t lane = 0; lane ⟦< → <=⟧ LANES && row + lane < o->rows; lane++)",
+        "the next tile writes this row again",
     ),
     Equivalent("opml_spec.arithmetic.binary32", "Rounding.RMM: 2 * rest > d or (2 * rest == d and n ⟦> → >=⟧ 0),", "0 leaves no rest"),
     Equivalent("opml_spec.arithmetic.elementary", "return positive if argument_q14 >= ⟦0 → 1⟧ else (1 << 30) - positive", "σ(0) is 1/2"),

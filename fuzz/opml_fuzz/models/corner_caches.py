@@ -1,9 +1,11 @@
-"""Caches with every exponent that a byte can hold, and heads that have only zeros.
+"""Caches with every exponent that a byte can hold, heads that have only zeros, and heads in which the last bit of a weight shows.
 
 The exponents that CACHE writes are 127 and those of vectors of i32, from -3 to 28. But an image may begin with any, and ATTENTION is
 defined for all of them. So a score is shifted by every number of places, and so are a weight and the output of a head.
 
 Where all numbers of a head are 0, nothing else tells its exponent, and the zeros must still be written. Chance never draws such a head.
+
+A weight has 25 bits, a result 15. A weight that is wrong by one changes one result in 2^9 or fewer, so these have hundreds of columns.
 
 *Source*: spec §3.4 and §3.5 (ATTENTION).
 """
@@ -20,6 +22,7 @@ from opml_fuzz.models.tiny_models import SMALL, ModelBuilder, once
 
 HEADS, HEAD_SIZE, LEAST, USUAL = 256, 2, -128, 14  # a head for each exponent
 FEW_HEADS = 3  # the first, one between others, and the last
+QUERIES, COLUMNS, KEY_EXPONENT = 32, 448, 20  # heads that share keys and values; the scores are a few units apart
 SWEEPS: tuple[Callable[[int, int], tuple[int, int]], ...] = (
     lambda head, row: (LEAST + head, USUAL),
     lambda head, row: (USUAL, LEAST + head),
@@ -55,8 +58,19 @@ def attention_to_zeros(rng: Random) -> Iterator[OneStage]:
         yield attention(rng, at, query, [keys, exponents[0], values, exponents[1]], FEW_HEADS)
 
 
-def attention(rng: Random, at: ModelBuilder, query: int, cache: Sequence[int], heads: int) -> OneStage:
+def attention_that_shows_weights(rng: Random) -> OneStage:
+    """Builds an ATTENTION of many columns."""
+    at = ModelBuilder(rng)
+    query = at.reserve(at.numbers(QUERIES * COLUMNS))
+    keys, values = (at.reserve(rng.randbytes(2 * COLUMNS * SMALL.context)) for _ in range(2))
+    key_exponents, exponents = (at.reserve(bytes([exponent]) * SMALL.context) for exponent in (KEY_EXPONENT, USUAL))
+    return attention(rng, at, query, [keys, key_exponents, values, exponents], QUERIES, 1, COLUMNS)
+
+
+def attention(
+    rng: Random, at: ModelBuilder, query: int, cache: Sequence[int], heads: int, kv_heads: int = 0, head_size: int = HEAD_SIZE
+) -> OneStage:
     """Builds an ATTENTION whose result has other bytes before. cache: addresses of keys, of their exponents, of values and of theirs"""
-    out = at.reserve(bytes(32) + rng.randbytes(2 * padded(heads * HEAD_SIZE)))
-    operands = [out, query, *cache, heads, heads, HEAD_SIZE, SMALL.context, attention_scale_q30(HEAD_SIZE)]
+    out = at.reserve(bytes(32) + rng.randbytes(2 * padded(heads * head_size)))
+    operands = [out, query, *cache, heads, kv_heads or heads, head_size, SMALL.context, attention_scale_q30(head_size)]
     return once(rng, at.segments([fixed.Attention(*operands).record()]))
