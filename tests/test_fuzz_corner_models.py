@@ -104,7 +104,7 @@ def test_floats_are_on_the_wrong_side_of_these_roots() -> None:
         assert guess(v) == rsqrt(v) - 1
 
 
-@pytest.mark.parametrize("numbers", [range(MODELS, MODELS + 8 * 11, 8), range(40)])
+@pytest.mark.parametrize("numbers", [range(MODELS, MODELS + 8 * 13, 8), range(40)])
 def test_every_corner_comes_up_in_time(numbers: range) -> None:
     """In batches of all kinds, of which one in eight is about models, and in those of a campaign about nothing else."""
     assert gcd(COURT_EVERY, CORNERS_EVERY) == gcd(COURT_EVERY, len(corner_runs())) == gcd(ROUNDS * COURT_EVERY, ROUNDS_FOR_ALL) == 1

@@ -75,6 +75,16 @@ EQUIVALENT = (
         "places are 9 or more, so only the branch for all shifts is taken more often",
     ),
     Equivalent(
+        "opml_min.model.native.kernels.fixed.batch_attention",
+        "count = min(LANES, length ⟦- → +⟧ first)",
+        "more rows of the cache are packed, which have weight 0",
+    ),
+    Equivalent(
+        "opml_min.model.native.kernels.work_sharing",
+        "float_matmul_tiles(base, operands, chunk * size, (chunk + ⟦1 → 2⟧) * size, workspace.sums[thread])",
+        "tiles are computed twice, with the same result",
+    ),
+    Equivalent(
         "opml_min.model.native.kernels.vector.panel",
         "if 0 < shift <= ⟦63 → 64⟧ and (panel + 1) * TILES * TILE_ROWS <= rows:  # almost always",
         BY_64,

@@ -59,6 +59,8 @@ LLAMAS = (
     Llama(shape(32, 32, heads=4, kv_heads=2, head_size=72, context=40, vocabulary=33), prompt=35, quantisations=(2, 0, 1)),
     Llama(shape(32, 32, heads=4, kv_heads=1, head_size=8, context=40, vocabulary=8, layers=2), prompt=33),
     Llama(shape(32, 32, heads=16, kv_heads=1, head_size=6, context=20, vocabulary=24), prompt=16, quantisations=(0, 0, 1)),
+    Llama(shape(32, 32, heads=2, kv_heads=1, head_size=32, context=40, vocabulary=16), prompt=37),
+    Llama(shape(32, 32, heads=1, kv_heads=1, head_size=64, context=50, vocabulary=16), prompt=48, quantisations=(0, 1, 0)),
     Llama(shape(32, 32, heads=2, kv_heads=1, head_size=16, context=136, vocabulary=40, layers=0), prompt=133),
     Llama(shape(35, 45, heads=2, kv_heads=1, head_size=8, context=12, vocabulary=45), prompt=9, is_float=True),
     Llama(shape(64, 33, heads=3, kv_heads=3, head_size=16, context=8, vocabulary=32, layers=2), prompt=4, is_float=True),

@@ -59,7 +59,7 @@ def aligned_shape(rng: Random) -> Shape:
         layers=rng.randrange(3),
         heads=4 * kv_heads,
         kv_heads=kv_heads,
-        head_size=8 * rng.randrange(1, 4),
+        head_size=8 * rng.randrange(1, 5),
         context=rng.randrange(4, 24),
         vocabulary=rng.randrange(1, 40),
         r=rng.randrange(4, 15),
