@@ -1,18 +1,28 @@
 """Models at corners: who is asked about them, that they come up, and that they reach what they are for."""
 
 from math import gcd
+from random import Random
 
 import pytest
-from opml_fuzz.engines.model_runs import GuestModels, NativeModels, SpecModels, image_of
+from opml_fuzz.engines.model_runs import REFUSED, GuestModels, NativeModels, SpecModels, image_of
 from opml_fuzz.fuzzing.batches import CORNERS_EVERY, COURT_EVERY, MODELS_AT, SWEEP_ENDS, batch
 from opml_fuzz.fuzzing.target_batches import CORNERS_EVERY as ROUNDS_FOR_ALL
 from opml_fuzz.fuzzing.target_batches import ROUNDS, target_batch
 from opml_fuzz.machine.case import Case
-from opml_fuzz.machine.model_case import WholeRun
+from opml_fuzz.machine.model_case import WholeRun, header_of
+from opml_fuzz.models.corner_caches import attention_that_shows_weights, attention_to_any_exponents
 from opml_fuzz.models.corner_models import LLAMAS, QUANTISATION_COUNT, SHIFTS, corner_operations, corner_runs
+from opml_fuzz.models.corner_requests import corner_requests
+from opml_fuzz.models.corner_roots import JUST_BELOW, MEAN_SHIFT, R, guess, just_above, norms_at_borders
+from opml_spec.arithmetic import fixed as fixed_arithmetic
+from opml_spec.arithmetic.elementary import exp2, rsqrt
+from opml_spec.arithmetic.fixed import round_shift
+from opml_spec.model.layout import MAX_TEMPERATURE_Q16, MIN_TEMPERATURE_Q16
+from opml_spec.model.operations import fixed as fixed_operations
 
 from opml_min.model.native.batching import copied_buffers
 
+SHIFTED_IN = fixed_operations, fixed_arithmetic, fixed_operations
 ENGINES = SpecModels(), GuestModels(), NativeModels()
 MODELS = COURT_EVERY * (SWEEP_ENDS // COURT_EVERY + 1) + MODELS_AT  # the number of a batch about models
 
@@ -25,6 +35,11 @@ def agree(case: Case) -> bool:
 def test_all_answer_alike() -> None:
     assert [number for number, case in enumerate(corner_operations()) if not agree(case)] == []
     assert [number for number, case in enumerate(corner_runs()) if not agree(case)] == []
+
+
+def test_the_loader_accepts_all_operations() -> None:
+    """Else native code would not be asked."""
+    assert all(NativeModels().answer(case) for case in corner_operations() if not header_of(case.memory).single_phase)
 
 
 def test_native_code_computes_positions_together() -> None:
@@ -40,7 +55,56 @@ def test_what_is_multiplied_has_every_shift() -> None:
     assert len(set(map(str, roots))) == len(roots)
 
 
-@pytest.mark.parametrize("numbers", [range(MODELS, MODELS + 8 * 11, 8), range(40)])
+def test_requests_are_on_both_sides_of_each_bound() -> None:
+    """Most are refused, but not all that are about the same number."""
+    refused = {name: SpecModels().answer(case) == [REFUSED] for name, case in corner_requests(Random(1))}
+    assert sum(refused.values()) == 40
+    assert not any(refused[f"{what} up to the context"] for what in ("a prompt", "new tokens"))
+    assert not any(refused[f"temperature {bound}"] for bound in (MIN_TEMPERATURE_Q16, MAX_TEMPERATURE_Q16))
+    assert not refused["the last token of the vocabulary"]
+
+
+def test_caches_lead_to_every_shift(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores, weights and the heads' outputs are shifted to the left, and across the width of a word."""
+    for case, module, least, most in zip(attention_to_any_exponents(Random(1)), SHIFTED_IN, (-100, 47, 0), (140, 302, 255), strict=True):
+        shifts = set()
+
+        def noting(value: int, shift: int, noted: set[int] = shifts) -> int:
+            noted.add(shift)
+            return round_shift(value, shift)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "round_shift", noting)
+            SpecModels().answer(case)
+        assert set(range(least, most)) <= shifts
+
+
+def test_a_weight_that_is_wrong_by_one_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All weights but the largest are, or only the small ones."""
+    case = attention_that_shows_weights(Random(1))
+    right = SpecModels().answer(case)
+    for error, top in ((-1, 0), (1, 0), (1, -1 << 16), (-1, -1 << 16)):
+        monkeypatch.setattr(fixed_operations, "exp2", lambda z, error=error, top=top: exp2(z) + (error if z < top else 0))
+        assert SpecModels().answer(case) != right
+
+
+def test_a_root_that_is_wrong_by_one_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [*norms_at_borders(Random(1))]
+    right = [SpecModels().answer(case) for case in cases]
+    for error, shown_by in ((-1, cases), (1, cases[1:])):  # the first root is a power of two
+        monkeypatch.setattr(fixed_operations, "rsqrt", lambda v, error=error: rsqrt(v) + error)
+        assert all(SpecModels().answer(case) != right[cases.index(case)] for case in shown_by)
+
+
+def test_floats_are_on_the_wrong_side_of_these_roots() -> None:
+    assert [guess(x * x << MEAN_SHIFT) - rsqrt(x * x << MEAN_SHIFT) for x in JUST_BELOW] == [1, 1, 1]
+    for seed in range(5):
+        numbers, eps_q48 = just_above(Random(seed))
+        v = sum(x * x for x in numbers) // 3 + (eps_q48 >> 48 - 2 * R) << MEAN_SHIFT
+        assert guess(v) == rsqrt(v) - 1
+
+
+@pytest.mark.parametrize("numbers", [range(MODELS, MODELS + 8 * 13, 8), range(40)])
 def test_every_corner_comes_up_in_time(numbers: range) -> None:
     """In batches of all kinds, of which one in eight is about models, and in those of a campaign about nothing else."""
     assert gcd(COURT_EVERY, CORNERS_EVERY) == gcd(COURT_EVERY, len(corner_runs())) == gcd(ROUNDS * COURT_EVERY, ROUNDS_FOR_ALL) == 1

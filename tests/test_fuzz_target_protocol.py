@@ -359,7 +359,7 @@ def test_vectors_for_people(target: Callable[[str], str], capsys: pytest.Capture
     assert first[1].startswith('  {"id":1,"ask":"root","memory":{"0x')
     assert [line[:9] for line in first[2:4]] == ["  right: ", "  answer:"]
     assert re.fullmatch(r"12 questions, \d+ wrong answers", last)
-    assert f"{'operations/fixed.json':30}    49 cases, not asked" in first
+    assert f"{'operations/fixed.json':30}   131 cases, not asked" in first
     assert main(["vectors", "run", str(tmp_path), "--target", argument]) == 2
     assert main(["vectors", "run", "--target", f"{sys.executable} -c pass"]) == 2
     (tmp_path / "merkle").mkdir()

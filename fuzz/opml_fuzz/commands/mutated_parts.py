@@ -23,7 +23,7 @@ from opml_fuzz.conformance.spec_float import ROUNDED
 from opml_fuzz.disputes.deployments import at_limits, tight_parameters
 from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
-from opml_fuzz.engines.model_runs import GuestModels, NativeModels
+from opml_fuzz.engines.model_runs import GuestModels, NativeModels, SpecModels
 from opml_fuzz.engines.opml_min import OneStep, interpreted, no_code_on_disk, translated
 from opml_fuzz.engines.specification import SpecProgram, SpecWitness
 from opml_fuzz.engines.training_runs import GuestTraining, NativeTraining, SpecTraining
@@ -41,10 +41,10 @@ from opml_fuzz.machine.training_case import TrainingStages
 from opml_fuzz.models.corner_models import corner_operations, corner_runs
 from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import edge_draws
-from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage, with_request
+from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
 from opml_fuzz.models.refused_training import random_training_tape
-from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request
+from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request, with_request
 from opml_fuzz.sweep.order import BATCHES, sweep
 from opml_fuzz.sweep.pairs import pairs, triples
 from opml_fuzz.sweep.translated import translated as sweep_translated
@@ -132,7 +132,7 @@ def game(contract: Artefact | None) -> Iterator[Any]:
 
 
 def models(_: None) -> Iterator[Any]:
-    """Yields the test vectors of operations and of whole runs, with the results that the specification computes now."""
+    """Yields the test vectors of operations and of whole runs and the corners, with the results that the specification computes now."""
     rng = Random("models")
     yield from fixed_operations(rng)
     yield from float_operations(rng)
@@ -148,6 +148,7 @@ def models(_: None) -> Iterator[Any]:
         record = Sample(at.reserve(at.numbers(8)), 4).record()
         segments = at.segments([record], stop_tokens=stop_tokens, stop_1=1, stop_2=2, stop_3=3)
         yield stage_case("stops", segments, text_request(rng), POSITIONS, 1)
+    yield from map(SpecModels().answer, corner_operations())
 
 
 def arithmetic(_: None) -> Iterator[Any]:

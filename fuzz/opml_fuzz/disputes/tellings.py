@@ -12,7 +12,7 @@ from random import Random
 from attrs import evolve, frozen
 from opml_spec.dispute.honest import Trace, trace
 from opml_spec.machine.memory import ENTRY, QUARTER_HEIGHT, STATE, Memory
-from opml_spec.machine.merkle import Node, hash_of
+from opml_spec.machine.merkle import LEAF_BYTES, Node, hash_of
 from opml_spec.machine.state import MachineState
 
 from opml_fuzz.machine.encodings import assemble
@@ -26,6 +26,7 @@ DATA = (b"", b"\x01", bytes(range(1, 33)), bytes(range(40)), Random("data").rand
 MICROSECONDS = (1, 999_999, 1_000_000, 1_000_001, 2_500_000, 7_000_000)
 POINTERS = ((3, 38), (2, 38), (0x801, 28), (1, 12))  # state, io, output, scratch: each address as a number and how far it is shifted
 COUNT = 30  # the register with the number of tokens
+WRITTEN = 1, 2, 4  # leaves of the output that are not zero, whether or not they hold tokens: the last of 2, 3 or 5
 
 
 @frozen
@@ -54,6 +55,7 @@ def model(number: int) -> Model:
     words += [assemble("addi", COUNT, 0, 0, count)]
     if number in (1, 5):  # as many tokens as there may be, or more
         words += [assemble("slli", COUNT, COUNT, 0, 12)]
+    words += [assemble("sd", 0, FIRST_POINTER + 2, FIRST_POINTER + 2, LEAF_BYTES * leaf) for leaf in WRITTEN]
     words += [assemble("sd", 0, FIRST_POINTER + 2, COUNT), assemble("addi", A7, 0, 0, EXIT)]
     words += [assemble("addi", A0, 0, 0, number % 7 == 6), assemble("ecall")]
     if number == 8:  # a stage of one step

@@ -17,6 +17,7 @@ UNUSED = "nobody reads this field of this kind of instruction"
 CHECKED = "more is checked than is needed, with the same result"
 ZERO = "both sides give 0 for 0"
 BY_64 = "shifted by 64 places, by this code or the other, every sum is 0"
+FAR = "places are negative or at least 26 here"
 BOND = "the contract takes bonds from 0 to 2^128 - 1 only, and one of 0 is refused, too, because its share pays no gas"
 
 EQUIVALENT = (
@@ -25,6 +26,7 @@ EQUIVALENT = (
     Equivalent("opml_min.machine.interpret", "return -(-a // b) if (a ⟦< → <=⟧ 0) != (b < 0) else a // b", ZERO),
     Equivalent("arbiter.vy", "return BREAKPOINT, ⟦0 → 1⟧, following", "what is returned with a cause means nothing"),
     Equivalent("opml_min.machine.translator.bounds_checks", "without growing[accessed.kind, accessed.base] = at", CHECKED),
+    Equivalent("opml_min.machine.decode", 'return Instruction(JAL, "", rd, 0, ⟦0 → 1⟧, immediate_j(word))', UNUSED),
     Equivalent(
         "opml_min.machine.translator.loops",
         "return sorted(last, key=lambda register: (register ⟦not → ⟧ in carried, last[register]))",
@@ -68,6 +70,21 @@ EQUIVALENT = (
         "the next head is written after this one",
     ),
     Equivalent(
+        "opml_min.model.native.kernels.fixed.batch_attention",
+        "if smallest ⟦+ → -⟧ places > 0:  # always for keys that CACHE wrote",
+        "places are 9 or more, so only the branch for all shifts is taken more often",
+    ),
+    Equivalent(
+        "opml_min.model.native.kernels.fixed.batch_attention",
+        "count = min(LANES, length ⟦- → +⟧ first)",
+        "more rows of the cache are packed, which have weight 0",
+    ),
+    Equivalent(
+        "opml_min.model.native.kernels.work_sharing",
+        "float_matmul_tiles(base, operands, chunk * size, (chunk + ⟦1 → 2⟧) * size, workspace.sums[thread])",
+        "tiles are computed twice, with the same result",
+    ),
+    Equivalent(
         "opml_min.model.native.kernels.vector.panel",
         "if 0 < shift <= ⟦63 → 64⟧ and (panel + 1) * TILES * TILE_ROWS <= rows:  # almost always",
         BY_64,
@@ -86,6 +103,13 @@ EQUIVALENT = (
         "dot.c",
         "factors[i].significand = ((int32_t)values[i] < ⟦0 → 1⟧ ? -significand : significand) << SCALE_UP;",
         "the float whose bits are 0 has a significand of 0",
+    ),
+    Equivalent("dot.c", "if (places > ⟦0 → 1⟧)", FAR),
+    Equivalent("dot.c", "if (places ⟦> → >=⟧ 0)", FAR),
+    Equivalent(
+        "matmul.c",
+        "for (uint64_t lane = 0; lane ⟦< → <=⟧ LANES && row + lane < o->rows; lane++)",
+        "the next tile writes this row again",
     ),
     Equivalent("opml_spec.arithmetic.binary32", "Rounding.RMM: 2 * rest > d or (2 * rest == d and n ⟦> → >=⟧ 0),", "0 leaves no rest"),
     Equivalent("opml_spec.arithmetic.elementary", "return positive if argument_q14 >= ⟦0 → 1⟧ else (1 << 30) - positive", "σ(0) is 1/2"),

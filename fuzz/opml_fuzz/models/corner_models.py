@@ -21,8 +21,10 @@ from opml_spec.model.operations.operation import Operation
 from opml_spec.model.tensors import QUANTISATIONS
 
 from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun, header_of
-from opml_fuzz.models.random_models import with_request
-from opml_fuzz.models.tiny_models import POSITIONS, PROMPT, ModelBuilder, as_float, llama, text_request
+from opml_fuzz.models.corner_caches import attention_that_shows_weights, attention_to_any_exponents, attention_to_zeros
+from opml_fuzz.models.corner_requests import corner_requests
+from opml_fuzz.models.corner_roots import norms_at_borders
+from opml_fuzz.models.tiny_models import POSITIONS, ModelBuilder, as_float, llama, once, text_request
 
 SIGMOID_ENDS = 1 << 18  # Q14: from here on σ is 1
 EDGES = (0, 1, -1, 255, -4096, 1 << 14, SIGMOID_ENDS - 1, SIGMOID_ENDS, -SIGMOID_ENDS, 1 << 30, -(1 << 30), (1 << 31) - 1, -(1 << 31))
@@ -57,6 +59,8 @@ LLAMAS = (
     Llama(shape(32, 32, heads=4, kv_heads=2, head_size=72, context=40, vocabulary=33), prompt=35, quantisations=(2, 0, 1)),
     Llama(shape(32, 32, heads=4, kv_heads=1, head_size=8, context=40, vocabulary=8, layers=2), prompt=33),
     Llama(shape(32, 32, heads=16, kv_heads=1, head_size=6, context=20, vocabulary=24), prompt=16, quantisations=(0, 0, 1)),
+    Llama(shape(32, 32, heads=2, kv_heads=1, head_size=32, context=40, vocabulary=16), prompt=37),
+    Llama(shape(32, 32, heads=1, kv_heads=1, head_size=64, context=50, vocabulary=16), prompt=48, quantisations=(0, 1, 0)),
     Llama(shape(32, 32, heads=2, kv_heads=1, head_size=16, context=136, vocabulary=40, layers=0), prompt=133),
     Llama(shape(35, 45, heads=2, kv_heads=1, head_size=8, context=12, vocabulary=45), prompt=9, is_float=True),
     Llama(shape(64, 33, heads=3, kv_heads=3, head_size=16, context=8, vocabulary=32, layers=2), prompt=4, is_float=True),
@@ -96,14 +100,9 @@ def pairs(rng: Random, is_float: bool, make: Callable[[int, int, int, int], Oper
     return once(rng, at.segments([record]))
 
 
-def once(rng: Random, memory: Segments) -> OneStage:
-    """Executes the one operation of a tape."""
-    return OneStage(with_request(memory, text_request(rng), POSITIONS), len(PROMPT))
-
-
 @cache
 def corner_operations() -> tuple[OneStage, ...]:
-    """Builds operations on every pair of edge numbers, in either arithmetic, and matrix products with every shift."""
+    """Builds operations on every pair of edge numbers, in either arithmetic, others at corners, and matrix products with every shift."""
     makers: tuple[Callable[[int, int, int, int], Operation], ...] = (
         lambda out, x, y, length: fixed.Add(x, y, length),
         lambda out, x, y, length: fixed.SwiGlu(out, x, y, length),
@@ -111,7 +110,10 @@ def corner_operations() -> tuple[OneStage, ...]:
     )
     rng = Random("corner operations")
     products = (once(rng, shifted(rng, number, [shift])) for number in range(QUANTISATION_COUNT) for shift in SHIFTS)
-    return (*(pairs(rng, is_float, make) for make in makers for is_float in (False, True)), *products)
+    both = (pairs(rng, is_float, make) for make in makers for is_float in (False, True))
+    requests = (case for _, case in corner_requests(rng))
+    attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), attention_that_shows_weights(rng))
+    return (*both, *attentions, *norms_at_borders(rng), *requests, *products)
 
 
 @cache

@@ -16,8 +16,7 @@ from opml_spec.model.operations import fixed
 from opml_spec.model.stage import run_stage
 
 from opml_fuzz.machine.model_case import OneStage
-from opml_fuzz.models.random_models import with_request
-from opml_fuzz.models.tiny_models import POSITIONS, PROMPT, ModelBuilder, as_float, text_request
+from opml_fuzz.models.tiny_models import POSITIONS, PROMPT, ModelBuilder, as_float, text_request, with_request
 
 SEED = REQUEST_BYTES + 16  # its address, in a request
 EDGE_DRAWS, LARGEST = 4, (1 << 64) - 1

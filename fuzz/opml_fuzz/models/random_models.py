@@ -11,7 +11,7 @@ from random import Random
 
 from attrs import evolve
 from opml_spec.machine.memory import STATE, Memory
-from opml_spec.model.layout import BYTES, HEADER, OUTPUT, REQUEST, REQUEST_BYTES, SINGLE_PHASE, WORD_BYTES, encode_words
+from opml_spec.model.layout import BYTES, HEADER, OUTPUT, SINGLE_PHASE, WORD_BYTES, encode_words
 from opml_spec.model.llama import Shape, attention_scale_q30
 from opml_spec.model.operations import fixed
 from opml_spec.model.operations.operation import Operation
@@ -19,7 +19,7 @@ from opml_spec.model.operations.table import FIXED_OPERATIONS
 from opml_spec.model.stage import run_stage
 
 from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun, header_of
-from opml_fuzz.models.tiny_models import ModelBuilder, as_float, llama
+from opml_fuzz.models.tiny_models import ModelBuilder, as_float, llama, with_request
 
 OUTPUT_BYTES = 64
 BITS, FLOAT_BITS = (0, 3, 14, 20, 31), (-110, 0, 20, 31, 140)  # magnitudes of vectors; of floats, subnormals and sums that overflow
@@ -59,7 +59,7 @@ def aligned_shape(rng: Random) -> Shape:
         layers=rng.randrange(3),
         heads=4 * kv_heads,
         kv_heads=kv_heads,
-        head_size=8 * rng.randrange(1, 4),
+        head_size=8 * rng.randrange(1, 5),
         context=rng.randrange(4, 24),
         vocabulary=rng.randrange(1, 40),
         r=rng.randrange(4, 15),
@@ -81,10 +81,6 @@ def spoiled_request(rng: Random, request: bytes) -> bytes:
     at, value = rng.choice(((0, 0), (4, 0), (8, 1), (8, (1 << 22) + 1), (12, 1), (24, 1 << 20), (0, 1 << 31)))
     changed = request[:at] + struct.pack("<I", value) + request[at + 4 :]
     return rng.choice((changed, request + b"\0", request[:-1], b""))
-
-
-def with_request(memory: Segments, request: bytes, stages: int) -> dict[int, bytes]:
-    return {**memory, REQUEST: struct.pack("<QQ", stages, len(request)), **({REQUEST_BYTES: request} if request else {})}
 
 
 def random_operation(rng: Random) -> OneStage:
@@ -132,6 +128,12 @@ def operation_of(at: ModelBuilder, kind: type[Operation]) -> Operation:
         drawn = at.numbers(rows, rng.choice(FLOAT_BITS if at.is_float else BITS) if bits is None else bits)
         return at.reserve(with_special(rng, drawn) if at.is_float and bits is None and rng.random() < 0.2 else drawn)
 
+    def cache() -> tuple[int, int, int, int]:
+        keys, key_exponents, values, value_exponents = at.cache()
+        if not at.is_float and rng.random() < 0.2:  # any exponents
+            key_exponents, value_exponents = (at.reserve(rng.randbytes(shape.kv_heads * shape.context)) for _ in range(2))
+        return keys, key_exponents, values, value_exponents
+
     makers: dict[type[Operation], Callable[[], Operation]] = {
         fixed.Embed: lambda: fixed.Embed(
             vector(0), at.matrix(shape.vocabulary, columns, number).address, number, columns, rng.randrange(1, columns + 1), r
@@ -146,11 +148,11 @@ def operation_of(at: ModelBuilder, kind: type[Operation]) -> Operation:
             *(number, size, columns, rng.choice((12, 14, 40))),
         ),
         fixed.Rope: lambda: fixed.Rope(vector(), shape.heads + shape.kv_heads, shape.head_size, at.rotations()),
-        fixed.Cache: lambda: fixed.Cache(vector(), vector(), *at.cache(), shape.kv_heads, shape.head_size, shape.context),
+        fixed.Cache: lambda: fixed.Cache(vector(), vector(), *cache(), shape.kv_heads, shape.head_size, shape.context),
         fixed.Attention: lambda: fixed.Attention(
             vector(0),
             vector(),
-            *at.cache(),
+            *cache(),
             *(shape.heads, shape.kv_heads, shape.head_size, shape.context, attention_scale_q30(shape.head_size)),
         ),
         fixed.SwiGlu: lambda: fixed.SwiGlu(vector(0), vector(), vector(), size),

@@ -12,13 +12,15 @@ from random import Random
 from attrs import define, evolve
 from opml_spec.arithmetic.binary32 import from_fixed, sqrt
 from opml_spec.machine.memory import MODEL, STATE
-from opml_spec.model.layout import FLOAT, HEADER, Header, Record, encode_tape, encode_words
+from opml_spec.model.layout import FLOAT, HEADER, REQUEST, REQUEST_BYTES, Header, Record, encode_tape, encode_words
 from opml_spec.model.llama import Addresses, Layer, Shape, Weights, llama_tape, padded
 from opml_spec.model.operations import fixed
 from opml_spec.model.operations import float as floating
 from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import OPERATIONS, decode_operation
 from opml_spec.model.tensors import ALIGNMENT, GROUP, QUANTISATIONS, TILE_ROWS
+
+from opml_fuzz.machine.model_case import OneStage, Segments
 
 TAPE = HEADER + 4096
 WEIGHTS = MODEL + (1 << 29)
@@ -44,6 +46,15 @@ def corner_numbers(rng: Random, bits: int) -> list[int]:
     top = 1 << bits
     chosen = (0, top - 1, -top, 1 - top, top // 2, -top // 2, top - 1 - rng.randrange(min(top, 4)), rng.randrange(min(top, 9)) - top)
     return rng.sample(chosen, 3)
+
+
+def with_request(memory: Segments, request: bytes, stages: int) -> dict[int, bytes]:
+    return {**memory, REQUEST: struct.pack("<QQ", stages, len(request)), **({REQUEST_BYTES: request} if request else {})}
+
+
+def once(rng: Random, memory: Segments) -> OneStage:
+    """Executes the one operation of a tape."""
+    return OneStage(with_request(memory, text_request(rng), POSITIONS), len(PROMPT))
 
 
 @define

@@ -18,6 +18,10 @@ from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import FIXED_OPERATIONS
 from opml_spec.model.stage import run_stage
 
+from opml_fuzz.machine.model_case import Segments
+from opml_fuzz.models.corner_caches import attention_to_any_exponents, attention_to_zeros
+from opml_fuzz.models.corner_requests import corner_requests
+from opml_fuzz.models.corner_roots import norms_at_borders
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, TEMPERATURE_Q16, ModelBuilder, as_float, text_request
 from opml_fuzz.vectors.notation import Json, make_case, memory_text, written
 
@@ -56,7 +60,13 @@ def operation_of(at: ModelBuilder, kind: type[Operation], number: int) -> Operat
 
 
 def fixed_operations(rng: Random) -> Iterator[Json]:
-    return operations(rng, is_float=False)
+    """Yields the operations, then caches with every exponent, heads of zeros, roots that floats guess wrongly, requests at their bounds."""
+    yield from operations(rng, is_float=False)
+    corners = {"Attention, exponents": attention_to_any_exponents, "Attention, zeros": attention_to_zeros, "Norm, root": norms_at_borders}
+    for name, number, case in ((name, *each) for name, make in corners.items() for each in enumerate(make(rng))):
+        yield memory_case(f"{name} {number}", case.memory, case.stage)
+    for name, case in corner_requests(rng):
+        yield memory_case(f"a request: {name}", case.memory, case.stage)
 
 
 def float_operations(rng: Random) -> Iterator[Json]:
@@ -87,13 +97,17 @@ def operations(rng: Random, is_float: bool) -> Iterator[Json]:
 
 
 def stage_case(name: str, segments: dict[int, bytes], data: bytes, stages: int, stage: int, meaning: Meaning = run_stage) -> Json:
-    """Writes a case about one stage. meaning: what a stage of such a tape does"""
-    io = {REQUEST: struct.pack("<QQ", stages, len(data)), REQUEST_BYTES: data}
-    before = Memory.from_segments(segments | io)
+    """Writes a case about one stage of a model and a request."""
+    return memory_case(name, segments | {REQUEST: struct.pack("<QQ", stages, len(data)), REQUEST_BYTES: data}, stage, meaning)
+
+
+def memory_case(name: str, memory: Segments, stage: int, meaning: Meaning = run_stage) -> Json:
+    """Writes a case about one stage on a memory. meaning: what a stage of such a tape does"""
+    before = Memory.from_segments(memory)
 
     def answer() -> Json:
         after, exit_code = meaning(before, stage)
         carry = hash_of(after.subtree(CARRY_HEIGHT, 1)).hex()
         return {"exit_code": exit_code, "written": memory_text(written(before, after)), "carry_root": carry}
 
-    return make_case(name, {"memory": memory_text(segments | io), "stage": stage}, answer)
+    return make_case(name, {"memory": memory_text(memory), "stage": stage}, answer)
