@@ -51,7 +51,6 @@ STATEMENTS = (
     ),
     about("challenge", "`challenge` opens the root for the exact bond while the window is open", 203, 205, 210, 211, 241, payable=True),
     about("expire", "`expire` rejects a claim after the grace, and pays the requester its share", 203, 210, 213, 247),
-    about("timeout", "`timeout` makes a claim fall at a node that is out of time, and burns what nobody is due", 204, 210, 216, 218),
     about("award", "`award` pays the fee to a final claim, passes over others, and waits for the pending ones that may hold it", 203, 248),
     about("reclaim", "`reclaim` pays the fee back once nothing can earn it", 202, 230),
     about("withdraw_to", "`withdraw_to` pays all of the sender's credit, once, to the address that it names, or fails with 233", 231),
@@ -67,6 +66,7 @@ STATEMENTS = (
 
 GAPS = (
     "The game's `arbitrate`: a witness of unknown length, and the call of the arbiter, have no rule in the symbolic EVM yet. Fuzzed.",
+    "The game's `timeout`: proved in 29 s by a process that proves nothing else; after other proofs, z3 gave up after 434 s. Fuzzed.",
     "The game's `collect`: with paths that meet, four questions about what is locked stay open after 9 s each. Fuzzed.",
     "With every path of `collect` kept apart, no question stays open, but 60 s of CPU did not suffice.",
     "The game's `post`: with two hashes, 46 s of CPU did not suffice. `choose` and `open`: as long, not attempted. Fuzzed.",
