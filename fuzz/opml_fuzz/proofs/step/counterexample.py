@@ -6,6 +6,7 @@ in many ways, as the fuzzer does. Only a witness on which both were run and did 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -17,6 +18,7 @@ from opml_spec.machine.witness import make_witness
 from opml_spec.words import wrap
 
 from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
+from opml_fuzz.engines.opml_min import interpreted
 from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.machine.instructions import put_word
 from opml_fuzz.machine.start import REGISTERS, Leaves, Start
@@ -57,10 +59,11 @@ def witnesses(model: Any, named: Any) -> Iterator[bytes]:
     witness = make_witness(random_state(Random(0)).state())
     for rd in (None, RD):
         try:
-            witness = make_witness(meant(model, named, rd).state())
+            start = meant(model, named, rd)
         except Exception:  # the model means no decodable state, or there is none
             continue
-        yield witness
+        for found in made(start):
+            yield (witness := found)
     for seed in range(SPOILED):
         yield spoil(Random(seed), witness)
         if len(witness) > STATE_BYTES:
@@ -72,6 +75,14 @@ def witnesses(model: Any, named: Any) -> Iterator[bytes]:
             start = executing(rng, start, named)
         yield make_witness(start.state())
         yield wrong_witness(rng, start)
+
+
+def made(start: Start) -> Iterator[bytes]:
+    """Yields the witness of the specification, if it can make one, and that of opml_min, which may have other accesses."""
+    with suppress(Exception):
+        yield make_witness(start.state())
+    with suppress(Exception):
+        yield interpreted().machine_at(start).witness()
 
 
 def meant(model: Any, named: Any, rd: int | None) -> Start:
