@@ -69,7 +69,7 @@ CASES: dict[str, tuple[Json, str]] = {
     "an operand less": ({**FLOAT, "operands": ["0x1"]}, "f32_add has operands of 32 and 32 bits"),
     "a wide operand": ({**FLOAT, "operands": ["0x1", "0x100000000"]}, "f32_add has operands of 32 and 32 bits"),
     "a removed rounding": ({**FLOAT, "rounding": "XXX"}, "no direction of rounding 'XXX'"),
-    "a model without memory": ({**OPERATION, "memory": {}}, "or has no header"),
+    "a model without memory": ({**OPERATION, "memory": {}}, "has no header"),
     "more stages than there are": ({**MODEL, "until": MODEL["stages"] + 1}, "is not a number from 1 to"),
     "what was asked": ({**USUAL.to_json(), "asked": [7]}, "what was asked is no list of questions"),
 }
