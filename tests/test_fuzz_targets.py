@@ -96,7 +96,7 @@ def assert_nothing_is_left(folder: Path) -> None:
     end = time.monotonic() + 10
     while any(map(is_alive, processes)) and time.monotonic() < end:
         time.sleep(0.01)
-    assert not [process for process in processes if is_alive(process)]
+    assert not [(process, Path(f"/proc/{process}/cmdline").read_bytes()) for process in processes if is_alive(process)]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@
 
 Each p and f is below 2^32, and a shift by 32 lets LLVM see it: processors multiply such halves of lanes much faster than whole ones.
 
-*Source*: spec §1.5 (exp2), spec §6.5 and spec §6.6.
+*Source*: spec §1.2 (exp2), spec §6.5 and spec §6.6.
 """
 
 from collections.abc import Callable
