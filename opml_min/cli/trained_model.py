@@ -59,6 +59,7 @@ def _state_of(trained: Path) -> Memory:
 
 
 def _write(path: Path, folder: JobFolder, job: TrainingJob, ops: list[TrainingOp], state: Bytes) -> None:
+    """Write the image that a job makes of a state. It depends on nothing else but the job's description, its tape and the source."""
     is_classifier = any(op.opcode == TrainingOpcode.PICTURES for op in ops)
     if is_classifier != (job.kind == PICTURES) or (is_classifier and len(job.trained) != 2) or not _are_left(job.trained, ops):
         raise JobError(f"{folder / JOB} is damaged: it does not fit the training image")

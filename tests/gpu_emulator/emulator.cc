@@ -198,7 +198,7 @@ bool launch(const char *name, u64 first, u64 second, u64 third, u32 blocks, u32 
   const size_t shared_bytes = ((sizeof(Shared) > sizeof(Hashes) ? sizeof(Shared) : sizeof(Hashes)) + 63) / 64 * 64;
   Grid grid = {all / 32, of<Block>(blocks), of<Warp>(all / 32), of<Thread>(all), of<u32>(all / 32), of<u32>(all)};
   char *stacks = (char *)malloc(all * STACK_BYTES), *shared = (char *)aligned_alloc(64, blocks * shared_bytes);
-  memset(shared, 0, blocks * shared_bytes);  // so what a removed barrier lets through too early is no wild index
+  memset(shared, 0, blocks * shared_bytes);  // so what a removed barrier lets through too early is the same each time
   kernel = !strcmp(name, "hash_pages") ? keccak_kernel : !strcmp(name, "run_batches") ? batches_kernel : stages_kernel;
   kernel_arguments[0] = first, kernel_arguments[1] = second, kernel_arguments[2] = third;
   schedule = (Schedule)how, random_state = seed * 2 + 1;
