@@ -81,6 +81,9 @@ WRONG = (
     ("model_of", "        state_root=slots.state_root,", "        state_root=slots.model_root,"),
     ("request_of", "fee_left=0 if fee_paid else convert(", "fee_left=convert("),
     ("request_of", "outcome=convert(max(outcome, 1) - 1, uint8)", "outcome=convert(outcome, uint8)"),
+    ("timeout", "self._late(turn) <= self._server_left", "self._late(turn) < self._server_left"),
+    ("timeout", "bond - depth * share - gas * prices", "bond - depth * share"),
+    ("claim_of", "PART_BITS * (depth - level)", "PART_BITS * (level - 2)"),  # reads the path backwards
     ("node_of", "depth=convert(slots.place_word >> DEPTH_BIT, uint8)", "depth=convert(self._path(slots.place_word) & MASK8, uint8)"),
     ("node_of", "collected=slots.clock_word >> COLLECTED_BIT != 0", "collected=slots.clock_word >> STATE_BIT != 0"),
     ("account_of", "requests=convert(account_word & MASK32, uint64)", "requests=convert(account_word & MASK8, uint64)"),

@@ -106,6 +106,9 @@ class Proof:
         fits = z3.ULT(deposits + z3.Extract(WEI_BITS, 0, self.value), 1 << WEI_BITS)  # all the ether that there is
         self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), fits, *assumed.conditions)
         self.world.touched("held", NO_KEY)
+        if name == "claim_of":
+            with replaced(self.world):
+                self.world.name_fallen(term_of(self.arguments[0]))
 
     def argument(self, kind: str, name: str) -> Any:
         """Any argument of this type."""
