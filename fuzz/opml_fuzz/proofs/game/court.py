@@ -180,7 +180,8 @@ class GameWorld:
             part = self.number(z3.LShR(path, (bits * below).term)) & (1 << bits) - 1
             node_id = child_id(node_id, part)
             name = self.octets(z3.If(z3.UGE(it.end_depth, level), term_of(node_id), term_of(name)))  # type: ignore[assignment]
-        fell = z3.And(z3.ULE(it.end_depth, longest), FELL_AT(key) == term_of(name))
+        fits = z3.LShR(path, (bits * self.number(it.end_depth - 1)).term) == 0
+        fell = z3.And(z3.ULE(it.end_depth, longest), fits, FELL_AT(key) == term_of(name))
         self.facts.learn(z3.Implies(it.end_depth != 0, fell))
 
     def node(self, key: Any) -> Node:

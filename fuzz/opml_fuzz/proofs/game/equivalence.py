@@ -180,6 +180,8 @@ class Proof:
             if ended.fits:
                 own = list(conditions[len(self.assumptions) :])
                 self.facts.long.append(z3.Implies(z3.And(own), z3.And(list(ended.fits))))
+        self.examples = [(place, self.paths.solver.model()) for place, (conditions, _) in enumerate(ours)
+                         if self.paths.solver.check(*conditions) == z3.sat]  # fmt: skip
         memory = Memory().store_pieces(0, ((0, SCRATCH_BYTES),))
         theirs = self.machine().run(GamePath(0, memory=memory, conditions=self.assumptions, storage=Storage(self.world.touched)))
         met = set[int]()
@@ -204,6 +206,11 @@ class Proof:
     def meetings(self, ours: Sequence[tuple[Sequence[Any], Ended]], end: End) -> Iterator[int]:
         """Finds the paths here that can be taken together with a path there: z3 names one after the other, then shows that they are all."""
         others, knows_all = list[Any](), False
+        for place, example in self.examples:
+            formulas = *end.path.conditions, *others
+            if holds(example, self.facts.relevant(*formulas)):
+                yield place
+                others.append(z3.Not(z3.And(list(ours[place][0]))))
         while True:
             formulas = *end.path.conditions, *others
             asked = [*self.facts.known, *formulas] if knows_all else self.facts.relevant(*formulas)
