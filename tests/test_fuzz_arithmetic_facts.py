@@ -95,7 +95,7 @@ def test_every_fact_about_narrow_words(bits: int) -> None:
 
 @pytest.mark.parametrize("bits", [17, 127, 200])
 def test_every_fact_about_a_quotient_times_its_divisor(bits: int) -> None:
-    """Of all its bits, or of the lower ones; and the least of it and a known word has no more bits than that."""
+    """Checks the facts about all bits of the quotient, and about its lower ones."""
     facts = Facts()
     arithmetic = Arithmetic(facts)
     x, d = narrow("x", 200), narrow("d", 50)

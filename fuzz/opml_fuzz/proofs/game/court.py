@@ -174,12 +174,12 @@ class GameWorld:
         """Learns what the id of the node is at which a claim fell: that of the root, then of one part after the other of its path."""
         it, longest = Fields("claims", key), self.rules.most_nodes
         path, bits = self.number(it.end_path).term, (self.rules.k - 1).bit_length()
-        node_id = name = root_id(self.octets(key))  # type: ignore[arg-type]
+        node_id = name = root_id(self.octets(key))
         for level in range(2, longest + 1):
             below = self.number(it.end_depth - level)  # parts; of no importance where that is less than none
             part = self.number(z3.LShR(path, (bits * below).term)) & (1 << bits) - 1
             node_id = child_id(node_id, part)
-            name = self.octets(z3.If(z3.UGE(it.end_depth, level), term_of(node_id), term_of(name)))  # type: ignore[assignment]
+            name = self.octets(z3.If(z3.UGE(it.end_depth, level), term_of(node_id), term_of(name)))
         fits = z3.LShR(path, (bits * self.number(it.end_depth - 1)).term) == 0
         fell = z3.And(z3.ULE(it.end_depth, longest), fits, FELL_AT(key) == term_of(name))
         self.facts.learn(z3.Implies(it.end_depth != 0, fell))
