@@ -47,6 +47,8 @@ def prove(statement: Statement, query_seconds: float = QUERY_SECONDS, keeps: boo
 def prove_cases(statement: Statement, query_seconds: float, refuted: KeptQueries, stop: threading.Event) -> Verdict:
     """Does what `prove` does, until `stop` is set."""
     begin = time.monotonic()
+    if not statement.cases:
+        return Verdict(statement.name, "error", 0.0, "it has no cases")
     for case in statement.cases:
         result, detail = prove_case(statement, case, query_seconds, refuted, stop)
         if result != "proved":
