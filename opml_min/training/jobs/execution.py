@@ -94,11 +94,12 @@ def train(opened: OpenJob, watch: Callable[[UpdateRecord], None] = lambda record
 
 def compute_update(run: TrainingRun) -> float:
     """Compute the stages of one update, and return its loss per token or picture."""
-    losses = []
-    for op in run.ops:
-        run.run_stage()
+    losses, begin = [], run.stage
+    for index, op in enumerate(run.ops):
         if op.opcode == TrainingOpcode.CROSS_ENTROPY:
+            run.run_to(begin + index + 1)
             losses.append(losses_of(run.memory, op)[0])
+    run.run_to(begin + len(run.ops))
     if run.state().status != OK:
         raise JobError("the run failed: its first stage refused the request")
     return float(np.concatenate(losses).mean()) if losses else 0.0

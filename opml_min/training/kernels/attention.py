@@ -77,7 +77,7 @@ def attention_heads(base, words, first, end, chunk, scratch, shared):
         k = activation_row(base, k_address, sequences * kv_heads, length, kv_row)
         v, e_v = activation_row(base, v_address, sequences * kv_heads, length, kv_row), exponent_of(base, v_address, kv_row)
         shift = exponent_of(base, q_address, unit) + exponent_of(base, k_address, kv_row) + 8
-        transpose(k.ctypes.data, period, head_size, width, keys)
+        transpose(k.ctypes.data, period, head_size, width, 0, (head_size + 1) // 2, keys)
         split_rows(q, period, head_size, queries)
         interleave_rows(v.ctypes.data, period, head_size, 2 * head_size, columns, values)
         for start in range(0, period, POSITIONS):

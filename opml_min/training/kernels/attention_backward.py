@@ -169,8 +169,8 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
             activation_row(base, v_address, sequences * kv_heads, length, unit),
         )
         e_k, e_v = exponent_of(base, k_address, unit), exponent_of(base, v_address, unit)
-        transpose(k.ctypes.data, period, head_size, width, keys)
-        transpose(v.ctypes.data, period, head_size, width, values)
+        transpose(k.ctypes.data, period, head_size, width, 0, head_pairs, keys)
+        transpose(v.ctypes.data, period, head_size, width, 0, head_pairs, values)
         interleave_rows(k.ctypes.data, period, head_size, 2 * head_size, columns, key_rows)
         for h in range(group):
             head = kv_head * group + h

@@ -19,11 +19,13 @@ def split(values, low, high):
 
 
 @njit
-def transpose(rows, count, length, width, packed):
-    """Pack i16 (count, length), at a process address, so that columns come in pairs: (⌈length/2⌉, width, 2). Zeros fill the width."""
-    source, pairs = int16s(0, rows, count * length), (length + 1) // 2
-    out = int16s(0, packed, pairs * width * 2)
-    for pair in range(pairs):
+def transpose(rows, count, length, width, first, end, packed):
+    """Pack i16 (count, length), at a process address, so that columns come in pairs: (⌈length/2⌉, width, 2). Zeros fill the width.
+
+    Only the pairs [first, end) are written."""
+    source = int16s(0, rows, count * length)
+    out = int16s(0, packed, end * width * 2)
+    for pair in range(first, end):
         line, last = out[pair * width * 2 : (pair + 1) * width * 2], 2 * pair + 1 == length
         for row in range(count):
             line[2 * row] = source[row * length + 2 * pair]

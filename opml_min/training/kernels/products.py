@@ -47,9 +47,9 @@ def multiply_rows(base, address, rows, length, first, end, part, taken, packed, 
 
 @compiled_for_training
 def matmul_pack(base, words, first, end, chunk, scratch, shared):
-    """Pack the part of the matrix. Its only unit is all of it."""
+    """Pack the part of the matrix. Units are pairs of its columns."""
     working, columns, part, taken = base + words[2] + 32, words[4], words[6], words[7]
-    transpose(working + 2 * columns * part, taken, columns, padded(taken, TILE_COLUMNS), shared.ctypes.data)
+    transpose(working + 2 * columns * part, taken, columns, padded(taken, TILE_COLUMNS), first, end, shared.ctypes.data)
 
 
 @compiled_for_training
@@ -64,9 +64,11 @@ def matmul(base, words, first, end, chunk, scratch, shared):
 
 @compiled_for_training
 def matmul_data_pack(base, words, first, end, chunk, scratch, shared):
-    """Pack the part of the matrix. Its only unit is all of it."""
+    """Pack the part of the matrix. Units are pairs of its rows."""
     working, columns, part, taken = base + words[2] + 32, words[4], words[6], words[7]
-    interleave_rows(working + 2 * columns * part, taken, columns, 2 * columns, padded(columns, TILE_COLUMNS), shared.ctypes.data)
+    rows, width = min(2 * (end - first), taken - 2 * first), padded(columns, TILE_COLUMNS)
+    packed = shared.ctypes.data + 4 * width * first
+    interleave_rows(working + 2 * columns * (part + 2 * first), rows, columns, 2 * columns, width, packed)
 
 
 @compiled_for_training
