@@ -61,6 +61,14 @@ def write_trained_image(path: Path, source: Image, trained: Iterable[Trained], s
     write_image(path, [*image.model_segments(), (STATE, [state])])
 
 
+def write_in_model_quarter(path: Path, source: Image) -> None:
+    """Write an image that computes as its source does, and reads all its weights in the model quarter."""
+    image = _Rewritten(source)
+    image.place_tensors({})
+    image.move_buffers(STATE)
+    write_image(path, image.model_segments())
+
+
 def write_image_from_scratch(path: Path, shape: Shape, text: Text | None, r: int, trained: Iterable[Trained], state: Bytes) -> None:
     """Write the image of a LLaMA all of whose tensors were trained. r: how finely training stored the residual stream
 
