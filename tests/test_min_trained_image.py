@@ -30,7 +30,7 @@ from opml_min.training.recipes.llama_shape import LlamaShape
 from opml_min.training.recipes.recipe import Method, Recipe, TokenText
 from opml_min.training.request import Settings
 from opml_min.training.run import TrainingRun
-from opml_min.training.trained_image import image_from_scratch, state_left, trained_image
+from opml_min.training.trained_image import image_from_scratch, image_in_model_quarter, state_left, trained_image
 
 SETTINGS = Settings(7, 2, 1, 171798692, 0, 6554, 3277, 62259, 6554).pack()
 SHAPE = LlamaShape(dim=24, hidden_dim=40, layers=2, heads=4, kv_heads=2, head_size=6, vocabulary=300)
@@ -85,6 +85,31 @@ def test_a_model_from_scratch(tmp_path: Path) -> None:
     fewer = [each for each in trained if each.name != "blk.1.ffn_up.weight"]
     with pytest.raises(ImageError, match=r"blk\.1\.ffn_up\.weight was not trained"):
         image_from_scratch(shape, None, SHAPE.r, fewer, state_left(run.memory, run.ops))
+
+
+def test_weights_in_the_model_quarter(tmp_path: Path) -> None:
+    """The same logits and tokens come from the same weights, wherever they lie."""
+    run, trained = finished(SHAPE, Method.SCRATCH)
+    shape = Shape(SHAPE.dim, SHAPE.hidden_dim, SHAPE.layers, SHAPE.heads, SHAPE.kv_heads, SHAPE.vocabulary, 32, SHAPE.head_size)
+    write_image(tmp_path / "trained.opml", image_from_scratch(shape, None, SHAPE.r, trained, state_left(run.memory, run.ops)))
+    source = Image(tmp_path / "trained.opml")
+    write_image(tmp_path / "moved.opml", image_in_model_quarter(source))
+    image = Image(tmp_path / "moved.opml")
+    check(image)
+    assert image.path.stat().st_size < source.path.stat().st_size
+    assert all(segment.address < STATE for segment in image.segments)
+    for old, new in zip(tensors_of_llama(source), tensors_of_llama(image), strict=True):
+        assert old.address >= STATE > new.address
+        assert image.read(new.address, new.size) == source.read(old.address, old.size)
+    found = []
+    for each in (source, image):
+        natively, in_the_machine = Run(each, REQUEST), Run(each, REQUEST, device="vm")
+        for one in (natively, in_the_machine):
+            one.run_all()
+        assert natively.run_hash() == in_the_machine.run_hash()
+        sample = each.ops[-1].operands
+        found.append((natively.tokens(), natively.memory.read(sample["logits"], 4 * sample["length"])))
+    assert found[0] == found[1]
 
 
 def registers_and_runs(image: Image, run: TrainingRun) -> None:

@@ -64,6 +64,14 @@ def trained_image(source: Image, trained: Iterable[Trained], state: Bytes) -> li
     return [*image.model_segments(), (STATE, [state])]
 
 
+def image_in_model_quarter(source: Image) -> list[PlacedPieces]:
+    """Return the segments of an image that computes as its source does, and reads all its weights in the model quarter."""
+    image = _Rewritten(source)
+    image.place_tensors({})
+    image.move_buffers(STATE)
+    return list(image.model_segments())
+
+
 def image_from_scratch(shape: Shape, text: Text | None, r: int, trained: Iterable[Trained], state: Bytes) -> list[PlacedPieces]:
     """Return the segments of a LLaMA all of whose tensors were trained. r: how finely training stored the residual stream
 
