@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import z3
+from opml_spec.dispute.claims import TIME_LIMIT
 from opml_spec.dispute.narrowing import MOST_STAGES
 from opml_spec.dispute.objects import ClaimStatus, NodeState
 from opml_spec.dispute.result import Outcome
@@ -59,7 +60,7 @@ def of_claim(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
     yield z3.Or(there, unset(it))
     request = Fields("requests", it.request_id)
     yield z3.Implies(there, z3.And(exists("requests", it.request_id), request.checked_at != 0, z3.ULT(it.index, request.claims)))
-    yield z3.ULE(it.status, max(ClaimStatus))
+    yield z3.And(z3.ULE(it.status, max(ClaimStatus)), z3.ULT(it.closes_at, TIME_LIMIT))
     yield z3.Implies(it.status != ClaimStatus.REJECTED, it.end_depth == 0)
     yield z3.Implies(z3.ULE(it.end_depth, 1), it.end_path == 0)
     root = hashes.digest(((key, HASH_BYTES),))
@@ -71,6 +72,7 @@ def of_node(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
     yield z3.Or(there, unset(it))
     yield z3.Implies(there, z3.And(key != 0, exists("claims", it.claim_id), Fields("claims", it.claim_id).nodes != 0))
     yield z3.Implies(there, z3.And(it.state != 0, z3.ULE(it.state, max(NodeState)), z3.ULE(it.collected, 1), it.depth != 0))
+    yield z3.Implies(z3.And(there, it.state == NodeState.OPEN), Fields("claims", it.claim_id).open_nodes != 0)
     yield z3.ULE(z3.ZeroExt(256 - it.since.size(), it.since), now)
     is_root = key == hashes.digest(((it.claim_id, HASH_BYTES),))
     yield z3.Implies(there, z3.And((it.depth == 1) == is_root, z3.Implies(it.depth == 1, it.path == 0)))

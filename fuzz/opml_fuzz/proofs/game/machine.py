@@ -22,6 +22,7 @@ from opml_fuzz.proofs.evm.pieces import Pieces
 from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
 from opml_fuzz.proofs.game.arithmetic import Arithmetic
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
+from opml_fuzz.proofs.game.open_bytes import copied, read_to_end, same
 from opml_fuzz.proofs.game.packed import added, either, subtracted
 from opml_fuzz.proofs.game.storage import WordPlace, place_of
 from opml_fuzz.proofs.questions import Questions
@@ -184,10 +185,42 @@ def log(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     settled(path)
     count = int(name[3:])
     stack = path.stack
-    size, at = known(stack[-2]), known(stack[-1])
-    data = path.memory.read(at, size, machine.prove(path)) if size else ()
+    size, at = stack[-2], known(stack[-1])
+    data = () if size == 0 else read(path, at, size, machine)
     topics = tuple(reversed(stack[-2 - count : -2]))
     return evolve(path, stack=stack[: -2 - count], events=(*path.events, Event(topics, data)))
+
+
+def read(path: GamePath, at: int, size: Word, machine: GameMachine) -> Pieces:
+    """Reads memory; it may be that it is not known how much."""
+    return path.memory.read(at, size, machine.prove(path)) if isinstance(size, int) else read_to_end(path.memory, at, size, machine.prove(path))
+
+
+def hash_memory(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    *rest, size, at = path.stack
+    return evolve(path, stack=(*rest, machine.hashes.digest(read(path, known(at), size, machine))))
+
+
+def copy_memory(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    *rest, size, source, to = path.stack
+    memory, prove = path.memory, machine.prove(path)
+    if isinstance(size, int):
+        memory = memory.store_pieces(known(to), memory.read(known(source), size, prove)) if size else memory
+    else:
+        memory = copied(memory, known(to), known(source), size, prove)
+    return evolve(path, stack=tuple(rest), memory=memory)
+
+
+def copy_input(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """CALLDATACOPY. What stands behind bytes of unknown number is not known, so nothing may be copied there."""
+    *rest, size, source, to = path.stack
+    if isinstance(to, int):
+        memory = machine.input.copy(path.memory, to, source, size, path, machine)
+    elif same(size, 0, machine.prove(path)):
+        memory = path.memory
+    else:
+        raise Unsupported(f"a copy of {size} bytes of the call's data to {to}")
+    return evolve(path, stack=tuple(rest), memory=memory)
 
 
 def pay(path: GamePath, machine: GameMachine, name: str) -> GamePath:
@@ -254,6 +287,9 @@ RULES: dict[str, Rule] = {
     "SSTORE": store,
     **{f"LOG{i}": log for i in range(5)},
     "CALL": pay,
+    "KECCAK256": hash_memory,
+    "MCOPY": copy_memory,
+    "CALLDATACOPY": copy_input,
     **dict.fromkeys(("ADD", "SUB", "OR"), packed),
     "XOR": exclusive,
     "MUL": multiply,
