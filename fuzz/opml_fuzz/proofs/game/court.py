@@ -15,18 +15,18 @@ from opml_spec import hashing
 from opml_spec.dispute import claims, clocks, ends, money, moves, narrowing, objects, opening, parameters, tree
 from opml_spec.dispute.clocks import Clock
 from opml_spec.dispute.money import Ledger
-from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request
+from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request, child_id, root_id
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.dispute.result import Outcome
 
 from opml_fuzz.proofs.game import invariants
-from opml_fuzz.proofs.game.arithmetic import Arithmetic
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, least
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.invariants import Fields, exists
 from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS, first_word, function, word
 from opml_fuzz.proofs.game.machine import Block
+from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, Amount, GamePaths, amount, term_of, vector_of
 from opml_fuzz.proofs.game.open_bytes import OpenOctets
-from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, GamePaths, amount, term_of
 from opml_fuzz.proofs.game.segments import HiddenSegment, Named, facts_about, hidden_segment
 from opml_fuzz.proofs.game.storage import NO_KEY
 from opml_fuzz.proofs.game.stored_objects import (
@@ -42,12 +42,22 @@ from opml_fuzz.proofs.game.stored_objects import (
 )
 from opml_fuzz.proofs.game.tables import OpenTable, tabled
 from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
-from opml_fuzz.proofs.symbolic_world import greater, less
+from opml_fuzz.proofs.symbolic_world import greater
 from opml_fuzz.proofs.symbols import Truth
 from opml_fuzz.proofs.unsupported import Unsupported
 
 NUMBERS = {"requests_made": "requests", "server_due": "due", "server_lost_at": "lost_at"}
 """The court's tables of numbers by address, and the fields of an account."""
+
+FELL_AT = z3.Function("claims.fell_at", *2 * [z3.BitVecSort(256)])
+"""The id of the node at which a claim fell."""
+
+
+class StoredPath(tuple[NumberedPath, ...]):
+    """The path of a node that was there, as one number; that of the root has no parts."""
+
+    def __bool__(self) -> bool:
+        return bool(self[0].parts != 0)
 
 
 class GameWorld:
@@ -61,6 +71,7 @@ class GameWorld:
         self.named: Named | None = None  # what the call says that a node is about
         self.recognised = set[int]()  # the nodes of which it is known on this path that they are about that
         self.locked: list[Any] = []  # what is left locked whenever some of it has gone
+        self.places: dict[int, tuple[Any, Any]] = {}  # where the nodes are at which claims fell, as the claims say it
         paths.arithmetic = self.arithmetic
         facts.tell(paths.solver)
 
@@ -156,14 +167,29 @@ class GameWorld:
 
     def fell_at(self, key: Any) -> Any:
         """The node at which a claim fell, if it did: the one whose depth and path the claim has."""
-        it, name = Fields("claims", key), z3.Function("claims.fell_at", z3.BitVecSort(256), z3.BitVecSort(256))(key)
+        it, name = Fields("claims", key), FELL_AT(key)
         if not self.holds(it.end_depth != 0):
             return None
         fallen = Fields("nodes", name)
+        self.places[name.get_id()] = it.end_depth, it.end_path
         self.touched("nodes", name)
         self.facts.learn(z3.Implies(it.end_depth != 0, z3.And(
             fallen.claim_id == key, fallen.depth == it.end_depth, fallen.path == it.end_path, exists("nodes", name))))  # fmt: skip
         return self.octets(name)
+
+    def name_fallen(self, key: Any) -> None:
+        """Learns what the id of the node is at which a claim fell: that of the root, then of one part after the other of its path."""
+        it, longest = Fields("claims", key), self.rules.most_nodes
+        path, bits = self.number(it.end_path).term, (self.rules.k - 1).bit_length()
+        node_id = name = root_id(self.octets(key))
+        for level in range(2, longest + 1):
+            below = self.number(it.end_depth - level)  # parts; of no importance where that is less than none
+            part = self.number(z3.LShR(path, (bits * below).term)) & (1 << bits) - 1
+            node_id = child_id(node_id, part)
+            name = self.octets(z3.If(z3.UGE(it.end_depth, level), term_of(node_id), term_of(name)))
+        fits = z3.LShR(path, (bits * self.number(it.end_depth - 1)).term) == 0
+        fell = z3.And(z3.ULE(it.end_depth, longest), fits, FELL_AT(key) == term_of(name))
+        self.facts.learn(z3.Implies(it.end_depth != 0, fell))
 
     def node(self, key: Any) -> Node:
         it, octets, number = Fields("nodes", key), self.octets, self.number
@@ -184,8 +210,9 @@ class GameWorld:
         return self.named
 
     def path_of(self, it: Fields) -> tuple[Any, ...]:
-        """The path of a node: nothing for the root, else all its parts as one number."""
-        return () if self.holds(it.depth == 1) else (NumberedPath(self.number(z3.ZeroExt(248, it.depth)) - 1, self.number(it.path)),)
+        """The path of a node: all its parts as one number."""
+        depth, path = self.places.get(it.key.get_id(), (it.depth, it.path))
+        return StoredPath((NumberedPath(self.number(z3.ZeroExt(248, depth)) - 1, self.number(path)),))
 
     # What is there afterwards ----------------------------------------------------------------------------------------------------
 
@@ -287,6 +314,14 @@ def octets_length(data: Any) -> Any:
     return amount(data.length, data.paths) if isinstance(data, OpenOctets) else len(data)
 
 
+def smallest(one: Any, other: Any) -> Any:
+    """`min` of two numbers that are not negative."""
+    symbol = one if isinstance(one, Amount) else other
+    if not isinstance(symbol, Amount):
+        return min(one, other)
+    return symbol.of(vector_of(least(*(it.term if isinstance(it, Amount) else it for it in (one, other)))))
+
+
 @contextmanager
 def replaced(world: GameWorld) -> Iterator[None]:
     """The specification with the few functions replaced that take no symbols, while this is entered."""
@@ -306,7 +341,7 @@ def replaced(world: GameWorld) -> Iterator[None]:
         *((module, "evolve", evolve) for module in (claims, tree, ends, moves, opening)),  # a new table of an old one and an entry
         (money, "evolve", moved),
         *((module, "max", greater) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
-        *((module, "min", less) for module in (clocks, money, narrowing, parameters, tree)),
+        *((module, "min", smallest) for module in (clocks, money, narrowing, parameters, tree)),
         (moves, "len", octets_length),  # of bytes of which the number is not known
         (objects, "len", path_length),  # of a path of any length
         (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths, as spec §5.11 says it of their numbers

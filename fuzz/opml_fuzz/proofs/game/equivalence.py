@@ -112,6 +112,9 @@ class Proof:
         fits = z3.ULT(deposits + z3.Extract(WEI_BITS, 0, self.value), 1 << WEI_BITS)  # all the ether that there is
         self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), fits, *assumed.conditions, *(z3.ULE(one.length, one.room) for one in self.open))
         self.world.touched("held", NO_KEY)
+        if name == "claim_of":
+            with replaced(self.world):
+                self.world.name_fallen(term_of(self.arguments[0]))
 
     def name_segment(self) -> None:
         """Tells the world what the call says that a node is about, if it says so."""
@@ -195,6 +198,8 @@ class Proof:
             if ended.fits:
                 own = list(conditions[len(self.assumptions) :])
                 self.facts.long.append(z3.Implies(z3.And(own), z3.And(list(ended.fits))))
+        self.examples = [(place, self.paths.solver.model()) for place, (conditions, _) in enumerate(ours)
+                         if self.paths.solver.check(*conditions) == z3.sat]  # fmt: skip
         memory = Memory().store_pieces(0, ((0, SCRATCH_BYTES),))
         theirs = self.machine().run(GamePath(0, memory=memory, conditions=self.assumptions, storage=Storage(self.world.touched)))
         met = set[int]()
@@ -219,6 +224,11 @@ class Proof:
     def meetings(self, ours: Sequence[tuple[Sequence[Any], Ended]], end: End) -> Iterator[int]:
         """Finds the paths here that can be taken together with a path there: z3 names one after the other, then shows that they are all."""
         others, knows_all = list[Any](), False
+        for place, example in self.examples:
+            formulas = *end.path.conditions, *others
+            if holds(example, self.facts.relevant(*formulas)):
+                yield place
+                others.append(z3.Not(z3.And(list(ours[place][0]))))
         while True:
             formulas = *end.path.conditions, *others
             asked = [*self.facts.known, *formulas] if knows_all else self.facts.relevant(*formulas)

@@ -24,6 +24,7 @@ class Facts:
         self.solvers: list[Any] = []
         self.subjects: dict[int, Any] = {}  # of each fact: the product or quotient that it is about
         self.occurring: dict[int, tuple[Any, frozenset[int]]] = {}
+        self.fields: dict[int, tuple[Any, frozenset[int]]] = {}
 
     def learn(self, *facts: Any, about: Any = None) -> None:
         for fact in facts:
@@ -48,6 +49,16 @@ class Facts:
             own = frozenset((key,)) if z3.is_app(term) and term.decl().name() in (PRODUCT.name(), DIVISION.name()) else frozenset[int]()
             self.occurring[key] = term, own.union(*map(self.products_in, term.children()))
         return self.occurring[key][1]
+
+    def fields_in(self, term: Any) -> frozenset[int]:
+        """Finds the fields of objects, and other unknown words, that occur in a term: not those that only say whose field it is."""
+        key = term.get_id()
+        if key not in self.fields:
+            is_unknown = z3.is_app(term) and term.decl().kind() == z3.Z3_OP_UNINTERPRETED
+            is_field = is_unknown and term.decl().name() not in (PRODUCT.name(), DIVISION.name())
+            found = frozenset((key,)) if is_field else frozenset[int]().union(*map(self.fields_in, term.children()))
+            self.fields[key] = term, found
+        return self.fields[key][1]
 
     def tell(self, solver: Any) -> None:
         """Tells a solver all facts, those to come as well."""

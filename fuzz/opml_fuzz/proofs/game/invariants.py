@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import z3
-from opml_spec.dispute.claims import TIME_LIMIT
 from opml_spec.dispute.narrowing import MOST_STAGES
 from opml_spec.dispute.objects import ClaimStatus, NodeState
+from opml_spec.dispute.parameters import TIME_LIMIT
 from opml_spec.dispute.result import Outcome
 
 from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.game.layout import WIDTHS, function
+from opml_fuzz.proofs.game.storage import NO_KEY
 
 
 class Fields:
@@ -61,6 +62,9 @@ def of_claim(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
     request = Fields("requests", it.request_id)
     yield z3.Implies(there, z3.And(exists("requests", it.request_id), request.checked_at != 0, z3.ULT(it.index, request.claims)))
     yield z3.And(z3.ULE(it.status, max(ClaimStatus)), z3.ULT(it.closes_at, TIME_LIMIT))
+    yield z3.ULE(it.status, max(ClaimStatus))
+    is_pending = z3.And(there, it.status == ClaimStatus.PENDING)
+    yield z3.Implies(is_pending, z3.And(request.pending != 0, z3.ULE(request.bond, Fields("held", NO_KEY).locked)))
     yield z3.Implies(it.status != ClaimStatus.REJECTED, it.end_depth == 0)
     yield z3.Implies(z3.ULE(it.end_depth, 1), it.end_path == 0)
     root = hashes.digest(((key, HASH_BYTES),))

@@ -20,7 +20,7 @@ from opml_fuzz.proofs.evm.machine import Machine, shared_conditions
 from opml_fuzz.proofs.evm.path import End, Input, Path
 from opml_fuzz.proofs.evm.pieces import Pieces
 from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
-from opml_fuzz.proofs.game.arithmetic import Arithmetic
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, least
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.open_bytes import copied, read_to_end, same
 from opml_fuzz.proofs.game.packed import added, either, subtracted
@@ -96,13 +96,24 @@ class GameMachine(Machine):
         super().__init__(code, given, hashes, hooks)
         self.guards = frozenset(guards(code))
         self.facts, self.arithmetic, self.block, self.questions = facts, arithmetic, block, questions
+        self.knowing = questions.solver(facts), questions.solver(facts, facts.long)
 
     def possible(self, path: Path, *condition: Any, long: bool = False) -> bool:
-        """Tells what the machine tells, knowing the facts. long: the long ones too, if the others do not suffice"""
+        """Tells what the machine tells, knowing the facts. long: the long ones too, if the others do not suffice
+
+        What is mostly impossible is first asked without the conditions that speak of other fields."""
         few = *path.conditions, *condition
-        if not self.questions.can_hold(self.facts.relevant(*few)):
+        short, all_of_them = self.knowing
+        if long:
+            fields = self.facts.fields_in(z3.And(list(condition)))
+            near = *(one for one in path.conditions if self.facts.fields_in(one) & fields), *condition
+            if self.questions.ask_in(short, near, self.facts.known)[0] == z3.unsat:
+                return False
+        if self.questions.ask_in(short, few, self.facts.known)[0] == z3.unsat:
             return False
-        return not (long and self.facts.long) or self.questions.can_hold(self.facts.relevant(*few, *self.facts.long))
+        if not (long and self.facts.long):
+            return True
+        return bool(self.questions.ask_in(all_of_them, few, [*self.facts.known, *self.facts.long])[0] != z3.unsat)
 
     def branches(self, path: Path, word: Word) -> Iterator[tuple[Path, bool]]:
         """Splits a path as the machine does. Where it cannot go one way, it goes the other: that is not asked."""
@@ -243,8 +254,10 @@ def exclusive(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     a, b = (b, a) if chooses_nothing(b) else (a, b)
     if not chooses_nothing(a) or z3.is_bool(b):
         return evolve(path, stack=(*rest, binary("XOR", a, b)))
-    condition, yes, no = a.children()
-    return evolve(path, stack=(*rest, choice(condition, binary("XOR", reduced(yes), b), binary("XOR", reduced(no), b))))
+    condition, *both = a.children()
+    yes, no = (binary("XOR", reduced(one), b) for one in both)
+    is_least = any(condition.eq(z3.simplify(rule(vector(yes), vector(no)), ctrl_c=False)) for rule in (z3.ULT, z3.ULE))
+    return evolve(path, stack=(*rest, least(yes, no) if is_least else choice(condition, yes, no)))
 
 
 def chooses_nothing(word: Word) -> bool:
@@ -260,7 +273,8 @@ def divide(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     if condition is False:
         return evolve(path, stack=(*rest, 0))
     quotient = machine.arithmetic.quotient(number, divisor)
-    return evolve(path, stack=(*rest, quotient if condition is True else choice(condition, quotient, 0)))
+    is_certain = condition is True or machine.prove(path)(condition)
+    return evolve(path, stack=(*rest, quotient if is_certain else choice(condition, quotient, 0)))
 
 
 def packed(path: GamePath, machine: GameMachine, name: str) -> GamePath:

@@ -9,7 +9,7 @@ from typing import Any
 import z3
 
 from opml_fuzz.proofs.evm.words import BITS
-from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, width, within
 from opml_fuzz.proofs.step.machine_symbols import Octets, Value, number
 from opml_fuzz.proofs.symbols import Paths
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -34,6 +34,14 @@ class Amount(Value):
 
     def __index__(self) -> int:
         raise Unsupported("a number that must be known")
+
+    def __sub__(self, other: Any) -> Any:
+        """The difference; in as many bits as both numbers need, if the other is a product that is not more."""
+        term = self.lift(other)
+        if self.paths.arithmetic.is_product(term) and not self.paths.possible(z3.UGT(term, self.term)):
+            bits = max(width(self.term), width(term))
+            return self.of(within(self.term - term, bits))
+        return super().__sub__(other)
 
     def __neg__(self) -> Any:
         return Negated(self)
