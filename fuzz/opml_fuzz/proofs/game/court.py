@@ -20,14 +20,14 @@ from opml_spec.dispute.parameters import Parameters
 from opml_spec.dispute.result import Outcome
 
 from opml_fuzz.proofs.game import invariants
-from opml_fuzz.proofs.game.arithmetic import Arithmetic, least
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, difference, excess, least
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.invariants import Fields, exists
 from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS, first_word, function, word
 from opml_fuzz.proofs.game.machine import Block
 from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, Amount, GamePaths, amount, term_of, vector_of
 from opml_fuzz.proofs.game.open_bytes import OpenOctets
-from opml_fuzz.proofs.game.segments import HiddenSegment, Named, facts_about, hidden_segment
+from opml_fuzz.proofs.game.segments import HiddenSegment, Named, facts_about, hidden_segment, part_of
 from opml_fuzz.proofs.game.storage import NO_KEY
 from opml_fuzz.proofs.game.stored_objects import (
     Later,
@@ -322,6 +322,12 @@ def smallest(one: Any, other: Any) -> Any:
     return symbol.of(vector_of(least(*(it.term if isinstance(it, Amount) else it for it in (one, other)))))
 
 
+def largest(one: Any, other: Any) -> Any:
+    """`max`; of 0 and a difference, in as few bits as the numbers have."""
+    found = difference(other.term) if isinstance(one, int) and one == 0 and isinstance(other, Amount) else None
+    return greater(one, other) if found is None else other.of(excess(*found))
+
+
 @contextmanager
 def replaced(world: GameWorld) -> Iterator[None]:
     """The specification with the few functions replaced that take no symbols, while this is entered."""
@@ -340,8 +346,9 @@ def replaced(world: GameWorld) -> Iterator[None]:
         (hashing, "sha3", NamingHashes(world)),  # a hash is a name for what was hashed
         *((module, "evolve", evolve) for module in (claims, tree, ends, moves, opening)),  # a new table of an old one and an entry
         (money, "evolve", moved),
-        *((module, "max", greater) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
+        *((module, "max", largest) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
         *((module, "min", smallest) for module in (clocks, money, narrowing, parameters, tree)),
+        (tree, "part_of", part_of),  # with a choice of the hashes, where an index would have to be known
         (moves, "len", octets_length),  # of bytes of which the number is not known
         (objects, "len", path_length),  # of a path of any length
         (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths, as spec §5.11 says it of their numbers

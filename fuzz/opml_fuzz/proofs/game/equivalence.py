@@ -31,7 +31,7 @@ from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
 from opml_fuzz.proofs.game.facts import Facts, equal
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
-from opml_fuzz.proofs.game.numbers import GamePaths, term_of
+from opml_fuzz.proofs.game.numbers import GamePaths, Place, term_of
 from opml_fuzz.proofs.game.open_bytes import OpenOctets, open_bytes, open_end
 from opml_fuzz.proofs.game.segments import named
 from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
@@ -132,7 +132,8 @@ class Proof:
             size = 32 if kind == "bytes32" else 20
             return self.world.octets(z3.BitVec(name, 8 * size), size)
         if kind == SEGMENT:
-            numbers = (self.world.number(z3.BitVec(f"{name}_{part}", size)) for part, size in (("phase", 8), ("lo", 64), ("hi", 64)))
+            phase, *places = (z3.ZeroExt(256 - size, z3.BitVec(f"{name}_{part}", size)) for part, size in (("phase", 8), ("lo", 64), ("hi", 64)))
+            numbers = self.world.number(phase), *(Place(z3.simplify(one), self.paths) for one in places)
             return Segment(*numbers, *(self.world.octets(z3.BitVec(f"{name}_{end}", 256)) for end in ("agreed", "disputed")))
         if kind == "bytes":
             return OpenOctets(((open_bytes(name, POSTED_BYTES), 0),), self.paths)

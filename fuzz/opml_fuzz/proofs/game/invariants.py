@@ -62,7 +62,6 @@ def of_claim(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
     request = Fields("requests", it.request_id)
     yield z3.Implies(there, z3.And(exists("requests", it.request_id), request.checked_at != 0, z3.ULT(it.index, request.claims)))
     yield z3.And(z3.ULE(it.status, max(ClaimStatus)), z3.ULT(it.closes_at, TIME_LIMIT))
-    yield z3.ULE(it.status, max(ClaimStatus))
     is_pending = z3.And(there, it.status == ClaimStatus.PENDING)
     yield z3.Implies(is_pending, z3.And(request.pending != 0, z3.ULE(request.bond, Fields("held", NO_KEY).locked)))
     yield z3.Implies(it.status != ClaimStatus.REJECTED, it.end_depth == 0)
@@ -89,6 +88,11 @@ def of_books(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
     yield z3.ULE(locked + burned + paid_out, deposits)
 
 
+def of_account(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
+    lost_at = Fields("accounts", key).lost_at
+    yield z3.ULE(z3.ZeroExt(256 - lost_at.size(), lost_at), now)
+
+
 INVARIANTS: dict[str, Callable[[Any, Hashes, Any], Iterator[Any]]] = {
-    "models": of_model, "requests": of_request, "claims": of_claim, "nodes": of_node, "held": of_books, "gone": of_books,
+    "models": of_model, "requests": of_request, "claims": of_claim, "nodes": of_node, "accounts": of_account, "held": of_books, "gone": of_books,
 }  # fmt: skip

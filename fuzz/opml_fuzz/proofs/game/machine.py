@@ -20,7 +20,7 @@ from opml_fuzz.proofs.evm.machine import Machine, shared_conditions
 from opml_fuzz.proofs.evm.path import End, Input, Path
 from opml_fuzz.proofs.evm.pieces import Pieces
 from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
-from opml_fuzz.proofs.game.arithmetic import Arithmetic, least
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, choices, excess, least, width
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.open_bytes import copied, read_to_end, same
 from opml_fuzz.proofs.game.packed import added, either, subtracted
@@ -277,11 +277,24 @@ def divide(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     return evolve(path, stack=(*rest, quotient if is_certain else choice(condition, quotient, 0)))
 
 
+def beyond(a: Word, b: Word) -> Word | None:
+    """The larger of two words less one of them: by how much the other is more."""
+    found = choices(a)
+    if found is None or isinstance(b, int):
+        return None
+    condition, yes, no = found
+    for is_more, larger, smaller in ((condition, yes, no), (z3.Not(condition), no, yes)):
+        is_largest = any(formula(is_more == rule(vector(larger), vector(smaller))) is True for rule in (z3.UGT, z3.UGE))
+        if is_largest and b.eq(vector(smaller)) and width(larger) < BITS:
+            return reduced(excess(vector(larger), b))
+    return None
+
+
 def packed(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     """ADD, SUB and OR, of packed words field by field."""
     *rest, b, a = path.stack
-    found = None
-    if not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
+    found = beyond(a, b) if name == "SUB" else None
+    if found is None and not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
         prove = machine.prove(path)
         found = either(a, b) if name == "OR" else (added if name == "ADD" else subtracted)(a, b, prove)
     return evolve(path, stack=(*rest, binary(name, a, b) if found is None else found))

@@ -16,10 +16,9 @@ from opml_fuzz.proofs.evm.path import Path
 from opml_fuzz.proofs.evm.pieces import Pieces, length
 from opml_fuzz.proofs.evm.words import BITS, Word, reduced, vector
 from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
-from opml_fuzz.proofs.symbols import Paths
 from opml_fuzz.proofs.unsupported import Unsupported
 
-WORD_BYTES = 32
+HASH_BYTES = WORD_BYTES = 32
 
 
 @frozen(eq=False)
@@ -56,14 +55,11 @@ def open_end(pieces: Pieces) -> OpenBytes | None:
 class OpenOctets(Octets):
     """The bytes of the specification that end with an unknown number of them."""
 
-    def __init__(self, pieces: Pieces, paths: Paths) -> None:
-        super().__init__(pieces, paths)
-
     def __len__(self) -> int:
         raise Unsupported("the number of bytes of which it is not known")
 
-    def __radd__(self, other: Any) -> "OpenOctets":
-        return OpenOctets((*pieces_of(other), *self.pieces), self.paths)
+    def __radd__(self, other: Any) -> Octets:
+        return self.of((*pieces_of(other), *self.pieces))
 
     @property
     def bytes(self) -> OpenBytes:
@@ -75,6 +71,14 @@ class OpenOctets(Octets):
     def length(self) -> Any:
         """How many there are: a vector of 256 bits."""
         return reduced(self.bytes.length + length(self.pieces))
+
+    def of(self, pieces: Pieces) -> Octets:
+        return (OpenOctets if open_end(pieces) is not None else Octets)(pieces, self.paths)
+
+    def hash_at(self, place: Any) -> Any:
+        """The hash that is there, if all of them are hashes: the vector of 256 bits."""
+        (piece,) = self.bytes.read(place * HASH_BYTES, HASH_BYTES)
+        return piece[0]
 
 
 @frozen

@@ -11,11 +11,13 @@ from typing import Any
 
 import z3
 from attrs import frozen
-from opml_spec.dispute.narrowing import MOST_STAGES, Phase, Segment
+from opml_spec.dispute import narrowing
+from opml_spec.dispute.narrowing import Phase, Segment, boundary
 from opml_spec.dispute.objects import NodeState
 from opml_spec.hashing import HASH_BYTES
 from opml_spec.runs.limits import STAGE_STEP_LIMIT
 
+from opml_fuzz.proofs.game.arithmetic import within
 from opml_fuzz.proofs.game.invariants import Fields, exists
 from opml_fuzz.proofs.game.open_bytes import OpenOctets
 
@@ -43,7 +45,7 @@ def named(segment: Segment, posted: Any) -> Named:
 def facts_about(key: Any, it: Named, k: int) -> Iterator[Any]:
     """Yields what holds of a node if it is the one that the call names."""
     node, (lo, hi) = Fields("nodes", key), (number.term for number in (it.segment.lo, it.segment.hi))  # type: ignore[attr-defined]
-    phase, length, posted = it.segment.phase.term, hi - lo, posted_length(it.posted)  # type: ignore[attr-defined]
+    phase, length, posted = it.segment.phase.term, within(hi - lo, 64), posted_length(it.posted)  # type: ignore[attr-defined]
     request = Fields("requests", Fields("claims", node.claim_id).request_id)
     most = z3.If(phase == Phase.STAGES, z3.ZeroExt(224, request.stage_count), z3.BitVecVal(STAGE_STEP_LIMIT, 256))
     yield from when(node, key, it, z3.BoolVal(True), z3.Or(phase == Phase.STAGES, phase == Phase.INSTRUCTIONS), z3.ULT(lo, hi), z3.ULE(hi, most))
@@ -79,3 +81,15 @@ class HiddenSegment(Segment):
 
 def hidden_segment(show: Callable[[], Segment], commitment: Any) -> HiddenSegment:
     return HiddenSegment(0, 0, 0, b"", b"", show, commitment)
+
+
+def part_of(segment: Segment, posted: Any, part: Any) -> Segment:
+    """Does what `narrowing.part_of` does, where neither the number of hashes is known nor which of them is wanted."""
+    if not isinstance(posted, OpenOctets):
+        return narrowing.part_of(segment, posted, part)
+    parts = part.of(posted.length) // HASH_BYTES + 1
+    lo, hi = (boundary(segment.lo, segment.length, parts, j) for j in (part, part + 1))
+    first, last = part == 0, part == parts - 1
+    agreed, disputed = (posted.hash_at(place.term) for place in (part - 1, part))
+    ends = ((first, segment.agreed, agreed), (last, segment.disputed, disputed))
+    return Segment(segment.phase, lo, hi, *(posted.of(((z3.If(here.formula, own.term, its), HASH_BYTES),)) for here, own, its in ends))  # type: ignore[attr-defined, arg-type]
