@@ -49,6 +49,22 @@ def least(a: Any, b: Any) -> Word:
     return choice(z3.ULT(vector(a), vector(b)), a, reduced(within(vector(b), min(most, width(b)))))
 
 
+def excess(a: Any, b: Any) -> Any:
+    """By how much one word is more than another, or 0: a difference in no more bits than the words have."""
+    bits = max(width(a), width(b))
+    return z3.If(z3.ULE(a, b), z3.BitVecVal(0, BITS), within(a - b, bits))
+
+
+def difference(term: Any) -> tuple[Any, Any] | None:
+    """The two words of which a term is the difference, if it is one of words that are not negative."""
+    if not z3.is_app_of(term, z3.Z3_OP_BADD) or term.num_args() != 2:
+        return None
+    for a, b in (term.children(), term.children()[::-1]):
+        if z3.is_app_of(b, z3.Z3_OP_BMUL) and b.num_args() == 2 and z3.is_bv_value(b.arg(0)) and b.arg(0).as_long() == (1 << BITS) - 1:
+            return (a, b.arg(1)) if max(width(a), width(b.arg(1))) < BITS else None
+    return None
+
+
 def choices(word: Word) -> tuple[Any, Word, Word] | None:
     """The condition and the two words, of a word that is one of two, maybe with zeros before it."""
     if isinstance(word, int):

@@ -12,7 +12,7 @@ import attrs
 import z3
 from attrs import frozen
 from opml_spec import hashing
-from opml_spec.dispute import claims, clocks, ends, money, moves, objects, opening, parameters, tree
+from opml_spec.dispute import claims, clocks, ends, money, moves, narrowing, objects, opening, parameters, tree
 from opml_spec.dispute.clocks import Clock
 from opml_spec.dispute.money import Ledger
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request, child_id, root_id
@@ -20,12 +20,14 @@ from opml_spec.dispute.parameters import Parameters
 from opml_spec.dispute.result import Outcome
 
 from opml_fuzz.proofs.game import invariants
-from opml_fuzz.proofs.game.arithmetic import Arithmetic, least
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, difference, excess, least
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.invariants import Fields, exists
 from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS, first_word, function, word
 from opml_fuzz.proofs.game.machine import Block
 from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, Amount, GamePaths, amount, term_of, vector_of
+from opml_fuzz.proofs.game.open_bytes import OpenOctets
+from opml_fuzz.proofs.game.segments import HiddenSegment, Named, facts_about, hidden_segment, part_of
 from opml_fuzz.proofs.game.storage import NO_KEY
 from opml_fuzz.proofs.game.stored_objects import (
     Later,
@@ -34,7 +36,6 @@ from opml_fuzz.proofs.game.stored_objects import (
     StoredNode,
     StoredRequest,
     fields_of,
-    hidden,
     later,
     path_number,
     raw,
@@ -67,6 +68,8 @@ class GameWorld:
         self.hashes, self.arithmetic = DistinctHashes(facts), Arithmetic(facts)
         self.known_keys: dict[tuple[str, int], Any] = {}
         self.cache: dict[tuple[str, int], Any] = {}
+        self.named: Named | None = None  # what the call says that a node is about
+        self.recognised = set[int]()  # the nodes of which it is known on this path that they are about that
         self.locked: list[Any] = []  # what is left locked whenever some of it has gone
         self.places: dict[int, tuple[Any, Any]] = {}  # where the nodes are at which claims fell, as the claims say it
         paths.arithmetic = self.arithmetic
@@ -80,10 +83,13 @@ class GameWorld:
             self.known_keys[kind, key.get_id()] = key
             if kind in invariants.INVARIANTS:
                 self.facts.learn(*invariants.INVARIANTS[kind](key, self.hashes, self.block.now))
+            if kind == "nodes" and self.named is not None:
+                self.touched("claims", Fields("nodes", key).claim_id)
+                self.facts.learn(*facts_about(key, self.named, self.rules.k))
 
     def court(self) -> Court:
         """The court at first. Each run of an act begins with a new one."""
-        self.cache, self.locked = {}, []
+        self.cache, self.locked, self.recognised = {}, [], set()
         tables: Any = {
             kind: OpenTable(self.paths, self.cached(kind, make))
             for kind, make in {"models": self.model, "requests": self.request, "claims": self.claim, "nodes": self.node}.items()
@@ -187,13 +193,21 @@ class GameWorld:
 
     def node(self, key: Any) -> Node:
         it, octets, number = Fields("nodes", key), self.octets, self.number
-        segment = hidden(octets(it.commitment))
+        segment = hidden_segment(lambda: self.shown(it).segment, octets(it.commitment))
         path = later(lambda: self.path_of(it), depth=it.depth, path=it.path)
         clock = Clock(*map(number, (it.due, it.server_left, it.challengers_left, it.since)))
         return StoredNode(
             octets(it.claim_id), octets(it.opener, ADDRESS_BYTES), path, segment, clock, number(it.price),
-            later(lambda: self.one_of(it.state, NodeState), state=it.state), b"", self.truth(it.collected != 0),
+            later(lambda: self.one_of(it.state, NodeState), state=it.state),
+            later(lambda: self.shown(it).posted), self.truth(it.collected != 0),
         )  # fmt: skip
+
+    def shown(self, it: Fields) -> Named:
+        """What the call says of a node, if it is what the node is about."""
+        if self.named is None or not (it.key.get_id() in self.recognised or self.holds(self.named.is_of(it))):
+            raise Unsupported("what a node is about, of which nothing is known")
+        self.recognised.add(it.key.get_id())
+        return self.named
 
     def path_of(self, it: Fields) -> tuple[Any, ...]:
         """The path of a node: all its parts as one number."""
@@ -300,6 +314,8 @@ class NamedHash:
 
 def evolve(instance: Any, **changes: Any) -> Any:
     """Does what that of attrs does. Dicts made of tables become tables, and what is not changed is not looked at."""
+    if isinstance(instance, HiddenSegment):
+        instance = instance.show()
     kept = {one.alias: raw(instance, one.name) for one in attrs.fields(type(instance)) if one.name not in changes}
     return type(instance)(**kept, **{name: tabled(value) for name, value in changes.items()})
 
@@ -311,12 +327,23 @@ def path_length(things: Any) -> Any:
     return len(things)
 
 
+def octets_length(data: Any) -> Any:
+    """`len`, also of bytes of which the number is not known."""
+    return amount(data.length, data.paths) if isinstance(data, OpenOctets) else len(data)
+
+
 def smallest(one: Any, other: Any) -> Any:
     """`min` of two numbers that are not negative."""
     symbol = one if isinstance(one, Amount) else other
     if not isinstance(symbol, Amount):
         return min(one, other)
     return symbol.of(vector_of(least(*(it.term if isinstance(it, Amount) else it for it in (one, other)))))
+
+
+def largest(one: Any, other: Any) -> Any:
+    """`max`; of 0 and a difference, in as few bits as the numbers have."""
+    found = difference(other.term) if isinstance(one, int) and one == 0 and isinstance(other, Amount) else None
+    return greater(one, other) if found is None else other.of(excess(*found))
 
 
 @contextmanager
@@ -337,8 +364,10 @@ def replaced(world: GameWorld) -> Iterator[None]:
         (hashing, "sha3", NamingHashes(world)),  # a hash is a name for what was hashed
         *((module, "evolve", evolve) for module in (claims, tree, ends, moves, opening)),  # a new table of an old one and an entry
         (money, "evolve", moved),
-        *((module, "max", greater) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
-        *((module, "min", smallest) for module in (clocks, money, parameters, tree)),
+        *((module, "max", largest) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
+        *((module, "min", smallest) for module in (clocks, money, narrowing, parameters, tree)),
+        (tree, "part_of", part_of),  # with a choice of the hashes, where an index would have to be known
+        (moves, "len", octets_length),  # of bytes of which the number is not known
         (objects, "len", path_length),  # of a path of any length
         (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths, as spec §5.11 says it of their numbers
     )

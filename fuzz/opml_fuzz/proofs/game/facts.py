@@ -10,6 +10,7 @@ import z3
 
 from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, pairs, value
+from opml_fuzz.proofs.game.open_bytes import open_end
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 
 
@@ -80,10 +81,26 @@ class DistinctHashes(Hashes):
         if len(self.by_preimage) > known and not is_slot(preimage):
             self.facts.learn(name != 0)
             for other, its in self.compared:
-                same = z3.BoolVal(False) if length(its) != length(preimage) else equal(its, preimage)
-                self.facts.learn((name == other) == same)
+                same, suffices = same_bytes(its, preimage)
+                self.facts.learn((name == other) == same if suffices else z3.Implies(name == other, same))
             self.compared.append((name, preimage))
         return name
+
+
+def same_bytes(left: Pieces, right: Pieces) -> tuple[Any, bool]:
+    """A condition that holds if two sequences of bytes are the same, and whether they are the same if it holds."""
+    left, right = sorted((left, right), key=lambda one: open_end(one) is not None)
+    first, second = open_end(left), open_end(right)
+    if first is second:
+        return (equal(left, right) if length(left) == length(right) else z3.BoolVal(False)), True
+    assert second is not None
+    least, size = length(right), length(left)
+    ends = second.length + least == (size if first is None else first.length + size)
+    if first is not None:
+        return ends, False
+    if size < least:
+        return z3.BoolVal(False), True
+    return z3.And(ends, equal(cut(left, 0, least), right[:-1])), size == least
 
 
 def is_slot(preimage: Pieces) -> bool:

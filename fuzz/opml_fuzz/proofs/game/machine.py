@@ -20,8 +20,9 @@ from opml_fuzz.proofs.evm.machine import Machine, shared_conditions
 from opml_fuzz.proofs.evm.path import End, Input, Path
 from opml_fuzz.proofs.evm.pieces import Pieces
 from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
-from opml_fuzz.proofs.game.arithmetic import Arithmetic, least
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, choices, excess, least, width
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
+from opml_fuzz.proofs.game.open_bytes import copied, read_to_end, same
 from opml_fuzz.proofs.game.packed import added, either, subtracted
 from opml_fuzz.proofs.game.storage import WordPlace, place_of
 from opml_fuzz.proofs.questions import Questions
@@ -201,10 +202,42 @@ def log(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     settled(path)
     count = int(name[3:])
     stack = path.stack
-    size, at = known(stack[-2]), known(stack[-1])
-    data = path.memory.read(at, size, machine.prove(path)) if size else ()
+    size, at = stack[-2], known(stack[-1])
+    data = () if size == 0 else read(path, at, size, machine)
     topics = tuple(reversed(stack[-2 - count : -2]))
     return evolve(path, stack=stack[: -2 - count], events=(*path.events, Event(topics, data)))
+
+
+def read(path: GamePath, at: int, size: Word, machine: GameMachine) -> Pieces:
+    """Reads memory; it may be that it is not known how much."""
+    return path.memory.read(at, size, machine.prove(path)) if isinstance(size, int) else read_to_end(path.memory, at, size, machine.prove(path))
+
+
+def hash_memory(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    *rest, size, at = path.stack
+    return evolve(path, stack=(*rest, machine.hashes.digest(read(path, known(at), size, machine))))
+
+
+def copy_memory(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    *rest, size, source, to = path.stack
+    memory, prove = path.memory, machine.prove(path)
+    if isinstance(size, int):
+        memory = memory.store_pieces(known(to), memory.read(known(source), size, prove)) if size else memory
+    else:
+        memory = copied(memory, known(to), known(source), size, prove)
+    return evolve(path, stack=tuple(rest), memory=memory)
+
+
+def copy_input(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """CALLDATACOPY. What stands behind bytes of unknown number is not known, so nothing may be copied there."""
+    *rest, size, source, to = path.stack
+    if isinstance(to, int):
+        memory = machine.input.copy(path.memory, to, source, size, path, machine)
+    elif same(size, 0, machine.prove(path)):
+        memory = path.memory
+    else:
+        raise Unsupported(f"a copy of {size} bytes of the call's data to {to}")
+    return evolve(path, stack=tuple(rest), memory=memory)
 
 
 def pay(path: GamePath, machine: GameMachine, name: str) -> GamePath:
@@ -253,11 +286,24 @@ def divide(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     return evolve(path, stack=(*rest, quotient if is_certain else choice(condition, quotient, 0)))
 
 
+def beyond(a: Word, b: Word) -> Word | None:
+    """The larger of two words less one of them: by how much the other is more."""
+    found = choices(a)
+    if found is None or isinstance(b, int):
+        return None
+    condition, yes, no = found
+    for is_more, larger, smaller in ((condition, yes, no), (z3.Not(condition), no, yes)):
+        is_largest = any(formula(is_more == rule(vector(larger), vector(smaller))) is True for rule in (z3.UGT, z3.UGE))
+        if is_largest and b.eq(vector(smaller)) and width(larger) < BITS:
+            return reduced(excess(vector(larger), b))
+    return None
+
+
 def packed(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     """ADD, SUB and OR, of packed words field by field."""
     *rest, b, a = path.stack
-    found = None
-    if not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
+    found = beyond(a, b) if name == "SUB" else None
+    if found is None and not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
         prove = machine.prove(path)
         found = either(a, b) if name == "OR" else (added if name == "ADD" else subtracted)(a, b, prove)
     return evolve(path, stack=(*rest, binary(name, a, b) if found is None else found))
@@ -277,6 +323,9 @@ RULES: dict[str, Rule] = {
     "SSTORE": store,
     **{f"LOG{i}": log for i in range(5)},
     "CALL": pay,
+    "KECCAK256": hash_memory,
+    "MCOPY": copy_memory,
+    "CALLDATACOPY": copy_input,
     **dict.fromkeys(("ADD", "SUB", "OR"), packed),
     "XOR": exclusive,
     "MUL": multiply,

@@ -43,6 +43,13 @@ class Amount(Value):
             return self.of(within(self.term - term, bits))
         return super().__sub__(other)
 
+    def __add__(self, other: Any) -> Any:
+        """The sum, in no more bits than it needs."""
+        made = super().__add__(other)
+        return self.of(within(made.term, width(made.term))) if isinstance(made, Amount) else made
+
+    __radd__ = __add__
+
     def __neg__(self) -> Any:
         return Negated(self)
 
@@ -58,6 +65,15 @@ class Amount(Value):
 
     def __rfloordiv__(self, other: int) -> Any:
         return Amount(z3.BitVecVal(other, self.term.size()), self.paths) // self
+
+
+class Place(Amount):
+    """Where a segment begins or ends. Its length has as many bits."""
+
+    def __sub__(self, other: Any) -> Any:
+        if isinstance(other, Place) and not self.paths.possible(z3.UGT(other.term, self.term)):
+            return self.of(within(self.term - other.term, max(width(self.term), width(other.term))))
+        return super().__sub__(other)
 
 
 class Negated:
