@@ -1,4 +1,7 @@
-"""What Python does with bytes, numbers and tables, symbols do too, or they end the proof. Each of these once let something wrong be proved."""
+"""What Python does with bytes, numbers and tables, symbols do too, or they end the proof.
+
+Each of these once let something wrong be proved.
+"""
 
 from threading import Event
 from typing import Any
@@ -21,7 +24,7 @@ from opml_fuzz.proofs.induction import prove_rule
 from opml_fuzz.proofs.prover import prove
 from opml_fuzz.proofs.questions import Questions
 from opml_fuzz.proofs.step.bytecode_prover import prove_bytecode
-from opml_fuzz.proofs.step.machine_symbols import Octets, Unread, UnknownWitness, number
+from opml_fuzz.proofs.step.machine_symbols import Octets, UnknownWitness, Unread, number
 from opml_fuzz.proofs.strings import String
 from opml_fuzz.proofs.symbols import Paths
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -105,7 +108,8 @@ def test_no_more_is_read_than_is_left_of_a_witness() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"), [("decode_status(status[0],", "decode_status(status[9],"), ("preimage[-HASH_BYTES:]\n", "preimage[-HASH_BYTES::3]\n")]
+    ("right", "wrong"),
+    [("decode_status(status[0],", "decode_status(status[9],"), ("preimage[-HASH_BYTES:]\n", "preimage[-HASH_BYTES::3]\n")],
 )
 def test_a_state_that_is_read_elsewhere_is_found(right: str, wrong: str) -> None:
     with changed("opml_spec.machine.state", right, wrong):
