@@ -54,6 +54,18 @@ def test_a_symbol_is_found_in_no_set_unseen(variable: Any) -> None:
     assert result_of(lambda v: {(v > 3) | (v < 2): 1}, variable) == "error"
 
 
+def test_a_condition_is_joined_with_conditions() -> None:
+    """True & 2 is 0."""
+    assert result_of(lambda v: (v >= 0) & 2, Word(8)) == "error"
+    assert result_of(lambda v: (v >= 0) & (v | 2), Word(8)) == "error"
+    assert result_of(lambda v: (v >= 0) & 1 & True, Word(8)) == "proved"
+
+
+def test_what_is_proved_holds_for_the_plain_numbers_that_z3_names() -> None:
+    """A vector has 256 bits, a number of Python as many as it needs."""
+    assert result_of(lambda v: ((v | 1) << 255) < 0, Word(1)) == "error"
+
+
 def test_nothing_is_shifted_by_less_than_nothing() -> None:
     """Where only some values shift by a negative number, the others do not hide them."""
     assert result_of(lambda v: True if v < 60 else (1 << (62 - v)) >= 0, Word(6)) == "error"
