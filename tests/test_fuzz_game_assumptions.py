@@ -106,7 +106,8 @@ def test_what_is_assumed_of_every_court_holds_after_every_act(seed: int, monkeyp
         changed = [place for place, fields in stored.items() if is_whole or before.get(place) != fields]
         assert broken(stored, changed, call.now, monkeypatch) == [], call
         assert after.ledger.balanced
-        assert all(one.fee_left == (0 if one.fee_paid else stored["requests", number_of(key)]["fee"]) for key, one in after.requests.items())
+        fees = {key: stored["requests", number_of(key)]["fee"] for key in after.requests}
+        assert all(one.fee_left == (0 if one.fee_paid else fees[key]) for key, one in after.requests.items())
         if is_whole:
             assert nonzero(storage_of(court_of(stored))) == nonzero(stored)
     assert sum(kind == "nodes" for kind, _ in stored) > 20

@@ -1,4 +1,7 @@
-"""What Python does with bytes, numbers and tables, symbols do too, or they end the proof. Each of these once let something wrong be proved."""
+"""What Python does with bytes, numbers and tables, symbols do too, or they end the proof.
+
+Each of these once let something wrong be proved.
+"""
 
 from threading import Event
 from typing import Any
@@ -21,7 +24,7 @@ from opml_fuzz.proofs.induction import prove_rule
 from opml_fuzz.proofs.prover import prove
 from opml_fuzz.proofs.questions import Questions
 from opml_fuzz.proofs.step.bytecode_prover import prove_bytecode
-from opml_fuzz.proofs.step.machine_symbols import Octets, Unread, UnknownWitness, number
+from opml_fuzz.proofs.step.machine_symbols import Octets, UnknownWitness, Unread, number
 from opml_fuzz.proofs.strings import String
 from opml_fuzz.proofs.symbols import Paths
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -49,6 +52,18 @@ def test_a_symbol_is_found_in_no_set_unseen(variable: Any) -> None:
     assert result_of(lambda v: {3: False}.get(v, True), variable) == "error"
     assert result_of(lambda v: v not in (3,), variable) == "counterexample"
     assert result_of(lambda v: {(v > 3) | (v < 2): 1}, variable) == "error"
+
+
+def test_a_condition_is_joined_with_conditions() -> None:
+    """True & 2 is 0."""
+    assert result_of(lambda v: (v >= 0) & 2, Word(8)) == "error"
+    assert result_of(lambda v: (v >= 0) & (v | 2), Word(8)) == "error"
+    assert result_of(lambda v: (v >= 0) & 1 & True, Word(8)) == "proved"
+
+
+def test_what_is_proved_holds_for_the_plain_numbers_that_z3_names() -> None:
+    """A vector has 256 bits, a number of Python as many as it needs."""
+    assert result_of(lambda v: ((v | 1) << 255) < 0, Word(1)) == "error"
 
 
 def test_nothing_is_shifted_by_less_than_nothing() -> None:
@@ -105,7 +120,8 @@ def test_no_more_is_read_than_is_left_of_a_witness() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"), [("decode_status(status[0],", "decode_status(status[9],"), ("preimage[-HASH_BYTES:]\n", "preimage[-HASH_BYTES::3]\n")]
+    ("right", "wrong"),
+    [("decode_status(status[0],", "decode_status(status[9],"), ("preimage[-HASH_BYTES:]\n", "preimage[-HASH_BYTES::3]\n")],
 )
 def test_a_state_that_is_read_elsewhere_is_found(right: str, wrong: str) -> None:
     with changed("opml_spec.machine.state", right, wrong):

@@ -104,10 +104,10 @@ class Truth:
         return Truth(self.formula == formula(other), self.paths)
 
     def __and__(self, other: Any) -> "Truth":
-        return Truth(z3.And(self.formula, formula(other)), self.paths)
+        return Truth(z3.And(self.formula, formula(flag(other))), self.paths)
 
     def __or__(self, other: Any) -> "Truth":
-        return Truth(z3.Or(self.formula, formula(other)), self.paths)
+        return Truth(z3.Or(self.formula, formula(flag(other))), self.paths)
 
     __rand__, __ror__ = __and__, __or__
 
@@ -118,6 +118,13 @@ class Truth:
 def formula(result: Any) -> z3.BoolRef:
     """Makes the result of a predicate, a truth value or a condition, a formula."""
     return result.formula if isinstance(result, Truth) else z3.BoolVal(bool(result))
+
+
+def flag(other: Any) -> Any:
+    """Returns what is joined with a condition, if it is one: of another number, Python would take the lowest bit."""
+    if not isinstance(other, Truth) and not (isinstance(other, int) and other in (0, 1)):
+        raise Unsupported(f"a condition is joined with {type(other).__name__}")
+    return other
 
 
 class Symbol:

@@ -14,14 +14,16 @@ TEST_NAME = "test_a_call_that_differs"  # how a counterexample is called that ca
 ASSUMED = (
     "The game is deployed with the default parameters, and its call has as many bytes as the arguments need.",
     "The sender is not zero; the time is from 1 to 2^39 − 1; the base fee is below 2^128, and so is what is sent with all deposits before.",
-    "What is stored fits together: a claim has its request, a request its model, a node its claim; what does not exist is zero.",
+    "What is stored fits together: a claim has its request, which counts it, a request its model, a node its claim; what does not exist is "
+    "zero, and so are bits that belong to no field. What is left of a fee is all of it, or nothing if it is paid.",
     "Flags, states and outcomes have one of their values. A stage takes less than 2^32 microseconds, a request has 1 to 2^24 stages.",
     "A request has a time in the line if and only if it has claims. Without a result its hashes are zero, with one they are not.",
     "A claim has nodes if and only if its root exists; only the root has depth 1; only a rejected claim fell at a node, which exists.",
     "The depth of that node is at most 13, its path has a part less, and its id is made of the claim's id and of one part after the other.",
     "While a claim is pending, its request counts it as such, and its bond is locked.",
     "What is locked, burned and paid out is not more than what was deposited. No node has a time that is yet to come in `since`.",
-    "Numbers fit the fields of the layout after the act: counts 32 bits, money 128, times 40, 56 or 64, the prices of a claim 76.",
+    "Numbers fit the fields of the layout after the act: counts 32 bits, money 128, times 40, 56 or 64, the prices of a claim 76. None is "
+    "negative, nor is what is left locked on the way.",
     "No two preimages have the same hash, no hash is zero, and different places of the storage have different slots.",
     "Gas suffices, and whoever is paid either takes the money or not; what it calls meanwhile is a call of its own.",
 )
@@ -72,6 +74,9 @@ GAPS = (
     "The game's `post`: with two hashes, 46 s of CPU did not suffice. `choose` and `open`: as long, not attempted. Fuzzed.",
     "The game's `request` and `finalise`: loops over the leaves of a request and of an output need an invariant; not attempted. Fuzzed.",
     "The game's constructor, other parameters than the defaults, and calls of another length: fuzzed, not proved.",
-    "What the proofs about the game assume of every court is true at first; that every act keeps it is not proved of all of it.",
+    "What the proofs about the game assume of every court is true at first; that every act keeps it is not proved of all of it, but tried "
+    "after every act of random plays.",
+    "Views, events and their encoding: `disputes/wire/` reads them off the specification's court, as in the fuzzer; the specification has "
+    "no code for them.",
     "Facts about products and quotients of words that by their form have fewer than 256 bits: proved for six widths of them, not for all.",
 )
