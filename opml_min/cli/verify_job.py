@@ -60,7 +60,7 @@ def execute(options: argparse.Namespace) -> int:
                 "shards": len(chosen),
                 "mismatches": [_as_json(each) for each in mismatches],
                 "fault": compared.fault or None,
-                "run_hash": hexadecimal(records[-1].run_hash),
+                "run_hash": hexadecimal(run_hash),
                 "model_root": hexadecimal(job.model_root),
                 "first_state_root": hexadecimal(first_root),
                 "state_root": None if root is None else hexadecimal(root),
