@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 from min_training_job import EVERY, UPDATES, finished
 
-from opml_min.cli import main
+from opml_min.cli import main, verify_job
 from opml_min.cli.trained_model import write_trained_model
 from opml_min.memory_map import STATE
 from opml_min.model.errors import ImageError
@@ -20,10 +20,11 @@ from opml_min.model.files.sealed import sha256_of
 from opml_min.model.image.image import Image
 from opml_min.model.resolve import resolve
 from opml_min.training.image import TrainingImage
+from opml_min.training.jobs.description import TrainingJob
 from opml_min.training.jobs.evidence import rewrite_evidence
 from opml_min.training.jobs.execution import open_job
 from opml_min.training.jobs.folder import JobFolder
-from opml_min.training.jobs.verification import check_shard, evidence_of, shards_of
+from opml_min.training.jobs.verification import Checked, Shard, check_shard, evidence_of, shards_of
 
 Capture = pytest.CaptureFixture[str]
 TEXT = "First Citizen: Before we proceed any further, hear me speak. All: Speak, speak. " * 12
@@ -209,6 +210,17 @@ def test_what_is_compared_is_what_was_read_at_first(tmp_path: Path) -> None:
     assert mismatch is not None
     assert (mismatch.update, mismatch.claimed) == (2 * EVERY, bytes(32))
     assert len(records) == UPDATES
+
+
+def test_shards_of_different_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]) -> None:
+    """They have one model root, and begin with different weights."""
+
+    def elsewhere(path: Path, job: TrainingJob, shard: Shard, threads: int, *watch: Callable[[int], None]) -> Checked:
+        checked = check_shard(path, job, shard, threads)
+        return checked if shard.first else evolve(checked, first_state_root=bytes(32))
+
+    monkeypatch.setattr(verify_job, "check_shard", elsewhere)
+    assert "had the same training.opml" in refused("verify", finished(tmp_path / "job").path, "--threads", 1)
 
 
 def test_an_image_that_is_changed_meanwhile(tmp_path: Path) -> None:

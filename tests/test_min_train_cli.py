@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 from min_training_job import EVERY, UPDATES, finished, made
 
 from opml_min.cli import INTERRUPTED, main
@@ -103,6 +104,19 @@ def test_a_source_that_has_changed_is_noticed(tmp_path: Path, text: Path, capsys
     data[-100] ^= 1
     source.write_bytes(data)
     assert f"{source} is not the model that the job trained" in refused("train", "--resume", job, "--threads", 1)
+
+
+@pytest.mark.parametrize("field", ["context", "dim", "layers", "heads", "head_size"])
+def test_a_source_that_is_not_as_its_header_says(tmp_path: Path, text: Path, refused: Callable[..., str], field: str) -> None:
+    """Training from scratch takes only the shape of a source, so nothing else would notice."""
+    image = resolve("embedded").image
+    head = image.header.pack()
+    for value in (0, (1 << 64) - 1) if field == "context" else (0, 3, (1 << 64) - 1):
+        changed = evolve(image.header, **{field: value}).pack()
+        (tmp_path / "source.opml").write_bytes(image.path.read_bytes().replace(head, changed))
+        source = ("train", tmp_path / "source.opml", "--recipe", "scratch", "--data", text, "--out", tmp_path / "job")
+        refused(*source, "--length", 8)
+        assert not (tmp_path / "job").exists()
 
 
 def test_what_people_read(tmp_path: Path, text: Path, capsys: Capture) -> None:

@@ -80,5 +80,5 @@ def _llama(job: TrainingJob, image: TrainingImage, source: Model) -> TrainingMod
         rank=max(merged, default=1),
     )
     text = TokenText(image.read(drawn["text"], drawn["count"] * drawn["token_bytes"]), drawn["token_bytes"])
-    origin = shape_of(source.image.header) if recipe.method == Method.SCRATCH else source.image
+    origin = shape_of(source.image) if recipe.method == Method.SCRATCH else source.image
     return llama_training(origin, recipe, text)

@@ -70,7 +70,7 @@ def _segments(folder: JobFolder, job: TrainingJob, ops: list[TrainingOp], state:
     header = model.image.header
     sizes = (header.dim, header.hidden_dim, header.layers, header.heads, header.kv_heads, header.vocabulary)
     shape = Shape(*sizes, context=header.context, head_size=header.head_size)
-    return image_from_scratch(shape, text_of(model.image), shape_of(header).r, job.trained, state)
+    return image_from_scratch(shape, text_of(model.image), shape_of(model.image).r, job.trained, state)
 
 
 def _are_left(trained: Iterable[Trained], ops: list[TrainingOp]) -> bool:

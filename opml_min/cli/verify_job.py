@@ -15,8 +15,8 @@ from opml_min.cli.job_origin import fault_of_origin
 from opml_min.cli.output import Progress, hexadecimal, print_json, printable
 from opml_min.cli.trained_model import is_all_as_trained, state_root_of
 from opml_min.training.jobs.description import PICTURES, TrainingJob
-from opml_min.training.jobs.errors import SourceAbsent
-from opml_min.training.jobs.folder import TRAINED, JobFolder
+from opml_min.training.jobs.errors import JobError, SourceAbsent
+from opml_min.training.jobs.folder import IMAGE, TRAINED, JobFolder
 from opml_min.training.jobs.verification import Checked, Mismatch, Shard, check_shard, evidence_of, part_of, shards_of
 from opml_min.training.jobs.workers import Workers, cluster, processes
 
@@ -43,6 +43,8 @@ def execute(options: argparse.Namespace) -> int:
         number, parts = options.shard
         raise InputError(f"--shard {number}/{parts} is empty: the job's checkpoints make only {len(shards)} shards")
     checked = sorted(_checked(folder, job, chosen, options), key=lambda each: each.shard.first)
+    if len({each.first_state_root for each in checked}) > 1:  # a cluster's computers may have folders of their own
+        raise JobError(f"not everybody who recomputed shards had the same {IMAGE}")
     mismatches = [each.mismatch for each in checked if each.mismatch is not None]
     last, is_finished = checked[-1], len(records) == job.settings.updates
     reaches_end = last.shard.end == len(records) and not mismatches
@@ -60,7 +62,7 @@ def execute(options: argparse.Namespace) -> int:
                 "shards": len(chosen),
                 "mismatches": [_as_json(each) for each in mismatches],
                 "fault": compared.fault or None,
-                "run_hash": hexadecimal(records[-1].run_hash),
+                "run_hash": hexadecimal(run_hash),
                 "model_root": hexadecimal(job.model_root),
                 "first_state_root": hexadecimal(first_root),
                 "state_root": None if root is None else hexadecimal(root),
