@@ -14,7 +14,6 @@ from attrs import frozen
 from opml_spec.model.operations.fixed import splitmix64
 
 from opml_min.cli.train_pictures import HIDDEN, RATES, ROWS, STEPS, Labelled, learned_and_held_out
-from opml_min.training.jobs.execution import compute_update
 from opml_min.training.jobs.held_out import Examples, scored
 from opml_min.training.operations import TrainingOpcode
 from opml_min.training.recipes.pictures import PictureRecipe, Pictures, classifier_training
@@ -43,7 +42,7 @@ class Training:
 
 
 MNIST = Training(HIDDEN, ROWS, STEPS if IS_NIGHTLY else 150, RATES[Optimiser.SGD])
-FASHION_MNIST = Training(256, 64, 14_000, 0.2)
+FASHION_MNIST = Training(256, 64, 14_000, 0.25)
 
 
 def test_mnist(shared_data: Path) -> None:
@@ -65,8 +64,7 @@ def compare(training: Training, learned: Labelled, held_out: Labelled, seed: int
     pictures = Pictures(learned[0].tobytes(), learned[1].tobytes())
     run = TrainingRun(classifier_training(sizes, PictureRecipe(Optimiser.SGD, training.rows), pictures).segments, settings.pack())
     weights = first_weights(run, sizes)
-    while run.stage < run.stage_count:
-        compute_update(run)
+    run.run_all()
     run_hash = run.run_hash().hex()
     of_integers = scored(run, Examples(held_out[0], held_out[1].reshape(-1, 1)), threads=1).accuracy
     train_floats(weights, learned, training.rows, settings)

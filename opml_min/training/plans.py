@@ -147,7 +147,7 @@ def _attention_backward(op: TrainingOp) -> Plan:
     width, columns, pairs = padded(period + TWO_PIECE_ROWS, TILE_COLUMNS), padded(size, TILE_COLUMNS), (period + 1) // 2
     group, part = heads // kv_heads, padded(period, TWO_PIECE_ROWS) * columns
     scratch = 4 * padded(size, 2) * width + 8 * pairs * columns + 16 * POSITIONS * width + 4 * period * width
-    scratch += 4 * padded(period * size, 4) + 32 * period + 8 * POSITIONS * columns + 8 * size + 16 * group * (part + 1)
+    scratch += 4 * padded(period * size, 4) + 32 * period + 8 * POSITIONS * columns + 16 * group * (part + 1)
     scratch += 8 * padded(size, 2) * padded(period, TWO_PIECE_ROWS) + 8 * pairs * max(width, POSITIONS)
     phases = (
         Phase(attention_backward.attention_backward_heads, op["sequences"] * kv_heads, 1, scratch),

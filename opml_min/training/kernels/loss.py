@@ -20,6 +20,7 @@ from opml_min.model.native.kernels.fixed.fixed_point import (
 from opml_min.training.kernels.batch_rows import activation_row, exponent_of, gradient_row, put_activation, put_gradient
 from opml_min.training.kernels.compiled import compiled_for_training
 from opml_min.training.kernels.elementwise import index_at
+from opml_min.training.kernels.register_width import use_whole_registers
 
 LOG2_E = 94548  # Q16
 ONE_Q30 = 1 << 30
@@ -27,6 +28,7 @@ ONE_Q30 = 1 << 30
 
 @compiled_for_training
 def cross_entropy(base, words, first, end, chunk, scratch, shared):
+    use_whole_registers()
     out_address, of_target, logit_address, target_address, rows, vocabulary, width = words[:7]
     z = int64s(0, scratch, vocabulary)
     for t in range(first, end):
