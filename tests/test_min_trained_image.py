@@ -88,7 +88,7 @@ def test_a_model_from_scratch(tmp_path: Path) -> None:
 
 
 def test_weights_in_the_model_quarter(tmp_path: Path) -> None:
-    """The same logits and tokens come from the same weights, wherever they lie."""
+    """Logits and tokens do not depend on where the weights lie."""
     run, trained = finished(SHAPE, Method.SCRATCH)
     shape = Shape(SHAPE.dim, SHAPE.hidden_dim, SHAPE.layers, SHAPE.heads, SHAPE.kv_heads, SHAPE.vocabulary, 32, SHAPE.head_size)
     write_image(tmp_path / "trained.opml", image_from_scratch(shape, None, SHAPE.r, trained, state_left(run.memory, run.ops)))

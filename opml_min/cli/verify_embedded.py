@@ -6,7 +6,7 @@ import time
 from opml_min.cli.errors import InputError
 from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.embedded.documented_run import DocumentedRun, load
-from opml_min.embedded.verification import Comparison, recomputed
+from opml_min.embedded.verification import ComparedValue, recomputed
 from opml_min.model.files.sealed import sha256_of
 
 NAME = "embedded"
@@ -21,7 +21,7 @@ def execute(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     documented = load()
     updates = _updates(options, documented)
-    progress, compared = Progress("updates", updates), list[Comparison]()
+    progress, compared = Progress("updates", updates), list[ComparedValue]()
     for comparison in recomputed(documented, options.data, updates, options.threads, progress.show):
         compared.append(comparison)
         if not comparison.holds:

@@ -31,11 +31,11 @@ def build(folder: JobFolder) -> None:
     with folder.locked():
         opened = open_job(folder, threads=1)
         text, run = Path(opened.job.data), documented(opened)
-        source = run.source(text)
+        learned = run.read(text)
         with tempfile.TemporaryDirectory() as temporary:
-            if run.begun(source, Path(temporary), threads=1).model_root != run.model_root:
+            if run.begun(learned, Path(temporary), threads=1).model_root != run.model_root:
                 raise JobError(f"{folder.path} did not learn from {text} as it is documented")
-        run.write_model(MODEL, source, opened.run)
+        run.write_model(MODEL, learned, opened.run)
     CHECKSUM.write_text(f"{hashlib.sha256(MODEL.read_bytes()).hexdigest()}  {MODEL.name}\n", encoding="utf-8")
     save(DOCUMENT, run)
 

@@ -35,8 +35,8 @@ MODEL, CHECKSUM, DOCUMENT = FOLDER / "embedded.opml", FOLDER / "embedded.opml.sh
 
 
 @frozen
-class Source:
-    """What the model and its training are made of: a text, and the tokenizer that is learned from it."""
+class LearnedText:
+    """What a text gives: the tokenizer that is learned from it, and the training on its tokens."""
 
     tokenizer: bytes
     training: TrainingModel
@@ -58,27 +58,27 @@ class DocumentedRun:
     run_hashes: dict[int, bytes]  # by how many updates are done, ascending; the last one is that of the whole run
     state_root: bytes  # after the last update
 
-    def source(self, text: Path) -> Source:
-        """Return what the run learns from a text, of which the last tenth is held out."""
+    def read(self, text: Path) -> LearnedText:
+        """Return what the run takes from a text, of which the last tenth is held out."""
         tokenizer = tokenizer_of_text(text.read_text(encoding="utf-8"), self.shape.vocabulary)
         tokens = read_tokens(text, Llama2cTokenizer(tokenizer, self.shape.vocabulary))
-        learned, _ = split_off(tokens, self.length)
+        kept, _ = split_off(tokens, self.length)
         recipe = Recipe(Method.SCRATCH, self.optimizer, self.sequences, self.length)
-        return Source(tokenizer, llama_training(self.shape, recipe, TokenText(*packed(learned, self.shape.vocabulary))))
+        return LearnedText(tokenizer, llama_training(self.shape, recipe, TokenText(*packed(kept, self.shape.vocabulary))))
 
-    def begun(self, source: Source, folder: Path, threads: int) -> TrainingRun:
+    def begun(self, learned: LearnedText, folder: Path, threads: int) -> TrainingRun:
         """Return the run before its first stage. Its image comes into the folder."""
-        write_training_image(folder / "training.opml", source.training)
+        write_training_image(folder / "training.opml", learned.training)
         return TrainingRun(TrainingImage(folder / "training.opml"), self.settings.pack(), threads=threads)
 
-    def write_model(self, path: Path, source: Source, run: TrainingRun) -> None:
+    def write_model(self, path: Path, learned: LearnedText, run: TrainingRun) -> None:
         """Write the image that a finished run has trained, with its weights in the model quarter."""
         s = self.shape
         shape = Shape(s.dim, s.hidden_dim, s.layers, s.heads, s.kv_heads, s.vocabulary, self.context, s.head_size)
         with tempfile.TemporaryDirectory() as folder:
             trained = Path(folder, "trained.opml")
-            state, text = state_left(run.memory, run.ops), llama2c_text(source.tokenizer)
-            write_image(trained, image_from_scratch(shape, text, self.shape.r, source.training.trained, state))
+            state, text = state_left(run.memory, run.ops), llama2c_text(learned.tokenizer)
+            write_image(trained, image_from_scratch(shape, text, self.shape.r, learned.training.trained, state))
             write_image(path, image_in_model_quarter(Image(trained)))
 
     @property

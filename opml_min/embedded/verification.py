@@ -14,7 +14,7 @@ from opml_min.embedded.documented_run import MODEL, DocumentedRun
 
 
 @frozen
-class Comparison:
+class ComparedValue:
     """Something that is documented, beside what came out."""
 
     what: str
@@ -28,23 +28,23 @@ class Comparison:
 
 def recomputed(
     documented: DocumentedRun, text: Path, updates: int, threads: int, watch: Callable[[int], None] = lambda update: None
-) -> Iterator[Comparison]:
+) -> Iterator[ComparedValue]:
     """Recompute the first updates of the run, and yield what is compared on the way. After all of them that is also the model's file.
 
     watch: called after each update with its number"""
-    source = documented.source(text)
+    learned = documented.read(text)
     with tempfile.TemporaryDirectory() as folder:
-        run = documented.begun(source, Path(folder), threads)
-        yield Comparison("model root", documented.model_root, run.model_root)
+        run = documented.begun(learned, Path(folder), threads)
+        yield ComparedValue("model root", documented.model_root, run.model_root)
         for update in range(1, updates + 1):
             run.run_to(update * len(run.ops))
             watch(update)
             if update in documented.run_hashes:
-                yield Comparison(f"run hash after update {update}", documented.run_hashes[update], run.run_hash())
+                yield ComparedValue(f"run hash after update {update}", documented.run_hashes[update], run.run_hash())
         if updates == documented.settings.updates:
-            yield Comparison("state root", documented.state_root, run.state_root)
-            documented.write_model(Path(folder, MODEL.name), source, run)
-            yield Comparison(f"SHA-256 of {MODEL.name}", _sha256(MODEL), _sha256(Path(folder, MODEL.name)))
+            yield ComparedValue("state root", documented.state_root, run.state_root)
+            documented.write_model(Path(folder, MODEL.name), learned, run)
+            yield ComparedValue(f"SHA-256 of {MODEL.name}", _sha256(MODEL), _sha256(Path(folder, MODEL.name)))
 
 
 def _sha256(path: Path) -> bytes:
