@@ -13,6 +13,7 @@ from attrs import evolve
 from min_training_job import EVERY, UPDATES, finished
 
 from opml_min.cli import main, verify_job
+from opml_min.cli.demo.training_scene import scene_of_job
 from opml_min.cli.trained_model import write_trained_model
 from opml_min.memory_map import STATE
 from opml_min.model.errors import ImageError
@@ -169,6 +170,11 @@ def test_what_a_stranger_writes_does_nothing_to_a_terminal(job: Path, capsys: Ca
         assert main(["verify", str(job), "--threads", "1"]) == code
         out, err = capsys.readouterr()
         assert (out + err).replace("\n", "").isprintable()
+
+
+def test_a_scene_of_a_job_is_told_in_printable_words(job: Path) -> None:
+    describe(job, source="\x1b[2J")
+    assert scene_of_job(job).description.startswith("last of ?[2J on ")
 
 
 def test_the_source_may_have_another_name_here(job: Path, capsys: Capture) -> None:

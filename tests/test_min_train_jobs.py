@@ -270,6 +270,7 @@ POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "request": (with_field(request="00" * 64), "damaged"),
     "long request": (with_field(request="00" * 20_000), "damaged"),
     "endless updates": (changed("job.json", lambda data: re.sub(rb'("request": ".{16}).{8}', rb"\1ffffffff", data)), "at most 2\\^24"),
+    "control characters": (changed("job.json", lambda data: data.replace(b'"0.weight"', b'"\\u001b[2J"')), "damaged"),
     "long text": (with_field(source="x" * 40_000), "damaged"),
     "every": (with_field(checkpoint_every=0), "damaged"),
     "every text": (with_field(checkpoint_every="1"), "damaged"),

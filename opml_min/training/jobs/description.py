@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, frozen
 
 from opml_min.model.errors import RequestError
 from opml_min.model.files.atomic import written_whole
@@ -111,7 +111,9 @@ def _trained(data: dict[str, Any]) -> Trained:
     sizes = tensor.address, tensor.rows, tensor.columns
     if type(tensor.is_matrix) is not bool or any(type(size) is not int or not 0 <= size < 1 << 40 for size in sizes):
         raise ValueError("a trained tensor is out of its bounds")
-    return evolve(tensor, name=_text(tensor.name))
+    if not _text(tensor.name).isprintable():
+        raise ValueError("a trained tensor has no name that can be printed")
+    return tensor
 
 
 def _text(value: object) -> str:
