@@ -134,4 +134,15 @@ EQUIVALENT = (
         Equivalent("opml_min.training.plans", f"scratch += {more} * padded(period, TWO_PIECE_ROWS) + 6 * POSITIONS * width", MORE)
         for more in ("⟦4 → 5⟧ * padded(size, 2)", "4 * padded(size, ⟦2 → 3⟧)")
     ),
+    Equivalent(
+        "opml_min.training.kernels.attention",
+        "low[2 * pairs * count :], high[2 * pairs * count :] = ⟦0 → 1⟧, 0",
+        "nobody reads the products of rows behind the last one",
+    ),
+    Equivalent("opml_min.machine.interpret", "return -(-a // b) if (a < 0) != (b < ⟦0 → 1⟧) else a // b", "b is not 0 here"),
+    Equivalent(
+        "opml_spec.machine.merkle",
+        "if index >> (above ⟦- → +⟧ height - 1) & 1:",
+        "only leaves are replaced, whose height is 0",
+    ),
 )
