@@ -134,4 +134,44 @@ EQUIVALENT = (
         Equivalent("opml_min.training.plans", f"scratch += {more} * padded(period, TWO_PIECE_ROWS) + 6 * POSITIONS * width", MORE)
         for more in ("⟦4 → 5⟧ * padded(size, 2)", "4 * padded(size, ⟦2 → 3⟧)")
     ),
+    Equivalent(
+        "opml_min.training.kernels.attention",
+        "low[2 * pairs * count :], high[2 * pairs * count :] = ⟦0 → 1⟧, 0",
+        "nobody reads the products of rows behind the last one",
+    ),
+    *(
+        Equivalent("opml_min.machine.interpret", f"return -(-a // b) if (a < 0) != (b {changed}) else a // b", "b is not 0 here")
+        for changed in ("< ⟦0 → 1⟧", "⟦< → <=⟧ 0")
+    ),
+    Equivalent(
+        "opml_spec.machine.merkle",
+        "if index >> (above ⟦- → +⟧ height - 1) & 1:",
+        "only leaves are replaced, whose height is 0",
+    ),
+    Equivalent("opml_spec.runs.run", "without break", "a machine that has ended stays as it is"),
+    Equivalent(
+        "opml_min.model.native.kernels.fixed.matmul",
+        "return operands[⟦3 → 4⟧] != Q8_0",
+        "sums of groups are computed that nobody uses",
+    ),
+    Equivalent(
+        "opml_min.model.native.kernels.stages",
+        "if position >= prompt_length - ⟦1 → 2⟧:",
+        "the loader requires of an op that draws that it is only executed from there on",
+    ),
+    Equivalent("opml_min.machine.translator.emit", 'if operation == "add" and (a == "0" ⟦or → and⟧ b == "0"):', "0 is added, too"),
+    Equivalent(
+        "opml_min.machine.translator.loops",
+        "by_a, by_b = moved.get(a, 0), moved.get(b, ⟦0 → 1⟧)",
+        "no counter is found, or one in a loop without end whose branch compares the same each time",
+    ),
+    *(
+        Equivalent("training/fast_rsqrt.h", f"uint64_t y = {guess} * x >> 30)) * x >> 30);", "Newton's steps correct the guess")
+        for guess in ("⟦2867824744 → 2867824745⟧ - ((3527716384 - (1759446830", "2867824744 - ((⟦3527716384 → 3527716385⟧ - (1759446830")
+    ),
+    Equivalent(
+        "opml_min.training.kernels.packing",
+        "low[len(values) :], high[len(values) :] = ⟦0 → 1⟧, 0",
+        "what is there is multiplied by zeros",
+    ),
 )
