@@ -9,6 +9,7 @@ same is paid to the same address. `reaches` says how the act can end, and a proo
 from attrs import frozen
 
 OK, REFUSED = "ok", "refused"
+CONSTRUCTOR = "constructor"
 TEST_NAME = "test_a_call_that_differs"  # how a counterexample is called that can be pasted
 
 ASSUMED = (
@@ -27,6 +28,13 @@ ASSUMED = (
     "No two preimages have the same hash, no hash is zero, and different places of the storage have different slots.",
     "Gas suffices, and whoever is paid either takes the money or not; what it calls meanwhile is a call of its own.",
 )
+
+ASSUMED_OF_A_DEPLOYMENT = (
+    "The arguments are of their types: the arbiter an address, the money 128 bits, all other parameters 64 bits. What is sent has 128.",
+    "Whether there is code at the arbiter's address is open. If there is none, the deployment is refused as with wrong parameters.",
+    "Gas suffices, and memory that was never written is zero.",
+)
+"""What is assumed of a deployment."""
 
 
 @frozen
@@ -65,6 +73,11 @@ STATEMENTS = (
     about("account_of", "`account_of` returns what is known of an address"),
     about("books", "`books` returns where all the money is"),
     about("parameters", "`parameters` returns what the deployment fixed"),
+    GameStatement(
+        f"game.{CONSTRUCTOR}",
+        "the constructor refuses the parameters that the specification refuses; else it leaves the code with them as immutables",
+        CONSTRUCTOR, frozenset((OK, REFUSED, 232)), ASSUMED_OF_A_DEPLOYMENT,
+    ),
 )
 
 GAPS = (
@@ -73,7 +86,8 @@ GAPS = (
     "With every path of `collect` kept apart, no question stays open, but 60 s of CPU did not suffice.",
     "The game's `post`: with two hashes, 46 s of CPU did not suffice. `choose` and `open`: as long, not attempted. Fuzzed.",
     "The game's `request` and `finalise`: loops over the leaves of a request and of an output need an invariant; not attempted. Fuzzed.",
-    "The game's constructor, other parameters than the defaults, and calls of another length: fuzzed, not proved.",
+    "The game's entry points with other parameters than the defaults, and calls of another length: fuzzed, not proved.",
+    "What the game's constructor does with arguments that are not of their types, or too few: not proved.",
     "What the proofs about the game assume of every court is true at first; that every act keeps it is not proved of all of it, but tried "
     "after every act of random plays.",
     "Views, events and their encoding: `disputes/wire/` reads them off the specification's court, as in the fuzzer; the specification has "
