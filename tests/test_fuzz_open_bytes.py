@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import z3
 from opml_fuzz.proofs.evm.memory import Memory
+from opml_fuzz.proofs.game.arithmetic import Arithmetic
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.numbers import GamePaths, Place, amount
 from opml_fuzz.proofs.game.open_bytes import OpenOctets, argument_at, copied, open_bytes, open_end, read_to_end
@@ -101,8 +102,6 @@ def test_a_part_is_that_of_the_specification(length: int) -> None:
 
 def filled_in(whole: Segment, posted: bytes, part: int) -> Segment:
     """The part that `part_of` makes of symbols, with numbers put in their place."""
-    from opml_fuzz.proofs.game.arithmetic import Arithmetic
-
     paths = GamePaths(True)
     paths.arithmetic = Arithmetic(Facts())
     names = dict(zip(("lo", "hi", "part", "agreed", "disputed"), z3.BitVecs("lo hi part agreed disputed", 256), strict=True))
@@ -114,14 +113,14 @@ def filled_in(whole: Segment, posted: bytes, part: int) -> Segment:
     for _, found in paths.explore(lambda: part_of(segment, OpenOctets(((GIVEN, 0),), paths), amount(small["part"], paths)), conditions):
         made.append(found)
     (found,) = made
-    given = {"lo": whole.lo, "hi": whole.hi, "part": part, "agreed": int.from_bytes(whole.agreed), "disputed": int.from_bytes(whole.disputed)}
+    agreed, disputed = (int.from_bytes(end, "big") for end in (whole.agreed, whole.disputed))
+    given = {"lo": whole.lo, "hi": whole.hi, "part": part, "agreed": agreed, "disputed": disputed}
     solver = z3.Solver()
     solver.add(*(names[name] == number for name, number in given.items()), GIVEN.length == len(posted))
     solver.add(*(GIVEN.word(z3.BitVecVal(at, 256)) == int.from_bytes(posted[at : at + 32]) for at in range(0, len(posted), 32)))
     solver.add(*(bare == a * b for _, a, b, bare in paths.arithmetic.products))
     solver.add(*(bare == z3.UDiv(x, d) for _, x, d, bare in paths.arithmetic.quotients))
     assert solver.check() == z3.sat
-    lo, hi, agreed, disputed = (
-        solver.model().eval(getattr(one, "term", one), model_completion=True).as_long() for one in (found.lo, found.hi, found.agreed, found.disputed)
-    )
-    return Segment(1, lo, hi, agreed.to_bytes(32), disputed.to_bytes(32))
+    terms = (one.term for one in (found.lo, found.hi, found.agreed, found.disputed))  # type: ignore[attr-defined]
+    lo, hi, agreed, disputed = (solver.model().eval(one, model_completion=True).as_long() for one in terms)
+    return Segment(1, lo, hi, agreed.to_bytes(32, "big"), disputed.to_bytes(32, "big"))

@@ -22,6 +22,9 @@ ASSUMED = (
     "A claim has nodes if and only if its root exists; only the root has depth 1; only a rejected claim fell at a node, which exists.",
     "The depth of that node is at most 13, its path has a part less, and its id is made of the claim's id and of one part after the other.",
     "While a claim is pending, its request counts it as such, and its bond is locked.",
+    "No claim closes at 2^39 or later. An open node is counted by its claim. No server lost a claim at a time that is yet to come.",
+    "What the hash of a node names is a segment of the run or of a stage. If it is posted, there is a hash at each inner boundary.",
+    "Of an open root it is the whole run, from the first run hash to the seal, or, once its one stage was opened, one instruction.",
     "What is locked, burned and paid out is not more than what was deposited. No node has a time that is yet to come in `since`.",
     "Numbers fit the fields of the layout after the act: counts 32 bits, money 128, times 40, 56 or 64, the prices of a claim 76. None is "
     "negative, nor is what is left locked on the way.",
@@ -60,6 +63,14 @@ STATEMENTS = (
         payable=True,
     ),
     about("challenge", "`challenge` opens the root for the exact bond while the window is open", 203, 205, 210, 211, 241, payable=True),
+    about(
+        "post", "`post` answers a node with the hashes between its parts, if the call brings at most 2,048 bytes of hashes",
+        204, 209, 210, 215, 216, 217, 219, 220, 244,
+    ),
+    about(
+        "choose", "`choose` opens a node for a part of a posted one, if the call brings at most 2,048 bytes of hashes",
+        204, 205, 210, 215, 216, 217, 221, 242, 243, payable=True,
+    ),
     about("expire", "`expire` rejects a claim after the grace, and pays the requester its share", 203, 210, 213, 247),
     about("timeout", "`timeout` makes a claim fall at a node that is out of time, and burns what nobody is due", 204, 210, 216, 218),
     about("award", "`award` pays the fee to a final claim, passes over others, and waits for the pending ones that may hold it", 203, 248),

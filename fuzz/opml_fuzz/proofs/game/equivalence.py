@@ -110,7 +110,8 @@ class Proof:
         self.sender = self.world.octets(sender, 20)
         deposits = z3.ZeroExt(1, function("held", "deposits")(NO_KEY))
         fits = z3.ULT(deposits + z3.Extract(WEI_BITS, 0, self.value), 1 << WEI_BITS)  # all the ether that there is
-        self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), fits, *assumed.conditions, *(z3.ULE(one.length, one.room) for one in self.open))
+        short = (z3.ULE(one.length, one.room) for one in self.open)
+        self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), fits, *assumed.conditions, *short)
         self.world.touched("held", NO_KEY)
         if name == "claim_of":
             with replaced(self.world):
@@ -132,9 +133,10 @@ class Proof:
             size = 32 if kind == "bytes32" else 20
             return self.world.octets(z3.BitVec(name, 8 * size), size)
         if kind == SEGMENT:
-            phase, *places = (z3.ZeroExt(256 - size, z3.BitVec(f"{name}_{part}", size)) for part, size in (("phase", 8), ("lo", 64), ("hi", 64)))
-            numbers = self.world.number(phase), *(Place(z3.simplify(one), self.paths) for one in places)
-            return Segment(*numbers, *(self.world.octets(z3.BitVec(f"{name}_{end}", 256)) for end in ("agreed", "disputed")))
+            phase = self.world.number(z3.BitVec(f"{name}_phase", 8))
+            places = (z3.simplify(z3.ZeroExt(192, z3.BitVec(f"{name}_{end}", 64))) for end in ("lo", "hi"))
+            ends = (self.world.octets(z3.BitVec(f"{name}_{end}", 256)) for end in ("agreed", "disputed"))
+            return Segment(phase, *(Place(one, self.paths) for one in places), *ends)  # type: ignore[arg-type]
         if kind == "bytes":
             return OpenOctets(((open_bytes(name, POSTED_BYTES), 0),), self.paths)
         raise Unsupported(f"an argument of type {kind} of which nothing is known")

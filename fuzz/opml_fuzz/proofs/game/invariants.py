@@ -94,5 +94,6 @@ def of_account(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
 
 
 INVARIANTS: dict[str, Callable[[Any, Hashes, Any], Iterator[Any]]] = {
-    "models": of_model, "requests": of_request, "claims": of_claim, "nodes": of_node, "accounts": of_account, "held": of_books, "gone": of_books,
+    "models": of_model, "requests": of_request, "claims": of_claim, "nodes": of_node, "accounts": of_account,
+    "held": of_books, "gone": of_books,
 }  # fmt: skip

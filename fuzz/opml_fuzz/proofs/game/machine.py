@@ -210,7 +210,8 @@ def log(path: GamePath, machine: GameMachine, name: str) -> GamePath:
 
 def read(path: GamePath, at: int, size: Word, machine: GameMachine) -> Pieces:
     """Reads memory; it may be that it is not known how much."""
-    return path.memory.read(at, size, machine.prove(path)) if isinstance(size, int) else read_to_end(path.memory, at, size, machine.prove(path))
+    prove = machine.prove(path)
+    return path.memory.read(at, size, prove) if isinstance(size, int) else read_to_end(path.memory, at, size, prove)
 
 
 def hash_memory(path: GamePath, machine: GameMachine, name: str) -> GamePath:

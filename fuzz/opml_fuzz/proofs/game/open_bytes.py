@@ -8,11 +8,10 @@ here are the rules of the opcodes that may meet their end: a copy, a hash, an ev
 from typing import Any
 
 import z3
-from attrs import evolve, frozen
+from attrs import frozen
 
 from opml_fuzz.proofs.evm.calldata import Argument
 from opml_fuzz.proofs.evm.memory import Memory, Prove, Region
-from opml_fuzz.proofs.evm.path import Path
 from opml_fuzz.proofs.evm.pieces import Pieces, length
 from opml_fuzz.proofs.evm.words import BITS, Word, reduced, vector
 from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of

@@ -38,7 +38,7 @@ OBJECTS = ("models", "requests", "claims", "nodes")  # whose ids are hashes
 ROUNDS = 6  # of telling z3 more
 REFINED_UNITS = 100_000_000  # of z3's work, in each of them
 PLAIN = 1 << 64  # smaller numbers are written in decimal
-SEGMENTS = "from opml_spec.dispute.narrowing import Segment\n"
+SEGMENT_IMPORT = "from opml_spec.dispute.narrowing import Segment\n"
 TEST = """
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.proofs.game.known_court import differences
@@ -68,9 +68,10 @@ class Case:
         """Writes the test. found: the differences"""
         what = "".join(f"\n    # {name}: {ours} in the specification, {theirs} in the contract" for name, (ours, theirs) in found.items())
         call, taken = self.call, "" if self.is_taken else ", is_taken=False"
+        imports = SEGMENT_IMPORT if any(isinstance(one, Segment) for one in call.act.arguments) else ""
         return TEST.format(
-            name=TEST_NAME, imports=SEGMENTS if any(isinstance(one, Segment) for one in call.act.arguments) else "", stored=entries(self.stored), move=call.move, arguments=written(call.act.arguments), value=call.act.value,
-            sender=written(call.sender), now=call.now, basefee=call.basefee, taken=taken, what=what,
+            name=TEST_NAME, imports=imports, stored=entries(self.stored), move=call.move, arguments=written(call.act.arguments),
+            value=call.act.value, sender=written(call.sender), now=call.now, basefee=call.basefee, taken=taken, what=what,
         )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from opml_fuzz.proofs.game.arithmetic import within
 from opml_fuzz.proofs.game.invariants import Fields, exists
 from opml_fuzz.proofs.game.open_bytes import OpenOctets
 
-
+PLACE_BITS = 64
 ENDS = ("phase", "lo", "hi", "agreed", "disputed")
 
 
@@ -44,22 +44,22 @@ def named(segment: Segment, posted: Any) -> Named:
 
 def facts_about(key: Any, it: Named, k: int) -> Iterator[Any]:
     """Yields what holds of a node if it is the one that the call names."""
-    node, (lo, hi) = Fields("nodes", key), (number.term for number in (it.segment.lo, it.segment.hi))  # type: ignore[attr-defined]
-    phase, length, posted = it.segment.phase.term, within(hi - lo, 64), posted_length(it.posted)  # type: ignore[attr-defined]
-    request = Fields("requests", Fields("claims", node.claim_id).request_id)
-    most = z3.If(phase == Phase.STAGES, z3.ZeroExt(224, request.stage_count), z3.BitVecVal(STAGE_STEP_LIMIT, 256))
-    yield from when(node, key, it, z3.BoolVal(True), z3.Or(phase == Phase.STAGES, phase == Phase.INSTRUCTIONS), z3.ULT(lo, hi), z3.ULE(hi, most))
-    yield from when(node, key, it, node.state == NodeState.OPEN, posted == 0)
-    parts = z3.If(z3.ULT(length, k), length, z3.BitVecVal(k, 256))
-    yield from when(node, key, it, node.state == NodeState.POSTED, z3.UGE(length, 2), posted == HASH_BYTES * (parts - 1))
-    is_root = z3.And(node.state == NodeState.OPEN, node.depth == 1)  # a stage was opened there if it counts instructions
-    ends = ((it.segment.agreed, request.first_run_hash), (it.segment.disputed, Fields("claims", node.claim_id).sealed))
-    whole = z3.And(lo == 0, hi == z3.ZeroExt(224, request.stage_count), *(one.term == other for one, other in ends))  # type: ignore[attr-defined]
-    yield from when(node, key, it, is_root, z3.If(phase == Phase.STAGES, whole, length == 1))
-
-
-def when(node: Fields, key: Any, it: Named, condition: Any, *facts: Any) -> Iterator[Any]:
-    yield z3.Implies(z3.And(exists("nodes", key), it.is_of(node), condition), z3.And(*facts))
+    node, segment, posted = Fields("nodes", key), it.segment, posted_length(it.posted)
+    phase, lo, hi, agreed, disputed = (getattr(segment, name).term for name in ENDS)
+    claim = Fields("claims", node.claim_id)
+    request = Fields("requests", claim.request_id)
+    length, stages = within(hi - lo, PLACE_BITS), z3.ZeroExt(256 - request.stage_count.size(), request.stage_count)
+    most, parts = (z3.If(*one) for one in ((phase == Phase.STAGES, stages, STAGE_STEP_LIMIT), (z3.ULT(length, k), length, k)))
+    is_whole = z3.And(lo == 0, hi == stages, agreed == request.first_run_hash, disputed == claim.sealed)
+    is_open, is_posted = node.state == NodeState.OPEN, node.state == NodeState.POSTED
+    what_holds = (
+        (True, z3.And(z3.Or(phase == Phase.STAGES, phase == Phase.INSTRUCTIONS), z3.ULT(lo, hi), z3.ULE(hi, most))),
+        (is_open, posted == 0),
+        (is_posted, z3.And(z3.UGE(length, 2), posted == HASH_BYTES * (parts - 1))),
+        (z3.And(is_open, node.depth == 1), z3.If(phase == Phase.STAGES, is_whole, length == 1)),  # its one stage was opened
+    )
+    for condition, fact in what_holds:
+        yield z3.Implies(z3.And(exists("nodes", key), it.is_of(node), condition), fact)
 
 
 def posted_length(posted: Any) -> Any:
@@ -92,4 +92,5 @@ def part_of(segment: Segment, posted: Any, part: Any) -> Segment:
     first, last = part == 0, part == parts - 1
     agreed, disputed = (posted.hash_at(place.term) for place in (part - 1, part))
     ends = ((first, segment.agreed, agreed), (last, segment.disputed, disputed))
-    return Segment(segment.phase, lo, hi, *(posted.of(((z3.If(here.formula, own.term, its), HASH_BYTES),)) for here, own, its in ends))  # type: ignore[attr-defined, arg-type]
+    chosen = (posted.of(((z3.If(here.formula, own.term, its), HASH_BYTES),)) for here, own, its in ends)  # type: ignore[attr-defined]
+    return Segment(segment.phase, lo, hi, *chosen)  # type: ignore[arg-type]
