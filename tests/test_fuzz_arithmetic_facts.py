@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import z3
-from opml_fuzz.proofs.game.arithmetic import HALF, Arithmetic, bounded, width
+from opml_fuzz.proofs.game.arithmetic import HALF, Arithmetic, bounded, choices, least, width
 from opml_fuzz.proofs.game.facts import Facts
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 
@@ -91,6 +91,47 @@ def test_every_fact_about_narrow_words(bits: int) -> None:
     assert len(facts.known) > 20
     for fact in facts.known:
         assert contrary(fact) == z3.unsat, fact
+
+
+@pytest.mark.parametrize("bits", [17, 127, 200])
+def test_every_fact_about_a_quotient_times_its_divisor(bits: int) -> None:
+    """Checks the facts about all bits of the quotient, and about its lower ones."""
+    facts = Facts()
+    arithmetic = Arithmetic(facts)
+    x, d = narrow("x", 200), narrow("d", 50)
+    part = z3.simplify(z3.ZeroExt(BITS - bits, z3.Extract(bits - 1, 0, arithmetic.quotient(x, d))))
+    product, solver = arithmetic.product(d, part), z3.Solver()
+    solver.add(*facts.known)
+    assert width(product) == min(200, bits + 50)
+    assert solver.check(z3.UGT(product, x)) == z3.unsat
+    for fact in facts.known:
+        assert contrary(fact) == z3.unsat, fact
+
+
+def test_the_least_of_two_words() -> None:
+    a, solver = z3.BitVec("a", BITS), z3.Solver()
+    for one, other in ((a, 80_000), (80_000, a)):
+        shown = least(one, other)
+        assert width(shown) == 17
+        assert solver.check(shown != z3.If(z3.ULT(a, 80_000), a, z3.BitVecVal(80_000, BITS))) == z3.unsat
+
+
+def test_a_sum_has_a_width() -> None:
+    a, b, solver = narrow("a", 39), narrow("b", 56), z3.Solver()
+    for term, bits in ((a + b, 57), (a + 600, 40), (a - b, BITS)):
+        assert width(z3.simplify(term)) == bits
+        assert bits == BITS or solver.check(z3.LShR(term, bits) != 0) == z3.unsat
+
+
+def test_products_and_quotients_of_a_choice() -> None:
+    facts, condition = Facts(), z3.Bool("condition")
+    arithmetic = Arithmetic(facts)
+    a, b, d = narrow("a", 60), narrow("b", 90), narrow("d", 30)
+    either = z3.simplify(z3.If(condition, a, b))
+    for rule in (arithmetic.product, arithmetic.quotient):
+        chosen = choices(rule(either, d))
+        assert chosen is not None
+        assert all(one.eq(rule(other, d)) for one, other in zip(chosen[1:], (a, b), strict=True))
 
 
 def test_what_is_false_is_not_proved() -> None:

@@ -70,6 +70,7 @@ def test_wheel_holds_the_four_packages_and_their_data(tmp_path: Path) -> None:
         "opml_min/guest/guest.elf",
         "opml_min/guest/training.elf",
         "opml_min/embedded/embedded.opml",
+        "opml_min/embedded/training.json",
         "opml_min/mnist/mnist.opml",
         "opml_min/model/gpu/kernels/batches.cu",
         "opml_min/model/gpu/kernels/batches.ptx",

@@ -131,7 +131,7 @@ def _scoring(examples: Examples | None, unit: str) -> Progress:
 
 
 def _interrupted(options: argparse.Namespace, opened: OpenJob) -> int:
-    kept = opened.updates_done // opened.job.checkpoint_every * opened.job.checkpoint_every
+    kept = max((updates for updates in opened.folder.checkpoints() if updates <= opened.updates_done), default=0)
     if options.json:
         print_json({"interrupted": True, "job": str(opened.folder.path), "updates_kept": kept})
     how = f"`opml train --resume {quote(str(opened.folder.path))}` goes on after update {kept}"

@@ -1,9 +1,9 @@
-"""Proves statements for all inputs, by z3, one after the other or in several processes, and writes what it is told to: `opml-prove`."""
+"""Proves statements for all inputs, by z3, each in a process of its own, and writes what it is told to: `opml-prove`."""
 
 import argparse
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from attrs import evolve
 
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.errors import InputError
-from opml_fuzz.fuzzing.workers import results_in_order
 from opml_fuzz.proofs.by_name import prove_by_name
+from opml_fuzz.proofs.fresh_processes import Lost, fresh_results
 from opml_fuzz.proofs.ledger import page
 from opml_fuzz.proofs.second_solver import INTEGER_SECONDS, QUERY_SECONDS, Recheck, second_solver
 from opml_fuzz.proofs.verdict import Verdict
@@ -48,11 +48,11 @@ def run(names: list[str], jobs: int, options: argparse.Namespace) -> int:
     return 1 if failed or not all(one.is_well for one in rechecked) else 0
 
 
-def verdicts_of(prove: Callable[[str], Verdict], names: list[str], jobs: int) -> AbstractContextManager[Iterator[Verdict]]:
-    """Gives the verdicts in the order of the names."""
-    if jobs == 1 or len(names) == 1:
-        return nullcontext(map(prove, names))
-    return results_in_order(prove, names, min(jobs, len(names)))
+@contextmanager
+def verdicts_of(prove: Callable[[str], Verdict], names: list[str], jobs: int) -> Iterator[Iterator[Verdict]]:
+    """Gives the verdicts in the order of the names. A statement whose process dies is not proved."""
+    with fresh_results(prove, names, jobs, prove_by_name.__module__) as results:
+        yield (Verdict(name, "error", 0.0, str(one)) if isinstance(one, Lost) else one for name, one in zip(names, results, strict=True))
 
 
 def check_places(options: argparse.Namespace) -> None:

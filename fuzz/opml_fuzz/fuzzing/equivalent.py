@@ -18,6 +18,7 @@ CHECKED = "more is checked than is needed, with the same result"
 ZERO = "both sides give 0 for 0"
 BY_64 = "shifted by 64 places, by this code or the other, every sum is 0"
 FAR = "places are negative or at least 26 here"
+MORE = "the kernel gets more memory than it needs"
 BOND = "the contract takes bonds from 0 to 2^128 - 1 only, and one of 0 is refused, too, because its share pays no gas"
 
 EQUIVALENT = (
@@ -113,4 +114,24 @@ EQUIVALENT = (
     ),
     Equivalent("opml_spec.arithmetic.binary32", "Rounding.RMM: 2 * rest > d or (2 * rest == d and n ⟦> → >=⟧ 0),", "0 leaves no rest"),
     Equivalent("opml_spec.arithmetic.elementary", "return positive if argument_q14 >= ⟦0 → 1⟧ else (1 << 30) - positive", "σ(0) is 1/2"),
+    Equivalent(
+        "opml_spec.arithmetic.binary32",
+        "return round_to_float(2 * root ⟦+ → -⟧ flag(root * root != scaled), 1 << 129, 0, mode)",
+        "no float, and no number halfway between two, is so near to a root that is none",
+    ),
+    Equivalent(
+        "opml_spec.training.operations.products", 'yield Bound("Σ of sums", self.rows + 1 << ⟦31 → 32⟧)', "there are at most 2^20 rows"
+    ),
+    Equivalent(
+        "opml_spec.training.loader", "low, high = RANGES.get(name, (⟦0 → 1⟧, MEMORY_BYTES))", "no tensor may lie at 0: the same error"
+    ),
+    Equivalent(
+        "opml_min.training.plans",
+        "Phase(products.matmul_weights, taken, block // 2, 8 * block * x_width + 4 ⟦* → +⟧ columns),",
+        "memory is planned for twice as many rows as a piece has",
+    ),
+    *(
+        Equivalent("opml_min.training.plans", f"scratch += {more} * padded(period, TWO_PIECE_ROWS) + 6 * POSITIONS * width", MORE)
+        for more in ("⟦4 → 5⟧ * padded(size, 2)", "4 * padded(size, ⟦2 → 3⟧)")
+    ),
 )

@@ -26,6 +26,8 @@ def prove_rule(rule: Rule, query_seconds: float = QUERY_SECONDS, keeps: bool = F
 def play_cases(rule: Rule, query_seconds: float, refuted: KeptQueries, stop: threading.Event) -> Verdict:
     """Does what `prove_rule` does, until `stop` is set."""
     begin = time.monotonic()
+    if not rule.cases or not all(rule.cases.values()):
+        return Verdict(rule.name, "error", 0.0, "it has no cases, or one that comes to no place")
     for case, places in rule.cases.items():
         exploration = Exploration(refuted)
         world = SymbolicWorld(exploration, int(1000 * query_seconds))

@@ -53,9 +53,28 @@ class Questions:
         self.kept: list[Any] = []
         self.models: deque[Any] = deque(maxlen=MOST_MODELS)
 
-    def can_hold(self, formulas: Sequence[Any]) -> bool:
-        """Tells whether the formulas may hold together: false only if z3 shows, without much work, that they cannot."""
-        return bool(self.ask(formulas, FEASIBLE_UNITS)[0] != z3.unsat)
+    def solver(self, facts: Any, more: Sequence[Any] = ()) -> Any:
+        """A solver that knows facts, those to come as well, and remembers what it found out about them."""
+        solver = z3.SimpleSolver()
+        solver.set("rlimit", FEASIBLE_UNITS)
+        solver.set("ctrl_c", False)
+        facts.tell(solver)
+        solver.add(*more)
+        return solver
+
+    def ask_in(self, solver: Any, formulas: Sequence[Any], known: Sequence[Any]) -> tuple[Any, Any]:
+        """Asks, without much work, whether the formulas can hold together with what a solver knows: z3's answer, and its model."""
+        if self.stop.is_set():
+            raise Stopped
+        model = next((one for one in self.models if holds(one, (*known, *formulas))), None)
+        if model is not None:
+            return z3.sat, model
+        answer = solver.check(*formulas)
+        if answer == z3.unsat:
+            self.refuted([*known, *formulas])
+        if answer == z3.sat:
+            self.models.appendleft(solver.model())
+        return answer, self.models[0] if answer == z3.sat else None
 
     def ask(self, formulas: Sequence[Any], limit: int | None = None) -> tuple[Any, Any]:
         """Asks whether the formulas can hold together: z3's answer, and its model or why it gave up. The solver is too large to be kept."""

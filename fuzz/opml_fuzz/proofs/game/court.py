@@ -12,20 +12,22 @@ import attrs
 import z3
 from attrs import frozen
 from opml_spec import hashing
-from opml_spec.dispute import claims, clocks, ends, money, moves, objects, opening, parameters, tree
+from opml_spec.dispute import claims, clocks, ends, money, moves, narrowing, objects, opening, parameters, tree
 from opml_spec.dispute.clocks import Clock
 from opml_spec.dispute.money import Ledger
-from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request
+from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request, child_id, root_id
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.dispute.result import Outcome
 
 from opml_fuzz.proofs.game import invariants
-from opml_fuzz.proofs.game.arithmetic import Arithmetic
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, difference, excess, least
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.invariants import Fields, exists
 from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS, first_word, function, word
 from opml_fuzz.proofs.game.machine import Block
-from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, GamePaths, amount, term_of
+from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, Amount, GamePaths, amount, term_of, vector_of
+from opml_fuzz.proofs.game.open_bytes import OpenOctets
+from opml_fuzz.proofs.game.segments import HiddenSegment, Named, facts_about, hidden_segment, part_of
 from opml_fuzz.proofs.game.storage import NO_KEY
 from opml_fuzz.proofs.game.stored_objects import (
     Later,
@@ -34,18 +36,28 @@ from opml_fuzz.proofs.game.stored_objects import (
     StoredNode,
     StoredRequest,
     fields_of,
-    hidden,
     later,
     path_number,
     raw,
 )
 from opml_fuzz.proofs.game.tables import OpenTable, tabled
 from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
-from opml_fuzz.proofs.symbolic_world import greater, less
+from opml_fuzz.proofs.symbolic_world import greater
 from opml_fuzz.proofs.symbols import Truth
+from opml_fuzz.proofs.unsupported import Unsupported
 
 NUMBERS = {"requests_made": "requests", "server_due": "due", "server_lost_at": "lost_at"}
 """The court's tables of numbers by address, and the fields of an account."""
+
+FELL_AT = z3.Function("claims.fell_at", *2 * [z3.BitVecSort(256)])
+"""The id of the node at which a claim fell."""
+
+
+class StoredPath(tuple[NumberedPath, ...]):
+    """The path of a node that was there, as one number; that of the root has no parts."""
+
+    def __bool__(self) -> bool:
+        return bool(self[0].parts != 0)
 
 
 class GameWorld:
@@ -56,7 +68,10 @@ class GameWorld:
         self.hashes, self.arithmetic = DistinctHashes(facts), Arithmetic(facts)
         self.known_keys: dict[tuple[str, int], Any] = {}
         self.cache: dict[tuple[str, int], Any] = {}
+        self.named: Named | None = None  # what the call says that a node is about
+        self.recognised = set[int]()  # the nodes of which it is known on this path that they are about that
         self.locked: list[Any] = []  # what is left locked whenever some of it has gone
+        self.places: dict[int, tuple[Any, Any]] = {}  # where the nodes are at which claims fell, as the claims say it
         paths.arithmetic = self.arithmetic
         facts.tell(paths.solver)
 
@@ -68,10 +83,13 @@ class GameWorld:
             self.known_keys[kind, key.get_id()] = key
             if kind in invariants.INVARIANTS:
                 self.facts.learn(*invariants.INVARIANTS[kind](key, self.hashes, self.block.now))
+            if kind == "nodes" and self.named is not None:
+                self.touched("claims", Fields("nodes", key).claim_id)
+                self.facts.learn(*facts_about(key, self.named, self.rules.k))
 
     def court(self) -> Court:
         """The court at first. Each run of an act begins with a new one."""
-        self.cache, self.locked = {}, []
+        self.cache, self.locked, self.recognised = {}, [], set()
         tables: Any = {
             kind: OpenTable(self.paths, self.cached(kind, make))
             for kind, make in {"models": self.model, "requests": self.request, "claims": self.claim, "nodes": self.node}.items()
@@ -149,37 +167,64 @@ class GameWorld:
 
     def fell_at(self, key: Any) -> Any:
         """The node at which a claim fell, if it did: the one whose depth and path the claim has."""
-        it, name = Fields("claims", key), z3.Function("claims.fell_at", z3.BitVecSort(256), z3.BitVecSort(256))(key)
+        it, name = Fields("claims", key), FELL_AT(key)
         if not self.holds(it.end_depth != 0):
             return None
         fallen = Fields("nodes", name)
+        self.places[name.get_id()] = it.end_depth, it.end_path
         self.touched("nodes", name)
         self.facts.learn(z3.Implies(it.end_depth != 0, z3.And(
             fallen.claim_id == key, fallen.depth == it.end_depth, fallen.path == it.end_path, exists("nodes", name))))  # fmt: skip
         return self.octets(name)
 
+    def name_fallen(self, key: Any) -> None:
+        """Learns what the id of the node is at which a claim fell: that of the root, then of one part after the other of its path."""
+        it, longest = Fields("claims", key), self.rules.most_nodes
+        path, bits = self.number(it.end_path).term, (self.rules.k - 1).bit_length()
+        node_id = name = root_id(self.octets(key))
+        for level in range(2, longest + 1):
+            below = self.number(it.end_depth - level)  # parts; of no importance where that is less than none
+            part = self.number(z3.LShR(path, (bits * below).term)) & (1 << bits) - 1
+            node_id = child_id(node_id, part)
+            name = self.octets(z3.If(z3.UGE(it.end_depth, level), term_of(node_id), term_of(name)))
+        fits = z3.LShR(path, (bits * self.number(it.end_depth - 1)).term) == 0
+        fell = z3.And(z3.ULE(it.end_depth, longest), fits, FELL_AT(key) == term_of(name))
+        self.facts.learn(z3.Implies(it.end_depth != 0, fell))
+
     def node(self, key: Any) -> Node:
         it, octets, number = Fields("nodes", key), self.octets, self.number
-        segment = hidden(octets(it.commitment))
+        segment = hidden_segment(lambda: self.shown(it).segment, octets(it.commitment))
         path = later(lambda: self.path_of(it), depth=it.depth, path=it.path)
         clock = Clock(*map(number, (it.due, it.server_left, it.challengers_left, it.since)))
         return StoredNode(
             octets(it.claim_id), octets(it.opener, ADDRESS_BYTES), path, segment, clock, number(it.price),
-            later(lambda: self.one_of(it.state, NodeState), state=it.state), b"", self.truth(it.collected != 0),
+            later(lambda: self.one_of(it.state, NodeState), state=it.state),
+            later(lambda: self.shown(it).posted), self.truth(it.collected != 0),
         )  # fmt: skip
 
+    def shown(self, it: Fields) -> Named:
+        """What the call says of a node, if it is what the node is about."""
+        if self.named is None or not (it.key.get_id() in self.recognised or self.holds(self.named.is_of(it))):
+            raise Unsupported("what a node is about, of which nothing is known")
+        self.recognised.add(it.key.get_id())
+        return self.named
+
     def path_of(self, it: Fields) -> tuple[Any, ...]:
-        """The path of a node: nothing for the root, else all its parts as one number."""
-        return () if self.holds(it.depth == 1) else (NumberedPath(self.number(z3.ZeroExt(248, it.depth)) - 1, self.number(it.path)),)
+        """The path of a node: all its parts as one number."""
+        depth, path = self.places.get(it.key.get_id(), (it.depth, it.path))
+        return StoredPath((NumberedPath(self.number(z3.ZeroExt(248, depth)) - 1, self.number(path)),))
 
     # What is there afterwards ----------------------------------------------------------------------------------------------------
 
     def written(self, court: Court) -> "Written":
         """What the storage should be after an act that left this court."""
         found = Written(self)
+        if court.parameters is not self.rules:
+            raise Unsupported("the parameters change")
         for kind in ("models", "requests", "claims", "nodes"):
             for key, thing in getattr(court, kind).entries:
                 found.put(kind, term_of(key), fields_of(kind, thing, court))
+                found.implied += implied(kind, term_of(key), thing, court)
         tables: dict[str, Any] = {**{of: getattr(court, name) for name, of in NUMBERS.items()}, "credited": court.ledger.credited}
         for key in {term_of(key).get_id(): key for table in tables.values() for key, _ in table.entries}.values():
             found.put("accounts", term_of(key), {of: table.find(key) for of, table in tables.items()})
@@ -190,12 +235,15 @@ class GameWorld:
 
 
 class Written:
-    """Objects as they should be stored. fits: the conditions under which all numbers fit their fields"""
+    """Objects as they should be stored.
+
+    fits: the conditions under which all numbers fit their fields; implied: what is not stored, and that it follows from what is"""
 
     def __init__(self, world: GameWorld) -> None:
         self.world = world
         self.objects: list[tuple[str, Any, dict[str, Any]]] = []
         self.fits: list[Any] = []
+        self.implied: list[tuple[str, Any]] = []
 
     def put(self, kind: str, key: Any, values: dict[str, Any]) -> None:
         """An object, newer than those before it."""
@@ -219,6 +267,18 @@ class Written:
             if its_kind == kind:
                 found = z3.If(its_key == key, word(kind, offset, {name: values[name] for name, _ in LAYOUT[kind][offset] if name}), found)
         return z3.simplify(found, ctrl_c=False)
+
+
+def implied(kind: str, key: Any, thing: Any, court: Court) -> Iterator[tuple[str, Any]]:
+    """Yields what the contract computes from the stored fields of an object, and that the object has just that."""
+    if kind == "requests":
+        fields = fields_of(kind, thing, court)
+        fee = z3.If(condition_term(fields["fee_paid"]) != 0, z3.BitVecVal(0, 256), condition_term(fields["fee"]))
+        yield "fee_left", condition_term(thing.fee_left) == fee
+    if kind == "claims":
+        fell_at = raw(thing, "fell_at")
+        if fell_at is not None and not isinstance(fell_at, Later):
+            yield "fell_at", term_of(court.nodes[fell_at].claim_id) == key
 
 
 def condition_term(value: Any) -> Any:
@@ -254,6 +314,8 @@ class NamedHash:
 
 def evolve(instance: Any, **changes: Any) -> Any:
     """Does what that of attrs does. Dicts made of tables become tables, and what is not changed is not looked at."""
+    if isinstance(instance, HiddenSegment):
+        instance = instance.show()
     kept = {one.alias: raw(instance, one.name) for one in attrs.fields(type(instance)) if one.name not in changes}
     return type(instance)(**kept, **{name: tabled(value) for name, value in changes.items()})
 
@@ -263,6 +325,25 @@ def path_length(things: Any) -> Any:
     if isinstance(things, tuple) and any(isinstance(one, NumberedPath) for one in things):
         return sum((one.parts if isinstance(one, NumberedPath) else 1) for one in things)
     return len(things)
+
+
+def octets_length(data: Any) -> Any:
+    """`len`, also of bytes of which the number is not known."""
+    return amount(data.length, data.paths) if isinstance(data, OpenOctets) else len(data)
+
+
+def smallest(one: Any, other: Any) -> Any:
+    """`min` of two numbers that are not negative."""
+    symbol = one if isinstance(one, Amount) else other
+    if not isinstance(symbol, Amount):
+        return min(one, other)
+    return symbol.of(vector_of(least(*(it.term if isinstance(it, Amount) else it for it in (one, other)))))
+
+
+def largest(one: Any, other: Any) -> Any:
+    """`max`; of 0 and a difference, in as few bits as the numbers have."""
+    found = difference(other.term) if isinstance(one, int) and one == 0 and isinstance(other, Amount) else None
+    return greater(one, other) if found is None else other.of(excess(*found))
 
 
 @contextmanager
@@ -283,8 +364,10 @@ def replaced(world: GameWorld) -> Iterator[None]:
         (hashing, "sha3", NamingHashes(world)),  # a hash is a name for what was hashed
         *((module, "evolve", evolve) for module in (claims, tree, ends, moves, opening)),  # a new table of an old one and an entry
         (money, "evolve", moved),
-        *((module, "max", greater) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
-        *((module, "min", less) for module in (clocks, money, parameters, tree)),
+        *((module, "max", largest) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
+        *((module, "min", smallest) for module in (clocks, money, narrowing, parameters, tree)),
+        (tree, "part_of", part_of),  # with a choice of the hashes, where an index would have to be known
+        (moves, "len", octets_length),  # of bytes of which the number is not known
         (objects, "len", path_length),  # of a path of any length
         (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths, as spec §5.11 says it of their numbers
     )

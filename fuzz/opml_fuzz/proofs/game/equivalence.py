@@ -11,13 +11,14 @@ from typing import Any
 import z3
 from attrs import astuple, frozen
 from opml_spec.dispute.acts import ACTS, PAYABLE, Act
+from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.objects import Court, Message, model_id
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import SpecError
 
 from evm_arbiter.chain import Artefact, Chain
 from opml_fuzz.disputes.call import Call
-from opml_fuzz.disputes.wire.abi import FUNCTIONS, SELECTORS
+from opml_fuzz.disputes.wire.abi import FUNCTIONS, SEGMENT, SELECTORS
 from opml_fuzz.disputes.wire.logs import logs
 from opml_fuzz.disputes.wire.views import VIEWS
 from opml_fuzz.proofs.evm.code import Code
@@ -30,7 +31,9 @@ from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
 from opml_fuzz.proofs.game.facts import Facts, equal
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
-from opml_fuzz.proofs.game.numbers import GamePaths, term_of
+from opml_fuzz.proofs.game.numbers import GamePaths, Place, term_of
+from opml_fuzz.proofs.game.open_bytes import OpenOctets, open_bytes, open_end
+from opml_fuzz.proofs.game.segments import named
 from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
 from opml_fuzz.proofs.questions import Failure, Questions, holds
 from opml_fuzz.proofs.step.ending import of_end
@@ -40,6 +43,7 @@ TIME_BITS, WEI_BITS, BASEFEE_BITS = 39, 128, 128
 SCRATCH_BYTES = 1024  # at the beginning of the memory; the contract reads some before it writes there, and memory is zero at first
 REFUSED = "refused"
 PAYMENT_FAILED = 233
+POSTED_BYTES = 2048  # more hashes are never read: 32 times the largest k
 VIEW_WORDS = {"model_of": 4, "request_of": 17, "claim_of": 11, "node_of": 12}  # of an unknown id each is zero
 CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choose": "nodes"}
 
@@ -101,11 +105,23 @@ class Proof:
         self.world = GameWorld(game.parameters, self.paths, self.facts, self.block)
         assumed = setup(self)
         self.arguments = tuple(self.argument(kind, f"argument{place}") for place, kind in enumerate(FUNCTIONS[name]))
+        self.open = [octets.bytes for octets in self.arguments if isinstance(octets, OpenOctets)]
+        self.name_segment()
         self.sender = self.world.octets(sender, 20)
         deposits = z3.ZeroExt(1, function("held", "deposits")(NO_KEY))
         fits = z3.ULT(deposits + z3.Extract(WEI_BITS, 0, self.value), 1 << WEI_BITS)  # all the ether that there is
-        self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), fits, *assumed.conditions)
+        self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), fits, *assumed.conditions, *(z3.ULE(one.length, one.room) for one in self.open))
         self.world.touched("held", NO_KEY)
+        if name == "claim_of":
+            with replaced(self.world):
+                self.world.name_fallen(term_of(self.arguments[0]))
+
+    def name_segment(self) -> None:
+        """Tells the world what the call says that a node is about, if it says so."""
+        segment = next((one for one in self.arguments if isinstance(one, Segment)), None)
+        if segment is not None:
+            with replaced(self.world):
+                self.world.named = named(segment, self.arguments[2] if self.name == "choose" else b"")
 
     def argument(self, kind: str, name: str) -> Any:
         """Any argument of this type."""
@@ -115,6 +131,12 @@ class Proof:
         if kind in ("bytes32", "address"):
             size = 32 if kind == "bytes32" else 20
             return self.world.octets(z3.BitVec(name, 8 * size), size)
+        if kind == SEGMENT:
+            phase, *places = (z3.ZeroExt(256 - size, z3.BitVec(f"{name}_{part}", size)) for part, size in (("phase", 8), ("lo", 64), ("hi", 64)))
+            numbers = self.world.number(phase), *(Place(z3.simplify(one), self.paths) for one in places)
+            return Segment(*numbers, *(self.world.octets(z3.BitVec(f"{name}_{end}", 256)) for end in ("agreed", "disputed")))
+        if kind == "bytes":
+            return OpenOctets(((open_bytes(name, POSTED_BYTES), 0),), self.paths)
         raise Unsupported(f"an argument of type {kind} of which nothing is known")
 
     # The specification -----------------------------------------------------------------------------------------------------------
@@ -177,6 +199,8 @@ class Proof:
             if ended.fits:
                 own = list(conditions[len(self.assumptions) :])
                 self.facts.long.append(z3.Implies(z3.And(own), z3.And(list(ended.fits))))
+        self.examples = [(place, self.paths.solver.model()) for place, (conditions, _) in enumerate(ours)
+                         if self.paths.solver.check(*conditions) == z3.sat]  # fmt: skip
         memory = Memory().store_pieces(0, ((0, SCRATCH_BYTES),))
         theirs = self.machine().run(GamePath(0, memory=memory, conditions=self.assumptions, storage=Storage(self.world.touched)))
         met = set[int]()
@@ -201,6 +225,11 @@ class Proof:
     def meetings(self, ours: Sequence[tuple[Sequence[Any], Ended]], end: End) -> Iterator[int]:
         """Finds the paths here that can be taken together with a path there: z3 names one after the other, then shows that they are all."""
         others, knows_all = list[Any](), False
+        for place, example in self.examples:
+            formulas = *end.path.conditions, *others
+            if holds(example, self.facts.relevant(*formulas)):
+                yield place
+                others.append(z3.Not(z3.And(list(ours[place][0]))))
         while True:
             formulas = *end.path.conditions, *others
             asked = [*self.facts.known, *formulas] if knows_all else self.facts.relevant(*formulas)
@@ -260,6 +289,7 @@ class Proof:
             for offset in range(len(LAYOUT[kind])):
                 wanted = ended.written.word(kind, offset, key)
                 yield f"storage: {kind}, word {offset}", vector(path.storage.read(WordPlace(kind, offset, key))) == wanted
+        yield from ended.written.implied
         yield "the number of events", z3.BoolVal(len(ended.events) == len(path.events))
         if len(ended.events) != len(path.events) or length(ended.returned) != length(end.data):
             yield "the size of the result", z3.BoolVal(length(ended.returned) == length(end.data))
@@ -267,7 +297,7 @@ class Proof:
         for place, (one, other) in enumerate(zip(ended.events, path.events, strict=True)):
             yield f"event {place}: topics", z3.And(z3.BoolVal(len(one.topics) == len(other.topics)), *(
                 vector(left) == vector(right) for left, right in zip(one.topics, other.topics, strict=False)))  # fmt: skip
-            same_size = length(one.data) == length(other.data)
+            same_size = length(one.data) == length(other.data) and open_end(one.data) is open_end(other.data)
             yield f"event {place}: data", equal(one.data, other.data) if same_size else z3.BoolVal(False)
         yield "the result", equal(ended.returned, end.data)
         yield "the number of payments", z3.BoolVal((ended.pays is None) == (not path.payments))

@@ -10,6 +10,7 @@ import z3
 
 from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, pairs, value
+from opml_fuzz.proofs.game.open_bytes import open_end
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 
 
@@ -24,6 +25,7 @@ class Facts:
         self.solvers: list[Any] = []
         self.subjects: dict[int, Any] = {}  # of each fact: the product or quotient that it is about
         self.occurring: dict[int, tuple[Any, frozenset[int]]] = {}
+        self.fields: dict[int, tuple[Any, frozenset[int]]] = {}
 
     def learn(self, *facts: Any, about: Any = None) -> None:
         for fact in facts:
@@ -49,6 +51,16 @@ class Facts:
             self.occurring[key] = term, own.union(*map(self.products_in, term.children()))
         return self.occurring[key][1]
 
+    def fields_in(self, term: Any) -> frozenset[int]:
+        """Finds the fields of objects, and other unknown words, that occur in a term: not those that only say whose field it is."""
+        key = term.get_id()
+        if key not in self.fields:
+            is_unknown = z3.is_app(term) and term.decl().kind() == z3.Z3_OP_UNINTERPRETED
+            is_field = is_unknown and term.decl().name() not in (PRODUCT.name(), DIVISION.name())
+            found = frozenset((key,)) if is_field else frozenset[int]().union(*map(self.fields_in, term.children()))
+            self.fields[key] = term, found
+        return self.fields[key][1]
+
     def tell(self, solver: Any) -> None:
         """Tells a solver all facts, those to come as well."""
         solver.add(*self.known)
@@ -69,10 +81,26 @@ class DistinctHashes(Hashes):
         if len(self.by_preimage) > known and not is_slot(preimage):
             self.facts.learn(name != 0)
             for other, its in self.compared:
-                same = z3.BoolVal(False) if length(its) != length(preimage) else equal(its, preimage)
-                self.facts.learn((name == other) == same)
+                same, suffices = same_bytes(its, preimage)
+                self.facts.learn((name == other) == same if suffices else z3.Implies(name == other, same))
             self.compared.append((name, preimage))
         return name
+
+
+def same_bytes(left: Pieces, right: Pieces) -> tuple[Any, bool]:
+    """A condition that holds if two sequences of bytes are the same, and whether they are the same if it holds."""
+    left, right = sorted((left, right), key=lambda one: open_end(one) is not None)
+    first, second = open_end(left), open_end(right)
+    if first is second:
+        return (equal(left, right) if length(left) == length(right) else z3.BoolVal(False)), True
+    assert second is not None
+    least, size = length(right), length(left)
+    ends = second.length + least == (size if first is None else first.length + size)
+    if first is not None:
+        return ends, False
+    if size < least:
+        return z3.BoolVal(False), True
+    return z3.And(ends, equal(cut(left, 0, least), right[:-1])), size == least
 
 
 def is_slot(preimage: Pieces) -> bool:

@@ -11,10 +11,12 @@ from typing import Any
 import z3
 from opml_spec.dispute.narrowing import MOST_STAGES
 from opml_spec.dispute.objects import ClaimStatus, NodeState
+from opml_spec.dispute.parameters import TIME_LIMIT
 from opml_spec.dispute.result import Outcome
 
 from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.game.layout import WIDTHS, function
+from opml_fuzz.proofs.game.storage import NO_KEY
 
 
 class Fields:
@@ -59,7 +61,9 @@ def of_claim(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
     yield z3.Or(there, unset(it))
     request = Fields("requests", it.request_id)
     yield z3.Implies(there, z3.And(exists("requests", it.request_id), request.checked_at != 0, z3.ULT(it.index, request.claims)))
-    yield z3.ULE(it.status, max(ClaimStatus))
+    yield z3.And(z3.ULE(it.status, max(ClaimStatus)), z3.ULT(it.closes_at, TIME_LIMIT))
+    is_pending = z3.And(there, it.status == ClaimStatus.PENDING)
+    yield z3.Implies(is_pending, z3.And(request.pending != 0, z3.ULE(request.bond, Fields("held", NO_KEY).locked)))
     yield z3.Implies(it.status != ClaimStatus.REJECTED, it.end_depth == 0)
     yield z3.Implies(z3.ULE(it.end_depth, 1), it.end_path == 0)
     root = hashes.digest(((key, HASH_BYTES),))
@@ -71,6 +75,7 @@ def of_node(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
     yield z3.Or(there, unset(it))
     yield z3.Implies(there, z3.And(key != 0, exists("claims", it.claim_id), Fields("claims", it.claim_id).nodes != 0))
     yield z3.Implies(there, z3.And(it.state != 0, z3.ULE(it.state, max(NodeState)), z3.ULE(it.collected, 1), it.depth != 0))
+    yield z3.Implies(z3.And(there, it.state == NodeState.OPEN), Fields("claims", it.claim_id).open_nodes != 0)
     yield z3.ULE(z3.ZeroExt(256 - it.since.size(), it.since), now)
     is_root = key == hashes.digest(((it.claim_id, HASH_BYTES),))
     yield z3.Implies(there, z3.And((it.depth == 1) == is_root, z3.Implies(it.depth == 1, it.path == 0)))
@@ -83,6 +88,11 @@ def of_books(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
     yield z3.ULE(locked + burned + paid_out, deposits)
 
 
+def of_account(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
+    lost_at = Fields("accounts", key).lost_at
+    yield z3.ULE(z3.ZeroExt(256 - lost_at.size(), lost_at), now)
+
+
 INVARIANTS: dict[str, Callable[[Any, Hashes, Any], Iterator[Any]]] = {
-    "models": of_model, "requests": of_request, "claims": of_claim, "nodes": of_node, "held": of_books, "gone": of_books,
+    "models": of_model, "requests": of_request, "claims": of_claim, "nodes": of_node, "accounts": of_account, "held": of_books, "gone": of_books,
 }  # fmt: skip

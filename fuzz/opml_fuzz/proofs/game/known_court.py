@@ -9,10 +9,11 @@ these fields, the contract the words in which they lie, so neither has to play a
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from opml_spec.dispute.acts import PAYABLE
 from opml_spec.dispute.clocks import Clock
 from opml_spec.dispute.money import Ledger
+from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.dispute.result import Outcome
@@ -86,7 +87,7 @@ def by_specification(stored: StoredCourt, call: Call, is_taken: bool) -> Answere
     if call.move not in PAYABLE and call.act.value:
         return Answered(REFUSED)
     try:
-        before = court_of(stored)
+        before = court_of(stored, call)
     except (ValueError, OverflowError) as error:  # a state that is none, a number that is no address
         raise NotACourt(str(error)) from error
     if call.move in VIEWS:
@@ -105,16 +106,22 @@ def by_specification(stored: StoredCourt, call: Call, is_taken: bool) -> Answere
     if paid and not is_taken:
         return Answered(PAYMENT_FAILED)
     new = new_id(before, call, after)
-    return Answered("ok", tuple(logs(before, call, after, new)), word(new) if new else b"", paid, storage_of(after))
+    left = {("requests", number_of(key)): one.fee_left for key, one in after.requests.items()}
+    stored_then = {place: {**fields, "fee_left": left[place]} if place in left else fields for place, fields in storage_of(after).items()}
+    return Answered("ok", tuple(logs(before, call, after, new)), word(new) if new else b"", paid, stored_then)
 
 
-def court_of(stored: StoredCourt) -> Court:
-    """The court that is stored like this, or NotACourt if there is none."""
+def court_of(stored: StoredCourt, call: Call) -> Court:
+    """The court that is stored like this, or NotACourt if there is none. What a node is about is known only if the call says it."""
     objects: dict[str, dict[bytes, Any]] = {kind: {} for kind in MAKE}
     whole = {place: {**dict.fromkeys(WIDTHS[place[0]], 0), **fields} for place, fields in stored.items()}
     for (kind, key), fields in whole.items():
         if kind in MAKE and any(fields.values()):
             objects[kind][hash_of(key)] = MAKE[kind](fields, key, whole)
+    for node_id, one in objects["nodes"].items():
+        for segment, posted in said(call):
+            if segment.commitment(posted) == one.commitment:
+                objects["nodes"][node_id] = evolve(one, segment=segment, posted=posted)
     accounts = {address_of(key): fields for (kind, key), fields in whole.items() if kind == "accounts"}
     tables: Any = {name: {one: its[of] for one, its in accounts.items() if its[of]} for of, name in NUMBERS.items()}
     books = {name: it for kind in BOOKS.values() for name, it in whole.get((kind, 0), {}).items()}
@@ -123,6 +130,15 @@ def court_of(stored: StoredCourt) -> Court:
     if nonzero(storage_of(court)) != nonzero(stored):
         raise NotACourt("it would be stored otherwise")
     return court
+
+
+def said(call: Call) -> Iterator[tuple[Segment, bytes]]:
+    """Yields what a call may say that a node is about."""
+    for segment in call.act.arguments:
+        if isinstance(segment, Segment):
+            yield segment, b""
+            if call.move == "choose":
+                yield segment, call.act.arguments[2]
 
 
 def hash_of(number: int) -> bytes:
@@ -266,4 +282,4 @@ def read(chain: OpenNode, place: Place) -> Fields:
         for name, width in names:
             found[name or UNUSED], it = it & (1 << width) - 1, it >> width
         found[f"word {offset}, {UNUSED}"] = it
-    return found
+    return {**found, "fee_left": 0 if found["fee_paid"] else found["fee"]} if kind == "requests" else found

@@ -20,8 +20,9 @@ from opml_fuzz.proofs.evm.machine import Machine, shared_conditions
 from opml_fuzz.proofs.evm.path import End, Input, Path
 from opml_fuzz.proofs.evm.pieces import Pieces
 from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
-from opml_fuzz.proofs.game.arithmetic import Arithmetic
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, choices, excess, least, width
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
+from opml_fuzz.proofs.game.open_bytes import copied, read_to_end, same
 from opml_fuzz.proofs.game.packed import added, either, subtracted
 from opml_fuzz.proofs.game.storage import WordPlace, place_of
 from opml_fuzz.proofs.questions import Questions
@@ -33,6 +34,7 @@ NAMES = {
 }  # fmt: skip
 IS_TAKEN = z3.Bool("is_taken")
 """Whether whoever is paid takes the money."""
+GAS = "gas"
 OPCODES = {f"0x{opcode:02x}": name for opcode, name in NAMES.items()}
 
 
@@ -65,12 +67,17 @@ class GamePath(Path):
     @property
     def meeting(self) -> tuple[Any, ...]:
         """Paths that have logged or paid different things stay apart."""
-        logged = tuple((*map(identity, one.topics), *(identity(piece) for piece, _ in one.data)) for one in self.events)
-        return *Path.meeting.fget(self), logged, len(self.payments)  # type: ignore[attr-defined]
+        logged = tuple((tuple(map(identity, one.topics)), identities(one.data)) for one in self.events)
+        paid = tuple((identity(one.to), identity(one.amount), identities(one.data)) for one in self.payments)
+        return *Path.meeting.fget(self), logged, paid  # type: ignore[attr-defined]
 
 
 def identity(word: Word) -> Any:
     return word if isinstance(word, int) else (word.get_id(),)
+
+
+def identities(data: Pieces) -> Any:
+    return tuple((identity(piece), size) for piece, size in data)
 
 
 @frozen
@@ -95,13 +102,24 @@ class GameMachine(Machine):
         super().__init__(code, given, hashes, hooks)
         self.guards = frozenset(guards(code))
         self.facts, self.arithmetic, self.block, self.questions = facts, arithmetic, block, questions
+        self.knowing = questions.solver(facts), questions.solver(facts, facts.long)
 
     def possible(self, path: Path, *condition: Any, long: bool = False) -> bool:
-        """Tells what the machine tells, knowing the facts. long: the long ones too, if the others do not suffice"""
+        """Tells what the machine tells, knowing the facts. long: the long ones too, if the others do not suffice
+
+        What is mostly impossible is first asked without the conditions that speak of other fields."""
         few = *path.conditions, *condition
-        if not self.questions.can_hold(self.facts.relevant(*few)):
+        short, all_of_them = self.knowing
+        if long:
+            fields = self.facts.fields_in(z3.And(list(condition)))
+            near = *(one for one in path.conditions if self.facts.fields_in(one) & fields), *condition
+            if self.questions.ask_in(short, near, self.facts.known)[0] == z3.unsat:
+                return False
+        if self.questions.ask_in(short, few, self.facts.known)[0] == z3.unsat:
             return False
-        return not (long and self.facts.long) or self.questions.can_hold(self.facts.relevant(*few, *self.facts.long))
+        if not (long and self.facts.long):
+            return True
+        return bool(self.questions.ask_in(all_of_them, few, [*self.facts.known, *self.facts.long])[0] != z3.unsat)
 
     def branches(self, path: Path, word: Word) -> Iterator[tuple[Path, bool]]:
         """Splits a path as the machine does. Where it cannot go one way, it goes the other: that is not asked."""
@@ -184,15 +202,50 @@ def log(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     settled(path)
     count = int(name[3:])
     stack = path.stack
-    size, at = known(stack[-2]), known(stack[-1])
-    data = path.memory.read(at, size, machine.prove(path)) if size else ()
+    size, at = stack[-2], known(stack[-1])
+    data = () if size == 0 else read(path, at, size, machine)
     topics = tuple(reversed(stack[-2 - count : -2]))
     return evolve(path, stack=stack[: -2 - count], events=(*path.events, Event(topics, data)))
 
 
+def read(path: GamePath, at: int, size: Word, machine: GameMachine) -> Pieces:
+    """Reads memory; it may be that it is not known how much."""
+    return path.memory.read(at, size, machine.prove(path)) if isinstance(size, int) else read_to_end(path.memory, at, size, machine.prove(path))
+
+
+def hash_memory(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    *rest, size, at = path.stack
+    return evolve(path, stack=(*rest, machine.hashes.digest(read(path, known(at), size, machine))))
+
+
+def copy_memory(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    *rest, size, source, to = path.stack
+    memory, prove = path.memory, machine.prove(path)
+    if isinstance(size, int):
+        memory = memory.store_pieces(known(to), memory.read(known(source), size, prove)) if size else memory
+    else:
+        memory = copied(memory, known(to), known(source), size, prove)
+    return evolve(path, stack=tuple(rest), memory=memory)
+
+
+def copy_input(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """CALLDATACOPY. What stands behind bytes of unknown number is not known, so nothing may be copied there."""
+    *rest, size, source, to = path.stack
+    if isinstance(to, int):
+        memory = machine.input.copy(path.memory, to, source, size, path, machine)
+    elif same(size, 0, machine.prove(path)):
+        memory = path.memory
+    else:
+        raise Unsupported(f"a copy of {size} bytes of the call's data to {to}")
+    return evolve(path, stack=tuple(rest), memory=memory)
+
+
 def pay(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """CALL. All that is left of the gas must go along, and nothing of the answer may be stored: whoever is paid could write there."""
     settled(path)
-    *rest, _, _, size, at, amount, to, _ = path.stack
+    *rest, answer_size, _, size, at, amount, to, gas = path.stack
+    if known(answer_size) or isinstance(gas, int) or not gas.decl().name().startswith(GAS):
+        raise Unsupported("a payment with a limit of gas, or with an answer")
     data = path.memory.read(known(at), known(size), machine.prove(path)) if size else ()
     return evolve(path, stack=(*rest, IS_TAKEN), payments=(Payment(to, amount, data, IS_TAKEN),))
 
@@ -210,8 +263,10 @@ def exclusive(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     a, b = (b, a) if chooses_nothing(b) else (a, b)
     if not chooses_nothing(a) or z3.is_bool(b):
         return evolve(path, stack=(*rest, binary("XOR", a, b)))
-    condition, yes, no = a.children()
-    return evolve(path, stack=(*rest, choice(condition, binary("XOR", reduced(yes), b), binary("XOR", reduced(no), b))))
+    condition, *both = a.children()
+    yes, no = (binary("XOR", reduced(one), b) for one in both)
+    is_least = any(condition.eq(z3.simplify(rule(vector(yes), vector(no)), ctrl_c=False)) for rule in (z3.ULT, z3.ULE))
+    return evolve(path, stack=(*rest, least(yes, no) if is_least else choice(condition, yes, no)))
 
 
 def chooses_nothing(word: Word) -> bool:
@@ -227,14 +282,28 @@ def divide(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     if condition is False:
         return evolve(path, stack=(*rest, 0))
     quotient = machine.arithmetic.quotient(number, divisor)
-    return evolve(path, stack=(*rest, quotient if condition is True else choice(condition, quotient, 0)))
+    is_certain = condition is True or machine.prove(path)(condition)
+    return evolve(path, stack=(*rest, quotient if is_certain else choice(condition, quotient, 0)))
+
+
+def beyond(a: Word, b: Word) -> Word | None:
+    """The larger of two words less one of them: by how much the other is more."""
+    found = choices(a)
+    if found is None or isinstance(b, int):
+        return None
+    condition, yes, no = found
+    for is_more, larger, smaller in ((condition, yes, no), (z3.Not(condition), no, yes)):
+        is_largest = any(formula(is_more == rule(vector(larger), vector(smaller))) is True for rule in (z3.UGT, z3.UGE))
+        if is_largest and b.eq(vector(smaller)) and width(larger) < BITS:
+            return reduced(excess(vector(larger), b))
+    return None
 
 
 def packed(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     """ADD, SUB and OR, of packed words field by field."""
     *rest, b, a = path.stack
-    found = None
-    if not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
+    found = beyond(a, b) if name == "SUB" else None
+    if found is None and not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
         prove = machine.prove(path)
         found = either(a, b) if name == "OR" else (added if name == "ADD" else subtracted)(a, b, prove)
     return evolve(path, stack=(*rest, binary(name, a, b) if found is None else found))
@@ -249,11 +318,14 @@ RULES: dict[str, Rule] = {
     "CALLER": pushing(lambda machine: machine.block.sender),
     "TIMESTAMP": pushing(lambda machine: machine.block.now),
     "BASEFEE": pushing(lambda machine: machine.block.basefee),
-    "GAS": pushing(lambda machine: z3.BitVec("gas", BITS)),
+    "GAS": pushing(lambda machine: z3.FreshConst(z3.BitVecSort(BITS), GAS)),  # never the same twice
     "SLOAD": load,
     "SSTORE": store,
     **{f"LOG{i}": log for i in range(5)},
     "CALL": pay,
+    "KECCAK256": hash_memory,
+    "MCOPY": copy_memory,
+    "CALLDATACOPY": copy_input,
     **dict.fromkeys(("ADD", "SUB", "OR"), packed),
     "XOR": exclusive,
     "MUL": multiply,

@@ -9,7 +9,7 @@ from typing import Any
 import z3
 
 from opml_fuzz.proofs.evm.words import BITS
-from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, width, within
 from opml_fuzz.proofs.step.machine_symbols import Octets, Value, number
 from opml_fuzz.proofs.symbols import Paths
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -35,6 +35,21 @@ class Amount(Value):
     def __index__(self) -> int:
         raise Unsupported("a number that must be known")
 
+    def __sub__(self, other: Any) -> Any:
+        """The difference; in as many bits as both numbers need, if the other is a product that is not more."""
+        term = self.lift(other)
+        if self.paths.arithmetic.is_product(term) and not self.paths.possible(z3.UGT(term, self.term)):
+            bits = max(width(self.term), width(term))
+            return self.of(within(self.term - term, bits))
+        return super().__sub__(other)
+
+    def __add__(self, other: Any) -> Any:
+        """The sum, in no more bits than it needs."""
+        made = super().__add__(other)
+        return self.of(within(made.term, width(made.term))) if isinstance(made, Amount) else made
+
+    __radd__ = __add__
+
     def __neg__(self) -> Any:
         return Negated(self)
 
@@ -50,6 +65,15 @@ class Amount(Value):
 
     def __rfloordiv__(self, other: int) -> Any:
         return Amount(z3.BitVecVal(other, self.term.size()), self.paths) // self
+
+
+class Place(Amount):
+    """Where a segment begins or ends. Its length has as many bits."""
+
+    def __sub__(self, other: Any) -> Any:
+        if isinstance(other, Place) and not self.paths.possible(z3.UGT(other.term, self.term)):
+            return self.of(within(self.term - other.term, max(width(self.term), width(other.term))))
+        return super().__sub__(other)
 
 
 class Negated:

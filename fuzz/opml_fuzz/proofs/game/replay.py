@@ -12,6 +12,7 @@ from typing import Any
 import z3
 from attrs import frozen
 from opml_spec.dispute.acts import Act
+from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.objects import NodeState
 from opml_spec.hashing import keccak256
 
@@ -26,6 +27,8 @@ from opml_fuzz.proofs.game.facts import is_slot
 from opml_fuzz.proofs.game.known_court import Fields, NotACourt, Place, StoredCourt, differences, hash_of, nonzero, place_in_tree
 from opml_fuzz.proofs.game.layout import WIDTHS, function
 from opml_fuzz.proofs.game.machine import IS_TAKEN
+from opml_fuzz.proofs.game.open_bytes import OpenBytes, open_end
+from opml_fuzz.proofs.game.segments import ENDS
 from opml_fuzz.proofs.questions import Failure
 from opml_fuzz.proofs.step.machine_symbols import Octets
 from opml_fuzz.statements.game_bytecode import TEST_NAME
@@ -35,11 +38,12 @@ OBJECTS = ("models", "requests", "claims", "nodes")  # whose ids are hashes
 ROUNDS = 6  # of telling z3 more
 REFINED_UNITS = 100_000_000  # of z3's work, in each of them
 PLAIN = 1 << 64  # smaller numbers are written in decimal
+SEGMENTS = "from opml_spec.dispute.narrowing import Segment\n"
 TEST = """
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.proofs.game.known_court import differences
 from opml_spec.dispute.acts import Act
-
+{imports}
 
 def {name}() -> None:
     stored = {{{stored}}}
@@ -65,7 +69,7 @@ class Case:
         what = "".join(f"\n    # {name}: {ours} in the specification, {theirs} in the contract" for name, (ours, theirs) in found.items())
         call, taken = self.call, "" if self.is_taken else ", is_taken=False"
         return TEST.format(
-            name=TEST_NAME, stored=entries(self.stored), move=call.move, arguments=written(call.act.arguments), value=call.act.value,
+            name=TEST_NAME, imports=SEGMENTS if any(isinstance(one, Segment) for one in call.act.arguments) else "", stored=entries(self.stored), move=call.move, arguments=written(call.act.arguments), value=call.act.value,
             sender=written(call.sender), now=call.now, basefee=call.basefee, taken=taken, what=what,
         )  # fmt: skip
 
@@ -82,6 +86,8 @@ def entries(stored: StoredCourt) -> str:
 def written(it: Any) -> str:
     if isinstance(it, tuple):
         return f"({', '.join(map(written, it))}{',' if len(it) == 1 else ''})"
+    if isinstance(it, Segment):
+        return f"Segment({', '.join(written(getattr(it, name)) for name in ENDS)})"
     if isinstance(it, bytes):
         return f'bytes.fromhex("{it.hex()}")'
     return str(it) if it < PLAIN else hex(it)
@@ -115,10 +121,18 @@ class Reading:
         return int.from_bytes(digest, "big")
 
     def octets(self, pieces: Pieces) -> bytes:
-        found = ((self.number(term), size) for term, size in pieces)
-        return b"".join((self.real(it) if size == HASH_BYTES else it).to_bytes(size, "big") for it, size in found)
+        rest, found = open_end(pieces), ((self.number(term), size) for term, size in pieces if size)
+        return b"".join((self.real(it) if size == HASH_BYTES else it).to_bytes(size, "big") for it, size in found) + self.rest(rest)
+
+    def rest(self, it: OpenBytes | None) -> bytes:
+        """Bytes of which the number was not known."""
+        size = 0 if it is None else self.number(it.length)
+        words = (self.octets(it.read(at, HASH_BYTES)) for at in range(0, size, HASH_BYTES)) if it is not None else ()
+        return b"".join(words)[:size]
 
     def argument(self, it: Any) -> Any:
+        if isinstance(it, Segment):
+            return Segment(*(self.argument(getattr(it, name)) for name in ENDS))
         return self.octets(it.pieces) if isinstance(it, Octets) else self.number(getattr(it, "term", it))
 
     def case(self) -> Case:

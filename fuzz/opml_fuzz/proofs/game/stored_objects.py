@@ -13,6 +13,7 @@ from attrs import field, frozen
 from opml_spec.dispute.objects import Claim, Court, Node, Request
 
 from opml_fuzz.proofs.game.layout import WIDTHS
+from opml_fuzz.proofs.game.segments import HiddenSegment
 
 HASH_BYTES = 32
 
@@ -52,6 +53,12 @@ class StoredClaim(Stored, Claim):
 @frozen
 class StoredNode(Stored, Node):
     """A node that was there."""
+
+    @property
+    def commitment(self) -> Any:
+        """The one that is stored, as long as nothing that it names was replaced."""
+        segment = raw(self, "segment")
+        return segment.hash if isinstance(segment, HiddenSegment) and isinstance(raw(self, "posted"), Later) else super().commitment
 
 
 def later(find: Callable[[], Any], **stored: Any) -> Any:

@@ -11,16 +11,18 @@ from typing import Any
 from unittest.mock import patch
 
 import z3
-from attrs import astuple
 from opml_spec.dispute.narrowing import Segment
 
 from opml_fuzz.disputes.wire import logs
 from opml_fuzz.disputes.wire.abi import SEGMENT
 from opml_fuzz.proofs.evm.memory import Memory
 from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, value
-from opml_fuzz.proofs.evm.words import Word
+from opml_fuzz.proofs.evm.words import Word, reduced
+from opml_fuzz.proofs.game.open_bytes import OpenOctets, argument_at, open_end, same
+from opml_fuzz.proofs.game.segments import ENDS
 from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
 from opml_fuzz.proofs.symbols import Truth
+from opml_fuzz.proofs.unsupported import Unsupported
 
 WORD_BYTES = 32
 
@@ -46,30 +48,47 @@ def encode(kinds: tuple[str, ...], values: tuple[Any, ...]) -> Pieces:
     size = WORD_BYTES * sum(5 if kind == SEGMENT else 1 for kind in kinds)
     for kind, given in zip(kinds, values, strict=True):
         if kind == "bytes":
+            if open_end(tail) is not None:
+                raise Unsupported("something after bytes of unknown number")
             head.append(size + length(tail))
-            padding = -len(given) % WORD_BYTES
-            tail = (*tail, *word(len(given)), *pieces_of(given), *(((0, padding),) if padding else ()))
+            tail = (*tail, *bytes_argument(given))
         else:
-            head += astuple(given, recurse=False) if isinstance(given, Segment) else [given]
+            head += [getattr(given, name) for name in ENDS] if isinstance(given, Segment) else [given]
     return (*words(head), *tail)
+
+
+def bytes_argument(given: Any) -> Pieces:
+    """The number of bytes, then these, then zeros up to the next word."""
+    if isinstance(given, OpenOctets):
+        return *((given.length, WORD_BYTES),), *given.pieces
+    padding = -len(given) % WORD_BYTES
+    return *word(len(given)), *pieces_of(given), *(((0, padding),) if padding else ())
 
 
 class Given:
     """A call whose data is known but for what its arguments are."""
 
     def __init__(self, data: Pieces, sent: Word) -> None:
-        self.data, self.size, self.value = data, length(data), sent
+        self.data, self.known, self.value = data, length(data), sent
+        self.rest = open_end(data)
+        self.size: Word = self.known if self.rest is None else reduced(self.known + self.rest.length + 31 & ~z3.BitVecVal(31, 256))
 
     def load(self, at: Word) -> Word:
         return value(self.part(at, WORD_BYTES))
 
     def part(self, at: int, size: int) -> Pieces:
-        inside = cut(self.data, at, min(at + size, self.size))
+        inside = cut(self.data, at, min(at + size, self.known))
         missing = size - length(inside)
+        if missing and self.rest is not None:
+            raise Unsupported("a part of bytes of unknown number")
         return (*inside, *(((0, missing),) if missing else ()))
 
     def copy(self, memory: Memory, to: int, at: Word, size: Word, path: Any, machine: Any) -> Memory:
-        return memory.store_pieces(to, self.part(at, size)) if size else memory
+        if isinstance(size, int) and isinstance(at, int):
+            return memory.store_pieces(to, self.part(at, size)) if size else memory
+        if self.rest is not None and at == self.known - WORD_BYTES and same(size, self.rest.length + WORD_BYTES, machine.prove(path)):
+            return memory.store_region(argument_at(to, self.rest, size))
+        raise Unsupported(f"a copy of {size} bytes of the call's data from {at} on")
 
 
 @contextmanager

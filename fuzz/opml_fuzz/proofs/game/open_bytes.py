@@ -1,0 +1,144 @@
+"""Bytes of which not even the number is known: an argument of type Bytes in calldata, in memory, in a hash and in an event.
+
+Both worlds name such bytes by one object, with a length and a word for each place where one may begin. Nothing ever looks at all of them.
+Among pieces they are the last one, of size 0, since what has a size is what comes before them. The symbolic EVM keeps them as a region, and
+here are the rules of the opcodes that may meet their end: a copy, a hash, an event.
+"""
+
+from typing import Any
+
+import z3
+from attrs import evolve, frozen
+
+from opml_fuzz.proofs.evm.calldata import Argument
+from opml_fuzz.proofs.evm.memory import Memory, Prove, Region
+from opml_fuzz.proofs.evm.path import Path
+from opml_fuzz.proofs.evm.pieces import Pieces, length
+from opml_fuzz.proofs.evm.words import BITS, Word, reduced, vector
+from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
+from opml_fuzz.proofs.unsupported import Unsupported
+
+HASH_BYTES = WORD_BYTES = 32
+
+
+@frozen(eq=False)
+class OpenBytes:
+    """Some bytes. length: a vector of 256 bits; word: from a place to the word that begins there; room: how many bytes there are at most"""
+
+    length: Any
+    word: Any
+    room: int
+
+    def get_id(self) -> int:
+        """Identifies them, as a term does."""
+        return int(self.length.get_id())
+
+    def read(self, at: Word, size: int) -> Pieces:
+        """The bytes from a place on: one word, or nothing."""
+        if size not in (0, WORD_BYTES):
+            raise Unsupported(f"{size} bytes out of an unknown number")
+        return ((self.word(vector(at)), size),) if size else ()
+
+
+def open_bytes(name: str, room: int) -> OpenBytes:
+    """Any bytes, as long as they have room."""
+    bits = room.bit_length()
+    size = z3.simplify(z3.ZeroExt(BITS - bits, z3.BitVec(f"{name}_length", bits)))
+    return OpenBytes(size, z3.Function(f"{name}_word", *2 * [z3.BitVecSort(BITS)]), room)
+
+
+def open_end(pieces: Pieces) -> OpenBytes | None:
+    """The bytes of unknown number with which a sequence ends, if it does."""
+    return pieces[-1][0] if pieces and isinstance(pieces[-1][0], OpenBytes) else None
+
+
+class OpenOctets(Octets):
+    """The bytes of the specification that end with an unknown number of them."""
+
+    def __len__(self) -> int:
+        raise Unsupported("the number of bytes of which it is not known")
+
+    def __radd__(self, other: Any) -> Octets:
+        return self.of((*pieces_of(other), *self.pieces))
+
+    @property
+    def bytes(self) -> OpenBytes:
+        found = open_end(self.pieces)
+        assert found is not None
+        return found
+
+    @property
+    def length(self) -> Any:
+        """How many there are: a vector of 256 bits."""
+        return reduced(self.bytes.length + length(self.pieces))
+
+    def of(self, pieces: Pieces) -> Octets:
+        return (OpenOctets if open_end(pieces) is not None else Octets)(pieces, self.paths)
+
+    def hash_at(self, place: Any) -> Any:
+        """The hash that is there, if all of them are hashes: the vector of 256 bits."""
+        (piece,) = self.bytes.read(place * HASH_BYTES, HASH_BYTES)
+        return piece[0]
+
+
+@frozen
+class Shifted:
+    """What a region is a copy of that begins later."""
+
+    source: Any
+    by: int
+
+    def read(self, at: Word, size: int) -> Pieces:
+        found: Pieces = self.source.read(at + self.by if isinstance(at, int) else reduced(vector(at) + self.by), size)
+        return found
+
+
+# The EVM -----------------------------------------------------------------------------------------------------------------------------
+
+
+def argument_at(at: int, given: OpenBytes, size: Word) -> Region:
+    """The region that holds an argument: its length, then its bytes. size: a word that is the number of both"""
+    return Region(at, size, given.room + WORD_BYTES, Argument(given.length, given))
+
+
+def same(one: Word, other: Word, prove: Prove) -> bool:
+    """Tells whether two words are the same for certain."""
+    return reduced(vector(one) - vector(other)) == 0 or prove(vector(one) == vector(other))
+
+
+def read_to_end(memory: Memory, at: int, size: Any, prove: Prove) -> Pieces:
+    """Reads from memory bytes that end with a region."""
+    for region in memory.regions:
+        if at <= region.at and same(size, region.at - at + vector(region.length), prove):
+            return *memory.read(at, region.at - at, prove), *to_end(memory, region, prove)
+    raise Unsupported(f"{size} bytes from {at:#x} on, which end nowhere")
+
+
+def to_end(memory: Memory, region: Region, prove: Prove) -> Pieces:
+    """Reads all of a region."""
+    check_whole(memory, region)
+    head, source, by = region.source.read(0, 0), region.source, 0
+    while isinstance(source, Shifted):
+        source, by = source.source, by + source.by
+    if isinstance(source, Argument):
+        head, source, by = (source.read(by, WORD_BYTES - by) if by < WORD_BYTES else ()), source.content, by - WORD_BYTES
+    if not isinstance(source, OpenBytes) or by > 0:
+        raise Unsupported("a read of a part of unknown bytes")
+    return *head, (source, 0)
+
+
+def check_whole(memory: Memory, region: Region) -> None:
+    """Raises Unsupported if something was written over a region."""
+    if any(region.at <= cell < region.at + region.room for cell in memory.cells):
+        raise Unsupported(f"a region that was written over, at {region.at:#x}")
+
+
+def copied(memory: Memory, to: int, source: int, size: Any, prove: Prove) -> Memory:
+    """Copies what begins in a region and ends with it."""
+    for region in memory.regions:
+        inside = source - region.at
+        if 0 <= inside <= region.room and same(vector(size) + inside, region.length, prove):
+            check_whole(memory, region)
+            shifted = Shifted(region.source, inside) if inside else region.source
+            return memory.store_region(Region(to, size, region.room - inside, shifted))
+    raise Unsupported(f"a copy of {size} bytes from {source:#x} on")
