@@ -19,8 +19,8 @@ from opml_spec.training.operations.forward import ForwardAdd
 
 from opml_min.model.native import engine
 from opml_min.model.native.kernels.addressing import int32s, int64s
-from opml_min.training import engine as training_engine
 from opml_min.training import plans
+from opml_min.training.engine import TrainingEngine
 from opml_min.training.kernels import elementwise
 from opml_min.training.operations import TrainingOpcode
 
@@ -80,8 +80,8 @@ def test_a_workspace_that_is_too_small_for_a_model(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_engines_are_as_before_when_the_block_is_left() -> None:
-    before = engine._workspace, training_engine.plan_of
+    before = engine._workspace, TrainingEngine._compute
     with guarded_kernels():
         assert engine._workspace != before[0]
-        assert training_engine.plan_of != before[1]
-    assert before == (engine._workspace, training_engine.plan_of)
+        assert TrainingEngine._compute != before[1]
+    assert before == (engine._workspace, TrainingEngine._compute)

@@ -61,6 +61,11 @@ class TrainingRun(StagedRun):
         """The ops of an update; TrainingImageRefused is raised unless native code may compute them."""
         return load_ops(self.memory, self.header)
 
+    @cached_property
+    def _steps(self) -> list[int]:
+        """How many machine steps each op usually needs."""
+        return [usual_steps(op) for op in self.ops]
+
     def run_all(self) -> None:
         """Compute all stages."""
         self.run_to(self.stage_count)
@@ -88,7 +93,7 @@ class TrainingRun(StagedRun):
         """Return up to which op all are done in this update, and together take at most a fraction of a second."""
         steps = 0
         for index in range(begin, end):
-            steps += usual_steps(self.ops[index])
+            steps += self._steps[index]
             if not is_done(self.ops[index], update, updates) or (steps > STEPS_AT_ONCE and index > begin):
                 return index
         return end

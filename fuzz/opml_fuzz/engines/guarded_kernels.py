@@ -7,17 +7,16 @@ finds the pattern in its own memory, too.
 *Source*: the calling convention of `opml_min.training.kernels`; `Workspace` of `opml_min.model.native`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from attrs import evolve
 
 from opml_min.model.native import engine as model_engine
-from opml_min.training import engine as training_engine
-from opml_min.training.plans import Phase, Plan
+from opml_min.training.engine import TrainingEngine
+from opml_min.training.plans import Plan, Words
 
 BORDER_BYTES, ALIGNMENT = 1 << 14, 64
 PATTERN = 0xA5
@@ -45,14 +44,14 @@ def check_borders(borders: list[Bytes], what: str) -> None:
 def guarded_kernels() -> Iterator[None]:
     """Raises BorderCrossed at the end of the block, or earlier, if a kernel that one thread calls there wrote beyond its memory."""
     of_models: Any = model_engine
-    of_training: Any = training_engine
-    workspace, plan_of, borders = of_models._workspace, of_training.plan_of, list[Bytes]()
+    of_training: Any = TrainingEngine
+    workspace, compute, borders = of_models._workspace, of_training._compute, list[Bytes]()
     of_models._workspace = lambda *sizes: _guarded_arrays(workspace(*sizes), borders)
-    of_training.plan_of = lambda op, memory: _guarded_plan(plan_of(op, memory))
+    of_training._compute = _compute_guarded
     try:
         yield
     finally:
-        of_models._workspace, of_training.plan_of = workspace, plan_of
+        of_models._workspace, of_training._compute = workspace, compute
     check_borders(borders, "a kernel")
 
 
@@ -67,20 +66,22 @@ def _guarded_arrays(arrays: Any, borders: list[Bytes]) -> Any:
     return copied
 
 
-def _guarded_plan(plan: Plan) -> Plan:
-    """Returns a plan whose kernels raise BorderCrossed when they have written beyond their own memory or that which all share."""
-    memory, border = with_border(plan.shared.nbytes)
+def _compute_guarded(engine: Any, first: int, end: int) -> None:
+    """Computes phases as `TrainingEngine._compute` does, and raises BorderCrossed as soon as a kernel has written beyond its memory."""
+    for plan, words, place in zip(engine._plans, engine._words, engine._first_phases, strict=False):
+        if first <= place < end:
+            _compute_plan(plan, engine._memory.base_address, words)
+
+
+def _compute_plan(plan: Plan, base: int, words: Words) -> None:
+    memory, border_of_shared = with_border(8 * (plan.shared if isinstance(plan.shared, int) else len(plan.shared)))
     shared = memory.view(np.int64)
-    shared[:] = plan.shared
-    return evolve(plan, phases=tuple(_guarded_phase(phase, border) for phase in plan.phases), shared=shared)
-
-
-def _guarded_phase(phase: Phase, border_of_shared: Bytes) -> Phase:
-    scratch, border = with_border(phase.scratch)
-    kernel: Callable[..., None] = phase.kernel
-
-    def call(base: int, words: Any, first: int, end: int, chunk: int, _: int, shared: Any) -> None:
-        kernel(base, words, first, end, chunk, scratch.ctypes.data, shared)
-        check_borders([border, border_of_shared], getattr(kernel, "__name__", "a kernel"))
-
-    return evolve(phase, kernel=call)
+    if not isinstance(plan.shared, int):
+        shared[:] = plan.shared
+    for phase in plan.phases:
+        scratch, border = with_border(phase.scratch)
+        for chunk in range(phase.chunks):
+            first = chunk * phase.units_at_once
+            end = min(first + phase.units_at_once, phase.units)
+            phase.kernel(base, words, first, end, chunk, scratch.ctypes.data, shared)
+            check_borders([border, border_of_shared], getattr(phase.kernel, "__name__", "a kernel"))
