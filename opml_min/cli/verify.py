@@ -1,6 +1,7 @@
 """`opml verify`: recomputes a saved run or a training job and compares its hashes, as a validator does before it challenges a claim.
 
-It also repeats the training of the embedded model."""
+It also repeats the training of the embedded model.
+"""
 
 import argparse
 import time
