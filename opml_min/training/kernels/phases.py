@@ -27,7 +27,7 @@ from opml_min.model.native.kernels.work_queues import (
 )
 from opml_min.training.kernels.compiled import compiled_for_training
 
-ARGUMENTS = (*[types.int64] * 1, types.Array(types.int64, 1, "C"), *[types.int64] * 4, types.Array(types.int64, 1, "C"))
+ARGUMENTS = (types.int64, types.Array(types.int64, 1, "C"), *[types.int64] * 4, types.Array(types.int64, 1, "C"))
 
 # The columns of a table of phases: a kernel's address, its units, and the process addresses and lengths of `words` and `shared`.
 KERNEL, UNITS, UNITS_AT_ONCE, WORDS_AT, WORDS_LENGTH, SHARED_AT, SHARED_LENGTH, COLUMNS = range(8)
