@@ -19,6 +19,7 @@ ZERO = "both sides give 0 for 0"
 BY_64 = "shifted by 64 places, by this code or the other, every sum is 0"
 FAR = "places are negative or at least 26 here"
 MORE = "the kernel gets more memory than it needs"
+ROWS = "there are at most 2^20 rows"
 BOND = "the contract takes bonds from 0 to 2^128 - 1 only, and one of 0 is refused, too, because its share pays no gas"
 
 EQUIVALENT = (
@@ -120,7 +121,7 @@ EQUIVALENT = (
         "no float, and no number halfway between two, is so near to a root that is none",
     ),
     Equivalent(
-        "opml_spec.training.operations.products", 'yield Bound("Σ of sums", self.rows + 1 << ⟦31 → 32⟧)', "there are at most 2^20 rows"
+        "opml_spec.training.operations.products", 'yield Bound("Σ of sums", self.rows + 1 << ⟦31 → 32⟧)', ROWS
     ),
     Equivalent(
         "opml_spec.training.loader", "low, high = RANGES.get(name, (⟦0 → 1⟧, MEMORY_BYTES))", "no tensor may lie at 0: the same error"
@@ -173,5 +174,20 @@ EQUIVALENT = (
         "opml_min.training.kernels.packing",
         "low[len(values) :], high[len(values) :] = ⟦0 → 1⟧, 0",
         "what is there is multiplied by zeros",
+    ),
+    Equivalent("arbiter.vy", "kind: uint256 = ⟦0 → 1⟧", "another value is assigned before it is read"),
+    Equivalent(
+        "opml_min.training.plans",
+        "scratch = 4 * padded(size, 2) * width + 8 * pairs * columns + 16 * POSITIONS * width + ⟦4 → 5⟧ * period * width",
+        MORE,
+    ),
+    *(
+        Equivalent("opml_min.training.loader", f'return [mean, (op["rows"] {changed}) << 31, op["length"] << 50]', ROWS)
+        for changed in ("⟦+ → -⟧ 1", "+ ⟦1 → 2⟧")
+    ),
+    Equivalent(
+        "binary32.c",
+        "if (exponent ⟦< → <=⟧ 1) {  /* subnormal: no hidden bit, the place of the last bit is fixed */",
+        "at 1 it is shifted by no place",
     ),
 )
