@@ -13,7 +13,7 @@ from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import BadParameters, SpecError
 
 from evm_arbiter.chain import Artefact, Chain, Reverted
-from opml_fuzz.proofs.game.deployment import DeploymentProof
+from opml_fuzz.proofs.game.constructor import DeploymentProof
 from opml_fuzz.proofs.game.immutables import IMMUTABLES, SIZE, WORD_BYTES, expected
 from opml_fuzz.proofs.game.replay import real_numbers
 from opml_fuzz.proofs.questions import Failure
