@@ -72,6 +72,10 @@ class ProductsOfDeployment:
             self.factors[term.get_id()] = term, first, second
         return term
 
+    def is_product(self, term: Any) -> bool:
+        """Tells whether it is one of the products."""
+        return any(vector(term).eq(vector(product)) for product, *_ in self.products)
+
     def quotient(self, x: Word, d: Word) -> Word:
         """The quotient, rounded down, of a divisor that is not 0."""
         found = None if self.tables is None else self.tables.binary("DIV", x, d)
