@@ -22,23 +22,29 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from file_oracles import same_elf, same_folder, same_gguf, same_image, same_llama2c, same_replay, same_request, same_saved_run
+from file_oracles import same_elf, same_folder, same_gguf, same_image, same_job, same_llama2c, same_replay, same_request, same_saved_run
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 from gguf.quants import quantize
 from min_model import checkpoint_bytes, tokenizer_bytes
+from min_training_job import finished
 from opml_fuzz.conformance import elf
 from opml_fuzz.errors import FuzzError
 from opml_fuzz.fuzzing.difference import read as read_replay
 from opml_fuzz.machine.case import Program, Step
 from safetensors.numpy import save
 
+from opml_min.cli.job_origin import fault_of_origin
+from opml_min.cli.trained_model import is_all_as_trained, state_root_of, write_trained_model
 from opml_min.machine import Memory
+from opml_min.memory_map import HEADER, Quarter
 from opml_min.model import run_file
 from opml_min.model.errors import ModelError
 from opml_min.model.image.image import Image
+from opml_min.model.image.ops import RECORD_WORDS
 from opml_min.model.image.program import program_of_elf
 from opml_min.model.image.request import TextRequest, position_count, stage_count
+from opml_min.model.image.segments import SegmentFile
 from opml_min.model.native.check import check
 from opml_min.model.resolve import build_source, resolve, text_of
 from opml_min.model.run import Run
@@ -46,6 +52,14 @@ from opml_min.model.sources.checkpoint import Checkpoint
 from opml_min.model.sources.from_image import checkpoint_of_image
 from opml_min.model.sources.read import read_source
 from opml_min.model.sources.source import tokenizer_of
+from opml_min.model.staged_run import loaded
+from opml_min.training.image import TrainingImage
+from opml_min.training.jobs.errors import JobError
+from opml_min.training.jobs.execution import open_job, start_of_run
+from opml_min.training.jobs.folder import JobFolder
+from opml_min.training.jobs.making import held_out_examples
+from opml_min.training.jobs.verification import check_shard, evidence_of, shards_of
+from opml_min.training.layout import TAPE
 
 SECONDS, MEMORY_BYTES = 10, 1 << 30
 EDGES = (0, 1, 2, 3, 7, 31, 63, 255, 256, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**38, 2**40, 2**53, 2**63 - 1, 2**63, 2**64 - 1)
@@ -323,6 +337,21 @@ def use_elf(path: Path) -> None:
     program_of_elf(path.read_bytes())
 
 
+def use_job(path: Path, valid: Path) -> None:
+    """Recompute a job as a validator does, and read what is held out. What does not hold counts as refused."""
+    folder = JobFolder(path)
+    job, records = evidence_of(folder)
+    checked = [check_shard(path, job, shard, 1) for shard in shards_of(folder, records)]
+    wrong: list[object] = [each.mismatch for each in checked if each.mismatch is not None]
+    wrong += [fault] if not wrong and (fault := fault_of_origin(folder, job)) else []
+    if not wrong and len(records) == job.settings.updates:
+        wrong += [] if state_root_of(folder) == checked[-1].state_root and is_all_as_trained(folder, job) else ["trained.opml"]
+    if wrong:
+        raise JobError(f"{wrong[0]} does not hold")
+    held_out_examples(folder, start_of_run(folder, job, threads=1))
+    same_job(path, valid)
+
+
 # The formats ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -468,9 +497,51 @@ class Request(Format):
             Run(self.image, request, stages=rng.choice((stages, stages + 1))).run_all()
 
 
+class TrainingJobFolder(Format):
+    """A finished job, of which one file is changed. A changed training image is mostly the one that the description names."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        job = finished(folder / "valid")
+        with job.locked():
+            opened = open_job(job, threads=1)
+            write_trained_model(job, opened.job, opened.run)
+        self.valid = job.path
+        image = SegmentFile(job / "training.opml")
+        table = [(16 + 8 * i, 8) for i in range(3 * len(image.segments))]
+        header, count = image.segments[1].offset, len(opened.run.ops)
+        tape = [(header + TAPE - HEADER + 8 * i, 8) for i in range(RECORD_WORDS * count)]
+        self.numbers = {
+            "training.opml": [(8, 4), *table, *((header + 8 * i, 8) for i in range(5)), *tape],
+            "trained.opml": [(8, 4), *table, *((header + 8 * i, 8) for i in range(26))],
+            **{f"checkpoint-{updates}": [(8 + 8 * i, 8) for i in range(4)] for updates in job.checkpoints()},
+        }
+
+    def case(self, rng: Random) -> None:
+        path = self.folder / "job"
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(self.valid, path)
+        name = rng.choice(("training.opml", "trained.opml", "job.json", *sorted(each.name for each in self.valid.iterdir())))
+        data = (path / name).read_bytes()
+        lines = data.splitlines(keepends=True)
+        at = rng.randrange(len(lines))
+        if name == "job.json":
+            data = changed_json(rng, data)
+        elif name == "updates.jsonl" and rng.random() < 0.7:
+            data = b"".join([*lines[:at], changed_json(rng, lines[at]), b"\n", *lines[at + 1 :]])
+        else:
+            data = changed_bytes(rng, data, self.numbers.get(name, []))
+        (path / name).write_bytes(data)
+        if name == "training.opml" and rng.random() < 0.7:
+            description = json.loads((path / "job.json").read_bytes())
+            root = loaded(TrainingImage(path / name)).quarter_root(Quarter.MODEL)
+            (path / "job.json").write_text(json.dumps({**description, "model_root": root.hex()}))
+        use_job(path, self.valid)
+
+
 FORMATS: dict[str, type[Format]] = {
     "gguf": Gguf, "hugging-face": HuggingFace, "llama2c": Llama2c, "image": ImageFile, "saved-run": SavedRunFile, "replay": Replay,
-    "elf": Elf, "request": Request,
+    "elf": Elf, "request": Request, "training-job": TrainingJobFolder,
 }  # fmt: skip
 
 

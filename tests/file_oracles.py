@@ -232,6 +232,23 @@ def same_saved_run(path: Path, saved: SavedRun) -> None:
         assert bytes.fromhex(declared[name]) == getattr(saved, name)
 
 
+def same_job(path: Path, valid: Path) -> None:
+    """Compare a job with the one that it was made from. Losses may differ, as nothing depends on them; so may an end that is missing."""
+
+    def run_hashes(job: Path) -> list[bytes]:
+        return [bytes.fromhex(json.loads(line)["run_hash"]) for line in (job / "updates.jsonl").read_bytes().split(b"\n")[:-1]]
+
+    claimed, right = run_hashes(path), run_hashes(valid)
+    assert 0 < len(claimed) == len(right[: len(claimed)])
+    assert claimed == right[: len(claimed)]
+    described, expected = (json.loads((job / "job.json").read_bytes()) for job in (path, valid))
+    for name in ("request", "model_root"):
+        assert bytes.fromhex(described[name]) == bytes.fromhex(expected[name])
+    assert [list(each.values()) for each in described["trained"]] == [list(each.values()) for each in expected["trained"]]
+    for name in ("training.opml", *(["trained.opml"] if len(claimed) == len(right) else [])):
+        assert (path / name).read_bytes() == (valid / name).read_bytes()
+
+
 def same_replay(path: Path, written: dict[str, Any]) -> None:
     """Compare the case, written again, with the file, where numbers may be written in any way and zeros left out."""
     declared = json.loads(path.read_bytes())

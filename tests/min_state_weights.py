@@ -9,7 +9,8 @@ from opml_min.memory_map import STATE
 from opml_min.model.image.image import Image
 from opml_min.model.image.llama import CLASSIFIER, LlamaTensor, tensors_of_llama
 from opml_min.model.image.ops import align
-from opml_min.training.trained_image import write_trained_image
+from opml_min.model.image.segments import write_image
+from opml_min.training.trained_image import trained_image
 from opml_min.training.training_model import Trained
 
 
@@ -27,5 +28,5 @@ def in_state(image: Image, path: Path, chosen: Callable[[LlamaTensor], bool] = i
             trained.append(Trained(tensor.name, STATE + len(state), tensor.rows, tensor.columns, tensor.quantisation is not None))
             data = image.read(tensor.address, tensor.size)
             state += data + bytes(align(len(data)) - len(data) + align(gap // 8))
-    write_trained_image(path, image, trained, np.frombuffer(state, np.uint8))
+    write_image(path, trained_image(image, trained, np.frombuffer(state, np.uint8)))
     return Image(path)

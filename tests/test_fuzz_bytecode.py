@@ -4,12 +4,14 @@ A wrong contract, a wrong specification, one wrong byte and a wrong place in the
 must be a witness on which both really differ.
 """
 
+import ast
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from threading import Event
@@ -432,6 +434,43 @@ def test_the_ledger_knows_what_each_statement_is_about() -> None:
             home = it.__name__ if isinstance(it, ModuleType) else getattr(it, "__module__", None) or ""
             if home.startswith(("opml_spec.", "opml_min.")) and isinstance(it, ModuleType | FunctionType | type):
                 assert Path(str(import_module(home).__file__)) in hashed, (name, home)
+
+
+ONLY_OF_WHAT_FAILS = ("counterexample", "replay", "known_court", "known_world", "known_values")
+"""Modules that make tests of what is not proved: what they import proves nothing."""
+NOT_IN_THE_PAGE = ("evm_arbiter.", "opml_fuzz.errors", "opml_min.cache_folder", "opml_fuzz.disputes.answers", "opml_fuzz.machine.")
+"""The chain on which the bytecode is deployed, of which the page has the hash; what is raised; where caches lie; fuzzing."""
+
+
+def imported(file: Path) -> Iterator[str]:
+    """The modules that a file imports, or whose names it imports."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{one.name}" for one in node.names))
+
+
+def test_the_ledger_knows_all_that_proves() -> None:
+    """Whoever changes a statement, an assumption or the prover, or what any of them imports, must prove everything anew."""
+    hashed = {file for subject in ledger.SUBJECTS for file in subject.files}
+    waiting, seen = ["opml_fuzz.proofs.by_name"], set[str]()
+    while waiting:
+        name = waiting.pop()
+        spec = None if name in seen else find_spec(name)
+        seen.add(name)
+        if spec is None or spec.origin is None or name.endswith(ONLY_OF_WHAT_FAILS):
+            continue
+        file = Path(spec.origin)
+        assert file in hashed or file.name == "__init__.py" or name.startswith(NOT_IN_THE_PAGE), name
+        is_ours = name.startswith(("opml_spec", "opml_fuzz.proofs", "opml_fuzz.statements", "opml_fuzz.disputes.wire"))
+        waiting += [one for one in imported(file) if is_ours and one.startswith(("opml_", "evm_arbiter")) and is_module(one)]
+    assert {"opml_spec.words", "opml_fuzz.proofs.game.invariants", "opml_fuzz.statements.world", "opml_fuzz.disputes.wire.views"} <= seen
+
+
+def is_module(name: str) -> bool:
+    parent = name.rpartition(".")[0]
+    return not parent or (hasattr(import_module(parent), "__path__") and find_spec(name) is not None)
 
 
 def test_a_changed_file_changes_the_hash(tmp_path: Path) -> None:

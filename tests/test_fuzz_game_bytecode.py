@@ -41,7 +41,7 @@ from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import GAME
-from opml_fuzz.statements.game_bytecode import TEST_NAME
+from opml_fuzz.statements.game_bytecode import CONSTRUCTOR, TEST_NAME
 from opml_spec.dispute.acts import ACTS, Act, deploy
 from opml_spec.dispute.parameters import Parameters
 
@@ -368,4 +368,4 @@ def test_hashes_are_equal_exactly_if_their_preimages_are() -> None:
 
 
 def test_the_statements_name_entry_points() -> None:
-    assert {one.subject for one in GAME.values()} <= {*ACTS, *VIEWS}
+    assert {one.subject for one in GAME.values()} <= {*ACTS, *VIEWS, CONSTRUCTOR}

@@ -12,17 +12,23 @@ from opml_fuzz.disputes.call import read
 from opml_fuzz.disputes.rules import RULES
 from opml_fuzz.disputes.sequences import replay
 from opml_fuzz.engines.room import EngineRoom
+from opml_fuzz.engines.training_runs import SpecTraining
 from opml_fuzz.fuzzing.difference import compare
 from opml_fuzz.machine.case import Acts, Case, Program, Witness, from_json
 from opml_fuzz.machine.encodings import decoded
 from opml_fuzz.machine.numbers import ENTRY
 from opml_fuzz.machine.simpler import word_at
 from opml_fuzz.machine.start import Start
+from opml_fuzz.machine.training_case import PLAIN_SETTINGS, SETTINGS, TrainingStages, TrainingTape, operation_in, records_in
+from opml_fuzz.models.random_training import NEAR_VECTORS, USUAL
 from opml_spec.dispute.acts import deploy
 from opml_spec.errors import SpecError
 from opml_spec.machine.state import RUNNING
 from opml_spec.machine.step import step
 from opml_spec.machine.witness import execute_witness
+from opml_spec.model.layout import REQUEST_BYTES
+from opml_spec.training.operations.backward import BackwardSwiGlu
+from opml_spec.training.operations.batch_operation import Access
 
 FINDING = settings(max_examples=2_000, phases=(Phase.generate, Phase.shrink), derandomize=True, database=None, deadline=None)
 SOME = settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
@@ -35,6 +41,10 @@ CASES = {
     "operations": strategies.operations(),
     "stages": strategies.stages(),
     "models": strategies.models(),
+    "training_operations": strategies.training_operations(),
+    "training_stages": strategies.training_stages(),
+    "training_requests": strategies.training_requests(),
+    "training_tapes": strategies.training_tapes(),
 }
 
 
@@ -120,6 +130,39 @@ def test_programs_end_or_go_on_well() -> None:
 
     run()
     assert sum(ended) > len(ended) // 2
+
+
+def test_an_op_of_training_shrinks_to_few_rows_and_usual_operands() -> None:
+    def is_late(case: TrainingStages) -> bool:
+        operation = case.operation(case.first)
+        return isinstance(operation, BackwardSwiGlu) and operation.rows > 4 and case.first > 1
+
+    case: TrainingStages = found(strategies.training_operations(), is_late)
+    operation = case.operation(case.first)
+    assert isinstance(operation, BackwardSwiGlu)
+    assert operation.rows in (5, NEAR_VECTORS[0])  # the least, or the first of those that are drawn often
+    assert (operation.length, operation.width) == (1, USUAL["width"])
+    assert (case.first, case.count, case.records[0].condition) == (2, 1, 0)
+    _, updates, *settings = SETTINGS.unpack_from(case.memory[REQUEST_BYTES])
+    assert updates == 3
+    assert tuple(settings) == PLAIN_SETTINGS[2:]
+
+
+def test_a_tape_shrinks_to_one_op_and_its_fault() -> None:
+    case: TrainingTape = found(strategies.training_tapes(), lambda case: SpecTraining().answer(case) == ["error 303"])
+    assert len(records_in(case.memory)) == 1
+
+
+def test_stages_of_training_shrink_to_the_two_that_share() -> None:
+    """The second op reads what the first one wrote."""
+
+    def is_read(case: TrainingStages) -> bool:
+        spans = [list(operation.spans()) for operation in map(operation_in, case.records) if operation]
+        written = {span.address for span in spans[0] if span.access == Access.WRITE}
+        return any(span.address in written for other in spans[1:] for span in other if span.access == Access.READ)
+
+    case: TrainingStages = found(strategies.training_stages(), is_read)
+    assert len(case.records) == 2
 
 
 def test_a_game_shrinks_to_the_acts_that_matter() -> None:

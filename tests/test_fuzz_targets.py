@@ -33,6 +33,7 @@ from opml_fuzz.engines.targets.right_answers import RightAnswers
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing import batches
 from opml_fuzz.fuzzing.asking import run_batch
+from opml_fuzz.fuzzing.deadline import GRACE_SECONDS, stopped_at
 from opml_fuzz.fuzzing.difference import compare
 from opml_fuzz.fuzzing.target_batches import AT_ONCE
 from opml_fuzz.machine.case import Disputes
@@ -330,24 +331,75 @@ def test_a_target_that_does_not_shake_hands(script: str, tmp_path: Path, capsys:
     assert said.count("\n") == 1
 
 
+def later(function: Callable[..., Any], happens: Callable[[], object]) -> Callable[..., Any]:
+    """Lets something happen after a call, before its result is known."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        result = function(*arguments, **named)
+        happens()
+        return result
+
+    return call
+
+
+def until_both_run(folder: Path) -> None:
+    while not (folder / "ids").exists() or len((folder / "ids").read_text().split()) < 2:
+        time.sleep(0.01)
+
+
+def sleep_beyond(end: float) -> None:
+    """Sleeps until a timer for this end has gone off."""
+    time.sleep(max(end - time.monotonic(), 0) + GRACE_SECONDS + 0.2)
+
+
 def test_a_signal_while_a_target_starts(target: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is heard at once after the start, when the target is known to whoever ends."""
-    real = subprocess.Popen
 
-    def interrupted(*arguments: Any, **named: Any) -> "subprocess.Popen[bytes]":
-        process = real(*arguments, **named)
-        while not (tmp_path / "ids").exists() or len((tmp_path / "ids").read_text().split()) < 2:
-            time.sleep(0.01)
+    def interrupt() -> None:
+        until_both_run(tmp_path)
         signal.raise_signal(signal.SIGINT)
-        return process
 
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    monkeypatch.setattr(subprocess, "Popen", later(subprocess.Popen, interrupt))
     try:
         with pytest.raises(KeyboardInterrupt):
             Process([target("sleep 1000")])
     finally:
         signal.signal(signal.SIGINT, handler)
+    assert_nothing_is_left(tmp_path)
+
+
+def test_the_time_ends_while_a_target_starts(target: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy computer takes long to start it."""
+
+    end = time.monotonic() + 1
+
+    def wait() -> None:
+        until_both_run(tmp_path)
+        sleep_beyond(end)
+
+    monkeypatch.setattr(subprocess, "Popen", later(subprocess.Popen, wait))
+    with pytest.raises(OutOfTime), stopped_at(end):
+        Process([target("read l; sleep 1000")])
+    assert_nothing_is_left(tmp_path)
+
+
+def test_the_time_ends_while_a_target_is_killed(target: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is dead all the same, and whoever asks again asks one that has just been started."""
+    engine = External(target(f"while read l; do {RIGHT}; done"))
+    end, kill = time.monotonic() + 1, os.killpg
+
+    def kill_late(group: int, number: int) -> None:
+        sleep_beyond(end)
+        kill(group, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "killpg", kill_late)
+        with pytest.raises(OutOfTime), stopped_at(end):
+            engine.close()
+    assert_nothing_is_left(tmp_path)
+    assert engine.ask([QUESTION]) == [["error 101"]]
+    engine.close()
     assert_nothing_is_left(tmp_path)
 
 

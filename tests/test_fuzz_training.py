@@ -73,7 +73,7 @@ def test_stages_in_a_row_and_requests_that_are_refused() -> None:
     rng = Random(1)
     for _ in range(8):
         assert_all_agree(random_training_stages(rng))
-    refused = [refused_request(rng) for _ in range(30)]
+    refused = [refused_request(rng) for _ in range(60)]
     assert {answer[0] for case in refused for answer in [SpecTraining().answer(case)] if answer} >= {"exit 1", "exit 2"}
     for case in refused:
         assert_all_agree(case, len(answers(case)))

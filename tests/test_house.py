@@ -12,9 +12,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C, CUDA C and assembly; raising one is a reviewed change
     "spec/opml_spec": 5_400,
-    "opml_min": 27_600,
+    "opml_min": 28_000,
     "evm_arbiter": 2_800,
-    "fuzz/opml_fuzz": 24_300,
+    "fuzz/opml_fuzz": 24_500,
 }
 SOURCES = {".py", ".vy", ".c", ".cu", ".cuh", ".S"}
 GENERATED = {"sigmoid_table.h"}
@@ -70,6 +70,7 @@ def test_wheel_holds_the_four_packages_and_their_data(tmp_path: Path) -> None:
         "opml_min/guest/guest.elf",
         "opml_min/guest/training.elf",
         "opml_min/embedded/embedded.opml",
+        "opml_min/embedded/training.json",
         "opml_min/mnist/mnist.opml",
         "opml_min/model/gpu/kernels/batches.cu",
         "opml_min/model/gpu/kernels/batches.ptx",

@@ -64,14 +64,17 @@ def test_the_metadata_are_what_another_reader_finds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["q8_0", "f32"])
 def test_the_embedded_model(kind: str, tmp_path: Path) -> None:
-    """Its tokenizer is llama2.c's, its epsilon no binary32."""
+    """Its tokenizer is llama2.c's, its epsilon no binary32. Gains of 1 or more have a bit more than binary32."""
     model = resolve("embedded")
     file = exported(model.image, tmp_path, kind)
     build_source(file, None, tmp_path / "built.opml")
     again = resolve(str(tmp_path / "built.opml"))
     for old, new in zip(tensors_of_llama(model.image), tensors_of_llama(again.image), strict=True):
         assert (old.name, old.rows, old.columns) == (new.name, new.rows, new.columns)
-        assert model.image.read(old.address, old.size) == again.image.read(new.address, new.size), old.name
+        before = model.image.view(old.address, old.size)
+        if not old.is_matrix:
+            before = ((before.view(np.int32) / 2.0**24).astype(np.float32).astype(np.float64) * 2**24).astype(np.int32).view(np.uint8)
+        assert (before == again.image.view(new.address, new.size)).all(), old.name
     for old, new in zip(model.image.ops, again.image.ops, strict=True):
         numbers = {name for name, value in old.operands.items() if value < 1 << 32 and name != "eps_q48"}
         assert {name: old.operands[name] for name in numbers} == {name: new.operands[name] for name in numbers}

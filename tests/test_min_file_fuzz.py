@@ -21,7 +21,7 @@ from opml_min.model.resolve import build_source, resolve
 from opml_min.model.sources.read import read_source
 
 PROGRAM = Path(__file__).with_name("file_mutations.py")
-NAMES = ("gguf", "hugging-face", "llama2c", "image", "saved-run", "replay", "elf", "request")
+NAMES = ("gguf", "hugging-face", "llama2c", "image", "saved-run", "replay", "elf", "request", "training-job")
 CASES = int(os.environ.get("OPML_FILE_FUZZ", "60"))
 
 

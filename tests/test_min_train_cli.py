@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 from min_training_job import EVERY, UPDATES, finished, made
 
 from opml_min.cli import INTERRUPTED, main
@@ -20,13 +21,13 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.request import TextRequest
 from opml_min.model.resolve import resolve
 from opml_min.model.run import Run
-from opml_min.training.jobs import workers
+from opml_min.training.jobs import execution, workers
 from opml_min.training.jobs.evidence import UpdateRecord, rewrite_evidence
 from opml_min.training.jobs.execution import open_job
 from opml_min.training.jobs.folder import JobFolder
 from opml_min.training.jobs.plot import EIGHTHS, characters, svg
 from opml_min.training.jobs.text_data import packed, split_off, windows
-from opml_min.training.jobs.verification import Shard, part_of, shards_of
+from opml_min.training.jobs.verification import Shard, evidence_of, part_of, shards_of
 
 Capture = pytest.CaptureFixture[str]
 TEXT = "First Citizen: Before we proceed any further, hear me speak. All: Speak, speak. " * 12
@@ -102,7 +103,20 @@ def test_a_source_that_has_changed_is_noticed(tmp_path: Path, text: Path, capsys
     data = bytearray(source.read_bytes())
     data[-100] ^= 1
     source.write_bytes(data)
-    assert f"{source} has changed since the job was made" in refused("train", "--resume", job, "--threads", 1)
+    assert f"{source} is not the model that the job trained" in refused("train", "--resume", job, "--threads", 1)
+
+
+@pytest.mark.parametrize("field", ["context", "dim", "layers", "heads", "head_size"])
+def test_a_source_that_is_not_as_its_header_says(tmp_path: Path, text: Path, refused: Callable[..., str], field: str) -> None:
+    """Training from scratch takes only the shape of a source, so nothing else would notice."""
+    image = resolve("embedded").image
+    head = image.header.pack()
+    for value in (0, (1 << 64) - 1) if field == "context" else (0, 3, (1 << 64) - 1):
+        changed = evolve(image.header, **{field: value}).pack()
+        (tmp_path / "source.opml").write_bytes(image.path.read_bytes().replace(head, changed))
+        source = ("train", tmp_path / "source.opml", "--recipe", "scratch", "--data", text, "--out", tmp_path / "job")
+        refused(*source, "--length", 8)
+        assert not (tmp_path / "job").exists()
 
 
 def test_what_people_read(tmp_path: Path, text: Path, capsys: Capture) -> None:
@@ -144,6 +158,18 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(
     how = f"`opml train --resume '{job}'` goes on after update {at // 2 * 2}"
     assert capsys.readouterr() == ("", f"opml: interrupted after {done}; {how}\n")
     assert told(capsys, "train", "--resume", job, "--threads", 1)["updates"] == 4
+
+
+def test_ctrl_c_before_a_checkpoint_is_whole(tmp_path: Path, text: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The update is done, and the job still goes on before it."""
+
+    def interrupted(path: Path, run: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execution, "save_checkpoint", interrupted)
+    assert main(["train", "embedded", "--data", str(text), "--out", str(tmp_path / "job"), *FAST]) == INTERRUPTED
+    assert "interrupted after 2 updates" in (line := capsys.readouterr().err)
+    assert line.endswith("goes on after update 0\n")
 
 
 def binary(folder: Path) -> Path:
@@ -192,6 +218,7 @@ def test_a_text_that_is_none(tmp_path: Path, text: Path, refused: Callable[..., 
         (("--hidden", "4"), "--hidden is for a classifier"),
         (("--rate", "0.2"), "learning rate"),
         (("--rate", "nan"), "learning rate"),
+        (("--rate", "1e308"), "learning rate"),
         (("--rate", "-1"), "learning rate"),
         (("--rate", "0.01", "--last-rate", "0.02"), "--last-rate"),
         (("--last-rate", "nan"), "--last-rate"),
@@ -342,19 +369,26 @@ def test_each_shard_finds_its_own_wrong_update(job: JobFolder, capsys: Capture) 
     assert held == [True, False, True, True]
 
 
+def ends(shards: list[Shard]) -> list[tuple[int, int]]:
+    return [(shard.first, shard.end) for shard in shards]
+
+
 def test_shards_tile_the_updates(job: JobFolder) -> None:
-    shards = shards_of(job, UPDATES)
-    assert [(shard.first, shard.end) for shard in shards] == [(i, i + EVERY) for i in range(0, UPDATES, EVERY)]
+    records = evidence_of(job)[1]
+    shards = shards_of(job, records)
+    assert ends(shards) == [(i, i + EVERY) for i in range(0, UPDATES, EVERY)]
     for parts in range(1, 6):
         assert [shard for i in range(1, parts + 1) for shard in part_of(shards, i, parts)] == shards
-    assert shards_of(job, EVERY + 1) == [Shard(0, EVERY), Shard(EVERY, EVERY + 1)]
+    assert ends(shards_of(job, records[: EVERY + 1])) == [(0, EVERY), (EVERY, EVERY + 1)]
+    assert shards[1].claimed == tuple(record.run_hash for record in records[EVERY - 1 : 2 * EVERY])
+    assert shards[0].claimed == (b"", *(record.run_hash for record in records[:EVERY]))
 
 
 def test_what_verify_refuses(tmp_path: Path, job: JobFolder, refused: Callable[..., str]) -> None:
     assert "no evidence yet" in refused("verify", made(tmp_path / "new").path)
     assert "is empty" in refused("verify", job.path, "--shard", "1/9")
     assert "on the processor" in refused("verify", job.path, "--device", "vm")
-    assert "which holds its model" in refused("verify", job.path, "--model", "embedded")
+    assert "without a source" in refused("verify", job.path, "--model", "embedded")
     assert "for the folder of a training job" in refused("verify", job / "job.json", "--workers", 2)
     assert "is no training job" in refused("verify", tmp_path)
     job.checkpoint(EVERY).write_bytes(b"")

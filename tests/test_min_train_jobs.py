@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,21 @@ def test_two_processes_do_not_write_one_job(tmp_path: Path) -> None:
         pass
 
 
+def test_two_processes_do_not_make_one_job(tmp_path: Path) -> None:
+    """The second one neither deletes what the first one is writing, nor replaces what it has made."""
+    folder = JobFolder(tmp_path / "job")
+    folder.create()
+    with folder.locked():
+        (folder / ".training.opml.x").write_bytes(b"half")
+        JobFolder(folder.path).create()
+        assert (folder / ".training.opml.x").exists()
+        make_job(folder, small_plan(seed=1), threads=1)
+        assert not (folder / ".training.opml.x").exists()
+    with folder.locked(), pytest.raises(JobError, match="is a job already"):
+        make_job(folder, small_plan(seed=2), threads=1)
+    assert load_job(folder).settings.seed == 1
+
+
 def test_evidence_is_on_the_disk_before_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = made(tmp_path / "job")
     real, seen = execution.save_checkpoint, []
@@ -253,11 +269,15 @@ POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "short root": (with_field(model_root="00"), "damaged"),
     "request": (with_field(request="00" * 64), "damaged"),
     "long request": (with_field(request="00" * 20_000), "damaged"),
+    "endless updates": (changed("job.json", lambda data: re.sub(rb'("request": ".{16}).{8}', rb"\1ffffffff", data)), "at most 2\\^24"),
+    "control characters": (changed("job.json", lambda data: data.replace(b'"0.weight"', b'"\\u001b[2J"')), "damaged"),
+    "long text": (with_field(source="x" * 40_000), "damaged"),
     "every": (with_field(checkpoint_every=0), "damaged"),
     "every text": (with_field(checkpoint_every="1"), "damaged"),
     "before": (with_field(before={"loss": 1}), "damaged"),
     "before list": (with_field(before=[1]), "damaged"),
     "before endless": (changed("job.json", lambda data: data.replace(b'"examples": 10', b'"examples": 1e999')), "damaged"),
+    "before huge": (changed("job.json", lambda data: re.sub(rb'"loss": [0-9.]+', b'"loss": 1e308', data)), "damaged"),
     "before infinite": (changed("job.json", lambda data: re.sub(rb'"loss": [0-9.]+', b'"loss": -1e999', data)), "damaged"),
     "description pipe": (instead("job.json", os.mkfifo), "not a plain file"),
     "image link": (instead("training.opml", to_moved), "not a plain file"),
@@ -273,6 +293,7 @@ POISONED: dict[str, tuple[Callable[[Path], None], str]] = {
     "evidence order": (changed("updates.jsonl", line(1, lambda one: one.replace(b'"update": 2', b'"update": 3'))), "line 2"),
     "evidence hash": (changed("updates.jsonl", line(2, lambda one: one.replace(b'"run_hash": "', b'"run_hash": "g'))), "line 3"),
     "evidence loss": (changed("updates.jsonl", line(0, lambda one: one.split(b', "loss"')[0] + b', "loss": NaN}')), "line 1"),
+    "evidence huge loss": (changed("updates.jsonl", line(0, lambda one: one.split(b', "loss"')[0] + b', "loss": 1e308}')), "line 1"),
     "evidence list": (changed("updates.jsonl", line(0, lambda one: b"[]")), "line 1"),
     "evidence twice": (changed("updates.jsonl", lambda data: data + data), f"line {UPDATES + 1} is not that"),
     "more evidence": (changed("updates.jsonl", lambda data: data + UpdateRecord(UPDATES + 1, bytes(32), 1.0).line()), "more than"),
@@ -312,6 +333,36 @@ def held_out(**arrays: np.ndarray) -> Callable[[Path], None]:
     return change
 
 
+def archive(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        with zipfile.ZipFile(folder / "held_out", "w", method) as file:
+            for name, content in members:
+                file.writestr(f"{name}.npy", content)
+
+    return change
+
+
+def npy(header: str, content: bytes = b"") -> bytes:
+    """A file of numpy's with this header."""
+    return b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header.encode() + b"\n" + content
+
+
+def single_array(folder: Path) -> None:
+    with (folder / "held_out").open("wb") as file:
+        np.save(file, np.zeros(3, np.uint8))
+
+
+def in_both_headers(local: int, central: int, value: int) -> Callable[[bytes], bytes]:
+    """Change the byte at these offsets of the first member's two headers in a zip archive."""
+
+    def edit(data: bytes) -> bytes:
+        changed = bytearray(data)
+        changed[data.index(b"PK\3\4") + local] = changed[data.index(b"PK\1\2") + central] = value
+        return bytes(changed)
+
+    return edit
+
+
 UNFINISHABLE: dict[str, Callable[[Path], None]] = {
     "kind": with_field(kind="text"),
     "no tensors": with_field(trained=[]),
@@ -323,6 +374,12 @@ UNFINISHABLE: dict[str, Callable[[Path], None]] = {
     "numbers": held_out(targets=np.array(7)),
     "floats": held_out(inputs=np.zeros((10, SIZES[0]))),
     "texts": held_out(inputs=np.full((10, SIZES[0]), "a")),
+    "no archive": single_array,
+    "encrypted": changed("held_out", in_both_headers(6, 8, 1)),
+    "unknown compression": changed("held_out", in_both_headers(8, 10, 97)),
+    "members of another kind": archive(("inputs", b"hello"), ("targets", b"hello")),
+    "headers that do not end": archive(("inputs", npy("{'descr': '<u4', ((((")), ("targets", npy("{'descr': '<u4', (((("))),
+    "unfolds to anything": archive(("inputs", bytes(1 << 29)), ("targets", b""), method=zipfile.ZIP_DEFLATED),
     "cut": changed("held_out", lambda data: data[: len(data) // 2]),
 }
 

@@ -17,6 +17,7 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.llama import tensors_of_llama
 from opml_min.model.image.program import shipped_program
 from opml_min.model.image.request import TextRequest
+from opml_min.model.image.segments import write_image
 from opml_min.model.native.check import check
 from opml_min.model.quality.reference import logits
 from opml_min.model.resolve import build_source, text_of
@@ -29,7 +30,7 @@ from opml_min.training.recipes.llama_shape import LlamaShape
 from opml_min.training.recipes.recipe import Method, Recipe, TokenText
 from opml_min.training.request import Settings
 from opml_min.training.run import TrainingRun
-from opml_min.training.trained_image import state_left, write_image_from_scratch, write_trained_image
+from opml_min.training.trained_image import image_from_scratch, image_in_model_quarter, state_left, trained_image
 
 SETTINGS = Settings(7, 2, 1, 171798692, 0, 6554, 3277, 62259, 6554).pack()
 SHAPE = LlamaShape(dim=24, hidden_dim=40, layers=2, heads=4, kv_heads=2, head_size=6, vocabulary=300)
@@ -55,7 +56,7 @@ def finished(origin: Image | LlamaShape, method: Method) -> tuple[TrainingRun, t
 @pytest.mark.parametrize("method", [Method.FULL, Method.LAST, Method.LORA])
 def test_a_trained_source(method: Method, source: Image, tmp_path: Path) -> None:
     run, trained = finished(source, method)
-    write_trained_image(tmp_path / "trained.opml", source, trained, state_left(run.memory, run.ops))
+    write_image(tmp_path / "trained.opml", trained_image(source, trained, state_left(run.memory, run.ops)))
     image = Image(tmp_path / "trained.opml")
     registers_and_runs(image, run)
     assert (image.program, image.header, text_of(image)) == (source.program, source.header, text_of(source))
@@ -71,7 +72,7 @@ def test_a_trained_source(method: Method, source: Image, tmp_path: Path) -> None
 def test_a_model_from_scratch(tmp_path: Path) -> None:
     run, trained = finished(SHAPE, Method.SCRATCH)
     shape = Shape(SHAPE.dim, SHAPE.hidden_dim, SHAPE.layers, SHAPE.heads, SHAPE.kv_heads, SHAPE.vocabulary, 32, SHAPE.head_size)
-    write_image_from_scratch(tmp_path / "trained.opml", shape, None, SHAPE.r, trained, state_left(run.memory, run.ops))
+    write_image(tmp_path / "trained.opml", image_from_scratch(shape, None, SHAPE.r, trained, state_left(run.memory, run.ops)))
     image = Image(tmp_path / "trained.opml")
     registers_and_runs(image, run)
     assert (image.program, image.header.vocabulary, image.header.bos_token) == (shipped_program(), 300, NO_TOKEN)
@@ -83,7 +84,32 @@ def test_a_model_from_scratch(tmp_path: Path) -> None:
     assert np.abs(found - expected).max() < 0.01
     fewer = [each for each in trained if each.name != "blk.1.ffn_up.weight"]
     with pytest.raises(ImageError, match=r"blk\.1\.ffn_up\.weight was not trained"):
-        write_image_from_scratch(tmp_path / "fewer.opml", shape, None, SHAPE.r, fewer, state_left(run.memory, run.ops))
+        image_from_scratch(shape, None, SHAPE.r, fewer, state_left(run.memory, run.ops))
+
+
+def test_weights_in_the_model_quarter(tmp_path: Path) -> None:
+    """Logits and tokens do not depend on where the weights lie."""
+    run, trained = finished(SHAPE, Method.SCRATCH)
+    shape = Shape(SHAPE.dim, SHAPE.hidden_dim, SHAPE.layers, SHAPE.heads, SHAPE.kv_heads, SHAPE.vocabulary, 32, SHAPE.head_size)
+    write_image(tmp_path / "trained.opml", image_from_scratch(shape, None, SHAPE.r, trained, state_left(run.memory, run.ops)))
+    source = Image(tmp_path / "trained.opml")
+    write_image(tmp_path / "moved.opml", image_in_model_quarter(source))
+    image = Image(tmp_path / "moved.opml")
+    check(image)
+    assert image.path.stat().st_size < source.path.stat().st_size
+    assert all(segment.address < STATE for segment in image.segments)
+    for old, new in zip(tensors_of_llama(source), tensors_of_llama(image), strict=True):
+        assert old.address >= STATE > new.address
+        assert image.read(new.address, new.size) == source.read(old.address, old.size)
+    found = []
+    for each in (source, image):
+        natively, in_the_machine = Run(each, REQUEST), Run(each, REQUEST, device="vm")
+        for one in (natively, in_the_machine):
+            one.run_all()
+        assert natively.run_hash() == in_the_machine.run_hash()
+        sample = each.ops[-1].operands
+        found.append((natively.tokens(), natively.memory.read(sample["logits"], 4 * sample["length"])))
+    assert found[0] == found[1]
 
 
 def registers_and_runs(image: Image, run: TrainingRun) -> None:
@@ -101,7 +127,7 @@ def registers_and_runs(image: Image, run: TrainingRun) -> None:
 def test_a_trained_model_as_a_gguf_file(source: Image, tmp_path: Path) -> None:
     """Exported and built again it has the same matrices. Gains are rounded to binary32."""
     run, trained = finished(source, Method.FULL)
-    write_trained_image(tmp_path / "trained.opml", source, trained, state_left(run.memory, run.ops))
+    write_image(tmp_path / "trained.opml", trained_image(source, trained, state_left(run.memory, run.ops)))
     image = Image(tmp_path / "trained.opml")
     assert write_exported(tmp_path / "trained.gguf", image, text_of(image), "trained", "q8_0") == ()
     build_source(tmp_path / "trained.gguf", None, tmp_path / "again.opml")
@@ -119,10 +145,10 @@ def test_a_trained_model_as_a_gguf_file(source: Image, tmp_path: Path) -> None:
 def test_a_trained_model_trains_again(source: Image, tmp_path: Path) -> None:
     """What stays frozen then moves from the state quarter to the model quarter."""
     first, trained = finished(source, Method.FULL)
-    write_trained_image(tmp_path / "first.opml", source, trained, state_left(first.memory, first.ops))
+    write_image(tmp_path / "first.opml", trained_image(source, trained, state_left(first.memory, first.ops)))
     image = Image(tmp_path / "first.opml")
     second, trained_again = finished(image, Method.LAST)
-    write_trained_image(tmp_path / "second.opml", image, trained_again, state_left(second.memory, second.ops))
+    write_image(tmp_path / "second.opml", trained_image(image, trained_again, state_left(second.memory, second.ops)))
     again = Image(tmp_path / "second.opml")
     registers_and_runs(again, second)
     names = {each.name for each in trained_again}
@@ -131,21 +157,20 @@ def test_a_trained_model_trains_again(source: Image, tmp_path: Path) -> None:
         assert (image.read(old.address, old.size) == again.read(new.address, new.size)) == (new.address < STATE) == (old.name not in names)
 
 
-def test_what_was_not_trained_on_this_source_is_refused(source: Image, tmp_path: Path) -> None:
+def test_what_was_not_trained_on_this_source_is_refused(source: Image) -> None:
     run, trained = finished(source, Method.LAST)
     state = state_left(run.memory, run.ops)
     wrong = [evolve(trained[0], rows=trained[0].rows + 1), *trained[1:]]
     with pytest.raises(ImageError, match="in another shape"):
-        write_trained_image(tmp_path / "wrong.opml", source, wrong, state)
+        trained_image(source, wrong, state)
     with pytest.raises(ImageError, match=r"has no tensor blk\.9"):
-        write_trained_image(tmp_path / "wrong.opml", source, [evolve(trained[0], name="blk.9.attn_q.weight"), *trained[1:]], state)
-    assert not (tmp_path / "wrong.opml").exists()
+        trained_image(source, [evolve(trained[0], name="blk.9.attn_q.weight"), *trained[1:]], state)
 
 
 def test_all_commands_take_a_trained_model(source: Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, trained = finished(source, Method.LORA)
     image = tmp_path / "trained.opml"
-    write_trained_image(image, source, trained, state_left(run.memory, run.ops))
+    write_image(image, trained_image(source, trained, state_left(run.memory, run.ops)))
     (tmp_path / "text.txt").write_text("the inner thing and then a 1999 " * 3)
     assert main(["model", "show", str(image), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["state_root"] == "0x" + run.state_root.hex()

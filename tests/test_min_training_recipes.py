@@ -23,7 +23,7 @@ from opml_min.model.build.build import build_llama
 from opml_min.model.errors import ImageError, RequestError
 from opml_min.model.image.image import Image
 from opml_min.model.image.program import shipped_program
-from opml_min.model.image.segments import parts_of
+from opml_min.model.image.segments import parts_of, write_image
 from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0, Groups, dequantise, matrix_bytes, pack, unpack
 from opml_min.model.resolve import resolve
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
@@ -39,7 +39,7 @@ from opml_min.training.recipes.source_llama import exact_weights
 from opml_min.training.request import Settings
 from opml_min.training.run import TrainingRun
 from opml_min.training.steps import steps_bound
-from opml_min.training.trained_image import state_left, write_trained_image
+from opml_min.training.trained_image import state_left, trained_image
 from opml_min.training.training_model import TrainingModel
 
 VOCABULARY, PERIOD = 20, 4
@@ -303,7 +303,7 @@ def test_a_trained_model_trains_further(tmp_path: Path) -> None:
     model = llama_training(image, Recipe(Method.FULL, **EXACT), TEXT)
     run = TrainingRun(model.segments, SETTINGS.pack())
     run.run_all()
-    write_trained_image(tmp_path / "trained.opml", image, model.trained, state_left(run.memory, run.ops))
+    write_image(tmp_path / "trained.opml", trained_image(image, model.trained, state_left(run.memory, run.ops)))
     again = llama_training(Image(tmp_path / "trained.opml"), Recipe(Method.FULL, **EXACT), TEXT)
     assert again.trained == model.trained
     further = TrainingRun(again.segments, SETTINGS.pack())

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
+from opml_min.cli.output import printable
 from opml_min.cli.signals import Ended, Signals
 
 BAD_INPUT = 2
@@ -111,7 +112,7 @@ def exit_code(name: str, execute: Callable[[list[str]], int], refusals: tuple[ty
                 if code in (BAD_INPUT, UNEXPECTED) and TRACEBACK in arguments:
                     traceback.print_exception(error)
                 if line:
-                    print("\n" * (code == INTERRUPTED and sys.stderr.isatty()) + f"{name}: {' '.join(line.split())}", file=sys.stderr)
+                    print("\n" * (code == INTERRUPTED and sys.stderr.isatty()) + f"{name}: {printable(line)}", file=sys.stderr)
                 return code
     finally:
         sys.stdout, sys.stderr = out, err

@@ -11,6 +11,11 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value))
 
 
+def printable(text: str) -> str:
+    """Return one line that does nothing to a terminal but appear. It may quote the name of a file, or what a stranger has written."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+
+
 def hexadecimal(data: bytes) -> str:
     return "0x" + data.hex()
 

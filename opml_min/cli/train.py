@@ -15,7 +15,7 @@ from opml_min.cli import INTERRUPTED
 from opml_min.cli.arguments import MODEL_HELP, add_json, add_threads, add_tokenizer, positive, word
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
-from opml_min.cli.output import Progress, hexadecimal, print_json
+from opml_min.cli.output import Progress, hexadecimal, print_json, printable
 from opml_min.cli.parser import path
 from opml_min.cli.train_pictures import picture_plan
 from opml_min.cli.train_progress import TrainingProgress, duration
@@ -131,7 +131,7 @@ def _scoring(examples: Examples | None, unit: str) -> Progress:
 
 
 def _interrupted(options: argparse.Namespace, opened: OpenJob) -> int:
-    kept = opened.updates_done // opened.job.checkpoint_every * opened.job.checkpoint_every
+    kept = max((updates for updates in opened.folder.checkpoints() if updates <= opened.updates_done), default=0)
     if options.json:
         print_json({"interrupted": True, "job": str(opened.folder.path), "updates_kept": kept})
     how = f"`opml train --resume {quote(str(opened.folder.path))}` goes on after update {kept}"
@@ -145,7 +145,7 @@ def _finish(options: argparse.Namespace, opened: OpenJob, speed: float, start: f
     folder, job, run = opened.folder, opened.job, opened.run
     losses, unit = [record.loss for record in opened.records], _unit(job.kind)
     with written_whole(folder / PLOT) as file:
-        file.write(svg(losses, f"{job.source}, {job.recipe}, {job.optimizer}: loss per {unit} in nats").encode())
+        file.write(svg(losses, printable(f"{job.source}, {job.recipe}, {job.optimizer}: loss per {unit} in nats")).encode())
     roots = {"run_hash": run.run_hash(), "model_root": job.model_root, "state_root": run.state_root}
     model, after, per_character = write_trained_model(folder, job, run), None, None
     if job.before is not None:

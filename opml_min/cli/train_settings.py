@@ -4,7 +4,6 @@
 """
 
 import argparse
-import math
 
 from opml_min.cli.errors import InputError
 from opml_min.training.request import LARGEST, Settings
@@ -22,7 +21,7 @@ def settings_of(options: argparse.Namespace, updates: int, rate: float, decay: f
     if not 0 <= warmup <= updates:
         raise InputError(f"--warmup is {warmup}, and there are {updates} updates")
     decay = decay if options.decay is None else options.decay
-    if not (math.isfinite(rate) and 0 < round(rate / summed * 2**34) <= LARGEST):
+    if not 0 <= rate / summed < 1 or not 0 < round(rate / summed * 2**34) <= LARGEST:  # first a bound, as an integer is never infinite
         raise InputError(f"the learning rate must be between 2^-34 and 0.125, not {rate / summed:g}")
     last_rate = rate * LAST_RATE if options.last_rate is None else options.last_rate
     if not 0 <= last_rate <= rate:

@@ -9,7 +9,9 @@ import numpy as np
 from opml_min.cli.errors import InputError
 from opml_min.cli.train_settings import checkpoint_every, settings_of
 from opml_min.model.files.sealed import sha256_of
-from opml_min.model.image.header import Header
+from opml_min.model.image.image import Image
+from opml_min.model.image.llama import tensors_of_llama
+from opml_min.model.native.check import check
 from opml_min.model.resolve import Model, resolve
 from opml_min.training.jobs.description import TEXT, TrainingJob
 from opml_min.training.jobs.held_out import Examples
@@ -63,7 +65,7 @@ def text_plan(model: Model, options: argparse.Namespace) -> JobPlan:
         require_enough(rest, length, options.eval)
         held_out = windows(rest, length)
     require_enough(tokens, length, options.data)
-    origin = shape_of(header) if recipe.method == Method.SCRATCH else model.image
+    origin = shape_of(model.image) if recipe.method == Method.SCRATCH else model.image
     is_path = os.path.isfile(options.source) or model.source == Path(options.source)
     return JobPlan(
         kind=TEXT,
@@ -89,8 +91,11 @@ def characters_of(held_out: Examples, job: TrainingJob) -> int:
     return max(1, len(model.tokenizer.decode(targets, before)))
 
 
-def shape_of(header: Header) -> LlamaShape:
-    """Return the shape of a model, for one of the same shape with other weights."""
+def shape_of(image: Image) -> LlamaShape:
+    """Return the shape of a model, for one of the same shape with other weights. An image whose header says anything else is refused."""
+    check(image)
+    tensors_of_llama(image)  # raises unless the weights are such as the header says
+    header = image.header
     sizes = (header.dim, header.hidden_dim, header.layers, header.heads, header.kv_heads, header.head_size, header.vocabulary)
     return LlamaShape(*sizes)
 

@@ -1,9 +1,12 @@
-"""`opml verify`: recomputes a saved run or a training job and compares its hashes, as a validator does before it challenges a claim."""
+"""`opml verify`: recomputes a saved run or a training job and compares its hashes, as a validator does before it challenges a claim.
+
+It also repeats the training of the embedded model.
+"""
 
 import argparse
 import time
 
-from opml_min.cli import verify_job
+from opml_min.cli import verify_embedded, verify_job
 from opml_min.cli.arguments import MODEL_HELP, add_device, add_json, add_tokenizer, positive, settle_device
 from opml_min.cli.compiling import announces_compilation
 from opml_min.cli.errors import InputError
@@ -15,7 +18,8 @@ from opml_min.model.run_file import RunOfAnotherModel, load
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=path, metavar="FILE", help="the file that `opml run --save` wrote, or the folder of a training job")
+    file = "the file that `opml run --save` wrote, the folder of a training job, or embedded, the model whose training is documented"
+    parser.add_argument("file", type=path, metavar="FILE", help=file)
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: the one that FILE names)")
     add_tokenizer(parser)
     shard = "of a training job: check only part I of N equal parts of the updates between its checkpoints, such as 2/4"
@@ -24,6 +28,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help=workers)
     cluster = "of a training job: let a Dask cluster check its shards; its workers must see JOB under the same path (needs `opml[dask]`)"
     parser.add_argument("--scheduler", metavar="ADDRESS", help=cluster)
+    parser.add_argument("--data", type=path, metavar="TEXT", help="of embedded: the text that it has learned")
+    parser.add_argument("--updates", type=positive, metavar="N", help="of embedded: repeat only the first N updates (default: all)")
     add_device(parser)
     add_json(parser)
     parser.set_defaults(execute=execute)
@@ -39,6 +45,10 @@ def part(text: str) -> tuple[int, int]:
 
 @announces_compilation
 def execute(options: argparse.Namespace) -> int:
+    if verify_embedded.is_meant(options):
+        return verify_embedded.execute(options)
+    if options.data is not None or options.updates is not None:
+        raise InputError("--data and --updates are for `opml verify embedded`")
     if options.file.is_dir():
         return verify_job.execute(options)
     if options.shard is not None or options.workers != 1 or options.scheduler is not None:

@@ -1,1 +1,1 @@
-"""The embedded model and the script that made it."""
+"""The embedded model, the training run that made it, and what recomputes that run."""

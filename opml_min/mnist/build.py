@@ -21,7 +21,7 @@ from opml_min.model.build.tape import LOGIT_FRAC, VECTOR_FRAC, Matrix
 from opml_min.model.image.header import BYTES, HEADER_WORDS, NO_TOKEN, SINGLE_PHASE, TOKENIZER_NONE, Header
 from opml_min.model.image.ops import ALWAYS, RECORD_BYTES, Op, Opcode, activation_bytes, align
 from opml_min.model.image.program import shipped_program
-from opml_min.model.image.segments import PAGE_BYTES, Bytes, write_image
+from opml_min.model.image.segments import PAGE_BYTES, Bytes, PlacedPieces
 
 Floats = NDArray[np.float32]
 OP_COUNT = 7
@@ -73,8 +73,8 @@ def build_classifier(parameters: ClassifierWeights, path: Path, program: bytes) 
     write_model(path, program, header, classifier_tape(pixels, w1, b1, w2, b2), pieces.pieces)
 
 
-def write_trained_classifier(path: Path, pixels: int, w1: Matrix, w2: Matrix, state: Bytes) -> None:
-    """Write the image of a classifier without biases whose matrices lie where training left them, in the state quarter.
+def trained_classifier(pixels: int, w1: Matrix, w2: Matrix, state: Bytes) -> list[PlacedPieces]:
+    """Return the segments of a classifier without biases whose matrices lie where training left them, in the state quarter.
 
     state: the last state quarter, from its begin on"""
     tape_address = align(HEADER + 8 * HEADER_WORDS)
@@ -84,7 +84,7 @@ def write_trained_classifier(path: Path, pixels: int, w1: Matrix, w2: Matrix, st
     head = _header(pixels, w1.rows, tape_address).pack()
     gap = bytes(tape_address - HEADER - len(head))
     words = np.array([op.words() for op in ops], np.int64).tobytes()
-    write_image(path, [(ENTRY, [shipped_program()]), (HEADER, [head, gap, words, *pieces.pieces]), (STATE, [state])])
+    return [(ENTRY, [shipped_program()]), (HEADER, [head, gap, words, *pieces.pieces]), (STATE, [state])]
 
 
 def _header(pixels: int, hidden: int, tape_address: int) -> Header:

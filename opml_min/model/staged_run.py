@@ -99,6 +99,11 @@ class StagedRun(ABC):
     def run_hash(self) -> bytes:
         return self.state().hash()
 
+    def require_unchanged_image(self) -> None:
+        """Raise ImageError if the image's file was written to since the run began."""
+        if self._file is not None:
+            self._file.require_unchanged()
+
     def tokens(self) -> list[int]:
         """Return the output so far. That of a training run is empty."""
         count = int(self.memory.view(OUTPUT, 1, np.uint64)[0])

@@ -9,7 +9,7 @@ from pathlib import Path
 from opml_min.machine import Memory
 from opml_min.memory_map import HEADER
 from opml_min.model.errors import CheckFailed, ImageError
-from opml_min.model.image.segments import SegmentFile, parts_of, write_image
+from opml_min.model.image.segments import PlacedPieces, SegmentFile, is_image_of, parts_of, write_image
 from opml_min.training.errors import ImageHeader
 from opml_min.training.layout import HEADER_WORDS, Segments, TrainingHeader
 from opml_min.training.loader import decoded_ops
@@ -38,7 +38,16 @@ class TrainingImage(SegmentFile):
 
 def write_training_image(path: Path, model: TrainingModel) -> None:
     """Write a training model. Its pieces are produced one after the other."""
-    write_image(path, [(address, [piece]) for address, piece in model.segments])
+    write_image(path, _placed(model))
+
+
+def is_training_image_of(path: Path, model: TrainingModel) -> bool:
+    """Tell whether a file is, byte for byte, the image of a training model."""
+    return is_image_of(path, _placed(model))
+
+
+def _placed(model: TrainingModel) -> list[PlacedPieces]:
+    return [(address, [piece]) for address, piece in model.segments]
 
 
 def load_segments(segments: Segments, memory: Memory) -> None:

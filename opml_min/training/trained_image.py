@@ -7,7 +7,6 @@ buffers of inference lie behind the weights. An image that trained from a source
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 from attrs import evolve
@@ -34,7 +33,7 @@ from opml_min.model.image.image import Image
 from opml_min.model.image.llama import ADDRESS, CLASSIFIER, EMBEDDING, FINAL_NORM, LlamaTensor, tensors_of_llama
 from opml_min.model.image.ops import BUFFERS, FLOAT, RECORD_BYTES, Opcode, align
 from opml_min.model.image.program import shipped_program
-from opml_min.model.image.segments import PAGE_BYTES, Bytes, Piece, write_image
+from opml_min.model.image.segments import PAGE_BYTES, Bytes, Piece, PlacedPieces
 from opml_min.model.image.weights import Q8_0, matrix_bytes
 from opml_min.model.sources.checkpoint import Shape
 from opml_min.model.sources.source import check_text
@@ -47,22 +46,34 @@ LAYER_NAMES = ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_no
 
 def state_left(memory: Memory, ops: Iterable[TrainingOp]) -> Bytes:
     """Return the bytes of the state quarter up to the last one that a training tape has a tensor at."""
-    ends = [tensor.end for op in ops for tensor in op.tensors() if tensor.address >= STATE]
-    return memory.view(STATE, max(ends) - STATE, np.uint8)  # type: ignore[return-value]
+    return memory.view(STATE, state_bytes(ops), np.uint8)  # type: ignore[return-value]
 
 
-def write_trained_image(path: Path, source: Image, trained: Iterable[Trained], state: Bytes) -> None:
-    """Write the image of a source some of whose tensors were trained. state: the last state quarter, from its begin on"""
+def state_bytes(ops: Iterable[TrainingOp]) -> int:
+    """Return how many bytes of the state quarter a training tape has tensors at, with those between them."""
+    return max((tensor.end for op in ops for tensor in op.tensors() if tensor.address >= STATE), default=STATE) - STATE
+
+
+def trained_image(source: Image, trained: Iterable[Trained], state: Bytes) -> list[PlacedPieces]:
+    """Return the segments of a source some of whose tensors were trained. state: the last state quarter, from its begin on"""
     if source.header.arithmetic == FLOAT:
         raise ImageError(f"{source.path} is a float image, and training is in fixed point")
     image = _Rewritten(source)
     image.place_tensors({tensor.name: tensor for tensor in trained})
     image.move_buffers(STATE + align(len(state), PAGE_BYTES))
-    write_image(path, [*image.model_segments(), (STATE, [state])])
+    return [*image.model_segments(), (STATE, [state])]
 
 
-def write_image_from_scratch(path: Path, shape: Shape, text: Text | None, r: int, trained: Iterable[Trained], state: Bytes) -> None:
-    """Write the image of a LLaMA all of whose tensors were trained. r: how finely training stored the residual stream
+def image_in_model_quarter(source: Image) -> list[PlacedPieces]:
+    """Return the segments of an image that computes as its source does, and reads all its weights in the model quarter."""
+    image = _Rewritten(source)
+    image.place_tensors({})
+    image.move_buffers(STATE)
+    return list(image.model_segments())
+
+
+def image_from_scratch(shape: Shape, text: Text | None, r: int, trained: Iterable[Trained], state: Bytes) -> list[PlacedPieces]:
+    """Return the segments of a LLaMA all of whose tensors were trained. r: how finely training stored the residual stream
 
     state: the last state quarter, from its begin on"""
     check_shape_of_tape(shape)
@@ -78,7 +89,7 @@ def write_image_from_scratch(path: Path, shape: Shape, text: Text | None, r: int
     head = header.pack()
     words = np.array([op.words() for op in ops], np.int64)
     gap = bytes(tape_address - HEADER - len(head))
-    write_image(path, [(ENTRY, [shipped_program()]), (HEADER, [head, gap, words.tobytes(), *pieces.pieces]), (STATE, [state])])
+    return [(ENTRY, [shipped_program()]), (HEADER, [head, gap, words.tobytes(), *pieces.pieces]), (STATE, [state])]
 
 
 def _fractions(shape: Shape, r: int) -> Fractions:

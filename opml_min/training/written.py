@@ -3,7 +3,7 @@
 *Source*: spec §6.5 and §6.6: the columns of MATMUL that stay, the rows of sums that no index names.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -14,6 +14,11 @@ from opml_min.training.operations import TrainingOp, TrainingOpcode
 
 Span = tuple[int, int]  # address, bytes
 _INDICES = {TrainingOpcode.TARGET_WEIGHTS: "targets", TrainingOpcode.EMBED_WEIGHTS: "tokens"}
+
+
+def depends_on_indices(op: TrainingOp) -> bool:
+    """Tell whether indices, which another op may write, say where the op writes."""
+    return op.opcode in _INDICES
 
 
 def spans_written_by(op: TrainingOp, memory: Memory) -> Iterator[Span]:
@@ -38,3 +43,14 @@ def _lines(address: int, numbers: Indices, size: int, stride: int) -> Iterator[S
     lasts = np.append(firsts[1:], len(starts)) - 1
     for first, last in zip(starts[firsts].tolist(), starts[lasts].tolist(), strict=True):
         yield first, last + size - first
+
+
+def whole_pages(spans: Iterable[Span]) -> list[Span]:
+    """Return the pages that spans meet, as few spans."""
+    result: list[Span] = []
+    for address, size in sorted(spans):
+        first, end = address // PAGE_BYTES * PAGE_BYTES, -(-(address + size) // PAGE_BYTES) * PAGE_BYTES
+        if result and first <= sum(result[-1]):
+            first, end = result[-1][0], max(end, sum(result.pop()))
+        result.append((first, end - first))
+    return result

@@ -218,7 +218,7 @@ def refuted(mutant: Defect) -> Judgement:
     try:
         bytecode = deployed(artefact)
     except Reverted as error:
-        return Judgement(mutant.name, "refuted", f"{type(error).__name__} in the constructor")
+        return Judgement(mutant.name, "failed", f"{type(error).__name__} in the constructor: there is no call to differ on")
     first = dict.fromkeys((*(mutant.first if mutant.byte is None else executing(mutant.byte)), *EARLY))
     for subject in (*first, *(one.subject for one in BYTECODE.values() if one.subject not in first)):
         if mutant.byte is not None and subject not in first and not may_be_noticed(mutant.byte, bytecode.code):

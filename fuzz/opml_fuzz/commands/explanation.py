@@ -5,7 +5,7 @@ from opml_spec.machine.instructions import INSTRUCTIONS
 from opml_spec.machine.table import Instruction
 
 from opml_fuzz.statements.bytecode import BytecodeStatement
-from opml_fuzz.statements.game_bytecode import REFUSED, GameStatement
+from opml_fuzz.statements.game_bytecode import CONSTRUCTOR, REFUSED, GameStatement
 
 ENDS = (
     "Then for every such call",
@@ -38,6 +38,18 @@ ALIKE = (
     "- either both accept: then they store the same in every word, log the same events with the same data in the same order, return the",
     "  same, and pay the same amount to the same address, if anything;",
 )
+DEPLOYMENT = (
+    "Then for all parameters",
+    "- either both accept: then the code that is left has the same bytes for all parameters, and behind them the immutables: the roots of",
+    "  the zero subtrees, the arbiter, every parameter, the bits of a part in a path, and how long a pending claim may hold the fee;",
+    "- or both refuse them with PARAMETERS (232).",
+    "A deployment that sends money reverts without data.",
+    "",
+    "One side is the specification's `deploy`, run on symbols. The other is the constructor of `contracts/game.vy`, run on a symbolic EVM",
+    "with its arguments behind its code. What depends on k alone is computed for each k from 2 to 64; products and quotients of other",
+    "unknown numbers are unknown functions, the same ones on both sides.",
+)
+"""What the statement about the constructor says."""
 FORMATS = {
     "R": "Registers rd, rs1 and rs2 are any of the 32, equal ones and x0 included, with any 64-bit values.",
     "I": "Registers rd and rs1 are any of the 32, equal ones and x0 included, rs1 with any 64-bit value; the {immediate} is any.",
@@ -65,6 +77,9 @@ QUOTIENTS = (
 
 def explained_of_game(statement: GameStatement) -> str:
     """The text for one statement about the game."""
+    if statement.subject == CONSTRUCTOR:
+        return "\n".join((f"{statement.name}: {statement.says}.", "", "It is assumed that:", *(f"- {one}" for one in statement.assumes),
+                          "", *DEPLOYMENT))  # fmt: skip
     numbers = sorted(one for one in statement.reaches if isinstance(one, int))
     names = {one.number: one.name for one in SpecError.__subclasses__()}
     lines = [f"{statement.name}: {statement.says}.", "", "It is assumed that:", *(f"- {one}" for one in statement.assumes)]

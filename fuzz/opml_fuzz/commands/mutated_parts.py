@@ -244,7 +244,7 @@ NO_CODE += tuple(  # tables and declarations alone
 GUEST_CODE = tuple(name for name in guest_texts() if name.endswith((".c", ".h")) and name not in NO_CODE)
 SPEC_TRAINING = "loader request tensors training_stage operations.attention operations.backward operations.forward operations.optimisers"
 SPEC_TRAINING += " operations.products operations.weights"
-TRAINING_MODULES = "attention attention_backward batch_rows data elementwise loss muon norm optimisers packing products weights"
+TRAINING_MODULES = "attention attention_backward batch_rows data elementwise loss muon norm optimisers packing products short_rows weights"
 MORE_OF_DISPUTE = "opening parameters result tree"
 PARTS = (
     Part(

@@ -116,7 +116,8 @@ def spoiled_argument(rng: Random, name: str, value: Any, call: Call, court: Cour
             return rng.choice((spoiled_bytes(rng, value), rng.randbytes(rng.choice((16_384, 16_385)))))[: MOST_BYTES[name]]
         case "output":
             count = rng.choice((0, 1, 9, 4_096, 4_097)).to_bytes(8, "little") + value[8:]
-            return rng.choice((count, bytes(32 * 1025)[: MOST_BYTES[name]], spoiled_bytes(rng, value)))[: MOST_BYTES[name]]
+            part_of_a_leaf = value + b"\1"  # behind leaves that may be right
+            return rng.choice((count, bytes(32 * 1025), part_of_a_leaf, spoiled_bytes(rng, value)))[: MOST_BYTES[name]]
         case "hashes":
             return spoiled_bytes(rng, value)[: MOST_BYTES[name]]
     return bytes([value[0] ^ 1]) + value[1:]  # a hash

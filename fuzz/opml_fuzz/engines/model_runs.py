@@ -20,6 +20,7 @@ from opml_spec.model.layout import FIXED, FLOAT, HEADER, OUTPUT, REQUEST, REQUES
 from opml_spec.model.stage import run_stage
 from opml_spec.runs.run import first_state, io_quarter, run_meaning
 
+from opml_fuzz.engines.guarded_kernels import guarded_kernels
 from opml_fuzz.engines.protocol import describe
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun
@@ -89,13 +90,13 @@ class GuestModels:
 
 
 class NativeModels:
-    """The engine that computes stages by opml_min's compiled kernels."""
+    """The engine that computes stages by opml_min's compiled kernels, and finds those that write beyond their memory."""
 
     name = "opml_min, native"
 
     def answer(self, case: Case) -> list[str] | None:
         try:
-            with suppress(CheckFailed, ImageError):  # only the machine may run it
+            with suppress(CheckFailed, ImageError), guarded_kernels():  # suppressed: only the machine may run it
                 if isinstance(case, OneStage):
                     return native_stage(case)
                 return hashes_of_run(case, "cpu") if isinstance(case, WholeRun) else None

@@ -8,6 +8,7 @@ The native kernels take only tapes that pass the loader's check. An engine that 
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import lru_cache
 from random import Random
 
@@ -19,6 +20,7 @@ from opml_spec.model.layout import REQUEST, REQUEST_BYTES
 from opml_spec.training.loader import check_training
 from opml_spec.training.training_stage import run_training_stage
 
+from opml_fuzz.engines.guarded_kernels import guarded_kernels
 from opml_fuzz.engines.protocol import describe
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.model_case import Segments
@@ -127,7 +129,9 @@ class GuestTraining(TrainingEngine):
 
 
 class NativeTraining(TrainingEngine):
-    """The engine that computes stages by opml_min's compiled kernels of training, and checks what its loader checks."""
+    """The engine that computes stages by opml_min's compiled kernels of training, and checks what its loader checks.
+
+    With one thread it also finds kernels that write beyond their memory."""
 
     def __init__(self, threads: int = 1) -> None:
         self.name = "opml_min, native" if threads == 1 else f"opml_min, native, {threads} threads"
@@ -148,7 +152,8 @@ class NativeTraining(TrainingEngine):
             return
         run.stage = case.first
         for _ in range(case.count):
-            run.run_stage()
+            with guarded_kernels() if self._threads == 1 else nullcontext():
+                run.run_stage()
             state = run.state()
             yield f"exit {state.status}" if state.status else state.carry_root.hex(), run.memory.read
             if state.status:

@@ -99,7 +99,7 @@ def kernels_with(module: str, text: str) -> Iterator[None]:
         caller.run_stages = usual
 
 
-# Training: nothing walks there, since each kernel is called by Python --------------------------------------------------------------------
+# Training: what walks there calls each kernel by its address, so it stays as it is ------------------------------------------------------
 
 
 @contextmanager

@@ -18,6 +18,7 @@ CHECKED = "more is checked than is needed, with the same result"
 ZERO = "both sides give 0 for 0"
 BY_64 = "shifted by 64 places, by this code or the other, every sum is 0"
 FAR = "places are negative or at least 26 here"
+MORE = "the kernel gets more memory than it needs"
 BOND = "the contract takes bonds from 0 to 2^128 - 1 only, and one of 0 is refused, too, because its share pays no gas"
 
 EQUIVALENT = (
@@ -113,4 +114,64 @@ EQUIVALENT = (
     ),
     Equivalent("opml_spec.arithmetic.binary32", "Rounding.RMM: 2 * rest > d or (2 * rest == d and n ⟦> → >=⟧ 0),", "0 leaves no rest"),
     Equivalent("opml_spec.arithmetic.elementary", "return positive if argument_q14 >= ⟦0 → 1⟧ else (1 << 30) - positive", "σ(0) is 1/2"),
+    Equivalent(
+        "opml_spec.arithmetic.binary32",
+        "return round_to_float(2 * root ⟦+ → -⟧ flag(root * root != scaled), 1 << 129, 0, mode)",
+        "no float, and no number halfway between two, is so near to a root that is none",
+    ),
+    Equivalent(
+        "opml_spec.training.operations.products", 'yield Bound("Σ of sums", self.rows + 1 << ⟦31 → 32⟧)', "there are at most 2^20 rows"
+    ),
+    Equivalent(
+        "opml_spec.training.loader", "low, high = RANGES.get(name, (⟦0 → 1⟧, MEMORY_BYTES))", "no tensor may lie at 0: the same error"
+    ),
+    Equivalent(
+        "opml_min.training.plans",
+        "Phase(products.matmul_weights, taken, block // 2, 8 * block * x_width + 4 ⟦* → +⟧ columns),",
+        "memory is planned for twice as many rows as a piece has",
+    ),
+    *(
+        Equivalent("opml_min.training.plans", f"scratch += {more} * padded(period, TWO_PIECE_ROWS) + 6 * POSITIONS * width", MORE)
+        for more in ("⟦4 → 5⟧ * padded(size, 2)", "4 * padded(size, ⟦2 → 3⟧)")
+    ),
+    Equivalent(
+        "opml_min.training.kernels.attention",
+        "low[2 * pairs * count :], high[2 * pairs * count :] = ⟦0 → 1⟧, 0",
+        "nobody reads the products of rows behind the last one",
+    ),
+    *(
+        Equivalent("opml_min.machine.interpret", f"return -(-a // b) if (a < 0) != (b {changed}) else a // b", "b is not 0 here")
+        for changed in ("< ⟦0 → 1⟧", "⟦< → <=⟧ 0")
+    ),
+    Equivalent(
+        "opml_spec.machine.merkle",
+        "if index >> (above ⟦- → +⟧ height - 1) & 1:",
+        "only leaves are replaced, whose height is 0",
+    ),
+    Equivalent("opml_spec.runs.run", "without break", "a machine that has ended stays as it is"),
+    Equivalent(
+        "opml_min.model.native.kernels.fixed.matmul",
+        "return operands[⟦3 → 4⟧] != Q8_0",
+        "sums of groups are computed that nobody uses",
+    ),
+    Equivalent(
+        "opml_min.model.native.kernels.stages",
+        "if position >= prompt_length - ⟦1 → 2⟧:",
+        "the loader requires of an op that draws that it is only executed from there on",
+    ),
+    Equivalent("opml_min.machine.translator.emit", 'if operation == "add" and (a == "0" ⟦or → and⟧ b == "0"):', "0 is added, too"),
+    Equivalent(
+        "opml_min.machine.translator.loops",
+        "by_a, by_b = moved.get(a, 0), moved.get(b, ⟦0 → 1⟧)",
+        "no counter is found, or one in a loop without end whose branch compares the same each time",
+    ),
+    *(
+        Equivalent("training/fast_rsqrt.h", f"uint64_t y = {guess} * x >> 30)) * x >> 30);", "Newton's steps correct the guess")
+        for guess in ("⟦2867824744 → 2867824745⟧ - ((3527716384 - (1759446830", "2867824744 - ((⟦3527716384 → 3527716385⟧ - (1759446830")
+    ),
+    Equivalent(
+        "opml_min.training.kernels.packing",
+        "low[len(values) :], high[len(values) :] = ⟦0 → 1⟧, 0",
+        "what is there is multiplied by zeros",
+    ),
 )

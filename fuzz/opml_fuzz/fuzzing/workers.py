@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
-from multiprocessing.util import _run_finalizers  # type: ignore[attr-defined]  # what a worker does at its ordinary end
-from signal import SIG_BLOCK, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SIGINT, SIGTERM, pthread_sigmask, signal
+from multiprocessing.util import (  # type: ignore[attr-defined]
+    Finalize,
+    _run_finalizers,  # what a worker does at its ordinary end
+)
+from signal import SIG_BLOCK, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SIGALRM, SIGINT, SIGPROF, SIGTERM, pthread_sigmask, signal
 from typing import Any, TypeVar
 
 ENDING = (SIGINT, SIGTERM)
+FIRST_OF_ALL = 9  # of the priorities of what a worker does at its end
 END_SECONDS = 5.0  # for a worker that was told to end
 
 S = TypeVar("S")
@@ -54,7 +58,14 @@ def _leave_signals_to_the_first_process() -> None:
     """Ignores Ctrl-C in a worker, which is told to end by SIGTERM; it then ends a target, too."""
     signal(SIGINT, SIG_IGN)
     signal(SIGTERM, lambda number, frame: _end_worker())
+    Finalize(None, _hear_nothing, exitpriority=FIRST_OF_ALL)
     pthread_sigmask(SIG_UNBLOCK, ENDING)
+
+
+def _hear_nothing() -> None:
+    """Lets no signal interrupt the end of a worker, which ends a target: neither the order to end nor the end of the time."""
+    for number in (SIGTERM, SIGALRM, SIGPROF):
+        signal(number, SIG_IGN)
 
 
 def _end_worker() -> None:

@@ -1,4 +1,4 @@
-"""Random loops of one basic block that count: pointers and a counter move by constants, and a branch compares the counter with a limit.
+"""Random loops of one basic block that count: a counter and most pointers move by constants, and a branch compares it with a limit.
 
 A translator that knows this may execute many iterations at once, without checks. What can go wrong there is at the ends: a counter that
 misses its limit, wraps, or is compared the other way round; a pointer that leaves its page, its quarter or the memory; a store to what is
@@ -16,7 +16,7 @@ from opml_fuzz.machine.numbers import LEAF, MEMORY, QUARTER, TOP, number
 from opml_fuzz.machine.programs import text_start
 from opml_fuzz.machine.start import REGISTERS, Leaves, Start
 
-POINTER, POINTERS, LIMIT = 5, 3, 30
+POINTER, POINTERS, STEP, LIMIT = 5, 3, 8, 30
 DATA = (10, 16)
 """Registers that the body computes with."""
 
@@ -30,7 +30,7 @@ def counted_loop(rng: Random) -> Program:
     """Draws a loop and a few steps at which to stop."""
     counts = rng.choice((1, 1, 1, -1, -1, 2, 4, -8, 3))
     body = [part(rng) for _ in range(rng.randrange(1, 7))]
-    body += [assemble("addi", POINTER + i, POINTER + i, imm=rng.choice(STRIDES)) for i in range(POINTERS)]
+    body += [moved(rng, POINTER + i) for i in range(POINTERS)]
     body.append(assemble(rng.choice(("addi", "addi", "addiw")), COUNTER, COUNTER, imm=counts))
     rng.shuffle(body)
     sides = rng.choice(((COUNTER, LIMIT), (LIMIT, COUNTER)))
@@ -43,11 +43,19 @@ def counted_loop(rng: Random) -> Program:
                 leaves[index] = rng.randbytes(LEAF)
     for i, word in enumerate(words):
         put_word(leaves, base + 4 * i, word)
+    x[STEP] = rng.choice((*STRIDES, PAGE, -PAGE, QUARTER, -QUARTER)) % TOP
     x[LIMIT] = rng.choice((0, 1, 100, 1 << 31, (1 << 31) - 1, 1 << 32, 1 << 63, TOP - 1, number(rng)))
     x[COUNTER] = (x[LIMIT] - counts * rng.randrange(MOST_ITERATIONS) + (rng.random() < 0.1)) % TOP
     x[A7] = EXIT
     stops = sorted({rng.randrange(1, MOST_STEPS) for _ in range(rng.randrange(1, 4))})
     return Program(Start(base, tuple(x), Leaves(leaves)), tuple(stops))
+
+
+def moved(rng: Random, pointer: int) -> int:
+    """Draws an instruction that moves a pointer: by a constant, or by a register, so that no check may be left out."""
+    if rng.randrange(9) == 0:
+        return assemble("add", pointer, pointer, STEP)
+    return assemble("addi", pointer, pointer, imm=rng.choice(STRIDES))
 
 
 def part(rng: Random) -> int:

@@ -8,7 +8,7 @@ may native code compute several positions together.
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import product
 from random import Random
@@ -35,6 +35,9 @@ FLOAT_EDGES = (
 """±0, ±the smallest, both sides of the smallest normal, ±1, its neighbour, the bounds of exp, ±the largest, ±∞, three NaNs."""
 
 QUANTISATION_COUNT, SHIFTS = len(QUANTISATIONS), (-2, -1, 0, 1, 2, 31, 32, 62, 63, 64, 65)
+SMALLEST_SCALES = (0, 1, 2, 0x3FF, 0x400, 0x401, 0x7FF, 0x800)
+"""As bits of a binary16: 0, subnormal ones, and both sides of the bounds of the next two exponents."""
+
 OUT_BITS, ROWS, COLUMNS = 20, 43, 64  # of the matrices: a whole panel of rows, a whole tile and a rest; two groups
 
 
@@ -88,6 +91,17 @@ def shifted(rng: Random, number: int, shifts: Sequence[int]) -> Segments:
     return at.segments(tape)
 
 
+def scaled_least(rng: Random, number: int) -> Iterator[Segments]:
+    """Yields tapes of one operation on a matrix with the smallest scales: its product, and a row of it. number: the quantisation"""
+    for is_product in (True, False):
+        at = ModelBuilder(rng)
+        matrix, out = at.matrix(ROWS, COLUMNS, number, SMALLEST_SCALES), at.reserve(bytes(4 * COLUMNS))
+        x = at.reserve(at.activation(COLUMNS, 10 - 24 + OUT_BITS))
+        by_x = fixed.MatMul(out, x, matrix.address, number, ROWS, COLUMNS, OUT_BITS)
+        row = fixed.Embed(out, matrix.address, number, COLUMNS, COLUMNS, 14)
+        yield at.segments([(by_x if is_product else row).record()])
+
+
 def pairs(rng: Random, is_float: bool, make: Callable[[int, int, int, int], Operation]) -> OneStage:
     """An operation on two vectors that hold every pair of edge numbers. make: given an output, both vectors and their length"""
     edges: Sequence[int] = FLOAT_EDGES if is_float else EDGES
@@ -110,10 +124,11 @@ def corner_operations() -> tuple[OneStage, ...]:
     )
     rng = Random("corner operations")
     products = (once(rng, shifted(rng, number, [shift])) for number in range(QUANTISATION_COUNT) for shift in SHIFTS)
+    least = (once(rng, memory) for number in range(QUANTISATION_COUNT) for memory in scaled_least(Random(number), number))
     both = (pairs(rng, is_float, make) for make in makers for is_float in (False, True))
     requests = (case for _, case in corner_requests(rng))
     attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), attention_that_shows_weights(rng))
-    return (*both, *attentions, *norms_at_borders(rng), *requests, *products)
+    return (*both, *attentions, *norms_at_borders(rng), *requests, *products, *least)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 Each operand is at each end of its range while all others are usual ones; each size is 1, a full vector, or one with a rest; all numbers
 are zeros, the largest, the most negative, halfway cases, or far apart. Some stages are so large that native code divides them among
-threads, or cuts them into pieces.
+threads, or cuts them into pieces; some fill these pieces.
 
 *Source*: spec §6.3 to §6.8.
 """
@@ -42,6 +42,16 @@ LARGE: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
     (Muon, {"matrix_rows": 29, "columns": 26}),
 )
 """Several blocks of rows, sums of several pieces, several threads."""
+
+FITTING: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
+    (ForwardMatMul, {"rows": 48, "columns": 64, "matrix_rows": 32, "first": 0, "taken": 32}),
+    (ForwardAttention, {"sequences": 1, "period": 32, "heads": 1, "kv_heads": 1, "head_size": 32}),
+    (MatMulData, {"rows": 48, "columns": 32, "matrix_rows": 64, "first": 0, "taken": 64}),
+    (MatMulWeights, {"rows": 64, "columns": 32, "matrix_rows": 48, "first": 0, "taken": 48}),
+    (BackwardAttention, {"sequences": 1, "period": 26, "heads": 2, "kv_heads": 1, "head_size": 32}),
+    (Muon, {"matrix_rows": 24, "columns": 32}),
+)
+"""Tensors that fill whole blocks, so native code has no memory left over. Behind a period, the gradient reads up to six positions more."""
 
 
 def operands_at_ends(kind: type[BatchOperation]) -> Iterator[dict[str, int]]:
@@ -101,7 +111,7 @@ def corner_training_of(kind: type[BatchOperation]) -> Iterator[TrainingStages]:
     for condition in (EACH_UPDATE, FIRST_UPDATE, LAST_UPDATE):
         for update in (0, 1, UPDATES - 1):
             yield stage(rng, kind, usual, None, None, condition, update)
-    for other, sizes in LARGE:
+    for other, sizes in (*LARGE, *FITTING):
         if other is kind:
             yield stage(rng, kind, usual | sizes)
 

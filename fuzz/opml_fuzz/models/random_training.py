@@ -7,6 +7,7 @@ the ends of their ranges.
 """
 
 import struct
+from collections.abc import Mapping
 from math import prod
 from random import Random
 
@@ -25,6 +26,7 @@ from opml_spec.training.operations.optimisers import Muon
 from opml_spec.training.operations.weights import Pictures, Tokens
 from opml_spec.training.training_stage import run_training_stage
 
+from opml_fuzz.machine.model_case import Segments
 from opml_fuzz.machine.training_case import SETTINGS, TAPE, TrainingStages, header_in, operation_in, training_model, with_training_request
 from opml_fuzz.models.training_tensors import TensorPlaces, with_addresses
 
@@ -32,6 +34,7 @@ KINDS = tuple(sorted(BATCH_OPERATIONS.values(), key=lambda kind: kind.opcode))
 NEAR_VECTORS = (7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)
 MOST_WORK, MOST_UPDATES, MANY_UPDATES = 1 << 13, 4, 3000  # products of sizes
 LARGEST_RATE = (1 << 31) - 1
+SHARED_SIZES, CONDITIONS = (2, 4, 6), (0, 0, 1, 2, 3, 1 << 63)
 OUT_OF_BOUNDS = (
     *((8, 0), (16, 1 << 31), (16, 4), (20, (1 << 32) - 1), (24, 0), (24, 65537), (28, 0), (28, 65537), (32, 65537), (36, 65537)),
 )
@@ -55,9 +58,9 @@ def some_size(rng: Random, most: int = 65) -> int:
 
 
 def operand(rng: Random, name: str) -> int:
-    """Draws an operand that stands for itself: an end of its range, or anything in it."""
+    """Draws an operand that stands for itself: the usual one, an end of its range, or anything in it."""
     low, high = RANGES[name]
-    return rng.choice((low, high, rng.randint(low, high), USUAL[name], USUAL[name]))
+    return rng.choice((USUAL[name], USUAL[name], low, high, rng.randint(low, high)))
 
 
 def numbers_of(rng: Random, kind: type[BatchOperation]) -> dict[str, int]:
@@ -131,22 +134,27 @@ def random_training_operation(rng: Random) -> TrainingStages:
 def random_training_stages(rng: Random) -> TrainingStages:
     """Draws a few ops that share tensors, and lets each be done twice, if its condition holds."""
     places, tape = TensorPlaces(rng), list[BatchOperation]()
-    sizes = {name: rng.choice((2, 4, 6)) for name in ("rows", "length", "columns", "matrix_rows", "vocabulary")}
-    sizes |= {"sequences": 2, "period": sizes["rows"] // 2, "heads": 1, "kv_heads": 1, "head_size": sizes["length"], "taken": 1}
+    sizes = {name: rng.choice(SHARED_SIZES) for name in ("rows", "length", "columns", "matrix_rows", "vocabulary")}
     while len(tape) < rng.randint(3, 7):
-        kind = rng.choice(KINDS)
-        given = numbers_of(rng, kind)
-        given |= {name: size for name, size in sizes.items() if name in given}
-        given |= {"count": sizes["length"] * sizes["columns"]} if "count" in given else {}
-        given |= {"first": 0, "per_update": given.get("sequences", given.get("rows", 1))} if "per_update" in given else {}
-        given |= {"first": 0} if "taken" in given else {}
-        operation = with_addresses(kind, given)
-        try:
-            check_operation(operation)
-        except SpecError:
-            continue
-        tape.append(places.placed(operation, reuses=True))
+        if operation := operation_that_shares(rng, rng.choice(KINDS), sizes):
+            tape.append(places.placed(operation, reuses=True))
     return stages_of(rng, places, tape, 2)
+
+
+def operation_that_shares(rng: Random, kind: type[BatchOperation], usual: Mapping[str, int]) -> BatchOperation | None:
+    """Draws an operation with tensors of these sizes; None if a loader does not take it."""
+    sizes = {**usual, "sequences": 2, "period": usual["rows"] // 2, "heads": 1, "kv_heads": 1, "head_size": usual["length"], "taken": 1}
+    given = numbers_of(rng, kind)
+    given |= {name: size for name, size in sizes.items() if name in given}
+    given |= {"count": sizes["length"] * sizes["columns"]} if "count" in given else {}
+    given |= {"first": 0, "per_update": given.get("sequences", given.get("rows", 1))} if "per_update" in given else {}
+    given |= {"first": 0} if "taken" in given else {}
+    operation = with_addresses(kind, given)
+    try:
+        check_operation(operation)
+    except SpecError:
+        return None
+    return operation
 
 
 def stages_of(rng: Random, places: TensorPlaces, tape: list[BatchOperation], times: int) -> TrainingStages:
@@ -154,17 +162,26 @@ def stages_of(rng: Random, places: TensorPlaces, tape: list[BatchOperation], tim
     updates = MANY_UPDATES if rng.random() < 0.05 else rng.randint(times, MOST_UPDATES)
     first = rng.choice((0, updates - times, rng.randint(0, updates - times)))
     request = training_request(rng, updates, places.in_request)
-    records = [operation.record(rng.choice((0, 0, 1, 2, 3, 1 << 63))) for operation in tape]
+    records = [operation.record(rng.choice(CONDITIONS)) for operation in tape]
     if len(tape) == 1 and rng.random() < 0.9:
         records = [tape[0].record(0)]
-    memory = training_model(records, places.data, len(request))
-    stages = len(tape) * updates
-    return TrainingStages(with_training_request(memory, request, stages), len(tape) * first, len(tape) * times)
+    return stages_from(places.data, records, request, range(first, first + times), updates)
+
+
+def stages_from(data: Segments, records: list[Record], request: bytes, wanted: range, updates: int) -> TrainingStages:
+    """Executes a tape in the wanted ones of so many updates."""
+    memory = with_training_request(training_model(records, data, len(request)), request, len(records) * updates)
+    return TrainingStages(memory, len(records) * wanted.start, len(records) * len(wanted))
 
 
 def refused_request(rng: Random) -> TrainingStages:
     """Draws a first stage whose request is almost always refused, or whose op there is not."""
-    case, updates = random_training_operation(rng), rng.randint(1, MOST_UPDATES)
+    return with_refused_request(rng, random_training_operation(rng))
+
+
+def with_refused_request(rng: Random, case: TrainingStages) -> TrainingStages:
+    """Gives a case of one op such a request."""
+    updates = rng.randint(1, MOST_UPDATES)
     (record,), data = case.records, case.memory[REQUEST_BYTES][SETTINGS_BYTES:]
     model = {address: content for address, content in case.memory.items() if address not in (REQUEST, REQUEST_BYTES)}
     right = SETTINGS.pack(0, updates, 0, 1 << 20, 5, 1, 1, 0, 0).ljust(SETTINGS_BYTES, b"\0") + data

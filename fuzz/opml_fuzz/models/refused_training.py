@@ -20,7 +20,7 @@ from opml_spec.training.operations.batch_operation import BatchOperation
 from opml_spec.training.operations.forward import ForwardRope
 from opml_spec.training.operations.opcodes import BATCH_OPERATIONS, RANGES, operands
 
-from opml_fuzz.machine.training_case import TAPE, TrainingTape, header_in, operation_in
+from opml_fuzz.machine.training_case import TAPE, TrainingStages, TrainingTape, header_in, operation_in
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages
 from opml_fuzz.models.training_tensors import ALIGNMENT, LARGEST_ANGLE
 
@@ -32,7 +32,11 @@ BAD_OPCODES = (0, 1, 64, 95, 1 << 32, (1 << 64) - 1)
 
 def random_training_tape(rng: Random) -> TrainingTape:
     """Draws a tape with faults, or with none in every sixth."""
-    drawn = random_training_operation(rng) if rng.random() < 0.6 else random_training_stages(rng)
+    return with_faults(rng, random_training_operation(rng) if rng.random() < 0.6 else random_training_stages(rng))
+
+
+def with_faults(rng: Random, drawn: TrainingStages) -> TrainingTape:
+    """Puts faults into the tape of some stages, or none in every sixth."""
     memory = {address: data for address, data in drawn.memory.items() if not REQUEST <= address < TENSORS}
     records = drawn.records
     if rng.random() < 0.1:

@@ -7,6 +7,7 @@ the same ones.
 """
 
 import struct
+from collections.abc import Sequence
 from random import Random
 
 from attrs import define, evolve
@@ -95,8 +96,8 @@ class ModelBuilder:
             return self.numbers(length)
         return struct.pack(f"<i28x{length}h", exponent, *(self.rng.randrange(-32767, 32768) for _ in range(length)))
 
-    def matrix(self, rows: int, columns: int, number: int = 0) -> Weights:
-        """Places random weights with small scales, of either sign. number: the quantisation of fixed point"""
+    def matrix(self, rows: int, columns: int, number: int = 0, scales: Sequence[int] = ()) -> Weights:
+        """Places random weights with small scales, of either sign. number: the quantisation of fixed point; scales: drawn from these"""
         tiles = -(-rows // TILE_ROWS)
         if self.is_float:
             values = [self.rng.uniform(-0.4, 0.4) for _ in range(tiles * TILE_ROWS * columns)]
@@ -104,7 +105,7 @@ class ModelBuilder:
         quantisation, blocks = QUANTISATIONS[number], b""
         for _ in range(tiles * columns // GROUP):
             count = (quantisation.block_bytes - quantisation.scales) // 2
-            halfs = [self.rng.getrandbits(1) << 15 | self.rng.randrange(0x1000, 0x1C00) for _ in range(count)]
+            halfs = [self.rng.getrandbits(1) << 15 | self.rng.choice(scales or range(0x1000, 0x1C00)) for _ in range(count)]
             blocks += self.rng.randbytes(quantisation.scales) + struct.pack(f"<{count}H", *halfs)
         return Weights(self.place(blocks), number)
 

@@ -26,6 +26,8 @@ def prove_rule(rule: Rule, query_seconds: float = QUERY_SECONDS, keeps: bool = F
 def play_cases(rule: Rule, query_seconds: float, refuted: KeptQueries, stop: threading.Event) -> Verdict:
     """Does what `prove_rule` does, until `stop` is set."""
     begin = time.monotonic()
+    if not rule.cases:
+        return Verdict(rule.name, "error", 0.0, "it has no cases")
     for case, places in rule.cases.items():
         exploration = Exploration(refuted)
         world = SymbolicWorld(exploration, int(1000 * query_seconds))
@@ -41,6 +43,8 @@ def play_cases(rule: Rule, query_seconds: float, refuted: KeptQueries, stop: thr
             return verdict(rule, "unknown", begin, case, str(late))
         except Exception as error:  # a play that cannot be played proves nothing
             return verdict(rule, "error", begin, case, f"{type(error).__name__}: {error}")
+        if not places:
+            return verdict(rule, "error", begin, case, "it names no place to come to")
         if missing := places - world.places:
             return verdict(rule, "error", begin, case, f"no play comes to {', '.join(sorted(missing))}")
     return Verdict(rule.name, "proved", time.monotonic() - begin, queries=tuple(refuted.queries))

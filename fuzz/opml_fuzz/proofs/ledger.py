@@ -13,6 +13,7 @@ import opml_spec
 import z3
 from attrs import frozen
 
+import opml_fuzz
 import opml_min
 from evm_arbiter.chain import Artefact, Chain, keccak256
 from opml_fuzz.proofs.game.equivalence import deployed
@@ -22,8 +23,7 @@ from opml_fuzz.statements.bytecode import ASSUMED, CALLED, LEMMAS, BytecodeState
 from opml_fuzz.statements.catalogue import EVERY, GAPS
 from opml_fuzz.statements.game_bytecode import GameStatement
 
-SPECIFICATION, MINIMAL = (Path(str(package.__file__)).parent for package in (opml_spec, opml_min))
-PROOFS = Path(__file__).parent
+SPECIFICATION, MINIMAL, FUZZER = (Path(str(package.__file__)).parent for package in (opml_spec, opml_min, opml_fuzz))
 
 
 @frozen
@@ -65,11 +65,15 @@ SUBJECTS = (
         ("narrowing", "clocks", "money", "fees", "rules", "game"),
     ),
     Subject(
-        "opml_min's interpreter and translator", MINIMAL, ("memory_map.py", "machine/*.py", "machine/translator/*.py"),
+        "opml_min's machine, interpreter and translator", MINIMAL, ("memory_map.py", "machine/**/*.py"),
         (*TRANSLATED, "access", "fetch"),
     ),
-    Subject("the facts about products and quotients in the proofs about the game", PROOFS, ("game/arithmetic.py",), ("facts",)),
     Subject("opml_min's fixed-point kernels", MINIMAL, ("model/native/kernels/fixed/*.py",), ("rounding", "saturation")),
+    Subject(
+        "the statements, what is assumed, and what proves them", FUZZER,
+        ("statements/*.py", "proofs/**/*.py", "disputes/wire/*.py", "disputes/call.py", "machine/encodings.py"),
+        tuple(dict.fromkeys(name.partition(".")[0] for name in EVERY)),
+    ),
 )  # fmt: skip
 """Whatever changes in these files makes the page outdated, so that a run must confirm it."""
 

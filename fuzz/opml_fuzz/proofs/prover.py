@@ -47,6 +47,8 @@ def prove(statement: Statement, query_seconds: float = QUERY_SECONDS, keeps: boo
 def prove_cases(statement: Statement, query_seconds: float, refuted: KeptQueries, stop: threading.Event) -> Verdict:
     """Does what `prove` does, until `stop` is set."""
     begin = time.monotonic()
+    if not statement.cases:
+        return Verdict(statement.name, "error", 0.0, "it has no cases")
     for case in statement.cases:
         result, detail = prove_case(statement, case, query_seconds, refuted, stop)
         if result != "proved":
@@ -98,7 +100,10 @@ def search(statement: Statement, case: tuple[Any, ...], paths: Paths, query_seco
             if answer == z3.sat:
                 model = solver.model()
                 given = given_as(statement, [model.eval(constant, model_completion=True).as_long() for _, constant, _ in made.values()])
-                admitted = result_if_admitted(statement, case, given) is not None
+                said = result_if_admitted(statement, case, given)
+                if said is not None and not said:
+                    return "error", f"z3 proves it, and yet it does not hold for {given}"
+                admitted = said is not None
             elif answer == z3.unknown:
                 doubtful = solver.reason_unknown()
     if admitted:

@@ -56,7 +56,9 @@ class String:
         return String((*pieces_of(other), *self.pieces), self.paths)
 
     def __getitem__(self, at: slice) -> "String":
-        begin, end, _ = at.indices(len(self))
+        begin, end, step = at.indices(len(self))
+        if step != 1:
+            raise Unsupported("a slice with a step")
         starts = [0, *accumulate(width for _, width in self.pieces)]
         if not {begin, end} <= {*starts}:
             raise Unsupported("a cut inside a piece")

@@ -104,20 +104,27 @@ class Truth:
         return Truth(self.formula == formula(other), self.paths)
 
     def __and__(self, other: Any) -> "Truth":
-        return Truth(z3.And(self.formula, formula(other)), self.paths)
+        return Truth(z3.And(self.formula, formula(flag(other))), self.paths)
 
     def __or__(self, other: Any) -> "Truth":
-        return Truth(z3.Or(self.formula, formula(other)), self.paths)
+        return Truth(z3.Or(self.formula, formula(flag(other))), self.paths)
 
     __rand__, __ror__ = __and__, __or__
 
     def __hash__(self) -> int:
-        return hash(self.formula)
+        raise Unsupported("a condition is looked up by its hash")
 
 
 def formula(result: Any) -> z3.BoolRef:
     """Makes the result of a predicate, a truth value or a condition, a formula."""
     return result.formula if isinstance(result, Truth) else z3.BoolVal(bool(result))
+
+
+def flag(other: Any) -> Any:
+    """Returns what is joined with a condition, if it is one: of another number, Python would take the lowest bit."""
+    if not isinstance(other, Truth) and not (isinstance(other, int) and other in (0, 1)):
+        raise Unsupported(f"a condition is joined with {type(other).__name__}")
+    return other
 
 
 class Symbol:
@@ -172,7 +179,8 @@ class Symbol:
         return Truth(self.term >= self.lift(other), self.paths)
 
     def __hash__(self) -> int:
-        return hash(self.term)
+        """Ends the proof: a set or a dict compares only what has the same hash, so it would take a symbol for none of its keys."""
+        raise Unsupported("a symbol is looked up by its hash")
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
@@ -234,16 +242,16 @@ class Vector(Symbol):
         return self.of(~self.term)
 
     def __lshift__(self, other: Any) -> Any:
-        return self.of(self.term << self.lift(other))
+        return self.of(self.term << self.lift(shift_count(other)))
 
     def __rlshift__(self, other: Any) -> Any:
-        return self.of(z3.BitVecVal(other, self.term.size()) << self.term)
+        return self.of(z3.BitVecVal(other, self.term.size()) << shift_count(self).term)
 
     def __rshift__(self, other: Any) -> Any:
-        return self.of(self.term >> self.lift(other))
+        return self.of(self.term >> self.lift(shift_count(other)))
 
     def __rrshift__(self, other: Any) -> Any:
-        return self.of(z3.BitVecVal(other, self.term.size()) >> self.term)
+        return self.of(z3.BitVecVal(other, self.term.size()) >> shift_count(self).term)
 
     def __mod__(self, other: Any) -> Any:
         if not isinstance(other, int) or other & (other - 1):
@@ -260,3 +268,10 @@ class Vector(Symbol):
         if self < 0 or other <= 0:
             raise Unsupported("division of vectors is defined only where no sign makes it round down or up")
         return self.of(DIVISION(self.term, other.term))
+
+
+def shift_count(count: Any) -> Any:
+    """Returns by how much is shifted, which is not negative: Python raises, where z3 would shift everything out."""
+    if count < 0:
+        raise ValueError("negative shift count")
+    return count

@@ -46,7 +46,8 @@ EVERY: dict[str, Statement | BytecodeStatement | GameStatement | Rule] = {**STAT
 GAPS = (
     "Keccak-256 has no collisions: that a valid witness can only be the true one rests on it.",
     "The EVM: the symbolic one is tested against py-evm and revm, instruction by instruction; that these are the main net's is assumed.",
-    "z3, and the few functions that replace Python's while the specification runs on symbols (`proofs/step/specification.py`).",
+    "z3, and the few functions that replace Python's while the specification runs on symbols: the tables in "
+    "`proofs/step/specification.py`, `proofs/symbolic_world.py` and `proofs/game/court.py`, and the symbols themselves.",
     "Gas: a step that runs out of it does nothing; measured, not proved.",
     "Witnesses of more than 3,769 bytes: the contract refuses them without a number, the specification with one.",
     "The arbiter's constructor: the proofs are about the code that it leaves. The game contract's copy of `merkle` and `codec`: fuzzed.",
@@ -56,9 +57,11 @@ GAPS = (
     "That stores of iterations without a check stay in flagged pages is proved for five strides, that they stay in the memory for all.",
     "The functions of loops are proved for five loops and two iterations; LLVM's optimiser and code generator are trusted.",
     "That a Merkle proof can be grafted in two parts is proved up to five siblings.",
-    "Products of bit vectors are exact only within 256 bits; products of 64-bit operands fit.",
+    "Sums, products and shifts to the left of bit vectors are exact only within 256 bits, in the specification too; 64-bit operands fit.",
+    "What statements without condition, and rules, assume of their values stands in their text (`assuming`, `world.assume`), not here.",
     "binary32: arithmetic and conversions from integers are proved for formats of 5 to 8 bits; for 32 bits they are tested.",
     "Bounds: ROPE's rotations, the ranges of rsqrt and reciprocal, and that a sum of n terms is at most n times the largest: not proved.",
+    "Training: sums of attention are proved for head sizes up to 128 and for 256, 512 and 1,024; accumulated gradients for six shifts.",
     "Training: MUON's iterations beyond their first sums, ADAM's root and rates, and what normalises: run on extremes, not proved.",
     "Elementary functions and the operations of the model: tested exhaustively or against other implementations, not proved.",
     "Narrowing is proved for every k up to 64 and every length; its logarithm and its number of rounds for k = 2, 3, 8, 16, 64.",

@@ -1,9 +1,13 @@
-"""Numbers that know whether 64 bits would have held every result on the way to them, for ints and for symbols."""
+"""Numbers that know whether 64 bits would have held every result on the way to them, for ints and for symbols.
+
+A shift by less than 0 or more than 63 places has no such result: a processor takes the amount modulo 64, and LLVM leaves it undefined.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 LIMIT = 1 << 63
+PLACES = range(64)
 
 
 class Fitting:
@@ -30,10 +34,15 @@ class Fitting:
 
     __radd__, __rmul__ = __add__, __mul__
 
+    def __and__(self, other: Any) -> "Fitting":
+        return self.of(self.value & plain(other))
+
     def __rshift__(self, shift: int) -> "Fitting":
+        self.results.append(shift in PLACES)
         return self.of(self.value >> shift)
 
     def __lshift__(self, shift: int) -> "Fitting":
+        self.results.append(shift in PLACES)
         return self.of(self.value << shift)
 
     def __lt__(self, other: Any) -> Any:
@@ -49,8 +58,13 @@ def plain(number: Any) -> Any:
 
 def all_fit(function: Callable[..., Any], *values: Any) -> Any:
     """Runs the function on these values; tells whether every result inside it fits an i64."""
+    return fitting(function, *values)[1]
+
+
+def fitting(function: Callable[..., Any], *values: Any) -> tuple[Any, Any]:
+    """What the function gives for these values, and whether every result inside it fits an i64."""
     results, every = list[Any](), True
-    function(*(Fitting(value, results) for value in values))
+    given = function(*(Fitting(value, results) for value in values))
     for one in results:
         every = one & every
-    return every
+    return plain(given), every

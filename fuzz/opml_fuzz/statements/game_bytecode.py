@@ -9,12 +9,14 @@ same is paid to the same address. `reaches` says how the act can end, and a proo
 from attrs import frozen
 
 OK, REFUSED = "ok", "refused"
+CONSTRUCTOR = "constructor"
 TEST_NAME = "test_a_call_that_differs"  # how a counterexample is called that can be pasted
 
 ASSUMED = (
     "The game is deployed with the default parameters, and its call has as many bytes as the arguments need.",
     "The sender is not zero; the time is from 1 to 2^39 − 1; the base fee is below 2^128, and so is what is sent with all deposits before.",
-    "What is stored fits together: a claim has its request, a request its model, a node its claim; what does not exist is zero.",
+    "What is stored fits together: a claim has its request, which counts it, a request its model, a node its claim; what does not exist is "
+    "zero, and so are bits that belong to no field. What is left of a fee is all of it, or nothing if it is paid.",
     "Flags, states and outcomes have one of their values. A stage takes less than 2^32 microseconds, a request has 1 to 2^24 stages.",
     "A request has a time in the line if and only if it has claims. Without a result its hashes are zero, with one they are not.",
     "A claim has nodes if and only if its root exists; only the root has depth 1; only a rejected claim fell at a node, which exists.",
@@ -24,10 +26,18 @@ ASSUMED = (
     "What the hash of a node names is a segment of the run or of a stage. If it is posted, there is a hash at each inner boundary.",
     "Of an open root it is the whole run, from the first run hash to the seal, or, once its one stage was opened, one instruction.",
     "What is locked, burned and paid out is not more than what was deposited. No node has a time that is yet to come in `since`.",
-    "Numbers fit the fields of the layout after the act: counts 32 bits, money 128, times 40, 56 or 64, the prices of a claim 76.",
+    "Numbers fit the fields of the layout after the act: counts 32 bits, money 128, times 40, 56 or 64, the prices of a claim 76. None is "
+    "negative, nor is what is left locked on the way.",
     "No two preimages have the same hash, no hash is zero, and different places of the storage have different slots.",
     "Gas suffices, and whoever is paid either takes the money or not; what it calls meanwhile is a call of its own.",
 )
+
+ASSUMED_OF_A_DEPLOYMENT = (
+    "The arguments are of their types: the arbiter an address, the money 128 bits, all other parameters 64 bits. What is sent has 128.",
+    "Whether there is code at the arbiter's address is open. If there is none, the deployment is refused as with wrong parameters.",
+    "Gas suffices, and memory that was never written is zero.",
+)
+"""What is assumed of a deployment."""
 
 
 @frozen
@@ -74,6 +84,11 @@ STATEMENTS = (
     about("account_of", "`account_of` returns what is known of an address"),
     about("books", "`books` returns where all the money is"),
     about("parameters", "`parameters` returns what the deployment fixed"),
+    GameStatement(
+        f"game.{CONSTRUCTOR}",
+        "the constructor refuses the parameters that the specification refuses; else it leaves the code with them as immutables",
+        CONSTRUCTOR, frozenset((OK, REFUSED, 232)), ASSUMED_OF_A_DEPLOYMENT,
+    ),
 )
 
 GAPS = (
@@ -82,7 +97,11 @@ GAPS = (
     "With every path of `collect` kept apart, no question stays open, but 60 s of CPU did not suffice.",
     "The game's `post`: with two hashes, 46 s of CPU did not suffice. `choose` and `open`: as long, not attempted. Fuzzed.",
     "The game's `request` and `finalise`: loops over the leaves of a request and of an output need an invariant; not attempted. Fuzzed.",
-    "The game's constructor, other parameters than the defaults, and calls of another length: fuzzed, not proved.",
-    "What the proofs about the game assume of every court is true at first; that every act keeps it is not proved of all of it.",
+    "The game's entry points with other parameters than the defaults, and calls of another length: fuzzed, not proved.",
+    "What the game's constructor does with arguments that are not of their types, or too few: not proved.",
+    "What the proofs about the game assume of every court is true at first; that every act keeps it is not proved of all of it, but tried "
+    "after every act of random plays.",
+    "Views, events and their encoding: `disputes/wire/` reads them off the specification's court, as in the fuzzer; the specification has "
+    "no code for them.",
     "Facts about products and quotients of words that by their form have fewer than 256 bits: proved for six widths of them, not for all.",
 )

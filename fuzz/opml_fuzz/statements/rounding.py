@@ -8,6 +8,7 @@ from typing import Any
 
 from opml_spec.arithmetic.fixed import INT32_MAX, INT32_MIN, round_shift, sat32
 
+from opml_fuzz.statements.fitting import fitting
 from opml_fuzz.statements.statement import Statement, Word
 from opml_min.model.native.kernels.fixed import fixed_point
 
@@ -17,7 +18,7 @@ BOTH_WAYS = tuple((shift,) for shift in range(-33, 66))
 
 
 class PlainNumbers:
-    """Replaces numpy inside a kernel, so that it computes with Python's numbers."""
+    """Replaces numpy inside a kernel, so that it computes with numbers that have no width: `fitting` says whether 64 bits hold them."""
 
     @staticmethod
     def int64(value: Any) -> Any:
@@ -50,11 +51,13 @@ def is_exact(shift: int, v: Any) -> Any:
 
 
 def fast_rounds_alike(shift: int, v: Any) -> Any:
-    return FAST_ROUND_SHIFT(v, shift) == round_shift(v, shift)
+    rounded, fits = fitting(lambda number: FAST_ROUND_SHIFT(number, shift), v)
+    return (rounded == round_shift(v, shift)) & fits
 
 
 def fast_saturates_alike(shift: int, v: Any) -> Any:
-    return FAST_ROUND_SHIFT_SAT32(v, shift) == sat32(round_shift(v, shift))
+    rounded, fits = fitting(lambda number: FAST_ROUND_SHIFT_SAT32(number, shift), v)
+    return (rounded == sat32(round_shift(v, shift))) & fits
 
 
 def nearest_in_range(v: Any) -> Any:

@@ -196,7 +196,7 @@ STATEMENTS = (
         accumulated_fits,
         cases=tuple((*each, shift) for each, shift in product(ACCUMULATING, (-31, -1, 0, 1, 30, 63))),
     ),
-    Statement("training.scores", "scores of head sizes", {}, scores_fit, cases=tuple((chunk,) for chunk in (*range(8), *range(488, 496)))),
+    Statement("training.scores", "scores of head sizes", {}, scores_fit, cases=tuple((chunk,) for chunk in range(496))),
     Statement(
         "training.shares",
         "sums over a period in attention",

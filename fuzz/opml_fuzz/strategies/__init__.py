@@ -1,4 +1,5 @@
-"""Hypothesis strategies for cases: they generate and shrink machine states, instructions, witnesses, programs, games and models.
+"""Hypothesis strategies for cases: they generate and shrink machine states, instructions, witnesses, programs, games, models and
+training.
 
 They are for the tests of an implementation, of whatever kind, that is asked from Python. Each strategy favours edge cases, and shrinks
 towards what a person would write: the pc at the entry, few registers with round values, small immediates, one edit in a witness, single
@@ -14,6 +15,7 @@ from opml_fuzz.strategies.models import models, operations, stages
 from opml_fuzz.strategies.numbers import addresses, numbers
 from opml_fuzz.strategies.programs import programs
 from opml_fuzz.strategies.states import states, steps
+from opml_fuzz.strategies.training import training_operations, training_requests, training_stages, training_tapes
 from opml_fuzz.strategies.witnesses import witnesses, wrong_witnesses
 
 __all__ = [
@@ -30,6 +32,10 @@ __all__ = [
     "stages",
     "states",
     "steps",
+    "training_operations",
+    "training_requests",
+    "training_stages",
+    "training_tapes",
     "witnesses",
     "words",
     "wrong_witnesses",

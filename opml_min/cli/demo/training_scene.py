@@ -8,6 +8,7 @@ from attrs import frozen
 
 from opml_min.cli.demo.play import Match
 from opml_min.cli.errors import InputError
+from opml_min.cli.output import printable
 from opml_min.players.cheats.cheat import Scene
 from opml_min.players.computation import Computation
 from opml_min.players.image_kinds import open_image
@@ -66,4 +67,4 @@ def scene_of_job(path: Path) -> TrainingScene:
     job, image = load_job(folder), open_image(folder / IMAGE)
     if not isinstance(image, TrainingImage):
         raise InputError(f"{folder / IMAGE} is not a training image")
-    return scene_of_training(image, job.request, job.trained, f"{job.recipe} of {job.source} on {job.data}")
+    return scene_of_training(image, job.request, job.trained, printable(f"{job.recipe} of {job.source} on {job.data}"))

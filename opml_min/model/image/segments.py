@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ class Streamed:
 
 
 Piece = bytes | Bytes | Streamed
+PlacedPieces = tuple[int, list[Piece]]  # a segment: its address, and what follows one another there
 
 
 def parts_of(piece: Piece) -> Iterable[bytes | Bytes]:
@@ -58,11 +59,26 @@ class ImageSegment:
     data: Bytes
 
 
-def write_image(path: Path, segments: Iterable[tuple[int, list[Piece]]]) -> None:
+def write_image(path: Path, segments: Iterable[PlacedPieces]) -> None:
     """Write segments, each an address and the pieces that follow one another there. Addresses must ascend."""
+    with written_whole(path) as file:
+        for part in _contents(segments):
+            file.write(part)
+
+
+def is_image_of(path: Path, segments: Iterable[PlacedPieces]) -> bool:
+    """Tell whether a file is, byte for byte, what `write_image` would make of segments. Nothing is written."""
+    try:
+        with path.open("rb") as file:
+            return all(file.read(len(part)) == part for part in _contents(segments)) and not file.read(1)
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _contents(segments: Iterable[PlacedPieces]) -> Iterator[bytes]:
+    """Yield the bytes of the file, part by part."""
     layout = [(address, pieces, sum(len(piece) for piece in pieces)) for address, pieces in segments]
-    table_bytes = 16 + 24 * len(layout)
-    offset = table_bytes
+    offset = done = 16 + 24 * len(layout)
     table = [struct.pack("<8sII", FILE_MAGIC, len(layout), 0)]
     starts = []
     for address, _, length in layout:
@@ -70,16 +86,17 @@ def write_image(path: Path, segments: Iterable[tuple[int, list[Piece]]]) -> None
         table.append(struct.pack("<3Q", address, offset, length))
         starts.append(offset)
         offset += length
-    with written_whole(path) as file:
-        file.write(b"".join(table))
-        for start, (_, pieces, _) in zip(starts, layout, strict=True):
-            file.write(bytes(start - file.tell()))
-            for piece in pieces:
-                before = file.tell()
-                for part in parts_of(piece):
-                    file.write(part if isinstance(part, bytes) else part.data)
-                if file.tell() != before + len(piece):
-                    raise ImageError(f"a piece of {len(piece)} bytes came out as {file.tell() - before}")
+    yield b"".join(table)
+    for start, (_, pieces, _) in zip(starts, layout, strict=True):
+        yield bytes(start - done)
+        done = start
+        for piece in pieces:
+            before = done
+            for part in parts_of(piece):
+                yield bytes(part)
+                done += len(part)
+            if done != before + len(piece):
+                raise ImageError(f"a piece of {len(piece)} bytes came out as {done - before}")
 
 
 class SegmentFile:
@@ -155,6 +172,11 @@ class SegmentFile:
             raise ImageError(f"{self.path} was written to while it was in use")
         for segment in self.segments:
             memory.map_file(segment.address, self._descriptor, segment.offset, len(segment.data))
+
+    def require_unchanged(self) -> None:
+        """Raise ImageError if the file was written to since it was opened, so that not all that was read of it has the root it had."""
+        if Identity.of(self._descriptor) != self.identity:
+            raise ImageError(f"{self.path} was changed while it was in use")
 
     def known_model_root(self) -> bytes | None:
         """Return this file's model root if it was computed before."""

@@ -1,11 +1,10 @@
 """What a job is, in the file `job.json`. Whoever verifies a job reads it from a stranger."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, frozen
 
 from opml_min.model.errors import RequestError
 from opml_min.model.files.atomic import written_whole
@@ -13,11 +12,13 @@ from opml_min.model.image.request import MAX_REQUEST_BYTES
 from opml_min.model.strict_json import JsonError, object_in
 from opml_min.training.jobs.errors import JobError
 from opml_min.training.jobs.folder import JOB, JobFolder
+from opml_min.training.jobs.loss import is_loss
 from opml_min.training.request import Settings
 from opml_min.training.training_model import Trained
 
 FORMAT = "opml training job 1"
 MOST_BYTES = 1 << 20
+MOST_CHARACTERS = 1 << 15  # of a text in it; a path has fewer, and a request's digits too
 TEXT, PICTURES = "text", "pictures"
 
 
@@ -91,8 +92,8 @@ def _job_of(data: dict[str, Any]) -> TrainingJob:
     if type(every) is not int or not 1 <= every < 1 << 32:
         raise ValueError(f"checkpoint_every is {str(every)[:50]!r}")
     score = None if before is None else Score(float(before["loss"]), float(before["accuracy"]), int(before["examples"]))
-    if score is not None and not (math.isfinite(score.loss) and math.isfinite(score.accuracy)):
-        raise ValueError("a score is not finite")
+    if score is not None and not (is_loss(score.loss) and 0 <= score.accuracy <= 1 and 0 < score.examples < 1 << 32):
+        raise ValueError("a score is out of its bounds")
     return TrainingJob(
         tokenizer=tokenizer,
         model_root=model_root,
@@ -110,12 +111,14 @@ def _trained(data: dict[str, Any]) -> Trained:
     sizes = tensor.address, tensor.rows, tensor.columns
     if type(tensor.is_matrix) is not bool or any(type(size) is not int or not 0 <= size < 1 << 40 for size in sizes):
         raise ValueError("a trained tensor is out of its bounds")
-    return evolve(tensor, name=_text(tensor.name))
+    if not _text(tensor.name).isprintable():
+        raise ValueError("a trained tensor has no name that can be printed")
+    return tensor
 
 
 def _text(value: object) -> str:
     """Return a text that can also be a path."""
-    if not isinstance(value, str) or not value or "\0" in value:
+    if not isinstance(value, str) or not 0 < len(value) <= MOST_CHARACTERS or "\0" in value:
         raise ValueError(f"{str(value)[:50]!r} is no text")
     str(Path(value)).encode()  # raises for half a surrogate pair
     return value

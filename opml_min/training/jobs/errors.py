@@ -7,5 +7,9 @@ class JobError(ModelError):
     """A folder is no training job, is damaged, or is in use."""
 
 
+class SourceAbsent(JobError):
+    """The model that a job trained is not here, or what is here under its name is another one."""
+
+
 class DataError(ModelError):
     """There is nothing to learn from: a file is no text, or too short."""

@@ -4,7 +4,6 @@ Lines are appended while the job goes on, so the last one may be cut off where t
 """
 
 import json
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from opml_min.model.errors import WriteFailed
 from opml_min.model.files.atomic import written_whole
 from opml_min.model.strict_json import JsonError, object_of
 from opml_min.training.jobs.errors import JobError
+from opml_min.training.jobs.loss import is_loss
 
 MOST_LINE_BYTES = 200
 
@@ -53,7 +53,7 @@ def _record(path: Path, number: int, line: bytes) -> UpdateRecord:
     try:
         values = object_of(line, MOST_LINE_BYTES)
         record = UpdateRecord(values["update"], bytes.fromhex(values["run_hash"]), float(values["loss"]))
-        if type(record.update) is not int or record.update != number or len(record.run_hash) != 32 or not math.isfinite(record.loss):
+        if type(record.update) is not int or record.update != number or len(record.run_hash) != 32 or not is_loss(record.loss):
             raise ValueError
     except JsonError as error:
         raise JobError(f"{path}: line {number} {error}") from error

@@ -10,13 +10,14 @@ from collections.abc import Callable
 import numpy as np
 from attrs import frozen
 
+from opml_min.model.image.request import MAX_STAGES
 from opml_min.model.staged_run import OK
 from opml_min.training.image import TrainingImage
 from opml_min.training.jobs.checkpoint import load_checkpoint, save_checkpoint
 from opml_min.training.jobs.description import TrainingJob, load_job
 from opml_min.training.jobs.errors import JobError
 from opml_min.training.jobs.evidence import UpdateRecord, append_evidence, read_evidence, rewrite_evidence
-from opml_min.training.jobs.folder import IMAGE, UPDATES, JobFolder
+from opml_min.training.jobs.folder import IMAGE, JOB, UPDATES, JobFolder
 from opml_min.training.jobs.loss import losses_of
 from opml_min.training.operations import TrainingOpcode
 from opml_min.training.run import TrainingRun
@@ -48,6 +49,8 @@ def start_of_run(folder: JobFolder, job: TrainingJob, threads: int) -> TrainingR
     run = TrainingRun(TrainingImage(folder / IMAGE), job.request, threads=threads)
     if run.model_root != job.model_root:
         raise JobError(f"{folder / IMAGE} is not the image that the job names: its model root is 0x{run.model_root.hex()}")
+    if run.stage_count > MAX_STAGES:
+        raise JobError(f"{folder / JOB} is damaged: {job.settings.updates} updates have {run.stage_count} stages, and a run at most 2^24")
     return run
 
 
@@ -91,11 +94,12 @@ def train(opened: OpenJob, watch: Callable[[UpdateRecord], None] = lambda record
 
 def compute_update(run: TrainingRun) -> float:
     """Compute the stages of one update, and return its loss per token or picture."""
-    losses = []
-    for op in run.ops:
-        run.run_stage()
+    losses, begin = [], run.stage
+    for index, op in enumerate(run.ops):
         if op.opcode == TrainingOpcode.CROSS_ENTROPY:
+            run.run_to(begin + index + 1)
             losses.append(losses_of(run.memory, op)[0])
+    run.run_to(begin + len(run.ops))
     if run.state().status != OK:
         raise JobError("the run failed: its first stage refused the request")
     return float(np.concatenate(losses).mean()) if losses else 0.0

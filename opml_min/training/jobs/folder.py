@@ -80,10 +80,9 @@ class JobFolder:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
             raise WriteFailed(f"cannot write {self.path}: {error.strerror}") from error
-        self.tidy()
 
     def tidy(self) -> None:
-        """Delete temporary files of a process that was killed. Call it only while the folder is locked, or before it is a job."""
+        """Delete temporary files of a process that was killed. Call it only while the folder is locked, as others may be another's."""
         for left in self.path.glob(".*"):
             if left.name[1:].startswith((*FILES, "checkpoint-")):
                 left.unlink(missing_ok=True)

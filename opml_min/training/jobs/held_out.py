@@ -42,22 +42,21 @@ def scored(run: TrainingRun, examples: Examples, threads: int, watch: Callable[[
     """Score the weights that a run has now; before its first stage, those with which it begins. Afterwards the run cannot go on.
 
     watch: called with how many examples are done"""
-    engine, settings = TrainingEngine(run.memory, threads), Settings.unpack(run.request)
+    settings = Settings.unpack(run.request)
     end = next(i for i, op in enumerate(run.ops) if op.opcode == TrainingOpcode.CROSS_ENTROPY)
     data = next(op for op in run.ops if op.opcode in SOURCES_OF_DATA)
     ops = [op for op in run.ops[: end + 1] if op.opcode not in SOURCES_OF_DATA and op.condition != LAST_UPDATE]
-    for op in ops:
-        if op.opcode == TrainingOpcode.CAST or (op.opcode == TrainingOpcode.INIT and run.stage == 0):
-            engine.run(op, settings, 0)
+    begun = [op for op in ops if op.opcode == TrainingOpcode.CAST or (op.opcode == TrainingOpcode.INIT and run.stage == 0)]
+    TrainingEngine(run.memory, begun, threads).run(0, len(begun), settings, 0)
     forward = [op for op in ops if op.opcode not in (TrainingOpcode.CAST, TrainingOpcode.INIT)]
+    engine = TrainingEngine(run.memory, forward, threads)
     at_once = data["sequences"] if data.opcode == TrainingOpcode.TOKENS else data["rows"]
     losses, right = [], []
     for first in range(0, len(examples.inputs), at_once):
         count = min(at_once, len(examples.inputs) - first)
         picked = np.minimum(np.arange(first, first + at_once), len(examples.inputs) - 1)
         _put(run, data, examples.inputs[picked], examples.targets[picked])
-        for op in forward:
-            engine.run(op, settings, 0)
+        engine.run(0, len(forward), settings, 0)
         batch_losses, batch_right = losses_of(run.memory, run.ops[end])
         taken = count * examples.targets.shape[1]
         losses.append(batch_losses[:taken])

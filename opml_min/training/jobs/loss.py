@@ -11,6 +11,12 @@ from opml_min.training.operations import TrainingOp
 
 LOGIT_ONE = 1 << 12
 NUMBERS_AT_ONCE = 1 << 20
+LOSS_LIMIT = float(1 << 21)  # logits differ by less than 2^20, and the logarithm of their number is small
+
+
+def is_loss(number: float) -> bool:
+    """Tell whether a loss can be so large. What a stranger's file says it is may be any float, also none."""
+    return 0 <= number < LOSS_LIMIT
 
 
 def losses_of(memory: Memory, cross_entropy: TrainingOp) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -2,13 +2,16 @@
 
 A shard is the updates between two checkpoints. It begins with its first checkpoint, whose run hash is compared before anything is computed.
 So the shards of a job can be checked apart from one another. Together they check as much as the recomputation of the whole job.
+
+The job and its evidence are read once, and each shard carries what it claims. So it does not matter what another process, or another
+computer's folder of the same name, holds later.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from opml_min.training.jobs.checkpoint import load_checkpoint
 from opml_min.training.jobs.description import TrainingJob, load_job
@@ -24,6 +27,10 @@ class Shard:
 
     first: int
     end: int
+    claimed: tuple[bytes, ...] = field(repr=False)  # the run hashes after `first` updates, …, after `end`; b"" after none
+
+    def claim(self, update: int) -> bytes:
+        return self.claimed[update - self.first]
 
 
 @frozen
@@ -42,6 +49,7 @@ class Checked:
 
     shard: Shard
     mismatch: Mismatch | None
+    first_state_root: bytes  # of the training image
     state_root: bytes  # of the last update that was recomputed
 
 
@@ -54,11 +62,11 @@ def evidence_of(folder: JobFolder) -> tuple[TrainingJob, list[UpdateRecord]]:
     return job, records
 
 
-def shards_of(folder: JobFolder, updates_done: int) -> list[Shard]:
-    """Return the shards of a job of which so many updates are done."""
-    inner = [updates for updates in folder.checkpoints() if updates < updates_done]
-    edges = [0, *inner, updates_done]
-    return [Shard(first, end) for first, end in pairwise(edges)]
+def shards_of(folder: JobFolder, records: Sequence[UpdateRecord]) -> list[Shard]:
+    """Return the shards of a job with this evidence."""
+    claimed = (b"", *(record.run_hash for record in records))
+    inner = [updates for updates in folder.checkpoints() if updates < len(records)]
+    return [Shard(first, end, claimed[first : end + 1]) for first, end in pairwise([0, *inner, len(records)])]
 
 
 def part_of(shards: list[Shard], number: int, parts: int) -> list[Shard]:
@@ -66,16 +74,17 @@ def part_of(shards: list[Shard], number: int, parts: int) -> list[Shard]:
     return shards[len(shards) * (number - 1) // parts : len(shards) * number // parts]
 
 
-def check_shard(path: Path, shard: Shard, threads: int, watch: Callable[[int], None] = lambda update: None) -> Checked:
+def check_shard(path: Path, job: TrainingJob, shard: Shard, threads: int, watch: Callable[[int], None] = lambda update: None) -> Checked:
     """Recompute the updates of a shard of the job at `path`, up to the first mismatch.
 
     watch: called after each update with its number"""
     folder = JobFolder(path)
-    job, records = evidence_of(folder)
+    folder.require_plain_files()
     run = start_of_run(folder, job, threads)
+    first_state_root = run.state_root
 
     def mismatch(update: int, *, is_checkpoint: bool) -> Mismatch | None:
-        claimed, recomputed = records[update - 1].run_hash, run.run_hash()
+        claimed, recomputed = shard.claim(update), run.run_hash()
         return None if claimed == recomputed else Mismatch(update, is_checkpoint, claimed, recomputed)
 
     found = None
@@ -88,4 +97,5 @@ def check_shard(path: Path, shard: Shard, threads: int, watch: Callable[[int], N
         run.run_to(update * len(run.ops))
         found = mismatch(update, is_checkpoint=False)
         watch(update)
-    return Checked(shard, found, run.state_root)
+    run.require_unchanged_image()
+    return Checked(shard, found, first_state_root, run.state_root)

@@ -8,11 +8,13 @@ from numba import njit
 
 from opml_min.model.native.kernels.addressing import int16s, int64s
 from opml_min.model.native.kernels.fixed.fixed_point import INT32_MIN, bits, reciprocal, round_shift_sat32, sat32
-from opml_min.training.kernels.batch_rows import activation_row, exponent_of, normalise_heads, padded, put_exponent
+from opml_min.training.kernels.batch_rows import activation_row, exponent_of, padded, put_exponent
 from opml_min.training.kernels.compiled import compiled_for_training
 from opml_min.training.kernels.elementwise import shortened
 from opml_min.training.kernels.packing import interleave_rows, split, transpose
 from opml_min.training.kernels.product_code import THREE_PIECE_ROWS, TILE_COLUMNS, TWO_PIECE_ROWS, multiply, multiply_three_pieces
+from opml_min.training.kernels.register_width import use_whole_registers
+from opml_min.training.kernels.short_rows import normalise_heads
 from opml_min.training.kernels.softmax_code import LANES as WEIGHT_LANES
 from opml_min.training.kernels.softmax_code import weights_in_pieces
 
@@ -61,6 +63,7 @@ def dots_of_block(split_values, count, first, end, length, packed, columns, out,
 @compiled_for_training
 def attention_heads(base, words, first, end, chunk, scratch, shared):
     """Units are heads of sequences. shared: i64 (rows, heads, head_size), the values, and (rows, heads), their fraction bits"""
+    use_whole_registers()
     _, q_address, k_address, v_address, sequences, period, heads, kv_heads, head_size = words[:9]
     length, width, columns, pairs = period * head_size, padded(period, TILE_COLUMNS), padded(head_size, TILE_COLUMNS), (period + 1) // 2
     fractions = shared[sequences * period * heads * head_size :]
@@ -77,7 +80,7 @@ def attention_heads(base, words, first, end, chunk, scratch, shared):
         k = activation_row(base, k_address, sequences * kv_heads, length, kv_row)
         v, e_v = activation_row(base, v_address, sequences * kv_heads, length, kv_row), exponent_of(base, v_address, kv_row)
         shift = exponent_of(base, q_address, unit) + exponent_of(base, k_address, kv_row) + 8
-        transpose(k.ctypes.data, period, head_size, width, keys)
+        transpose(k.ctypes.data, period, head_size, width, 0, (head_size + 1) // 2, keys)
         split_rows(q, period, head_size, queries)
         interleave_rows(v.ctypes.data, period, head_size, 2 * head_size, columns, values)
         for start in range(0, period, POSITIONS):
@@ -107,7 +110,6 @@ def attention_rows(base, words, first, end, chunk, scratch, shared):
     out_address, _, _, _, sequences, period, heads, _, head_size, width = words[:10]
     rows, length = sequences * period, heads * head_size
     for t in range(first, end):
-        values = int64s(0, shared.ctypes.data + 8 * t * length, length)  # a slice of shared would count references
-        fractions = int64s(0, shared.ctypes.data + 8 * (rows * length + t * heads), heads)
-        row = activation_row(base, out_address, rows, length, t)
+        values, fractions = shared.ctypes.data + 8 * t * length, shared.ctypes.data + 8 * (rows * length + t * heads)
+        row = activation_row(base, out_address, rows, length, t).ctypes.data
         put_exponent(base, out_address, t, normalise_heads(values, fractions, heads, head_size, width, row))

@@ -12,7 +12,6 @@ from opml_min.model.native.kernels.addressing import int16s, int64s
 from opml_min.model.native.kernels.fixed.fixed_point import (
     ZERO_EXPONENT,
     bits,
-    normalise,
     quantise,
     reciprocal,
     round_shift,
@@ -25,14 +24,15 @@ from opml_min.training.kernels.batch_rows import (
     exponent_of,
     gradient_row,
     is_zero,
-    normalise_heads,
     padded,
     put_exponent,
 )
 from opml_min.training.kernels.compiled import compiled_for_training
 from opml_min.training.kernels.elementwise import SUM_BITS
-from opml_min.training.kernels.packing import interleave_rows, interleave_split, transpose
+from opml_min.training.kernels.packing import LANES, SHIFTED_AWAY, interleave_rows, interleave_split, transpose
 from opml_min.training.kernels.product_code import TILE_COLUMNS, TWO_PIECE_ROWS, multiply
+from opml_min.training.kernels.register_width import use_whole_registers
+from opml_min.training.kernels.short_rows import normalise_gradient, normalise_heads, normalise_products
 from opml_min.training.kernels.softmax_code import weights_of_width
 
 
@@ -93,12 +93,11 @@ def _along_positions(rows, shifts, width, packed, columns, head_size, pieces, ou
     piece_bytes = 4 * pairs * width
     for pair in range(pairs):
         filled, place = _filled(2 * pair, width), 4 * pair * width
-        low, high = int16s(0, pieces + place, 2 * filled), int16s(0, pieces + piece_bytes + place, 2 * filled)
-        even, even_shift = int16s(0, rows + place, filled), shifts[2 * pair]
-        odd, odd_shift = even, np.int64(64)
+        even, even_shift, odd, odd_shift = rows + place, shifts[2 * pair], rows + place, np.int64(SHIFTED_AWAY)
         if 2 * pair + 1 < period:
-            odd, odd_shift = int16s(0, rows + place + 2 * width, filled), shifts[2 * pair + 1]
-        interleave_split(even, odd, even_shift, odd_shift, low, high)
+            odd, odd_shift = rows + place + 2 * width, shifts[2 * pair + 1]
+        low, high = pieces + place, pieces + piece_bytes + place
+        interleave_split(even, odd, filled, even_shift, odd_shift, padded(filled, LANES), low, high)
     for t in range(0, period, POSITIONS):
         first, rows_now = t // 2, min(POSITIONS, padded(period - t, TWO_PIECE_ROWS))
         place, b_now, out_now = pieces + 4 * t + 4 * width * first, packed + 4 * columns * first, out + 8 * columns * t
@@ -131,6 +130,7 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
     """Units are key-value heads of sequences.
 
     shared: i64 values (rows, heads, head_size) of dq, (rows, kv_heads, head_size) of dk and of dv, then their fraction bits, per head"""
+    use_whole_registers()
     _, _, _, q_address, k_address, v_address, d_address, sequences, period, heads, kv_heads, head_size, bits_wanted = words[:13]
     rows, length, pairs, group = sequences * period, period * head_size, (period + 1) // 2, heads // kv_heads
     width, columns = padded(period + TWO_PIECE_ROWS, TILE_COLUMNS), padded(head_size, TILE_COLUMNS)
@@ -151,8 +151,7 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
     z = d_o + 2 * padded(period * head_size, 4)  # likewise
     exponents = z + 2 * padded(period * head_size, 4)  # i64 (4, period): of do, dS and Z; the sums of p
     dq = exponents + 32 * period  # i64 (POSITIONS, columns)
-    line = dq + 8 * POSITIONS * columns  # i64 (head_size)
-    dk_parts = line + 8 * head_size  # i64 (group, padded period, columns)
+    dk_parts = dq + 8 * POSITIONS * columns  # i64 (group, padded period, columns)
     dv_parts = dk_parts + 8 * group * part_size  # likewise
     fractions = dv_parts + 8 * group * part_size  # i64 (2, group)
     queries = fractions + 16 * group  # split rows of q
@@ -169,19 +168,18 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
             activation_row(base, v_address, sequences * kv_heads, length, unit),
         )
         e_k, e_v = exponent_of(base, k_address, unit), exponent_of(base, v_address, unit)
-        transpose(k.ctypes.data, period, head_size, width, keys)
-        transpose(v.ctypes.data, period, head_size, width, values)
+        transpose(k.ctypes.data, period, head_size, width, 0, head_pairs, keys)
+        transpose(v.ctypes.data, period, head_size, width, 0, head_pairs, values)
         interleave_rows(k.ctypes.data, period, head_size, 2 * head_size, columns, key_rows)
         for h in range(group):
             head = kv_head * group + h
             q_row = sequence * heads + head
             q, e_q = activation_row(base, q_address, sequences * heads, length, q_row), exponent_of(base, q_address, q_row)
-            do_values, z_values, number = int16s(0, d_o, length), int16s(0, z, length), int64s(0, line, head_size)
+            do_values, z_values = int16s(0, d_o, length), int16s(0, z, length)
             for s in range(period):
                 t = sequence * period + s
-                row = gradient_row(base, d_address, rows, heads * head_size, t)[head * head_size : (head + 1) * head_size]
-                out = do_values[s * head_size : (s + 1) * head_size]
-                e_o[s] = normalise(row, exponent_of(base, d_address, t), bits_wanted, out)
+                row = gradient_row(base, d_address, rows, heads * head_size, t).ctypes.data + 4 * head * head_size
+                e_o[s] = normalise_gradient(row, head_size, exponent_of(base, d_address, t), bits_wanted, d_o + 2 * head_size * s)
             split_rows(q, period, head_size, queries)
             split_rows(do_values, period, head_size, gradients)
             for start in range(0, period, POSITIONS):
@@ -198,14 +196,12 @@ def attention_backward_heads(base, words, first, end, chunk, scratch, shared):
                     d_p = int64s(0, products + 8 * width * (s - start), s + 1)
                     e_s[s] = _gradients_of_scores(p_s, totals[s], d_p, e_o[s] + e_v, words[ROOT], bits_wanted, ds_s)
                     inverse = reciprocal(totals[s])
-                    for i in range(head_size):
-                        number[i] = np.int64(do_values[s * head_size + i]) * inverse
-                    out = z_values[s * head_size : (s + 1) * head_size]
-                    e_z[s] = normalise(number, e_o[s] + bits(totals[s]) + 30, bits_wanted, out)
+                    row, out, fraction_bits = d_o + 2 * head_size * s, z + 2 * head_size * s, e_o[s] + bits(totals[s]) + 30
+                    e_z[s] = normalise_products(row, head_size, inverse, fraction_bits, bits_wanted, out)
                     dq_fractions[(sequence * period + s) * heads + head] = e_s[s] + e_k
                     if is_zero(ds_s):
                         e_s[s] = NO_EXPONENT
-                    if is_zero(out):
+                    if is_zero(z_values[s * head_size : (s + 1) * head_size]):
                         e_z[s] = NO_EXPONENT
                 columns_now, place = padded(stop, 2), int16s(0, d_s, period * width)
                 _dq_of_block(place, start, stop, width, columns_now // 2, key_rows, columns, head_size, pieces, dq)
@@ -255,9 +251,8 @@ def attention_backward_rows(base, words, first, end, chunk, scratch, shared):
         count = heads if which == 0 else kv_heads
         length = count * head_size
         for t in range(first, end):
-            values = int64s(0, shared.ctypes.data + 8 * (start + t * length), length)
-            fractions = int64s(0, shared.ctypes.data + 8 * (fraction_start + t * count), count)
-            row = gradient_row(base, words[which], rows, length, t)
+            values, fractions = shared.ctypes.data + 8 * (start + t * length), shared.ctypes.data + 8 * (fraction_start + t * count)
+            row = gradient_row(base, words[which], rows, length, t).ctypes.data
             put_exponent(base, words[which], t, normalise_heads(values, fractions, count, head_size, GRADIENT_BITS, row))
         start += rows * length
         fraction_start += rows * count

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 from opml_min.model.native.kernels.addressing import int16s, int32s
-from opml_min.model.native.kernels.fixed.fixed_point import ZERO_EXPONENT, largest_bits, normalise_sized, quantise, sat32
+from opml_min.model.native.kernels.fixed.fixed_point import largest_bits, normalise_sized, sat32
 
 SETTINGS = 14  # of `words`: where the operands end
 SEED, UPDATE, RATE, DECAY, MOMENTUM = range(SETTINGS, SETTINGS + 5)
@@ -64,22 +64,3 @@ def is_zero(values):
         if value != 0:
             return False
     return True
-
-
-@njit
-def normalise_heads(values, fractions, heads, head_size, width, out):
-    """Write the heads, each with its own fraction bits, as one row. Return its exponent.
-
-    values: i64 (heads, head_size), as one vector · fractions: i64 (heads)"""
-    least = np.int64(NO_EXPONENT)
-    for head in range(heads):
-        size = largest_bits(values[head * head_size : (head + 1) * head_size])
-        if size != 0:
-            least = min(least, fractions[head] + width - size)
-    if least == NO_EXPONENT:
-        out[:] = 0
-        return np.int64(ZERO_EXPONENT)
-    for head in range(heads):
-        part, shift = slice(head * head_size, (head + 1) * head_size), max(fractions[head] - least, -width)  # less only if all is zero
-        quantise(values[part], shift, (1 << width) - 1, out[part])
-    return least

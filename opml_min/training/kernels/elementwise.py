@@ -18,6 +18,7 @@ from opml_min.model.native.kernels.fixed.fixed_point import (
 )
 from opml_min.training.kernels.batch_rows import exponent_of, gradient_row, is_zero, put_activation, put_gradient
 from opml_min.training.kernels.compiled import compiled_for_training
+from opml_min.training.kernels.register_width import use_whole_registers
 
 SUM_BITS = 31  # to which products are shortened before the next product
 Q24 = 1 << 24
@@ -56,6 +57,7 @@ def rope(base, words, first, end, chunk, scratch, shared):
 
 @compiled_for_training
 def rope_backward(base, words, first, end, chunk, scratch, shared):
+    use_whole_registers()
     out_address, x_address, rows, period, heads, head_size, table_address, width = words[:8]
     length = heads * head_size
     turned = int64s(0, scratch, length)
@@ -74,6 +76,7 @@ def rope_backward(base, words, first, end, chunk, scratch, shared):
 @compiled_for_training
 def heads(base, words, first, end, chunk, scratch, shared):
     """Units are the heads of all sequences."""
+    use_whole_registers()
     out_address, x_address, sequences, period, head_count, head_size, frac, width = words[:8]
     values = int64s(0, scratch, period * head_size)
     for unit in range(first, end):
@@ -97,6 +100,7 @@ def shortened(values):
 @compiled_for_training
 def swiglu(base, words, first, end, chunk, scratch, table):
     """table: sigmoid's, as i64"""
+    use_whole_registers()
     out_address, gate_address, up_address, rows, length, width = words[:6]
     z = int64s(0, scratch, length)
     for t in range(first, end):
@@ -114,6 +118,7 @@ def swiglu(base, words, first, end, chunk, scratch, table):
 @compiled_for_training
 def swiglu_backward(base, words, first, end, chunk, scratch, table):
     """table: sigmoid's, as i64"""
+    use_whole_registers()
     gate_out, up_out, d_address, gate_address, up_address, rows, length, width = words[:8]
     slopes, z = int64s(0, scratch, length), int64s(0, scratch + 8 * length, length)
     for t in range(first, end):
@@ -169,6 +174,7 @@ def relu_backward(base, words, first, end, chunk, scratch, shared):
 
 @compiled_for_training
 def round_rows(base, words, first, end, chunk, scratch, shared):
+    use_whole_registers()
     out_address, x_address, rows, length, width = words[:5]
     z = int64s(0, scratch, length)
     for t in range(first, end):
@@ -178,6 +184,7 @@ def round_rows(base, words, first, end, chunk, scratch, shared):
 
 @compiled_for_training
 def sum_rows(base, words, first, end, chunk, scratch, shared):
+    use_whole_registers()
     out_address, x_address, y_address, rows, length = words[:5]
     z = int64s(0, scratch, length)
     for t in range(first, end):

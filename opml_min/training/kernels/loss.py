@@ -20,6 +20,7 @@ from opml_min.model.native.kernels.fixed.fixed_point import (
 from opml_min.training.kernels.batch_rows import activation_row, exponent_of, gradient_row, put_activation, put_gradient
 from opml_min.training.kernels.compiled import compiled_for_training
 from opml_min.training.kernels.elementwise import index_at
+from opml_min.training.kernels.register_width import use_whole_registers
 
 LOG2_E = 94548  # Q16
 ONE_Q30 = 1 << 30
@@ -27,6 +28,7 @@ ONE_Q30 = 1 << 30
 
 @compiled_for_training
 def cross_entropy(base, words, first, end, chunk, scratch, shared):
+    use_whole_registers()
     out_address, of_target, logit_address, target_address, rows, vocabulary, width = words[:7]
     z = int64s(0, scratch, vocabulary)
     for t in range(first, end):
@@ -64,34 +66,67 @@ def _add_to_sums(base, sums_address, row, columns, z):
         sums[i] = sat32(np.int64(sums[i]) + z[i])
 
 
+@njit
+def _order(base, index_address, rows, matrix_rows, shared):
+    """Order the rows of the batch by their indices, each as often as it occurs: a sort by counting, which keeps their order otherwise.
+
+    shared: i64 (matrix_rows + 1), where in the order the rows of each index begin, and the end; then the order"""
+    starts, order = shared[: matrix_rows + 1], shared[matrix_rows + 1 :]
+    starts[:] = 0
+    for t in range(rows):
+        starts[index_at(base, index_address, t, matrix_rows)] += 1
+    end = np.int64(0)
+    for j in range(matrix_rows + 1):
+        end += starts[j]
+        starts[j] = end
+    for t in range(rows - 1, -1, -1):
+        j = index_at(base, index_address, t, matrix_rows)
+        starts[j] -= 1
+        order[starts[j]] = t
+
+
+@compiled_for_training
+def order_by_target(base, words, first, end, chunk, scratch, shared):
+    """Leave the order for `target_weights`. The only unit is all of it."""
+    _order(base, words[2], words[4], words[6], shared)
+
+
 @compiled_for_training
 def target_weights(base, words, first, end, chunk, scratch, shared):
-    """Units are the different rows of the matrix that occur.
-
-    shared: i64, the number of them, their places in the order and its end, and the order: the rows of the batch by their targets"""
-    sums_address, of_target, target_address, x_address, rows, columns, matrix_rows, sum_frac = words[:8]
-    order, z = shared[shared[0] + 2 :], int64s(0, scratch, columns)
-    for unit in range(first, end):
+    """Units are rows of the matrix."""
+    sums_address, of_target, _, x_address, rows, columns, matrix_rows, sum_frac = words[:8]
+    order, z = shared[matrix_rows + 1 :], int64s(0, scratch, columns)
+    for j in range(first, end):
+        if shared[j] == shared[j + 1]:
+            continue
         z[:] = 0
-        for place in range(shared[unit + 1], shared[unit + 2]):
+        for place in range(shared[j], shared[j + 1]):
             t = order[place]
             x, factor = activation_row(base, x_address, rows, columns, t), np.int64(int32s(base, of_target + 4 * t, 1)[0])
             shift = 30 + exponent_of(base, x_address, t) - sum_frac
             for i in range(columns):
                 z[i] += round_shift_sat32(factor * np.int64(x[i]), shift)
-        _add_to_sums(base, sums_address, index_at(base, target_address, order[shared[unit + 1]], matrix_rows), columns, z)
+        _add_to_sums(base, sums_address, j, columns, z)
+
+
+@compiled_for_training
+def order_by_token(base, words, first, end, chunk, scratch, shared):
+    """Leave the order for `embed_weights`. The only unit is all of it."""
+    _order(base, words[2], words[3], words[5], shared)
 
 
 @compiled_for_training
 def embed_weights(base, words, first, end, chunk, scratch, shared):
-    """Units and shared as in `target_weights`, by tokens."""
-    sums_address, d_address, token_address, rows, columns, matrix_rows, sum_frac = words[:7]
-    order, z = shared[shared[0] + 2 :], int64s(0, scratch, columns)
-    for unit in range(first, end):
+    """Units are rows of the matrix."""
+    sums_address, d_address, _, rows, columns, matrix_rows, sum_frac = words[:7]
+    order, z = shared[matrix_rows + 1 :], int64s(0, scratch, columns)
+    for j in range(first, end):
+        if shared[j] == shared[j + 1]:
+            continue
         z[:] = 0
-        for place in range(shared[unit + 1], shared[unit + 2]):
+        for place in range(shared[j], shared[j + 1]):
             t = order[place]
             d, shift = gradient_row(base, d_address, rows, columns, t), exponent_of(base, d_address, t) - sum_frac
             for i in range(columns):
                 z[i] += round_shift_sat32(np.int64(d[i]), shift)
-        _add_to_sums(base, sums_address, index_at(base, token_address, order[shared[unit + 1]], matrix_rows), columns, z)
+        _add_to_sums(base, sums_address, j, columns, z)

@@ -23,6 +23,7 @@ from opml_min.model.native.kernels.fixed.fixed_point import (
 from opml_min.training.kernels.batch_rows import exponent_of, gradient_row, put_activation, put_gradient
 from opml_min.training.kernels.compiled import compiled_for_training
 from opml_min.training.kernels.elementwise import shortened
+from opml_min.training.kernels.register_width import use_whole_registers
 
 SIZE = 24  # bits of a scaled element
 GAIN_FRACTION_BITS, WEIGHTED_BITS = 24, 26
@@ -54,6 +55,7 @@ def add_products(g, unit, shift, parts):
 
 @compiled_for_training
 def norm(base, words, first, end, chunk, scratch, shared):
+    use_whole_registers()
     out_address, x_address, gain_address, rows, length, r, eps_q48, width = words[:8]
     gains, z = int32s(base, gain_address, length), int64s(0, scratch, length)
     for row in range(first, end):
@@ -75,6 +77,7 @@ def norm(base, words, first, end, chunk, scratch, shared):
 @compiled_for_training
 def norm_backward(base, words, first, end, chunk, scratch, shared):
     """Compute the gradients of some rows; their parts of the sums go to row `chunk` of shared, i64 (chunks, length)."""
+    use_whole_registers()
     out_address, _, g_address, x_address, gain_address, rows, length, r, eps_q48, sum_frac = words[:10]
     gains, parts = int32s(base, gain_address, length), shared[chunk * length : (chunk + 1) * length]
     unit, z = int64s(0, scratch, length), int64s(0, scratch + 8 * length, length)

@@ -55,11 +55,14 @@ def _emit_tile(builder: ir.IRBuilder, rows: int, halves: int, pieces: int, argum
                     total = totals[row, piece, half]
                     builder.store(_multiply_add(builder, columns[half], pair, builder.load(total)), total)
     wide = vector(I64, LANES)
-    kept = everywhere(builder, builder.neg(adds), LANES)
+    are_added = builder.icmp_signed("!=", adds, ir.Constant(I64, 0))
     for row in range(rows):
         for half in range(halves):
             place = at(builder, at(builder, out, row, out_stride), half, 8 * LANES)
-            value = builder.and_(load(builder, I64, LANES, place, align=8), kept)
+            before = cgutils.alloca_once_value(builder, splat(I64, 0, LANES))
+            with builder.if_then(are_added):
+                builder.store(load(builder, I64, LANES, place, align=8), before)
+            value = builder.load(before)
             for piece in range(pieces):
                 part = builder.sext(builder.load(totals[row, piece, half]), wide)
                 value = builder.add(value, builder.shl(part, splat(I64, PIECE_BITS * piece, LANES)))

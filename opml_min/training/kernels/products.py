@@ -14,6 +14,7 @@ from opml_min.training.kernels.batch_rows import NO_EXPONENT, activation_row, ex
 from opml_min.training.kernels.compiled import compiled_for_training
 from opml_min.training.kernels.packing import interleave_rows, interleave_split, split, transpose
 from opml_min.training.kernels.product_code import TILE_COLUMNS, TWO_PIECE_ROWS, multiply
+from opml_min.training.kernels.register_width import use_whole_registers
 
 BLOCK_ROWS = 8 * TWO_PIECE_ROWS
 
@@ -47,13 +48,14 @@ def multiply_rows(base, address, rows, length, first, end, part, taken, packed, 
 
 @compiled_for_training
 def matmul_pack(base, words, first, end, chunk, scratch, shared):
-    """Pack the part of the matrix. Its only unit is all of it."""
+    """Pack the part of the matrix. Units are pairs of its columns."""
     working, columns, part, taken = base + words[2] + 32, words[4], words[6], words[7]
-    transpose(working + 2 * columns * part, taken, columns, padded(taken, TILE_COLUMNS), shared.ctypes.data)
+    transpose(working + 2 * columns * part, taken, columns, padded(taken, TILE_COLUMNS), first, end, shared.ctypes.data)
 
 
 @compiled_for_training
 def matmul(base, words, first, end, chunk, scratch, shared):
+    use_whole_registers()
     out_address, x_address, working, rows, columns, matrix_rows, part, taken, out_frac = words[:9]
     sums = multiply_rows(base, x_address, rows, columns, first, end, 0, columns, shared.ctypes.data, taken, scratch)
     width = padded(taken, TILE_COLUMNS)
@@ -64,13 +66,16 @@ def matmul(base, words, first, end, chunk, scratch, shared):
 
 @compiled_for_training
 def matmul_data_pack(base, words, first, end, chunk, scratch, shared):
-    """Pack the part of the matrix. Its only unit is all of it."""
+    """Pack the part of the matrix. Units are pairs of its rows."""
     working, columns, part, taken = base + words[2] + 32, words[4], words[6], words[7]
-    interleave_rows(working + 2 * columns * part, taken, columns, 2 * columns, padded(columns, TILE_COLUMNS), shared.ctypes.data)
+    rows, width = min(2 * (end - first), taken - 2 * first), padded(columns, TILE_COLUMNS)
+    packed = shared.ctypes.data + 4 * width * first
+    interleave_rows(working + 2 * columns * (part + 2 * first), rows, columns, 2 * columns, width, packed)
 
 
 @compiled_for_training
 def matmul_data(base, words, first, end, chunk, scratch, shared):
+    use_whole_registers()
     out_address, g_address, working, rows, columns, matrix_rows, part, taken = words[:8]
     sums = multiply_rows(base, g_address, rows, matrix_rows, first, end, part, taken, shared.ctypes.data, columns, scratch)
     width = padded(columns, TILE_COLUMNS)
@@ -106,13 +111,11 @@ def matmul_weights_pack(base, words, first, end, chunk, scratch, shared):
     for pair in range(first, end):
         even, odd = 2 * pair, min(2 * pair + 1, rows - 1)
         e_even, e_odd = shared[even], shared[odd] if odd > even else np.int64(NO_EXPONENT)
-        low, high = int16s(0, g_packed + 4 * g_width * pair, 2 * g_width), int16s(0, g_packed + pieces + 4 * g_width * pair, 2 * g_width)
-        g_even = activation_row(base, g_address, rows, matrix_rows, even)[part : part + taken]
-        g_odd = activation_row(base, g_address, rows, matrix_rows, odd)[part : part + taken]
-        if common == NO_EXPONENT:
-            low[:], high[:] = 0, 0
-        else:  # a row that does not count is shifted away
-            interleave_split(g_even, g_odd, e_even - common, e_odd - common, low, high)
+        low, high = g_packed + 4 * g_width * pair, g_packed + pieces + 4 * g_width * pair
+        g_even = activation_row(base, g_address, rows, matrix_rows, even)[part:].ctypes.data
+        g_odd = activation_row(base, g_address, rows, matrix_rows, odd)[part:].ctypes.data
+        least = common if common != NO_EXPONENT else np.int64(0)  # a row that does not count is shifted away
+        interleave_split(g_even, g_odd, taken, e_even - least, e_odd - least, g_width, low, high)
         x_even = base + x_address + padded(4 * rows, 32) + 2 * columns * even
         interleave_rows(x_even, min(2, rows - even), columns, 2 * columns, x_width, x_packed + 4 * x_width * pair)
 
@@ -120,6 +123,7 @@ def matmul_weights_pack(base, words, first, end, chunk, scratch, shared):
 @compiled_for_training
 def matmul_weights(base, words, first, end, chunk, scratch, shared):
     """Add to the sums. Units are rows of the part."""
+    use_whole_registers()
     sums_address, _, _, rows, columns, _, part, taken, sum_frac = words[:9]
     g_packed, x_packed, g_width, x_width = _places(rows, taken, columns, shared)
     pairs, block = (rows + 1) // 2, padded(end - first, TWO_PIECE_ROWS)

@@ -45,11 +45,10 @@ class External:
     def __init__(self, target: str) -> None:
         self._arguments = command_of(target)
         self._patience, self._until = ANSWER_SECONDS, inf
-        self._process: Process | None = None
         self._asked = 0
         self.knows: frozenset[str] = frozenset()
         try:
-            self._start()
+            self._process: Process | None = self._start()
         except NoAnswer as error:
             raise InputError(f"the target does not shake hands: {NO_ANSWER}{error}") from error
 
@@ -76,9 +75,9 @@ class External:
 
     def begin_anew(self) -> None:
         """Ends the program; the next question starts it again, so nothing that it was asked before can matter."""
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
 
     close = begin_anew
 
@@ -136,9 +135,11 @@ class External:
         return answer
 
     def _ask(self, questions: Sequence[Question], answers: list[list[str]]) -> str:
-        """Adds answers to the list; returns why there is no further one, or an empty text."""
+        """Adds answers to the list; returns why there is no further one, or an empty text.
+
+        While it answers, nobody else knows the program. So wherever the time ends, it is not asked again with answers on their way."""
         try:
-            process = self._process or self._start()
+            process, self._process = self._process or self._start(), None
             first, done = self._asked, len(answers)
             self._asked += len(questions)
 
@@ -148,23 +149,16 @@ class External:
 
             lines = b"".join(question.line(first + i) for i, question in enumerate(questions))
             process.talk(lines, len(questions), take, self._patience, self._until)
+            self._process = process
         except NoAnswer as failure:
-            self.begin_anew()
             return f"{NO_ANSWER}{failure}"
-        except OutOfTime:
-            self.begin_anew()
-            raise
         return ""
 
     def _start(self) -> Process:
         """Starts the program and shakes hands."""
-        process = self._process = Process(self._arguments)
+        process = Process(self._arguments)
         hello = {"id": 0, "ask": HELLO, "protocol": PROTOCOL, "spec": hashes_of_the_text()}
-        try:
-            process.talk(json.dumps(hello, separators=(",", ":")).encode() + b"\n", 1, self._shake_hands, ANSWER_SECONDS, self._until)
-        except BaseException:
-            self.begin_anew()
-            raise
+        process.talk(json.dumps(hello, separators=(",", ":")).encode() + b"\n", 1, self._shake_hands, ANSWER_SECONDS, self._until)
         self._asked = 1
         return process
 

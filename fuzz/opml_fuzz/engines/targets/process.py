@@ -6,15 +6,15 @@ read and forgotten, except for the last line, which tells why it died.
 
 import os
 import select
-import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.util import Finalize
+from signal import SIGKILL
 
 from opml_fuzz.engines.protocol import OutOfTime
+from opml_fuzz.engines.targets.signals import signals_wait
 from opml_fuzz.errors import InputError
 from opml_fuzz.machine.target_question import NoAnswer, shown
 
@@ -26,17 +26,18 @@ SAID = 200  # characters of its last line
 
 
 class Process:
-    """A program that is running, started without a shell."""
+    """A program that is running, started without a shell. It is killed when nobody knows it any more, and when this process ends."""
+
+    _end: Finalize | None = None
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        with _signals_wait():
+        with signals_wait():
             try:
                 pipe = subprocess.PIPE
                 process = subprocess.Popen(list(arguments), stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True)
             except (OSError, ValueError) as error:
                 raise InputError(f"the target does not start: {error}") from error
-            self.close = Finalize(self, _kill, (process,), exitpriority=1)
-            """Kills the program and all that it has started in its process group; also when this process ends."""
+            self._end = Finalize(None, _kill, (process,), exitpriority=1)
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -46,11 +47,26 @@ class Process:
         self._process, self._received, self._said = process, b"", b""
         self._listened_to = [self._output, self._errors]
 
+    def close(self) -> None:
+        """Kills the program and all that it has started in its process group."""
+        if self._end is not None and self._end.still_active():
+            with signals_wait():
+                self._end()
+
+    __del__ = close
+
     def talk(self, questions: bytes, count: int, take: Callable[[bytes], None], patience: float, until: float) -> None:
         """Sends lines, and hands each of the `count` lines that come back to `take`.
 
         Raises NoAnswer if the program ends, takes longer than `patience` for one of them, or writes a line without an end; OutOfTime at the
-        moment `until` of the monotonic clock."""
+        moment `until` of the monotonic clock. Every exception kills the program, also one of `take`."""
+        try:
+            self._talk(questions, count, take, patience, until)
+        except BaseException:
+            self.close()
+            raise
+
+    def _talk(self, questions: bytes, count: int, take: Callable[[bytes], None], patience: float, until: float) -> None:
         unsent, since = memoryview(questions), time.monotonic()
         while True:
             while count and (end := self._received.find(b"\n")) >= 0:
@@ -68,13 +84,13 @@ class Process:
                 raise NoAnswer(f" within {patience:.0f} s{self._begun()}")
             ready, writable, _ = select.select(self._listened_to, [self._input] if unsent else [], [], min(left, EXIT_SECONDS))
             if not ready and not writable and self._process.poll() is not None:
-                raise NoAnswer(self._end())  # the output is open yet in a process that it left behind
+                raise NoAnswer(self._died())  # the output is open yet in a process that it left behind
             if self._errors in ready:
                 self._listen()
             if self._output in ready:
                 received = os.read(self._output, READ)
                 if not received:
-                    raise NoAnswer(self._end())
+                    raise NoAnswer(self._died())
                 self._received += received
             if writable:
                 try:
@@ -104,40 +120,22 @@ class Process:
             return ", but when its input had ended: it does not flush its output"
         return ""
 
-    def _end(self) -> str:
-        """Describes the end of a program that closed its output; it is killed if it goes on."""
+    def _died(self) -> str:
+        """Describes the end of a program that closed its output."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=EXIT_SECONDS)
         is_over = self._process.poll() is not None
         for _ in range(KEPT):
             if not self._listen():
                 break
-        self.close()
         text = f" (exit code {self._process.wait()})" if is_over else " (it closed its output)"
         said = self._said.decode(errors="replace").strip().splitlines()
         return text + (f": {said[-1][:SAID]}" if said else "")
 
 
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Lets this process hear signals only after the block. One that ended it between a program's start and its record would leave that."""
-    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
-        yield
-        return
-    heard = list[int]()
-    before = {number: signal.signal(number, lambda number, frame: heard.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for each in heard:
-            signal.raise_signal(each)
-
-
 def _kill(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, SIGKILL)
     process.kill()  # also if it has left its group
     process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):

@@ -183,7 +183,8 @@ def merged(condition: Any, yes: Memory, no: Memory) -> Memory:
     """The memory that is `yes` where the condition holds, else `no`; what only one of them knows is forgotten."""
     if yes.regions != no.regions:
         raise Unsupported("two paths meet with different regions")
-    shared = {at: cell for at, cell in yes.cells.items() if at in no.cells and same(cell, no.cells[at])}
+    common = ((at, cell, no.cells[at]) for at, cell in yes.cells.items() if at in no.cells)
+    shared = {at: cell for at, cell, other in common if cell is other or same(cell, other)}
     cells, done = dict(shared), set[int]()
     for at, one in yes.cells.items():
         if at in shared or at in done or at not in no.cells:

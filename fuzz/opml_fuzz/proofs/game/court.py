@@ -219,9 +219,12 @@ class GameWorld:
     def written(self, court: Court) -> "Written":
         """What the storage should be after an act that left this court."""
         found = Written(self)
+        if court.parameters is not self.rules:
+            raise Unsupported("the parameters change")
         for kind in ("models", "requests", "claims", "nodes"):
             for key, thing in getattr(court, kind).entries:
                 found.put(kind, term_of(key), fields_of(kind, thing, court))
+                found.implied += implied(kind, term_of(key), thing, court)
         tables: dict[str, Any] = {**{of: getattr(court, name) for name, of in NUMBERS.items()}, "credited": court.ledger.credited}
         for key in {term_of(key).get_id(): key for table in tables.values() for key, _ in table.entries}.values():
             found.put("accounts", term_of(key), {of: table.find(key) for of, table in tables.items()})
@@ -232,12 +235,15 @@ class GameWorld:
 
 
 class Written:
-    """Objects as they should be stored. fits: the conditions under which all numbers fit their fields"""
+    """Objects as they should be stored.
+
+    fits: the conditions under which all numbers fit their fields; implied: what is not stored, and that it follows from what is"""
 
     def __init__(self, world: GameWorld) -> None:
         self.world = world
         self.objects: list[tuple[str, Any, dict[str, Any]]] = []
         self.fits: list[Any] = []
+        self.implied: list[tuple[str, Any]] = []
 
     def put(self, kind: str, key: Any, values: dict[str, Any]) -> None:
         """An object, newer than those before it."""
@@ -261,6 +267,18 @@ class Written:
             if its_kind == kind:
                 found = z3.If(its_key == key, word(kind, offset, {name: values[name] for name, _ in LAYOUT[kind][offset] if name}), found)
         return z3.simplify(found, ctrl_c=False)
+
+
+def implied(kind: str, key: Any, thing: Any, court: Court) -> Iterator[tuple[str, Any]]:
+    """Yields what the contract computes from the stored fields of an object, and that the object has just that."""
+    if kind == "requests":
+        fields = fields_of(kind, thing, court)
+        fee = z3.If(condition_term(fields["fee_paid"]) != 0, z3.BitVecVal(0, 256), condition_term(fields["fee"]))
+        yield "fee_left", condition_term(thing.fee_left) == fee
+    if kind == "claims":
+        fell_at = raw(thing, "fell_at")
+        if fell_at is not None and not isinstance(fell_at, Later):
+            yield "fell_at", term_of(court.nodes[fell_at].claim_id) == key
 
 
 def condition_term(value: Any) -> Any:

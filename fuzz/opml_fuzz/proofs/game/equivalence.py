@@ -291,6 +291,7 @@ class Proof:
             for offset in range(len(LAYOUT[kind])):
                 wanted = ended.written.word(kind, offset, key)
                 yield f"storage: {kind}, word {offset}", vector(path.storage.read(WordPlace(kind, offset, key))) == wanted
+        yield from ended.written.implied
         yield "the number of events", z3.BoolVal(len(ended.events) == len(path.events))
         if len(ended.events) != len(path.events) or length(ended.returned) != length(end.data):
             yield "the size of the result", z3.BoolVal(length(ended.returned) == length(end.data))

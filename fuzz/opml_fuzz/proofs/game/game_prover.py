@@ -5,12 +5,14 @@ import time
 from functools import cache, partial
 
 from evm_arbiter.chain import Artefact
+from opml_fuzz.proofs.game.deployment import DeploymentProof
 from opml_fuzz.proofs.game.equivalence import Deployed, Proof, deployed
+from opml_fuzz.proofs.game.known_deployment import reproducer_of_deployment
 from opml_fuzz.proofs.game.replay import reproducer
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.stoppable import stoppable
 from opml_fuzz.proofs.verdict import Verdict
-from opml_fuzz.statements.game_bytecode import GameStatement
+from opml_fuzz.statements.game_bytecode import CONSTRUCTOR, GameStatement
 
 QUERY_UNITS = 500_000_000
 NO_TEST = "There is no test: with real hashes, products and quotients, nothing that z3 found is a call on which both differ."
@@ -31,7 +33,11 @@ def _prove(statement: GameStatement, artefact: Artefact | None, keeps: bool, sto
     begin, questions = time.monotonic(), Questions(QUERY_UNITS, stop, keeps)
     result, detail = "proved", ""
     try:
-        proof = Proof(committed() if artefact is None else deployed(artefact), statement.subject, questions)
+        proof: Proof | DeploymentProof
+        if statement.subject == CONSTRUCTOR:
+            proof = DeploymentProof(artefact, questions)
+        else:
+            proof = Proof(committed() if artefact is None else deployed(artefact), statement.subject, questions)
         try:
             reached = proof.prove()
         except Failure as failure:
@@ -44,9 +50,12 @@ def _prove(statement: GameStatement, artefact: Artefact | None, keeps: bool, sto
     return Verdict(statement.name, result, time.monotonic() - begin, detail, tuple(questions.refuted.queries))
 
 
-def refuted(proof: Proof, failure: Failure, artefact: Artefact | None) -> tuple[str, str]:
+def refuted(proof: Proof | DeploymentProof, failure: Failure, artefact: Artefact | None) -> tuple[str, str]:
     """What a failure is: a counterexample only if there is a call on which both worlds differ when they are run."""
-    test = reproducer(proof, failure, artefact)
+    if isinstance(proof, DeploymentProof):
+        test = reproducer_of_deployment(proof, failure, artefact)
+    else:
+        test = reproducer(proof, failure, artefact)
     if test:
         return "counterexample", f"{failure}\n{test}"
     if failure.result == "counterexample":

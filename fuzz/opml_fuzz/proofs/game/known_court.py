@@ -106,7 +106,9 @@ def by_specification(stored: StoredCourt, call: Call, is_taken: bool) -> Answere
     if paid and not is_taken:
         return Answered(PAYMENT_FAILED)
     new = new_id(before, call, after)
-    return Answered("ok", tuple(logs(before, call, after, new)), word(new) if new else b"", paid, storage_of(after))
+    left = {("requests", number_of(key)): one.fee_left for key, one in after.requests.items()}
+    stored_then = {place: {**fields, "fee_left": left[place]} if place in left else fields for place, fields in storage_of(after).items()}
+    return Answered("ok", tuple(logs(before, call, after, new)), word(new) if new else b"", paid, stored_then)
 
 
 def court_of(stored: StoredCourt, call: Call) -> Court:
@@ -280,4 +282,4 @@ def read(chain: OpenNode, place: Place) -> Fields:
         for name, width in names:
             found[name or UNUSED], it = it & (1 << width) - 1, it >> width
         found[f"word {offset}, {UNUSED}"] = it
-    return found
+    return {**found, "fee_left": 0 if found["fee_paid"] else found["fee"]} if kind == "requests" else found

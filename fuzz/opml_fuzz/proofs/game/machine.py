@@ -34,6 +34,7 @@ NAMES = {
 }  # fmt: skip
 IS_TAKEN = z3.Bool("is_taken")
 """Whether whoever is paid takes the money."""
+GAS = "gas"
 OPCODES = {f"0x{opcode:02x}": name for opcode, name in NAMES.items()}
 
 
@@ -66,12 +67,17 @@ class GamePath(Path):
     @property
     def meeting(self) -> tuple[Any, ...]:
         """Paths that have logged or paid different things stay apart."""
-        logged = tuple((*map(identity, one.topics), *(identity(piece) for piece, _ in one.data)) for one in self.events)
-        return *Path.meeting.fget(self), logged, len(self.payments)  # type: ignore[attr-defined]
+        logged = tuple((tuple(map(identity, one.topics)), identities(one.data)) for one in self.events)
+        paid = tuple((identity(one.to), identity(one.amount), identities(one.data)) for one in self.payments)
+        return *Path.meeting.fget(self), logged, paid  # type: ignore[attr-defined]
 
 
 def identity(word: Word) -> Any:
     return word if isinstance(word, int) else (word.get_id(),)
+
+
+def identities(data: Pieces) -> Any:
+    return tuple((identity(piece), size) for piece, size in data)
 
 
 @frozen
@@ -236,8 +242,11 @@ def copy_input(path: GamePath, machine: GameMachine, name: str) -> GamePath:
 
 
 def pay(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    """CALL. All that is left of the gas must go along, and nothing of the answer may be stored: whoever is paid could write there."""
     settled(path)
-    *rest, _, _, size, at, amount, to, _ = path.stack
+    *rest, answer_size, _, size, at, amount, to, gas = path.stack
+    if known(answer_size) or isinstance(gas, int) or not gas.decl().name().startswith(GAS):
+        raise Unsupported("a payment with a limit of gas, or with an answer")
     data = path.memory.read(known(at), known(size), machine.prove(path)) if size else ()
     return evolve(path, stack=(*rest, IS_TAKEN), payments=(Payment(to, amount, data, IS_TAKEN),))
 
@@ -310,7 +319,7 @@ RULES: dict[str, Rule] = {
     "CALLER": pushing(lambda machine: machine.block.sender),
     "TIMESTAMP": pushing(lambda machine: machine.block.now),
     "BASEFEE": pushing(lambda machine: machine.block.basefee),
-    "GAS": pushing(lambda machine: z3.BitVec("gas", BITS)),
+    "GAS": pushing(lambda machine: z3.FreshConst(z3.BitVecSort(BITS), GAS)),  # never the same twice
     "SLOAD": load,
     "SSTORE": store,
     **{f"LOG{i}": log for i in range(5)},

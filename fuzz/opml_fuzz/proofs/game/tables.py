@@ -47,15 +47,19 @@ class OpenTable:
         return known if isinstance(known, bool) else bool(Truth(known, self.paths))
 
     def __contains__(self, key: Any) -> bool:
-        return self.find(key) is not self.absent
+        return self.is_there(self.find(key))
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, Marker):
             return key
         found = self.find(key)
-        if found is self.absent:
+        if not self.is_there(found):
             raise KeyError(key)
         return found
+
+    def is_there(self, found: Any) -> bool:
+        """Whether something was found: a number that is 0 has no entry."""
+        return found is not None if self.absent is None else bool(found != self.absent)
 
     def get(self, key: Any, default: Any) -> Any:
         found = self.find(key)

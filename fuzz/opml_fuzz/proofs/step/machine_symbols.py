@@ -110,8 +110,11 @@ class Octets:
 
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
+            if at.step is not None:
+                raise Unsupported("a slice with a step")
             return self.slice(at.start, at.stop)
-        return number(value(cut(self.pieces, at % len(self), at % len(self) + 1)), self.paths)
+        place = range(len(self))[at]  # raises, as the index of real bytes does
+        return number(value(cut(self.pieces, place, place + 1)), self.paths)
 
     def slice(self, start: Any, stop: Any) -> "Octets":
         """A part; its length must be known, or is split into its possible values."""
@@ -208,6 +211,9 @@ class Unread:
         self.at, self.witness = at, witness
 
     def __getitem__(self, at: slice) -> Any:
+        """What is behind so many bytes, or so many bytes, which must be there: of real bytes there would be fewer."""
+        if at.step is not None or (at.start is None) == (at.stop is None) or self.length < (at.start or at.stop):
+            raise Unsupported(f"of a witness, {at}")
         if at.stop is None:
             return Unread(self.at + at.start, self.witness)
         place = self.at if isinstance(self.at, int) else self.at.term

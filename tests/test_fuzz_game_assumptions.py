@@ -1,0 +1,274 @@
+"""What the proofs about the game assume of every court, at courts that were played; and what their symbols mean there.
+
+The proofs assume it of all courts. That each act keeps it is proved of a part only, so here it is tried after every act of random plays. At
+the same courts, the paths of an act on symbols and those of the bytecode are filled in with what is stored: one of each is taken, and it
+ends as the specification's act does with the same numbers.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import cache
+from itertools import chain
+from random import Random
+from threading import Event
+from typing import Any
+
+import pytest
+import z3
+from attrs import evolve
+from opml_fuzz.disputes.answers import TellingCourt
+from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.contract import PEOPLE
+from opml_fuzz.disputes.edges import acts_at_edges
+from opml_fuzz.disputes.last_acts import last_acts
+from opml_fuzz.disputes.lost_server import lost_server
+from opml_fuzz.disputes.players import Players
+from opml_fuzz.disputes.sequences import at_court, drawn_calls
+from opml_fuzz.proofs.evm.memory import Memory
+from opml_fuzz.proofs.evm.words import vector
+from opml_fuzz.proofs.game import invariants, wire
+from opml_fuzz.proofs.game.court import replaced
+from opml_fuzz.proofs.game.equivalence import SCRATCH_BYTES, Ended, Proof, deployed
+from opml_fuzz.proofs.game.game_prover import QUERY_UNITS
+from opml_fuzz.proofs.game.invariants import INVARIANTS
+from opml_fuzz.proofs.game.known_court import StoredCourt, by_specification, court_of, nonzero, number_of, place_in_tree, storage_of
+from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS
+from opml_fuzz.proofs.game.machine import GamePath
+from opml_fuzz.proofs.game.storage import Storage
+from opml_fuzz.proofs.questions import Questions
+from opml_fuzz.proofs.step.ending import of_end
+from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
+from opml_spec.dispute.acts import deploy
+from opml_spec.dispute.objects import ClaimStatus, Court
+from opml_spec.dispute.parameters import Parameters
+
+from evm_arbiter.chain import START_TIME, keccak256
+
+IS_NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+SEEDS = range(12 if IS_NIGHTLY else 2)
+ACTS, AT_EDGES = 300, 20
+WHOLE_EVERY = 60
+"""So often everything is looked at; else what an act has changed."""
+
+
+def plays(seed: int) -> Iterator[tuple[Court, Call, Court | None]]:
+    """Yields each call of a random play, with the court before, and that afterwards if it was accepted."""
+    court, rng = TellingCourt(deploy(Parameters())), Random(seed)
+    players = Players(court.spec, PEOPLE, rng, START_TIME, alive=rng.choice((1, 3)))
+    others = chain(acts_at_edges(players), lost_server(players), last_acts(players))
+    for number, call in enumerate(chain(drawn_calls(court, players, ACTS), at_court(court, players, others))):
+        before = court.spec
+        is_accepted = court.call(call) == "ok"
+        players.court = court.spec
+        yield before, call, court.spec if is_accepted else None
+        if number > ACTS + 120 + AT_EDGES:
+            return
+
+
+class RealHashes:
+    """Keccak-256 of what is known."""
+
+    def digest(self, pieces: Any) -> Any:
+        data = b"".join(number(term).to_bytes(size, "big") for term, size in pieces)
+        return z3.BitVecVal(number_of(keccak256(data)), 256)
+
+
+def number(term: Any) -> int:
+    return term if isinstance(term, int) else int(z3.simplify(term).as_long())
+
+
+def broken(stored: StoredCourt, places: Any, now: int, patch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What is assumed of the objects in these places and is not so."""
+
+    def function(kind: str, name: str) -> Callable[[Any], Any]:
+        return lambda key: z3.BitVecVal(stored.get((kind, number(key)), {}).get(name, 0), WIDTHS[kind][name])
+
+    patch.setattr(invariants, "function", function)
+    hashes: Any = RealHashes()
+    return [
+        (kind, place, stored[kind, key])
+        for kind, key in places
+        for place, fact in enumerate(INVARIANTS.get(kind, lambda *_: ())(z3.BitVecVal(key, 256), hashes, z3.BitVecVal(now, 256)))
+        if not z3.is_true(z3.simplify(fact))
+    ]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_assumed_of_every_court_holds_after_every_act(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also: all numbers fit their fields, the money is balanced, and a court is what is stored of it."""
+    stored: StoredCourt = {}
+    for count, (_, call, after) in enumerate(plays(seed)):
+        if after is None:
+            continue
+        before, stored = stored, storage_of(after)  # raises where a number does not fit
+        is_whole = count % WHOLE_EVERY == 0
+        changed = [place for place, fields in stored.items() if is_whole or before.get(place) != fields]
+        assert broken(stored, changed, call.now, monkeypatch) == [], call
+        assert after.ledger.balanced
+        fees = {key: stored["requests", number_of(key)]["fee"] for key in after.requests}
+        assert all(one.fee_left == (0 if one.fee_paid else fees[key]) for key, one in after.requests.items())
+        if is_whole:
+            assert nonzero(storage_of(court_of(stored))) == nonzero(stored)
+    assert sum(kind == "nodes" for kind, _ in stored) > 20
+
+
+def with_one(kind: str, **fields: Any) -> Callable[[Court], Court]:
+    """Another court: these fields of an object of some kind are others. It is the first node, or its claim, request or model."""
+
+    def change(court: Court) -> Court:
+        table: Mapping[bytes, Any] = getattr(court, kind)
+        node = next(iter(court.nodes))
+        claim = court.nodes[node].claim_id
+        request = court.claims[claim].request_id
+        key = {"nodes": node, "claims": claim, "requests": request, "models": court.requests[request].model_id}[kind]
+        return evolve(court, **{kind: {**table, key: evolve(table[key], **fields)}})
+
+    return change
+
+
+def early_node(court: Court) -> Court:
+    return with_one("nodes", clock=evolve(next(iter(court.nodes.values())).clock, since=1 << 50))(court)
+
+
+NO_COURTS: dict[str, Callable[[Court], Court]] = {
+    "a stage takes too long": with_one("models", stage_microseconds=1 << 32),
+    "a request of no model": with_one("requests", model_id=bytes(32)),
+    "a request with a result hash and no outcome": with_one("requests", run_hash=b"r" * 32, result=None, outcome=None),
+    "a request that joined no line": with_one("requests", claims=1, checked_at=0),
+    "a claim of no request": with_one("claims", request_id=b"r" * 32),
+    "a claim beyond the last": with_one("claims", index=1 << 31),
+    "a claim that knows no node": with_one("claims", nodes=0),
+    "a pending claim that fell": lambda court: with_one("claims", status=ClaimStatus.PENDING, fell_at=next(iter(court.nodes)))(court),
+    "a node of no claim": with_one("nodes", claim_id=b"c" * 32),
+    "a root below": with_one("nodes", path=(1,)),
+    "a node in the future": early_node,
+    "more locked than deposited": lambda court: evolve(court, ledger=evolve(court.ledger, locked=court.ledger.deposits + 1)),
+}
+
+
+@pytest.mark.parametrize("what", NO_COURTS)
+def test_what_no_act_leads_to_is_noticed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thing that is assumed can be wrong: the test above would tell."""
+    court, now = played()
+    assert broken(storage_of(court), storage_of(court), now, monkeypatch) == []
+    stored = storage_of(NO_COURTS[what](court))
+    assert broken(stored, stored, now, monkeypatch), what
+
+
+@cache
+def played() -> tuple[Court, int]:
+    """A court with a node, and its time."""
+    return next((after, call.now) for _, call, after in plays(0) if after is not None and call.move == "challenge")
+
+
+# Symbols, filled in ----------------------------------------------------------------------------------------------------------------------
+
+
+class Filled:
+    """What the terms of a proof mean at a court that is known, for a call that is known."""
+
+    def __init__(self, proof: Proof, stored: StoredCourt, call: Call) -> None:
+        self.proof, self.stored = proof, stored
+        hashes = proof.world.hashes
+        self.hashed = {str(name): hashes.preimages[name.get_id()] for name in hashes.by_preimage.values()}
+        given = {f"argument{place}": number_of(it) for place, it in enumerate(call.act.arguments)}
+        self.names = {**given, "sender": number_of(call.sender), "now": call.now, "value": call.act.value, "basefee": call.basefee}
+        self.known: dict[int, tuple[Any, int]] = {}
+
+    def __call__(self, term: Any) -> int:
+        """The number, or the truth as 0 or 1."""
+        if not z3.is_expr(term):
+            return int(term)
+        if term.get_id() not in self.known:
+            self.known[term.get_id()] = term, self.evaluated(term)
+        return self.known[term.get_id()][1]
+
+    def evaluated(self, term: Any) -> int:
+        declaration, given = term.decl(), [self(one) for one in term.children()]
+        if declaration.kind() == z3.Z3_OP_UNINTERPRETED:
+            return self.applied(declaration, given)
+        if given:
+            term = z3.simplify(declaration(*(literal(it, one.sort()) for it, one in zip(given, term.children(), strict=True))))
+        return int(z3.is_true(term)) if z3.is_bool(term) else int(term.as_long())
+
+    def applied(self, function: Any, given: list[int]) -> int:
+        """What an unknown function, or a name, really is."""
+        name = function.name()
+        if name == PRODUCT.name():
+            return given[0] * given[1] % (1 << 256)
+        if name == DIVISION.name():
+            return given[0] // given[1] if given[1] else 0
+        if name == "claims.fell_at":
+            fields = self.stored.get(("claims", given[0]), {})
+            where = given[0], fields.get("end_depth", 0), fields.get("end_path", 0)
+            return next((key for (kind, key), it in self.stored.items() if kind == "nodes" and place_in_tree(it) == where), 0)
+        if name in self.hashed:
+            return number_of(keccak256(b"".join(self(one).to_bytes(size, "big") for one, size in self.hashed[name])))
+        if given:
+            kind, _, field = name.partition(".")
+            return self.stored.get((kind, given[0]), {}).get(field, 0)
+        return self.names[name]
+
+
+def literal(value: int, sort: Any) -> Any:
+    return z3.BoolVal(bool(value)) if sort == z3.BoolSort() else z3.BitVecVal(value, sort.size())
+
+
+@cache
+def both_worlds(subject: str) -> tuple[Proof, list[tuple[Any, Ended]], list[Any]]:
+    """An entry point on symbols: all paths of the act, and all ends of the bytecode."""
+    proof = Proof(deployed(), subject, Questions(QUERY_UNITS, Event()))
+    with ExitStack() as stack:
+        for one in (replaced(proof.world), wire.encoding()):
+            stack.enter_context(one)
+        ours = list(proof.paths.explore(proof.act, proof.assumptions))
+    memory = Memory().store_pieces(0, ((0, SCRATCH_BYTES),))
+    start = GamePath(0, memory=memory, conditions=proof.assumptions, storage=Storage(proof.world.touched))
+    return proof, ours, proof.machine().run(start)
+
+
+def word_of(kind: str, offset: int, fields: Mapping[str, int]) -> int:
+    """A word as it is stored."""
+    it, at = 0, 0
+    for name, width in LAYOUT[kind][offset]:
+        it, at = it | fields.get(name, 0) << at, at + width
+    return it
+
+
+CALLS = 6
+
+
+@pytest.mark.parametrize("subject", ["register", "award", "reclaim", *(("challenge", "expire") if IS_NIGHTLY else ())])
+def test_symbols_mean_what_numbers_do(subject: str) -> None:
+    """All facts that z3 is told are true, and one path is taken here and one there: to the end, and the storage, of the real act."""
+    proof, ours, theirs = both_worlds(subject)
+    tried: dict[Any, int] = {}
+    for before, call, after in chain.from_iterable(map(plays, SEEDS)):
+        if call.move != subject:
+            continue
+        stored = storage_of(before)
+        said = by_specification(stored, call, True).said
+        if tried.setdefault(said, 0) == CALLS:
+            continue
+        tried[said] += 1
+        fill = Filled(proof, stored, call)
+        assert all(map(fill, proof.assumptions))
+        assert [fact for fact in proof.facts.known if not fill(fact)] == []
+        (ended,) = (ended for conditions, ended in ours if all(map(fill, conditions)))
+        (end,) = (end for end in theirs if all(map(fill, end.path.conditions)))
+        assert ended.what == said
+        if after is None:
+            error = of_end(end).error
+            assert said == ("refused" if error is None else fill(error))
+            continue
+        assert end.how == "RETURN"
+        assert all(map(fill, ended.fits))
+        assert ended.written is not None
+        then = storage_of(after)
+        for place, word in end.path.storage.written.values():
+            key = fill(place.key)
+            real = word_of(place.kind, place.offset, then.get((place.kind, key), {}))
+            assert fill(vector(word)) == fill(ended.written.word(place.kind, place.offset, place.key)) == real, (place.kind, place.offset)
+    assert tried.get("ok", 0) > 0
+    assert len(tried) >= 2
