@@ -12,6 +12,7 @@ from functools import cache
 from itertools import chain
 from random import Random
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,11 +36,13 @@ from opml_fuzz.proofs.game.invariants import INVARIANTS
 from opml_fuzz.proofs.game.known_court import StoredCourt, by_specification, court_of, nonzero, number_of, place_in_tree, storage_of
 from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS
 from opml_fuzz.proofs.game.machine import GamePath
+from opml_fuzz.proofs.game.segments import ENDS, Named, facts_about
 from opml_fuzz.proofs.game.storage import Storage
 from opml_fuzz.proofs.questions import Questions
 from opml_fuzz.proofs.step.ending import of_end
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 from opml_spec.dispute.acts import deploy
+from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.objects import ClaimStatus, Court
 from opml_spec.dispute.parameters import Parameters
 
@@ -94,6 +97,18 @@ def broken(stored: StoredCourt, places: Any, now: int, patch: pytest.MonkeyPatch
     ]
 
 
+def broken_segments(court: Court) -> list[bytes]:
+    """The nodes of whose segments something is assumed that is not so. The fields must be those of the court already."""
+    found = []
+    for node_id, node in court.nodes.items():
+        ends = (getattr(node.segment, name) for name in ENDS)
+        shown: Any = Segment(*(SimpleNamespace(term=z3.BitVecVal(number_of(one), 256)) for one in ends))  # type: ignore[arg-type]
+        said = Named(shown, node.posted, z3.BitVecVal(number_of(node.commitment), 256))
+        facts = facts_about(z3.BitVecVal(number_of(node_id), 256), said, court.parameters.k)
+        found += [node_id for fact in facts if not z3.is_true(z3.simplify(fact))]
+    return found
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_assumed_of_every_court_holds_after_every_act(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also: all numbers fit their fields, the money is balanced, and a court is what is stored of it."""
@@ -110,6 +125,7 @@ def test_what_is_assumed_of_every_court_holds_after_every_act(seed: int, monkeyp
         assert all(one.fee_left == (0 if one.fee_paid else fees[key]) for key, one in after.requests.items())
         if is_whole:
             assert nonzero(storage_of(court_of(stored))) == nonzero(stored)
+            assert broken_segments(after) == []
     assert sum(kind == "nodes" for kind, _ in stored) > 20
 
 

@@ -84,7 +84,7 @@ WRONG = (
     ("challenge", "(1 << NODES_BIT) + (price << PRICES_BIT)", "(1 << NODES_BIT)"),
     ("challenge", "max(block.timestamp, server_due) + EFFORT", "block.timestamp + EFFORT"),
     ("challenge", "due=convert(due, uint64), server_left", "due=0, server_left"),
-    ("post", "len(hashes) != 32 * (self._part_count(length)", "len(hashes) < 32 * (self._part_count(length)"),
+    ("post", "len(hashes) != 32 * (self._part_count(length)", "len(hashes) != 32 * (self._part_count(length + 1)"),
     ("post", "        codec.fail(WRONG_SEAL)", "        pass"),
     ("post", "        clock_word -= turn.late << SERVER_LEFT_BIT\n", ""),
     ("post", "segment=segment, hashes=hashes,\n        since=", "segment=segment, hashes=b\"\",\n        since="),

@@ -121,6 +121,6 @@ def filled_in(whole: Segment, posted: bytes, part: int) -> Segment:
     solver.add(*(bare == a * b for _, a, b, bare in paths.arithmetic.products))
     solver.add(*(bare == z3.UDiv(x, d) for _, x, d, bare in paths.arithmetic.quotients))
     assert solver.check() == z3.sat
-    terms = (one.term for one in (found.lo, found.hi, found.agreed, found.disputed))  # type: ignore[attr-defined]
+    terms = (getattr(found, name).term for name in ("lo", "hi", "agreed", "disputed"))
     lo, hi, agreed, disputed = (solver.model().eval(one, model_completion=True).as_long() for one in terms)
     return Segment(1, lo, hi, agreed.to_bytes(32, "big"), disputed.to_bytes(32, "big"))

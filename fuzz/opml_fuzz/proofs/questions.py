@@ -53,6 +53,10 @@ class Questions:
         self.kept: list[Any] = []
         self.models: deque[Any] = deque(maxlen=MOST_MODELS)
 
+    def can_hold(self, formulas: Sequence[Any]) -> bool:
+        """Tells whether the formulas may hold together: false only if z3 shows, without much work, that they cannot."""
+        return bool(self.ask(formulas, FEASIBLE_UNITS)[0] != z3.unsat)
+
     def solver(self, facts: Any, more: Sequence[Any] = ()) -> Any:
         """A solver that knows facts, those to come as well, and remembers what it found out about them."""
         solver = z3.SimpleSolver()

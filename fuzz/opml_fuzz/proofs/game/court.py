@@ -329,7 +329,7 @@ def path_length(things: Any) -> Any:
 
 def octets_length(data: Any) -> Any:
     """`len`, also of bytes of which the number is not known."""
-    return amount(data.length, data.paths) if isinstance(data, OpenOctets) else len(data)
+    return amount(data.length, data.paths) if isinstance(data, OpenOctets) else len(data)  # type: ignore[arg-type]
 
 
 def smallest(one: Any, other: Any) -> Any:

@@ -111,7 +111,7 @@ def by_specification(stored: StoredCourt, call: Call, is_taken: bool) -> Answere
     return Answered("ok", tuple(logs(before, call, after, new)), word(new) if new else b"", paid, stored_then)
 
 
-def court_of(stored: StoredCourt, call: Call) -> Court:
+def court_of(stored: StoredCourt, call: Call | None = None) -> Court:
     """The court that is stored like this, or NotACourt if there is none. What a node is about is known only if the call says it."""
     objects: dict[str, dict[bytes, Any]] = {kind: {} for kind in MAKE}
     whole = {place: {**dict.fromkeys(WIDTHS[place[0]], 0), **fields} for place, fields in stored.items()}
@@ -119,7 +119,7 @@ def court_of(stored: StoredCourt, call: Call) -> Court:
         if kind in MAKE and any(fields.values()):
             objects[kind][hash_of(key)] = MAKE[kind](fields, key, whole)
     for node_id, one in objects["nodes"].items():
-        for segment, posted in said(call):
+        for segment, posted in said(call) if call else ():
             if segment.commitment(posted) == one.commitment:
                 objects["nodes"][node_id] = evolve(one, segment=segment, posted=posted)
     accounts = {address_of(key): fields for (kind, key), fields in whole.items() if kind == "accounts"}
