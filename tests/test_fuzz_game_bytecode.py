@@ -31,6 +31,7 @@ from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
 from opml_fuzz.proofs.game.equivalence import AboutCalls, Proof, deployed
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.game_prover import QUERY_UNITS, prove_game
+from opml_fuzz.proofs.game.known_arbiter import Answer
 from opml_fuzz.proofs.game.known_court import NotACourt, StoredCourt, by_specification, differences, place_in_tree, storage_of
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.packed import added, either, subtracted
@@ -43,6 +44,7 @@ from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import GAME
 from opml_fuzz.statements.game_bytecode import CONSTRUCTOR, TEST_NAME
 from opml_spec.dispute.acts import ACTS, Act, deploy
+from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.parameters import Parameters
 
 from evm_arbiter.chain import START_TIME, Artefact, keccak256
@@ -99,6 +101,8 @@ WRONG = (
     ("request_of", "outcome=convert(max(outcome, 1) - 1, uint8)", "outcome=convert(outcome, uint8)"),
     ("timeout", "self._late(turn) <= self._server_left", "self._late(turn) < self._server_left"),
     ("timeout", "bond - depth * share - gas * prices", "bond - depth * share"),
+    ("collect_elsewhere", "        if self._lies_on_the_way(", "        if not self._lies_on_the_way("),
+    ("collect_elsewhere", "turn.clock_word | (1 << COLLECTED_BIT)", "turn.clock_word"),  # pays again and again
     ("claim_of", "PART_BITS * (depth - level)", "PART_BITS * (level - 2)"),  # reads the path backwards
     ("node_of", "depth=convert(slots.place_word >> DEPTH_BIT, uint8)", "depth=convert(self._path(slots.place_word) & MASK8, uint8)"),
     ("node_of", "collected=slots.clock_word >> COLLECTED_BIT != 0", "collected=slots.clock_word >> STATE_BIT != 0"),
@@ -140,6 +144,8 @@ def test_a_wrong_contract_is_found(subject: str, right: str, wrong: str, monkeyp
         ("register", changed("claims", "1 <= stage_microseconds < 1 << 32", "0 <= stage_microseconds < 1 << 32")),
         ("reclaim", changed("ends", "held = asked.pending > 0 and", "held = False and")),
         ("award", changed("ends", "next_award=asked.next_award + 1", "next_award=asked.next_award + 2")),
+        ("collect_elsewhere", changed("ends", "wei += node.price * settled.gas", "wei += settled.gas")),
+        ("collect_elsewhere", changed("ends", "evolve(node, collected=True)", "node")),
         ("timeout", changed("tree", "pending=request.pending - 1", "pending=request.pending")),
         ("challenge", changed("moves", "if message.now >= disputed.closes_at:", "if message.now > disputed.closes_at:")),
         ("post", changed("moves", "if segment.length < 2:", "if segment.length < 1:")),
@@ -218,6 +224,26 @@ def test_a_refused_payment_is_233_on_both_sides() -> None:
     call = Call(Act("withdraw_to", (to,)), owner, START_TIME)
     assert differences(stored, call, is_taken=False) == {} == differences(stored, call)
     assert (by_specification(stored, call, False).said, by_specification(stored, call, True).paid) == (233, {to: 5})
+
+
+def test_an_arbiter_that_gives_an_answer() -> None:
+    """Both worlds get it: hashes, of which the first must be the agreed one, or the number of an error."""
+    node_id, segment = 7, Segment(2, 3, 4, bytes(31) + b"\1", bytes(31) + b"\2")
+    stored = {
+        ("models", 5): {"stage_microseconds": 1},
+        ("requests", 6): {"model_id": 5, "stage_count": 8, "bond": 1 << 60, "checked_at": 1, "claims": 1, "pending": 1},
+        ("claims", 8): {"request_id": 6, "server": 9, "closes_at": START_TIME, "open_nodes": 1, "nodes": 2},
+        ("nodes", node_id): {
+            "claim_id": 8, "commitment": int.from_bytes(segment.commitment(b"")), "opener": 3, "depth": 2, "state": 1,
+            "due": START_TIME, "server_left": 5, "since": 1,
+        },
+        ("held", 0): {"locked": 1 << 61, "deposits": 1 << 61},
+    }  # fmt: skip
+    call = Call(Act("arbitrate", (node_id.to_bytes(32), segment, b"any")), PEOPLE[0], START_TIME)
+    for answer, said in ((Answer(1, 2), "ok"), (Answer(1, 3), "ok"), (Answer(2, 2), 226), (Answer(error=105), 105)):
+        assert differences(stored, call, arbiter=answer) == {}
+        with answer.given():
+            assert by_specification(stored, call, True).said == said
 
 
 def test_a_claim_that_fell_gets_the_node_at_which_it_did() -> None:

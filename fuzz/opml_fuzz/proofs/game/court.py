@@ -20,6 +20,7 @@ from opml_spec.dispute.parameters import Parameters
 from opml_spec.dispute.result import Outcome
 
 from opml_fuzz.proofs.game import invariants
+from opml_fuzz.proofs.game.arbiter_call import executed
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, difference, excess, least
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.invariants import Fields, exists
@@ -70,6 +71,7 @@ class GameWorld:
         self.cache: dict[tuple[str, int], Any] = {}
         self.named: Named | None = None  # what the call says that a node is about
         self.recognised = set[int]()  # the nodes of which it is known on this path that they are about that
+        self.witness: Any = None  # that of the call
         self.locked: list[Any] = []  # what is left locked whenever some of it has gone
         self.places: dict[int, tuple[Any, Any]] = {}  # where the nodes are at which claims fell, as the claims say it
         paths.arithmetic = self.arithmetic
@@ -368,6 +370,7 @@ def replaced(world: GameWorld) -> Iterator[None]:
         *((module, "min", smallest) for module in (clocks, money, narrowing, parameters, tree)),
         (tree, "part_of", part_of),  # with a choice of the hashes, where an index would have to be known
         (moves, "len", octets_length),  # of bytes of which the number is not known
+        (moves, "execute_witness", lambda witness: executed(witness, world.witness, world.holds, world.octets)),  # as the arbiter answers
         (objects, "len", path_length),  # of a path of any length
         (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths, as spec §5.11 says it of their numbers
     )

@@ -27,6 +27,7 @@ from opml_fuzz.proofs.evm.path import End
 from opml_fuzz.proofs.evm.pieces import Pieces, length, of_bytes, value
 from opml_fuzz.proofs.evm.words import vector
 from opml_fuzz.proofs.game import wire
+from opml_fuzz.proofs.game.arbiter_call import Arbiter
 from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
 from opml_fuzz.proofs.game.facts import Facts, equal
 from opml_fuzz.proofs.game.layout import LAYOUT, function
@@ -43,6 +44,7 @@ TIME_BITS, WEI_BITS, BASEFEE_BITS = 39, 128, 128
 SCRATCH_BYTES = 1024  # at the beginning of the memory; the contract reads some before it writes there, and memory is zero at first
 REFUSED = "refused"
 PAYMENT_FAILED = 233
+WITNESS_BYTES = 3769  # a longer witness is refused without data
 POSTED_BYTES = 2048  # more hashes are never read: 32 times the largest k
 VIEW_WORDS = {"model_of": 4, "request_of": 17, "claim_of": 11, "node_of": 12}  # of an unknown id each is zero
 CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choose": "nodes"}
@@ -54,6 +56,7 @@ class Deployed:
 
     code: Code
     parameters: Parameters
+    arbiter: int  # its address
 
 
 def deployed(artefact: Artefact | None = None, parameters: Parameters | None = None) -> Deployed:
@@ -61,7 +64,7 @@ def deployed(artefact: Artefact | None = None, parameters: Parameters | None = N
     chain, rules = Chain(), parameters or Parameters()
     arbiter = chain.deploy(Artefact.load("arbiter"), sender=chain.accounts[0])
     game = chain.deploy(artefact or Artefact.load("game"), arbiter.address, astuple(rules), sender=chain.accounts[0])
-    return Deployed(Code(chain.node.code(bytes.fromhex(game.address[2:]))), rules)
+    return Deployed(Code(chain.node.code(bytes.fromhex(game.address[2:]))), rules, int(arbiter.address, 16))
 
 
 @frozen(eq=False)
@@ -80,9 +83,10 @@ class Ended:
 
 @frozen
 class AboutCalls:
-    """What a proof assumes beside what all assume."""
+    """What a proof assumes beside what all assume. remembers: whether the machine uses what it has just proved"""
 
     conditions: tuple[Any, ...] = ()
+    remembers: bool = False
 
 
 Setup = Callable[["Proof"], AboutCalls]
@@ -103,15 +107,18 @@ class Proof:
         self.block = Block(*(z3.simplify(one) for one in (z3.ZeroExt(96, sender), now, basefee)))
         self.facts, self.paths = Facts(), GamePaths(True, questions.refuted, counts=True)
         self.world = GameWorld(game.parameters, self.paths, self.facts, self.block)
-        assumed = setup(self)
         self.arguments = tuple(self.argument(kind, f"argument{place}") for place, kind in enumerate(FUNCTIONS[name]))
         self.open = [octets.bytes for octets in self.arguments if isinstance(octets, OpenOctets)]
         self.name_segment()
+        self.arbiter = Arbiter(game.arbiter, self.open[-1]) if name == "arbitrate" else None
+        self.world.witness = self.arguments[-1] if name == "arbitrate" else None
+        assumed = setup(self)
+        self.remembers = assumed.remembers
         self.sender = self.world.octets(sender, 20)
         deposits = z3.ZeroExt(1, function("held", "deposits")(NO_KEY))
         fits = z3.ULT(deposits + z3.Extract(WEI_BITS, 0, self.value), 1 << WEI_BITS)  # all the ether that there is
-        short = (z3.ULE(one.length, one.room) for one in self.open)
-        self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), fits, *assumed.conditions, *short)
+        have_room = (z3.ULE(one.length, one.room) for one in self.open)
+        self.assumptions = (sender != 0, z3.UGE(self.block.now, 1), fits, *assumed.conditions, *have_room)
         self.world.touched("held", NO_KEY)
         if name == "claim_of":
             with replaced(self.world):
@@ -138,7 +145,7 @@ class Proof:
             ends = (self.world.octets(z3.BitVec(f"{name}_{end}", 256)) for end in ("agreed", "disputed"))
             return Segment(phase, *(Place(one, self.paths) for one in places), *ends)  # type: ignore[arg-type]
         if kind == "bytes":
-            return OpenOctets(((open_bytes(name, POSTED_BYTES), 0),), self.paths)
+            return OpenOctets(((open_bytes(name, WITNESS_BYTES if self.name == "arbitrate" else POSTED_BYTES), 0),), self.paths)
         raise Unsupported(f"an argument of type {kind} of which nothing is known")
 
     # The specification -----------------------------------------------------------------------------------------------------------
@@ -186,7 +193,7 @@ class Proof:
         data = (*of_bytes(SELECTORS[self.name]), *wire.encode(FUNCTIONS[self.name], self.arguments))
         given = wire.Given(data, self.value)
         return GameMachine(self.game.code, given, self.facts, self.world.hashes, self.world.arithmetic, self.block,
-                           self.questions)  # fmt: skip
+                           self.questions, self.arbiter, self.remembers)  # fmt: skip
 
     # Both ------------------------------------------------------------------------------------------------------------------------
 

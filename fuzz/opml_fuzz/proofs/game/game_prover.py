@@ -2,11 +2,16 @@
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from functools import cache, partial
+from typing import Any
+
+import z3
 
 from evm_arbiter.chain import Artefact
+from opml_fuzz.proofs.game.cases import DIVISIONS, Divide, undivided
 from opml_fuzz.proofs.game.constructor import DeploymentProof
-from opml_fuzz.proofs.game.equivalence import Deployed, Proof, deployed
+from opml_fuzz.proofs.game.equivalence import AboutCalls, Deployed, Proof, deployed
 from opml_fuzz.proofs.game.known_deployment import reproducer_of_deployment
 from opml_fuzz.proofs.game.replay import reproducer
 from opml_fuzz.proofs.questions import Failure, Questions
@@ -30,24 +35,48 @@ def prove_game(statement: GameStatement, artefact: Artefact | None = None, keeps
 
 
 def _prove(statement: GameStatement, artefact: Artefact | None, keeps: bool, stop: threading.Event) -> Verdict:
-    begin, questions = time.monotonic(), Questions(QUERY_UNITS, stop, keeps)
-    result, detail = "proved", ""
+    begin, asked = time.monotonic(), list[Questions]()
+
+    def questions() -> Questions:
+        asked.append(Questions(QUERY_UNITS, stop, keeps))
+        return asked[-1]
+
     try:
-        proof: Proof | DeploymentProof
-        if statement.subject == CONSTRUCTOR:
-            proof = DeploymentProof(artefact, questions)
-        else:
-            proof = Proof(committed() if artefact is None else deployed(artefact), statement.subject, questions)
-        try:
-            reached = proof.prove()
-        except Failure as failure:
-            result, detail = refuted(proof, failure, artefact)
-        else:
-            if reached != statement.reaches:
-                result, detail = "error", f"it ends with {sorted(map(str, reached))}, not with {sorted(map(str, statement.reaches))}"
+        result, detail = in_all_cases(statement, artefact, questions)
     except Exception as error:  # what cannot be run on symbols proves nothing
         result, detail = "error", f"{type(error).__name__}: {error}"
-    return Verdict(statement.name, result, time.monotonic() - begin, detail, tuple(questions.refuted.queries))
+    queries = {query: None for one in asked for query in one.refuted.queries}
+    return Verdict(statement.name, result, time.monotonic() - begin, detail, tuple(queries))
+
+
+def in_all_cases(statement: GameStatement, artefact: Artefact | None, questions: Callable[[], Questions]) -> tuple[str, str]:
+    """Proves one case after the other; the first that is not proved decides. Some proof must meet each end that the statement names."""
+    reached = set[Any]()
+    for proof in proofs(statement, artefact, questions):
+        try:
+            reached |= proof.prove()
+        except Failure as failure:
+            return refuted(proof, failure, artefact)
+    if reached != statement.reaches:
+        return "error", f"it ends with {sorted(map(str, reached))}, not with {sorted(map(str, statement.reaches))}"
+    return "proved", ""
+
+
+def proofs(statement: GameStatement, artefact: Artefact | None, questions: Callable[[], Questions]) -> Iterator[Proof | DeploymentProof]:
+    """Yields the proof of each case, and shows that no case is missing."""
+    if statement.subject == CONSTRUCTOR:
+        yield DeploymentProof(artefact, questions())
+        return
+    game, divide = committed() if artefact is None else deployed(artefact), DIVISIONS.get(statement.name, undivided)
+    whole = Proof(game, statement.subject, questions())
+    division = divide(whole)
+    whole.questions.prove((division.scope,), z3.Or(division.cases))
+    for number in range(len(division.cases)):
+        yield Proof(game, statement.subject, questions(), partial(in_case, divide, number))
+
+
+def in_case(divide: Divide, number: int, proof: Proof) -> AboutCalls:
+    return AboutCalls((divide(proof).cases[number],), remembers=divide is not undivided)
 
 
 def refuted(proof: Proof | DeploymentProof, failure: Failure, artefact: Artefact | None) -> tuple[str, str]:

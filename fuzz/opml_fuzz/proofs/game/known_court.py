@@ -7,6 +7,7 @@ these fields, the contract the words in which they lie, so neither has to play a
 """
 
 from collections.abc import Iterator, Mapping, Set
+from contextlib import nullcontext
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -27,6 +28,7 @@ from opml_fuzz.disputes.wire.abi import Log, calldata, word, words
 from opml_fuzz.disputes.wire.logs import logs
 from opml_fuzz.disputes.wire.views import VIEWS
 from opml_fuzz.proofs.game.equivalence import PAYMENT_FAILED, REFUSED, VIEW_WORDS, deployed
+from opml_fuzz.proofs.game.known_arbiter import Answer
 from opml_fuzz.proofs.game.layout import BOOKS, LAYOUT, MAPPINGS, WIDTHS
 from opml_fuzz.proofs.game.stored_objects import StoredRequest, fields_of, hidden
 
@@ -58,12 +60,16 @@ class Answered:
     stored: StoredCourt = field(factory=dict)
 
 
-def differences(stored: StoredCourt, call: Call, is_taken: bool = True, game: Artefact | None = None) -> dict[str, tuple[Any, Any]]:
+def differences(
+    stored: StoredCourt, call: Call, is_taken: bool = True, game: Artefact | None = None, arbiter: Answer | None = None
+) -> dict[str, tuple[Any, Any]]:
     """What the specification and the contract make of the same call, wherever it is not the same.
 
-    is_taken: whether an address to which money is paid takes it; game: other bytecode than the committed game contract"""
-    ours = by_specification(stored, call, is_taken)
-    theirs = by_contract(stored, call, is_taken, {*stored, *ours.stored}, game)
+    is_taken: whether an address to which money is paid takes it; game: other bytecode than the committed game contract;
+    arbiter: what it answers to a witness, if it is to be asked"""
+    with nullcontext() if arbiter is None else arbiter.given():
+        ours = by_specification(stored, call, is_taken)
+    theirs = by_contract(stored, call, is_taken, {*stored, *ours.stored}, game, arbiter)
     left, right = told(ours), told(theirs)
     return {what: (left.get(what), right.get(what)) for what in {**left, **right} if left.get(what) != right.get(what)}
 
@@ -237,11 +243,16 @@ class OpenNode(EmbeddedNode):
         return int(self._state.get_storage(address, slot))
 
 
-def by_contract(stored: StoredCourt, call: Call, is_taken: bool, places: Set[Place], game: Artefact | None = None) -> Answered:
+def by_contract(
+    stored: StoredCourt, call: Call, is_taken: bool, places: Set[Place], game: Artefact | None = None, arbiter: Answer | None = None
+) -> Answered:
     """Makes the call at the contract, and reads what is stored afterwards in these places."""
     chain = OpenNode([(call.sender, WEI)], call.now)
     slots = {slot: it for place, fields in stored.items() for slot, it in slots_of(place, fields)}
-    chain.put(GAME, deployed(game).code.data, slots, WEI)
+    contract = deployed(game)
+    chain.put(GAME, contract.code.data, slots, WEI)
+    if arbiter is not None:
+        chain.put(address_of(contract.arbiter), arbiter.code, {}, 0)
     if not is_taken:
         chain.put(call.act.arguments[0], REFUSES, {}, 0)
     people = {call.sender, *(one for one in call.act.arguments[:1] if call.move == "withdraw_to")}

@@ -1,4 +1,4 @@
-"""The symbolic EVM with what a contract needs beside memory: storage, events, payments and time. A call of the arbiter is an error.
+"""The symbolic EVM with what a contract needs beside memory: storage, events, payments, time, and what the arbiter answers to a call.
 
 These opcodes are hooks at the places where they stand, so `proofs/evm/` is as it is for the arbiter. Products and quotients come from
 `arithmetic.py`, as those of the specification do.
@@ -16,21 +16,25 @@ from attrs import evolve, frozen
 
 from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.evm.instructions import known, push
-from opml_fuzz.proofs.evm.machine import Machine, shared_conditions
+from opml_fuzz.proofs.evm.machine import Hook, Machine, shared_conditions
 from opml_fuzz.proofs.evm.path import End, Input, Path
-from opml_fuzz.proofs.evm.pieces import Pieces
+from opml_fuzz.proofs.evm.pieces import Pieces, length
 from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
+from opml_fuzz.proofs.game.arbiter_call import Arbiter, answer_size, copy_answer, padded
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, choices, excess, least, width
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.open_bytes import copied, read_to_end, same
 from opml_fuzz.proofs.game.packed import added, either, subtracted
+from opml_fuzz.proofs.game.remembered import Remembered
 from opml_fuzz.proofs.game.storage import WordPlace, place_of
 from opml_fuzz.proofs.questions import Questions
+from opml_fuzz.proofs.symbols import FEASIBLE_UNITS
 from opml_fuzz.proofs.unsupported import Unsupported
 
 NAMES = {
     0x33: "CALLER", 0x42: "TIMESTAMP", 0x48: "BASEFEE", 0x54: "SLOAD",
-    0x55: "SSTORE", 0x5A: "GAS", 0xF1: "CALL", **{0xA0 + i: f"LOG{i}" for i in range(5)},
+    0x55: "SSTORE", 0x5A: "GAS", 0xF1: "CALL", 0xFA: "STATICCALL", 0x3D: "RETURNDATASIZE", 0x3E: "RETURNDATACOPY",
+    **{0xA0 + i: f"LOG{i}" for i in range(5)},
 }  # fmt: skip
 IS_TAKEN = z3.Bool("is_taken")
 """Whether whoever is paid takes the money."""
@@ -63,13 +67,14 @@ class GamePath(Path):
     storage: Any = None
     events: tuple[Event, ...] = ()
     payments: tuple[Payment, ...] = ()
+    answered: Pieces = ()  # by the arbiter
 
     @property
     def meeting(self) -> tuple[Any, ...]:
         """Paths that have logged or paid different things stay apart."""
         logged = tuple((tuple(map(identity, one.topics)), identities(one.data)) for one in self.events)
         paid = tuple((identity(one.to), identity(one.amount), identities(one.data)) for one in self.payments)
-        return *Path.meeting.fget(self), logged, paid  # type: ignore[attr-defined]
+        return *Path.meeting.fget(self), logged, paid, length(self.answered)  # type: ignore[attr-defined]
 
 
 def identity(word: Word) -> Any:
@@ -90,19 +95,24 @@ class Block:
 
 
 class GameMachine(Machine):
-    """An EVM that runs one call of the game."""
+    """An EVM that runs one call of the game.
+
+    remembers: whether it uses what it has just proved, and else asks a new solver; worth it where amounts have long forms"""
 
     def __init__(self, code: Code, given: Input, facts: Facts, hashes: DistinctHashes, arithmetic: Arithmetic, block: Block,
-                 questions: Questions) -> None:  # fmt: skip
-        hooks = {}
+                 questions: Questions, arbiter: Arbiter | None = None, remembers: bool = False) -> None:  # fmt: skip
+        hooks: dict[int, Hook] = {}
         for at, one in code.instructions.items():
             name = OPCODES.get(one.name, one.name)
             if name in RULES:
                 hooks[at] = partial(hooked, RULES[name], name)
+            elif name == "STATICCALL" and arbiter is not None:
+                hooks[at] = arbiter.call
         super().__init__(code, given, hashes, hooks)
         self.guards = frozenset(guards(code))
         self.facts, self.arithmetic, self.block, self.questions = facts, arithmetic, block, questions
         self.knowing = questions.solver(facts), questions.solver(facts, facts.long)
+        self.remembered = Remembered() if remembers else None
 
     def possible(self, path: Path, *condition: Any, long: bool = False) -> bool:
         """Tells what the machine tells, knowing the facts. long: the long ones too, if the others do not suffice
@@ -110,6 +120,13 @@ class GameMachine(Machine):
         What is mostly impossible is first asked without the conditions that speak of other fields."""
         few = *path.conditions, *condition
         short, all_of_them = self.knowing
+        if self.remembered is not None:
+            refuted = self.remembered.refute(path.conditions, condition)
+            if refuted is not None:
+                self.questions.refuted(refuted)
+                return False
+            asked = self.facts.relevant(*few, *(self.facts.long if long else ()))
+            return bool(self.questions.ask(asked, FEASIBLE_UNITS)[0] != z3.unsat)
         if long:
             fields = self.facts.fields_in(z3.And(list(condition)))
             near = *(one for one in path.conditions if self.facts.fields_in(one) & fields), *condition
@@ -137,7 +154,12 @@ class GameMachine(Machine):
     def prove(self, path: Path) -> Callable[[Any], bool]:
         def holds(condition: Any) -> bool:
             known = formula(condition)
-            return known if isinstance(known, bool) else not self.possible(path, z3.Not(known), long=True)
+            if isinstance(known, bool):
+                return known
+            is_proved = not self.possible(path, z3.Not(known), long=True)
+            if is_proved and self.remembered is not None:
+                self.remembered.add(path.conditions, known)
+            return is_proved
 
         return holds
 
@@ -236,6 +258,8 @@ def copy_input(path: GamePath, machine: GameMachine, name: str) -> GamePath:
         memory = machine.input.copy(path.memory, to, source, size, path, machine)
     elif same(size, 0, machine.prove(path)):
         memory = path.memory
+    elif same(source, machine.input.size, machine.prove(path)):
+        memory = padded(path.memory, to, size, machine.prove(path))
     else:
         raise Unsupported(f"a copy of {size} bytes of the call's data to {to}")
     return evolve(path, stack=tuple(rest), memory=memory)
@@ -249,6 +273,15 @@ def pay(path: GamePath, machine: GameMachine, name: str) -> GamePath:
         raise Unsupported("a payment with a limit of gas, or with an answer")
     data = path.memory.read(known(at), known(size), machine.prove(path)) if size else ()
     return evolve(path, stack=(*rest, IS_TAKEN), payments=(Payment(to, amount, data, IS_TAKEN),))
+
+
+def answer_length(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    return push(path, answer_size(path))  # type: ignore[return-value]
+
+
+def copied_answer(path: GamePath, machine: GameMachine, name: str) -> GamePath:
+    *rest, size, at, to = path.stack
+    return evolve(path, stack=tuple(rest), memory=copy_answer(path, to, at, size))
 
 
 def multiply(path: GamePath, machine: GameMachine, name: str) -> GamePath:
@@ -324,6 +357,8 @@ RULES: dict[str, Rule] = {
     "SSTORE": store,
     **{f"LOG{i}": log for i in range(5)},
     "CALL": pay,
+    "RETURNDATASIZE": answer_length,
+    "RETURNDATACOPY": copied_answer,
     "KECCAK256": hash_memory,
     "MCOPY": copy_memory,
     "CALLDATACOPY": copy_input,

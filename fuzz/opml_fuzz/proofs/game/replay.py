@@ -21,9 +21,11 @@ from opml_fuzz.disputes.call import Call
 from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.evm.pieces import Pieces
 from opml_fuzz.proofs.evm.words import vector
+from opml_fuzz.proofs.game.arbiter_call import AFTER, BEFORE, IS_VALID, NUMBER
 from opml_fuzz.proofs.game.arithmetic import Arithmetic
 from opml_fuzz.proofs.game.equivalence import Proof
 from opml_fuzz.proofs.game.facts import is_slot
+from opml_fuzz.proofs.game.known_arbiter import Answer
 from opml_fuzz.proofs.game.known_court import Fields, NotACourt, Place, StoredCourt, differences, hash_of, nonzero, place_in_tree
 from opml_fuzz.proofs.game.layout import WIDTHS, function
 from opml_fuzz.proofs.game.machine import IS_TAKEN
@@ -38,7 +40,8 @@ OBJECTS = ("models", "requests", "claims", "nodes")  # whose ids are hashes
 ROUNDS = 6  # of telling z3 more
 REFINED_UNITS = 100_000_000  # of z3's work, in each of them
 PLAIN = 1 << 64  # smaller numbers are written in decimal
-SEGMENT_IMPORT = "from opml_spec.dispute.narrowing import Segment\n"
+SEGMENTS = "from opml_spec.dispute.narrowing import Segment\n"
+ANSWERS = "from opml_fuzz.proofs.game.known_arbiter import Answer\n"
 TEST = """
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.proofs.game.known_court import differences
@@ -48,7 +51,7 @@ from opml_spec.dispute.acts import Act
 def {name}() -> None:
     stored = {{{stored}}}
     call = Call(Act("{move}", {arguments}, {value}), {sender}, now={now}, basefee={basefee})
-    assert differences(stored, call{taken}) == {{}}{what}
+    assert differences(stored, call{taken}{arbiter}) == {{}}{what}
 """
 
 
@@ -58,21 +61,27 @@ class NotAHash(Exception):
 
 @frozen
 class Case:
-    """A court and a call of it. is_taken: whether money that is paid is taken"""
+    """A court and a call of it. is_taken: whether money that is paid is taken; arbiter: what it answers, if it is asked"""
 
     stored: StoredCourt
     call: Call
     is_taken: bool
+    arbiter: Answer | None = None
 
     def test(self, found: dict[str, tuple[Any, Any]]) -> str:
         """Writes the test. found: the differences"""
         what = "".join(f"\n    # {name}: {ours} in the specification, {theirs} in the contract" for name, (ours, theirs) in found.items())
         call, taken = self.call, "" if self.is_taken else ", is_taken=False"
-        imports = SEGMENT_IMPORT if any(isinstance(one, Segment) for one in call.act.arguments) else ""
+        arbiter = "" if self.arbiter is None else f", arbiter={self.arbiter}"
         return TEST.format(
-            name=TEST_NAME, imports=imports, stored=entries(self.stored), move=call.move, arguments=written(call.act.arguments),
-            value=call.act.value, sender=written(call.sender), now=call.now, basefee=call.basefee, taken=taken, what=what,
+            name=TEST_NAME, imports=self.imports(), stored=entries(self.stored), move=call.move, arguments=written(call.act.arguments),
+            value=call.act.value, sender=written(call.sender), now=call.now, basefee=call.basefee, taken=taken, arbiter=arbiter, what=what,
         )  # fmt: skip
+
+    def imports(self) -> str:
+        """What this test imports, and others do not."""
+        has_segment = any(isinstance(one, Segment) for one in self.call.act.arguments)
+        return (SEGMENTS if has_segment else "") + (ANSWERS if self.arbiter is not None else "")
 
 
 def entries(stored: StoredCourt) -> str:
@@ -140,7 +149,14 @@ class Reading:
         block, arguments = self.proof.block, tuple(map(self.argument, self.proof.arguments))
         act = Act(self.proof.name, arguments, self.number(self.proof.value))
         call = Call(act, self.number(block.sender).to_bytes(20, "big"), self.number(block.now), self.number(block.basefee))
-        return Case(self.stored(), call, self.proof.name != "withdraw_to" or bool(self.number(IS_TAKEN)))
+        is_taken = self.proof.name != "withdraw_to" or bool(self.number(IS_TAKEN))
+        return Case(self.stored(), call, is_taken, None if self.proof.arbiter is None else self.answer())
+
+    def answer(self) -> Answer:
+        """What the arbiter answers."""
+        if self.number(IS_VALID):
+            return Answer(*(self.real(self.number(name)) for name in (BEFORE, AFTER)))
+        return Answer(error=self.number(NUMBER))
 
     def stored(self) -> StoredCourt:
         """Everything that either world looked at or wrote."""
@@ -170,7 +186,7 @@ def reproducer(proof: Proof, failure: Failure, game: Artefact | None) -> str:
     for model in models(proof, failure):
         try:
             case = Reading(proof, model).case()
-            found = differences(case.stored, case.call, case.is_taken, game)
+            found = differences(case.stored, case.call, case.is_taken, game, case.arbiter)
         except (NotACourt, NotAHash):
             continue
         if found:

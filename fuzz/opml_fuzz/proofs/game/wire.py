@@ -86,7 +86,7 @@ class Given:
     def copy(self, memory: Memory, to: int, at: Word, size: Word, path: Any, machine: Any) -> Memory:
         if isinstance(size, int) and isinstance(at, int):
             return memory.store_pieces(to, self.part(at, size)) if size else memory
-        if isinstance(size, int) and at.eq(self.size):
+        if isinstance(size, int) and not isinstance(at, int) and at.eq(self.size):  # beyond the end there are zeros
             return memory.store_pieces(to, ((0, size),))
         if self.rest is not None and at == self.known - WORD_BYTES and same(size, self.rest.length + WORD_BYTES, machine.prove(path)):
             return memory.store_region(argument_at(to, self.rest, size))

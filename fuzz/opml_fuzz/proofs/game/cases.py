@@ -1,0 +1,67 @@
+"""Cases into which a proof about an entry point is divided, because z3 needs less work for all of them than for the whole.
+
+The cases of a statement are conditions on what is stored. That one of them holds wherever the statement says something is proved, too. In
+each of them both worlds are run on all calls.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import z3
+from attrs import frozen
+
+from opml_fuzz.proofs.evm.words import BITS, vector
+from opml_fuzz.proofs.game.arithmetic import width, within
+from opml_fuzz.proofs.game.equivalence import Proof
+from opml_fuzz.proofs.game.invariants import Fields
+from opml_fuzz.proofs.game.numbers import term_of
+
+
+@frozen
+class Division:
+    """Where a statement says something, and the cases of that."""
+
+    scope: Any
+    cases: list[Any]
+
+
+Divide = Callable[[Proof], Division]
+
+
+def undivided(proof: Proof) -> Division:
+    """All calls, in one case."""
+    return Division(z3.BoolVal(True), [z3.BoolVal(True)])
+
+
+def elsewhere(proof: Proof) -> Division:
+    """The node's claim fell nowhere, or elsewhere than at this node or below it. Then gas is paid as it was set, or as the bond allows."""
+    node = Fields("nodes", term_of(proof.arguments[0]))
+    claim = Fields("claims", node.claim_id)
+    fell, depth, its_depth = claim.end_depth != 0, *(widened(one) for one in (node.depth, claim.end_depth))
+    parts = its_depth - depth
+    is_on_the_way = z3.And(z3.ULE(depth, its_depth), z3.LShR(widened(claim.end_path), parts * part_bits(proof)) == widened(node.path))
+    has_prices, gas = claim.prices != 0, z3.ULT(most_gas(proof, claim), proof.game.parameters.gas_choose)
+    amounts = [z3.Not(has_prices), z3.And(has_prices, gas), z3.And(has_prices, z3.Not(gas))]
+    fell_elsewhere = [z3.And(fell, z3.Not(is_on_the_way), amount) for amount in amounts]
+    return Division(z3.Not(z3.And(fell, is_on_the_way)), [z3.Not(fell), *fell_elsewhere])
+
+
+def most_gas(proof: Proof, claim: Fields) -> Any:
+    """The gas that the bond of a claim that fell can pay to each node that is not on the way to where it fell."""
+    rules, arithmetic = proof.game.parameters, proof.world.arithmetic
+    bond, depth = (widened(one) for one in (Fields("requests", claim.request_id).bond, claim.end_depth))
+    most = arithmetic.quotient(arithmetic.product(bond, rules.share_numerator), rules.share_denominator)
+    shares = arithmetic.product(depth, arithmetic.quotient(most, depth))
+    return vector(arithmetic.quotient(within(bond - shares, width(bond)), widened(claim.prices)))
+
+
+def part_bits(proof: Proof) -> int:
+    """How many bits of a path are one part."""
+    return (proof.game.parameters.k - 1).bit_length()
+
+
+def widened(term: Any) -> Any:
+    return z3.simplify(z3.ZeroExt(BITS - term.size(), term))
+
+
+DIVISIONS: dict[str, Divide] = {"game.collect_elsewhere": elsewhere}
