@@ -18,8 +18,8 @@ from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.game_mutants import changed
 from opml_fuzz.proofs.evm.words import BINARY, TOP
 from opml_fuzz.proofs.game import known_deployment
-from opml_fuzz.proofs.game.deployment import PARTS, DeploymentProof, unsigned
-from opml_fuzz.proofs.game.deployment_machine import ProductsOfDeployment, width
+from opml_fuzz.proofs.game.constructor import PARTS, DeploymentProof, unsigned
+from opml_fuzz.proofs.game.constructor_machine import ProductsOfDeployment, width
 from opml_fuzz.proofs.game.game_prover import QUERY_UNITS, prove_game
 from opml_fuzz.proofs.game.known_deployment import differences_of_deployment
 from opml_fuzz.proofs.game.parameters_by_k import TablesByK

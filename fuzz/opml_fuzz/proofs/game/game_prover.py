@@ -5,7 +5,7 @@ import time
 from functools import cache, partial
 
 from evm_arbiter.chain import Artefact
-from opml_fuzz.proofs.game.deployment import DeploymentProof
+from opml_fuzz.proofs.game.constructor import DeploymentProof
 from opml_fuzz.proofs.game.equivalence import Deployed, Proof, deployed
 from opml_fuzz.proofs.game.known_deployment import reproducer_of_deployment
 from opml_fuzz.proofs.game.replay import reproducer
