@@ -32,8 +32,6 @@ from opml_spec.dispute.acts import deploy
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import BadParameters
 
-from evm_arbiter.chain import Artefact
-
 STATEMENT = GAME["game.constructor"]
 WRONG = (
     ("K < 2 or K > MAX_K or ", "K < 2 or K > MAX_K + 1 or "),
@@ -84,19 +82,6 @@ def test_a_wrong_specification_is_found(broken: AbstractContextManager[None]) ->
         with pytest.raises(AssertionError):
             test()
     test()
-
-
-def test_a_wrong_byte_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One bit of the number of seconds in a year, in the code of the constructor."""
-    artefact = Artefact.load("game")
-    code = bytearray(artefact.creation_bytecode)
-    code[code.index((31_536_000).to_bytes(4, "big")) + 3] ^= 1
-    game = evolve(artefact, creation_bytecode=bytes(code))
-    test = pasted(prove_game(STATEMENT, game))
-    test()
-    monkeypatch.setattr(known_deployment, "committed", lambda: game)
-    with pytest.raises(AssertionError):
-        test()
 
 
 # What is known -------------------------------------------------------------------------------------------------------------------------
