@@ -19,7 +19,7 @@ from opml_fuzz.fuzzing.game_mutants import changed
 from opml_fuzz.proofs.evm.words import BINARY, TOP
 from opml_fuzz.proofs.game import known_deployment
 from opml_fuzz.proofs.game.constructor import PARTS, DeploymentProof, unsigned
-from opml_fuzz.proofs.game.deployment_machine import ProductsOfDeployment, width
+from opml_fuzz.proofs.game.constructor_machine import ProductsOfDeployment, width
 from opml_fuzz.proofs.game.game_prover import QUERY_UNITS, prove_game
 from opml_fuzz.proofs.game.known_deployment import differences_of_deployment
 from opml_fuzz.proofs.game.parameters_by_k import TablesByK
@@ -31,8 +31,6 @@ from opml_fuzz.statements.game_bytecode import TEST_NAME
 from opml_spec.dispute.acts import deploy
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import BadParameters
-
-from evm_arbiter.chain import Artefact
 
 STATEMENT = GAME["game.constructor"]
 WRONG = (
@@ -84,19 +82,6 @@ def test_a_wrong_specification_is_found(broken: AbstractContextManager[None]) ->
         with pytest.raises(AssertionError):
             test()
     test()
-
-
-def test_a_wrong_byte_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One bit of the number of seconds in a year, in the code of the constructor."""
-    artefact = Artefact.load("game")
-    code = bytearray(artefact.creation_bytecode)
-    code[code.index((31_536_000).to_bytes(4, "big")) + 3] ^= 1
-    game = evolve(artefact, creation_bytecode=bytes(code))
-    test = pasted(prove_game(STATEMENT, game))
-    test()
-    monkeypatch.setattr(known_deployment, "committed", lambda: game)
-    with pytest.raises(AssertionError):
-        test()
 
 
 # What is known -------------------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from opml_fuzz.proofs.evm.memory import Memory
 from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.pieces import cut, known, length, value
 from opml_fuzz.proofs.evm.words import BITS, vector
-from opml_fuzz.proofs.game.deployment_machine import DeploymentMachine, ProductsOfDeployment, width
+from opml_fuzz.proofs.game.constructor_machine import DeploymentMachine, ProductsOfDeployment, width
 from opml_fuzz.proofs.game.facts import Facts
 from opml_fuzz.proofs.game.immutables import IMMUTABLES, SIZE, WORD_BYTES, expected
 from opml_fuzz.proofs.game.numbers import GamePaths, amount, term_of
@@ -61,6 +61,7 @@ class DeploymentProof:
                                    (("arbiter", 160), ("value", 128)))  # fmt: skip
         self.is_contract = z3.Bool("is_contract")
         self.products: Any = None
+        self.failures: list[Failure] = []
 
     def prove(self) -> set[Any]:
         """Shows that both accept or refuse alike, or raises Failure; returns how a deployment ends."""
@@ -71,19 +72,26 @@ class DeploymentProof:
         self.products = ProductsOfDeployment(tables)
         accepted = self.specification(tables)
         self.show((), "a k that has no table is accepted", z3.Implies(accepted.condition, inside))
-        return (
+        met = (
             self.cases(accepted, z3.Not(few), ProductsOfDeployment(None))
             | self.cases(accepted, z3.And(few, z3.Not(inside)), ProductsOfDeployment(TablesByK(k, OTHERS)))
             | self.cases(accepted, inside, self.products)
         )
+        if self.failures:
+            raise self.failures[0]
+        return met
 
     def cases(self, accepted: Accepted, assumed: Any, products: ProductsOfDeployment) -> set[Any]:
         """Shows it for some k."""
         self.questions.are_possible([assumed])
         met = set[Any]()
         for end in self.contract(assumed, products):
-            if self.questions.ask(end.path.conditions)[0] != z3.unsat:
+            if self.questions.ask(end.path.conditions)[0] == z3.unsat:
+                continue
+            try:
                 met.add(self.compare(accepted, end))
+            except Failure as failure:
+                self.failures.append(failure)
         return met
 
     # The specification -----------------------------------------------------------------------------------------------------------

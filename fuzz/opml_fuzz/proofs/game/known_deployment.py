@@ -15,13 +15,13 @@ from opml_spec.errors import BadParameters, SpecError
 from evm_arbiter.chain import Artefact, Chain, Reverted
 from opml_fuzz.proofs.game.constructor import DeploymentProof
 from opml_fuzz.proofs.game.immutables import IMMUTABLES, SIZE, WORD_BYTES, expected
-from opml_fuzz.proofs.game.replay import real_numbers
 from opml_fuzz.proofs.questions import Failure
+from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 from opml_fuzz.statements.game_bytecode import OK, REFUSED, TEST_NAME
 
 NO_CODE = "0x" + 20 * "ee"
 """An address at which there is no contract."""
-ROUNDS, REFINED_UNITS = 6, 100_000_000
+NEAR_UNITS = 20_000_000  # of z3's work, for each parameter that may have another value
 TEST = """
 from opml_fuzz.proofs.game.known_deployment import differences_of_deployment
 
@@ -95,15 +95,18 @@ def meaning(proof: DeploymentProof, model: Any) -> tuple[tuple[int, ...], int, b
     return parameters, min(int(sent), 1), not z3.is_false(model.eval(proof.is_contract))
 
 
-def models(proof: DeploymentProof, failure: Failure) -> Iterator[Any]:
-    """Yields what z3 found, then what it finds when it is told more of what products and quotients really are."""
-    known = list(failure.formulas)
-    model = failure.model
-    for _ in range(ROUNDS):
-        if model is not None:
-            yield model
-            known += real_numbers(proof.products, model)
-        answer, model = proof.questions.ask(known, REFINED_UNITS) if known else (None, None)
-        if answer != z3.sat:
-            return
-
+def models(proof: DeploymentProof, first: Failure) -> Iterator[Any]:
+    """Yields what z3 finds if all parameters but one are the defaults, with real products and quotients; then what it found by itself."""
+    default = dict(zip(proof.parameters, astuple(Parameters()), strict=True))
+    a, b = (z3.Var(place, z3.BitVecSort(256)) for place in range(2))
+    for failure in proof.failures or [first]:
+        real = [z3.substitute_funs(one, (PRODUCT, a * b), (DIVISION, z3.UDiv(a, b))) for one in failure.formulas]
+        for free in proof.parameters if real else ():
+            fixed = [(it, z3.BitVecVal(default[name], it.size())) for name, it in proof.parameters.items() if name != free]
+            simple = [z3.simplify(z3.substitute(one, *fixed), ctrl_c=False) for one in real]
+            if not any(map(z3.is_false, simple)):
+                answer, model = proof.questions.ask(simple, NEAR_UNITS)
+                if answer == z3.sat:
+                    yield model
+        if failure.model is not None:
+            yield failure.model

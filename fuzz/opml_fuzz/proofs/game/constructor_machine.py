@@ -29,7 +29,7 @@ from opml_fuzz.proofs.questions import Questions
 from opml_fuzz.proofs.symbols import DIVISION, FEASIBLE_UNITS, PRODUCT
 
 EXTCODESIZE = "0x3b"
-FEW_BITS = 6
+FEW_BITS = 7
 """A product by a number of so few bits is exact."""
 
 
@@ -50,8 +50,6 @@ class ProductsOfDeployment:
     def __init__(self, tables: TablesByK | None) -> None:
         self.tables = tables
         self.factors: dict[int, tuple[Any, Any, Any]] = {}
-        self.products: list[tuple[Any, Any, Any, Any]] = []
-        self.quotients: list[tuple[Any, Any, Any, Any]] = []
 
     def product(self, a: Word, b: Word) -> Word:
         """The product, cut to 256 bits."""
@@ -62,12 +60,8 @@ class ProductsOfDeployment:
             a, b = map(self.tables.canonical, (a, b))
         first, second = sorted(map(vector, (a, b)), key=lambda term: int(term.get_id()))
         sizes = width(first), width(second)
-        if min(sizes) <= FEW_BITS:
-            term = reduced(first * second)
-        else:
-            bare = PRODUCT(first, second)
-            term = reduced(within(bare, min(sum(sizes), BITS)))
-            self.products.append((term, first, second, bare))
+        is_exact = min(sizes) <= FEW_BITS
+        term = reduced(first * second if is_exact else within(PRODUCT(first, second), min(sum(sizes), BITS)))
         if sum(sizes) <= BITS and not isinstance(term, int):
             self.factors[term.get_id()] = term, first, second
         return term
@@ -88,10 +82,7 @@ class ProductsOfDeployment:
         for one, other in (factors, factors[::-1]) if factors else ():
             if one.eq(d):
                 return reduced(other)
-        bare = DIVISION(x, d)
-        term = reduced(within(bare, width(x)))
-        self.quotients.append((term, x, d, bare))
-        return term
+        return reduced(within(DIVISION(x, d), width(x)))
 
 
 class DeploymentMachine(Machine):
