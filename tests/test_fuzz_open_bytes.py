@@ -7,7 +7,7 @@ import z3
 from opml_fuzz.proofs.evm.memory import Memory
 from opml_fuzz.proofs.game.arithmetic import Arithmetic
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
-from opml_fuzz.proofs.game.numbers import GamePaths, Place, amount
+from opml_fuzz.proofs.game.numbers import GamePaths, SegmentEnd, amount
 from opml_fuzz.proofs.game.open_bytes import OpenOctets, argument_at, copied, open_bytes, open_end, read_to_end
 from opml_fuzz.proofs.game.segments import part_of
 from opml_fuzz.proofs.step.machine_symbols import Octets
@@ -107,7 +107,7 @@ def filled_in(whole: Segment, posted: bytes, part: int) -> Segment:
     names = dict(zip(("lo", "hi", "part", "agreed", "disputed"), z3.BitVecs("lo hi part agreed disputed", 256), strict=True))
     small = {name: z3.simplify(z3.ZeroExt(192, z3.Extract(63, 0, names[name]))) for name in ("lo", "hi", "part")}
     ends = (Octets(((names[name], 32),), paths) for name in ("agreed", "disputed"))
-    segment = Segment(1, *(Place(small[name], paths) for name in ("lo", "hi")), *ends)  # type: ignore[arg-type]
+    segment = Segment(1, *(SegmentEnd(small[name], paths) for name in ("lo", "hi")), *ends)  # type: ignore[arg-type]
     made = list[Segment]()
     conditions = [z3.ULT(small["lo"], small["hi"])]
     for _, found in paths.explore(lambda: part_of(segment, OpenOctets(((GIVEN, 0),), paths), amount(small["part"], paths)), conditions):

@@ -1,4 +1,4 @@
-"""The arbiter as the game sees it: a contract that judges a witness, in both worlds in the same way.
+"""The arbiter as the game sees it: a contract that answers for a witness, in both worlds in the same way.
 
 The statements `bytecode` prove that the arbiter's `step` is the specification's `execute_witness`, whatever the witness. So in a proof
 about the game both are one unknown answer: whether the witness is valid, and either the hashes of the states before and after the

@@ -68,7 +68,7 @@ class ProductsOfDeployment:
 
     def is_product(self, term: Any) -> bool:
         """Tells whether it is one of the products."""
-        return any(vector(term).eq(vector(product)) for product, *_ in self.products)
+        return vector(term).get_id() in self.factors
 
     def quotient(self, x: Word, d: Word) -> Word:
         """The quotient, rounded down, of a divisor that is not 0."""

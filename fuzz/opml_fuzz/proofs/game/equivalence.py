@@ -32,7 +32,7 @@ from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
 from opml_fuzz.proofs.game.facts import Facts, equal
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
-from opml_fuzz.proofs.game.numbers import GamePaths, Place, term_of
+from opml_fuzz.proofs.game.numbers import GamePaths, SegmentEnd, term_of
 from opml_fuzz.proofs.game.open_bytes import OpenOctets, open_bytes, open_end
 from opml_fuzz.proofs.game.segments import named
 from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
@@ -143,7 +143,7 @@ class Proof:
             phase = self.world.number(z3.BitVec(f"{name}_phase", 8))
             places = (z3.simplify(z3.ZeroExt(192, z3.BitVec(f"{name}_{end}", 64))) for end in ("lo", "hi"))
             ends = (self.world.octets(z3.BitVec(f"{name}_{end}", 256)) for end in ("agreed", "disputed"))
-            return Segment(phase, *(Place(one, self.paths) for one in places), *ends)  # type: ignore[arg-type]
+            return Segment(phase, *(SegmentEnd(one, self.paths) for one in places), *ends)  # type: ignore[arg-type]
         if kind == "bytes":
             return OpenOctets(((open_bytes(name, WITNESS_BYTES if self.name == "arbitrate" else POSTED_BYTES), 0),), self.paths)
         raise Unsupported(f"an argument of type {kind} of which nothing is known")

@@ -9,7 +9,7 @@ from typing import Any
 import z3
 
 from evm_arbiter.chain import Artefact
-from opml_fuzz.proofs.game.cases import DIVISIONS, Divide, undivided
+from opml_fuzz.proofs.game.case_split import DIVISIONS, Divide, undivided
 from opml_fuzz.proofs.game.constructor import DeploymentProof
 from opml_fuzz.proofs.game.equivalence import AboutCalls, Deployed, Proof, deployed
 from opml_fuzz.proofs.game.known_deployment import reproducer_of_deployment

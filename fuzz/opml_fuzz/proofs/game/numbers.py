@@ -67,11 +67,11 @@ class Amount(Value):
         return Amount(z3.BitVecVal(other, self.term.size()), self.paths) // self
 
 
-class Place(Amount):
+class SegmentEnd(Amount):
     """Where a segment begins or ends. Its length has as many bits."""
 
     def __sub__(self, other: Any) -> Any:
-        if isinstance(other, Place) and not self.paths.possible(z3.UGT(other.term, self.term)):
+        if isinstance(other, SegmentEnd) and not self.paths.possible(z3.UGT(other.term, self.term)):
             return self.of(within(self.term - other.term, max(width(self.term), width(other.term))))
         return super().__sub__(other)
 

@@ -60,7 +60,7 @@ def named(term: Any, names: dict[int, Any]) -> Any:
 
 
 def made(term: Any, parts: list[Any]) -> Any:
-    """The same operation on other operands."""
+    """Returns a term with other operands of its operation."""
     return z3.substitute(term, *((old, new) for old, new in zip(term.children(), parts, strict=True) if not old.eq(new)))
 
 
