@@ -360,7 +360,8 @@ def replaced(world: GameWorld) -> Iterator[None]:
 
     def on_the_way_to(node: Any, other: Any) -> bool:
         (depth, path), (its_depth, its_path) = (path_number(one.path, world.rules.k) for one in (node, other))
-        return bool((depth <= its_depth) & (its_path >> ((its_depth - depth) * bits) == path))
+        parts = its_path.lift((its_depth - depth) * bits)  # where the depth is more, it does not matter what this shifts
+        return bool((depth <= its_depth) & (its_path.of(its_path.term >> parts) == path))
 
     table: tuple[tuple[Any, str, Any], ...] = (
         (hashing, "sha3", NamingHashes(world)),  # a hash is a name for what was hashed
