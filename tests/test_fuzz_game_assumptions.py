@@ -45,6 +45,8 @@ from opml_spec.dispute.acts import deploy
 from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.objects import ClaimStatus, Court
 from opml_spec.dispute.parameters import Parameters
+from opml_spec.machine.merkle import hash_of
+from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter
 
 from evm_arbiter.chain import START_TIME, keccak256
 
@@ -109,13 +111,29 @@ def broken_segments(court: Court) -> list[bytes]:
     return found
 
 
+def first_carry(call: Call, court: Court) -> int:
+    """The carry with which the run begins that a call asks for."""
+    model_id, stage_count, data = call.act.arguments[:3]
+    return number_of(hash_of(first_state(io_quarter(stage_count, data), court.models[model_id].state_root).carry))
+
+
+def broken_beginnings(stored: StoredCourt, carries: Mapping[int, int], patch: pytest.MonkeyPatch) -> list[int]:
+    """The requests that do not begin with their carry and OK."""
+    patch.setattr(invariants, "function", lambda kind, name: lambda key: z3.BitVecVal(stored[kind, number(key)][name], WIDTHS[kind][name]))
+    patch.setattr(invariants, "FIRST_CARRY", lambda key: z3.BitVecVal(carries[number(key)], 256))
+    hashes: Any = RealHashes()
+    return [key for key in carries if not z3.is_true(z3.simplify(invariants.of_beginning(z3.BitVecVal(key, 256), hashes)))]
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_assumed_of_every_court_holds_after_every_act(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also: all numbers fit their fields, the money is balanced, and a court is what is stored of it."""
     stored: StoredCourt = {}
-    for count, (_, call, after) in enumerate(plays(seed)):
+    carries: dict[int, int] = {}
+    for count, (court, call, after) in enumerate(plays(seed)):
         if after is None:
             continue
+        carries |= {number_of(key): first_carry(call, after) for key in after.requests if key not in court.requests}
         before, stored = stored, storage_of(after)  # raises where a number does not fit
         is_whole = count % WHOLE_EVERY == 0
         changed = [place for place, fields in stored.items() if is_whole or before.get(place) != fields]
@@ -126,6 +144,7 @@ def test_what_is_assumed_of_every_court_holds_after_every_act(seed: int, monkeyp
         if is_whole:
             assert nonzero(storage_of(court_of(stored))) == nonzero(stored)
             assert broken_segments(after) == []
+            assert broken_beginnings(stored, carries, monkeypatch) == []
     assert sum(kind == "nodes" for kind, _ in stored) > 20
 
 
@@ -170,6 +189,15 @@ def test_what_no_act_leads_to_is_noticed(what: str, monkeypatch: pytest.MonkeyPa
     assert broken(storage_of(court), storage_of(court), now, monkeypatch) == []
     stored = storage_of(NO_COURTS[what](court))
     assert broken(stored, stored, now, monkeypatch), what
+
+
+def test_a_request_that_begins_failed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    court, _ = played()
+    carry, key = b"c" * 32, court.claims[next(iter(court.nodes.values())).claim_id].request_id
+    for status in RunStatus:
+        begun = with_one("requests", first_run_hash=RunState(carry, status).run_hash)(court)
+        found = broken_beginnings(storage_of(begun), {number_of(key): number_of(carry)}, monkeypatch)
+        assert found == ([] if status is RunStatus.OK else [number_of(key)])
 
 
 @cache

@@ -18,8 +18,9 @@ from opml_spec.dispute.money import Ledger
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request, child_id, root_id
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.dispute.result import Outcome
+from opml_spec.machine import state
 
-from opml_fuzz.proofs.game import invariants
+from opml_fuzz.proofs.game import invariants, machine_state
 from opml_fuzz.proofs.game.arbiter_call import executed
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, difference, excess, least
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
@@ -71,6 +72,7 @@ class GameWorld:
         self.cache: dict[tuple[str, int], Any] = {}
         self.named: Named | None = None  # what the call says that a node is about
         self.recognised = set[int]()  # the nodes of which it is known on this path that they are about that
+        self.knows_beginnings = False  # whether it matters that each request begins well
         self.witness: Any = None  # that of the call
         self.locked: list[Any] = []  # what is left locked whenever some of it has gone
         self.places: dict[int, tuple[Any, Any]] = {}  # where the nodes are at which claims fell, as the claims say it
@@ -88,6 +90,10 @@ class GameWorld:
             if kind == "nodes" and self.named is not None:
                 self.touched("claims", Fields("nodes", key).claim_id)
                 self.facts.learn(*facts_about(key, self.named, self.rules.k))
+                if self.knows_beginnings:
+                    self.touched("requests", Fields("claims", Fields("nodes", key).claim_id).request_id)
+            if kind == "requests" and self.knows_beginnings:
+                self.facts.learn(invariants.of_beginning(key, self.hashes))
 
     def court(self) -> Court:
         """The court at first. Each run of an act begins with a new one."""
@@ -372,6 +378,10 @@ def replaced(world: GameWorld) -> Iterator[None]:
         (tree, "part_of", part_of),  # with a choice of the hashes, where an index would have to be known
         (moves, "len", octets_length),  # of bytes of which the number is not known
         (moves, "execute_witness", lambda witness: executed(witness, world.witness, world.holds, world.octets)),  # as the arbiter answers
+        (state, "int", machine_state.integers(world.paths)),  # of bytes that are not known
+        (state, "join", machine_state.join(world.paths)),
+        (state, "tuple", machine_state.OneOf),  # one question, where `in` would ask of each cause
+        (state, "Cause", machine_state.Causes()),  # a number of them, whichever it is
         (objects, "len", path_length),  # of a path of any length
         (objects.Node, "on_the_way_to", on_the_way_to),  # on such paths, as spec §5.11 says it of their numbers
     )

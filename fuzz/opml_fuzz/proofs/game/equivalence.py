@@ -32,12 +32,14 @@ from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
 from opml_fuzz.proofs.game.facts import Facts, equal
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
+from opml_fuzz.proofs.game.machine_state import any_state
 from opml_fuzz.proofs.game.numbers import GamePaths, SegmentEnd, term_of
 from opml_fuzz.proofs.game.open_bytes import OpenOctets, open_bytes, open_end
 from opml_fuzz.proofs.game.segments import named
 from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
 from opml_fuzz.proofs.questions import Failure, Questions, holds
 from opml_fuzz.proofs.step.ending import of_end
+from opml_fuzz.proofs.step.machine_symbols import Octets
 from opml_fuzz.proofs.unsupported import Unsupported
 
 TIME_BITS, WEI_BITS, BASEFEE_BITS = 39, 128, 128
@@ -47,6 +49,7 @@ PAYMENT_FAILED = 233
 WITNESS_BYTES = 3769  # a longer witness is refused without data
 POSTED_BYTES = 2048  # more hashes are never read: 32 times the largest k
 VIEW_WORDS = {"model_of": 4, "request_of": 17, "claim_of": 11, "node_of": 12}  # of an unknown id each is zero
+FINAL_STATE = "open", "argument5"  # of 297 bytes
 CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choose": "nodes"}
 
 
@@ -111,6 +114,7 @@ class Proof:
         self.open = [octets.bytes for octets in self.arguments if isinstance(octets, OpenOctets)]
         self.name_segment()
         self.arbiter = Arbiter(game.arbiter, self.open[-1]) if name == "arbitrate" else None
+        self.world.knows_beginnings = name == "open"
         self.world.witness = self.arguments[-1] if name == "arbitrate" else None
         assumed = setup(self)
         self.remembers = assumed.remembers
@@ -144,6 +148,8 @@ class Proof:
             places = (z3.simplify(z3.ZeroExt(192, z3.BitVec(f"{name}_{end}", 64))) for end in ("lo", "hi"))
             ends = (self.world.octets(z3.BitVec(f"{name}_{end}", 256)) for end in ("agreed", "disputed"))
             return Segment(phase, *(SegmentEnd(one, self.paths) for one in places), *ends)  # type: ignore[arg-type]
+        if (self.name, name) == FINAL_STATE:
+            return Octets(any_state(name), self.paths)
         if kind == "bytes":
             return OpenOctets(((open_bytes(name, WITNESS_BYTES if self.name == "arbitrate" else POSTED_BYTES), 0),), self.paths)
         raise Unsupported(f"an argument of type {kind} of which nothing is known")

@@ -13,6 +13,7 @@ from opml_spec.dispute.narrowing import MOST_STAGES
 from opml_spec.dispute.objects import ClaimStatus, NodeState
 from opml_spec.dispute.parameters import TIME_LIMIT
 from opml_spec.dispute.result import Outcome
+from opml_spec.runs.run import RunStatus
 
 from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.game.layout import WIDTHS, function
@@ -91,6 +92,16 @@ def of_books(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
 def of_account(key: Any, hashes: Hashes, now: Any) -> Iterator[Any]:
     lost_at = Fields("accounts", key).lost_at
     yield z3.ULE(z3.ZeroExt(256 - lost_at.size(), lost_at), now)
+
+
+FIRST_CARRY = z3.Function("requests.first_carry", *2 * [z3.BitVecSort(256)])
+"""The carry with which a request begins."""
+
+
+def of_beginning(key: Any, hashes: Hashes) -> Any:
+    """A request begins well: its first run hash is that of a carry and OK. Only `open` needs this, and z3 has no use for a hash more."""
+    begins = hashes.digest(((FIRST_CARRY(key), HASH_BYTES), (RunStatus.OK.value, 1)))
+    return z3.Implies(exists("requests", key), Fields("requests", key).first_run_hash == begins)
 
 
 INVARIANTS: dict[str, Callable[[Any, Hashes, Any], Iterator[Any]]] = {
