@@ -14,15 +14,18 @@ from opml_fuzz.proofs.game.arbiter_call import (
     NUMBER,
     STEP,
     Arbiter,
+    WitnessNumber,
     WrongWitness,
     answer_size,
     copy_answer,
     executed,
     padded,
 )
+from opml_fuzz.proofs.game.equivalence import REFUSED, same_number
 from opml_fuzz.proofs.game.machine import GamePath
 from opml_fuzz.proofs.game.open_bytes import OpenBytes, open_bytes
 from opml_fuzz.proofs.unsupported import Unsupported
+from opml_fuzz.statements.game_bytecode import OF_WITNESS, OK
 
 ADDRESS, AT, ROOM = 0xA4B1, 0x100, 96
 HEAD = STEP + (32).to_bytes(32, "big")
@@ -102,3 +105,17 @@ def test_both_worlds_get_the_same_answer() -> None:
     assert raised.value.number.term.eq(NUMBER)
     with pytest.raises(Unsupported):
         executed(object(), given, lambda condition: True, str)
+
+
+@pytest.mark.parametrize(
+    ("said", "what", "same"),
+    [
+        (NUMBER, WitnessNumber(OF_WITNESS), True), (NUMBER, OK, False), (NUMBER, REFUSED, False), (NUMBER, 226, None),
+        (226, WitnessNumber(OF_WITNESS), None), (226, 226, True), (226, 219, False), (226, REFUSED, False),
+        (REFUSED, WitnessNumber(OF_WITNESS), False), (REFUSED, REFUSED, True), (REFUSED, 226, False), (REFUSED, OK, False),
+    ],
+)  # fmt: skip
+def test_the_number_of_a_witness_is_compared(said: Any, what: Any, same: bool | None) -> None:
+    """The contract says this number, the specification that: the same, another, or it depends."""
+    claim = z3.simplify(same_number(said, what))
+    assert (z3.is_true(claim), z3.is_false(claim)) == (same is True, same is False)

@@ -101,6 +101,9 @@ WRONG = (
     ("request_of", "outcome=convert(max(outcome, 1) - 1, uint8)", "outcome=convert(outcome, uint8)"),
     ("timeout", "self._late(turn) <= self._server_left", "self._late(turn) < self._server_left"),
     ("timeout", "bond - depth * share - gas * prices", "bond - depth * share"),
+    ("arbitrate", "    if after == segment.disputed:", "    if before == segment.disputed:"),
+    ("arbitrate", "    if before != segment.agreed:\n        codec.fail(WRONG_STATE)\n", ""),
+    ("arbitrate", "segment.phase != INSTRUCTIONS or segment.hi", "segment.hi"),
     ("collect_elsewhere", "        if self._lies_on_the_way(", "        if not self._lies_on_the_way("),
     ("collect_elsewhere", "turn.clock_word | (1 << COLLECTED_BIT)", "turn.clock_word"),  # pays again and again
     ("claim_of", "PART_BITS * (depth - level)", "PART_BITS * (level - 2)"),  # reads the path backwards
@@ -144,6 +147,7 @@ def test_a_wrong_contract_is_found(subject: str, right: str, wrong: str, monkeyp
         ("register", changed("claims", "1 <= stage_microseconds < 1 << 32", "0 <= stage_microseconds < 1 << 32")),
         ("reclaim", changed("ends", "held = asked.pending > 0 and", "held = False and")),
         ("award", changed("ends", "next_award=asked.next_award + 1", "next_award=asked.next_award + 2")),
+        ("arbitrate", changed("moves", "if before != segment.agreed:", "if after != segment.agreed:")),
         ("collect_elsewhere", changed("ends", "wei += node.price * settled.gas", "wei += settled.gas")),
         ("collect_elsewhere", changed("ends", "evolve(node, collected=True)", "node")),
         ("timeout", changed("tree", "pending=request.pending - 1", "pending=request.pending")),

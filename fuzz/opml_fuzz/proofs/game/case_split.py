@@ -1,7 +1,7 @@
 """Cases into which a proof about an entry point is divided, because z3 needs less work for all of them than for the whole.
 
-The cases of a statement are conditions on what is stored. That one of them holds wherever the statement says something is proved, too. In
-each of them both worlds are run on all calls.
+The cases of a statement are conditions on what is stored, and on what the arbiter answers. That one of them holds wherever the statement
+says something is proved, too. In each of them both worlds are run on all calls.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import z3
 from attrs import frozen
 
 from opml_fuzz.proofs.evm.words import BITS, vector
+from opml_fuzz.proofs.game.arbiter_call import AFTER, BEFORE, IS_VALID
 from opml_fuzz.proofs.game.arithmetic import width, within
 from opml_fuzz.proofs.game.equivalence import Proof
 from opml_fuzz.proofs.game.invariants import Fields
@@ -19,10 +20,11 @@ from opml_fuzz.proofs.game.numbers import term_of
 
 @frozen
 class Division:
-    """Where a statement says something, and the cases of that."""
+    """Where a statement says something, and the cases of that. remembers: whether the machine uses in them what it has just proved"""
 
     scope: Any
     cases: list[Any]
+    remembers: bool = False
 
 
 Divide = Callable[[Proof], Division]
@@ -43,7 +45,14 @@ def elsewhere(proof: Proof) -> Division:
     has_prices, gas = claim.prices != 0, z3.ULT(most_gas(proof, claim), proof.game.parameters.gas_choose)
     amounts = [z3.Not(has_prices), z3.And(has_prices, gas), z3.And(has_prices, z3.Not(gas))]
     fell_elsewhere = [z3.And(fell, z3.Not(is_on_the_way), amount) for amount in amounts]
-    return Division(z3.Not(z3.And(fell, is_on_the_way)), [z3.Not(fell), *fell_elsewhere])
+    return Division(z3.Not(z3.And(fell, is_on_the_way)), [z3.Not(fell), *fell_elsewhere], remembers=True)
+
+
+def by_answer(proof: Proof) -> Division:
+    """The arbiter's answer makes the claim fall, or not. It falls if the witness leads from the agreed state to another than the disputed one."""
+    segment = proof.arguments[1]
+    falls = z3.And(IS_VALID, BEFORE == term_of(segment.agreed), AFTER != term_of(segment.disputed))
+    return Division(z3.BoolVal(True), [z3.Not(falls), falls])
 
 
 def most_gas(proof: Proof, claim: Fields) -> Any:
@@ -64,4 +73,4 @@ def widened(term: Any) -> Any:
     return z3.simplify(z3.ZeroExt(BITS - term.size(), term))
 
 
-DIVISIONS: dict[str, Divide] = {"game.collect_elsewhere": elsewhere}
+DIVISIONS: dict[str, Divide] = {"game.collect_elsewhere": elsewhere, "game.arbitrate": by_answer}

@@ -336,6 +336,7 @@ def topic(pieces: Pieces | bytes) -> Any:
 
 def same_number(number: Any, what: Any) -> Any:
     """Whether both are refused, or name the same error."""
-    if what in (REFUSED, "ok") or number == REFUSED:
-        return z3.BoolVal(not z3.is_expr(number) and number == what)
+    is_refused = not z3.is_expr(number) and number == REFUSED
+    if what in (REFUSED, "ok") or is_refused:
+        return z3.BoolVal(is_refused and what == REFUSED)
     return vector(number) == vector(what if not hasattr(what, "term") else what.term)

@@ -76,7 +76,8 @@ def proofs(statement: GameStatement, artefact: Artefact | None, questions: Calla
 
 
 def in_case(divide: Divide, number: int, proof: Proof) -> AboutCalls:
-    return AboutCalls((divide(proof).cases[number],), remembers=divide is not undivided)
+    division = divide(proof)
+    return AboutCalls((division.cases[number],), division.remembers)
 
 
 def refuted(proof: Proof | DeploymentProof, failure: Failure, artefact: Artefact | None) -> tuple[str, str]:
