@@ -49,7 +49,7 @@ def elsewhere(proof: Proof) -> Division:
 
 
 def by_answer(proof: Proof) -> Division:
-    """The claim falls by the arbiter's answer, or not: it does if the witness leads from the agreed state to another than the disputed one."""
+    """The claim falls by the answer, or not: it does if the witness leads from the agreed state to another than the disputed one."""
     segment = proof.arguments[1]
     falls = z3.And(IS_VALID, term_of(segment.agreed) == BEFORE, term_of(segment.disputed) != AFTER)
     return Division(z3.BoolVal(True), [z3.Not(falls), falls])
