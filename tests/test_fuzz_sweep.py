@@ -16,6 +16,8 @@ from opml_fuzz.machine.case import Step, Witness, edited
 from opml_fuzz.machine.encodings import ENCODINGS, decoded
 from opml_fuzz.machine.instructions import access_address
 from opml_fuzz.machine.simpler import with_word, word_at
+from opml_fuzz.sweep.accesses import LOADS, SIZES
+from opml_fuzz.sweep.borders import BORDERS, at_borders, over_a_border
 from opml_fuzz.sweep.coverage import Table
 from opml_fuzz.sweep.forgeries import forgeries, originals
 from opml_fuzz.sweep.order import BATCHES, points, sweep
@@ -168,7 +170,8 @@ def test_pairs_read_what_was_written_to_x0() -> None:
 
 
 def test_pairs_access_the_same_bytes_twice_and_go_on() -> None:
-    assert sorted(map(id, (*pairs(), *triples()))) == sorted(id(program) for number in range(BATCHES) for program in paired(number))
+    every = sorted(map(id, (*pairs(), *triples(), *at_borders())))
+    assert every == sorted(id(program) for number in range(BATCHES) for program in paired(number))
     for program in pairs():
         state = step(step(program.start.state()))
         assert state.pc == program.start.pc + 4 * STEPS
@@ -189,6 +192,17 @@ def test_three_stores_through_one_register_go_to_up_to_three_pages() -> None:
         assert state.status.kind == 0
         pages.add(len(places))
     assert pages == {2, 3}
+
+
+def test_only_the_second_access_crosses_a_border() -> None:
+    """Where it begins in another page, nothing traps; where no such access is allowed, only the second one does."""
+    kinds = list[int]()
+    for program in at_borders()[: len(tuple(over_a_border()))]:
+        first = step(program.start.state())
+        assert first.status.kind == 0
+        kinds.append(step(first).status.kind)
+    assert kinds.count(0) == len(SIZES) * 2 + len(LOADS)
+    assert len(kinds) == len(SIZES) * len(BORDERS)
 
 
 def test_states_have_nothing_in_them_but_their_corner() -> None:

@@ -43,8 +43,9 @@ from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
-from opml_fuzz.models.refused_training import random_training_tape
+from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request, with_request
+from opml_fuzz.sweep.borders import at_borders
 from opml_fuzz.sweep.order import BATCHES, sweep
 from opml_fuzz.sweep.pairs import pairs, triples
 from opml_fuzz.sweep.translated import translated as sweep_translated
@@ -95,7 +96,7 @@ def programs() -> tuple[Program, ...]:
     galleries = [list(gallery(rng)) for _ in range(GALLERIES)]
     loops = [*(loop(rng) for _ in range(LOOPS)), *(counted_loop(rng) for _ in range(COUNTED_LOOPS))]
     edges = [program for number in range(BATCHES) for program in sweep_translated(number)]
-    return tuple(each for programs in (galleries[0], edges, pairs(), triples(), loops, *galleries[1:]) for each in programs)
+    return tuple(each for programs in (galleries[0], edges, pairs(), triples(), at_borders(), loops, *galleries[1:]) for each in programs)
 
 
 def interpreter(_: None) -> Iterator[Any]:
@@ -203,7 +204,7 @@ def training_questions() -> tuple[Case, ...]:
     rng = Random("training questions")
     operations = [random_training_operation(rng) for _ in range(TRAINING)]
     others = [make(rng) for make in (random_training_stages, refused_request) for _ in range(SHARING)]
-    return (*corner_training(), *operations, *others, *(random_training_tape(rng) for _ in range(TAPES)))
+    return (*corner_training(), *tapes_at_bounds(), *operations, *others, *(random_training_tape(rng) for _ in range(TAPES)))
 
 
 def training_of_specification(_: None) -> Iterator[Any]:

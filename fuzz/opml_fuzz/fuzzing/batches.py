@@ -27,7 +27,7 @@ from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import random_operation, random_run, random_stage
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
-from opml_fuzz.models.refused_training import random_training_tape
+from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds
 from opml_fuzz.sweep.order import BATCHES, share, sweep
 from opml_fuzz.sweep.pairs import paired
 from opml_fuzz.sweep.translated import translated
@@ -101,6 +101,8 @@ def about_training(number: int, rng: Random) -> Iterator[Case]:
     for count, make in makers:
         yield from (make(rng) for _ in range(count))
     yield from corner_training()[number % TRAINING_CORNERS_EVERY :: TRAINING_CORNERS_EVERY]
+    if number % TRAINING_CORNERS_EVERY == 0:
+        yield from tapes_at_bounds()
     yield recipe_run(rng, number)
 
 

@@ -51,7 +51,7 @@ def rewritten(module_name: str, text: str) -> Iterator[int]:
     try:
         for name, table, _ in tables:
             if names[name] != table:
-                table.update(names[name])
+                replace_entries(table, names[name])
                 differ += 1
         for function in functions_of(file):
             key = function.__code__.co_qualname, function.__code__.co_firstlineno
@@ -67,8 +67,14 @@ def rewritten(module_name: str, text: str) -> Iterator[int]:
         for function, code in kept:
             function.__code__ = code
         for _, table, right in tables:
-            table.update(right)
+            replace_entries(table, right)
         forget()
+
+
+def replace_entries(table: dict[Any, Any], entries: dict[Any, Any]) -> None:
+    """Gives a table these entries and no others."""
+    table.clear()
+    table.update(entries)
 
 
 def codes(code: CodeType) -> Iterator[tuple[Key, CodeType]]:

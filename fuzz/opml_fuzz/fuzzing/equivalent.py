@@ -186,6 +186,11 @@ EQUIVALENT = (
         for changed in ("⟦+ → -⟧ 1", "+ ⟦1 → 2⟧")
     ),
     Equivalent(
+        "training/fast_rsqrt.h",
+        "for (int i = 0; i < ⟦2 → 3⟧; i++) {",
+        "one more step of Newton adds nothing that 30 bits could hold",
+    ),
+    Equivalent(
         "binary32.c",
         "if (exponent ⟦< → <=⟧ 1) {  /* subnormal: no hidden bit, the place of the last bit is fixed */",
         "at 1 it is shifted by no place",

@@ -22,6 +22,7 @@ from opml_spec.model.tensors import QUANTISATIONS
 
 from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun, header_of
 from opml_fuzz.models.corner_caches import attention_that_shows_weights, attention_to_any_exponents, attention_to_zeros
+from opml_fuzz.models.corner_floats import floats_at_every_exponent, sums_of_zeros
 from opml_fuzz.models.corner_requests import corner_requests
 from opml_fuzz.models.corner_roots import norms_at_borders
 from opml_fuzz.models.tiny_models import POSITIONS, ModelBuilder, as_float, llama, once, text_request
@@ -128,7 +129,8 @@ def corner_operations() -> tuple[OneStage, ...]:
     both = (pairs(rng, is_float, make) for make in makers for is_float in (False, True))
     requests = (case for _, case in corner_requests(rng))
     attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), attention_that_shows_weights(rng))
-    return (*both, *attentions, *norms_at_borders(rng), *requests, *products, *least)
+    floats = (*floats_at_every_exponent(Random("floats")), sums_of_zeros(Random("zeros")))
+    return (*both, *floats, *attentions, *norms_at_borders(rng), *requests, *products, *least)
 
 
 @cache

@@ -40,8 +40,9 @@ LARGE: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
     (MatMulWeights, {"rows": 300, "columns": 33, "matrix_rows": 50, "first": 0, "taken": 50, "sum_frac": 0}),
     (BackwardAttention, {"sequences": 1, "period": 29, "heads": 2, "kv_heads": 1, "head_size": 34, "width": 7}),
     (Muon, {"matrix_rows": 29, "columns": 26}),
+    (ForwardMatMul, {"rows": 2, "matrix_rows": 600, "first": 500, "taken": 100}),
 )
-"""Several blocks of rows, sums of several pieces, several threads."""
+"""Several blocks of rows, sums of several pieces, several threads; lines of which only the last page is written."""
 
 FITTING: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
     (ForwardMatMul, {"rows": 48, "columns": 64, "matrix_rows": 32, "first": 0, "taken": 32}),

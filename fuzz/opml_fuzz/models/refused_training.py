@@ -9,19 +9,21 @@ go.
 
 import struct
 from collections.abc import Iterator
+from itertools import count, product
 from random import Random
 
-from attrs import evolve
+from attrs import evolve, fields
 from opml_spec.machine.memory import IO, MEMORY_BYTES, MODEL, STATE
 from opml_spec.model.layout import HEADER, REQUEST, REQUEST_BYTES, Record, encode_tape, encode_words
 from opml_spec.training.layout import TENSORS
-from opml_spec.training.operations.backward import BackwardRope
-from opml_spec.training.operations.batch_operation import BatchOperation
-from opml_spec.training.operations.forward import ForwardRope
+from opml_spec.training.operations.backward import BackwardNorm, BackwardRope
+from opml_spec.training.operations.batch_operation import Access, BatchOperation
+from opml_spec.training.operations.forward import ForwardNorm, ForwardRope
 from opml_spec.training.operations.opcodes import BATCH_OPERATIONS, RANGES, operands
+from opml_spec.training.operations.optimisers import Muon
 
-from opml_fuzz.machine.training_case import TAPE, TrainingStages, TrainingTape, header_in, operation_in
-from opml_fuzz.models.random_training import random_training_operation, random_training_stages
+from opml_fuzz.machine.training_case import TAPE, TrainingStages, TrainingTape, header_in, operation_in, training_model
+from opml_fuzz.models.random_training import USUAL, random_training_operation, random_training_stages
 from opml_fuzz.models.training_tensors import ALIGNMENT, LARGEST_ANGLE
 
 MOST_TABLE = 1 << 12  # numbers, since a loader looks at each
@@ -33,6 +35,28 @@ BAD_OPCODES = (0, 1, 64, 95, 1 << 32, (1 << 64) - 1)
 def random_training_tape(rng: Random) -> TrainingTape:
     """Draws a tape with faults, or with none in every sixth."""
     return with_faults(rng, random_training_operation(rng) if rng.random() < 0.6 else random_training_stages(rng))
+
+
+def tapes_at_bounds() -> Iterator[TrainingTape]:
+    """Yields tapes of one op with which a number of its code is just below 2^63, or reaches it. That takes two large operands."""
+    yield tape_of(Muon, {"matrix_rows": 1 << 20, "columns": (1 << 13) - 1})
+    yield tape_of(Muon, {"matrix_rows": 1 << 20, "columns": 1 << 13})
+    for kind, r in product((ForwardNorm, BackwardNorm), range(*RANGES["r"])):
+        reaches = (1 << 63) - (1 << 48) >> 2 * (r + 23) - 48
+        for eps in (reaches - 1, reaches):
+            if eps <= RANGES["eps_q48"][1]:
+                yield tape_of(kind, {"r": r, "eps_q48": eps})
+
+
+def tape_of(kind: type[BatchOperation], numbers: dict[str, int]) -> TrainingTape:
+    """Makes a tape of one op with these operands and usual ones; its tensors may be large."""
+    usual = {each.name: USUAL[each.name] for each in fields(kind) if each.name in RANGES}
+    places = (TENSORS + (place << 35) for place in count())
+    given = {each.name: (usual | numbers)[each.name] if each.name in RANGES else next(places) for each in fields(kind)}
+    apart = kind(**given)
+    weights = {span.address for span in apart.spans() if span.access == Access.WEIGHTS}
+    trained = {name: STATE for name, value in given.items() if value in weights}
+    return TrainingTape(training_model([kind(**(given | trained)).record()], {}))
 
 
 def with_faults(rng: Random, drawn: TrainingStages) -> TrainingTape:

@@ -17,6 +17,7 @@ from opml_fuzz.machine.instructions import put_word
 from opml_fuzz.machine.numbers import ENTRY, LEAF
 from opml_fuzz.machine.start import REGISTERS, Leaves, Start
 from opml_fuzz.sweep.accesses import DATA, HEAP, SIZES, STORES
+from opml_fuzz.sweep.borders import at_borders
 from opml_fuzz.sweep.order import BATCHES
 from opml_fuzz.sweep.point import PATTERN
 
@@ -88,5 +89,5 @@ def pairs() -> tuple[Program, ...]:
 
 
 def paired(batch: int) -> Iterator[Program]:
-    """Yields every 90th of them, beginning with that of the batch's number; those of three stores, too."""
-    yield from islice((*pairs(), *triples()), batch, None, BATCHES)
+    """Yields every 90th of them, beginning with that of the batch's number; those of three stores and at borders, too."""
+    yield from islice((*pairs(), *triples(), *at_borders()), batch, None, BATCHES)
