@@ -15,7 +15,6 @@ from opml_fuzz.proofs.game.arbiter_call import (
     STEP,
     Arbiter,
     WitnessNumber,
-    WrongWitness,
     answer_size,
     copy_answer,
     executed,
@@ -26,6 +25,7 @@ from opml_fuzz.proofs.game.machine import GamePath
 from opml_fuzz.proofs.game.open_bytes import OpenBytes, open_bytes
 from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.statements.game_bytecode import OF_WITNESS, OK
+from opml_spec.errors import SpecError
 
 ADDRESS, AT, ROOM = 0xA4B1, 0x100, 96
 HEAD = STEP + (32).to_bytes(32, "big")
@@ -100,8 +100,9 @@ def test_zeros_behind_a_witness_hide_what_lies_there() -> None:
 def test_both_worlds_get_the_same_answer() -> None:
     given = object()
     assert executed(given, given, lambda condition: bool(condition.eq(IS_VALID)), str) == (str(BEFORE), str(AFTER))
-    with pytest.raises(WrongWitness) as raised:
+    with pytest.raises(SpecError) as raised:
         executed(given, given, lambda condition: False, str)
+    assert isinstance(raised.value.number, WitnessNumber)
     assert raised.value.number.term.eq(NUMBER)
     with pytest.raises(Unsupported):
         executed(object(), given, lambda condition: True, str)

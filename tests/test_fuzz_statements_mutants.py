@@ -166,7 +166,7 @@ def counterexample(statement: Statement, where: str) -> tuple[Any, ...]:
     for case in statement.cases:
         if where and where not in (case[0], getattr(case[0], "name", "")):
             continue
-        result, detail = search(statement, case, Paths(False), 30.0, threading.Event())
+        result, detail = search(statement, case, Paths(False), 120.0, threading.Event())
         if result == "counterexample":
             found = [int(value) for value in re.findall(r"= (-?\d+)", detail)]
             return *case, *map(as_given, statement.variables.values(), found)
@@ -203,7 +203,7 @@ def test_a_wrong_template_is_found(name: str, other: str, monkeypatch: pytest.Mo
     """Division is an unknown function to the solver, so a counterexample must also be found among ints."""
     monkeypatch.setitem(ARITHMETIC, name, ARITHMETIC[other])
     statement = STATEMENTS[f"translator.{name}"]
-    assert search(statement, (name,), Paths(False), 30.0, threading.Event())[0] != "proved"
+    assert search(statement, (name,), Paths(False), 120.0, threading.Event())[0] != "proved"
     assert not all(statement.holds(name, a, b) for a, b in product(EDGES, EDGES))
 
 
