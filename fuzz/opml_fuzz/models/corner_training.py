@@ -42,7 +42,7 @@ LARGE: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
     (Muon, {"matrix_rows": 29, "columns": 26}),
     (ForwardMatMul, {"rows": 2, "matrix_rows": 600, "first": 500, "taken": 100}),
 )
-"""Several blocks of rows, sums of several pieces, several threads; lines of which only the last page is written."""
+"""Several blocks of rows, sums of several pieces, several threads; lines that are written from their second page on."""
 
 FITTING: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
     (ForwardMatMul, {"rows": 48, "columns": 64, "matrix_rows": 32, "first": 0, "taken": 32}),

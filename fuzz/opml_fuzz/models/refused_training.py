@@ -41,7 +41,7 @@ def tapes_at_bounds() -> Iterator[TrainingTape]:
     """Yields tapes of one op with which a number of its code is just below 2^63, or reaches it. That takes two large operands."""
     yield tape_of(Muon, {"matrix_rows": 1 << 20, "columns": (1 << 13) - 1})
     yield tape_of(Muon, {"matrix_rows": 1 << 20, "columns": 1 << 13})
-    norms: tuple[type[BatchOperation], ...] = (ForwardNorm, BackwardNorm)
+    norms: tuple[type[BatchOperation], ...] = ForwardNorm, BackwardNorm
     for kind, r in product(norms, range(*RANGES["r"])):
         reaches = (1 << 63) - (1 << 48) >> 2 * (r + 23) - 48
         for eps in (reaches - 1, reaches):
