@@ -21,11 +21,11 @@ ASSUMED = (
     "Flags, states and outcomes have one of their values. A stage takes less than 2^32 microseconds, a request has 1 to 2^24 stages.",
     "A request has a time in the line if and only if it has claims. Without a result its hashes are zero, with one they are not.",
     "A claim has nodes if and only if its root exists; only the root has depth 1; only a rejected claim fell at a node, which exists.",
-    "The depth of that node is at most 13, its path has a part less, and its id is made of the claim's id and of one part after the other.",
+    "The depth of that node is at most 13, and its path has a part less. Its id is made of the claim's id and of one part after the other.",
     "While a claim is pending, its request counts it as such, and its bond is locked.",
     "No claim closes at 2^39 or later. An open node is counted by its claim. No server lost a claim at a time that is yet to come.",
     "What the hash of a node names is a segment of the run or of a stage. If it is posted, there is a hash at each inner boundary.",
-    "Of an open root it is the whole run, from the first run hash to the seal, or, once its one stage was opened, one instruction.",
+    "Of an open root it is the whole run, from the first run hash to the seal. Once its one stage was opened, it is one instruction.",
     "What is locked, burned and paid out is not more than what was deposited. No node has a time that is yet to come in `since`.",
     "Numbers fit the fields of the layout after the act: counts 32 bits, money 128, times 40, 56 or 64, the prices of a claim 76. None is "
     "negative, nor is what is left locked on the way.",
