@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -53,6 +55,17 @@ def test_what_a_piece_raises_is_raised() -> None:
         assert next(results) == (1, 0)
         with pytest.raises(ZeroDivisionError):
             next(results)
+
+
+def blocked(_: int) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_only_the_first_process_hears_ctrl_c() -> None:
+    """Also the first ones, which are started together with the fork server: the interpreter is new."""
+    line = "from test_fuzz_fresh_processes import *; results = fresh_results(blocked, [0, 1], 1, 'z3'); print(*results.__enter__())"
+    done = subprocess.run([sys.executable, "-c", line], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr
 
 
 def sleeps(path: Path) -> None:

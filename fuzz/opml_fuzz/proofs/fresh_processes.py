@@ -13,7 +13,7 @@ Ctrl-C reaches every process of a terminal. Only the first one acts on it: it ki
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from signal import SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, SIGINT, SIGTERM, Signals, pthread_sigmask
@@ -72,6 +72,7 @@ class _Pieces(Generic[S, T]):
     def _begin(self, number: int, subject: S) -> None:
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_piece, args=(theirs, self._work, subject), daemon=True)
+        resource_tracker.ensure_running()  # which the fork server needs; were it started below, it would end the block too early
         before = pthread_sigmask(SIG_BLOCK, ENDING)  # the fork server, and what it forks, inherit this
         try:
             process.start()
