@@ -156,7 +156,7 @@ WRONG_RULES = (
 )
 
 
-@pytest.mark.parametrize(("subject", "broken"), WRONG_RULES if IS_NIGHTLY else WRONG_RULES[:4])
+@pytest.mark.parametrize(("subject", "broken"), WRONG_RULES if IS_NIGHTLY else WRONG_RULES[:3])
 def test_a_wrong_specification_is_found(subject: str, broken: AbstractContextManager[None]) -> None:
     with broken:
         test = pasted(prove_game(GAME[f"game.{subject}"]))
