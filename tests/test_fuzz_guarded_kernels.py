@@ -5,7 +5,7 @@ from random import Random
 import numpy as np
 import pytest
 from numba import njit
-from opml_fuzz.engines.guarded_kernels import guarded_kernels
+from opml_fuzz.engines.guarded_kernels import ALIGNMENT, guarded_kernels, with_border
 from opml_fuzz.engines.model_runs import NativeModels, SpecModels
 from opml_fuzz.engines.training_runs import NativeTraining, SpecTraining
 from opml_fuzz.machine.model_case import OneStage
@@ -47,12 +47,31 @@ def test_a_kernel_of_training_that_is_given_too_little_memory(monkeypatch: pytes
     assert NativeTraining().answer(training(BackwardSwiGlu)) == ["raised BorderCrossed: swiglu_backward wrote beyond its memory"]
 
 
+@pytest.mark.parametrize("size", [0, 1, 64])
+def test_a_border_begins_where_the_memory_ends(size: int) -> None:
+    memory, border = with_border(size)
+    assert memory.ctypes.data + memory.nbytes == border.ctypes.data
+    assert memory.ctypes.data % ALIGNMENT == 0
+
+
+@njit
+def greedy_add(base, words, first, end, chunk, scratch, shared):  # type: ignore[no-untyped-def]
+    """Writes behind what all share."""
+    shared_and_more = int64s(0, shared.ctypes.data, len(shared) + 1)
+    shared_and_more[len(shared)] = 1
+
+
 @njit
 def trusting_add(base, words, first, end, chunk, scratch, shared):  # type: ignore[no-untyped-def]
     """Takes new memory for zero."""
     out, x, y = int32s(base, words[0], words[3]), int32s(base, words[1], words[3]), int32s(base, words[2], words[3])
     for i in range(first, end):
         out[i] = min(max(np.int64(x[i]) + np.int64(y[i]) + int64s(0, scratch, 1)[0], -(1 << 31)), (1 << 31) - 1)
+
+
+def test_a_kernel_that_writes_behind_what_all_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(plans._PLANS, TrainingOpcode.ADD, plans._numbers(greedy_add))
+    assert NativeTraining().answer(training(ForwardAdd)) == ["raised BorderCrossed: greedy_add wrote beyond its memory"]
 
 
 def test_a_kernel_that_reads_what_it_did_not_write(monkeypatch: pytest.MonkeyPatch) -> None:
