@@ -5,16 +5,13 @@ A wrong contract, a wrong specification and a wrong byte must each get a counter
 
 import os
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from functools import partial
 from random import Random
 from threading import Event
-from typing import Any
 
 import pytest
 import z3
 from attrs import evolve
+from fuzz_game_proofs import WrongRule, pasted, proved_alone, proved_with
 from opml_fuzz.disputes.answers import TellingCourt
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.disputes.contract import PEOPLE
@@ -25,7 +22,6 @@ from opml_fuzz.disputes.wire.views import VIEWS
 from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.game_mutants import changed
 from opml_fuzz.proofs.evm.pieces import of_bytes
-from opml_fuzz.proofs.fresh_processes import fresh_results
 from opml_fuzz.proofs.game import game_prover, known_court
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
 from opml_fuzz.proofs.game.equivalence import AboutCalls, Proof, deployed
@@ -42,7 +38,7 @@ from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import GAME
-from opml_fuzz.statements.game_bytecode import CONSTRUCTOR, TEST_NAME
+from opml_fuzz.statements.game_bytecode import CONSTRUCTOR
 from opml_spec.dispute.acts import ACTS, Act, deploy
 from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.parameters import Parameters
@@ -50,13 +46,6 @@ from opml_spec.dispute.parameters import Parameters
 from evm_arbiter.chain import START_TIME, Artefact, keccak256
 
 WORDS = [z3.BitVec(name, 256) for name in "abcd"]
-
-
-def proved_alone(name: str, game: Artefact | None = None) -> Verdict:
-    """The verdict of a process that has proved nothing before: z3's answers depend on that."""
-    with fresh_results(partial(prove_game, artefact=game), [GAME[name]], 1, prove_game.__module__) as (verdict,):
-        assert isinstance(verdict, Verdict), verdict
-        return verdict
 
 
 @pytest.mark.parametrize("name", GAME)
@@ -118,15 +107,6 @@ IS_NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 CHOSEN = WRONG if IS_NIGHTLY else WRONG[1::8]  # seconds each
 
 
-def pasted(verdict: Verdict) -> Callable[[], None]:
-    """The test that a counterexample is printed as."""
-    names = dict[str, Any]()
-    assert verdict.result == "counterexample", verdict
-    exec(verdict.detail.partition("\n")[2], names)
-    test: Callable[[], None] = names[TEST_NAME]
-    return test
-
-
 def only_with(game: Artefact, verdict: Verdict, patch: pytest.MonkeyPatch) -> None:
     """The test passes, and fails as long as the contract is another one."""
     test = pasted(verdict)
@@ -143,25 +123,24 @@ def test_a_wrong_contract_is_found(subject: str, right: str, wrong: str, monkeyp
 
 
 WRONG_RULES = (
-    ("register", changed("claims", "1 <= stage_microseconds < 1 << 32", "0 <= stage_microseconds < 1 << 32")),
-    ("reclaim", changed("ends", "held = asked.pending > 0 and", "held = False and")),
-    ("award", changed("ends", "next_award=asked.next_award + 1", "next_award=asked.next_award + 2")),
-    ("arbitrate", changed("moves", "if before != segment.agreed:", "if after != segment.agreed:")),
-    ("collect_elsewhere", changed("ends", "wei += node.price * settled.gas", "wei += settled.gas")),
-    ("collect_elsewhere", changed("ends", "evolve(node, collected=True)", "node")),
-    ("timeout", changed("tree", "pending=request.pending - 1", "pending=request.pending")),
-    ("challenge", changed("moves", "if message.now >= disputed.closes_at:", "if message.now > disputed.closes_at:")),
-    ("post", changed("moves", "if segment.length < 2:", "if segment.length < 1:")),
-    ("choose", changed("moves", "if message.now > node.clock.last_choice(", "if message.now >= node.clock.last_choice(")),
+    ("register", ("claims", "1 <= stage_microseconds < 1 << 32", "0 <= stage_microseconds < 1 << 32")),
+    ("reclaim", ("ends", "held = asked.pending > 0 and", "held = False and")),
+    ("award", ("ends", "next_award=asked.next_award + 1", "next_award=asked.next_award + 2")),
+    ("arbitrate", ("moves", "if before != segment.agreed:", "if after != segment.agreed:")),
+    ("collect_elsewhere", ("ends", "wei += node.price * settled.gas", "wei += settled.gas")),
+    ("collect_elsewhere", ("ends", "evolve(node, collected=True)", "node")),
+    ("timeout", ("tree", "pending=request.pending - 1", "pending=request.pending")),
+    ("challenge", ("moves", "if message.now >= disputed.closes_at:", "if message.now > disputed.closes_at:")),
+    ("post", ("moves", "if segment.length < 2:", "if segment.length < 1:")),
+    ("choose", ("moves", "if message.now > node.clock.last_choice(", "if message.now >= node.clock.last_choice(")),
 )
 
 
-@pytest.mark.parametrize(("subject", "broken"), WRONG_RULES if IS_NIGHTLY else WRONG_RULES[:3])
-def test_a_wrong_specification_is_found(subject: str, broken: AbstractContextManager[None]) -> None:
-    with broken:
-        test = pasted(prove_game(GAME[f"game.{subject}"]))
-        with pytest.raises(AssertionError):
-            test()
+@pytest.mark.parametrize(("subject", "rule"), WRONG_RULES if IS_NIGHTLY else WRONG_RULES[:3])
+def test_a_wrong_specification_is_found(subject: str, rule: WrongRule) -> None:
+    test = pasted(proved_with(rule, f"game.{subject}"))
+    with changed(*rule), pytest.raises(AssertionError):
+        test()
     test()
 
 

@@ -4,15 +4,13 @@ That it is proved, `test_fuzz_game_bytecode.py` tests with all other statements.
 """
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from random import Random
 from threading import Event
-from typing import Any
 
 import pytest
 import z3
 from attrs import astuple, evolve
+from fuzz_game_proofs import WrongRule, pasted, proved_alone, proved_with
 from opml_fuzz.commands.explanation import explained_of_game
 from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.game_mutants import changed
@@ -20,14 +18,12 @@ from opml_fuzz.proofs.evm.words import BINARY, TOP
 from opml_fuzz.proofs.game import known_deployment
 from opml_fuzz.proofs.game.constructor import PARTS, DeploymentProof, unsigned
 from opml_fuzz.proofs.game.constructor_machine import ProductsOfDeployment, width
-from opml_fuzz.proofs.game.game_prover import QUERY_UNITS, prove_game
+from opml_fuzz.proofs.game.game_prover import QUERY_UNITS
 from opml_fuzz.proofs.game.known_deployment import differences_of_deployment
 from opml_fuzz.proofs.game.parameters_by_k import TablesByK
 from opml_fuzz.proofs.questions import Questions
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
-from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import GAME
-from opml_fuzz.statements.game_bytecode import TEST_NAME
 from opml_spec.dispute.acts import deploy
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import BadParameters
@@ -49,19 +45,10 @@ WRONG = (
 CHOSEN = WRONG if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else WRONG[3:4]  # half a minute each
 
 
-def pasted(verdict: Verdict) -> Callable[[], None]:
-    """The test that a counterexample is printed as."""
-    names = dict[str, Any]()
-    assert verdict.result == "counterexample", verdict
-    exec(verdict.detail.partition("\n")[2], names)
-    test: Callable[[], None] = names[TEST_NAME]
-    return test
-
-
 @pytest.mark.parametrize(("right", "wrong"), CHOSEN)
 def test_a_wrong_contract_is_found(right: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     game = compiled("game", right, wrong)
-    test = pasted(prove_game(STATEMENT, game))
+    test = pasted(proved_alone(STATEMENT.name, game))
     test()
     monkeypatch.setattr(known_deployment, "committed", lambda: game)
     with pytest.raises(AssertionError):
@@ -69,18 +56,17 @@ def test_a_wrong_contract_is_found(right: str, wrong: str, monkeypatch: pytest.M
 
 
 WRONG_RULES = (
-    changed("parameters", "2 * self.share_numerator <= self.share_denominator", "2 * self.share_numerator < self.share_denominator"),
-    changed("parameters", "self.grace >= self.censorship + self.inclusion + self.effort", "self.grace >= self.censorship + self.effort"),
-    changed("parameters", "+ self.most_nodes * self.effort + self.grace", "+ self.most_nodes * self.effort"),
+    ("parameters", "2 * self.share_numerator <= self.share_denominator", "2 * self.share_numerator < self.share_denominator"),
+    ("parameters", "self.grace >= self.censorship + self.inclusion + self.effort", "self.grace >= self.censorship + self.effort"),
+    ("parameters", "+ self.most_nodes * self.effort + self.grace", "+ self.most_nodes * self.effort"),
 )
 
 
-@pytest.mark.parametrize("broken", WRONG_RULES if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else WRONG_RULES[:1])
-def test_a_wrong_specification_is_found(broken: AbstractContextManager[None]) -> None:
-    with broken:
-        test = pasted(prove_game(STATEMENT))
-        with pytest.raises(AssertionError):
-            test()
+@pytest.mark.parametrize("rule", WRONG_RULES if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else WRONG_RULES[:1])
+def test_a_wrong_specification_is_found(rule: WrongRule) -> None:
+    test = pasted(proved_with(rule, STATEMENT.name))
+    with changed(*rule), pytest.raises(AssertionError):
+        test()
     test()
 
 
