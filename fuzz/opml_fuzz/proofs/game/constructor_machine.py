@@ -26,7 +26,7 @@ from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.machine import exclusive
 from opml_fuzz.proofs.game.parameters_by_k import TablesByK, negated
 from opml_fuzz.proofs.questions import Questions
-from opml_fuzz.proofs.symbols import DIVISION, FEASIBLE_UNITS, PRODUCT
+from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 
 EXTCODESIZE = "0x3b"
 FEW_BITS = 7
@@ -101,7 +101,7 @@ class DeploymentMachine(Machine):
         few = *path.conditions, *condition
         if self.products.tables is not None and self.products.tables.contradict(few):
             return False
-        return bool(self.questions.ask(few, FEASIBLE_UNITS)[0] != z3.unsat)
+        return self.questions.can_hold(few)
 
     def meet(self, path: Path, other: Path) -> Path:
         """Makes one path of two. That k has one of its values is not among its conditions."""

@@ -28,7 +28,6 @@ from opml_fuzz.proofs.game.packed import added, either, subtracted
 from opml_fuzz.proofs.game.remembered import Remembered
 from opml_fuzz.proofs.game.storage import WordPlace, place_of
 from opml_fuzz.proofs.questions import Questions
-from opml_fuzz.proofs.symbols import FEASIBLE_UNITS
 from opml_fuzz.proofs.unsupported import Unsupported
 
 NAMES = {
@@ -125,8 +124,7 @@ class GameMachine(Machine):
             if refuted is not None:
                 self.questions.refuted(refuted)
                 return False
-            asked = self.facts.relevant(*few, *(self.facts.long if long else ()))
-            return bool(self.questions.ask(asked, FEASIBLE_UNITS)[0] != z3.unsat)
+            return self.questions.can_hold(self.facts.relevant(*few, *(self.facts.long if long else ())))
         if long:
             fields = self.facts.fields_in(z3.And(list(condition)))
             near = *(one for one in path.conditions if self.facts.fields_in(one) & fields), *condition
