@@ -11,6 +11,7 @@ from opml_min.cli.output import Progress, hexadecimal, print_json
 from opml_min.cli.parser import path
 from opml_min.machine import Memory
 from opml_min.memory_map import Quarter
+from opml_min.model.build.llama_image import check_llama
 from opml_min.model.errors import CheckpointError
 from opml_min.model.files.atomic import check_writable
 from opml_min.model.files.fetch import KNOWN
@@ -121,6 +122,7 @@ def execute_export(options: argparse.Namespace) -> int:
     model = chosen_model(options)
     check_writable(options.output, [model.image.path, *([] if model.source is None else files_of_source(model.source))])
     check(model.image)  # what holds for native code holds for a reader of the weights too
+    check_llama(model.image)
     for note in write_gguf(options.output, model.image, text_of(model.image), model.image.path.stem, options.type):
         print(f"opml: {options.output}: {note}", file=sys.stderr)
     _print_written(options)

@@ -8,9 +8,9 @@ import numpy as np
 
 from opml_min.cli.errors import InputError
 from opml_min.cli.train_settings import checkpoint_every, settings_of
+from opml_min.model.build.llama_image import check_llama
 from opml_min.model.files.sealed import sha256_of
 from opml_min.model.image.image import Image
-from opml_min.model.image.llama import tensors_of_llama
 from opml_min.model.native.check import check
 from opml_min.model.resolve import Model, resolve
 from opml_min.training.jobs.description import TEXT, TrainingJob
@@ -94,7 +94,7 @@ def characters_of(held_out: Examples, job: TrainingJob) -> int:
 def shape_of(image: Image) -> LlamaShape:
     """Return the shape of a model, for one of the same shape with other weights. An image whose header says anything else is refused."""
     check(image)
-    tensors_of_llama(image)  # raises unless the weights are such as the header says
+    check_llama(image)  # so its weights are such as the header says
     header = image.header
     sizes = (header.dim, header.hidden_dim, header.layers, header.heads, header.kv_heads, header.head_size, header.vocabulary)
     return LlamaShape(*sizes)

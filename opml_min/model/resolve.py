@@ -19,6 +19,7 @@ from attrs import evolve, frozen
 from opml_min.cache_folder import VARIABLE, cache_folder
 from opml_min.model.build.build import build_llama
 from opml_min.model.build.calibration import Calibration
+from opml_min.model.build.llama_image import check_llama
 from opml_min.model.build.ranges import requantised
 from opml_min.model.errors import CheckpointError, TokenizerError, WriteFailed
 from opml_min.model.files.cache import MODEL_SOURCES, digest_of_sources
@@ -66,8 +67,7 @@ class Model:
         """Return the float weights: those of the source, or else those that the image stands for."""
         if self.source is not None:
             return read_source(self.source, self.tokenizer_path).checkpoint
-        check(self.image)
-        return checkpoint_of_image(self.image)
+        return _read_as_llama(self.image)
 
 
 def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = None) -> Model:
@@ -82,9 +82,15 @@ def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = N
         return model
     if arithmetic == ARITHMETICS[FIXED]:
         raise CheckpointError(f"{name} is an image in float arithmetic; build one in fixed point from its source")
-    check(model.image)  # what holds for native code holds for a reader of the weights too
-    build = partial(build_llama, checkpoint_of_image(model.image), text_of(model.image))
+    build = partial(build_llama, _read_as_llama(model.image), text_of(model.image))
     return _open_image(_cached((model.image.path,), arithmetic, lambda path: build(path, shipped_program(), arithmetic=FLOAT)))
+
+
+def _read_as_llama(image: Image) -> Checkpoint:
+    """Return the float weights that an image stands for, if it computes a LLaMA."""
+    check(image)  # what holds for native code holds for a reader of the weights too
+    check_llama(image)
+    return checkpoint_of_image(image)
 
 
 def text_of(image: Image) -> Text:

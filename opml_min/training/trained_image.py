@@ -147,15 +147,12 @@ class _Rewritten:
             if op.opcode == Opcode.ROPE:
                 table = op.operands["table"]
                 self._shift(index, "table", self._keep(table, 4 * op.operands["head_size"] * header.context) - table)
-            elif op.opcode == Opcode.ADD and op.operands["y"] < STATE:
-                self._keep(op.operands["y"], 4 * op.operands["length"])
 
     def move_buffers(self, first: int) -> None:
         """Let the buffers begin at an address."""
         named = [(index, name) for index, op in enumerate(self._ops) for name in BUFFERS & op.operands.keys()]
-        places = [(index, name) for index, name in named if self._ops[index].operands[name] >= STATE]
-        distance = first - min(self._ops[index].operands[name] for index, name in places)
-        for index, name in places:
+        distance = first - min(self._ops[index].operands[name] for index, name in named)
+        for index, name in named:
             self._shift(index, name, distance)
 
     def model_segments(self) -> Iterator[tuple[int, list[Piece]]]:

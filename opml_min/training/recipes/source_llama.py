@@ -12,6 +12,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from opml_min.model.build.llama_image import check_llama
 from opml_min.model.errors import ImageError
 from opml_min.model.image.image import Image
 from opml_min.model.image.llama import CLASSIFIER, EMBEDDING, FINAL_NORM, LlamaTensor, tensors_of_llama
@@ -91,6 +92,7 @@ def read_source(image: Image) -> SourceLlama:
     if header.arithmetic != FIXED:
         raise ImageError(f"{image.path} is in float arithmetic, which does not train; build it with --arithmetic fixed")
     check(image)
+    check_llama(image)
     tensors = {tensor.name: tensor for tensor in tensors_of_llama(image)}
     norm = image.ops[tensors[FINAL_NORM].ops[0]].operands
     sizes = (header.dim, header.hidden_dim, header.layers, header.heads, header.kv_heads, header.head_size, header.vocabulary)
@@ -104,14 +106,12 @@ def _require_usual_numbers(image: Image, shape: LlamaShape) -> None:
     """Refuse an image that stores something times a power of two, because training has fixed fraction bits for all but r."""
     vector, r = VECTOR_FRACTION_BITS, shape.r
     layer = (vector, vector, vector, r, vector, vector, r)
-    found = {kind: [op.operands for op in image.ops if op.opcode == kind] for kind in (Opcode.EMBED, Opcode.NORM, Opcode.MATMUL)}
-    products = [operands["out_frac"] for operands in found[Opcode.MATMUL]]
+    products = [op.operands["out_frac"] for op in image.ops if op.opcode == Opcode.MATMUL]
     logits = [LOGIT_FRACTION_BITS] * (len(products) - len(layer) * shape.layers)
     scale = round(2.0**30 * log2(e) / sqrt(shape.head_size))
     if (
         products != [*layer * shape.layers, *logits]
-        or any(operands["r"] != r for operands in found[Opcode.EMBED] + found[Opcode.NORM])
-        or any(operands["eps_q48"] != shape.eps_q48 for operands in found[Opcode.NORM])
+        or image.ops[0].operands["r"] != r
         or any(op.operands["scale_q30"] != scale for op in image.ops if op.opcode == Opcode.ATTENTION)
     ):
         raise ImageError(f"{image.path} stores numbers times powers of two to fit them, and such a model does not train")
