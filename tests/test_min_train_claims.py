@@ -177,6 +177,12 @@ def test_a_scene_of_a_job_is_told_in_printable_words(job: Path) -> None:
     assert scene_of_job(job).description.startswith("last of ?[2J on ")
 
 
+def test_a_demonstration_is_about_the_model_that_the_job_names(job: Path, capsys: Capture) -> None:
+    describe(job, model_root="11" * 32)
+    assert main(["demo", "--train", "--model", str(job)]) == 2
+    assert "is not the image that the job names" in capsys.readouterr().err
+
+
 def test_the_source_may_have_another_name_here(job: Path, capsys: Capture) -> None:
     describe(job, source="/nowhere/model.gguf")
     assert verified(capsys, job, "--model", "embedded")["holds"] is True

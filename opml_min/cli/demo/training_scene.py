@@ -14,6 +14,7 @@ from opml_min.players.computation import Computation
 from opml_min.players.image_kinds import open_image
 from opml_min.training.image import TrainingImage
 from opml_min.training.jobs.description import load_job
+from opml_min.training.jobs.execution import start_of_run
 from opml_min.training.jobs.folder import IMAGE, JobFolder
 from opml_min.training.jobs.loss import losses_of
 from opml_min.training.operations import TrainingOpcode
@@ -67,4 +68,5 @@ def scene_of_job(path: Path) -> TrainingScene:
     job, image = load_job(folder), open_image(folder / IMAGE)
     if not isinstance(image, TrainingImage):
         raise InputError(f"{folder / IMAGE} is not a training image")
+    start_of_run(folder, job, threads=1)  # which must be of the model that the job names
     return scene_of_training(image, job.request, job.trained, printable(f"{job.recipe} of {job.source} on {job.data}"))

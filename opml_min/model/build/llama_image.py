@@ -27,8 +27,10 @@ from opml_min.model.image.ops import FLOAT, Op, Opcode
 from opml_min.model.image.weights import F32
 from opml_min.model.sources.checkpoint import Shape
 
-PRODUCTS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
-"""The matrices of a layer, in the order of the tape."""
+PRODUCTS = {
+    "wq": "attn_q", "wk": "attn_k", "wv": "attn_v", "wo": "attn_output", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down",
+}  # fmt: skip
+"""The matrices of a layer in the order of the tape, and what GGUF calls them."""
 
 
 def check_llama(image: Image) -> None:
@@ -53,8 +55,9 @@ def _tape(image: Image) -> list[Op]:
         return Matrix(reads[name]["matrix"], reads[name].get("quantisation", F32), rows[name], reads[name]["columns"])
 
     def layer(index: int) -> LayerWeights:
-        names = [f"blk.{index}.{name}.weight" for name in ("attn_norm", *PRODUCTS[:4], "ffn_norm", *PRODUCTS[4:])]
-        return LayerWeights(*(reads[name]["weights"] if "norm" in name else matrix(name) for name in names))  # type: ignore[arg-type]
+        matrices = {field: matrix(f"blk.{index}.{name}.weight") for field, name in PRODUCTS.items()}
+        attention_norm, ffn_norm = (reads[f"blk.{index}.{name}.weight"]["weights"] for name in ("attn_norm", "ffn_norm"))
+        return LayerWeights(attention_norm=attention_norm, ffn_norm=ffn_norm, **matrices)
 
     sizes = header.dim, header.hidden_dim, header.layers, header.heads, header.kv_heads, header.vocabulary, header.context, header.head_size
     rope = next(op.operands for op in image.ops if op.opcode.kind == Opcode.ROPE)
@@ -75,10 +78,10 @@ def _epsilon(image: Image, norm: dict[str, int]) -> float:
 
 def _fractions(image: Image, reads: dict[str, dict[str, int]]) -> Fractions:
     """Return the fraction bits that the ops name."""
-    head_size, scales = image.header.head_size, [op.operands["scale_q30"] for op in image.ops if op.opcode == Opcode.ATTENTION]
+    head_size, attentions = image.header.head_size, [op.operands for op in image.ops if op.opcode == Opcode.ATTENTION]
     scores = {scale_q30(head_size, bits): bits for bits in range(most_score_bits(head_size) + 1)}
-    layers = tuple(
-        LayerFractions(*(reads[f"blk.{index}.{name}.weight"]["out_frac"] for name in PRODUCTS), scores=scores.get(scale, 2 * VECTOR_FRAC))
-        for index, scale in enumerate(scales)
-    )
-    return Fractions(reads[EMBEDDING]["r"], reads[FINAL_NORM]["r"], reads[CLASSIFIER]["out_frac"], layers)
+    layers = []
+    for index, attention in enumerate(attentions):
+        products = {name: reads[f"blk.{index}.{tensor}.weight"]["out_frac"] for name, tensor in PRODUCTS.items()}
+        layers.append(LayerFractions(**products, scores=scores.get(attention["scale_q30"], 2 * VECTOR_FRAC)))
+    return Fractions(reads[EMBEDDING]["r"], reads[FINAL_NORM]["r"], reads[CLASSIFIER]["out_frac"], tuple(layers))
