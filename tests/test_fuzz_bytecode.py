@@ -383,6 +383,27 @@ def test_a_byte_that_nobody_executes_or_reads_is_told_apart(monkeypatch: pytest.
     assert bytecode_mutants.refuted(mutant).result == "equal"
 
 
+def test_where_sampled_steps_differ_is_looked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What breaks one instruction shows there; what breaks nearly all shows nothing of any."""
+    xor = next(mutant for mutant in bytecode_mutants.mutants(0) if mutant.name == "spec: xor does what srl does")
+    assert bytecode_mutants.differing(xor, None) == ("xor",)
+    with monkeypatch.context() as patched:
+        patched.setattr(witness, "state_hash", lambda state: bytes(32))
+        assert bytecode_mutants.differing(evolve(xor, entered=nullcontext), None) == ()
+
+
+def test_what_is_proved_of_a_wrong_byte_is_equal_for_a_known_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bytecode_mutants, "EARLY", ("calldata",))
+    monkeypatch.setattr(bytecode_mutants, "BYTECODE", {"bytecode.calldata": BYTECODE["bytecode.calldata"]})
+    monkeypatch.setattr(bytecode_mutants, "executing", lambda byte: ())
+    for at, reason in bytecode_mutants.STILL_EQUAL.items():
+        mutant = bytecode_mutants.Defect("x", nullcontext, partial(bytecode_mutants.with_byte, at, 1), byte=at)
+        judgement = bytecode_mutants.refuted(mutant)
+        assert (judgement.result, judgement.detail) == ("equal", f"all is proved of it: {reason}")
+    monkeypatch.setattr(bytecode_mutants, "STILL_EQUAL", {})
+    assert bytecode_mutants.refuted(mutant).result == "survived"
+
+
 def test_what_z3_finds_without_a_witness_refutes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = Verdict("bytecode.x", "counterexample", 0.0, "[pc = 3]")
     monkeypatch.setattr(bytecode_prover, "prove_bytecode", lambda *given: verdict)

@@ -4,7 +4,8 @@ Broken are, one at a time: what an instruction of the specification does, a cons
 contract's source (compiled anew), and N random bytes of the compiled code. A mutant is refuted by a witness on which both worlds really
 differ, and on which they agree without the mutation: it is printed as a test. A proof that merely fails is counted apart. What survives
 shows what the statements do not say. A byte in code that no call executes or reads is told apart: the proofs of all statements about the
-committed code, in which every call has its place, never come there, so no call can notice.
+committed code, in which every call has its place, never come there, so no call can notice. So is one of which all is proved with
+another value, too, if the reason is known.
 """
 
 from collections import Counter
@@ -26,6 +27,8 @@ from opml_spec.machine.witness import make_witness
 
 from evm_arbiter.chain import Artefact, Reverted
 from opml_fuzz.commands.output import Progress, print_json
+from opml_fuzz.engines.bytecode import EmbeddedEvm, fastest
+from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.errors import FuzzError
 from opml_fuzz.fuzzing.compiled_mutants import compiled
 from opml_fuzz.fuzzing.mutants import CONTRACT
@@ -41,6 +44,7 @@ EARLY = ("prefix", "lui", "access_read", "access_write", "illegal", "calldata", 
 """Statements that most mutants break, so they are tried first."""
 
 FEW = 25  # instructions, of 65: what more of them execute, nearly all do
+SAMPLED = 12  # steps of each instruction
 
 CONSTANTS: tuple[tuple[Any, str, Any, str], ...] = (
     (step, "LAST_PC", LAST_PC + 4, "prefix"),
@@ -66,6 +70,13 @@ CONSTANTS: tuple[tuple[Any, str, Any, str], ...] = (
 """Names of the specification, wrong values for them, and what they should break."""
 
 
+STILL_EQUAL = {
+    75: "where to return to from `codec.fail`, which never returns",
+    2816: "below what no index may be, and none is ever negative",
+}
+"""Bytes of the committed code of which all is proved with another value, too, and why."""
+
+
 @frozen
 class Defect:
     """A defect. `entered` breaks the specification while it lasts; `artefact` makes wrong bytecode; `first` is what it should break.
@@ -89,7 +100,7 @@ class Judgement:
     test: str = ""
 
 
-RESULTS = {"survived": "survived", "failed": "not proved and not refuted", "equal": "equal, in code that no call executes or reads"}
+RESULTS = {"survived": "survived", "failed": "not proved and not refuted", "equal": "equal for a known reason"}
 """What is said of those that are not refuted."""
 
 
@@ -167,6 +178,30 @@ def traces() -> "dict[str, Code]":
 
 
 @cache
+def sampled() -> dict[str, tuple[bytes, ...]]:
+    """Draws witnesses of steps of each instruction, while nothing is broken."""
+    from opml_fuzz.proofs.step.counterexample import executing as state_executing
+    from opml_fuzz.proofs.step.equivalence import word_of
+
+    found = {}
+    for row in INSTRUCTIONS:
+        rng, word = Random(row.name), word_of(row.mask, row.match)
+        found[row.name] = tuple(make_witness(state_executing(rng, random_state(rng), word).state()) for _ in range(SAMPLED))
+    return found
+
+
+def differing(mutant: Defect, artefact: Artefact | None) -> tuple[str, ...]:
+    """Executes sampled steps on both sides; returns the instructions that differ, unless too many do for it to be their own doing."""
+    ours, theirs, count = SpecWitness(), fastest(EmbeddedEvm(artefact)), Counter[str]()
+    witnesses = sampled()
+    with mutant.entered():
+        for name, steps in witnesses.items():
+            count[name] = sum(ours.execute(witness) != theirs.execute(witness) for witness in steps)
+    found = tuple(name for name, number in count.most_common() if number)
+    return found if len(found) <= FEW else ()
+
+
+@cache
 def executing(byte: int) -> tuple[str, ...]:
     """The instructions of which one step uses this byte of the code; if these are many, the statements that most mutants break."""
     found = tuple(name for name, code in traces().items() if code.is_used(byte))
@@ -219,7 +254,8 @@ def refuted(mutant: Defect) -> Judgement:
         bytecode = deployed(artefact)
     except Reverted as error:
         return Judgement(mutant.name, "failed", f"{type(error).__name__} in the constructor: there is no call to differ on")
-    first = dict.fromkeys((*(mutant.first if mutant.byte is None else executing(mutant.byte)), *EARLY))
+    likely = mutant.first if mutant.byte is None else executing(mutant.byte)
+    first = dict.fromkeys((*differing(mutant, artefact), *likely, *EARLY))
     for subject in (*first, *(one.subject for one in BYTECODE.values() if one.subject not in first)):
         if mutant.byte is not None and subject not in first and not may_be_noticed(mutant.byte, bytecode.code):
             return Judgement(mutant.name, "equal", "no call executes it or reads it")
@@ -229,6 +265,8 @@ def refuted(mutant: Defect) -> Judgement:
             return Judgement(mutant.name, "refuted", subject, verdict.detail)
         if verdict.result != "proved":
             failed = failed or f"{subject}: {verdict.detail}"
+    if not failed and mutant.byte in STILL_EQUAL:
+        return Judgement(mutant.name, "equal", f"all is proved of it: {STILL_EQUAL[mutant.byte]}")
     return Judgement(mutant.name, "failed" if failed else "survived", failed)
 
 
