@@ -392,6 +392,12 @@ def test_where_sampled_steps_differ_is_looked_first(monkeypatch: pytest.MonkeyPa
         assert bytecode_mutants.differing(evolve(xor, entered=nullcontext), None) == ()
 
 
+def test_bytecode_that_never_ends_is_a_difference() -> None:
+    """Its load of a leaf comes back to where it began."""
+    endless = bytecode_mutants.Defect("x", nullcontext, partial(bytecode_mutants.with_byte, 4541, 0x34))
+    assert "lb" in bytecode_mutants.differing(endless, endless.artefact())
+
+
 def test_what_is_proved_of_a_wrong_byte_is_equal_for_a_known_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bytecode_mutants, "EARLY", ("calldata",))
     monkeypatch.setattr(bytecode_mutants, "BYTECODE", {"bytecode.calldata": BYTECODE["bytecode.calldata"]})

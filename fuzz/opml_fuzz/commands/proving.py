@@ -106,7 +106,7 @@ def in_words(rechecked: Recheck) -> list[str]:
         if answers.disagreeing:
             parts.append(f"it DISAGREES on {answers.disagreeing}")
         if answers.undecided:
-            parts.append(f"it does not decide {answers.undecided} in {seconds:.0f} s")
+            parts.append(f"it does not decide {answers.undecided} in {seconds:.0f} s each")
         if answers.unreadable:
             parts.append(f"it cannot express {answers.unreadable}")
         lines.append(f"{name}: {'; '.join(parts)}")

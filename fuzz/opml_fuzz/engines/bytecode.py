@@ -11,6 +11,7 @@ from opml_fuzz.engines.protocol import WitnessEngine, describe
 from opml_fuzz.machine.target_question import STATE_BYTES
 
 SENDER = "0x" + "11" * 20
+GAS = 1 << 24  # of a transaction, many times what a step takes: wrong bytecode may loop. Source: EIP-7825
 WITNESS_BYTES = 3_769  # the arbiter takes no longer argument, so a longer witness is cut; evm_arbiter/README.md
 
 
@@ -47,7 +48,7 @@ class Revm:
     def execute(self, witness: bytes) -> str:
         data = self._embedded.arbiter.calldata("step", witness[:WITNESS_BYTES])
         try:
-            output: bytes = self._evm.message_call(SENDER, self._address, calldata=data)
+            output: bytes = self._evm.message_call(SENDER, self._address, calldata=data, gas=GAS)
             return answer_of(witness, bytes(output[:32]), bytes(output[32:]))
         except RuntimeError as revert:  # how pyrevm reports a revert; the data is in the text
             found = re.search("output: 0x([0-9a-f]*) ", str(revert))

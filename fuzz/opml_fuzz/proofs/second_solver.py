@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable
 from functools import partial
+from itertools import product
 from typing import Any
 
 from attrs import asdict, evolve, frozen
@@ -18,7 +19,11 @@ from opml_fuzz.errors import InputError
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 
 QUERY_SECONDS = 120.0
-INTEGER_SECONDS = 20.0  # cvc5 hears no signal meanwhile
+INTEGER_SECONDS = 20.0  # for each strategy; cvc5 hears no signal meanwhile
+QUICK_SECONDS = 1.0  # for each, at first
+STRATEGIES: tuple[dict[str, str], ...] = ({}, {"decision": "internal"}, {"nl-ext-purify": "true"}, {"arith-rewrite-equalities": "true"})
+"""Options of cvc5 beside its own. What one of them does not decide in minutes, another often does at once."""
+
 INTEGERS = (" Int)", "(Int ", " Int ")  # the sort, where SMT-LIB has it: of a constant, of a function
 AGREEING, DISAGREEING, UNDECIDED, UNREADABLE = "agreeing", "disagreeing", "undecided", "unreadable"
 
@@ -131,10 +136,20 @@ def is_over(end: float, stop: threading.Event) -> bool:
 
 
 def ask_cvc5(cvc5: Any, query: str, seconds: float) -> str:
-    """What cvc5 says."""
+    """What cvc5 says, by the first strategy that knows."""
+    for limit, options in product((QUICK_SECONDS, seconds), STRATEGIES):
+        answer = ask_cvc5_once(cvc5, query, limit, options)
+        if answer != UNDECIDED:
+            return answer
+    return UNDECIDED
+
+
+def ask_cvc5_once(cvc5: Any, query: str, seconds: float, options: dict[str, str]) -> str:
+    """What cvc5 says by one strategy."""
     solver = cvc5.Solver(cvc5.TermManager())
     solver.setLogic("ALL")
-    solver.setOption("tlimit-per", str(int(1000 * seconds)))
+    for option, value in {"tlimit-per": str(int(1000 * seconds)), **options}.items():
+        solver.setOption(option, value)
     parser = cvc5.InputParser(solver)
     parser.setStringInput(cvc5.InputLanguage.SMT_LIB_2_6, query.replace("(check-sat)", ""), "")
     try:
