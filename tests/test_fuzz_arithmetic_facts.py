@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import z3
-from opml_fuzz.proofs.game.arithmetic import HALF, Arithmetic, bounded, choices, least, width
+from opml_fuzz.proofs.game.arithmetic import HALF, SUM, Arithmetic, bounded, choices, least, upper_parts, width
 from opml_fuzz.proofs.game.facts import Facts
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 
@@ -132,6 +132,32 @@ def test_products_and_quotients_of_a_choice() -> None:
         chosen = choices(rule(either, d))
         assert chosen is not None
         assert all(one.eq(rule(other, d)) for one, other in zip(chosen[1:], (a, b), strict=True))
+
+
+def test_a_sum_with_a_name_is_the_sum() -> None:
+    facts, condition = Facts(), z3.Bool("condition")
+    arithmetic = Arithmetic(facts)
+    a, b, quotient = narrow("a", 60), narrow("b", 250), arithmetic.quotient(narrow("x", 200), narrow("d", 50))
+    either, known = z3.simplify(z3.If(condition, a, b)), len(facts.known)
+    assert arithmetic.sum(either, quotient) is None
+    arithmetic.names_sums = True
+    assert arithmetic.sum(a, b) is None
+    both, solver = z3.Var(0, a.sort()) + z3.Var(1, a.sort()), z3.Solver()
+    total = arithmetic.sum(either, quotient)
+    assert choices(total) is not None
+    assert width(total) == 251
+    for fact in facts.known[known:]:
+        assert solver.check(z3.Not(z3.substitute_funs(fact, (SUM, both)))) == z3.unsat, fact
+    solver.add(*facts.known[known:])
+    assert solver.check(total != either + quotient) == z3.unsat
+    assert solver.check(total != either + quotient + 1) == z3.sat
+
+
+def test_the_path_of_an_ancestor() -> None:
+    path = z3.BitVecVal(0b_00001_00010_00011, BITS)
+    for upper_depth, upper in ((1, 0), (2, 0b_00001), (3, 0b_00001_00010), (4, path.as_long())):
+        shown = upper_parts(path, z3.BitVecVal(4, BITS), z3.BitVecVal(upper_depth, BITS), 5)
+        assert shown.as_long() == upper
 
 
 def test_what_is_false_is_not_proved() -> None:

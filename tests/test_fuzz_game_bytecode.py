@@ -98,6 +98,10 @@ WRONG = (
     ("claim_of", "PART_BITS * (depth - level)", "PART_BITS * (level - 2)"),  # reads the path backwards
     ("node_of", "depth=convert(slots.place_word >> DEPTH_BIT, uint8)", "depth=convert(self._path(slots.place_word) & MASK8, uint8)"),
     ("node_of", "collected=slots.clock_word >> COLLECTED_BIT != 0", "collected=slots.clock_word >> STATE_BIT != 0"),
+    ("collect_on_the_way", "            credit += share\n", "            credit = share\n"),
+    ("collect_on_the_way", "            burned = refund\n", "            pass\n"),
+    ("collect_on_the_way", "    self._burn(node_id, burned)\n", "    self._burn(turn.claim_id, burned)\n"),
+    ("collect_on_the_way", "        if self._lies_on_the_way(", "        if not self._lies_on_the_way("),
     ("account_of", "requests=convert(account_word & MASK32, uint64)", "requests=convert(account_word & MASK8, uint64)"),
     ("account_of", "lost_at=convert(account_word >> LOST_AT_BIT, uint64)", "lost_at=convert(self._server_due(account_word), uint64)"),
     ("books", "burned=convert(self.gone & MASK128, uint128)", "burned=convert(self.held & MASK128, uint128)"),
@@ -125,10 +129,13 @@ def test_a_wrong_contract_is_found(subject: str, right: str, wrong: str, monkeyp
 WRONG_RULES = (
     ("register", ("claims", "1 <= stage_microseconds < 1 << 32", "0 <= stage_microseconds < 1 << 32")),
     ("reclaim", ("ends", "held = asked.pending > 0 and", "held = False and")),
+    ("collect_on_the_way", ("ends", "wei + settled.share", "wei")),
     ("award", ("ends", "next_award=asked.next_award + 1", "next_award=asked.next_award + 2")),
     ("arbitrate", ("moves", "if before != segment.agreed:", "if after != segment.agreed:")),
     ("collect_elsewhere", ("ends", "wei += node.price * settled.gas", "wei += settled.gas")),
     ("collect_elsewhere", ("ends", "evolve(node, collected=True)", "node")),
+    ("collect_on_the_way", ("ends", "ledger.burn(node.price * settled.gas)", "ledger.burn(settled.gas)")),
+    ("collect_on_the_way", ("money", "min(parameters.gas_choose, pool // prices)", "pool // prices")),
     ("timeout", ("tree", "pending=request.pending - 1", "pending=request.pending")),
     ("challenge", ("moves", "if message.now >= disputed.closes_at:", "if message.now > disputed.closes_at:")),
     ("post", ("moves", "if segment.length < 2:", "if segment.length < 1:")),
@@ -272,6 +279,16 @@ def test_real_products_are_told_where_a_model_has_others() -> None:
     assert len(told) == 2
     assert proof.questions.ask([*wrong[:4], *told])[0] == proof.questions.ask([*wrong[:3], wrong[4], *told])[0] == z3.unsat
     assert proof.questions.ask([*wrong[:3], product == 7000, quotient == 14, *told])[0] == z3.sat
+
+
+def test_a_sum_less_one_of_its_terms_is_the_other() -> None:
+    proof = Proof(deployed(), "register", Questions(QUERY_UNITS, Event()))
+    a, b, other = (proof.world.number(z3.simplify(one & 0xFFFF)) for one in WORDS[:3])
+    for total in (a + b, b + a):
+        assert (total - a).term.eq(b.term)
+        assert (total - b).term.eq(a.term)
+        assert evaluated((total - other).term, [5, 6, 7, 0]) == 4
+    assert ((a + 5) - a, (a + 5 - 5).term.eq(a.term)) == (5, True)
 
 
 def test_what_admits_nothing_proves_nothing() -> None:

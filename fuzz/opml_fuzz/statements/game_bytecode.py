@@ -85,6 +85,10 @@ STATEMENTS = (
         "collect", "`collect` credits the opener of a node that is not on the way to where its claim fell, once, with its bond and gas",
         204, 228, scope="_elsewhere",
     ),
+    about(
+        "collect", "`collect` credits the opener of a node on the way to where its claim fell, once, with bond and share; it burns the gas",
+        228, scope="_on_the_way",
+    ),
     about("award", "`award` pays the fee to a final claim, passes over others, and waits for the pending ones that may hold it", 203, 248),
     about("reclaim", "`reclaim` pays the fee back once nothing can earn it", 202, 230),
     about("withdraw_to", "`withdraw_to` pays all of the sender's credit, once, to the address that it names, or fails with 233", 231),
@@ -104,7 +108,6 @@ STATEMENTS = (
 )
 
 GAPS = (
-    "The game's `collect` of a node on the way to where its claim fell: z3 does not show in 17 s that enough is left locked. Fuzzed.",
     "The game's `open`: with a state of 297 bytes, act and bytecode run on symbols (24 and 34 s of CPU). Where the run had failed before, "
     "nine error numbers and two ends that accept were shown to agree in 63 s; elsewhere five numbers in 60 s. The rest is fuzzed.",
     "`post` and `choose` with more than 2,048 bytes of hashes, which are refused without a number: fuzzed, not proved.",

@@ -15,6 +15,10 @@ from opml_fuzz.proofs.game.facts import Facts
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 
 HALF = BITS // 2
+DEPTH_BITS = 8
+
+SUM = z3.Function("sum", *3 * [z3.BitVecSort(BITS)])
+"""A sum that is one word for z3, which is told what it is."""
 
 EASY_ONES = 2
 """z3 multiplies by a constant with so many ones itself: that is one addition."""
@@ -55,6 +59,12 @@ def excess(a: Any, b: Any) -> Any:
     return z3.If(z3.ULE(a, b), z3.BitVecVal(0, BITS), within(a - b, bits))
 
 
+def upper_parts(path: Any, depth: Any, upper_depth: Any, part_bits: int) -> Any:
+    """The path of a node's ancestor, which is less deep. It has the form in which the contract computes it: z3 compares no shifts."""
+    below = z3.Extract(DEPTH_BITS - 1, 0, depth) - z3.Extract(DEPTH_BITS - 1, 0, upper_depth)
+    return z3.simplify(z3.LShR(path, part_bits * z3.simplify(z3.ZeroExt(BITS - DEPTH_BITS, below))))
+
+
 def difference(term: Any) -> tuple[Any, Any] | None:
     """The two words of which a term is the difference, if it is one of words that are not negative."""
     if not z3.is_app_of(term, z3.Z3_OP_BADD) or term.num_args() != 2:
@@ -80,10 +90,10 @@ def choices(word: Word) -> tuple[Any, Word, Word] | None:
 
 
 class Arithmetic:
-    """All products and quotients of one proof. Those of a choice are the choice of those."""
+    """All products and quotients of one proof. Those of a choice are the choice of those. names_sums: whether sums get names, too"""
 
     def __init__(self, facts: Facts) -> None:
-        self.facts = facts
+        self.facts, self.names_sums = facts, False
         self.products: list[tuple[Any, Any, Any, Any]] = []
         self.quotients: list[tuple[Any, Any, Any, Any]] = []
         self.known: dict[tuple[str, int, int], Any] = {}
@@ -176,6 +186,23 @@ class Arithmetic:
             for multiplied in self.products:
                 self.compare(term, x, d, bare, *multiplied)
         return self.known[key]
+
+    def sum(self, a: Word, b: Word) -> Word | None:
+        """The sum of a quotient and another word, under a name if sums get names: z3 then subtracts one word, not two. Else None"""
+        for one, other in ((a, b), (b, a)):
+            if not self.names_sums or isinstance(one, int) or not any(one.eq(term) for term, *_ in self.quotients):
+                continue
+            if (chosen := choices(other)) is not None:
+                condition, *both = chosen
+                yes, no = (self.sum(one, it) for it in both)
+                return None if yes is None or no is None else choice(condition, yes, no)
+            made = vector(one) + vector(other)
+            if width(made) < BITS:
+                bare = SUM(one, vector(other))
+                term = within(bare, width(made))
+                self.facts.learn(bare == term, bare == within(made, width(made)))
+                return reduced(term)
+        return None
 
     def factors(self, x: Any) -> Iterator[tuple[Any, Any]]:
         """Yields each factor of a product, with the other one."""

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from opml_fuzz.proofs.evm.words import BITS, vector
 from opml_fuzz.proofs.game.arbiter_call import AFTER, BEFORE, IS_VALID
-from opml_fuzz.proofs.game.arithmetic import width, within
+from opml_fuzz.proofs.game.arithmetic import upper_parts, width, within
 from opml_fuzz.proofs.game.equivalence import Proof
 from opml_fuzz.proofs.game.invariants import Fields
 from opml_fuzz.proofs.game.numbers import term_of
@@ -20,7 +20,7 @@ from opml_fuzz.proofs.game.numbers import term_of
 
 @frozen
 class Division:
-    """Where a statement says something, and the cases of that. remembers: whether the machine uses in them what it has just proved"""
+    """Where a statement says something, and the cases of that. remembers: as in `AboutCalls`"""
 
     scope: Any
     cases: list[Any]
@@ -36,16 +36,29 @@ def undivided(proof: Proof) -> Division:
 
 
 def elsewhere(proof: Proof) -> Division:
-    """The node's claim fell nowhere, or elsewhere than at this node or below it. Then gas is paid as it was set, or as the bond allows."""
-    node = Fields("nodes", term_of(proof.arguments[0]))
-    claim = Fields("claims", node.claim_id)
-    fell, depth, its_depth = claim.end_depth != 0, *(widened(one) for one in (node.depth, claim.end_depth))
-    parts = its_depth - depth
-    is_on_the_way = z3.And(z3.ULE(depth, its_depth), z3.LShR(widened(claim.end_path), parts * part_bits(proof)) == widened(node.path))
-    has_prices, gas = claim.prices != 0, z3.ULT(most_gas(proof, claim), proof.game.parameters.gas_choose)
-    amounts = [z3.Not(has_prices), z3.And(has_prices, gas), z3.And(has_prices, z3.Not(gas))]
+    """The node's claim fell nowhere, or elsewhere than at this node or below it."""
+    fell, is_on_the_way, amounts = of_fallen(proof)
     fell_elsewhere = [z3.And(fell, z3.Not(is_on_the_way), amount) for amount in amounts]
     return Division(z3.Not(z3.And(fell, is_on_the_way)), [z3.Not(fell), *fell_elsewhere], remembers=True)
+
+
+def on_the_way(proof: Proof) -> Division:
+    """The node's claim fell at this node or below it."""
+    fell, is_on_the_way, amounts = of_fallen(proof)
+    scope = z3.And(fell, is_on_the_way)
+    return Division(scope, [z3.And(scope, amount) for amount in amounts], remembers=True)
+
+
+def of_fallen(proof: Proof) -> tuple[Any, Any, list[Any]]:
+    """Whether the node's claim fell, whether at the node or below it; and three cases: no gas was asked for, all of it is paid, or less."""
+    node = Fields("nodes", term_of(proof.arguments[0]))
+    claim = Fields("claims", node.claim_id)
+    depth, its_depth = (widened(one) for one in (node.depth, claim.end_depth))
+    its_upper_parts = upper_parts(widened(claim.end_path), its_depth, depth, part_bits(proof))
+    is_on_the_way = z3.And(z3.ULE(depth, its_depth), its_upper_parts == widened(node.path))
+    has_prices, is_paid = claim.prices != 0, z3.UGT(most_gas(proof, claim), proof.game.parameters.gas_choose)
+    amounts = [z3.Not(has_prices), z3.And(has_prices, is_paid), z3.And(has_prices, z3.Not(is_paid))]
+    return claim.end_depth != 0, is_on_the_way, amounts
 
 
 def by_answer(proof: Proof) -> Division:
@@ -73,4 +86,6 @@ def widened(term: Any) -> Any:
     return z3.simplify(z3.ZeroExt(BITS - term.size(), term))
 
 
-DIVISIONS: dict[str, Divide] = {"game.collect_elsewhere": elsewhere, "game.arbitrate": by_answer}
+DIVISIONS: dict[str, Divide] = {
+    "game.collect_elsewhere": elsewhere, "game.collect_on_the_way": on_the_way, "game.arbitrate": by_answer,
+}  # fmt: skip

@@ -22,7 +22,8 @@ from opml_spec.machine import state
 
 from opml_fuzz.proofs.game import invariants, machine_state
 from opml_fuzz.proofs.game.arbiter_call import executed
-from opml_fuzz.proofs.game.arithmetic import Arithmetic, difference, excess, least
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, difference, excess, least, upper_parts
+from opml_fuzz.proofs.game.arithmetic import width as bits_of
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.invariants import Fields, exists
 from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS, first_word, function, word
@@ -259,7 +260,8 @@ class Written:
         for name, value in values.items():
             width, term = WIDTHS[kind][name], condition_term(value)
             if width < term.size():
-                self.fits.append(z3.ULT(term, 1 << width))
+                if bits_of(term) > width:
+                    self.fits.append(z3.ULT(term, 1 << width))
                 term = z3.Extract(width - 1, 0, term)
             terms[name] = term
         self.objects.append((kind, key, terms))
@@ -366,8 +368,8 @@ def replaced(world: GameWorld) -> Iterator[None]:
 
     def on_the_way_to(node: Any, other: Any) -> bool:
         (depth, path), (its_depth, its_path) = (path_number(one.path, world.rules.k) for one in (node, other))
-        parts = its_path.lift((its_depth - depth) * bits)  # where the depth is more, it does not matter what this shifts
-        return bool((depth <= its_depth) & (its_path.of(its_path.term >> parts) == path))
+        above = upper_parts(term_of(its_path), term_of(its_depth), term_of(depth), bits)
+        return bool((depth <= its_depth) & (its_path.of(above) == path))
 
     table: tuple[tuple[Any, str, Any], ...] = (
         (hashing, "sha3", NamingHashes(world)),  # a hash is a name for what was hashed

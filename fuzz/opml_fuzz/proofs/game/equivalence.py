@@ -86,7 +86,7 @@ class Ended:
 
 @frozen
 class AboutCalls:
-    """What a proof assumes beside what all assume. remembers: whether the machine uses what it has just proved"""
+    """What a proof assumes beside what all assume. remembers: whether the machine uses what it has just proved, and sums get names"""
 
     conditions: tuple[Any, ...] = ()
     remembers: bool = False
@@ -117,7 +117,7 @@ class Proof:
         self.world.knows_beginnings = name == "open"
         self.world.witness = self.arguments[-1] if name == "arbitrate" else None
         assumed = setup(self)
-        self.remembers = assumed.remembers
+        self.remembers = self.world.arithmetic.names_sums = assumed.remembers
         self.sender = self.world.octets(sender, 20)
         deposits = z3.ZeroExt(1, function("held", "deposits")(NO_KEY))
         fits = z3.ULT(deposits + z3.Extract(WEI_BITS, 0, self.value), 1 << WEI_BITS)  # all the ether that there is

@@ -334,7 +334,7 @@ def beyond(a: Word, b: Word) -> Word | None:
 def packed(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     """ADD, SUB and OR, of packed words field by field."""
     *rest, b, a = path.stack
-    found = beyond(a, b) if name == "SUB" else None
+    found = beyond(a, b) if name == "SUB" else machine.arithmetic.sum(a, b) if name == "ADD" else None
     if found is None and not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
         prove = machine.prove(path)
         found = either(a, b) if name == "OR" else (added if name == "ADD" else subtracted)(a, b, prove)

@@ -28,6 +28,7 @@ class Amount(Value):
 
     __hash__ = None
     paths: GamePaths
+    addends: tuple[Any, ...] = ()  # the two terms of which it is the sum, if it is known to be one
 
     def of(self, term: Any) -> Any:
         return amount(term, self.paths)
@@ -36,8 +37,11 @@ class Amount(Value):
         raise Unsupported("a number that must be known")
 
     def __sub__(self, other: Any) -> Any:
-        """The difference; in as many bits as both numbers need, if the other is a product that is not more."""
+        """The difference: of a sum and a term of it, the other one; in as many bits as both need, if `other` is a product and not more."""
         term = self.lift(other)
+        for one, its in zip(self.addends, self.addends[::-1], strict=True):
+            if its.eq(vector_of(term)):
+                return self.of(one)
         if self.paths.arithmetic.is_product(term) and not self.paths.possible(z3.UGT(term, self.term)):
             bits = max(width(self.term), width(term))
             return self.of(within(self.term - term, bits))
@@ -45,8 +49,14 @@ class Amount(Value):
 
     def __add__(self, other: Any) -> Any:
         """The sum, in no more bits than it needs."""
-        made = super().__add__(other)
-        return self.of(within(made.term, width(made.term))) if isinstance(made, Amount) else made
+        if not isinstance(other, int | Value):
+            return super().__add__(other)
+        addends = self.term, self.lift(other)
+        named, plain = self.paths.arithmetic.sum(*addends), addends[0] + addends[1]
+        made = self.of(within(plain, width(plain)) if named is None else named)
+        if isinstance(made, Amount):
+            made.addends = tuple(map(vector_of, addends))
+        return made
 
     __radd__ = __add__
 
