@@ -42,6 +42,10 @@ ACCEPTED = "accepted"
 Read = Callable[[int, int], bytes]
 
 
+class RunsDiffer(Exception):
+    """A run in one go and one that stops after each stage do not agree."""
+
+
 class TrainingEngine(ABC):
     """An engine that computes stages of training one after the other."""
 
@@ -131,7 +135,7 @@ class GuestTraining(TrainingEngine):
 class NativeTraining(TrainingEngine):
     """The engine that computes stages by opml_min's compiled kernels of training, and checks what its loader checks.
 
-    With one thread it also finds kernels that write beyond their memory."""
+    With one thread it also finds kernels that write beyond their memory; with more, whether several ops in one go lead to the same."""
 
     def __init__(self, threads: int = 1) -> None:
         self.name = "opml_min, native" if threads == 1 else f"opml_min, native, {threads} threads"
@@ -139,18 +143,9 @@ class NativeTraining(TrainingEngine):
 
     def _after(self, case: TrainingStages) -> Iterator[tuple[str, Read]]:
         """Yields nothing after a request that stage 0 refuses, nor on a tape that native code refuses."""
-        stages, length = struct.unpack_from("<QQ", case.memory[REQUEST])
-        request = case.memory.get(REQUEST_BYTES, b"")
-        model = [(at, data) for at, data in sorted(case.memory.items()) if at not in (REQUEST, REQUEST_BYTES)]
-        if len(request) != length:  # no run begins so
+        run = self._begun(case)
+        if run is None:
             return
-        try:
-            run = TrainingRun(model, request, stages=stages, threads=self._threads)
-            if case.first:
-                Settings.unpack(request)
-        except (CheckFailed, RequestError):
-            return
-        run.stage = case.first
         for _ in range(case.count):
             with guarded_kernels() if self._threads == 1 else nullcontext():
                 run.run_stage()
@@ -158,6 +153,28 @@ class NativeTraining(TrainingEngine):
             yield f"exit {state.status}" if state.status else state.carry_root.hex(), run.memory.read
             if state.status:
                 break
+        if self._threads > 1 and case.count > 1 and (at_once := self._begun(case)):
+            at_once.run_to(run.stage)
+            if at_once.state() != run.state():
+                raise RunsDiffer("several stages in one go lead elsewhere than one by one")
+
+    def _begun(self, case: TrainingStages) -> TrainingRun | None:
+        """Begins a run before the case's first stage; None if native code does not take it. All its memory is hashed once, so that from
+        then on a page that counts as unwritten though it was written shows in the root."""
+        stages, length = struct.unpack_from("<QQ", case.memory[REQUEST])
+        request = case.memory.get(REQUEST_BYTES, b"")
+        model = [(at, data) for at, data in sorted(case.memory.items()) if at not in (REQUEST, REQUEST_BYTES)]
+        if len(request) != length:  # no run begins so
+            return None
+        try:
+            run = TrainingRun(model, request, stages=stages, threads=self._threads)
+            if case.first:
+                Settings.unpack(request)
+        except (CheckFailed, RequestError):
+            return None
+        run.stage = case.first
+        run.state()
+        return run
 
     def _verdict(self, case: TrainingTape) -> list[str] | None:
         return native_verdict(case.memory) if self._threads == 1 else None

@@ -25,6 +25,7 @@ from opml_fuzz.models.corner_caches import attention_that_shows_weights, attenti
 from opml_fuzz.models.corner_floats import floats_at_every_exponent, sums_of_zeros
 from opml_fuzz.models.corner_requests import corner_requests
 from opml_fuzz.models.corner_roots import norms_at_borders
+from opml_fuzz.models.edge_draws import draws_that_show_weights
 from opml_fuzz.models.tiny_models import POSITIONS, ModelBuilder, as_float, llama, once, text_request
 
 SIGMOID_ENDS = 1 << 18  # Q14: from here on σ is 1
@@ -130,7 +131,8 @@ def corner_operations() -> tuple[OneStage, ...]:
     requests = (case for _, case in corner_requests(rng))
     attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), attention_that_shows_weights(rng))
     floats = (*floats_at_every_exponent(Random("floats")), sums_of_zeros(Random("zeros")))
-    return (*both, *floats, *attentions, *norms_at_borders(rng), *requests, *products, *least)
+    draws = draws_that_show_weights(Random("draws"))
+    return (*both, *floats, *draws, *attentions, *norms_at_borders(rng), *requests, *products, *least)
 
 
 @cache
