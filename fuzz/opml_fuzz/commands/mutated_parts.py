@@ -87,6 +87,8 @@ def machine_of_specification(_: None) -> Iterator[Any]:
         yield SpecProgram().run(anew(program.start), program.stops)
     yield from machine_stages(Random("stages"))
     yield from islice(model_runs(Random("runs")), 1)
+    courts = RandomDisputes()  # only there somebody brings a state that has no length of its own
+    yield from (courts.play(f"{number}/1", 400) for number in range(SEQUENCES // 2))
 
 
 @cache
@@ -204,7 +206,8 @@ def training_questions() -> tuple[Case, ...]:
     rng = Random("training questions")
     operations = [random_training_operation(rng) for _ in range(TRAINING)]
     others = [make(rng) for make in (random_training_stages, refused_request) for _ in range(SHARING)]
-    return (*corner_training(), *tapes_at_bounds(), *tapes_that_just_fit(), *operations, *others, *(random_training_tape(rng) for _ in range(TAPES)))
+    tapes = (random_training_tape(rng) for _ in range(TAPES))
+    return (*corner_training(), *tapes_at_bounds(), *tapes_that_just_fit(), *operations, *others, *tapes)
 
 
 def training_of_specification(_: None) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from opml_spec.model.layout import REQUEST, REQUEST_BYTES
 from opml_spec.training.loader import check_training
 from opml_spec.training.training_stage import run_training_stage
 
-from opml_fuzz.engines.guarded_kernels import guarded_kernels
+from opml_fuzz.engines.guarded_kernels import check_scratch, guarded_kernels
 from opml_fuzz.engines.protocol import describe
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.model_case import Segments
@@ -149,6 +149,7 @@ class NativeTraining(TrainingEngine):
         for _ in range(case.count):
             with guarded_kernels() if self._threads == 1 else nullcontext():
                 run.run_stage()
+            check_scratch(run.memory)
             state = run.state()
             yield f"exit {state.status}" if state.status else state.carry_root.hex(), run.memory.read
             if state.status:

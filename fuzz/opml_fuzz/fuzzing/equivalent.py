@@ -73,6 +73,12 @@ EQUIVALENT = (
             'return [op["head_size"] * scale_q24(op["head_size"]) << 30, op["period"] ⟦<< → >>⟧ 39]',
         )
     ),
+    Equivalent("opml_spec.arithmetic.binary32", "return round_to_float(n if d ⟦> → >=⟧ 0 else -n, abs(d), sign, mode)", "d is not 0 here"),
+    Equivalent(
+        "opml_spec.dispute.tree",
+        "due = next_due(court.server_due.get(claim.server, ⟦0 → 1⟧), message.now, parameters.effort)",
+        "no block has a time before 1",
+    ),
     *(
         Equivalent("opml_min.training.engine", line, reason)
         for line, reason in (
@@ -82,6 +88,10 @@ EQUIVALENT = (
             (
                 'self._words[index, DECAY] = settings.decay(update, op["rate_q16"]) if op["decays"] == 1 else ⟦0 → 1⟧',
                 "2^-32 times a weight of 31 bits rounds to 0",
+            ),
+            (
+                "self._first_phases = list(accumulate((len(plan.phases) for plan in self._plans), initial=⟦0 → 1⟧))",
+                "a table with one row more, which nobody reads",
             ),
             ("if first ⟦< → <=⟧ end and depends_on_indices(self._ops[end - 1]):", SPARED),
         )

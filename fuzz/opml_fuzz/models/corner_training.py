@@ -121,7 +121,7 @@ def corner_training_of(kind: type[BatchOperation]) -> Iterator[TrainingStages]:
 
 
 def other_rows_in_each_update(rng: Random) -> TrainingStages:
-    """Builds some updates of three ops in a row. The tokens that the first one draws say to which rows, pages apart, the second one adds."""
+    """Builds some updates of three ops in a row. The tokens that the first one draws say to which rows, pages apart, the second adds."""
     kinds: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
         (Tokens, {"token_bytes": 1, "count": 50, "sequences": 2, "period": 2}),
         (EmbedWeights, {"rows": 4, "columns": 10, "matrix_rows": 256}),
@@ -130,6 +130,7 @@ def other_rows_in_each_update(rng: Random) -> TrainingStages:
     places = TensorPlaces(rng)
     drawn, adds, last = (places.placed(with_addresses(kind, usual_of(kind) | numbers)) for kind, numbers in kinds)
     assert isinstance(drawn, Tokens)
+    assert isinstance(adds, EmbedWeights)
     records = [each.record() for each in (drawn, evolve(adds, tokens=drawn.out), last)]
     return stages_from(places.data, records, training_request(rng, UPDATES, places.in_request), range(UPDATES), UPDATES)
 
