@@ -14,6 +14,7 @@ from opml_fuzz.models.corner_caches import attention_that_shows_weights, attenti
 from opml_fuzz.models.corner_models import LLAMAS, QUANTISATION_COUNT, SHIFTS, corner_operations, corner_runs
 from opml_fuzz.models.corner_requests import corner_requests
 from opml_fuzz.models.corner_roots import JUST_BELOW, MEAN_SHIFT, R, guess, just_above, norms_at_borders
+from opml_fuzz.models.edge_draws import edge_draws
 from opml_spec.arithmetic import fixed as fixed_arithmetic
 from opml_spec.arithmetic.elementary import exp2, rsqrt
 from opml_spec.arithmetic.fixed import round_shift
@@ -39,7 +40,8 @@ def test_all_answer_alike() -> None:
 
 def test_the_loader_accepts_all_operations() -> None:
     """Else native code would not be asked."""
-    assert all(NativeModels().answer(case) for case in corner_operations() if not header_of(case.memory).single_phase)
+    draws = (case for is_float in (False, True) for case in edge_draws(Random(1), is_float))
+    assert all(NativeModels().answer(case) for case in (*corner_operations(), *draws) if not header_of(case.memory).single_phase)
 
 
 def test_native_code_computes_positions_together() -> None:

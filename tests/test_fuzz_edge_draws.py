@@ -9,7 +9,9 @@ from opml_fuzz.engines.model_runs import SpecModels
 from opml_fuzz.fuzzing.changed_code import changed
 from opml_fuzz.fuzzing.target_batches import target_batch
 from opml_fuzz.machine.model_case import OneStage
-from opml_fuzz.models.edge_draws import LIKELY, edge_draws, seed_of
+from opml_fuzz.models.edge_draws import LIKELY, draws_that_show_weights, edge_draws, seed_of
+from opml_spec.arithmetic import elementary
+from opml_spec.arithmetic.elementary import EXP2_Q30
 from opml_spec.machine.memory import Memory
 from opml_spec.model.layout import OUTPUT, OUTPUT_TOKENS
 from opml_spec.model.operations import fixed
@@ -54,6 +56,15 @@ def test_a_draw_that_is_off_by_one_is_noticed(is_float: bool, wrong: tuple[str, 
     right = drawn(cases)
     with changed("opml_spec.model.operations.fixed", *wrong):
         assert drawn(cases) != right
+
+
+@pytest.mark.parametrize("place", range(len(EXP2_Q30)))
+@pytest.mark.parametrize("by", [1, -1])
+def test_a_coefficient_that_is_off_by_one_is_noticed(place: int, by: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = list(draws_that_show_weights(Random(1)))
+    right = drawn(cases)
+    monkeypatch.setattr(elementary, "EXP2_Q30", tuple(each + by * (k == place) for k, each in enumerate(EXP2_Q30)))
+    assert drawn(cases) != right
 
 
 @pytest.mark.parametrize("seed", [1, 2])

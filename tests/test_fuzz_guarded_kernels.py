@@ -47,6 +47,18 @@ def test_a_kernel_of_training_that_is_given_too_little_memory(monkeypatch: pytes
     assert NativeTraining().answer(training(BackwardSwiGlu)) == ["raised BorderCrossed: swiglu_backward wrote beyond its memory"]
 
 
+@njit
+def lost_add(base, words, first, end, chunk, scratch, shared):  # type: ignore[no-untyped-def]
+    """Takes the number of elements for an address."""
+    int32s(base, words[3], 1)[0] = 1
+
+
+def test_a_kernel_that_writes_where_no_tensor_can_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(plans._PLANS, TrainingOpcode.ADD, plans._numbers(lost_add))
+    for each in (NativeTraining(), NativeTraining(threads=2)):
+        assert each.answer(training(ForwardAdd)) == ["raised BorderCrossed: a kernel wrote to the scratch quarter"]
+
+
 @pytest.mark.parametrize("size", [0, 1, 64])
 def test_a_border_begins_where_the_memory_ends(size: int) -> None:
     memory, border = with_border(size)

@@ -17,6 +17,7 @@ from opml_fuzz.engines.targets.external import External
 from opml_fuzz.engines.training_runs import ACCEPTED, GuestTraining, NativeTraining, SpecTraining
 from opml_fuzz.fuzzing.asking import in_full
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, TRAINING_AT, TRAINING_CORNERS_EVERY, batch
+from opml_fuzz.fuzzing.changed_code import changed
 from opml_fuzz.fuzzing.corpus import Corpus, bins, cases_in
 from opml_fuzz.fuzzing.difference import Difference, compare, read
 from opml_fuzz.fuzzing.explaining import explained
@@ -24,14 +25,15 @@ from opml_fuzz.fuzzing.recipe_runs import RECIPES, recipe_run
 from opml_fuzz.fuzzing.shrinking import shrink
 from opml_fuzz.fuzzing.target_batches import target_batch
 from opml_fuzz.machine.case import Case, from_json
-from opml_fuzz.machine.training_case import TrainingStages, TrainingTape, numbers_in
+from opml_fuzz.machine.training_case import TrainingStages, TrainingTape, numbers_in, training_model
 from opml_fuzz.models.corner_training import corner_training, corner_training_of
-from opml_fuzz.models.random_training import KINDS, one_training_operation, random_training_stages, refused_request
-from opml_fuzz.models.refused_training import random_training_tape
+from opml_fuzz.models.random_training import KINDS, one_training_operation, random_training_stages, refused_request, usual_of
+from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds, tapes_that_just_fit
 from opml_fuzz.models.training_coverage import TrainingTable
+from opml_fuzz.models.training_tensors import with_addresses
 from opml_spec.training.operations.backward import BackwardSwiGlu, Sum
 from opml_spec.training.operations.batch_operation import BatchOperation
-from opml_spec.training.operations.forward import ForwardAdd, ForwardMatMul
+from opml_spec.training.operations.forward import ForwardAdd, ForwardMatMul, ForwardRope
 
 from opml_min.model.native.kernels.addressing import int32s
 from opml_min.training import plans
@@ -86,9 +88,32 @@ def test_the_runs_of_all_recipes_come_in_turn() -> None:
     assert_all_agree(recipe_run(Random(2), len(RECIPES) - 1))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_page_that_wrongly_counts_as_unwritten_shows(threads: int) -> None:
+    (case,) = (case for case in corner_training_of(ForwardMatMul) if case.operation(case.first).first == 500)  # type: ignore[union-attr]
+    assert_all_agree(case)
+    with changed("opml_min.training.written", 'op["out"] + 4 * op["first"]', 'op["out"] - 4 * op["first"]'):
+        assert NativeTraining(threads).answer(case) != SpecTraining().answer(case)
+
+
+def test_in_each_update_other_rows_are_written() -> None:
+    case = corner_training()[-1]
+    assert_all_agree(case)
+    with changed("opml_min.training.engine", "depends_on_indices(self._ops[end - 1])", "depends_on_indices(self._ops[end - 2])"):
+        assert NativeTraining().answer(case) != SpecTraining().answer(case)
+    with changed("opml_min.training.engine", "first = index + 1", "first = index - 1"):
+        assert "raised RunsDiffer" in str(NativeTraining(threads=2).answer(case))
+
+
+def test_tables_that_are_too_long_to_be_looked_at_may_be_valid() -> None:
+    """So native code gives no number for its refusal."""
+    rope = with_addresses(ForwardRope, usual_of(ForwardRope) | {"period": 1 << 17, "head_size": 1 << 10})
+    assert NativeTraining().answer(TrainingTape(training_model([rope.record()], {}))) is None
+
+
 def test_loaders_agree_on_what_they_refuse() -> None:
     rng, verdicts = Random(2), Counter[str]()
-    for case in (random_training_tape(rng) for _ in range(250)):
+    for case in (*tapes_at_bounds(), *tapes_that_just_fit(), *(random_training_tape(rng) for _ in range(250))):
         given = answers(case)
         assert len(given) == 2
         assert given["spec"] == given["opml_min, native"], case.to_json()

@@ -187,7 +187,7 @@ def _check_bounds(index: int, op: TrainingOp, memory: Memory, checked_tables: se
     for tensor in op.tensors():
         if tensor.place == TensorPlace.MODEL and (tensor.address, tensor.size) not in checked_tables:
             if sum(size for _, size in checked_tables) + tensor.size > MOST_TABLE_BYTES:
-                raise ImageBound(f"op {index} ({op.opcode.name}): its tables are too long to be looked at")
+                raise CheckFailed(f"op {index} ({op.opcode.name}): its tables are too long to be looked at")
             if not _is_within_limit(memory, tensor.address, tensor.size):
                 raise ImageBound(f"op {index} ({op.opcode.name}): an entry of its table is not within ±2^30")
             checked_tables.add((tensor.address, tensor.size))

@@ -43,7 +43,7 @@ from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
-from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds
+from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds, tapes_that_just_fit
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request, with_request
 from opml_fuzz.sweep.borders import at_borders
 from opml_fuzz.sweep.order import BATCHES, sweep
@@ -87,6 +87,8 @@ def machine_of_specification(_: None) -> Iterator[Any]:
         yield SpecProgram().run(anew(program.start), program.stops)
     yield from machine_stages(Random("stages"))
     yield from islice(model_runs(Random("runs")), 1)
+    courts = RandomDisputes()  # only there somebody brings a state that has no length of its own
+    yield from (courts.play(f"{number}/1", 400) for number in range(SEQUENCES // 2))
 
 
 @cache
@@ -204,7 +206,8 @@ def training_questions() -> tuple[Case, ...]:
     rng = Random("training questions")
     operations = [random_training_operation(rng) for _ in range(TRAINING)]
     others = [make(rng) for make in (random_training_stages, refused_request) for _ in range(SHARING)]
-    return (*corner_training(), *tapes_at_bounds(), *operations, *others, *(random_training_tape(rng) for _ in range(TAPES)))
+    tapes = (random_training_tape(rng) for _ in range(TAPES))
+    return (*corner_training(), *tapes_at_bounds(), *tapes_that_just_fit(), *operations, *others, *tapes)
 
 
 def training_of_specification(_: None) -> Iterator[Any]:
@@ -220,6 +223,15 @@ def native_training(_: None) -> Iterator[Any]:
         if answer and answer[0].startswith(DOES_NOT_COMPILE):
             raise NotCompiled(answer[0])
         yield answer
+
+
+def training_engine(_: None) -> Iterator[Any]:
+    """Asks what one thread cannot show: with two, phases are computed by compiled code, and several ops in one go."""
+    yield NativeTraining().answer(training_questions()[0])
+    engine = NativeTraining(threads=2)
+    for case in training_questions():
+        if isinstance(case, TrainingStages):
+            yield engine.answer(case)
 
 
 def training_guest(program: bytes | None) -> Iterator[Any]:
@@ -284,6 +296,7 @@ PARTS = (
     Part("spec: training", _of("opml_spec.training", SPEC_TRAINING), training_of_specification),
     Part("opml_min: training", _of("opml_min.training", "loader operations plans request run written"), native_training),
     Part("opml_min: kernels of training", _of(TRAINING_KERNELS, TRAINING_MODULES), native_training, Text.NUMBA, but=("padded",)),
+    Part("opml_min: engine of training", ("opml_min.training.engine",), training_engine, but=("_compute", "_enter")),
     Part("opml_min: guest of training", tuple(name for name in GUEST_CODE if name.startswith(OF_TRAINING)), training_guest, Text.C),
     Part("arbiter", ("arbiter.vy", "modules/codec.vy", "modules/merkle.vy"), arbiter, Text.VYPER, "arbiter"),
     Part("game", ("game.vy", "modules/bounds.vy", "modules/codec.vy", "modules/merkle.vy"), game, Text.VYPER, "game"),

@@ -1,7 +1,7 @@
 """Two courts side by side: every call goes to the specification and to the contract, then everything visible is compared.
 
-After each call the answers, the events in full, and all views of what the call may have changed must be the same, and the contract must
-own what its books say. At the end of a sequence every view is compared.
+After each call the answers, the events in full, and all views of what the call may have changed must be the same, the books must balance,
+and the contract must own what they say. At the end of a sequence every view is compared.
 
 *Source*: spec §5.2, §5.11.
 """
@@ -77,6 +77,7 @@ class BothCourts:
         self.compare(changed(before, self.spec))
         self.compare(self.concerned(call))
         ledger = self.spec.ledger
+        self.same("the books balance", ledger.balanced, True)
         self.same("balance", ledger.deposits - ledger.paid_out, self.contract.balance)
         return answers
 

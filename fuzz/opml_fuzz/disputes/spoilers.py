@@ -105,7 +105,8 @@ def spoiled_argument(rng: Random, name: str, value: Any, call: Call, court: Cour
             kind, number = rng.choice((0, 1, 2, 3)), rng.choice((0, 0, 1, 4, 8, LARGEST))
             other = value[:256] + bytes([kind]) + number.to_bytes(8, "big") + value[265:]
             running = value[:256] + bytes(9) + value[265:]
-            return rng.choice((running, other, spoiled_bytes(rng, value)))[: MOST_BYTES[name]]
+            shorter, longer = value[:255] + value[256:], value[:256] + b"\0" + value[256:]  # of the registers; all else may be right
+            return rng.choice((running, other, shorter, longer, spoiled_bytes(rng, value)))[: MOST_BYTES[name]]
         case "witness":
             return spoil_witness(rng, value)[: MOST_BYTES[name]]
         case "proof":

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from opml_min.machine import Memory
 from opml_min.model.native import engine as model_engine
 from opml_min.training.engine import TrainingEngine
 from opml_min.training.plans import Plan, Words
 
 BORDER_BYTES, ALIGNMENT = 1 << 14, 64
 PATTERN = 0xA5
+SCRATCH_BYTES = 1 << 16  # that are looked at
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -34,6 +36,13 @@ def with_border(size: int) -> tuple[Bytes, Bytes]:
     begin = -room.ctypes.data % ALIGNMENT
     memory = np.ndarray(size, np.uint8, room, begin)  # a slice of no bytes would begin where the room does
     return memory, room[begin + size :]
+
+
+def check_scratch(memory: Memory) -> None:
+    """Raises BorderCrossed if something lies at the beginning of the scratch quarter, which is zero between two stages. There a kernel
+    writes that takes an operand for an address though it is none; no root shows it, because nobody reports it as written."""
+    if any(memory.read(0, SCRATCH_BYTES)):
+        raise BorderCrossed("a kernel wrote to the scratch quarter")
 
 
 def check_borders(borders: list[Bytes], what: str) -> None:

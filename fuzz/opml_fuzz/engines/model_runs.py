@@ -20,7 +20,7 @@ from opml_spec.model.layout import FIXED, FLOAT, HEADER, OUTPUT, REQUEST, REQUES
 from opml_spec.model.stage import run_stage
 from opml_spec.runs.run import first_state, io_quarter, run_meaning
 
-from opml_fuzz.engines.guarded_kernels import guarded_kernels
+from opml_fuzz.engines.guarded_kernels import check_scratch, guarded_kernels
 from opml_fuzz.engines.protocol import describe
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun
@@ -135,6 +135,7 @@ def hashes_of_run(case: WholeRun, device: str) -> list[str]:
             whole, position = Run(image, case.request, stages=case.stages), max(image.header.op_count, 1)
             for stop in sorted({case.until // 2 // position * position, case.until} - {0}):
                 whole.run_to(stop)
+                check_scratch(whole.memory)
                 if (end := whole.run_hash().hex()) != hashes[stop - 1]:
                     hashes.append(f"in one go to stage {stop}: {end}")
             lost = [each.engine.losses() for each in (run, whole) if each.engine]
@@ -159,6 +160,7 @@ def native_stage(case: OneStage) -> list[str] | None:
             return None
         memory = loaded(case.memory)
         Engine(memory, image.header, image.tape, 1).run(case.stage, case.stage + 1)
+        check_scratch(memory)
         position, index = divmod(case.stage, image.header.op_count)
         op = image.ops[index]
         for address, size in [(OUTPUT, OUTPUT_BYTES)] if op.opcode.kind == Opcode.SAMPLE else writes(op, position):

@@ -20,7 +20,7 @@ from opml_spec.model.layout import REQUEST, REQUEST_BYTES
 from opml_spec.training.loader import check_training
 from opml_spec.training.training_stage import run_training_stage
 
-from opml_fuzz.engines.guarded_kernels import guarded_kernels
+from opml_fuzz.engines.guarded_kernels import check_scratch, guarded_kernels
 from opml_fuzz.engines.protocol import describe
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.model_case import Segments
@@ -40,6 +40,10 @@ from opml_min.training.run import TrainingRun
 
 ACCEPTED = "accepted"
 Read = Callable[[int, int], bytes]
+
+
+class RunsDiffer(Exception):
+    """A run in one go and one that stops after each stage do not agree."""
 
 
 class TrainingEngine(ABC):
@@ -131,7 +135,7 @@ class GuestTraining(TrainingEngine):
 class NativeTraining(TrainingEngine):
     """The engine that computes stages by opml_min's compiled kernels of training, and checks what its loader checks.
 
-    With one thread it also finds kernels that write beyond their memory."""
+    With one thread it also finds kernels that write beyond their memory; with more, whether several ops in one go lead to the same."""
 
     def __init__(self, threads: int = 1) -> None:
         self.name = "opml_min, native" if threads == 1 else f"opml_min, native, {threads} threads"
@@ -139,25 +143,39 @@ class NativeTraining(TrainingEngine):
 
     def _after(self, case: TrainingStages) -> Iterator[tuple[str, Read]]:
         """Yields nothing after a request that stage 0 refuses, nor on a tape that native code refuses."""
+        run = self._begun(case)
+        if run is None:
+            return
+        for _ in range(case.count):
+            with guarded_kernels() if self._threads == 1 else nullcontext():
+                run.run_stage()
+            check_scratch(run.memory)
+            state = run.state()
+            yield f"exit {state.status}" if state.status else state.carry_root.hex(), run.memory.read
+            if state.status:
+                break
+        if self._threads > 1 and case.count > 1 and (at_once := self._begun(case)):
+            at_once.run_to(run.stage)
+            if at_once.state() != run.state():
+                raise RunsDiffer("several stages in one go lead elsewhere than one by one")
+
+    def _begun(self, case: TrainingStages) -> TrainingRun | None:
+        """Begins a run before the case's first stage; None if native code does not take it. All its memory is hashed once, so that from
+        then on a page that counts as unwritten though it was written shows in the root."""
         stages, length = struct.unpack_from("<QQ", case.memory[REQUEST])
         request = case.memory.get(REQUEST_BYTES, b"")
         model = [(at, data) for at, data in sorted(case.memory.items()) if at not in (REQUEST, REQUEST_BYTES)]
         if len(request) != length:  # no run begins so
-            return
+            return None
         try:
             run = TrainingRun(model, request, stages=stages, threads=self._threads)
             if case.first:
                 Settings.unpack(request)
         except (CheckFailed, RequestError):
-            return
+            return None
         run.stage = case.first
-        for _ in range(case.count):
-            with guarded_kernels() if self._threads == 1 else nullcontext():
-                run.run_stage()
-            state = run.state()
-            yield f"exit {state.status}" if state.status else state.carry_root.hex(), run.memory.read
-            if state.status:
-                break
+        run.state()
+        return run
 
     def _verdict(self, case: TrainingTape) -> list[str] | None:
         return native_verdict(case.memory) if self._threads == 1 else None

@@ -1,5 +1,7 @@
 """Mutants that change no answer: each is a text that differs and a program that does not, with the reason."""
 
+from collections.abc import Iterator
+
 from attrs import frozen
 
 
@@ -19,10 +21,100 @@ ZERO = "both sides give 0 for 0"
 BY_64 = "shifted by 64 places, by this code or the other, every sum is 0"
 FAR = "places are negative or at least 26 here"
 MORE = "the kernel gets more memory than it needs"
-ROWS = "there are at most 2^20 rows"
 BOND = "the contract takes bonds from 0 to 2^128 - 1 only, and one of 0 is refused, too, because its share pays no gas"
 
+BELOW_LIMIT = "the ranges of the operands keep this number below 2^63, as it is and so changed"
+SPARED = "more pages count as written than were, and those that stayed have the same hash"
+
+
+def of_line(module: str, line: str, reason: str, *changes: str) -> Iterator[Equivalent]:
+    """Yields several mutants of a line: a text and its replacement, as `+ → -`, in the first place where that text stands. `without` stands
+    for the line left out."""
+    for change in changes:
+        right = change.partition(" → ")[0]
+        name = f"without {line}" if change == "without" else line.replace(right, f"⟦{change}⟧", 1)
+        yield Equivalent(module, name, reason)
+
+
+SPEC_PRODUCTS, SPEC_ATTENTION = "opml_spec.training.operations.products", "opml_spec.training.operations.attention"
+SPEC_BACKWARD, OF_LOADER = "opml_spec.training.operations.backward", "opml_min.training.loader"
+SUMS = "+ → -", "1 → 2", "<< → >>", "31 → 32"
+UNREACHED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (SPEC_ATTENTION, 'yield Bound("Σ q·k·scale", head_size * scale_q24(head_size) << 30)', ("without", "* → +", "<< → >>", "30 → 31")),
+    (SPEC_ATTENTION, 'yield Bound("Σ w·v", period << WEIGHT_BITS + 15)', ("without", "<< → >>", "+ → -", "15 → 16")),
+    (SPEC_ATTENTION, "yield from attention_bounds(self.head_size, self.period)", ("without",)),
+    (SPEC_BACKWARD, 'yield Bound("Σ w", self.vocabulary << WEIGHT_BITS)', ("<< → >>",)),
+    (SPEC_BACKWARD, 'yield Bound("Σ H·x̂", self.length << HEAVY_BITS + 24)', ("without", "<< → >>", "+ → -")),
+    *((module, 'yield Bound("Σ of sums", self.rows + 1 << 31)', SUMS) for module in (SPEC_BACKWARD, SPEC_PRODUCTS)),
+    (SPEC_BACKWARD, 'yield Bound("Σ of sums", self.rows + 1 << 31)', ("without",)),
+    ("opml_spec.training.operations.forward", 'yield Bound("Σ x·w", self.columns << 30)', ("<< → >>", "30 → 31")),
+    (SPEC_PRODUCTS, 'yield Bound("Σ g·w", self.taken << 30)', ("<< → >>", "30 → 31")),
+    (SPEC_PRODUCTS, 'yield Bound("Σ g·x", self.rows << 30)', ("<< → >>", "30 → 31")),
+    (OF_LOADER, 'return [mean, (op["rows"] + 1) << 31, op["length"] << 50]', SUMS),
+    *((OF_LOADER, f'return [op["{name}"] << 30]', ("<< → >>", "30 → 31")) for name in ("columns", "taken", "rows")),
+    (OF_LOADER, 'return [op["vocabulary"] << 24]', ("<< → >>", "24 → 25")),
+    (OF_LOADER, 'return [(op["rows"] + 1) << 31]', SUMS),
+    (OF_LOADER, 'score = op["head_size"] * scale_q24(op["head_size"]) << 30', ("* → +", "<< → >>", "30 → 31")),
+    (OF_LOADER, 'return [score, op["period"] << 39, op["period"] * op["head_size"] << 45]', ("<< → >>", "39 → 40")),
+    (
+        OF_LOADER,
+        'return [op["head_size"] * scale_q24(op["head_size"]) << 30, op["period"] << 39]',
+        ("* → +", "<< → >>", "30 → 31", "39 → 40"),
+    ),
+)
+"""Lines that say what a number can reach, where operands in their ranges do not come near 2^63: module, line and changes."""
+
 EQUIVALENT = (
+    *(each for module, line, changes in UNREACHED for each in of_line(module, line, BELOW_LIMIT, *changes)),
+    *(
+        Equivalent(OF_LOADER, line, BELOW_LIMIT)
+        for line in (
+            'return [mean, (op["rows"] + 1) << 31, op["length"] ⟦<< → >>⟧ 50]',
+            'return [op["head_size"] * scale_q24(op["head_size"]) << 30, op["period"] ⟦<< → >>⟧ 39]',
+        )
+    ),
+    Equivalent("opml_spec.arithmetic.binary32", "return round_to_float(n if d ⟦> → >=⟧ 0 else -n, abs(d), sign, mode)", "d is not 0 here"),
+    Equivalent(
+        "opml_spec.dispute.tree",
+        "due = next_due(court.server_due.get(claim.server, ⟦0 → 1⟧), message.now, parameters.effort)",
+        "no block has a time before 1",
+    ),
+    *(
+        Equivalent("opml_min.training.engine", line, reason)
+        for line, reason in (
+            ("self._pool = ThreadPoolExecutor(threads - 1) if threads > ⟦1 → 2⟧ else None", "one thread computes what two share"),
+            ("without require_compiler()", "there is a compiler"),
+            ("room = max((plan.shared for plan in self._plans if isinstance(plan.shared, int)), default=⟦0 → 1⟧)", MORE),
+            (
+                'self._words[index, DECAY] = settings.decay(update, op["rate_q16"]) if op["decays"] == 1 else ⟦0 → 1⟧',
+                "2^-32 times a weight of 31 bits rounds to 0",
+            ),
+            (
+                "self._first_phases = list(accumulate((len(plan.phases) for plan in self._plans), initial=⟦0 → 1⟧))",
+                "a table with one row more, which nobody reads",
+            ),
+            ("if first ⟦< → <=⟧ end and depends_on_indices(self._ops[end - 1]):", SPARED),
+        )
+    ),
+    *(
+        Equivalent("opml_min.training.written", line, SPARED)
+        for line in (
+            'yield from _lines(op["out"] + 4 * op["first"], np.arange(op["rows"]), ⟦4 → 5⟧ * op["taken"], 4 * op["matrix_rows"])',
+            'yield op["sums"] + 4 * op["columns"] * op["first"], ⟦4 → 5⟧ * op["columns"] * op["taken"]',
+            'yield from _lines(op["sums"], rows, ⟦4 → 5⟧ * op["columns"], 4 * op["columns"])',
+            "firsts = np.flatnonzero(np.diff(starts, prepend=-(PAGE_BYTES + size)) ⟦>= → >⟧ PAGE_BYTES + size)",
+        )
+    ),
+    Equivalent(
+        "opml_min.training.written",
+        "firsts = np.flatnonzero(np.diff(starts, prepend=-(PAGE_BYTES + size)) >= PAGE_BYTES ⟦+ → -⟧ size)",
+        "two spans in the place of one, without pages between them that were not written",
+    ),
+    Equivalent(
+        "opml_min.training.written",
+        "firsts = np.flatnonzero(np.diff(starts, prepend=-(PAGE_BYTES ⟦+ → -⟧ size)) >= PAGE_BYTES + size)",
+        "tensors lie so far from 0 that the first line begins a span in any case",
+    ),
     Equivalent("opml_min.machine.decode", "value &= (1 ⟦<< → >>⟧ bits) - 1", FITS),
     Equivalent("opml_min.machine.decode", 'return Instruction(IMMEDIATE, "add", rd, 0, ⟦0 → 1⟧, immediate_u)', UNUSED),
     Equivalent("opml_min.machine.interpret", "return -(-a // b) if (a ⟦< → <=⟧ 0) != (b < 0) else a // b", ZERO),
@@ -121,9 +213,6 @@ EQUIVALENT = (
         "no float, and no number halfway between two, is so near to a root that is none",
     ),
     Equivalent(
-        "opml_spec.training.operations.products", 'yield Bound("Σ of sums", self.rows + 1 << ⟦31 → 32⟧)', ROWS
-    ),
-    Equivalent(
         "opml_spec.training.loader", "low, high = RANGES.get(name, (⟦0 → 1⟧, MEMORY_BYTES))", "no tensor may lie at 0: the same error"
     ),
     Equivalent(
@@ -180,10 +269,6 @@ EQUIVALENT = (
         "opml_min.training.plans",
         "scratch = 4 * padded(size, 2) * width + 8 * pairs * columns + 16 * POSITIONS * width + ⟦4 → 5⟧ * period * width",
         MORE,
-    ),
-    *(
-        Equivalent("opml_min.training.loader", f'return [mean, (op["rows"] {changed}) << 31, op["length"] << 50]', ROWS)
-        for changed in ("⟦+ → -⟧ 1", "+ ⟦1 → 2⟧")
     ),
     Equivalent(
         "training/fast_rsqrt.h",

@@ -14,17 +14,19 @@ from itertools import product
 from random import Random
 
 from attrs import frozen
+from opml_spec.machine.memory import MEMORY_BYTES
 from opml_spec.model.layout import Record
 from opml_spec.model.llama import Shape
 from opml_spec.model.operations import fixed
 from opml_spec.model.operations.operation import Operation
-from opml_spec.model.tensors import QUANTISATIONS
+from opml_spec.model.tensors import QUANTISATIONS, TILE_ROWS
 
 from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun, header_of
 from opml_fuzz.models.corner_caches import attention_that_shows_weights, attention_to_any_exponents, attention_to_zeros
 from opml_fuzz.models.corner_floats import floats_at_every_exponent, sums_of_zeros
 from opml_fuzz.models.corner_requests import corner_requests
 from opml_fuzz.models.corner_roots import norms_at_borders
+from opml_fuzz.models.edge_draws import draws_that_show_weights
 from opml_fuzz.models.tiny_models import POSITIONS, ModelBuilder, as_float, llama, once, text_request
 
 SIGMOID_ENDS = 1 << 18  # Q14: from here on σ is 1
@@ -39,6 +41,7 @@ QUANTISATION_COUNT, SHIFTS = len(QUANTISATIONS), (-2, -1, 0, 1, 2, 31, 32, 62, 6
 SMALLEST_SCALES = (0, 1, 2, 0x3FF, 0x400, 0x401, 0x7FF, 0x800)
 """As bits of a binary16: 0, subnormal ones, and both sides of the bounds of the next two exponents."""
 
+SEGMENT = 1 << 12  # bytes to which an image's segments are aligned
 OUT_BITS, ROWS, COLUMNS = 20, 43, 64  # of the matrices: a whole panel of rows, a whole tile and a rest; two groups
 
 
@@ -103,6 +106,17 @@ def scaled_least(rng: Random, number: int) -> Iterator[Segments]:
         yield at.segments([(by_x if is_product else row).record()])
 
 
+def at_the_end_of_memory(rng: Random, number: int) -> Segments:
+    """Builds a product with a matrix of whole tiles that ends where memory does, so that nobody can read behind it. number: the
+    quantisation"""
+    at, rows = ModelBuilder(rng), 2 * TILE_ROWS
+    at.matrix(rows, COLUMNS, number)
+    matrix, at.weights = at.weights, b""
+    x, out = at.reserve(at.activation(COLUMNS)), at.reserve(bytes(4 * rows))
+    product = fixed.MatMul(out, x, MEMORY_BYTES - len(matrix), number, rows, COLUMNS, OUT_BITS)
+    return {**at.segments([product.record()]), MEMORY_BYTES - SEGMENT: matrix.rjust(SEGMENT, b"\0")}
+
+
 def pairs(rng: Random, is_float: bool, make: Callable[[int, int, int, int], Operation]) -> OneStage:
     """An operation on two vectors that hold every pair of edge numbers. make: given an output, both vectors and their length"""
     edges: Sequence[int] = FLOAT_EDGES if is_float else EDGES
@@ -126,11 +140,13 @@ def corner_operations() -> tuple[OneStage, ...]:
     rng = Random("corner operations")
     products = (once(rng, shifted(rng, number, [shift])) for number in range(QUANTISATION_COUNT) for shift in SHIFTS)
     least = (once(rng, memory) for number in range(QUANTISATION_COUNT) for memory in scaled_least(Random(number), number))
+    at_end = (once(rng, at_the_end_of_memory(Random(number), number)) for number in range(QUANTISATION_COUNT))
     both = (pairs(rng, is_float, make) for make in makers for is_float in (False, True))
     requests = (case for _, case in corner_requests(rng))
     attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), attention_that_shows_weights(rng))
     floats = (*floats_at_every_exponent(Random("floats")), sums_of_zeros(Random("zeros")))
-    return (*both, *floats, *attentions, *norms_at_borders(rng), *requests, *products, *least)
+    draws = draws_that_show_weights(Random("draws"))
+    return (*both, *floats, *draws, *attentions, *norms_at_borders(rng), *requests, *at_end, *products, *least)
 
 
 @cache

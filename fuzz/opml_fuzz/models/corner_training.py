@@ -11,20 +11,20 @@ from collections.abc import Iterator
 from functools import cache
 from random import Random
 
-from attrs import fields
+from attrs import evolve, fields
 from opml_spec.errors import SpecError
 from opml_spec.training.layout import EACH_UPDATE, FIRST_UPDATE, LAST_UPDATE, SETTINGS_BYTES
 from opml_spec.training.loader import check_operation
 from opml_spec.training.operations.attention import BackwardAttention, ForwardAttention
 from opml_spec.training.operations.batch_operation import BatchOperation
-from opml_spec.training.operations.forward import ForwardMatMul
+from opml_spec.training.operations.forward import ForwardAdd, ForwardMatMul
 from opml_spec.training.operations.opcodes import RANGES
 from opml_spec.training.operations.optimisers import Muon
-from opml_spec.training.operations.products import MatMulData, MatMulWeights
+from opml_spec.training.operations.products import EmbedWeights, MatMulData, MatMulWeights, TargetWeights
 from opml_spec.training.operations.weights import Init, Pictures, Tokens
 
 from opml_fuzz.machine.training_case import SETTINGS, TrainingStages, training_model, with_training_request
-from opml_fuzz.models.random_training import KINDS, USUAL, training_request
+from opml_fuzz.models.random_training import KINDS, USUAL, stages_from, training_request, usual_of
 from opml_fuzz.models.training_coverage import FULL, SIZES
 from opml_fuzz.models.training_tensors import Level, TensorPlaces, with_addresses
 
@@ -40,9 +40,12 @@ LARGE: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
     (MatMulWeights, {"rows": 300, "columns": 33, "matrix_rows": 50, "first": 0, "taken": 50, "sum_frac": 0}),
     (BackwardAttention, {"sequences": 1, "period": 29, "heads": 2, "kv_heads": 1, "head_size": 34, "width": 7}),
     (Muon, {"matrix_rows": 29, "columns": 26}),
-    (ForwardMatMul, {"rows": 2, "matrix_rows": 600, "first": 500, "taken": 100}),
+    (ForwardMatMul, {"rows": 3, "matrix_rows": 600, "first": 500, "taken": 100}),
+    (MatMulWeights, {"columns": 10, "matrix_rows": 600, "first": 500, "taken": 20}),
+    (TargetWeights, {"rows": 8, "columns": 10, "matrix_rows": 600}),
+    (EmbedWeights, {"rows": 8, "columns": 10, "matrix_rows": 600}),
 )
-"""Several blocks of rows, sums of several pieces, several threads; lines that are written from their second page on."""
+"""Several blocks of rows, sums of several pieces, several threads; tensors of which only pages far behind the first are written."""
 
 FITTING: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
     (ForwardMatMul, {"rows": 48, "columns": 64, "matrix_rows": 32, "first": 0, "taken": 32}),
@@ -58,7 +61,7 @@ FITTING: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
 def operands_at_ends(kind: type[BatchOperation]) -> Iterator[dict[str, int]]:
     """Yields the numbers of operations of this kind of which one is at an end."""
     names = [each.name for each in fields(kind) if each.name in RANGES]
-    usual = {name: USUAL[name] for name in names}
+    usual = usual_of(kind)
     for name in names:
         low, high = RANGES[name]
         if name in SIZES:
@@ -102,7 +105,7 @@ def _fitting(kind: type[BatchOperation], name: str, size: int) -> dict[str, int]
 def corner_training_of(kind: type[BatchOperation]) -> Iterator[TrainingStages]:
     """Yields the stages of an operation at its corners."""
     rng = Random(f"corners of {kind.__name__}")
-    usual = {each.name: USUAL[each.name] for each in fields(kind) if each.name in RANGES}
+    usual = usual_of(kind)
     for numbers in operands_at_ends(kind):
         names = usual.keys()
         yield stage(rng, kind, {name: numbers[name] for name in names})
@@ -115,6 +118,21 @@ def corner_training_of(kind: type[BatchOperation]) -> Iterator[TrainingStages]:
     for other, sizes in (*LARGE, *FITTING):
         if other is kind:
             yield stage(rng, kind, usual | sizes)
+
+
+def other_rows_in_each_update(rng: Random) -> TrainingStages:
+    """Builds some updates of three ops in a row. The tokens that the first one draws say to which rows, pages apart, the second adds."""
+    kinds: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
+        (Tokens, {"token_bytes": 1, "count": 50, "sequences": 2, "period": 2}),
+        (EmbedWeights, {"rows": 4, "columns": 10, "matrix_rows": 256}),
+        (ForwardAdd, {"count": 5}),
+    )
+    places = TensorPlaces(rng)
+    drawn, adds, last = (places.placed(with_addresses(kind, usual_of(kind) | numbers)) for kind, numbers in kinds)
+    assert isinstance(drawn, Tokens)
+    assert isinstance(adds, EmbedWeights)
+    records = [each.record() for each in (drawn, evolve(adds, tokens=drawn.out), last)]
+    return stages_from(places.data, records, training_request(rng, UPDATES, places.in_request), range(UPDATES), UPDATES)
 
 
 def _ends_of_shifts(usual: dict[str, int]) -> dict[str, int]:
@@ -149,5 +167,6 @@ def stage(
 
 @cache
 def corner_training() -> tuple[TrainingStages, ...]:
-    """Builds the corners of all ops."""
-    return tuple(case for kind in KINDS for case in corner_training_of(kind))
+    """Builds the corners of all ops, and updates in which they depend on one another."""
+    alone = (case for kind in KINDS for case in corner_training_of(kind))
+    return (*alone, other_rows_in_each_update(Random("rows")))

@@ -10,8 +10,10 @@ import struct
 from collections.abc import Iterator
 from random import Random
 
+from opml_spec.arithmetic.elementary import LOG2_E_Q32, exp2
+from opml_spec.arithmetic.fixed import round_shift
 from opml_spec.machine.memory import Memory
-from opml_spec.model.layout import OUTPUT_TOKENS, REQUEST_BYTES, TOKEN_BYTES, WORD_BYTES
+from opml_spec.model.layout import OUTPUT_TOKENS, REQUEST_BYTES, TOKEN_BYTES, WHEN_DRAWING, WORD_BYTES
 from opml_spec.model.operations import fixed
 from opml_spec.model.stage import run_stage
 
@@ -21,6 +23,7 @@ from opml_fuzz.models.tiny_models import POSITIONS, PROMPT, ModelBuilder, as_flo
 SEED = REQUEST_BYTES + 16  # its address, in a request
 EDGE_DRAWS, LARGEST = 4, (1 << 64) - 1
 TEMPERATURES_Q16 = 30_000, 65_536, 400_000  # at which each of several tokens is likely
+MANY, PLAIN_TEMPERATURE_Q16 = 600, 1 << 16  # tokens, at the temperature 1
 TOKENS, LIKELY = 7, (1, 2, 4, 5)  # the others weigh nothing
 
 
@@ -30,14 +33,13 @@ def edge_draws(rng: Random, is_float: bool) -> Iterator[OneStage]:
     logits = [rng.uniform(-1, 1) if token in LIKELY else -1_000.0 for token in range(TOKENS)]
     numbers = logits if is_float else [round(logit * (1 << fixed.LOGIT_BITS)) for logit in logits]
     operation = fixed.Sample(at.reserve(struct.pack(f"<{TOKENS}{'f' if is_float else 'i'}", *numbers)), TOKENS)
-    segments = at.segments([(as_float(operation) if is_float else operation).record()])
+    segments = at.segments([(as_float(operation) if is_float else operation).record(WHEN_DRAWING)])
     request = text_request(rng, rng.choice(TEMPERATURES_Q16))
     position = rng.randrange(len(PROMPT) - 1, POSITIONS)
     memory = Memory.from_segments(with_request(segments, request, POSITIONS))
 
     def token(number: int) -> int:
-        with_seed = memory.store(SEED, WORD_BYTES, seed_of(number, position))
-        after, _ = run_stage(with_seed, position)
+        after, _ = run_stage(memory.store(SEED, WORD_BYTES, seed_of(number, position)), position)
         return after.load(OUTPUT_TOKENS + TOKEN_BYTES * (position - len(PROMPT) + 1), TOKEN_BYTES)
 
     below, above, wanted = 0, LARGEST, rng.choice(LIKELY[1:])
@@ -45,8 +47,29 @@ def edge_draws(rng: Random, is_float: bool) -> Iterator[OneStage]:
         middle = (below + above) // 2
         below, above = (middle, above) if token(middle) < wanted else (below, middle)
     for number in (below, above, 0, LARGEST):
-        seed = struct.pack("<Q", seed_of(number, position))
-        yield OneStage(with_request(segments, request[:16] + seed + request[24:], POSITIONS), position)
+        yield OneStage(with_request(segments, with_seed(request, seed_of(number, position)), POSITIONS), position)
+
+
+def draws_that_show_weights(rng: Random) -> Iterator[OneStage]:
+    """Draws from many tokens, of which the last is the likeliest: by the largest number that draws another one, and by the next number,
+    which draws the last. The sum of the others' weights decides, so it shows if some of them are off by one.
+
+    Their exponents are small, so their fractions are nearly 1: a coefficient of 2^f that is off by one changes some weights."""
+    logits = [*range(-MANY, 0), 0]
+    slope = LOG2_E_Q32 // PLAIN_TEMPERATURE_Q16
+    weights = [exp2(-round_shift(-logit * slope, fixed.LOGIT_BITS)) for logit in logits]
+    edge = -(-(sum(weights[:-1]) << 64) // sum(weights))
+    at = ModelBuilder(rng)
+    operation = fixed.Sample(at.reserve(struct.pack(f"<{len(logits)}i", *logits)), len(logits))
+    segments = at.segments([operation.record(WHEN_DRAWING)], vocabulary=len(logits))
+    request = text_request(rng, PLAIN_TEMPERATURE_Q16)
+    for number in (edge - 1, edge):
+        yield OneStage(with_request(segments, with_seed(request, seed_of(number, POSITIONS - 1)), POSITIONS), POSITIONS - 1)
+
+
+def with_seed(request: bytes, seed: int) -> bytes:
+    """Gives a request this seed."""
+    return request[:16] + struct.pack("<Q", seed) + request[24:]
 
 
 def seed_of(number: int, position: int) -> int:

@@ -11,7 +11,7 @@ from random import Random
 
 from attrs import evolve
 from opml_spec.machine.memory import STATE, Memory
-from opml_spec.model.layout import BYTES, HEADER, OUTPUT, SINGLE_PHASE, WORD_BYTES, encode_words
+from opml_spec.model.layout import ALWAYS, BYTES, HEADER, OUTPUT, SINGLE_PHASE, WHEN_DRAWING, WORD_BYTES, encode_words
 from opml_spec.model.llama import Shape, attention_scale_q30
 from opml_spec.model.operations import fixed
 from opml_spec.model.operations.operation import Operation
@@ -105,7 +105,8 @@ def one_operation(rng: Random, shape: Shape, is_float: bool, kind: type[Operatio
     """Draws the buffers of an operation of this kind, and a position."""
     at = ModelBuilder(rng, is_float, shape, corners=corners)
     operation = operation_of(at, kind)
-    record = (as_float(operation) if at.is_float else operation).record()
+    condition = WHEN_DRAWING if kind is fixed.Sample else ALWAYS  # else native code would not take it
+    record = (as_float(operation) if at.is_float else operation).record(condition)
     if kind is fixed.Input:
         request = rng.randbytes(rng.randrange(1, 50))
         length = min(record.operands[1], len(request))

@@ -49,6 +49,11 @@ USUAL = {
 """An operand of each name, as it usually is; all of them fit each other."""
 
 
+def usual_of(kind: type[BatchOperation]) -> dict[str, int]:
+    """Returns the operands of an op that are no addresses, as they usually are."""
+    return {each.name: USUAL[each.name] for each in fields(kind) if each.name in RANGES}
+
+
 def some_size(rng: Random, most: int = 65) -> int:
     """Draws a size: 1, a small one, or one at which a vector is full or nearly."""
     kind = rng.randrange(8)

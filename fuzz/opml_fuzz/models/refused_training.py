@@ -16,20 +16,34 @@ from attrs import evolve, fields
 from opml_spec.machine.memory import IO, MEMORY_BYTES, MODEL, STATE
 from opml_spec.model.layout import HEADER, REQUEST, REQUEST_BYTES, Record, encode_tape, encode_words
 from opml_spec.training.layout import TENSORS
+from opml_spec.training.operations.attention import BackwardAttention, ForwardAttention
 from opml_spec.training.operations.backward import BackwardNorm, BackwardRope
 from opml_spec.training.operations.batch_operation import Access, BatchOperation
-from opml_spec.training.operations.forward import ForwardNorm, ForwardRope
+from opml_spec.training.operations.forward import ForwardMatMul, ForwardNorm, ForwardRope
 from opml_spec.training.operations.opcodes import BATCH_OPERATIONS, RANGES, operands
 from opml_spec.training.operations.optimisers import Muon
+from opml_spec.training.operations.products import MatMulData, MatMulWeights
+from opml_spec.training.operations.weights import Pictures, Tokens
 
-from opml_fuzz.machine.training_case import TAPE, TrainingStages, TrainingTape, header_in, operation_in, training_model
-from opml_fuzz.models.random_training import USUAL, random_training_operation, random_training_stages
-from opml_fuzz.models.training_tensors import ALIGNMENT, LARGEST_ANGLE
+from opml_fuzz.machine.training_case import TAPE, TrainingStages, TrainingTape, header_in, operation_in, records_in, training_model
+from opml_fuzz.models.random_training import random_training_operation, random_training_stages, usual_of
+from opml_fuzz.models.training_tensors import ALIGNMENT, LARGEST_ANGLE, with_addresses
 
 MOST_TABLE = 1 << 12  # numbers, since a loader looks at each
 EDGES = (0, HEADER, MODEL, IO, REQUEST_BYTES, REQUEST_BYTES + 16384, TENSORS, STATE, MEMORY_BYTES, 1 << 63, 1 << 64)
 HALF_EDGES = (4096, 4097, 8192, 1 << 10, 1 << 17, 1 << 18, (1 << 18) + 1, 1 << 20)  # near the bounds of sizes
 BAD_OPCODES = (0, 1, 64, 95, 1 << 32, (1 << 64) - 1)
+FITS: tuple[tuple[type[BatchOperation], dict[str, int], dict[str, int]], ...] = (
+    *((kind, {"first": 2, "taken": 4, "matrix_rows": 6}, {"taken": 5}) for kind in (ForwardMatMul, MatMulData, MatMulWeights)),
+    *((kind, {"first": 0, "taken": 1 << 20, "matrix_rows": 1 << 20}, {"first": 1}) for kind in (ForwardMatMul, MatMulData, MatMulWeights)),
+    (Tokens, {"first": 3, "sequences": 2, "per_update": 5}, {"first": 4}),
+    (Tokens, {"count": 4, "period": 3}, {"count": 3}),
+    *((Tokens, {"token_bytes": each}, {"token_bytes": 3}) for each in (1, 4)),
+    (Pictures, {"first": 2, "rows": 3, "per_update": 5}, {"first": 3}),
+    *((kind, {"heads": 4, "kv_heads": 2}, {"heads": 3}) for kind in (ForwardAttention, BackwardAttention)),
+    *((kind, {"head_size": 4}, {"head_size": 3}) for kind in (ForwardRope, BackwardRope)),
+)
+"""Kinds of ops, operands that just fit each other, and others that do not."""
 
 
 def random_training_tape(rng: Random) -> TrainingTape:
@@ -38,10 +52,15 @@ def random_training_tape(rng: Random) -> TrainingTape:
 
 
 def tapes_at_bounds() -> Iterator[TrainingTape]:
-    """Yields tapes of one op with which a number of its code is just below 2^63, or reaches it. That takes two large operands."""
-    yield tape_of(Muon, {"matrix_rows": 1 << 20, "columns": (1 << 13) - 1})
-    yield tape_of(Muon, {"matrix_rows": 1 << 20, "columns": 1 << 13})
+    """Yields tapes of one op with which a number of its code is just below 2^63, or reaches it, which may take two large operands. Those
+    of NORM also have the longest row, or a longer one."""
+    for columns in ((1 << 13) - 1, 1 << 13):
+        yield tape_of(Muon, {"matrix_rows": 1 << 20, "columns": columns})
+    for period in ((1 << 18) - 1, 1 << 18):
+        yield tape_of(BackwardAttention, {"period": period, "heads": 1, "head_size": 1})
     norms: tuple[type[BatchOperation], ...] = ForwardNorm, BackwardNorm
+    for kind, length in product(norms, (4096, 4097)):
+        yield tape_of(kind, {"length": length})
     for kind, r in product(norms, range(*RANGES["r"])):
         reaches = (1 << 63) - (1 << 48) >> 2 * (r + 23) - 48
         for eps in (reaches - 1, reaches):
@@ -49,11 +68,25 @@ def tapes_at_bounds() -> Iterator[TrainingTape]:
                 yield tape_of(kind, {"r": r, "eps_q48": eps})
 
 
+def tapes_that_just_fit() -> Iterator[TrainingTape]:
+    """Yields tapes of one op whose operands just fit each other, of one in which they just do not, and with each operand in turn at the
+    end of its range, and beyond it."""
+    for kind, numbers, others in FITS:
+        for given in (numbers, numbers | others):
+            yield TrainingTape(training_model([with_addresses(kind, usual_of(kind) | given).record()], {}))
+    for kind in BATCH_OPERATIONS.values():
+        for name in usual_of(kind):
+            for value in (RANGES[name][1], RANGES[name][1] + 1):
+                tape = tape_of(kind, {name: value})
+                if not has_a_long_table(records_in(tape.memory)[0]):
+                    yield tape
+
+
 def tape_of(kind: type[BatchOperation], numbers: dict[str, int]) -> TrainingTape:
     """Makes a tape of one op with these operands and usual ones; its tensors may be large."""
-    usual = {each.name: USUAL[each.name] for each in fields(kind) if each.name in RANGES}
+    numbers = usual_of(kind) | numbers
     places = (TENSORS + (place << 35) for place in count())
-    given = {each.name: (usual | numbers)[each.name] if each.name in RANGES else next(places) for each in fields(kind)}
+    given = {each.name: numbers[each.name] if each.name in RANGES else next(places) for each in fields(kind)}
     apart = kind(**given)
     weights = {span.address for span in apart.spans() if span.access == Access.WEIGHTS}
     trained = {name: STATE for name, value in given.items() if value in weights}
