@@ -73,7 +73,6 @@ CONSTANTS: tuple[tuple[Any, str, Any, str], ...] = (
 STILL_EQUAL = {
     75: "where to return to from `codec.fail`, which never returns",
     2816: "below what no index may be, and none is ever negative",
-    2835: "where the call fails if an index is out of its bounds, and none ever is",
 }
 """Bytes of the committed code of which all is proved with another value, too, and why."""
 
