@@ -38,9 +38,10 @@ from opml_fuzz.machine.model_case import OneStage, header_of
 from opml_fuzz.machine.programs import gallery, loop
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.machine.training_case import TrainingStages
+from opml_fuzz.models.corner_floats import sums_of_zeros
 from opml_fuzz.models.corner_models import corner_operations, corner_runs
 from opml_fuzz.models.corner_training import corner_training
-from opml_fuzz.models.edge_draws import edge_draws
+from opml_fuzz.models.edge_draws import draws_that_show_weights, edge_draws
 from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
 from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds, tapes_that_just_fit
@@ -151,7 +152,9 @@ def models(_: None) -> Iterator[Any]:
         record = Sample(at.reserve(at.numbers(8)), 4).record()
         segments = at.segments([record], stop_tokens=stop_tokens, stop_1=1, stop_2=2, stop_3=3)
         yield stage_case("stops", segments, text_request(rng), POSITIONS, 1)
-    yield from map(SpecModels().answer, corner_operations())
+    shape = evolve(random_shape(rng), heads=4, kv_heads=2)
+    operations = (one_operation(rng, shape, *each) for each in product((False, True), FIXED_OPERATIONS))
+    yield from map(SpecModels().answer, (*corner_operations(), *operations))
 
 
 def arithmetic(_: None) -> Iterator[Any]:
@@ -167,6 +170,7 @@ def arithmetic(_: None) -> Iterator[Any]:
         yield [to_fixed(each, -1_000, 1_000, bits, mode) for each in EDGES for bits in (0, 3)]
     yield from fixed_operations(rng)
     yield from float_operations(rng)
+    yield from map(SpecModels().answer, (*draws_that_show_weights(rng), sums_of_zeros(rng)))
 
 
 @cache

@@ -73,6 +73,16 @@ EQUIVALENT = (
             'return [op["head_size"] * scale_q24(op["head_size"]) << 30, op["period"] ⟦<< → >>⟧ 39]',
         )
     ),
+    Equivalent(
+        "opml_spec.arithmetic.binary32",
+        "return estimate if n << max(-estimate, 0) ⟦>= → >⟧ d << max(estimate, 0) else estimate - 1",
+        "a power of two is a significand of 2^23, or of 2^24 with an exponent that is one less",
+    ),
+    Equivalent(
+        "opml_spec.model.tensors",
+        'return half(int.from_bytes(block[offset : offset + ⟦2 → 3⟧], "little"))',
+        "a half is made of 16 bits, whatever lies above them",
+    ),
     Equivalent("opml_spec.arithmetic.binary32", "return round_to_float(n if d ⟦> → >=⟧ 0 else -n, abs(d), sign, mode)", "d is not 0 here"),
     Equivalent(
         "opml_spec.dispute.tree",

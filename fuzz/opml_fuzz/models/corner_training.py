@@ -21,7 +21,7 @@ from opml_spec.training.operations.forward import ForwardAdd, ForwardMatMul
 from opml_spec.training.operations.opcodes import RANGES
 from opml_spec.training.operations.optimisers import Muon
 from opml_spec.training.operations.products import EmbedWeights, MatMulData, MatMulWeights, TargetWeights
-from opml_spec.training.operations.weights import Init, Pictures, Tokens
+from opml_spec.training.operations.weights import Export, Init, Pictures, Tokens
 
 from opml_fuzz.machine.training_case import SETTINGS, TrainingStages, training_model, with_training_request
 from opml_fuzz.models.random_training import KINDS, USUAL, stages_from, training_request, usual_of
@@ -34,6 +34,7 @@ STEEP = (7, UPDATES, 0, LARGEST_RATE, LARGEST_RATE, 65536, 65536, 65536, 65536)
 
 LARGE: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
     (Init, {"count": (1 << 14) + 5}),
+    (Export, {"rows": 9, "columns": 33}),
     (ForwardMatMul, {"rows": 50, "columns": 259, "matrix_rows": 35, "first": 0, "taken": 35, "out_frac": 30}),
     (ForwardAttention, {"sequences": 1, "period": 49, "heads": 1, "kv_heads": 1, "head_size": 34, "width": 8}),
     (MatMulData, {"rows": 49, "columns": 33, "matrix_rows": 300, "first": 3, "taken": 290}),
