@@ -146,7 +146,7 @@ def test_mutants_as_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7
     assert lines[1] == "    a test"
-    assert lines[-1].startswith("1 of 3 refuted (33.3 %), 1 survived, 1 not proved and not refuted, 1 equal, in code")
+    assert lines[-1].startswith("1 of 3 refuted (33.3 %), 1 survived, 1 not proved and not refuted, 1 equal for a known reason")
     assert "spec 1 of 2, bytecode 0 of 2" in lines[-1]
 
 

@@ -10,7 +10,7 @@ from opml_min.memory_map import MODEL
 from opml_min.model.build.llama_image import check_llama
 from opml_min.model.errors import CheckFailed, ImageError
 from opml_min.model.image.image import Image
-from opml_min.model.image.ops import OPERANDS, WEIGHTS
+from opml_min.model.image.ops import OPERANDS, WEIGHTS, Opcode
 from opml_min.model.native.check import check
 from opml_min.model.resolve import build_source
 
@@ -73,7 +73,7 @@ def test_a_model_with_the_ops_of_a_llama_is_not_exported_as_one(tmp_path: Path, 
         ["train", str(other.path), "--data", str(tmp_path / "text.txt"), "--out", str(tmp_path / "job")],
     ):
         assert main(command) == 2
-        assert f"{other.path} does not compute a LLaMA: norm of layer 0 has another x" in capsys.readouterr().err
+        assert f"{other.path} does not compute a LLaMA: norm of layer 0 reads another buffer" in capsys.readouterr().err
     assert not (tmp_path / "other.gguf").exists()
 
 
@@ -84,3 +84,18 @@ def test_a_file_has_one_epsilon(image: Image, tmp_path: Path) -> None:
     check(other)
     with pytest.raises(ImageError, match="norm of layer 0 has another eps"):
         check_llama(other)
+
+
+def test_a_layer_has_its_own_cache(tmp_path: Path) -> None:
+    """Both layers write one cache; or each reads the other's."""
+    build_source(write_source(tmp_path), None, tmp_path / "tiny.opml")
+    image, keys = Image(tmp_path / "tiny.opml"), 4
+    first, second = (index for index, op in enumerate(image.ops) if op.opcode == Opcode.CACHE)
+    shared = changed(image, tmp_path / "shared.opml", second, keys, int(image.tape[first, keys]))
+    shared = changed(shared, tmp_path / "both.opml", second + 1, keys, int(image.tape[first, keys]))
+    crossed = changed(image, tmp_path / "one.opml", first + 1, keys, int(image.tape[second, keys]))
+    crossed = changed(crossed, tmp_path / "crossed.opml", second + 1, keys, int(image.tape[first, keys]))
+    for other in (shared, crossed):
+        check(other)
+        with pytest.raises(ImageError, match="KV cache is not its own"):
+            check_llama(other)

@@ -108,8 +108,8 @@ STATEMENTS = (
 )
 
 GAPS = (
-    "The game's `open`: with a state of 297 bytes, and where the run had failed before, every end below the root was shown to agree, in "
-    "121 s of CPU on a busy machine: too much for what runs each time. Elsewhere five error numbers were, in 60 s. The rest is fuzzed.",
+    "The game's `open`, with a state of 297 bytes: below the root, where the run had failed before, every end was shown to agree. "
+    "That took 121 s of CPU on a busy machine, too much for what runs each time. Elsewhere five error numbers did. The rest is fuzzed.",
     "`post` and `choose` with more than 2,048 bytes of hashes, which are refused without a number: fuzzed, not proved.",
     "The game's `request`: with no bytes of data, 34 s of CPU did not suffice for the bytecode's paths. Its loop: not attempted. Fuzzed.",
     "The game's `finalise`: its loops over leaves and siblings need an invariant; not attempted. Fuzzed.",

@@ -1,10 +1,13 @@
 """Whether an image computes a LLaMA: whoever reads its weights as those of one asks this first.
 
 The tape of another model may have the same ops in the same order, and yet let them read other buffers, or norm with several epsilons. So
-the tape is built once more, from the places and the fraction bits that its own ops name. It must come out the same, op by op.
+the tape is built once more, from the weights and the fraction bits that its own ops name. It must come out the same, op by op; only
+buffers may lie elsewhere.
 
 *Source*: spec §3.7 (The LLaMA tape).
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -23,7 +26,7 @@ from opml_min.model.build.tape import (
 from opml_min.model.errors import ImageError
 from opml_min.model.image.image import Image
 from opml_min.model.image.llama import CLASSIFIER, EMBEDDING, FINAL_NORM, tensors_of_llama
-from opml_min.model.image.ops import FLOAT, Op, Opcode
+from opml_min.model.image.ops import ALIGNMENT, BUFFERS, FLOAT, Buffer, Op, Opcode, buffers
 from opml_min.model.image.weights import F32
 from opml_min.model.sources.checkpoint import Shape
 
@@ -39,14 +42,62 @@ def check_llama(image: Image) -> None:
     if len(tape) != len(image.ops):
         raise ImageError(f"{image.path} does not compute a LLaMA: its logits are computed in other parts")
     for index, (op, expected) in enumerate(zip(image.ops, tape, strict=True)):
-        if op != expected:
-            names = [name for name, value in expected.operands.items() if op.operands[name] != value]
-            wrong = f"has another {names[0]}" if names else "is computed at other positions"
+        numbers = {name: value for name, value in expected.operands.items() if name not in BUFFERS}
+        others = [name for name, value in numbers.items() if op.operands[name] != value]
+        if others or op.condition != expected.condition:
+            wrong = f"has another {others[0]}" if others else "is computed at other positions"
             raise ImageError(f"{image.path} does not compute a LLaMA: {op_name(image.header, index)} {wrong}")
+    _check_buffers(image, tape)
+
+
+def _check_buffers(image: Image, tape: list[Op]) -> None:
+    """Require that each op reads what the same op of the tape reads, wherever it lies, and that each layer has a KV cache of its own."""
+    found, expected = _sources(image.ops), _sources(tape)
+    for index, (here, there) in enumerate(zip(found, expected, strict=True)):
+        if here != there:
+            raise ImageError(f"{image.path} does not compute a LLaMA: {op_name(image.header, index)} reads another buffer")
+    caches, read = (
+        [buffer for op in image.ops if op.opcode.kind == kind for buffer in buffers(op)[place] if buffer not in _activations(op)[place]]
+        for kind, place in ((Opcode.CACHE, 0), (Opcode.ATTENTION, 1))
+    )
+    others = {buffer for op in image.ops for buffer in _activations(op)[0]}
+    end, end_of_caches, is_alone = 0, 0, True
+    for at, length, is_cache in sorted([*((*one, True) for one in caches), *((*one, False) for one in others)]):
+        is_alone &= at >= (end if is_cache else end_of_caches)
+        end, end_of_caches = max(end, at + length), max(end_of_caches, at + length if is_cache else 0)
+    if read != caches or not is_alone:
+        raise ImageError(f"{image.path} does not compute a LLaMA: a layer's KV cache is not its own")
+
+
+def _activations(op: Op) -> tuple[list[Buffer], list[Buffer]]:
+    """Return the buffers that an op writes, and those that it reads, without KV caches. What changes in place is both."""
+    written, read, weights = buffers(op)
+    if op.opcode.kind == Opcode.CACHE:
+        return [], read
+    if op.opcode.kind == Opcode.ATTENTION:
+        return written, read[:1]
+    if op.opcode.kind in (Opcode.ROPE, Opcode.ADD):
+        return written, [*written, *read, *weights]
+    return written, read
+
+
+def _sources(ops: list[Op]) -> Iterator[list[tuple[int, int] | None]]:
+    """Yield for each op where what it reads was written last, leaf by leaf: by which op, and which leaf of its buffer."""
+    last: dict[int, tuple[int, int]] = {}
+    for index, op in enumerate(ops):
+        written, read = _activations(op)
+        yield [last.get(leaf) for buffer in read for leaf in _leaves(buffer)]
+        for buffer in written:
+            last.update((leaf, (index, place)) for place, leaf in enumerate(_leaves(buffer)))
+
+
+def _leaves(buffer: Buffer) -> range:
+    at, length = buffer
+    return range(at // ALIGNMENT, -(-(at + length) // ALIGNMENT))
 
 
 def _tape(image: Image) -> list[Op]:
-    """Return the tape of a LLaMA with the tensors, the fraction bits and the first buffer of an image."""
+    """Return the tape of a LLaMA with the tensors and the fraction bits of an image."""
     header = image.header
     reads = {tensor.name: image.ops[tensor.ops[0]].operands for tensor in tensors_of_llama(image)}
     rows = {tensor.name: tensor.rows for tensor in tensors_of_llama(image)}
@@ -65,7 +116,7 @@ def _tape(image: Image) -> list[Op]:
     weights = ModelWeights(matrix(EMBEDDING), rope["table"], layers, reads[FINAL_NORM]["weights"], matrix(CLASSIFIER))
     shape = Shape(*sizes, epsilon=_epsilon(image, reads[FINAL_NORM]))
     fractions = None if header.arithmetic == FLOAT else _fractions(image, reads)
-    return llama_tape(shape, weights, header.arithmetic, fractions, buffers_from=image.ops[0].operands["out"])
+    return llama_tape(shape, weights, header.arithmetic, fractions)
 
 
 def _epsilon(image: Image, norm: dict[str, int]) -> float:
