@@ -56,10 +56,8 @@ def _check_buffers(image: Image, tape: list[Op]) -> None:
     for index, (here, there) in enumerate(zip(found, expected, strict=True)):
         if here != there:
             raise ImageError(f"{image.path} does not compute a LLaMA: {op_name(image.header, index)} reads another buffer")
-    caches, read = (
-        [buffer for op in image.ops if op.opcode.kind == kind for buffer in buffers(op)[place] if buffer not in _activations(op)[place]]
-        for kind, place in ((Opcode.CACHE, 0), (Opcode.ATTENTION, 1))
-    )
+    caches = [buffer for op in image.ops if op.opcode.kind == Opcode.CACHE for buffer in buffers(op)[0]]
+    read = [buffer for op in image.ops if op.opcode.kind == Opcode.ATTENTION for buffer in buffers(op)[1][1:]]  # behind its queries
     others = {buffer for op in image.ops for buffer in _activations(op)[0]}
     end, end_of_caches, is_alone = 0, 0, True
     for at, length, is_cache in sorted([*((*one, True) for one in caches), *((*one, False) for one in others)]):
@@ -92,6 +90,7 @@ def _sources(ops: list[Op]) -> Iterator[list[tuple[int, int] | None]]:
 
 
 def _leaves(buffer: Buffer) -> range:
+    """Return the leaves that a buffer lies in, by number."""
     at, length = buffer
     return range(at // ALIGNMENT, -(-(at + length) // ALIGNMENT))
 
@@ -99,8 +98,9 @@ def _leaves(buffer: Buffer) -> range:
 def _tape(image: Image) -> list[Op]:
     """Return the tape of a LLaMA with the tensors and the fraction bits of an image."""
     header = image.header
-    reads = {tensor.name: image.ops[tensor.ops[0]].operands for tensor in tensors_of_llama(image)}
-    rows = {tensor.name: tensor.rows for tensor in tensors_of_llama(image)}
+    tensors = tensors_of_llama(image)
+    reads = {tensor.name: image.ops[tensor.ops[0]].operands for tensor in tensors}
+    rows = {tensor.name: tensor.rows for tensor in tensors}
 
     def matrix(name: str) -> Matrix:
         return Matrix(reads[name]["matrix"], reads[name].get("quantisation", F32), rows[name], reads[name]["columns"])
