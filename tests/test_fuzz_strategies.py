@@ -20,7 +20,7 @@ from opml_fuzz.machine.numbers import ENTRY
 from opml_fuzz.machine.simpler import word_at
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.training_case import PLAIN_SETTINGS, SETTINGS, TrainingStages, TrainingTape, operation_in, records_in
-from opml_fuzz.models.random_training import NEAR_VECTORS, USUAL
+from opml_fuzz.models.random_training import MANY_UPDATES, NEAR_VECTORS, USUAL
 from opml_spec.dispute.acts import deploy
 from opml_spec.errors import SpecError
 from opml_spec.machine.state import RUNNING
@@ -144,7 +144,7 @@ def test_an_op_of_training_shrinks_to_few_rows_and_usual_operands() -> None:
     assert (operation.length, operation.width) == (1, USUAL["width"])
     assert (case.first, case.count, case.records[0].condition) == (2, 1, 0)
     _, updates, *settings = SETTINGS.unpack_from(case.memory[REQUEST_BYTES])
-    assert updates == 3
+    assert updates in (3, MANY_UPDATES)  # as with rows: a run is short or very long, and which was drawn may stay
     assert tuple(settings) == PLAIN_SETTINGS[2:]
 
 

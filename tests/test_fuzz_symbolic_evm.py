@@ -258,6 +258,31 @@ def test_an_unknown_length_splits_the_path() -> None:
         assert value(end.data) == int.from_bytes(revm(code, number_of_bytes.to_bytes(32, "big")), "big")
 
 
+@pytest.mark.parametrize("target", [0, 1, 1000])
+def test_a_jump_to_no_jumpdest_ends_the_path(target: int) -> None:
+    """So does one that is made on a condition, where that holds; where it does not, the place is never looked at."""
+    (halted,) = run_on_anything(code := program(target, "JUMP"))
+    assert (halted.how, halted.data) == ("INVALID", ())
+    with pytest.raises(RuntimeError, match="InvalidJump"):
+        revm(code)
+    code = program(0, "CALLDATALOAD", target, "JUMPI", 7, *RETURN_WORD)
+    jumped, went_on = sorted(run_on_anything(code), key=lambda end: end.how)
+    assert (jumped.how, went_on.how) == ("INVALID", "RETURN")
+    with pytest.raises(RuntimeError, match="InvalidJump"):
+        revm(code, bytes(31) + b"\1")
+    assert revm(code, bytes(32)) == known(went_on.data)
+    for end, data in ((jumped, 1), (went_on, 0)):
+        assert [filled_conditions(end, one) for one in (data, 1 - data)] == [True, False]
+    (only,) = run_on_anything(program(0, target, "JUMPI", 7, *RETURN_WORD))
+    assert only.how == "RETURN"
+
+
+def filled_conditions(end: End, data: int) -> bool:
+    """Whether the path is taken if the first word of the data is this one."""
+    names = (CALLDATA(z3.BitVecVal(0, 256)), z3.BitVecVal(data, 256))
+    return all(z3.is_true(z3.simplify(z3.substitute(one, names))) for one in end.path.conditions)
+
+
 # What proves nothing -----------------------------------------------------------------------------------------------------------------
 
 
@@ -266,7 +291,7 @@ def test_an_unknown_length_splits_the_path() -> None:
     [
         ("POP",), (1, "ADD"), ("DUP1",), (1, "SWAP1"),  # the stack is empty
         (0, "MLOAD"), (32, 0, "RETURN"),  # memory that was never written
-        (0, "JUMP"), (0, "CALLDATALOAD", "JUMP"),  # no place to jump to
+        (0, "CALLDATALOAD", "JUMP"), (1, 0, "CALLDATALOAD", "JUMPI"),  # unknown places to jump to
         (1, 0, "CALLDATALOAD", "MSTORE"), (0, "CALLDATALOAD", 0, "KECCAK256"), (0, "CALLDATALOAD", 1, 0, "MCOPY"),  # unknown addresses
     ],
 )  # fmt: skip

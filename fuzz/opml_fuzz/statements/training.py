@@ -138,13 +138,13 @@ def shifts_are_those(length: int) -> bool:
     return all(2 * (31 - t // 2) - dropped in SHIFTS for dropped in range(LARGEST_DROP + 1))
 
 
-def rotation_fits(sign: int, a: Any, b: Any, cos: Any, sin: Any) -> Any:
+def rotation_fits(sign: int, a: Any, b: Any, cosine: Any, sine: Any) -> Any:
     """A pair, rotated by an angle that the loader accepts, and rounded."""
     try:
-        check_angles([cos, sin])
+        check_angles([cosine, sine])
     except ImageBound as error:
         raise NotAdmitted from error
-    return all_fit(lambda *numbers: [round_shift(v, 30) for v in rotated(list(numbers[:2]), list(numbers[2:]), sign)], a, b, cos, sin)
+    return all_fit(lambda *numbers: [round_shift(v, 30) for v in rotated(list(numbers[:2]), list(numbers[2:]), sign)], a, b, cosine, sine)
 
 
 def slope_fits(gate: Any, sigma: Any) -> Any:
@@ -224,7 +224,7 @@ STATEMENTS = (
     Statement(
         "training.rotation",
         "ROPE and ROPE_BACKWARD",
-        {"a": I32, "b": I32, "cos": I32, "sin": I32},
+        {"a": I32, "b": I32, "cosine": I32, "sine": I32},
         rotation_fits,
         cases=((1,), (-1,)),
     ),

@@ -75,7 +75,7 @@ def load(path: Path, machine: "Machine") -> Following:
 def known(word: Word) -> int:
     """The word, which must be known."""
     if not isinstance(word, int):
-        raise Unsupported(f"an address that must be known: {word}")
+        raise Unsupported(f"a place that must be known: {word}")
     return word
 
 
@@ -91,13 +91,13 @@ def store_byte(path: Path, machine: "Machine") -> Following:
 
 def jump(path: Path, machine: "Machine") -> Following:
     *rest, target = path.stack
-    return arrive(evolve(path, stack=tuple(rest)), target, machine)
+    if not machine.code.is_destination(known(target)):
+        return iter((End("INVALID", path),))
+    return arrive(evolve(path, stack=tuple(rest)), known(target), machine)
 
 
-def arrive(path: Path, target: Word, machine: "Machine") -> Path:
+def arrive(path: Path, target: int, machine: "Machine") -> Path:
     """The path at the target of a jump that it has made; `path.at` is where it would have gone on."""
-    if not machine.code.is_destination(target):
-        raise Unsupported(f"a jump to {target}")
     calls = path.calls
     if calls and calls[-1] == target:
         calls = calls[:-1]
@@ -109,10 +109,12 @@ def arrive(path: Path, target: Word, machine: "Machine") -> Path:
 def jump_if(path: Path, machine: "Machine") -> Following:
     *rest, word, target = path.stack
     base = evolve(path, stack=tuple(rest))
-    taken = [evolve(one, at=known(target)) if jumps else one for one, jumps in machine.branches(base, word)]
-    if not machine.code.is_destination(target):
-        raise Unsupported(f"a jump to {target}")
-    return taken[0] if len(taken) == 1 else iter(taken)
+    can_jump = machine.code.is_destination(known(target))
+    taken: list[Path | End] = []
+    for one, jumps in machine.branches(base, word):
+        taken.append((evolve(one, at=known(target)) if can_jump else End("INVALID", one)) if jumps else one)
+    first = taken[0]
+    return first if len(taken) == 1 and isinstance(first, Path) else iter(taken)
 
 
 def hash_memory(path: Path, machine: "Machine") -> Following:

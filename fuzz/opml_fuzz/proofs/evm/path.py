@@ -42,7 +42,7 @@ class Path:
 
 @frozen
 class End:
-    """How a path ends. how: RETURN, REVERT, INVALID, or STOP at one of the places that were asked for"""
+    """How a path ends. how: RETURN, REVERT, INVALID (after a jump to no JUMPDEST, too), or STOP at one of the places that were asked for"""
 
     how: str
     path: Path

@@ -286,6 +286,9 @@ class Proof:
             if ended.written is not None:
                 yield from self.same_result(ended, end)
             return
+        if end.how == "INVALID":
+            yield "the contract halts exceptionally", z3.BoolVal(False)
+            return
         said = of_end(end)
         number = REFUSED if said.error is None else said.error
         if path.payments and ended.pays is not None:

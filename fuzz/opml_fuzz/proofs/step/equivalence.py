@@ -177,8 +177,9 @@ class Worlds:
         both = [one for one in (*conditions, *end.path.conditions) if not z3.is_true(one)]
         if any(z3.is_false(one) for one in both) or self.questions.ask(both)[0] == z3.unsat:
             return
-        if end.how == "DIFFERS":
+        if end.how in ("DIFFERS", "INVALID"):
             self.questions.prove(both, z3.BoolVal(False))
+            return
         mine = substituted(ending, values, self.hashes) if values else ending
         self.questions.prove(both, equal(mine, of_end(end), self.hashes))
 

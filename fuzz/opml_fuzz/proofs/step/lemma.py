@@ -254,7 +254,7 @@ class Lemma:
                 self.questions.prove([*one.conditions, *end.path.conditions], holds(one, end))
 
     def same_error(self, one: Reached, end: End) -> Any:
-        if end.how == "STOP" or one.error is None:
+        if end.how in ("STOP", "INVALID") or one.error is None:
             return z3.BoolVal(False)
         number = of_end(end).error
         return z3.BoolVal(False) if number is None else vector(number) == one.error
