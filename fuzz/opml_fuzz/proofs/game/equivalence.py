@@ -29,7 +29,7 @@ from opml_fuzz.proofs.evm.words import vector
 from opml_fuzz.proofs.game import wire
 from opml_fuzz.proofs.game.arbiter_call import Arbiter
 from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
-from opml_fuzz.proofs.game.facts import Facts, equal
+from opml_fuzz.proofs.game.facts import Facts, conjunction, equal
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
 from opml_fuzz.proofs.game.machine_state import any_state
@@ -213,7 +213,7 @@ class Proof:
         for conditions, ended in ours:
             if ended.fits:
                 own = list(conditions[len(self.assumptions) :])
-                self.facts.long.append(z3.Implies(z3.And(own), z3.And(list(ended.fits))))
+                self.facts.long.append(z3.Implies(conjunction(own), conjunction(ended.fits)))
         self.examples = [(place, self.paths.solver.model()) for place, (conditions, _) in enumerate(ours)
                          if self.paths.solver.check(*conditions) == z3.sat]  # fmt: skip
         memory = Memory().store_pieces(0, ((0, SCRATCH_BYTES),))

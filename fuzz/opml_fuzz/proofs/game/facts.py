@@ -4,6 +4,7 @@ They are instances of what holds of every court (`invariants.py`), of arithmetic
 exactly if their preimages are, and none is zero.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import z3
@@ -107,6 +108,11 @@ def is_slot(preimage: Pieces) -> bool:
     """Tells whether it is the preimage of a place in storage: the slot of a mapping and a key."""
     first = value(cut(preimage, 0, HASH_BYTES))
     return length(preimage) == 2 * HASH_BYTES and isinstance(first, int) and first < 1 << 16
+
+
+def conjunction(conditions: Sequence[Any]) -> Any:
+    """All of them; the one itself if it is alone, since SMT-LIB knows no `and` of one."""
+    return conditions[0] if len(conditions) == 1 else z3.And(list(conditions))
 
 
 def equal(left: Pieces, right: Pieces) -> Any:
