@@ -36,7 +36,7 @@ from opml_fuzz.machine.wrong_witnesses import spoil
 from opml_fuzz.proofs import by_name, ledger
 from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.questions import Failure, Questions
-from opml_fuzz.proofs.second_solver import Answers, Recheck, recheck
+from opml_fuzz.proofs.second_solver import Answers, Recheck, ask_cvc5_of_reals, ask_cvc5_once, recheck
 from opml_fuzz.proofs.step import arbiter, bytecode_prover
 from opml_fuzz.proofs.step.arbiter import STATE_BYTES, Bytecode
 from opml_fuzz.proofs.step.bytecode_prover import attempt, committed, prove_bytecode
@@ -320,6 +320,50 @@ def test_what_cvc5_says_is_counted(query: str) -> None:
     pytest.importorskip("cvc5")
     found = recheck([query], 0.5, 0.5)
     assert (found.bitwuzla.count, without_seconds(found.cvc5), found.unasked) == (0, ASKED_OF_CVC5[query], 0)
+
+
+SHARE = """(declare-fun n () Int) (declare-fun d () Int) (declare-fun w () Int) (assert (>= n 0)) (assert (>= w 0)) (assert (>= d 1))
+(assert (<= (* 2 n) d)) (assert (not (and (>= (div (* w n) d) 0) (<= (* (div (* w n) d) 2) w)))) (check-sat)"""
+
+
+@pytest.mark.parametrize("query", [SHARE, "(declare-fun x () Int) (assert (and (< 0 x) (not (>= (* 2 x) 2)))) (check-sat)"])
+def test_products_of_integers_are_decided_over_the_reals(query: str) -> None:
+    assert ask_cvc5_of_reals(pytest.importorskip("cvc5"), query, 5.0) == "agreeing"
+
+
+def random_number(rng: Random, values: dict[str, int], depth: int = 3) -> tuple[str, int]:
+    """A sum, product or quotient, and its value; what it is divided by may be anything but 0."""
+    if not depth or rng.random() < 0.2:
+        return rng.choice([*values.items(), *((str(one), one) for one in range(5))])
+    (left, x), (right, y) = (random_number(rng, values, depth - 1) for _ in range(2))
+    name, value = rng.choice([("+", x + y), ("-", x - y), ("*", x * y), ("div", x // y if y > 0 else -(x // -y) if y else None)])
+    return (left, x) if value is None else (f"({name} {left} {right})", value)
+
+
+def random_condition(rng: Random, values: dict[str, int], depth: int = 2) -> tuple[str, bool]:
+    """A condition on such numbers, and whether it holds."""
+    if not depth:
+        (left, x), (right, y) = (random_number(rng, values) for _ in range(2))
+        name, value = rng.choice([("<", x < y), ("<=", x <= y), (">", x > y), (">=", x >= y), ("=", x == y)])
+        return f"({name} {left} {right})", value
+    (left, is_one), (right, is_other) = (random_condition(rng, values, depth - 1) for _ in range(2))
+    options = (f"(and {left} {right})", is_one and is_other), (f"(or {left} {right})", is_one or is_other), (f"(not {left})", not is_one)
+    return rng.choice(options)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_integers_meet_is_not_refuted_over_the_reals(seed: int) -> None:
+    rng = Random(seed)
+    values = {name: rng.randrange(-9, 10) for name in "xyz"}
+    query = " ".join(f"(declare-fun {name} () Int)" for name in values)
+    for name, value in values.items():
+        query += f" (assert (= {name} {value if value >= 0 else f'(- {-value})'}))"
+    for _ in range(5):
+        text, holds = random_condition(rng, values)
+        query += f" (assert {text})" if holds else f" (assert (not {text}))"
+    cvc5 = pytest.importorskip("cvc5")
+    assert ask_cvc5_once(cvc5, query, 5.0, {}) == "disagreeing"  # the values above meet it
+    assert ask_cvc5_of_reals(cvc5, query, 5.0) != "agreeing"
 
 
 def test_without_cvc5_queries_about_integers_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,8 @@
 bitwuzla is asked about bit vectors, floats and unknown functions. It knows no integers, so questions about these go to cvc5, if that is
 installed; else they are only counted.
 
-*Source*: Niemetz, Preiner, "Bitwuzla" (2023); Barbosa et al., "cvc5" (2022); The SMT-LIB Standard, version 2.7.
+*Source*: Niemetz, Preiner, "Bitwuzla" (2023); Barbosa et al., "cvc5" (2022); The SMT-LIB Standard, version 2.7; for products of reals
+Ábrahám et al., "Deciding the consistency of non-linear real arithmetic constraints … using cylindrical algebraic coverings" (2021).
 """
 
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 from attrs import asdict, evolve, frozen
 
 from opml_fuzz.errors import InputError
+from opml_fuzz.proofs.relaxed import NotRelaxed, Relaxation
 from opml_fuzz.proofs.stoppable import Stopped, stoppable
 
 QUERY_SECONDS = 120.0
@@ -23,6 +25,9 @@ INTEGER_SECONDS = 20.0  # for each strategy; cvc5 hears no signal meanwhile
 QUICK_SECONDS = 1.0  # for each, at first
 STRATEGIES: tuple[dict[str, str], ...] = ({}, {"decision": "internal"}, {"nl-ext-purify": "true"}, {"arith-rewrite-equalities": "true"})
 """Options of cvc5 beside its own. What one of them does not decide in minutes, another often does at once."""
+
+COVERINGS = {"nl-cov": "true", "nl-ext": "none"}
+"""How cvc5 decides products of reals."""
 
 INTEGERS = (" Int)", "(Int ", " Int ")  # the sort, where SMT-LIB has it: of a constant, of a function
 AGREEING, DISAGREEING, UNDECIDED, UNREADABLE = "agreeing", "disagreeing", "undecided", "unreadable"
@@ -136,9 +141,9 @@ def is_over(end: float, stop: threading.Event) -> bool:
 
 
 def ask_cvc5(cvc5: Any, query: str, seconds: float) -> str:
-    """What cvc5 says, by the first strategy that knows."""
-    for limit, options in product((QUICK_SECONDS, seconds), STRATEGIES):
-        answer = ask_cvc5_once(cvc5, query, limit, options)
+    """What cvc5 says, by the first strategy that knows. The last one takes integers for reals."""
+    for limit, options in product((QUICK_SECONDS, seconds), (*STRATEGIES, None)):
+        answer = ask_cvc5_of_reals(cvc5, query, limit) if options is None else ask_cvc5_once(cvc5, query, limit, options)
         if answer != UNDECIDED:
             return answer
     return UNDECIDED
@@ -146,16 +151,44 @@ def ask_cvc5(cvc5: Any, query: str, seconds: float) -> str:
 
 def ask_cvc5_once(cvc5: Any, query: str, seconds: float, options: dict[str, str]) -> str:
     """What cvc5 says by one strategy."""
-    solver = cvc5.Solver(cvc5.TermManager())
-    solver.setLogic("ALL")
+    solver = solver_of(cvc5, cvc5.TermManager(), "ALL", seconds, options)
+    if not reads(cvc5, solver, query):
+        return UNREADABLE
+    answer = solver.checkSat()
+    return AGREEING if answer.isUnsat() else DISAGREEING if answer.isSat() else UNDECIDED
+
+
+def ask_cvc5_of_reals(cvc5: Any, query: str, seconds: float) -> str:
+    """What cvc5 says where reals stand for integers: they show that there is no solution, but never one."""
+    terms = cvc5.TermManager()
+    reader, solver = solver_of(cvc5, terms, "ALL", seconds, {}), solver_of(cvc5, terms, "QF_NRA", seconds, COVERINGS)
+    if not reads(cvc5, reader, query):
+        return UNREADABLE
+    try:
+        formulas = Relaxation(cvc5, terms).formulas(reader.getAssertions())
+    except NotRelaxed:
+        return UNDECIDED
+    for formula in formulas:
+        solver.assertFormula(formula)
+    return AGREEING if solver.checkSat().isUnsat() else UNDECIDED
+
+
+def solver_of(cvc5: Any, terms: Any, logic: str, seconds: float, options: dict[str, str]) -> Any:
+    """A solver of cvc5 with these options, for so many seconds."""
+    solver = cvc5.Solver(terms)
+    solver.setLogic(logic)
     for option, value in {"tlimit-per": str(int(1000 * seconds)), **options}.items():
         solver.setOption(option, value)
+    return solver
+
+
+def reads(cvc5: Any, solver: Any, query: str) -> bool:
+    """Lets a solver read a question; tells whether it can."""
     parser = cvc5.InputParser(solver)
     parser.setStringInput(cvc5.InputLanguage.SMT_LIB_2_6, query.replace("(check-sat)", ""), "")
     try:
         while not (command := parser.nextCommand()).isNull():
             command.invoke(solver, parser.getSymbolManager())
     except RuntimeError:
-        return UNREADABLE
-    answer = solver.checkSat()
-    return AGREEING if answer.isUnsat() else DISAGREEING if answer.isSat() else UNDECIDED
+        return False
+    return True

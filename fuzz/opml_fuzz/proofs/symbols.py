@@ -195,6 +195,8 @@ class Number(Symbol):
     def __floordiv__(self, other: Any) -> Any:
         if other <= 0:
             raise Unsupported("z3 rounds down only if the divisor is positive")
+        if z3.is_idiv(self.term) and z3.is_int_value(self.term.arg(1)) and isinstance(other, int):
+            return self.of(self.term.arg(0) / (self.term.arg(1).as_long() * other))  # rounded down twice is rounded down once
         return self.of(self.term / self.lift(other))
 
     def __mod__(self, other: Any) -> Any:
