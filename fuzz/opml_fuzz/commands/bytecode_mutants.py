@@ -73,6 +73,7 @@ CONSTANTS: tuple[tuple[Any, str, Any, str], ...] = (
 STILL_EQUAL = {
     75: "where to return to from `codec.fail`, which never returns",
     2816: "below what no index may be, and none is ever negative",
+    2835: "where to jump to if an index is out of its range, which none ever is",
 }
 """Bytes of the committed code of which all is proved with another value, too, and why."""
 

@@ -44,7 +44,7 @@ from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import draws_that_show_weights, edge_draws
 from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
-from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds, tapes_that_just_fit
+from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds, tapes_at_edges, tapes_that_just_fit
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request, with_request
 from opml_fuzz.sweep.borders import at_borders
 from opml_fuzz.sweep.order import BATCHES, sweep
@@ -211,7 +211,7 @@ def training_questions() -> tuple[Case, ...]:
     operations = [random_training_operation(rng) for _ in range(TRAINING)]
     others = [make(rng) for make in (random_training_stages, refused_request) for _ in range(SHARING)]
     tapes = (random_training_tape(rng) for _ in range(TAPES))
-    return (*corner_training(), *tapes_at_bounds(), *tapes_that_just_fit(), *operations, *others, *tapes)
+    return (*corner_training(), *tapes_at_bounds(), *tapes_at_edges(), *tapes_that_just_fit(), *operations, *others, *tapes)
 
 
 def training_of_specification(_: None) -> Iterator[Any]:

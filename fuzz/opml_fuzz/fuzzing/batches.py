@@ -27,7 +27,7 @@ from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import random_operation, random_run, random_stage
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
-from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds, tapes_that_just_fit
+from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds, tapes_at_edges, tapes_that_just_fit
 from opml_fuzz.sweep.order import BATCHES, share, sweep
 from opml_fuzz.sweep.pairs import paired
 from opml_fuzz.sweep.translated import translated
@@ -103,6 +103,7 @@ def about_training(number: int, rng: Random) -> Iterator[Case]:
     yield from corner_training()[number % TRAINING_CORNERS_EVERY :: TRAINING_CORNERS_EVERY]
     if number % TRAINING_CORNERS_EVERY == 0:
         yield from tapes_at_bounds()
+        yield from tapes_at_edges()
         yield from tapes_that_just_fit()
     yield recipe_run(rng, number)
 

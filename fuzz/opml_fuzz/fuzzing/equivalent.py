@@ -230,9 +230,10 @@ EQUIVALENT = (
         "Phase(products.matmul_weights, taken, block // 2, 8 * block * x_width + 4 ⟦* → +⟧ columns),",
         "memory is planned for twice as many rows as a piece has",
     ),
-    *(
-        Equivalent("opml_min.training.plans", f"scratch += {more} * padded(period, TWO_PIECE_ROWS) + 6 * POSITIONS * width", MORE)
-        for more in ("⟦4 → 5⟧ * padded(size, 2)", "4 * padded(size, ⟦2 → 3⟧)")
+    Equivalent(
+        "opml_min.training.plans",
+        "scratch += ⟦4 → 5⟧ * padded(size, 2) * padded(period, TWO_PIECE_ROWS) + 6 * POSITIONS * width",
+        MORE,
     ),
     Equivalent(
         "opml_min.training.kernels.attention",
@@ -275,6 +276,33 @@ EQUIVALENT = (
         "what is there is multiplied by zeros",
     ),
     Equivalent("arbiter.vy", "kind: uint256 = ⟦0 → 1⟧", "another value is assigned before it is read"),
+    Equivalent("game.vy", "gas: uint256 = ⟦0 → 1⟧", "another value is assigned before it is read"),
+    Equivalent(
+        "game.vy",
+        "self.nodes[node_id].clock_word = turn.clock_word | (⟦1 → 2⟧ << COLLECTED_BIT)",
+        "of the bits from COLLECTED_BIT on, it only matters whether any is set",
+    ),
+    Equivalent(
+        "opml_min.machine.translator.emit",
+        'highest = self.value(f"add i64 {lowest}, {size - 1}") if size ⟦> → >=⟧ 1 else lowest',
+        "0 is added, too",
+    ),
+    Equivalent(
+        "opml_min.machine.translator.emit",
+        'target = self.value(f"⟦and → or⟧ i64 {self.address(instruction.rs1, instruction.imm)}, -2")',
+        "no target is aligned then, and those that are not are left to the interpreter",
+    ),
+    Equivalent(
+        "opml_min.training.kernels.attention_backward",
+        "dk_own, dv_own = int64s(0, fractions, group), int64s(⟦0 → 1⟧, fractions + 8 * group, group)",
+        "the last byte lies where a head's rows were, which are written again for the next one",
+    ),
+    Equivalent(
+        "opml_min.training.plans",
+        'return Plan((Phase(kernel, op["rows"], max(1, ⟦ELEMENTS_AT_ONCE // length → length // ELEMENTS_AT_ONCE⟧), '
+        "8 * lines * length),), shared)",
+        "how many rows are computed at once changes nothing",
+    ),
     Equivalent(
         "opml_min.training.plans",
         "scratch = 4 * padded(size, 2) * width + 8 * pairs * columns + 16 * POSITIONS * width + ⟦4 → 5⟧ * period * width",

@@ -53,10 +53,13 @@ FITTING: tuple[tuple[type[BatchOperation], dict[str, int]], ...] = (
     (ForwardAttention, {"sequences": 1, "period": 32, "heads": 1, "kv_heads": 1, "head_size": 32}),
     (MatMulData, {"rows": 48, "columns": 32, "matrix_rows": 64, "first": 0, "taken": 64}),
     (MatMulWeights, {"rows": 64, "columns": 32, "matrix_rows": 48, "first": 0, "taken": 48}),
+    (ForwardAttention, {"sequences": 1, "period": 32, "heads": 1, "kv_heads": 1, "head_size": 9}),
     (BackwardAttention, {"sequences": 1, "period": 26, "heads": 2, "kv_heads": 1, "head_size": 32}),
+    (BackwardAttention, {"sequences": 1, "period": 26, "heads": 1, "kv_heads": 1, "head_size": 9}),
     (Muon, {"matrix_rows": 24, "columns": 32}),
 )
-"""Tensors that fill whole blocks, so native code has no memory left over. Behind a period, the gradient reads up to six positions more."""
+"""Tensors that fill whole blocks, so native code has no memory left over. Behind a period, the gradient reads up to six positions more.
+Rows of a head of 9 numbers are paired, so one is left over."""
 
 
 def operands_at_ends(kind: type[BatchOperation]) -> Iterator[dict[str, int]]:

@@ -82,6 +82,19 @@ def tapes_that_just_fit() -> Iterator[TrainingTape]:
                     yield tape
 
 
+def tapes_at_edges() -> Iterator[TrainingTape]:
+    """Yields tapes of one op with each tensor in turn right in front of the next edge of memory, or of another one, and then a little further on."""
+    for kind in BATCH_OPERATIONS.values():
+        operation = with_addresses(kind, usual_of(kind))
+        spans = list(operation.spans())
+        for place, span in enumerate(spans):
+            aligned = -(-span.size // ALIGNMENT) * ALIGNMENT
+            for end in (min(edge for edge in EDGES if edge > span.address), spans[place - 1].address):
+                for start in (end - aligned, end - aligned + ALIGNMENT):
+                    given = {name: start if value == span.address else value for name, value in operands(operation)}
+                    yield TrainingTape(training_model([kind(**given).record()], {}))
+
+
 def tape_of(kind: type[BatchOperation], numbers: dict[str, int]) -> TrainingTape:
     """Makes a tape of one op with these operands and usual ones; its tensors may be large."""
     numbers = usual_of(kind) | numbers
