@@ -83,7 +83,7 @@ def tapes_that_just_fit() -> Iterator[TrainingTape]:
 
 
 def tapes_at_edges() -> Iterator[TrainingTape]:
-    """Yields tapes of one op with each tensor in turn right in front of the next edge of memory, or of another one, and then a little further on."""
+    """Yields tapes of one op with each tensor in turn right before the next edge of memory, or another tensor, then a bit further on."""
     for kind in BATCH_OPERATIONS.values():
         operation = with_addresses(kind, usual_of(kind))
         spans = list(operation.spans())
