@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C, CUDA C and assembly; raising one is a reviewed change
     "spec/opml_spec": 5_400,
-    "opml_min": 28_000,
+    "opml_min": 28_150,
     "evm_arbiter": 2_800,
     "fuzz/opml_fuzz": 26_800,
 }

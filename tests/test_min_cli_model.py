@@ -10,6 +10,9 @@ import pytest
 from min_model import checkpoint_bytes, tokenizer_bytes, write_source
 
 from opml_min.cli import main
+from opml_min.model.image.image import Image
+from opml_min.model.image.llama import tensors_of_llama
+from opml_min.model.resolve import build_source
 
 
 @pytest.fixture
@@ -98,6 +101,20 @@ def test_eval(opml, folder):
     on_image = opml("eval", folder / "tiny.opml", folder / "text", "--window", 20, "--max-tokens", 30)
     assert on_image["perplexity"] == result["perplexity"]
     assert on_image["nll_rms_difference"] < result["nll_rms_difference"] / 5, "the image's own weights leave only the activations' rounding"
+
+
+def test_what_is_not_a_finite_number_is_null(opml, folder):
+    """JSON has no NaN, and numpy warns of nothing on stderr."""
+    (folder / "text").write_text("abc ab ab a b c")
+    build_source(folder / "tiny.bin", None, folder / "tiny.opml", arithmetic="float")
+    norm = next(each for each in tensors_of_llama(Image(folder / "tiny.opml")) if not each.is_matrix)
+    segment, data = Image(folder / "tiny.opml").segments[1], bytearray((folder / "tiny.opml").read_bytes())
+    at = segment.offset + norm.address - segment.address
+    data[at : at + 4] = b"\x01\x00\x80\x7f"  # a signalling NaN
+    (folder / "other.opml").write_bytes(data)
+    result = opml("eval", folder / "other.opml", folder / "text")
+    assert result["perplexity"] is None
+    assert result["reference_perplexity"] is None
 
 
 def test_eval_of_stories260k(opml, shared_data):

@@ -7,6 +7,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from attrs import evolve
 from gguf import GGMLQuantizationType as Type
 from min_model import tokenizer_bytes, write_source
 from min_sources import HIDDEN, MERGES, TEMPLATE, TOKENS, byte_level_metadata, random_weights, write_gguf, write_hugging_face
@@ -144,6 +145,10 @@ def test_a_tokenizer_json_of_hugging_face(tmp_path: Path) -> None:
 
 
 WITHOUT_A_FORM = {
+    "puts other tokens around": {"post_processor": {
+        "type": "TemplateProcessing", "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [7], "tokens": ["<s>"]}},
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    }},
     "splits or changes": {"normalizer": {"type": "NFC"}},
     "splits or": {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}},
     "splits": {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": LLAMA3_PATTERN + "x"}, "behavior": "Isolated", "invert": False}},
@@ -170,6 +175,35 @@ def test_pieces_that_gguf_would_write_alike_are_refused(tmp_path: Path) -> None:
         exported(Image(tmp_path / "tiny.opml"), tmp_path, "f32")
 
 
+def with_header(image: Image, path: Path, **values: object) -> Image:
+    """The image with other values in its header."""
+    data = image.path.read_bytes()
+    path.write_bytes(data.replace(image.header.pack(), evolve(image.header, **values).pack()))
+    return Image(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"bos_token": 1 << 40}, "names the token 1099511627776, outside its vocabulary of 300"),
+        ({"bos_token": 300}, "names the token 300, outside"),
+        ({"bos_token": 5}, "BOS is not the image's"),
+        ({"stop_tokens": (2, 1 << 63)}, "names the token 9223372036854775808, outside"),
+    ],
+)
+def test_tokens_that_no_vocabulary_has_are_refused(values: dict[str, object], problem: str, tmp_path: Path) -> None:
+    build_source(write_source(tmp_path), None, tmp_path / "tiny.opml")
+    with pytest.raises(TokenizerError, match=problem):
+        exported(with_header(Image(tmp_path / "tiny.opml"), tmp_path / "other.opml", **values), tmp_path, "f32")
+    assert not (tmp_path / "exported.gguf").exists()
+
+
+def test_a_tokenizer_of_an_unknown_kind_is_none(tmp_path: Path) -> None:
+    build_source(write_source(tmp_path), None, tmp_path / "tiny.opml")
+    exported(with_header(Image(tmp_path / "tiny.opml"), tmp_path / "other.opml", tokenizer_kind=7), tmp_path, "f32")
+    assert read_gguf_file(tmp_path / "exported.gguf").metadata["tokenizer.ggml.model"] == "no_vocab"
+
+
 # Rotations --------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -179,7 +213,7 @@ def test_the_base_of_a_table_is_found(base: float, pairs: int, context: int) -> 
     base = float(np.float32(base))
     table = np.rint(turns_of(base, None, context, pairs) * 2**30).astype(np.int32)
     found = rotation_of(table)
-    assert found.is_exact
+    assert found.error == 0
     assert found.divisors is None
     assert (np.rint(turns_of(found.base, None, context, pairs) * 2**30) == table).all()
     assert found.base == pytest.approx(base, rel=1e-5)
@@ -202,8 +236,8 @@ def test_a_table_of_another_origin_is_kept_nearly_and_that_is_said(tmp_path: Pat
     angles = np.arange(48)[:, None] * frequencies
     table = np.rint(np.stack([np.cos(angles), np.sin(angles)], 2) * 2**30).astype(np.int32)
     found = rotation_of(table)
-    assert not found.is_exact
-    assert np.abs(turns_of(found.base, found.divisors, 48, 8) - table / 2**30).max() < 1e-5
+    assert 0 < found.error < 1e-5
+    assert np.abs(turns_of(found.base, found.divisors, 48, 8) - table / 2**30).max() == found.error
 
 
 # Weights that are stored in another way ---------------------------------------------------------------------------------------------------

@@ -105,12 +105,13 @@ def stopping_at(image, path, tokens):
 
 
 def test_a_run_ends_at_a_stop_token(image, tmp_path):
+    """One that no vocabulary has ends nothing."""
     request = TextRequest((1, 5), 12).pack()
     free = Run(image, request)
     free.run_all()
     stop = free.tokens()[4]
     first = free.tokens().index(stop)
-    stopping = stopping_at(image, tmp_path / "stop.opml", (7, stop))
+    stopping = stopping_at(image, tmp_path / "stop.opml", (7, 1 << 63, (1 << 64) - 1, stop))
     runs = [Run(stopping, request), Run(stopping, request, threads=2), Run(stopping, request, device="vm")]
     for run in runs:
         run.run_all()

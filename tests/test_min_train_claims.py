@@ -15,7 +15,8 @@ from min_training_job import EVERY, UPDATES, finished
 from opml_min.cli import main, verify_job
 from opml_min.cli.demo.training_scene import scene_of_job
 from opml_min.cli.trained_model import write_trained_model
-from opml_min.memory_map import STATE
+from opml_min.machine import Memory
+from opml_min.memory_map import STATE, Quarter
 from opml_min.model.errors import ImageError
 from opml_min.model.files.sealed import sha256_of
 from opml_min.model.image.image import Image
@@ -26,6 +27,7 @@ from opml_min.training.jobs.evidence import rewrite_evidence
 from opml_min.training.jobs.execution import open_job
 from opml_min.training.jobs.folder import JobFolder
 from opml_min.training.jobs.verification import Checked, Shard, check_shard, evidence_of, shards_of
+from opml_min.training.operations import TrainingOpcode
 
 Capture = pytest.CaptureFixture[str]
 TEXT = "First Citizen: Before we proceed any further, hear me speak. All: Speak, speak. " * 12
@@ -181,6 +183,19 @@ def test_a_demonstration_is_about_the_model_that_the_job_names(job: Path, capsys
     describe(job, model_root="11" * 32)
     assert main(["demo", "--train", "--model", str(job)]) == 2
     assert "is not the image that the job names" in capsys.readouterr().err
+
+
+def test_a_demonstration_is_of_a_training_with_a_loss(job: Path, capsys: Capture) -> None:
+    """A stranger's tape may end before it."""
+    image, path = TrainingImage(job / "training.opml"), job / "training.opml"
+    first_loss = next(index for index, op in enumerate(image.ops) if op.opcode == TrainingOpcode.CROSS_ENTROPY)
+    shorter = evolve(image.header, op_count=first_loss)
+    path.write_bytes(path.read_bytes().replace(image.header.pack(), shorter.pack(), 1))
+    memory = Memory()
+    TrainingImage(path).load_into(memory)
+    describe(job, model_root=memory.quarter_root(Quarter.MODEL).hex())
+    assert main(["demo", "--train", "--model", str(job)]) == 2
+    assert "its tape has no op of a loss" in capsys.readouterr().err
 
 
 def test_the_source_may_have_another_name_here(job: Path, capsys: Capture) -> None:

@@ -10,7 +10,7 @@ from min_sources import CONTEXT, TOKENS, random_weights, write_gguf
 
 from opml_min.cli import main
 from opml_min.machine import Memory
-from opml_min.memory_map import STATE, Quarter
+from opml_min.memory_map import HEADER, STATE, Quarter
 from opml_min.model.errors import ImageError
 from opml_min.model.image.header import NO_TOKEN
 from opml_min.model.image.image import Image
@@ -165,6 +165,34 @@ def test_what_was_not_trained_on_this_source_is_refused(source: Image) -> None:
         trained_image(source, wrong, state)
     with pytest.raises(ImageError, match=r"has no tensor blk\.9"):
         trained_image(source, [evolve(trained[0], name="blk.9.attn_q.weight"), *trained[1:]], state)
+
+
+@pytest.mark.parametrize("place", ["a larger tensor", "the tape", "the header", "what precedes the tape"])
+def test_frozen_tensors_stay_wherever_the_source_has_them(place: str, source: Image, tmp_path: Path) -> None:
+    """Gains may lie where something else begins, or in the tape, which gets other addresses."""
+    tape, header = source.tape.copy(), source.header
+    larger = next(each for each in tensors_of_llama(source) if each.name == "blk.0.ffn_gate.weight")
+    (norm,) = next(each for each in tensors_of_llama(source) if each.name == "blk.1.ffn_norm.weight").ops
+    places = {"a larger tensor": larger.address, "the tape": header.tape_address, "the header": HEADER}
+    tape[norm, 4] = places.get(place, header.tape_address - 32)
+    data = source.path.read_bytes()
+    (tmp_path / "other.opml").write_bytes(data.replace(source.tape.tobytes(), tape.tobytes()))
+    other = Image(tmp_path / "other.opml")
+    write_image(tmp_path / "trained.opml", trained_image(other, [], np.zeros(4096, np.uint8)))
+    image = Image(tmp_path / "trained.opml")
+    for old, new in zip(tensors_of_llama(other), tensors_of_llama(image), strict=True):
+        assert other.read(old.address, old.size) == image.read(new.address, new.size)
+    assert image.ops[0].operands["out"] > other.ops[0].operands["out"]
+    assert text_of(image) == text_of(other)
+
+
+def test_what_is_no_llama_is_not_taken_for_a_source(source: Image, tmp_path: Path) -> None:
+    """A stranger's job may name any image as its source."""
+    tape = source.tape.copy()
+    tape[1, 6] -= 1
+    (tmp_path / "other.opml").write_bytes(source.path.read_bytes().replace(source.tape.tobytes(), tape.tobytes()))
+    with pytest.raises(ImageError, match="does not compute a LLaMA: norm of layer 0 has another r"):
+        trained_image(Image(tmp_path / "other.opml"), [], np.zeros(4096, np.uint8))
 
 
 def test_all_commands_take_a_trained_model(source: Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

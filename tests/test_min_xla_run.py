@@ -100,7 +100,7 @@ def test_a_run_ends_at_a_stop_token(image: Image, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(engine, "LAUNCH_SECONDS", 1e9)  # so that it ends within a launch
     request = TextRequest((1, 5), 12).pack()
     free = ended(image, request)
-    header = evolve(image.header, stop_tokens=(7, free.tokens()[4]))
+    header = evolve(image.header, stop_tokens=(7, 1 << 63, free.tokens()[4]))
     rest = image.segments[1].data[image.header.tape_address - HEADER + 128 * len(image.tape) :]
     write_model(tmp_path / "stop.opml", image.program, header, image.ops, [rest])
     stopping = Image(tmp_path / "stop.opml")

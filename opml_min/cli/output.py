@@ -2,13 +2,23 @@
 
 import json
 import sys
+from math import isfinite
 from typing import Any
 
 BAR_WIDTH = 30
 
 
 def print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value))
+    """Print an object. A number that is not finite is null, because JSON has none."""
+    print(json.dumps(_with_nulls(value), allow_nan=False))
+
+
+def _with_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_nulls(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_nulls(each) for each in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def printable(text: str) -> str:

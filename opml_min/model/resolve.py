@@ -21,7 +21,7 @@ from opml_min.model.build.build import build_llama
 from opml_min.model.build.calibration import Calibration
 from opml_min.model.build.llama_image import check_llama
 from opml_min.model.build.ranges import requantised
-from opml_min.model.errors import CheckpointError, TokenizerError, WriteFailed
+from opml_min.model.errors import CheckpointError, ImageError, TokenizerError, WriteFailed
 from opml_min.model.files.cache import MODEL_SOURCES, digest_of_sources
 from opml_min.model.files.fetch import KNOWN, fetched
 from opml_min.model.files.sealed import is_intact, seal, sha256_of
@@ -53,7 +53,11 @@ class Model:
 
     @property
     def arithmetic(self) -> str:
-        return ARITHMETICS[self.image.header.arithmetic]
+        """Return the name of the image's arithmetic. ImageError is raised if it is unknown, as a stranger's may be."""
+        number = self.image.header.arithmetic
+        if number >= len(ARITHMETICS):
+            raise ImageError(f"{self.image.path}: arithmetic {number} is unknown")
+        return ARITHMETICS[number]
 
     def notes(self) -> tuple[str, ...]:
         """Return what a person should know of things in the source that the image does not have."""
@@ -78,7 +82,7 @@ def resolve(name: str, tokenizer: Path | None = None, arithmetic: str | None = N
     model = _resolve(name, tokenizer, arithmetic or ARITHMETICS[FIXED])
     if tokenizer is not None and model.source is None:
         raise TokenizerError(f"{name} is an image and has its own tokenizer; --tokenizer is for source files")
-    if arithmetic in (None, model.arithmetic):
+    if arithmetic is None or arithmetic == model.arithmetic:
         return model
     if arithmetic == ARITHMETICS[FIXED]:
         raise CheckpointError(f"{name} is an image in float arithmetic; build one in fixed point from its source")

@@ -14,6 +14,7 @@ from attrs import evolve
 from opml_min.machine import Memory
 from opml_min.memory_map import ENTRY, HEADER, STATE
 from opml_min.model.build.build import Pieces, llama_header, rope_turns
+from opml_min.model.build.llama_image import check_llama
 from opml_min.model.build.ranges import check_shape_of_tape
 from opml_min.model.build.tape import (
     RESIDUAL_FRAC,
@@ -30,11 +31,12 @@ from opml_min.model.build.tape import (
 from opml_min.model.errors import ImageError
 from opml_min.model.image.header import HEADER_WORDS, TOKENIZER_NONE
 from opml_min.model.image.image import Image
-from opml_min.model.image.llama import ADDRESS, CLASSIFIER, EMBEDDING, FINAL_NORM, LlamaTensor, tensors_of_llama
+from opml_min.model.image.llama import ADDRESS, CLASSIFIER, EMBEDDING, FINAL_NORM, LlamaTensor, is_tied, tensors_of_llama
 from opml_min.model.image.ops import BUFFERS, FLOAT, RECORD_BYTES, Opcode, align
 from opml_min.model.image.program import shipped_program
 from opml_min.model.image.segments import PAGE_BYTES, Bytes, Piece, PlacedPieces
 from opml_min.model.image.weights import Q8_0, matrix_bytes
+from opml_min.model.native.check import check
 from opml_min.model.sources.checkpoint import Shape
 from opml_min.model.sources.source import check_text
 from opml_min.model.sources.tokenizers.text import Text
@@ -58,6 +60,8 @@ def trained_image(source: Image, trained: Iterable[Trained], state: Bytes) -> li
     """Return the segments of a source some of whose tensors were trained. state: the last state quarter, from its begin on"""
     if source.header.arithmetic == FLOAT:
         raise ImageError(f"{source.path} is a float image, and training is in fixed point")
+    check(source)
+    check_llama(source)
     image = _Rewritten(source)
     image.place_tensors({tensor.name: tensor for tensor in trained})
     image.move_buffers(STATE + align(len(state), PAGE_BYTES))
@@ -120,20 +124,21 @@ def _weights_in_state(trained: dict[str, Trained], rope_table: int, shape: Shape
 class _Rewritten:
     """A source with another tape: trained tensors are read in the state quarter, and frozen ones where they are.
 
-    Frozen tensors that the source itself has in its state quarter move behind its model quarter."""
+    Frozen tensors that the source has in its state quarter, or in what is written anew, move behind its model quarter."""
 
     def __init__(self, source: Image) -> None:
         self._source, self._ops = source, list(source.ops)
+        self._header = source.header
         self._kept: dict[int, Bytes] = {}  # parts of the model quarter, by address
-        self._moved: dict[int, int] = {}
+        self._moved: dict[tuple[int, int], int] = {}
         self._free = align(max(each.address + len(each.data) for each in source.segments if each.address < STATE), PAGE_BYTES)
 
     def place_tensors(self, trained: dict[str, Trained]) -> None:
         """Let the ops read what was trained, and keep everything else that they read."""
         tensors = tensors_of_llama(self._source)
-        is_tied = tensors[-1].address == tensors[0].address
+        are_tied = is_tied(tensors)
         for tensor in tensors:
-            name = EMBEDDING if tensor.name == CLASSIFIER and is_tied and CLASSIFIER not in trained else tensor.name
+            name = EMBEDDING if tensor.name == CLASSIFIER and are_tied and CLASSIFIER not in trained else tensor.name
             found = trained.get(name)
             if found is not None and (found.rows, found.columns, found.is_matrix) != (tensor.rows, tensor.columns, tensor.is_matrix):
                 raise ImageError(f"{self._source.path}: the tensor {name} was trained in another shape")
@@ -157,10 +162,11 @@ class _Rewritten:
 
     def model_segments(self) -> Iterator[tuple[int, list[Piece]]]:
         """Yield the segments of the model quarter."""
-        header = self._source.header
-        for address, length in ((header.tokenizer_address, header.tokenizer_length), (header.template_address, header.template_length)):
-            if length:
-                self._keep(address, length)
+        header = self._header
+        if header.tokenizer_length:
+            header = evolve(header, tokenizer_address=self._keep(header.tokenizer_address, header.tokenizer_length))
+        if header.template_length:
+            header = evolve(header, template_address=self._keep(header.template_address, header.template_length))
         self._kept[ENTRY] = self._source.segments[0].data
         self._kept[HEADER] = np.frombuffer(header.pack(), np.uint8)
         self._kept[header.tape_address] = np.array([op.words() for op in self._ops], np.int64).view(np.uint8).reshape(-1)
@@ -179,12 +185,20 @@ class _Rewritten:
     def _keep(self, address: int, length: int) -> int:
         """Keep bytes of the source, and return where they lie in the model quarter."""
         data = self._source.view(address, length)
-        if address >= STATE:
-            if address not in self._moved:
-                self._moved[address], self._free = self._free, align(self._free + length)
-            address = self._moved[address]
-        self._kept[address] = data
+        if address >= STATE or self._is_rewritten(address, length):
+            place = address, length
+            if place not in self._moved:
+                self._moved[place], self._free = self._free, align(self._free + length)
+            address = self._moved[place]
+        if length > len(self._kept.get(address, b"")):  # several may begin at one address
+            self._kept[address] = data
         return address
+
+    def _is_rewritten(self, address: int, length: int) -> bool:
+        """Tell whether bytes lie in the header or in the tape, of which the new image has other ones."""
+        header = self._header
+        rewritten = (HEADER, 8 * HEADER_WORDS), (header.tape_address, RECORD_BYTES * header.op_count)
+        return any(address < start + size and start < address + length for start, size in rewritten)
 
     def _shift(self, index: int, operand: str, distance: int) -> None:
         op = self._ops[index]

@@ -69,4 +69,6 @@ def scene_of_job(path: Path) -> TrainingScene:
     if not isinstance(image, TrainingImage):
         raise InputError(f"{folder / IMAGE} is not a training image")
     start_of_run(folder, job, threads=1)  # which must be of the model that the job names
+    if not any(op.opcode == TrainingOpcode.CROSS_ENTROPY for op in image.ops):
+        raise InputError(f"{folder / IMAGE} trains nothing: its tape has no op of a loss")
     return scene_of_training(image, job.request, job.trained, printable(f"{job.recipe} of {job.source} on {job.data}"))

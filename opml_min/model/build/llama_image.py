@@ -2,11 +2,12 @@
 
 The tape of another model may have the same ops in the same order, and yet let them read other buffers, or norm with several epsilons. So
 the tape is built once more, from the weights and the fraction bits that its own ops name. It must come out the same, op by op; only
-buffers may lie elsewhere.
+buffers may lie elsewhere. Besides, its RoPE table must hold rotations, and its matrices must be padded with zeros.
 
-*Source*: spec §3.7 (The LLaMA tape).
+*Source*: spec §3.4 (padding, RoPE table) and §3.7 (The LLaMA tape).
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,12 +24,13 @@ from opml_min.model.build.tape import (
     op_name,
     scale_q30,
 )
-from opml_min.model.errors import ImageError
+from opml_min.model.errors import CheckpointError, ImageError
 from opml_min.model.image.image import Image
-from opml_min.model.image.llama import CLASSIFIER, EMBEDDING, FINAL_NORM, tensors_of_llama
-from opml_min.model.image.ops import ALIGNMENT, BUFFERS, FLOAT, Buffer, Op, Opcode, buffers
-from opml_min.model.image.weights import F32
-from opml_min.model.sources.checkpoint import Shape
+from opml_min.model.image.llama import CLASSIFIER, EMBEDDING, FINAL_NORM, LlamaTensor, rope_table, tensors_of_llama
+from opml_min.model.image.ops import BUFFERS, FLOAT, Buffer, Op, Opcode, buffers
+from opml_min.model.image.weights import BLOCK_BYTES, F32, GROUP, dequantise, unpack
+from opml_min.model.sources.checkpoint import Shape, check_shape
+from opml_min.model.sources.rotary_base import are_rotations
 
 PRODUCTS = {
     "wq": "attn_q", "wk": "attn_k", "wv": "attn_v", "wo": "attn_output", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down",
@@ -38,7 +40,8 @@ PRODUCTS = {
 
 def check_llama(image: Image) -> None:
     """Raise ImageError unless the image computes a LLaMA. It has passed the check for native code."""
-    tape = _tape(image)
+    tensors = tensors_of_llama(image)
+    tape = _tape(image, tensors)
     if len(tape) != len(image.ops):
         raise ImageError(f"{image.path} does not compute a LLaMA: its logits are computed in other parts")
     for index, (op, expected) in enumerate(zip(image.ops, tape, strict=True)):
@@ -48,6 +51,21 @@ def check_llama(image: Image) -> None:
             wrong = f"has another {others[0]}" if others else "is computed at other positions"
             raise ImageError(f"{image.path} does not compute a LLaMA: {op_name(image.header, index)} {wrong}")
     _check_buffers(image, tape)
+    if not are_rotations(rope_table(image)):
+        raise ImageError(f"{image.path} does not compute a LLaMA: its RoPE table does not turn by one angle from each position to the next")
+    for tensor in tensors[1:]:  # of the embedding no op reads more than the columns
+        if _is_padded_with_weights(image, tensor):
+            raise ImageError(f"{image.path} does not compute a LLaMA: {tensor.name} has weights beyond its {tensor.columns} columns")
+
+
+def _is_padded_with_weights(image: Image, tensor: LlamaTensor) -> bool:
+    """Tell whether a matrix multiplies by what lies behind an activation, which no op writes but which need not be zero."""
+    used = tensor.columns % GROUP
+    if tensor.quantisation in (None, F32) or not used:
+        return False
+    blocks = image.view(tensor.address, tensor.size).reshape(-1, -(-tensor.columns // GROUP), BLOCK_BYTES[tensor.quantisation])
+    last = dequantise(tensor.quantisation, unpack(blocks[:, -1], tensor.quantisation, tensor.rows, GROUP))
+    return bool(last[:, used:].any())
 
 
 def _check_buffers(image: Image, tape: list[Op]) -> None:
@@ -79,26 +97,47 @@ def _activations(op: Op) -> tuple[list[Buffer], list[Buffer]]:
     return written, read
 
 
-def _sources(ops: list[Op]) -> Iterator[list[tuple[int, int] | None]]:
-    """Yield for each op where what it reads was written last, leaf by leaf: by which op, and which leaf of its buffer."""
-    last: dict[int, tuple[int, int]] = {}
+def _sources(ops: list[Op]) -> Iterator[list[tuple[int, int, int]]]:
+    """Yield for each op by which ops what it reads was written last: from which byte on, by which op, and which byte of its buffer."""
+    last = _LastWrites()
     for index, op in enumerate(ops):
         written, read = _activations(op)
-        yield [last.get(leaf) for buffer in read for leaf in _leaves(buffer)]
+        yield [run for buffer in read for run in last.read(buffer)]
         for buffer in written:
-            last.update((leaf, (index, place)) for place, leaf in enumerate(_leaves(buffer)))
+            last.write(buffer, index)
 
 
-def _leaves(buffer: Buffer) -> range:
-    """Return the leaves that a buffer lies in, by number."""
-    at, length = buffer
-    return range(at // ALIGNMENT, -(-(at + length) // ALIGNMENT))
+class _LastWrites:
+    """Which op wrote each byte of the state quarter last, in runs of bytes. However large the buffers are, there are few runs."""
+
+    def __init__(self) -> None:
+        self._starts = [0]
+        self._writers = [(-1, 0)]  # the op, and where its buffer begins. No op has written yet
+
+    def write(self, buffer: Buffer, op: int) -> None:
+        at, length = buffer
+        first, end = self._cut(at), self._cut(at + length)
+        self._starts[first:end], self._writers[first:end] = [at], [(op, at)]
+
+    def read(self, buffer: Buffer) -> Iterator[tuple[int, int, int]]:
+        """Yield the runs in a buffer: where they begin in it, the op, and where they began in the buffer that it wrote."""
+        at, length = buffer
+        for i in range(bisect_right(self._starts, at) - 1, bisect_left(self._starts, at + length)):
+            start, (op, written_at) = max(self._starts[i], at), self._writers[i]
+            yield start - at, op, start - written_at
+
+    def _cut(self, address: int) -> int:
+        """Let a run begin at an address, and return its index."""
+        index = bisect_left(self._starts, address)
+        if index == len(self._starts) or self._starts[index] != address:
+            self._starts.insert(index, address)
+            self._writers.insert(index, self._writers[index - 1])
+        return index
 
 
-def _tape(image: Image) -> list[Op]:
+def _tape(image: Image, tensors: list[LlamaTensor]) -> list[Op]:
     """Return the tape of a LLaMA with the tensors and the fraction bits of an image."""
     header = image.header
-    tensors = tensors_of_llama(image)
     reads = {tensor.name: image.ops[tensor.ops[0]].operands for tensor in tensors}
     rows = {tensor.name: tensor.rows for tensor in tensors}
 
@@ -115,6 +154,10 @@ def _tape(image: Image) -> list[Op]:
     layers = [layer(index) for index in range(header.layers)]
     weights = ModelWeights(matrix(EMBEDDING), rope["table"], layers, reads[FINAL_NORM]["weights"], matrix(CLASSIFIER))
     shape = Shape(*sizes, epsilon=_epsilon(image, reads[FINAL_NORM]))
+    try:
+        check_shape(shape)
+    except CheckpointError as error:
+        raise ImageError(f"{image.path} does not hold a LLaMA: {error}") from error
     fractions = None if header.arithmetic == FLOAT else _fractions(image, reads)
     return llama_tape(shape, weights, header.arithmetic, fractions)
 

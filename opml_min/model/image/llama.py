@@ -4,8 +4,11 @@
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 from opml_min.model.errors import ImageError
 from opml_min.model.image.image import Image
@@ -44,6 +47,19 @@ class LlamaTensor:
         if self.quantisation is None:
             return 4 * self.columns
         return matrix_bytes(self.quantisation, self.rows, self.columns if self.quantisation == F32 else align(self.columns))
+
+
+def is_tied(tensors: Sequence[LlamaTensor]) -> bool:
+    """Tell whether the classifier is the embedding. Bytes that are read in two quantisations are two matrices."""
+    first, last = tensors[0], tensors[-1]
+    return (first.address, first.quantisation) == (last.address, last.quantisation)
+
+
+def rope_table(image: Image) -> NDArray[Any]:
+    """Return the table of an image's first ROPE, in Q30 or floats: (context, pairs, 2)."""
+    rope, header = next(op.operands for op in image.ops if op.opcode.kind == Opcode.ROPE), image.header
+    table = image.view(rope["table"], 4 * header.context * header.head_size)
+    return table.view(np.float32 if header.arithmetic == FLOAT else np.int32).reshape(header.context, -1, 2)
 
 
 def tensors_of_llama(image: Image) -> list[LlamaTensor]:

@@ -36,7 +36,7 @@ class Engine:
         require_compiler()
         self._memory, self._base, self._kind = memory, memory.base_address, header.request_kind
         self._tape = np.array(tape, np.int64)
-        self._stop_tokens = np.array(header.stop_tokens, np.int64)
+        self._stop_tokens = np.array(header.stop_tokens, np.uint64).view(np.int64)
         ops = self._ops = ops_of(tape)
         self._threads = threads if any(_ever_shared(op, header.context) for op in ops) else 1
         copied = copied_buffers(ops) if self._kind == TEXT else None

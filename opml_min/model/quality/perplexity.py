@@ -71,6 +71,7 @@ class NativeLogits:
         return losses_of(self._image, counts, self._positions, self._positions)
 
 
+@np.errstate(all="ignore")  # numpy would warn on stderr; what is not a finite number is seen in the result
 def evaluate(
     image: Image,
     checkpoint: Checkpoint,

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from opml_min.model.errors import CheckpointError
 from opml_min.model.files.atomic import whole
 from opml_min.model.image.image import Image
-from opml_min.model.image.llama import CLASSIFIER, EMBEDDING, LlamaTensor, tensors_of_llama
+from opml_min.model.image.llama import CLASSIFIER, EMBEDDING, LlamaTensor, is_tied, rope_table, tensors_of_llama
 from opml_min.model.image.ops import FLOAT, Opcode, align
 from opml_min.model.image.weights import GROUP, Q8_0, Groups, dequantise, unpack
 from opml_min.model.sources.formats.ggml_blocks import BLOCK_FORMATS
 from opml_min.model.sources.from_image import powers_of_two
 from opml_min.model.sources.gguf_metadata import ARCHITECTURE, QUANTISATION_VERSION
-from opml_min.model.sources.rotary_base import Rotation, rotation_of
+from opml_min.model.sources.rotary_base import rotation_of
 from opml_min.model.sources.scaling import scaled
 from opml_min.model.sources.tokenizers.text import Text
 from opml_min.model.sources.tokenizers.to_gguf import write_tokenizer
@@ -37,12 +37,12 @@ def write_gguf(path: Path, image: Image, text: Text, name: str, kind: str) -> tu
     if image.header.arithmetic == FLOAT:
         raise CheckpointError(f"{image.path} is in float arithmetic; only images in fixed point are exported")
     tensors, powers = tensors_of_llama(image), powers_of_two(image)
-    if tensors[-1].address == tensors[0].address and powers.get(CLASSIFIER) == powers.get(EMBEDDING):
+    if is_tied(tensors) and powers.get(CLASSIFIER) == powers.get(EMBEDDING):
         del tensors[-1]  # llama.cpp then takes the embedding
     if kind == "q8_0":
         for tensor in tensors:
             _require_blocks(image, tensor)
-    rotation = _rotation(image)
+    rotation = rotation_of(rope_table(image))
     with whole(path) as temporary:
         writer = GGUFWriter(temporary, ARCHITECTURE)
         _add_metadata(writer, image, name, kind, rotation.base)
@@ -59,8 +59,8 @@ def write_gguf(path: Path, image: Image, text: Text, name: str, kind: str) -> tu
         for tensor in tensors:
             writer.write_tensor_data(_data(image, tensor, kind, powers.get(tensor.name, 0)))
         writer.close()
-    rotated = "its rotary table has no base that GGUF holds exactly, so rotations differ by about a millionth"
-    return () if rotation.is_exact else (rotated,)
+    rotated = f"its rotary table has no base that GGUF holds exactly, so cosines and sines differ by up to {rotation.error:.1g}"
+    return (rotated,) if rotation.error else ()
 
 
 def _require_blocks(image: Image, tensor: LlamaTensor) -> None:
@@ -91,13 +91,6 @@ def _add_metadata(writer: GGUFWriter, image: Image, name: str, kind: str, base: 
     writer.add_vocab_size(header.vocabulary)
 
 
-def _rotation(image: Image) -> Rotation:
-    header = image.header
-    rope = next(op.operands for op in image.ops if op.opcode == Opcode.ROPE)
-    table = image.view(rope["table"], 4 * header.context * header.head_size)
-    return rotation_of(table.view(np.int32).reshape(header.context, -1, 2))
-
-
 def _add_tensor(writer: GGUFWriter, tensor: LlamaTensor, kind: str) -> None:
     if tensor.is_matrix and kind == "q8_0":
         stored = GGMLQuantizationType.Q8_0
@@ -123,7 +116,8 @@ def _data(image: Image, tensor: LlamaTensor, kind: str, places: int) -> NDArray[
 def _blocks(groups: Groups, name: str, places: int) -> NDArray[np.uint8]:
     """Return GGML's blocks, a half and 32 integers each: (rows, bytes)."""
     scales = groups.scales.view(np.float16)
-    moved = (scales.astype(np.float64) * 2.0**places).astype(np.float16)
+    with np.errstate(over="ignore"):  # numpy would warn on stderr; what is infinite then differs
+        moved = (scales.astype(np.float64) * 2.0**places).astype(np.float16)
     if not (moved.astype(np.float64) == scales.astype(np.float64) * 2.0**places).all():
         raise CheckpointError(f"{name} is stored times a power of two that its scales do not hold; --type f32 has no such limit")
     halfs = np.ascontiguousarray(moved).view(np.uint8).reshape(*moved.shape, 2)

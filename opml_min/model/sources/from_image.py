@@ -13,7 +13,7 @@ from attrs import frozen
 
 from opml_min.model.errors import CheckpointError, ImageError
 from opml_min.model.image.image import Image
-from opml_min.model.image.llama import CLASSIFIER, EMBEDDING
+from opml_min.model.image.llama import CLASSIFIER, EMBEDDING, rope_table
 from opml_min.model.image.ops import FLOAT, Opcode, align
 from opml_min.model.image.weights import F32, dequantise, matrix_bytes, unpack, unpack_f32
 from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape, check_shape
@@ -40,7 +40,7 @@ def _checkpoint(image: Image) -> Checkpoint:
     )
     if ops[0].opcode.kind != Opcode.EMBED or len(norms) != 2 * header.layers + 1 or len(ropes) != header.layers:
         raise ImageError(f"{image.path} does not hold a LLaMA")
-    shape, fixed = _shape(image, norms[0], ropes[0]), header.arithmetic != FLOAT
+    shape, fixed = _shape(image, norms[0]), header.arithmetic != FLOAT
     check_shape(shape)
 
     def matrix(o: dict[str, int], rows: int, columns: int, places: int = 0) -> Floats:
@@ -109,12 +109,10 @@ def _places(matmuls: list[dict[str, int]], attention: dict[str, int], residual: 
     )
 
 
-def _shape(image: Image, norm: dict[str, int], rope: dict[str, int]) -> Shape:
+def _shape(image: Image, norm: dict[str, int]) -> Shape:
     """Return the shape. Epsilon comes from the tape, the rotary frequencies from their table."""
     h = image.header
-    table = image.view(rope["table"], 4 * h.head_size * h.context)
-    turns = table.view(np.float32).astype(np.float64) if h.arithmetic == FLOAT else table.view(np.int32) / 2.0**30
-    divisors = tuple((1 / np.maximum(frequencies_of(turns.reshape(h.context, -1, 2)), 1e-30)).tolist())
+    divisors = tuple((1 / np.maximum(frequencies_of(rope_table(image)), 1e-30)).tolist())
     epsilon = float(np.uint32(norm["eps_bits"]).view(np.float32)) if h.arithmetic == FLOAT else norm["eps_q48"] / 2.0**48
     sizes = (h.dim, h.hidden_dim, h.layers, h.heads, h.kv_heads, h.vocabulary, h.context, h.head_size)
     return Shape(*sizes, epsilon, theta=1.0, frequency_divisors=divisors)

@@ -102,7 +102,7 @@ class XlaEngine:
         operands = np.array([self._operands(op) for op in self._ops], np.int64)
         self._tape = jax.device_put(TapeArrays(numbers, conditions, operands), self._device.handle)  # type: ignore[arg-type]
         request, output = (np.int64(self._carry.place_of(address)) for address in (REQUEST + 32, OUTPUT))
-        fixed = Fixed(request, output, np.array(self._header.stop_tokens, np.int64), sigmoid_table())  # type: ignore[arg-type]
+        fixed = Fixed(request, output, np.array(self._header.stop_tokens, np.uint64).view(np.int64), sigmoid_table())  # type: ignore[arg-type]
         self._fixed = jax.device_put(fixed, self._device.handle)
 
     def _operands(self, op: Op) -> list[int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from opml_min.model.build.llama_image import check_llama
 from opml_min.model.errors import ImageError
 from opml_min.model.image.image import Image
-from opml_min.model.image.llama import CLASSIFIER, EMBEDDING, FINAL_NORM, LlamaTensor, tensors_of_llama
+from opml_min.model.image.llama import CLASSIFIER, EMBEDDING, FINAL_NORM, LlamaTensor, is_tied, tensors_of_llama
 from opml_min.model.image.ops import FIXED, Opcode, align
 from opml_min.model.image.segments import Bytes, Piece, Streamed
 from opml_min.model.image.weights import Q4_0, TILE_ROWS, matrix_bytes, unpack
@@ -39,7 +39,7 @@ class SourceLlama:
 
     @property
     def is_tied(self) -> bool:
-        return self.tensors[CLASSIFIER].address == self.tensors[EMBEDDING].address
+        return is_tied([self.tensors[EMBEDDING], self.tensors[CLASSIFIER]])
 
     def matrix(self, name: str, frac: int) -> Piece:
         """Return a matrix as master weights, produced part by part. ImageError is raised if a weight is too large."""

@@ -40,7 +40,7 @@ class Llama2cTokenizer:
             raise TokenizerError(f"the tokenizer ends after {len(self.pieces)} tokens; the model has {vocabulary}") from error
         if offset != len(data):
             raise TokenizerError(f"the tokenizer has more tokens than the model's {vocabulary}")
-        self.longest_piece = max(map(len, self.pieces))
+        self.longest_piece = max(map(len, self.pieces), default=0)
         self._ids = {piece: token for token, piece in reversed(list(enumerate(self.pieces)))}
         self._bytes = [self._ids.get(b"<0x%02X>" % byte) for byte in range(256)]
 

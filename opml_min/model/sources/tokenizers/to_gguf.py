@@ -12,10 +12,10 @@ from attrs import frozen
 from gguf import GGUFWriter
 
 from opml_min.model.errors import TokenizerError
-from opml_min.model.image.header import NO_TOKEN, TOKENIZER_LLAMA2C, TOKENIZER_NONE
+from opml_min.model.image.header import NO_TOKEN, TOKENIZER_HUGGING_FACE, TOKENIZER_LLAMA2C
 from opml_min.model.sources.tokenizers import llama2c
 from opml_min.model.sources.tokenizers.gguf import BYTE, CONTROL, LLAMA3_PATTERN, NORMAL, PREFIX, UNKNOWN, UNUSED, USER_DEFINED
-from opml_min.model.sources.tokenizers.hugging_face import BYTE_PIECE, SCORES
+from opml_min.model.sources.tokenizers.hugging_face import BYTE_PIECE, SCORES, JsonTokenizer
 from opml_min.model.sources.tokenizers.text import Text
 
 NO_FORM = "; GGUF has no form for that"
@@ -39,10 +39,13 @@ class GgufPieces:
 
 def write_tokenizer(writer: GGUFWriter, text: Text, vocabulary: int) -> None:
     """Add the text side of a model to a file."""
-    if text.kind == TOKENIZER_NONE:
+    if text.kind not in (TOKENIZER_LLAMA2C, TOKENIZER_HUGGING_FACE):
         writer.add_tokenizer_model("no_vocab")
         return
-    pieces = _of_llama2c(text.tokenizer, vocabulary) if text.kind == TOKENIZER_LLAMA2C else _of_json(text, vocabulary)
+    for token in ([] if text.bos == NO_TOKEN else [text.bos]) + list(text.stops):
+        if token >= vocabulary:
+            raise TokenizerError(f"the image names the token {token}, outside its vocabulary of {vocabulary}{NO_FORM}")
+    pieces = _of_llama2c(text, vocabulary) if text.kind == TOKENIZER_LLAMA2C else _of_json(text, vocabulary)
     twice = len(pieces.tokens) - len(set(pieces.tokens))
     if twice:
         raise TokenizerError(f"{twice} tokens of the tokenizer are written like others{NO_FORM}")
@@ -59,7 +62,7 @@ def write_tokenizer(writer: GGUFWriter, text: Text, vocabulary: int) -> None:
         writer.add_unk_token_id(pieces.types.index(UNKNOWN))
     if text.bos != NO_TOKEN:
         writer.add_bos_token_id(text.bos)
-    ends = sorted(text.stops, key=lambda token: token == text.bos)  # llama2.c's models also stop at BOS
+    ends = _ends(text)
     for add, token in zip((writer.add_eos_token_id, writer.add_eot_token_id, writer.add_eom_token_id), ends, strict=False):
         add(token)
     if ends[3:]:
@@ -71,9 +74,16 @@ def write_tokenizer(writer: GGUFWriter, text: Text, vocabulary: int) -> None:
         writer.add_chat_template(text.template)
 
 
-def _of_llama2c(data: bytes, vocabulary: int) -> GgufPieces:
+def _ends(text: Text) -> list[int]:
+    """Return the stop tokens, the end of a text first; llama2.c's models also stop at BOS."""
+    return sorted(text.stops, key=lambda token: token == text.bos)
+
+
+def _of_llama2c(text: Text, vocabulary: int) -> GgufPieces:
     """Return the pieces of llama2.c's tokenizer, which writes a space where SentencePiece has ▁."""
-    found = llama2c.Llama2cTokenizer(data, vocabulary)
+    if text.bos not in (llama2c.BOS, NO_TOKEN) or vocabulary <= llama2c.EOS:
+        raise TokenizerError(f"the tokenizer's BOS is not the image's, or it has fewer than {llama2c.EOS + 1} tokens{NO_FORM}")
+    found = llama2c.Llama2cTokenizer(text.tokenizer, vocabulary)
     try:
         tokens = [piece.decode() for piece in found.pieces]
     except UnicodeDecodeError as error:
@@ -87,18 +97,23 @@ def _of_llama2c(data: bytes, vocabulary: int) -> GgufPieces:
 
 
 def _of_json(text: Text, vocabulary: int) -> GgufPieces:
+    """Return the pieces of a tokenizer.json. The library that defines it says which token each piece is."""
+    try:
+        return _pieces_of_json(text, vocabulary, JsonTokenizer(text.tokenizer, vocabulary))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # the library reads it, but not this module
+        raise TokenizerError(f"the tokenizer.json is written in a way of its own{NO_FORM}") from error
+
+
+def _pieces_of_json(text: Text, vocabulary: int, tokenizer: JsonTokenizer) -> GgufPieces:
     values = json.loads(text.tokenizer)
     model, added = values["model"], {each["content"]: each for each in values.get("added_tokens") or []}
     if model.get("type") != "BPE":
         raise TokenizerError(f"the tokenizer's model is {str(model.get('type'))[:20]}, not byte-pair encoding{NO_FORM}")
-    ids: dict[str, int] = model["vocab"] | {name: each["id"] for name, each in added.items()}
     tokens, types = [f"[PAD{i}]" for i in range(vocabulary)], [UNUSED] * vocabulary
-    for name, i in ids.items():
-        special = name in added and added[name].get("special")
-        tokens[i], types[i] = name, CONTROL if special else USER_DEFINED if name in added else NORMAL
-    around = _around(values, ids)
-    adds_bos = text.bos in around[:1]
-    adds_eos = len(around) > adds_bos
+    for name in (*model["vocab"], *added):
+        i, special = tokenizer.token(name), name in added and added[name].get("special")
+        tokens[i], types[i] = name, CONTROL if special else USER_DEFINED if name in added else NORMAL  # type: ignore[index]  # it has one
+    adds_bos, adds_eos = _around(text, tokenizer)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     if '"ByteLevel"' in json.dumps(values["decoder"]):
         return GgufPieces("gpt2", _split(values, model), tokens, types, None, merges, adds_bos, adds_eos, False)
@@ -108,11 +123,13 @@ def _of_json(text: Text, vocabulary: int) -> GgufPieces:
     return GgufPieces("llama", "default", tokens, types, scores, None, adds_bos, adds_eos, _adds_space(values))
 
 
-def _around(values: dict[str, Any], ids: dict[str, int]) -> list[int]:
-    """Return the tokens that the tokenizer puts before and after a text."""
-    last = values.get("post_processor") or {}
-    singles = [each for step in last.get("processors", [last]) for each in step.get("single") or []]
-    return [ids[each["SpecialToken"]["id"]] for each in singles if "SpecialToken" in each]
+def _around(text: Text, tokenizer: JsonTokenizer) -> tuple[bool, bool]:
+    """Tell whether the tokenizer puts BOS before a text, and the end of a text behind it. GGUF has no form for other tokens."""
+    around, sample = tokenizer.prompt(""), "a"
+    first, last = around[: text.bos in around[:1]], around[text.bos in around[:1] :]
+    if last not in ([], _ends(text)[:1]) or tokenizer.prompt(sample) != [*first, *tokenizer.encode(sample), *last]:
+        raise TokenizerError(f"the tokenizer puts other tokens around a text than BOS and the end{NO_FORM}")
+    return bool(first), bool(last)
 
 
 def _split(values: dict[str, Any], model: dict[str, Any]) -> str:
