@@ -8,18 +8,23 @@ and the recipes come in turn, so that every one comes up.
 
 import struct
 from itertools import product
+from math import prod
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from attrs import evolve
+import numpy as np
 from opml_spec.model.layout import HEADER, RECORD_BYTES, encode_words
-from opml_spec.model.llama import Shape
 
-from opml_fuzz.engines.model_runs import image_of
-from opml_fuzz.machine.model_case import header_of
 from opml_fuzz.machine.training_case import TrainingStages, header_in, with_training_request
 from opml_fuzz.models.random_training import stage_alone, training_request
-from opml_fuzz.models.tiny_models import llama
+from opml_min.model.build.build import build_llama
+from opml_min.model.image.image import Image
+from opml_min.model.image.program import shipped_program
 from opml_min.model.image.segments import parts_of
+from opml_min.model.sources.checkpoint import Checkpoint, Layer, Shape
+from opml_min.model.sources.matrices import Floats
 from opml_min.training.recipes.llama import llama_training
 from opml_min.training.recipes.llama_shape import LlamaShape
 from opml_min.training.recipes.pictures import PictureRecipe, Pictures, classifier_training
@@ -61,8 +66,8 @@ def tiny_classifier(rng: Random, optimiser: Optimiser) -> TrainingModel:
 def tiny_llama(rng: Random, method: Method, optimiser: Optimiser) -> TrainingModel:
     """Draws a text and a LLaMA, which the recipe trains further or from scratch."""
     kv_heads, vocabulary, period = rng.choice((1, 1, 2)), rng.randint(2, 20), rng.randint(1, 5)
-    sizes = {"dim": rng.randint(4, 16), "hidden_dim": rng.randint(4, 20), "layers": 2 if method is Method.LAST else 1}
-    heads = {"heads": kv_heads * rng.randint(1, 2), "kv_heads": kv_heads, "head_size": 2 * rng.randint(1, 4)}
+    sizes: dict[str, Any] = {"dim": rng.randint(4, 16), "hidden_dim": rng.randint(4, 20), "layers": 2 if method is Method.LAST else 1}
+    heads: dict[str, Any] = {"heads": kv_heads * rng.randint(1, 2), "kv_heads": kv_heads, "head_size": 2 * rng.randint(1, 4)}
     recipe = Recipe(
         method,
         optimiser,
@@ -77,8 +82,25 @@ def tiny_llama(rng: Random, method: Method, optimiser: Optimiser) -> TrainingMod
     if method is Method.SCRATCH:
         return llama_training(LlamaShape(**sizes, **heads, vocabulary=vocabulary, r=rng.randint(12, 18)), recipe, text)
     heads["head_size"] = 8 * rng.randint(1, 2)
-    shape = Shape(**sizes, **heads, context=8, vocabulary=vocabulary, r=12, eps_q48=1 << 32)
-    source = llama(rng, False, shape, (0, 0, 0))
-    header = evolve(header_of(source), **sizes, **heads)
-    with image_of({**source, HEADER: encode_words(header.words)}) as image:
-        return llama_training(image, recipe, text)
+    with TemporaryDirectory(prefix="opml-fuzz-") as folder:
+        path = Path(folder) / "model.opml"
+        build_llama(tiny_checkpoint(rng, Shape(**sizes, **heads, context=8, vocabulary=vocabulary)), None, path, shipped_program())
+        return llama_training(Image(path), recipe, text)
+
+
+def tiny_checkpoint(rng: Random, shape: Shape) -> Checkpoint:
+    """Draws the weights of a LLaMA."""
+
+    def floats(*lengths: int) -> Floats:
+        return np.array([rng.uniform(-0.4, 0.4) for _ in range(prod(lengths))], np.float32).reshape(lengths)
+
+    dim, hidden = shape.dim, shape.hidden_dim
+    q_rows, kv_rows = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
+    layers = [
+        Layer(
+            *(1 + floats(dim), floats(q_rows, dim), floats(kv_rows, dim), floats(kv_rows, dim), floats(dim, q_rows)),
+            *(1 + floats(dim), floats(hidden, dim), floats(hidden, dim), floats(dim, hidden)),
+        )
+        for _ in range(shape.layers)
+    ]
+    return Checkpoint(shape, floats(shape.vocabulary, dim), layers, 1 + floats(dim), floats(shape.vocabulary, dim))
