@@ -1,4 +1,6 @@
-"""Integers taken for reals: what no reals meet, no integers meet, and of reals cvc5 decides products that it does not decide of integers.
+"""Formulas about integers, read as formulas about reals: if no reals meet them, no integers do.
+
+cvc5 decides products of reals that it does not decide of integers.
 
 Each number becomes a real, each quotient q of x by d a real with d·q ≤ x ≤ d·q + d - 1, if d is at least 1. That two numbers differ, or
 that one is less, becomes that they are 1 apart. All integers that meet the formulas meet these, so that these have no solution shows that
