@@ -9,6 +9,7 @@ from typing import Any
 
 import z3
 from attrs import frozen
+from opml_spec.runs.run import RunStatus
 
 from opml_fuzz.proofs.evm.words import BITS, vector
 from opml_fuzz.proofs.game.arbiter_call import AFTER, BEFORE, IS_VALID
@@ -68,6 +69,23 @@ def by_answer(proof: Proof) -> Division:
     return Division(z3.BoolVal(True), [z3.Not(falls), falls])
 
 
+def run_had_failed(proof: Proof) -> Division:
+    """The call says that the run had failed before the stage."""
+    failed = said_start(proof) == RunStatus.FAILED
+    return Division(failed, [failed])
+
+
+def run_had_not_failed(proof: Proof) -> Division:
+    """The call says anything else of the status with which the stage begins."""
+    ran = said_start(proof) != RunStatus.FAILED
+    return Division(ran, [ran])
+
+
+def said_start(proof: Proof) -> Any:
+    """The status with which a stage begins, as the call of `open` says it."""
+    return term_of(proof.arguments[3])
+
+
 def most_gas(proof: Proof, claim: Fields) -> Any:
     """The gas that the bond of a claim that fell can pay to each node that is not on the way to where it fell."""
     rules, arithmetic = proof.game.parameters, proof.world.arithmetic
@@ -88,4 +106,5 @@ def widened(term: Any) -> Any:
 
 DIVISIONS: dict[str, Divide] = {
     "game.collect_elsewhere": elsewhere, "game.collect_on_the_way": on_the_way, "game.arbitrate": by_answer,
+    "game.open_failed": run_had_failed, "game.open_ran": run_had_not_failed,
 }  # fmt: skip

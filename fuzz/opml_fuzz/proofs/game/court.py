@@ -14,7 +14,7 @@ from attrs import frozen
 from opml_spec import hashing
 from opml_spec.dispute import claims, clocks, ends, money, moves, narrowing, objects, opening, parameters, tree
 from opml_spec.dispute.clocks import Clock
-from opml_spec.dispute.money import Ledger
+from opml_spec.dispute.money import Ledger, Settlement
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request, child_id, root_id
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.dispute.result import Outcome
@@ -24,6 +24,7 @@ from opml_fuzz.proofs.game import invariants, machine_state
 from opml_fuzz.proofs.game.arbiter_call import executed
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, difference, excess, least, upper_parts
 from opml_fuzz.proofs.game.arithmetic import width as bits_of
+from opml_fuzz.proofs.game.cuts import Cuts, Excess
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.invariants import Fields, exists
 from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS, first_word, function, word
@@ -56,6 +57,10 @@ FELL_AT = z3.Function("claims.fell_at", *2 * [z3.BitVecSort(256)])
 """The id of the node at which a claim fell."""
 
 
+LATE = Clock.late
+"""The specification's own, which is replaced meanwhile."""
+
+
 class StoredPath(tuple[NumberedPath, ...]):
     """The path of a node that was there, as one number; that of the root has no parts."""
 
@@ -68,12 +73,13 @@ class GameWorld:
 
     def __init__(self, rules: Parameters, paths: GamePaths, facts: Facts, block: Block) -> None:
         self.rules, self.paths, self.facts, self.block = rules, paths, facts, block
-        self.hashes, self.arithmetic = DistinctHashes(facts), Arithmetic(facts)
+        self.hashes, self.arithmetic, self.cuts = DistinctHashes(facts), Arithmetic(facts), Cuts(paths, facts)
         self.known_keys: dict[tuple[str, int], Any] = {}
         self.cache: dict[tuple[str, int], Any] = {}
         self.named: Named | None = None  # what the call says that a node is about
         self.recognised = set[int]()  # the nodes of which it is known on this path that they are about that
         self.knows_beginnings = False  # whether it matters that each request begins well
+        self.only_burns = False  # whether of a settlement only that is asked for which is burned
         self.witness: Any = None  # that of the call
         self.locked: list[Any] = []  # what is left locked whenever some of it has gone
         self.places: dict[int, tuple[Any, Any]] = {}  # where the nodes are at which claims fell, as the claims say it
@@ -353,13 +359,29 @@ def smallest(one: Any, other: Any) -> Any:
 def largest(one: Any, other: Any) -> Any:
     """`max`; of 0 and a difference, in as few bits as the numbers have."""
     found = difference(other.term) if isinstance(one, int) and one == 0 and isinstance(other, Amount) else None
-    return greater(one, other) if found is None else other.of(excess(*found))
+    if found is None:
+        return greater(one, other)
+    made = Excess(z3.simplify(excess(*found), ctrl_c=False), other.paths)
+    made.terms = found
+    return made
 
 
 @contextmanager
 def replaced(world: GameWorld) -> Iterator[None]:
     """The specification with the few functions replaced that take no symbols, while this is entered."""
     bits = (world.rules.k - 1).bit_length()
+
+    def late(clock: Clock, now: Any, lost_at: Any, effort: Any) -> Any:
+        def since(due: Any, since: Any, *others: Any) -> Any:
+            return LATE(Clock(due, 0, 0, since), *others)
+
+        return world.cuts.excess(since, clock.due, clock.since, now, lost_at, effort)
+
+    def settled(rules: Parameters, bond: Any, depth: Any, prices: Any) -> Any:
+        if not world.only_burns:
+            return money.settle(rules, bond, depth, prices)
+        burned = world.cuts.number(lambda *given: money.settle(rules, *given).burned, bond, depth, bond, depth, prices)
+        return Settlement(None, None, burned)  # type: ignore[arg-type]  # whoever looked at the others would raise
 
     def moved(ledger: Ledger, **changes: Any) -> Any:
         if "locked" in changes and "deposits" not in changes:
@@ -377,6 +399,8 @@ def replaced(world: GameWorld) -> Iterator[None]:
         (money, "evolve", moved),
         *((module, "max", largest) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
         *((module, "min", smallest) for module in (clocks, money, narrowing, parameters, tree)),
+        (clocks.Clock, "late", late),  # one number with a name, where a server that lost a claim would be another path
+        (tree, "settle", settled),  # one number with a name, where it is known that nothing else of it is asked for
         (tree, "part_of", part_of),  # with a choice of the hashes, where an index would have to be known
         (moves, "len", octets_length),  # of bytes of which the number is not known
         (moves, "execute_witness", lambda witness: executed(witness, world.witness, world.holds, world.octets)),  # as the arbiter answers

@@ -29,15 +29,15 @@ from opml_fuzz.proofs.evm.words import vector
 from opml_fuzz.proofs.game import wire
 from opml_fuzz.proofs.game.arbiter_call import Arbiter
 from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
-from opml_fuzz.proofs.game.facts import Facts, conjunction, equal
+from opml_fuzz.proofs.game.facts import Facts, conjunction, equal, same_bytes
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
 from opml_fuzz.proofs.game.machine_state import any_state
 from opml_fuzz.proofs.game.numbers import GamePaths, SegmentEnd, term_of
-from opml_fuzz.proofs.game.open_bytes import OpenOctets, open_bytes, open_end
+from opml_fuzz.proofs.game.open_bytes import OpenOctets, open_bytes
 from opml_fuzz.proofs.game.segments import named
 from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
-from opml_fuzz.proofs.questions import Failure, Questions, holds
+from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.step.ending import of_end
 from opml_fuzz.proofs.step.machine_symbols import Octets
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -50,6 +50,7 @@ WITNESS_BYTES = 3769  # a longer witness is refused without data
 POSTED_BYTES = 2048  # more hashes are never read: 32 times the largest k
 VIEW_WORDS = {"model_of": 4, "request_of": 17, "claim_of": 11, "node_of": 12}  # of an unknown id each is zero
 FINAL_STATE = "open", "argument5"  # of 297 bytes
+FALLS = ("open", "arbitrate", "timeout")  # by these a claim falls
 CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choose": "nodes"}
 
 
@@ -114,7 +115,7 @@ class Proof:
         self.open = [octets.bytes for octets in self.arguments if isinstance(octets, OpenOctets)]
         self.name_segment()
         self.arbiter = Arbiter(game.arbiter, self.open[-1]) if name == "arbitrate" else None
-        self.world.knows_beginnings = name == "open"
+        self.world.knows_beginnings, self.world.only_burns = name == "open", name in FALLS
         self.world.witness = self.arguments[-1] if name == "arbitrate" else None
         assumed = setup(self)
         self.remembers = self.world.arithmetic.names_sums = assumed.remembers
@@ -199,7 +200,7 @@ class Proof:
         data = (*of_bytes(SELECTORS[self.name]), *wire.encode(FUNCTIONS[self.name], self.arguments))
         given = wire.Given(data, self.value)
         return GameMachine(self.game.code, given, self.facts, self.world.hashes, self.world.arithmetic, self.block,
-                           self.questions, self.arbiter, self.remembers)  # fmt: skip
+                           self.questions, self.world.cuts, self.arbiter, self.remembers)  # fmt: skip
 
     # Both ------------------------------------------------------------------------------------------------------------------------
 
@@ -214,11 +215,9 @@ class Proof:
             if ended.fits:
                 own = list(conditions[len(self.assumptions) :])
                 self.facts.long.append(z3.Implies(conjunction(own), conjunction(ended.fits)))
-        self.examples = [(place, self.paths.solver.model()) for place, (conditions, _) in enumerate(ours)
-                         if self.paths.solver.check(*conditions) == z3.sat]  # fmt: skip
         memory = Memory().store_pieces(0, ((0, SCRATCH_BYTES),))
         theirs = self.machine().run(GamePath(0, memory=memory, conditions=self.assumptions, storage=Storage(self.world.touched)))
-        met = set[int]()
+        met, self.knowing = set[int](), self.questions.solver(self.facts)
         for end in theirs:
             for place in self.meetings(ours, end):
                 conditions, ended = ours[place]
@@ -238,40 +237,54 @@ class Proof:
         return {ours[place][1].what for place in met}
 
     def meetings(self, ours: Sequence[tuple[Sequence[Any], Ended]], end: End) -> Iterator[int]:
-        """Finds the paths here that can be taken together with a path there: z3 names one after the other, then shows that they are all."""
-        others, knows_all = list[Any](), False
-        for place, example in self.examples:
-            formulas = *end.path.conditions, *others
-            if holds(example, self.facts.relevant(*formulas)):
-                yield place
-                others.append(z3.Not(z3.And(list(ours[place][0]))))
-        while True:
-            formulas = *end.path.conditions, *others
-            asked = [*self.facts.known, *formulas] if knows_all else self.facts.relevant(*formulas)
-            answer, model = self.questions.ask(asked)
-            if answer == z3.unsat:
-                return
-            if answer != z3.sat:
-                raise Failure("unknown", f"what meets {end.how}: {model}")
-            found = next((place for place, (conditions, _) in enumerate(ours) if holds(model, conditions)), None)
-            if found is not None:
-                yield found
-                others.append(z3.Not(z3.And(list(ours[found][0]))))
-            elif knows_all:
-                raise Failure("error", f"the specification has no path that meets {end.how}", model, asked)
-            knows_all = found is None
+        """Finds the paths here that can be taken together with a path there.
+
+        The paths here are the leaves of a tree: the first decision that differs between two of them is taken one way by one and the other
+        way by the other. What was not explored cannot be. So a branch is left out only if z3 shows that it does not meet the path there."""
+        waiting = [(list(range(len(ours))), len(self.assumptions))]
+        while waiting:
+            places, at = waiting.pop()
+            if len(places) > 1:
+                both = branches(ours, places, at)
+                is_open = [len(both) == 1 or self.meets(end, ours[branch[0]][0][: at + 1]) != z3.unsat for branch in both]
+                waiting += [(branch, at + 1) for branch, may_be_taken in zip(both, is_open, strict=True) if may_be_taken]
+                continue
+            answer = self.meets(end, ours[places[0]][0])
+            if answer == z3.sat:
+                yield places[0]
+            elif answer != z3.unsat:
+                raise Failure("unknown", f"what meets {end.how}")
+
+    def meets(self, end: End, conditions: Sequence[Any]) -> Any:
+        """Asks whether a path there can be taken under conditions of paths here."""
+        formulas = *end.path.conditions, *conditions[len(self.assumptions) :]
+        answer, _ = self.questions.ask_in(self.knowing, formulas, self.facts.known)
+        return self.questions.ask(self.facts.relevant(*formulas))[0] if answer == z3.unknown else answer
 
     def compare(self, both: Sequence[Any], ended: Ended, end: End) -> None:
-        """Shows that a path here and a path there end the same way. z3 is asked about all at once, and only if that fails, one by one."""
-        claims = list(self.sameness(ended, end))
+        """Shows that a path here and a path there end the same way.
+
+        Of a number, z3 is first asked with what speaks of the same fields, which is often the same on many paths. What is shown helps with
+        the rest. About this z3 is asked at once, and only if that fails, one by one."""
+        claims = [(what, simple) for what, claim in self.sameness(ended, end) if not z3.is_true(simple := z3.simplify(claim, ctrl_c=False))]
+        shown = [claim for _, claim in claims if self.is_shown_by_few(both, claim)]
+        known, rest = [*both, *shown], [(what, claim) for what, claim in claims if not any(claim is one for one in shown)]
         try:
-            self.prove_on(both, z3.And([claim for _, claim in claims]))
+            self.prove_on(known, z3.And([claim for _, claim in rest]))
         except Failure:
-            for what, claim in claims:
+            for what, claim in rest:
                 try:
-                    self.prove_on(both, claim)
+                    self.prove_on(known, claim)
                 except Failure as failure:
                     raise Failure(failure.result, f"{what}: {self.shown(failure.model)}", failure.model, failure.formulas) from None
+
+    def is_shown_by_few(self, conditions: Sequence[Any], claim: Any) -> bool:
+        """Tells whether a claim that is not about hashes follows from the conditions and facts about the same fields."""
+        fields = self.facts.fields_in(claim)
+        if z3.is_false(claim) or any(key in self.world.hashes.preimages for key in fields):
+            return False
+        near = (one for one in conditions if self.facts.fields_in(one) & fields)
+        return not self.questions.can_hold(self.facts.near(fields, *near, z3.Not(claim)))
 
     def prove_on(self, conditions: Sequence[Any], claim: Any) -> None:
         """Shows that a claim holds on a path, with the facts that may matter."""
@@ -315,8 +328,8 @@ class Proof:
         for place, (one, other) in enumerate(zip(ended.events, path.events, strict=True)):
             yield f"event {place}: topics", z3.And(z3.BoolVal(len(one.topics) == len(other.topics)), *(
                 vector(left) == vector(right) for left, right in zip(one.topics, other.topics, strict=False)))  # fmt: skip
-            same_size = length(one.data) == length(other.data) and open_end(one.data) is open_end(other.data)
-            yield f"event {place}: data", equal(one.data, other.data) if same_size else z3.BoolVal(False)
+            same, suffices = same_bytes(one.data, other.data)
+            yield f"event {place}: data", same if suffices else z3.BoolVal(False)
         yield "the result", equal(ended.returned, end.data)
         yield "the number of payments", z3.BoolVal((ended.pays is None) == (not path.payments))
         if ended.pays is not None and path.payments:
@@ -331,6 +344,20 @@ class Proof:
         named = {**{f"argument {place}": one for place, one in enumerate(self.arguments)}, "now": self.block.now, "value": self.value}
         terms = {name: getattr(one, "term", one) for name, one in named.items()}
         return ", ".join(f"{name} = {model.eval(term, model_completion=True)}" for name, term in terms.items() if z3.is_expr(term))
+
+
+def branches(ours: Sequence[tuple[Sequence[Any], Ended]], places: list[int], at: int) -> list[list[int]]:
+    """Divides paths by what they decide at a place."""
+    first = ours[places[0]][0][at]
+    like, unlike = ([place for place in places if ours[place][0][at].eq(first) is same] for same in (True, False))
+    if not all(is_contrary(first, ours[place][0][at]) for place in unlike):
+        raise Failure("error", "the act decides something else when it is run again")
+    return [like, unlike] if unlike else [like]
+
+
+def is_contrary(one: Any, other: Any) -> bool:
+    """Tells by their form whether one condition is that the other does not hold."""
+    return any(z3.is_not(a) and bool(a.arg(0).eq(b)) for a, b in ((one, other), (other, one)))
 
 
 def topic(pieces: Pieces | bytes) -> Any:

@@ -24,6 +24,7 @@ class Facts:
         self.known: list[Any] = []
         self.long: list[Any] = []
         self.solvers: list[Any] = []
+        self.names = set[int]()  # whose meaning is a fact
         self.subjects: dict[int, Any] = {}  # of each fact: the product or quotient that it is about
         self.occurring: dict[int, tuple[Any, frozenset[int]]] = {}
         self.fields: dict[int, tuple[Any, frozenset[int]]] = {}
@@ -38,17 +39,30 @@ class Facts:
             for solver in self.solvers:
                 solver.add(simple)
 
+    def define(self, bare: Any, name: Any, meaning: Any) -> None:
+        """Learns what a name stands for. Solvers that stand are not told: for most of their questions that is of no importance."""
+        self.names.add(bare.get_id())
+        for fact in (bare == name, name == meaning):
+            self.subjects[fact.get_id()] = bare
+            self.known.append(fact)
+
     def relevant(self, *formulas: Any) -> list[Any]:
         """The formulas, and the facts that may matter to whether they hold together."""
         occurring = frozenset[int]().union(*map(self.products_in, formulas))
         subjects = ((fact, self.subjects[fact.get_id()]) for fact in self.known)
         return [*(fact for fact, about in subjects if about is None or about.get_id() in occurring), *formulas]
 
+    def near(self, fields: frozenset[int], *formulas: Any) -> list[Any]:
+        """The formulas, and those of the facts that may matter which speak of some of these fields."""
+        facts = self.relevant(*formulas)[: -len(formulas)]
+        return [*(fact for fact in facts if self.fields_in(fact) & fields), *formulas]
+
     def products_in(self, term: Any) -> frozenset[int]:
         """Finds the products and quotients that occur in a term."""
         key = term.get_id()
         if key not in self.occurring:
-            own = frozenset((key,)) if z3.is_app(term) and term.decl().name() in (PRODUCT.name(), DIVISION.name()) else frozenset[int]()
+            is_product = z3.is_app(term) and term.decl().name() in (PRODUCT.name(), DIVISION.name())
+            own = frozenset((key,)) if is_product or key in self.names else frozenset[int]()
             self.occurring[key] = term, own.union(*map(self.products_in, term.children()))
         return self.occurring[key][1]
 

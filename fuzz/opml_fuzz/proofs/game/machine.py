@@ -22,6 +22,7 @@ from opml_fuzz.proofs.evm.pieces import Pieces, length
 from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
 from opml_fuzz.proofs.game.arbiter_call import Arbiter, answer_size, copy_answer, padded
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, choices, excess, least, width
+from opml_fuzz.proofs.game.cuts import Cuts
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.open_bytes import copied, read_to_end, same
 from opml_fuzz.proofs.game.packed import added, either, subtracted
@@ -99,7 +100,7 @@ class GameMachine(Machine):
     remembers: whether it uses what it has just proved, and else asks a new solver; worth it where amounts have long forms"""
 
     def __init__(self, code: Code, given: Input, facts: Facts, hashes: DistinctHashes, arithmetic: Arithmetic, block: Block,
-                 questions: Questions, arbiter: Arbiter | None = None, remembers: bool = False) -> None:  # fmt: skip
+                 questions: Questions, cuts: Cuts, arbiter: Arbiter | None = None, remembers: bool = False) -> None:  # fmt: skip
         hooks: dict[int, Hook] = {}
         for at, one in code.instructions.items():
             name = OPCODES.get(one.name, one.name)
@@ -111,7 +112,7 @@ class GameMachine(Machine):
         self.guards = frozenset(guards(code))
         self.facts, self.arithmetic, self.block, self.questions = facts, arithmetic, block, questions
         self.knowing = questions.solver(facts), questions.solver(facts, facts.long)
-        self.remembered = Remembered() if remembers else None
+        self.cuts, self.remembered = cuts, Remembered() if remembers else None
 
     def possible(self, path: Path, *condition: Any, long: bool = False) -> bool:
         """Tells what the machine tells, knowing the facts. long: the long ones too, if the others do not suffice
@@ -128,7 +129,7 @@ class GameMachine(Machine):
         if long:
             fields = self.facts.fields_in(z3.And(list(condition)))
             near = *(one for one in path.conditions if self.facts.fields_in(one) & fields), *condition
-            if self.questions.ask_in(short, near, self.facts.known)[0] == z3.unsat:
+            if not self.questions.can_hold(self.facts.near(fields, *near)):
                 return False
         if self.questions.ask_in(short, few, self.facts.known)[0] == z3.unsat:
             return False
@@ -168,6 +169,14 @@ class GameMachine(Machine):
         condition = z3.And(list(path.conditions[shared_conditions(path, other):]))
         merged: Path = evolve(met, storage=path.storage.merged(condition, other.storage))
         return merged
+
+    def excess(self, path: GamePath, a: Word, b: Word) -> Word | None:
+        """By how much one word is more than another, if it is that by its form; under its name, if it has one."""
+        found = beyond(a, b)
+        if found is None:
+            return None
+        name = self.cuts.name_of_excess(*found, self.prove(path))
+        return reduced(excess(*found)) if name is None else name
 
     def place(self, slot: Word) -> WordPlace:
         return place_of(slot, self.hashes)
@@ -318,8 +327,8 @@ def divide(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     return evolve(path, stack=(*rest, quotient if is_certain else choice(condition, quotient, 0)))
 
 
-def beyond(a: Word, b: Word) -> Word | None:
-    """The larger of two words less one of them: by how much the other is more."""
+def beyond(a: Word, b: Word) -> tuple[Any, Any] | None:
+    """The two words, if one of them is the larger of both less the other: by how much it is more."""
     found = choices(a)
     if found is None or isinstance(b, int):
         return None
@@ -327,18 +336,19 @@ def beyond(a: Word, b: Word) -> Word | None:
     for is_more, larger, smaller in ((condition, yes, no), (z3.Not(condition), no, yes)):
         is_largest = any(formula(is_more == rule(vector(larger), vector(smaller))) is True for rule in (z3.UGT, z3.UGE))
         if is_largest and b.eq(vector(smaller)) and width(larger) < BITS:
-            return reduced(excess(vector(larger), b))
+            return vector(larger), b
     return None
 
 
 def packed(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     """ADD, SUB and OR, of packed words field by field."""
     *rest, b, a = path.stack
-    found = beyond(a, b) if name == "SUB" else machine.arithmetic.sum(a, b) if name == "ADD" else None
+    found = machine.excess(path, a, b) if name == "SUB" else machine.arithmetic.sum(a, b) if name == "ADD" else None
     if found is None and not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
         prove = machine.prove(path)
         found = either(a, b) if name == "OR" else (added if name == "ADD" else subtracted)(a, b, prove)
-    return evolve(path, stack=(*rest, binary(name, a, b) if found is None else found))
+    found = binary(name, a, b) if found is None else found
+    return evolve(path, stack=(*rest, machine.cuts.name_of(found, machine.prove(path)) if name == "SUB" else found))
 
 
 def known_only(path: GamePath, machine: GameMachine, name: str) -> GamePath:

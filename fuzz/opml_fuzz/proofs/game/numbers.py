@@ -4,6 +4,7 @@ An `Amount` is a `Value` of the step's proofs whose products and quotients are t
 divided: rounding up is written that way.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import z3
@@ -21,6 +22,27 @@ class GamePaths(Paths):
     """The paths through an act, and the arithmetic that both worlds share."""
 
     arithmetic: Arithmetic
+
+    def each_way(self, function: Callable[[], Any], *assumed: Any) -> list[tuple[list[Any], Any]]:
+        """Runs a part of the act on each of its paths, whatever else was decided before; the act goes on as if that had not happened."""
+        before, ways = (self.pending, self.decisions, self.conditions), list[tuple[list[Any], Any]]()
+        self.pending = [[True for _ in assumed]]
+        try:
+            while self.pending:
+                self.decisions, self.conditions = self.pending.pop(), list(assumed)
+                result = function()
+                ways.append((self.conditions[len(assumed) :], result))
+        finally:
+            self.pending, self.decisions, self.conditions = before
+        return ways
+
+    def refutes(self, condition: Any, *assumed: Any) -> bool:
+        """Tells whether z3 shows that something cannot hold, whatever else was decided before."""
+        before, self.conditions = self.conditions, list(assumed)
+        try:
+            return not self.possible(condition)
+        finally:
+            self.conditions = before
 
 
 class Amount(Value):
