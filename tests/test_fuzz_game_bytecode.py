@@ -24,6 +24,7 @@ from opml_fuzz.fuzzing.game_mutants import changed
 from opml_fuzz.proofs.evm.pieces import of_bytes
 from opml_fuzz.proofs.game import game_prover, known_court
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
+from opml_fuzz.proofs.game.case_split import DIVISIONS
 from opml_fuzz.proofs.game.equivalence import AboutCalls, Proof, deployed
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.game_prover import QUERY_UNITS, prove_game
@@ -52,6 +53,14 @@ WORDS = [z3.BitVec(name, 256) for name in "abcd"]
 def test_an_entry_point_is_proved(name: str) -> None:
     verdict = proved_alone(name)
     assert verdict.result == "proved", verdict.detail
+
+
+@pytest.mark.parametrize("subject", ["collect", "open"])
+def test_the_parts_of_an_entry_point_are_about_all_calls(subject: str) -> None:
+    proof = Proof(deployed(), subject, Questions(QUERY_UNITS, Event()))
+    scopes = [DIVISIONS[name](proof).scope for name, statement in GAME.items() if statement.subject == subject]
+    assert len(scopes) == 2
+    proof.questions.prove((), z3.Or(scopes))
 
 
 # What is wrong is found --------------------------------------------------------------------------------------------------------------
@@ -106,6 +115,7 @@ WRONG = (
     ("account_of", "lost_at=convert(account_word >> LOST_AT_BIT, uint64)", "lost_at=convert(self._server_due(account_word), uint64)"),
     ("books", "burned=convert(self.gone & MASK128, uint128)", "burned=convert(self.held & MASK128, uint128)"),
     ("parameters", "    return FIXED\n", "    p: bounds.Parameters = FIXED\n    p.grace = p.effort\n    return p\n"),
+    ("open_failed", "    self._burn(turn.claim_id, bond - depth * share - gas * prices)\n", ""),
 )
 IS_NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 CHOSEN = WRONG if IS_NIGHTLY else WRONG[1::8]  # seconds each
