@@ -35,6 +35,9 @@ ASSUMED = (
     "Gas suffices, and whoever is paid either takes the money or not; what it calls meanwhile is a call of its own.",
 )
 
+IDS = "A request's id is made of its requester and of how many requests that had made before, which is less than those made by now."
+ROOTS = "The contract's function `_io_root` returns the root of `io_quarter` and writes only into its own memory, whatever the request."
+
 ASSUMED_OF_A_DEPLOYMENT = (
     "The arguments are of their types: the arbiter an address, the money 128 bits, all other parameters 64 bits. What is sent has 128.",
     "Whether there is code at the arbiter's address is open. If there is none, the deployment is refused as with wrong parameters.",
@@ -54,14 +57,18 @@ class GameStatement:
     assumes: tuple[str, ...] = ASSUMED
 
 
-def about(subject: str, says: str, *errors: int | str, payable: bool = False, scope: str = "") -> GameStatement:
+def about(subject: str, says: str, *errors: int | str, payable: bool = False, scope: str = "", assumes: tuple[str, ...] = ASSUMED) -> GameStatement:
     """Makes a statement. scope: of which calls, if it is not all; it is a part of the name"""
     ends = frozenset((OK, *errors, *(() if payable else (REFUSED,))))
-    return GameStatement(f"game.{subject}{scope}", says, subject, ends)
+    return GameStatement(f"game.{subject}{scope}", says, subject, ends, assumes)
 
 
 STATEMENTS = (
     about("register", "`register` stores and logs a model as the specification does, and changes no model that is known", 234),
+    about(
+        "request", "`request` locks its fee and stores where the run begins, under an id of its own, if it brings at most 16,385 bytes",
+        201, 206, 207, 208, 235, 236, 237, payable=True, assumes=(*ASSUMED, IDS, ROOTS),
+    ),
     about(
         "claim", "`claim` stakes exactly the bond, and the first one joins the line and pays for it", 202, 205, 208, 209, 238, 239, 240,
         payable=True,

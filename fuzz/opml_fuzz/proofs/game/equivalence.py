@@ -30,11 +30,13 @@ from opml_fuzz.proofs.game import wire
 from opml_fuzz.proofs.game.arbiter_call import Arbiter
 from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
 from opml_fuzz.proofs.game.facts import Facts, conjunction, equal
+from opml_fuzz.proofs.game.inner_function import SCRATCH_BYTES
+from opml_fuzz.proofs.game.io_root import DATA_BYTES, UnknownRoot, io_root_of
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
 from opml_fuzz.proofs.game.machine_state import any_state
 from opml_fuzz.proofs.game.numbers import GamePaths, SegmentEnd, term_of
-from opml_fuzz.proofs.game.open_bytes import OpenOctets, open_bytes, open_end
+from opml_fuzz.proofs.game.open_bytes import OpenOctets, open_bytes, open_end, same_end
 from opml_fuzz.proofs.game.segments import named
 from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
 from opml_fuzz.proofs.questions import Failure, Questions, holds
@@ -43,11 +45,11 @@ from opml_fuzz.proofs.step.machine_symbols import Octets
 from opml_fuzz.proofs.unsupported import Unsupported
 
 TIME_BITS, WEI_BITS, BASEFEE_BITS = 39, 128, 128
-SCRATCH_BYTES = 1024  # at the beginning of the memory; the contract reads some before it writes there, and memory is zero at first
 REFUSED = "refused"
 PAYMENT_FAILED = 233
 WITNESS_BYTES = 3769  # a longer witness is refused without data
 POSTED_BYTES = 2048  # more hashes are never read: 32 times the largest k
+MOST_BYTES = {"arbitrate": WITNESS_BYTES, "request": DATA_BYTES}  # of other entry points it is hashes that are posted
 VIEW_WORDS = {"model_of": 4, "request_of": 17, "claim_of": 11, "node_of": 12}  # of an unknown id each is zero
 FINAL_STATE = "open", "argument5"  # of 297 bytes
 CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choose": "nodes"}
@@ -114,7 +116,8 @@ class Proof:
         self.open = [octets.bytes for octets in self.arguments if isinstance(octets, OpenOctets)]
         self.name_segment()
         self.arbiter = Arbiter(game.arbiter, self.open[-1]) if name == "arbitrate" else None
-        self.world.knows_beginnings = name == "open"
+        self.world.knows_beginnings, self.world.knows_numbers = name == "open", name == "request"
+        self.world.inner = self.unknown_function()
         self.world.witness = self.arguments[-1] if name == "arbitrate" else None
         assumed = setup(self)
         self.remembers = self.world.arithmetic.names_sums = assumed.remembers
@@ -127,6 +130,12 @@ class Proof:
         if name == "claim_of":
             with replaced(self.world):
                 self.world.name_fallen(term_of(self.arguments[0]))
+
+    def unknown_function(self) -> UnknownRoot | None:
+        """The inner function that both worlds take as unknown, if this entry point has one."""
+        if self.name == "request":
+            return UnknownRoot(io_root_of(self.game.code, self.game.parameters), self.arguments[1], self.arguments[2])
+        return None
 
     def name_segment(self) -> None:
         """Tells the world what the call says that a node is about, if it says so."""
@@ -151,7 +160,7 @@ class Proof:
         if (self.name, name) == FINAL_STATE:
             return Octets(any_state(name), self.paths)
         if kind == "bytes":
-            return OpenOctets(((open_bytes(name, WITNESS_BYTES if self.name == "arbitrate" else POSTED_BYTES), 0),), self.paths)
+            return OpenOctets(((open_bytes(name, MOST_BYTES.get(self.name, POSTED_BYTES)), 0),), self.paths)
         raise Unsupported(f"an argument of type {kind} of which nothing is known")
 
     # The specification -----------------------------------------------------------------------------------------------------------
@@ -199,7 +208,7 @@ class Proof:
         data = (*of_bytes(SELECTORS[self.name]), *wire.encode(FUNCTIONS[self.name], self.arguments))
         given = wire.Given(data, self.value)
         return GameMachine(self.game.code, given, self.facts, self.world.hashes, self.world.arithmetic, self.block,
-                           self.questions, self.arbiter, self.remembers)  # fmt: skip
+                           self.questions, self.arbiter, self.remembers, self.world.inner)  # fmt: skip
 
     # Both ------------------------------------------------------------------------------------------------------------------------
 
@@ -315,8 +324,8 @@ class Proof:
         for place, (one, other) in enumerate(zip(ended.events, path.events, strict=True)):
             yield f"event {place}: topics", z3.And(z3.BoolVal(len(one.topics) == len(other.topics)), *(
                 vector(left) == vector(right) for left, right in zip(one.topics, other.topics, strict=False)))  # fmt: skip
-            same_size = length(one.data) == length(other.data) and open_end(one.data) is open_end(other.data)
-            yield f"event {place}: data", equal(one.data, other.data) if same_size else z3.BoolVal(False)
+            is_same = equal(one.data, other.data) if length(one.data) == length(other.data) else z3.BoolVal(False)
+            yield f"event {place}: data", z3.And(is_same, same_end(open_end(one.data), open_end(other.data)))
         yield "the result", equal(ended.returned, end.data)
         yield "the number of payments", z3.BoolVal((ended.pays is None) == (not path.payments))
         if ended.pays is not None and path.payments:

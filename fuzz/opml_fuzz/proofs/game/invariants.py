@@ -20,6 +20,9 @@ from opml_fuzz.proofs.game.layout import WIDTHS, function
 from opml_fuzz.proofs.game.storage import NO_KEY
 
 
+ADDRESS_BYTES, NUMBER_BYTES = 20, 8
+
+
 class Fields:
     """The fields of one object."""
 
@@ -102,6 +105,22 @@ def of_beginning(key: Any, hashes: Hashes) -> Any:
     """A request begins well: its first run hash is that of a carry and OK. Only `open` needs this, and z3 has no use for a hash more."""
     begins = hashes.digest(((FIRST_CARRY(key), HASH_BYTES), (RunStatus.OK.value, 1)))
     return z3.Implies(exists("requests", key), Fields("requests", key).first_run_hash == begins)
+
+
+NUMBER = z3.Function("requests.number", z3.BitVecSort(256), z3.BitVecSort(64))
+"""How many requests the requester had made before this one."""
+
+CONTENT_BYTES = 164
+CONTENT = z3.Function("requests.content", z3.BitVecSort(256), z3.BitVecSort(8 * CONTENT_BYTES))
+"""What a request says, as its id is made of it."""
+
+
+def of_identity(key: Any, hashes: Hashes) -> Any:
+    """A request's id is made of its requester and of how many requests that had made before. Only `request`, which makes one, needs this."""
+    it, number = Fields("requests", key), NUMBER(key)
+    name = hashes.digest(((it.requester, ADDRESS_BYTES), (number, NUMBER_BYTES), (CONTENT(key), CONTENT_BYTES)))
+    made = Fields("accounts", z3.ZeroExt(96, it.requester)).requests
+    return z3.Implies(exists("requests", key), z3.And(key == name, z3.ULT(number, z3.ZeroExt(32, made))))
 
 
 INVARIANTS: dict[str, Callable[[Any, Hashes, Any], Iterator[Any]]] = {

@@ -60,7 +60,9 @@ def encode(kinds: tuple[str, ...], values: tuple[Any, ...]) -> Pieces:
 def bytes_argument(given: Any) -> Pieces:
     """The number of bytes, then these, then zeros up to the next word."""
     if isinstance(given, OpenOctets):
-        return *((given.length, WORD_BYTES),), *given.pieces
+        if length(given.pieces) % WORD_BYTES:
+            raise Unsupported("bytes of unknown number that do not begin with a word")
+        return (given.length, WORD_BYTES), *given.pieces[:-1], (given.bytes.padded, 0)
     padding = -len(given) % WORD_BYTES
     return *word(len(given)), *pieces_of(given), *(((0, padding),) if padding else ())
 
@@ -70,8 +72,9 @@ class Given:
 
     def __init__(self, data: Pieces, sent: Word) -> None:
         self.data, self.known, self.value = data, length(data), sent
-        self.rest = open_end(data)
-        self.size: Word = self.known if self.rest is None else reduced(self.known + self.rest.length + 31 & ~z3.BitVecVal(31, 256))
+        end = open_end(data)
+        self.rest = None if end is None else end.bytes
+        self.size: Word = self.known if end is None else reduced(self.known + end.length)
 
     def load(self, at: Word) -> Word:
         return value(self.part(at, WORD_BYTES))
