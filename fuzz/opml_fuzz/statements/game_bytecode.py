@@ -11,6 +11,7 @@ from attrs import frozen
 OK, REFUSED = "ok", "refused"
 CONSTRUCTOR = "constructor"
 OF_WITNESS = "the number of the witness's error"
+OF_OUTPUT = "the number of the output's error"
 TEST_NAME = "test_a_call_that_differs"  # how a counterexample is called that can be pasted
 
 ASSUMED = (
@@ -30,13 +31,18 @@ ASSUMED = (
     "Numbers fit the fields of the layout after the act: counts 32 bits, money 128, times 40, 56 or 64, the prices of a claim 76. None is "
     "negative, nor is what is left locked on the way.",
     "No two preimages have the same hash, no hash is zero, and different places of the storage have different slots.",
-    "A witness has at most 3,769 bytes, and hashes that are posted have at most 2,048.",
+    "A witness has at most 3,769 bytes, hashes that are posted 2,048, the data of a request 16,385, an output 32,769 and its proof 1,094.",
     "The arbiter answers a witness as `execute_witness` does, whatever that is: the statements `bytecode` say so.",
     "Gas suffices, and whoever is paid either takes the money or not; what it calls meanwhile is a call of its own.",
 )
 
 IDS = "A request's id is made of its requester and of how many requests that had made before, which is less than those made by now."
 ROOTS = "The contract's function `_io_root` returns the root of `io_quarter` and writes only into its own memory, whatever the request."
+OUTCOMES = "The outcome of a request that was answered is that of the run hash which answered it: equal run hashes have equal outcomes."
+OUTPUTS = (
+    "The contract's function `_read_output` answers as `read_result` does and writes only into its own memory, whatever the bytes: with an "
+    "error, with UNREADABLE, or with as many leaves as the number of tokens in the output needs, and these are there."
+)
 
 ASSUMED_OF_A_DEPLOYMENT = (
     "The arguments are of their types: the arbiter an address, the money 128 bits, all other parameters 64 bits. What is sent has 128.",
@@ -82,6 +88,10 @@ STATEMENTS = (
         "choose", "`choose` opens a node for a part of a posted one, if the call brings at most 2,048 bytes of hashes",
         204, 205, 210, 215, 216, 217, 221, 242, 243, payable=True,
     ),
+    about(
+        "finalise", "`finalise` makes a claim final that nobody challenged, sets the first result, and pays the server, also the fee if it is next",
+        203, 210, 212, 213, 227, 245, 246, OF_OUTPUT, scope="_undisputed", assumes=(*ASSUMED, OUTCOMES, OUTPUTS),
+    ),
     about("expire", "`expire` rejects a claim after the grace, and pays the requester its share", 203, 210, 213, 247),
     about("timeout", "`timeout` makes a claim fall at a node that is out of time, and burns what nobody is due", 204, 210, 216, 218),
     about(
@@ -118,8 +128,11 @@ GAPS = (
     "The game's `open`, with a state of 297 bytes: below the root, where the run had failed before, every end was shown to agree. "
     "That took 121 s of CPU on a busy machine, too much for what runs each time. Elsewhere five error numbers did. The rest is fuzzed.",
     "`post` and `choose` with more than 2,048 bytes of hashes, which are refused without a number: fuzzed, not proved.",
-    "The game's `request`: with no bytes of data, 34 s of CPU did not suffice for the bytecode's paths. Its loop: not attempted. Fuzzed.",
-    "The game's `finalise`: its loops over leaves and siblings need an invariant; not attempted. Fuzzed.",
+    "The game's `finalise` of a claim that has nodes: 90 s of CPU did not suffice for the shares of their bonds, of a failed run that is the "
+    "first result. Fuzzed.",
+    "The contract's `_io_root` and `_read_output`, with their loops over leaves and siblings, are unknown functions in the statements about "
+    "`request` and `finalise`. That they compute the specification's root and result is fuzzed, not proved.",
+    "`request` and `finalise` with more bytes than the contract takes, which are refused without a number: fuzzed, not proved.",
     "The game's entry points with other parameters than the defaults, and calls of another length: fuzzed, not proved.",
     "What the game's constructor does with arguments that are not of their types, or too few: not proved.",
     "What the proofs about the game assume of every court is true at first; that every act keeps it is not proved of all of it, but tried "

@@ -9,6 +9,7 @@ from typing import Any
 
 import z3
 from attrs import frozen
+from opml_spec.runs.run import RunStatus
 
 from opml_fuzz.proofs.evm.words import BITS, vector
 from opml_fuzz.proofs.game.arbiter_call import AFTER, BEFORE, IS_VALID
@@ -68,6 +69,15 @@ def by_answer(proof: Proof) -> Division:
     return Division(z3.BoolVal(True), [z3.Not(falls), falls])
 
 
+def undisputed(proof: Proof) -> Division:
+    """The claim has no node. Its run failed, or its output is wrong, unreadable or readable; the request is answered already or not."""
+    claim = Fields("claims", term_of(proof.arguments[0]))
+    scope, is_first = claim.nodes == 0, Fields("requests", claim.request_id).outcome == 0
+    has_failed = term_of(proof.arguments[2]) == RunStatus.FAILED
+    ends = [z3.And(one, other) for one in (is_first, z3.Not(is_first)) for other in (has_failed, z3.Not(has_failed))]
+    return Division(scope, [z3.And(scope, one) for one in ends], remembers=True)
+
+
 def most_gas(proof: Proof, claim: Fields) -> Any:
     """The gas that the bond of a claim that fell can pay to each node that is not on the way to where it fell."""
     rules, arithmetic = proof.game.parameters, proof.world.arithmetic
@@ -88,4 +98,5 @@ def widened(term: Any) -> Any:
 
 DIVISIONS: dict[str, Divide] = {
     "game.collect_elsewhere": elsewhere, "game.collect_on_the_way": on_the_way, "game.arbitrate": by_answer,
+    "game.finalise_undisputed": undisputed,
 }  # fmt: skip

@@ -74,7 +74,7 @@ class GameWorld:
         self.named: Named | None = None  # what the call says that a node is about
         self.recognised = set[int]()  # the nodes of which it is known on this path that they are about that
         self.knows_beginnings = False  # whether it matters that each request begins well
-        self.knows_numbers = False  # whether it matters which of its requester's requests each is
+        self.tells_of_requests: Callable[[Any, DistinctHashes], Any] | None = None
         self.witness: Any = None  # that of the call
         self.inner: Any = None  # the unknown function in place of an inner one of the contract
         self.locked: list[Any] = []  # what is left locked whenever some of it has gone
@@ -97,8 +97,8 @@ class GameWorld:
                     self.touched("requests", Fields("claims", Fields("nodes", key).claim_id).request_id)
             if kind == "requests" and self.knows_beginnings:
                 self.facts.learn(invariants.of_beginning(key, self.hashes))
-            if kind == "requests" and self.knows_numbers:
-                self.facts.learn(invariants.of_identity(key, self.hashes))
+            if kind == "requests" and self.tells_of_requests is not None:
+                self.facts.learn(self.tells_of_requests(key, self.hashes))
 
     def court(self) -> Court:
         """The court at first. Each run of an act begins with a new one."""
@@ -384,6 +384,7 @@ def replaced(world: GameWorld) -> Iterator[None]:
         (tree, "part_of", part_of),  # with a choice of the hashes, where an index would have to be known
         *((module, "len", octets_length) for module in (claims, moves)),  # of bytes of which the number is not known
         (claims, "io_quarter", getattr(world.inner, "io_quarter", claims.io_quarter)),  # as the contract's function computes its root
+        (ends, "read_result", getattr(world.inner, "read_result", ends.read_result)),  # as the contract's function answers
         (moves, "execute_witness", lambda witness: executed(witness, world.witness, world.holds, world.octets)),  # as the arbiter answers
         (state, "int", machine_state.integers(world.paths)),  # of bytes that are not known
         (state, "join", machine_state.join(world.paths)),

@@ -31,12 +31,14 @@ from opml_fuzz.proofs.game.arbiter_call import Arbiter
 from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
 from opml_fuzz.proofs.game.facts import Facts, conjunction, equal
 from opml_fuzz.proofs.game.inner_function import SCRATCH_BYTES
+from opml_fuzz.proofs.game.invariants import OF_REQUESTS
 from opml_fuzz.proofs.game.io_root import DATA_BYTES, UnknownRoot, io_root_of
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
 from opml_fuzz.proofs.game.machine_state import any_state
 from opml_fuzz.proofs.game.numbers import GamePaths, SegmentEnd, term_of
 from opml_fuzz.proofs.game.open_bytes import OpenOctets, open_bytes, open_end, same_end
+from opml_fuzz.proofs.game.run_result import OUTPUT_BYTES, PROOF_BYTES, UnknownResult, read_output_of
 from opml_fuzz.proofs.game.segments import named
 from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
 from opml_fuzz.proofs.questions import Failure, Questions, holds
@@ -49,7 +51,9 @@ REFUSED = "refused"
 PAYMENT_FAILED = 233
 WITNESS_BYTES = 3769  # a longer witness is refused without data
 POSTED_BYTES = 2048  # more hashes are never read: 32 times the largest k
-MOST_BYTES = {"arbitrate": WITNESS_BYTES, "request": DATA_BYTES}  # of other entry points it is hashes that are posted
+MOST_BYTES = {("arbitrate", 2): WITNESS_BYTES, ("request", 2): DATA_BYTES, ("finalise", 3): OUTPUT_BYTES, ("finalise", 4): PROOF_BYTES}
+"""How many bytes each argument of unknown length has at most; all others are hashes that are posted."""
+
 VIEW_WORDS = {"model_of": 4, "request_of": 17, "claim_of": 11, "node_of": 12}  # of an unknown id each is zero
 FINAL_STATE = "open", "argument5"  # of 297 bytes
 CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choose": "nodes"}
@@ -112,11 +116,11 @@ class Proof:
         self.block = Block(*(z3.simplify(one) for one in (z3.ZeroExt(96, sender), now, basefee)))
         self.facts, self.paths = Facts(), GamePaths(True, questions.refuted, counts=True)
         self.world = GameWorld(game.parameters, self.paths, self.facts, self.block)
-        self.arguments = tuple(self.argument(kind, f"argument{place}") for place, kind in enumerate(FUNCTIONS[name]))
+        self.arguments = tuple(self.argument(kind, place) for place, kind in enumerate(FUNCTIONS[name]))
         self.open = [octets.bytes for octets in self.arguments if isinstance(octets, OpenOctets)]
         self.name_segment()
         self.arbiter = Arbiter(game.arbiter, self.open[-1]) if name == "arbitrate" else None
-        self.world.knows_beginnings, self.world.knows_numbers = name == "open", name == "request"
+        self.world.knows_beginnings, self.world.tells_of_requests = name == "open", OF_REQUESTS.get(name)
         self.world.inner = self.unknown_function()
         self.world.witness = self.arguments[-1] if name == "arbitrate" else None
         assumed = setup(self)
@@ -131,10 +135,15 @@ class Proof:
             with replaced(self.world):
                 self.world.name_fallen(term_of(self.arguments[0]))
 
-    def unknown_function(self) -> UnknownRoot | None:
+    def unknown_function(self) -> UnknownRoot | UnknownResult | None:
         """The inner function that both worlds take as unknown, if this entry point has one."""
         if self.name == "request":
             return UnknownRoot(io_root_of(self.game.code, self.game.parameters), self.arguments[1], self.arguments[2])
+        if self.name == "finalise":
+            _, carry, _, output, proof = self.arguments
+            result = UnknownResult(read_output_of(self.game.code, self.game.parameters), carry, output, proof, self.world.holds)
+            self.facts.learn(*result.facts(self.world.hashes))
+            return result
         return None
 
     def name_segment(self) -> None:
@@ -144,8 +153,9 @@ class Proof:
             with replaced(self.world):
                 self.world.named = named(segment, self.arguments[2] if self.name == "choose" else b"")
 
-    def argument(self, kind: str, name: str) -> Any:
+    def argument(self, kind: str, place: int) -> Any:
         """Any argument of this type."""
+        name = f"argument{place}"
         if kind.startswith("uint"):
             size = int(kind[4:])
             return self.world.number(z3.BitVec(name, size))
@@ -160,7 +170,7 @@ class Proof:
         if (self.name, name) == FINAL_STATE:
             return Octets(any_state(name), self.paths)
         if kind == "bytes":
-            return OpenOctets(((open_bytes(name, MOST_BYTES.get(self.name, POSTED_BYTES)), 0),), self.paths)
+            return OpenOctets(((open_bytes(name, MOST_BYTES.get((self.name, place), POSTED_BYTES)), 0),), self.paths)
         raise Unsupported(f"an argument of type {kind} of which nothing is known")
 
     # The specification -----------------------------------------------------------------------------------------------------------
@@ -216,7 +226,7 @@ class Proof:
         """Shows that both end the same way, or raises Failure; returns how acts end."""
         self.questions.are_possible(self.assumptions)
         with ExitStack() as stack:
-            for one in (replaced(self.world), wire.encoding()):
+            for one in (replaced(self.world), wire.encoding(self.paths)):
                 stack.enter_context(one)
             ours = list(self.paths.explore(self.act, self.assumptions))
         for conditions, ended in ours:

@@ -123,6 +123,19 @@ def of_identity(key: Any, hashes: Hashes) -> Any:
     return z3.Implies(exists("requests", key), z3.And(key == name, z3.ULT(number, z3.ZeroExt(32, made))))
 
 
+OUTCOME = z3.Function("runs.outcome", z3.BitVecSort(256), z3.BitVecSort(8))
+"""The outcome of a run that ends with this run hash."""
+
+
+def of_outcome(key: Any, hashes: Hashes) -> Any:
+    """The outcome of a request is that of the run hash with which it was answered. Only `finalise`, which may answer again, needs this."""
+    it = Fields("requests", key)
+    return z3.Implies(it.outcome != 0, it.outcome == 1 + OUTCOME(it.run_hash))
+
+
+OF_REQUESTS: dict[str, Callable[[Any, Hashes], Any]] = {"request": of_identity, "finalise": of_outcome}
+"""What else is told of each request in the proof about an entry point."""
+
 INVARIANTS: dict[str, Callable[[Any, Hashes, Any], Iterator[Any]]] = {
     "models": of_model, "requests": of_request, "claims": of_claim, "nodes": of_node, "accounts": of_account,
     "held": of_books, "gone": of_books,

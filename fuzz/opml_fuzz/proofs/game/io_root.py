@@ -33,7 +33,7 @@ STAGES, DATA = 0xABCDEF, b"bytes that are easily recognised"[:29]
 
 def io_root_of(code: Code, rules: Parameters) -> InnerFunction:
     """Finds `_io_root` in the bytecode."""
-    arguments = (MODEL.to_bytes(32, "big"), STAGES, DATA, NOW, rules.min_bond, bytes(20))
+    arguments = (MODEL.to_bytes(32, "big"), STAGES, DATA, NOW + 1000, rules.min_bond + 1, bytes(20))
     stored = dict(slots_of(("models", MODEL), {"stage_microseconds": 1}))
     call = KnownCall(Payment(calldata("request", *arguments), FEE), stored, SENDER, NOW, (STAGES, DATA))
     return call.find(code, rooms_of(0, DATA_BYTES), 1)

@@ -9,13 +9,14 @@ from functools import cached_property
 from typing import Any
 
 import z3
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from opml_fuzz.proofs.evm.calldata import Argument
 from opml_fuzz.proofs.evm.memory import Memory, Prove, Region
-from opml_fuzz.proofs.evm.pieces import Pieces, length
+from opml_fuzz.proofs.evm.pieces import Pieces, cut, length
 from opml_fuzz.proofs.evm.words import BITS, Word, reduced, vector
 from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
+from opml_fuzz.proofs.symbols import Truth
 from opml_fuzz.proofs.unsupported import Unsupported
 
 HASH_BYTES = WORD_BYTES = 32
@@ -24,11 +25,14 @@ PADDING = 31  # bytes at most behind others, up to the next word
 
 @frozen(eq=False)
 class OpenBytes:
-    """Some bytes. length: a vector of 256 bits; word: from a place to the word that begins there; room: how many bytes there are at most"""
+    """Some bytes. length: a vector of 256 bits; word: from a place to the word that begins there; room: how many bytes there are at most
+
+    beginnings: the same bytes up to some place, where it has a name"""
 
     length: Any
     word: Any
     room: int
+    beginnings: list["OpenBytes"] = field(factory=list)
 
     def get_id(self) -> int:
         """Identifies them, as a term does."""
@@ -38,6 +42,11 @@ class OpenBytes:
     def padded(self) -> "PaddedBytes":
         """These bytes, and zeros up to the next word."""
         return PaddedBytes(self, rounded_up(self.length))
+
+    def beginning(self, length: Any) -> "OpenBytes":
+        """The first of these bytes, so many."""
+        self.beginnings.append(OpenBytes(reduced(length), self.word, self.room))
+        return self.beginnings[-1]
 
     def read(self, at: Word, size: int) -> Pieces:
         """The bytes from a place on: one word, or nothing."""
@@ -87,8 +96,25 @@ class OpenOctets(Octets):
     def __len__(self) -> int:
         raise Unsupported("the number of bytes of which it is not known")
 
+    def __bool__(self) -> bool:
+        return bool(Truth(self.length != 0, self.paths))
+
     def __radd__(self, other: Any) -> Octets:
         return self.of((*pieces_of(other), *self.pieces))
+
+    def slice(self, start: Any, stop: Any) -> Octets:
+        """A beginning: of a number of bytes that is known, or one that has a name."""
+        if start is not None or length(self.pieces) or stop is None:
+            raise Unsupported("a slice of an unknown number of bytes")
+        size = stop if isinstance(stop, int) else stop.term
+        if self.paths.possible(z3.ULT(self.length, size)):
+            raise Unsupported("a slice beyond the end")
+        if isinstance(stop, int):
+            return Octets(cut(self.bytes.read(0, WORD_BYTES), 0, stop), self.paths)
+        for one in self.bytes.beginnings:
+            if not self.paths.possible(one.length != size):
+                return self.of(((one, 0),))
+        raise Unsupported("a beginning that has no name")
 
     @property
     def bytes(self) -> OpenBytes:
@@ -192,11 +218,20 @@ def later_part(memory: Memory, region: Region, at: int) -> Region:
 
 
 def copied(memory: Memory, to: int, source: int, size: Any, prove: Prove) -> Memory:
-    """Copies what begins in a region and ends with it."""
+    """Copies what ends with a region, or some of its first bytes."""
     for region in memory.regions:
         inside = source - region.at
+        if -region.room <= inside < 0 and same(vector(size) + inside, region.length, prove):
+            check_whole(memory, region)
+            head = memory.read(source, -inside, prove)
+            return memory.store_region(evolve(region, at=to - inside)).store_pieces(to, head)
         if 0 <= inside <= region.room and same(vector(size) + inside, region.length, prove):
             return memory.store_region(evolve(later_part(memory, region, source), at=to, length=size))
+        given = without_padding(region.source)
+        for one in given.content.beginnings if inside == WORD_BYTES and isinstance(given, Argument) else ():
+            if same(size, one.length, prove) and prove(z3.ULE(one.length, given.length)):
+                check_whole(memory, region)
+                return memory.store_region(Region(to, size, region.room - inside, one))
     raise Unsupported(f"a copy of {size} bytes from {source:#x} on")
 
 
