@@ -63,7 +63,9 @@ class GameStatement:
     assumes: tuple[str, ...] = ASSUMED
 
 
-def about(subject: str, says: str, *errors: int | str, payable: bool = False, scope: str = "", assumes: tuple[str, ...] = ASSUMED) -> GameStatement:
+def about(
+    subject: str, says: str, *errors: int | str, payable: bool = False, scope: str = "", assumes: tuple[str, ...] = ASSUMED
+) -> GameStatement:
     """Makes a statement. scope: of which calls, if it is not all; it is a part of the name"""
     ends = frozenset((OK, *errors, *(() if payable else (REFUSED,))))
     return GameStatement(f"game.{subject}{scope}", says, subject, ends, assumes)
@@ -89,7 +91,7 @@ STATEMENTS = (
         204, 205, 210, 215, 216, 217, 221, 242, 243, payable=True,
     ),
     about(
-        "finalise", "`finalise` makes a claim final that nobody challenged, sets the first result, and pays the server, also the fee if it is next",
+        "finalise", "`finalise` makes a claim final that nobody challenged, sets the first result, and pays bond and fee to the server",
         203, 210, 212, 213, 227, 245, 246, OF_OUTPUT, scope="_undisputed", assumes=(*ASSUMED, OUTCOMES, OUTPUTS),
     ),
     about("expire", "`expire` rejects a claim after the grace, and pays the requester its share", 203, 210, 213, 247),
@@ -128,9 +130,9 @@ GAPS = (
     "The game's `open`, with a state of 297 bytes: below the root, where the run had failed before, every end was shown to agree. "
     "That took 121 s of CPU on a busy machine, too much for what runs each time. Elsewhere five error numbers did. The rest is fuzzed.",
     "`post` and `choose` with more than 2,048 bytes of hashes, which are refused without a number: fuzzed, not proved.",
-    "The game's `finalise` of a claim that has nodes: 90 s of CPU did not suffice for the shares of their bonds, of a failed run that is the "
-    "first result. Fuzzed.",
-    "The contract's `_io_root` and `_read_output`, with their loops over leaves and siblings, are unknown functions in the statements about "
+    "The game's `finalise` of a claim that has nodes: for the first result of a run that failed, 75 s of CPU did not suffice for the "
+    "paths that pay shares of the bonds. Fuzzed.",
+    "The contract's `_io_root` and `_read_output`, with loops over leaves and siblings, are unknown functions in the statements on "
     "`request` and `finalise`. That they compute the specification's root and result is fuzzed, not proved.",
     "`request` and `finalise` with more bytes than the contract takes, which are refused without a number: fuzzed, not proved.",
     "The game's entry points with other parameters than the defaults, and calls of another length: fuzzed, not proved.",

@@ -17,8 +17,9 @@ from opml_spec.dispute.clocks import Clock
 from opml_spec.dispute.money import Ledger
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request, child_id, root_id
 from opml_spec.dispute.parameters import Parameters
-from opml_spec.dispute.result import Outcome
+from opml_spec.dispute.result import Outcome, read_result
 from opml_spec.machine import state
+from opml_spec.runs.run import io_quarter
 
 from opml_fuzz.proofs.game import invariants, machine_state
 from opml_fuzz.proofs.game.arbiter_call import executed
@@ -383,8 +384,8 @@ def replaced(world: GameWorld) -> Iterator[None]:
         *((module, "min", smallest) for module in (clocks, money, narrowing, parameters, tree)),
         (tree, "part_of", part_of),  # with a choice of the hashes, where an index would have to be known
         *((module, "len", octets_length) for module in (claims, moves)),  # of bytes of which the number is not known
-        (claims, "io_quarter", getattr(world.inner, "io_quarter", claims.io_quarter)),  # as the contract's function computes its root
-        (ends, "read_result", getattr(world.inner, "read_result", ends.read_result)),  # as the contract's function answers
+        (claims, "io_quarter", getattr(world.inner, "io_quarter", io_quarter)),  # as the contract's function computes its root
+        (ends, "read_result", getattr(world.inner, "read_result", read_result)),  # as the contract's function answers
         (moves, "execute_witness", lambda witness: executed(witness, world.witness, world.holds, world.octets)),  # as the arbiter answers
         (state, "int", machine_state.integers(world.paths)),  # of bytes that are not known
         (state, "join", machine_state.join(world.paths)),

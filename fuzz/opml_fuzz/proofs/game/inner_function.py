@@ -18,7 +18,7 @@ from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.instructions import execute, push
 from opml_fuzz.proofs.evm.machine import Machine
 from opml_fuzz.proofs.evm.memory import Memory
-from opml_fuzz.proofs.evm.path import End, Path
+from opml_fuzz.proofs.evm.path import Path
 from opml_fuzz.proofs.evm.words import Word, vector
 from opml_fuzz.proofs.game.open_bytes import OpenBytes, without_padding
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -78,7 +78,7 @@ def beyond(memory: Memory, end: int) -> Memory:
 # How it is found ---------------------------------------------------------------------------------------------------------------------
 
 
-class Payment(Known):
+class PaidCall(Known):
     """A call whose data is known, with money."""
 
     def __init__(self, data: bytes, value: int) -> None:
@@ -90,7 +90,7 @@ class Payment(Known):
 class KnownCall:
     """A call of which everything is known. stored: words by slot; recognised: the arguments that the function gets, one after the other"""
 
-    given: Payment
+    given: PaidCall
     stored: Mapping[int, int]
     sender: int
     now: int
@@ -128,7 +128,7 @@ class KnownCall:
         raise Unsupported("no function gets the arguments that were recognised")
 
     def arguments_in(self, memory: Memory, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], int] | None:
-        """The places of the arguments in the lowest frame, and where the caller's frame begins: a word before it has the first bytes, too."""
+        """The places of the arguments in the lowest frame, and where the caller's begins: a word before it has the first bytes, too."""
         behind = [sum(rooms[:number]) for number in range(len(rooms))]
         words = [at for at in sorted(memory.cells) if at % WORD_BYTES == 0]
         lowest = next((at for at in words if self.lie_at(memory, [at + one for one in behind])), None)

@@ -19,7 +19,6 @@ from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.game.layout import WIDTHS, function
 from opml_fuzz.proofs.game.storage import NO_KEY
 
-
 ADDRESS_BYTES, NUMBER_BYTES = 20, 8
 
 
@@ -116,7 +115,7 @@ CONTENT = z3.Function("requests.content", z3.BitVecSort(256), z3.BitVecSort(8 * 
 
 
 def of_identity(key: Any, hashes: Hashes) -> Any:
-    """A request's id is made of its requester and of how many requests that had made before. Only `request`, which makes one, needs this."""
+    """A request's id is made of its requester and of how many requests that had made before. Only `request` needs this."""
     it, number = Fields("requests", key), NUMBER(key)
     name = hashes.digest(((it.requester, ADDRESS_BYTES), (number, NUMBER_BYTES), (CONTENT(key), CONTENT_BYTES)))
     made = Fields("accounts", z3.ZeroExt(96, it.requester)).requests

@@ -1,13 +1,12 @@
 """The root of the io quarter with which a request begins: one unknown word in both worlds.
 
-The contract's `_io_root` hashes up to 513 leaves, the specification's `io_quarter` makes a memory of them. In the proof about `request` both
-are the same unknown word. What is proved is that each gets exactly the number of stages and the bytes of the call, and what becomes of the
-word. That both compute the same root is the statement `game.io_root`.
+The contract's `_io_root` hashes up to 513 leaves, the specification's `io_quarter` makes a memory of them. In the proof about `request`
+both are the same unknown word. What is proved is that each gets exactly the number of stages and the bytes of the call, and what becomes of
+the word. That both compute the same root is assumed.
 
 *Source*: spec §5.3 (request), §3.2.
 """
 
-from functools import cache
 from typing import Any
 
 import z3
@@ -19,7 +18,7 @@ from opml_fuzz.disputes.wire.abi import calldata
 from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.evm.path import Path
 from opml_fuzz.proofs.evm.words import BITS
-from opml_fuzz.proofs.game.inner_function import InnerFunction, KnownCall, Payment, rooms_of
+from opml_fuzz.proofs.game.inner_function import InnerFunction, KnownCall, PaidCall, rooms_of
 from opml_fuzz.proofs.game.layout import slots_of
 from opml_fuzz.proofs.game.numbers import term_of
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -35,7 +34,7 @@ def io_root_of(code: Code, rules: Parameters) -> InnerFunction:
     """Finds `_io_root` in the bytecode."""
     arguments = (MODEL.to_bytes(32, "big"), STAGES, DATA, NOW + 1000, rules.min_bond + 1, bytes(20))
     stored = dict(slots_of(("models", MODEL), {"stage_microseconds": 1}))
-    call = KnownCall(Payment(calldata("request", *arguments), FEE), stored, SENDER, NOW, (STAGES, DATA))
+    call = KnownCall(PaidCall(calldata("request", *arguments), FEE), stored, SENDER, NOW, (STAGES, DATA))
     return call.find(code, rooms_of(0, DATA_BYTES), 1)
 
 

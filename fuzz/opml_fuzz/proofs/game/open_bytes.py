@@ -119,7 +119,7 @@ class OpenOctets(Octets):
     @property
     def bytes(self) -> OpenBytes:
         found = open_end(self.pieces)
-        assert found is not None
+        assert isinstance(found, OpenBytes)
         return found
 
     @property
@@ -228,8 +228,9 @@ def copied(memory: Memory, to: int, source: int, size: Any, prove: Prove) -> Mem
         if 0 <= inside <= region.room and same(vector(size) + inside, region.length, prove):
             return memory.store_region(evolve(later_part(memory, region, source), at=to, length=size))
         given = without_padding(region.source)
-        for one in given.content.beginnings if inside == WORD_BYTES and isinstance(given, Argument) else ():
-            if same(size, one.length, prove) and prove(z3.ULE(one.length, given.length)):
+        content: Any = given.content if inside == WORD_BYTES and isinstance(given, Argument) else None
+        for one in content.beginnings if isinstance(content, OpenBytes) else ():
+            if same(size, one.length, prove) and prove(z3.ULE(one.length, content.length)):
                 check_whole(memory, region)
                 return memory.store_region(Region(to, size, region.room - inside, one))
     raise Unsupported(f"a copy of {size} bytes from {source:#x} on")

@@ -31,7 +31,7 @@ from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.pieces import of_bytes
 from opml_fuzz.proofs.evm.words import BITS
-from opml_fuzz.proofs.game.inner_function import InnerFunction, KnownCall, Payment, rooms_of
+from opml_fuzz.proofs.game.inner_function import InnerFunction, KnownCall, PaidCall, rooms_of
 from opml_fuzz.proofs.game.invariants import OUTCOME
 from opml_fuzz.proofs.game.layout import slots_of
 from opml_fuzz.proofs.game.numbers import term_of
@@ -39,7 +39,7 @@ from opml_fuzz.proofs.game.open_bytes import OpenBytes
 from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.statements.game_bytecode import OF_OUTPUT
 
-OUTPUT_BYTES, PROOF_BYTES = LEAF_BYTES * MOST_LEAVES + 1, SENT_BYTES + LEAF_BYTES * CARRY_HEIGHT + 1  # the contract takes no longer arguments
+OUTPUT_BYTES, PROOF_BYTES = LEAF_BYTES * MOST_LEAVES + 1, SENT_BYTES + LEAF_BYTES * CARRY_HEIGHT + 1  # the contract takes no more
 IS_WRONG, IS_READABLE = z3.Bools("output_is_wrong output_is_readable")
 NUMBER, NEEDED = z3.BitVec("output_error", BITS), z3.BitVec("output_leaves", MOST_LEAVES.bit_length())
 MODEL, REQUEST, CLAIM, SERVER, NOW = 5, 6, 7, 3, 1 << 30
@@ -55,7 +55,7 @@ def read_output_of(code: Code, rules: Parameters) -> InnerFunction:
         ("claims", CLAIM): {"request_id": REQUEST, "sealed": int.from_bytes(sealed, "big"), "server": SERVER, "closes_at": 1},
     }
     slots = {slot: word for place, fields in stored.items() for slot, word in slots_of(place, fields)}
-    given = Payment(calldata("finalise", CLAIM.to_bytes(32, "big"), CARRY, RunStatus.OK, OUTPUT, PROOF), 0)
+    given = PaidCall(calldata("finalise", CLAIM.to_bytes(32, "big"), CARRY, RunStatus.OK, OUTPUT, PROOF), 0)
     call = KnownCall(given, slots, SERVER, NOW, (int.from_bytes(CARRY, "big"), OUTPUT, PROOF))
     return call.find(code, rooms_of(0, OUTPUT_BYTES, PROOF_BYTES), 2)
 

@@ -131,8 +131,9 @@ class Given:
         if isinstance(size, int) and not isinstance(at, int) and at.eq(self.size):  # beyond the end there are zeros
             return memory.store_pieces(to, ((0, size),))
         for one in (self.first, *self.others):
-            is_argument = one.rest is not None and is_same(at, vector(one.at) + (one.known - WORD_BYTES))
-            if is_argument and same(size, one.rest.length + WORD_BYTES, machine.prove(path)):
+            if one.rest is None or not is_same(at, vector(one.at) + (one.known - WORD_BYTES)):
+                continue
+            if same(size, one.rest.length + WORD_BYTES, machine.prove(path)):
                 return memory.store_region(argument_at(to, one.rest, size))
         raise Unsupported(f"a copy of {size} bytes of the call's data from {at} on")
 
