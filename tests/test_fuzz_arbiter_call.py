@@ -18,11 +18,10 @@ from opml_fuzz.proofs.game.arbiter_call import (
     answer_size,
     copy_answer,
     executed,
-    padded,
 )
 from opml_fuzz.proofs.game.equivalence import REFUSED, same_number
 from opml_fuzz.proofs.game.machine import GamePath
-from opml_fuzz.proofs.game.open_bytes import OpenBytes, open_bytes
+from opml_fuzz.proofs.game.open_bytes import OpenBytes, open_bytes, padded
 from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.statements.game_bytecode import OF_WITNESS, OK
 from opml_spec.errors import SpecError

@@ -7,7 +7,7 @@ ends as the specification's act does with the same numbers.
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from itertools import chain
 from random import Random
@@ -29,22 +29,27 @@ from opml_fuzz.disputes.sequences import at_court, drawn_calls
 from opml_fuzz.proofs.evm.memory import Memory
 from opml_fuzz.proofs.evm.words import vector
 from opml_fuzz.proofs.game import invariants, wire
+from opml_fuzz.proofs.game.case_split import undisputed
 from opml_fuzz.proofs.game.court import replaced
-from opml_fuzz.proofs.game.equivalence import SCRATCH_BYTES, Ended, Proof, deployed
+from opml_fuzz.proofs.game.equivalence import SCRATCH_BYTES, WEI_BITS, AboutCalls, Ended, Proof, deployed, nothing
 from opml_fuzz.proofs.game.game_prover import QUERY_UNITS
 from opml_fuzz.proofs.game.invariants import INVARIANTS
 from opml_fuzz.proofs.game.known_court import StoredCourt, by_specification, court_of, nonzero, number_of, place_in_tree, storage_of
 from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS
 from opml_fuzz.proofs.game.machine import GamePath
+from opml_fuzz.proofs.game.open_bytes import OpenBytes
 from opml_fuzz.proofs.game.segments import ENDS, Named, facts_about
 from opml_fuzz.proofs.game.storage import Storage
 from opml_fuzz.proofs.questions import Questions
 from opml_fuzz.proofs.step.ending import of_end
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
+from opml_fuzz.statements.game_bytecode import OF_OUTPUT
 from opml_spec.dispute.acts import deploy
 from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.objects import ClaimStatus, Court
 from opml_spec.dispute.parameters import Parameters
+from opml_spec.dispute.result import Outcome, read_result
+from opml_spec.errors import SpecError
 from opml_spec.machine.merkle import hash_of
 from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter
 
@@ -117,6 +122,42 @@ def first_carry(call: Call, court: Court) -> int:
     return number_of(hash_of(first_state(io_quarter(stage_count, data), court.models[model_id].state_root).carry))
 
 
+def content_of(call: Call) -> int:
+    """What a request says, as its id is made of it."""
+    model_id, stage_count, data, deadline, bond, server = call.act.arguments
+    numbers = stage_count.to_bytes(8, "big") + deadline.to_bytes(8, "big") + call.act.value.to_bytes(32, "big") + bond.to_bytes(32, "big")
+    return number_of(model_id + numbers + server + keccak256(data))
+
+
+def named(call: Call, before: Court, after: Court) -> dict[tuple[str, int], int]:
+    """What the unknown functions of ids say of a request that a call made."""
+    keys = [number_of(key) for key in after.requests if key not in before.requests]
+    made = before.requests_made.get(call.sender, 0)
+    return {(name, key): it for key in keys for name, it in (("requests.number", made), ("requests.content", content_of(call)))}
+
+
+def broken_names(stored: StoredCourt, said: Mapping[tuple[str, int], int], patch: pytest.MonkeyPatch) -> list[int]:
+    """The requests whose ids are not made of their requesters, and of a number that is less than those made by now."""
+
+    def function(kind: str, name: str) -> Callable[[Any], Any]:
+        return lambda key: z3.BitVecVal(stored.get((kind, number(key)), {}).get(name, 0), WIDTHS[kind][name])
+
+    patch.setattr(invariants, "function", function)
+    patch.setattr(invariants, "NUMBER", lambda key: z3.BitVecVal(said["requests.number", number(key)], 64))
+    patch.setattr(invariants, "CONTENT", lambda key: z3.BitVecVal(said["requests.content", number(key)], 8 * invariants.CONTENT_BYTES))
+    hashes: Any = RealHashes()
+    keys = [key for name, key in said if name == "requests.number"]
+    return [key for key in keys if not z3.is_true(z3.simplify(invariants.of_identity(z3.BitVecVal(key, 256), hashes)))]
+
+
+def two_outcomes(court: Court) -> list[bytes | None]:
+    """The run hashes that have more than one outcome."""
+    outcomes: dict[bytes | None, set[Any]] = {}
+    for request in court.requests.values():
+        outcomes.setdefault(request.run_hash, set()).add(request.outcome)
+    return [run_hash for run_hash, its in outcomes.items() if len(its) > 1]
+
+
 def broken_beginnings(stored: StoredCourt, carries: Mapping[int, int], patch: pytest.MonkeyPatch) -> list[int]:
     """The requests that do not begin with their carry and OK."""
     patch.setattr(invariants, "function", lambda kind, name: lambda key: z3.BitVecVal(stored[kind, number(key)][name], WIDTHS[kind][name]))
@@ -130,10 +171,12 @@ def test_what_is_assumed_of_every_court_holds_after_every_act(seed: int, monkeyp
     """Also: all numbers fit their fields, the money is balanced, and a court is what is stored of it."""
     stored: StoredCourt = {}
     carries: dict[int, int] = {}
+    said: dict[tuple[str, int], int] = {}
     for count, (court, call, after) in enumerate(plays(seed)):
         if after is None:
             continue
         carries |= {number_of(key): first_carry(call, after) for key in after.requests if key not in court.requests}
+        said |= named(call, court, after)
         before, stored = stored, storage_of(after)  # raises where a number does not fit
         is_whole = count % WHOLE_EVERY == 0
         changed = [place for place, fields in stored.items() if is_whole or before.get(place) != fields]
@@ -145,6 +188,8 @@ def test_what_is_assumed_of_every_court_holds_after_every_act(seed: int, monkeyp
             assert nonzero(storage_of(court_of(stored))) == nonzero(stored)
             assert broken_segments(after) == []
             assert broken_beginnings(stored, carries, monkeypatch) == []
+            assert broken_names(stored, said, monkeypatch) == []
+            assert two_outcomes(after) == []
     assert sum(kind == "nodes" for kind, _ in stored) > 20
 
 
@@ -200,6 +245,21 @@ def test_a_request_that_begins_failed_is_noticed(monkeypatch: pytest.MonkeyPatch
         assert found == ([] if status is RunStatus.OK else [number_of(key)])
 
 
+def test_what_is_said_of_ids_and_outcomes_can_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, call, after = next(one for one in plays(0) if one[2] is not None and one[1].move == "request")
+    assert after is not None
+    said = named(call, before, after)
+    stored = storage_of(after)
+    assert said
+    assert broken_names(stored, said, monkeypatch) == []
+    for name, _ in said:
+        assert broken_names(stored, {key: it + (key[0] == name) for key, it in said.items()}, monkeypatch), name
+    (key, request), *_ = after.requests.items()
+    answers = zip((key, bytes(32)), (Outcome.OK, Outcome.FAILED), strict=True)
+    both = {one: evolve(request, run_hash=b"r" * 32, outcome=outcome) for one, outcome in answers}
+    assert two_outcomes(evolve(after, requests=both)) == [b"r" * 32]
+
+
 @cache
 def played() -> tuple[Court, int]:
     """A court with a node, and its time."""
@@ -212,11 +272,13 @@ def played() -> tuple[Court, int]:
 class Filled:
     """What the terms of a proof mean at a court that is known, for a call that is known."""
 
-    def __init__(self, proof: Proof, stored: StoredCourt, call: Call) -> None:
-        self.proof, self.stored = proof, stored
+    def __init__(self, proof: Proof, stored: StoredCourt, call: Call, said: Mapping[tuple[str, int], int]) -> None:
+        self.proof, self.stored, self.call, self.said = proof, stored, call, said
         hashes = proof.world.hashes
         self.hashed = {str(name): hashes.preimages[name.get_id()] for name in hashes.by_preimage.values()}
         given = {f"argument{place}": number_of(it) for place, it in enumerate(call.act.arguments)}
+        given |= {f"argument{place}_length": len(it) for place, it in enumerate(call.act.arguments) if isinstance(it, bytes)}
+        given |= ANSWERS.get(call.move, lambda *_: {})(*call.act.arguments)
         self.names = {**given, "sender": number_of(call.sender), "now": call.now, "value": call.act.value, "basefee": call.basefee}
         self.known: dict[int, tuple[Any, int]] = {}
 
@@ -248,23 +310,74 @@ class Filled:
             where = given[0], fields.get("end_depth", 0), fields.get("end_path", 0)
             return next((key for (kind, key), it in self.stored.items() if kind == "nodes" and place_in_tree(it) == where), 0)
         if name in self.hashed:
-            return number_of(keccak256(b"".join(self(one).to_bytes(size, "big") for one, size in self.hashed[name])))
+            return number_of(keccak256(b"".join(map(self.octets, self.hashed[name]))))
+        if name.endswith("_word"):
+            argument = self.call.act.arguments[int(name.removeprefix("argument").removesuffix("_word"))]
+            return number_of(argument[given[0] :][:32].ljust(32, b"\0"))
+        if name == "runs.outcome":
+            return self.outcome(given[0])
+        if (name, *given) in self.said:
+            return self.said[name, given[0]]
         if given:
             kind, _, field = name.partition(".")
             return self.stored.get((kind, given[0]), {}).get(field, 0)
         return self.names[name]
 
 
+    def octets(self, piece: Any) -> bytes:
+        """The bytes of a piece, of which the number may not be known."""
+        term, size = piece
+        if not isinstance(term, OpenBytes):
+            return self(term).to_bytes(size, "big")
+        words = (self(word).to_bytes(32, "big") for at in range(0, self(term.length), 32) for word, _ in term.read(at, 32))
+        return b"".join(words)[: self(term.length)]
+
+    def outcome(self, run_hash: int) -> int:
+        """The outcome that a run hash has by what the call shows; if it shows nothing of it, by what is stored."""
+        _, carry, _, output, proof = self.call.act.arguments
+        for state in (RunState(carry, one) for one in RunStatus):
+            with suppress(SpecError):
+                if number_of(state.run_hash) == run_hash:
+                    shown = (output, proof) if state.status is RunStatus.OK else (b"", b"")
+                    return int(read_result(state, *shown)[0])
+        outcomes = (it["outcome"] for (kind, _), it in self.stored.items() if kind == "requests" and it["run_hash"] == run_hash)
+        return next(outcomes, 1) - 1
+
+
+def answer_of_request(model_id: bytes, stage_count: int, data: bytes, *_: Any) -> dict[str, int]:
+    return {"io_root": number_of(hash_of(io_quarter(stage_count, data)))}
+
+
+def answer_of_finalise(claim_id: bytes, carry: bytes, status: int, output: bytes, proof: bytes) -> dict[str, int]:
+    """What the unknown function says of an output: as it is of no importance for a run that failed, it is wrong there."""
+    found = {"output_is_wrong": 0, "output_is_readable": 0, "output_error": 0, "output_leaves": 0}
+    try:
+        outcome, _ = read_result(RunState(carry, RunStatus.OK), output, proof)
+    except SpecError as error:
+        return {**found, "output_is_wrong": 1, "output_error": error.number}
+    tokens = int.from_bytes(output[:8], "little")
+    return {**found, "output_is_readable": 1, "output_leaves": 1 + -(-tokens // 8)} if outcome is Outcome.OK else found
+
+
+ANSWERS: dict[str, Callable[..., dict[str, int]]] = {"request": answer_of_request, "finalise": answer_of_finalise}
+
+
 def literal(value: int, sort: Any) -> Any:
     return z3.BoolVal(bool(value)) if sort == z3.BoolSort() else z3.BitVecVal(value, sort.size())
+
+
+def of_statement(proof: Proof) -> AboutCalls:
+    """A claim that nobody challenged, as the statement says."""
+    division = undisputed(proof)
+    return AboutCalls((division.scope,), division.remembers)
 
 
 @cache
 def both_worlds(subject: str) -> tuple[Proof, list[tuple[Any, Ended]], list[Any]]:
     """An entry point on symbols: all paths of the act, and all ends of the bytecode."""
-    proof = Proof(deployed(), subject, Questions(QUERY_UNITS, Event()))
+    proof = Proof(deployed(), subject, Questions(QUERY_UNITS, Event()), of_statement if subject == "finalise" else nothing)
     with ExitStack() as stack:
-        for one in (replaced(proof.world), wire.encoding()):
+        for one in (replaced(proof.world), wire.encoding(proof.paths)):
             stack.enter_context(one)
         ours = list(proof.paths.explore(proof.act, proof.assumptions))
     memory = Memory().store_pieces(0, ((0, SCRATCH_BYTES),))
@@ -283,28 +396,36 @@ def word_of(kind: str, offset: int, fields: Mapping[str, int]) -> int:
 CALLS = 6
 
 
-@pytest.mark.parametrize("subject", ["register", "award", "reclaim", *(("challenge", "expire") if IS_NIGHTLY else ())])
+SUBJECTS = ("register", "award", "reclaim", "request")
+
+
+@pytest.mark.parametrize("subject", (*SUBJECTS, "challenge", "expire", "finalise") if IS_NIGHTLY else SUBJECTS)
 def test_symbols_mean_what_numbers_do(subject: str) -> None:
     """All facts that z3 is told are true, and one path is taken here and one there: to the end, and the storage, of the real act."""
     proof, ours, theirs = both_worlds(subject)
     tried: dict[Any, int] = {}
+    said: dict[tuple[str, int], int] = {}
     for before, call, after in chain.from_iterable(map(plays, SEEDS)):
+        known, said = said, said if after is None else {**said, **named(call, before, after)}
         if call.move != subject:
             continue
         stored = storage_of(before)
-        said = by_specification(stored, call, True).said
-        if tried.setdefault(said, 0) == CALLS:
+        answered = by_specification(stored, call, True).said
+        if tried.setdefault(answered, 0) == CALLS:
             continue
-        tried[said] += 1
-        fill = Filled(proof, stored, call)
+        fill = Filled(proof, stored, call, known)
+        has_nodes = subject == "finalise" and not fill(proof.assumptions[3])
+        if has_nodes or call.act.value >= 1 << WEI_BITS:  # of these nothing is said
+            continue
+        tried[answered] += 1
         assert all(map(fill, proof.assumptions))
         assert [fact for fact in proof.facts.known if not fill(fact)] == []
         (ended,) = (ended for conditions, ended in ours if all(map(fill, conditions)))
         (end,) = (end for end in theirs if all(map(fill, end.path.conditions)))
-        assert ended.what == said
+        assert ended.what == answered or (ended.what == OF_OUTPUT and fill(ended.what.term) == answered)
         if after is None:
             error = of_end(end).error
-            assert said == ("refused" if error is None else fill(error))
+            assert answered == ("refused" if error is None else fill(error))
             continue
         assert end.how == "RETURN"
         assert all(map(fill, ended.fits))

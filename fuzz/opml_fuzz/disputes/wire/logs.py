@@ -85,12 +85,17 @@ def finalised(before: Court, call: Call, after: Court, burned: int) -> list[Log]
     claim_id, _, _, output, _ = call.act.arguments
     claim = after.claims[claim_id]
     request, earlier = after.requests[claim.request_id], before.requests[claim.request_id]
-    tokens = int.from_bytes(output[:WORD_BYTES], "little")
-    shown = output[: LEAF_BYTES * (1 - -tokens // TOKENS_PER_LEAF)] if request.outcome is Outcome.OK else b""
+    shown = counted(output) if request.outcome is Outcome.OK else b""
     found = [event("Finalised", claim_id, claim.request_id, request.outcome, request.run_hash, shown), *burn(claim_id, burned)]
     fee = earlier.fee_left - request.fee_left
     found += credit(claim.server, claim_id, gained(before, after, claim.server) - fee)
     return found + (awarded(claim_id, claim, fee) if request.fee_paid and not earlier.fee_paid else [])
+
+
+def counted(output: bytes) -> bytes:
+    """The leaves of an output that its number of tokens needs."""
+    tokens = int.from_bytes(output[:WORD_BYTES], "little")
+    return output[: LEAF_BYTES * (1 - -tokens // TOKENS_PER_LEAF)]
 
 
 def awarded(claim_id: bytes, claim: Claim, fee: int) -> list[Log]:

@@ -23,6 +23,7 @@ from opml_fuzz.proofs.evm.memory import Memory, Prove
 from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, of_bytes, value
 from opml_fuzz.proofs.evm.words import BITS, Word, vector
+from opml_fuzz.proofs.game.open_bytes import without_padding
 from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.statements.game_bytecode import OF_WITNESS
 
@@ -30,7 +31,6 @@ WORD_BYTES = 32
 STEP = keccak256(b"step(bytes)")[:4]
 IS_VALID = z3.Bool("witness_is_valid")
 BEFORE, AFTER, NUMBER = (z3.BitVec(f"witness_{name}", BITS) for name in ("before", "after", "error"))
-PADDING = 31  # bytes at most behind a witness, up to the next word
 
 
 class WitnessNumber(str):
@@ -80,21 +80,10 @@ class Arbiter:
         if value(memory.read(at, head, prove)) != int.from_bytes(STEP + WORD_BYTES.to_bytes(WORD_BYTES, "big"), "big"):
             raise Unsupported("a call that is not `step`, with an offset of one word")
         region = memory.region_at(at + head)
-        sent, length = region.source, vector(region.length)
+        sent, length = without_padding(region.source), vector(region.length)
         is_whole = z3.And(length == self.witness.length + WORD_BYTES, z3.ULE(length, size - head))
         if not isinstance(sent, Argument) or sent.content is not self.witness or not prove(is_whole):
             raise Unsupported("a call of the arbiter with something else than the witness")
-
-
-def padded(memory: Memory, to: Any, size: Any, prove: Prove) -> Memory:
-    """The memory with zeros behind a region, up to the next word. Behind its end nothing is known, so only what lies there is forgotten."""
-    for region in memory.regions:
-        if prove(z3.And(vector(to) == region.at + vector(region.length), z3.ULE(vector(size), PADDING))):
-            end = region.at + region.room
-            if any(end <= other.at < end + PADDING for other in memory.regions):
-                raise Unsupported("zeros over bytes of unknown number")
-            return memory.forget(end, end + PADDING)
-    raise Unsupported(f"{size} zeros at {to}")
 
 
 def answer_size(path: Any) -> Word:

@@ -86,6 +86,15 @@ def said_start(proof: Proof) -> Any:
     return term_of(proof.arguments[3])
 
 
+def undisputed(proof: Proof) -> Division:
+    """The claim has no node. Its run failed, or its output is wrong, unreadable or readable; the request is answered already or not."""
+    claim = Fields("claims", term_of(proof.arguments[0]))
+    scope, is_first = claim.nodes == 0, Fields("requests", claim.request_id).outcome == 0
+    has_failed = term_of(proof.arguments[2]) == RunStatus.FAILED
+    ends = [z3.And(one, other) for one in (is_first, z3.Not(is_first)) for other in (has_failed, z3.Not(has_failed))]
+    return Division(scope, [z3.And(scope, one) for one in ends], remembers=True)
+
+
 def most_gas(proof: Proof, claim: Fields) -> Any:
     """The gas that the bond of a claim that fell can pay to each node that is not on the way to where it fell."""
     rules, arithmetic = proof.game.parameters, proof.world.arithmetic
@@ -107,4 +116,5 @@ def widened(term: Any) -> Any:
 DIVISIONS: dict[str, Divide] = {
     "game.collect_elsewhere": elsewhere, "game.collect_on_the_way": on_the_way, "game.arbitrate": by_answer,
     "game.open_failed": run_had_failed, "game.open_ran": run_had_not_failed,
+    "game.finalise_undisputed": undisputed,
 }  # fmt: skip

@@ -17,8 +17,9 @@ from opml_spec.dispute.clocks import Clock
 from opml_spec.dispute.money import Ledger, Settlement
 from opml_spec.dispute.objects import Claim, ClaimStatus, Court, Model, Node, NodeState, Request, child_id, root_id
 from opml_spec.dispute.parameters import Parameters
-from opml_spec.dispute.result import Outcome
+from opml_spec.dispute.result import Outcome, read_result
 from opml_spec.machine import state
+from opml_spec.runs.run import io_quarter
 
 from opml_fuzz.proofs.game import invariants, machine_state
 from opml_fuzz.proofs.game.arbiter_call import executed
@@ -80,7 +81,9 @@ class GameWorld:
         self.recognised = set[int]()  # the nodes of which it is known on this path that they are about that
         self.knows_beginnings = False  # whether it matters that each request begins well
         self.only_burns = False  # whether of a settlement only that is asked for which is burned
+        self.tells_of_requests: Callable[[Any, DistinctHashes], Any] | None = None
         self.witness: Any = None  # that of the call
+        self.inner: Any = None  # the unknown function in place of an inner one of the contract
         self.locked: list[Any] = []  # what is left locked whenever some of it has gone
         self.places: dict[int, tuple[Any, Any]] = {}  # where the nodes are at which claims fell, as the claims say it
         paths.arithmetic = self.arithmetic
@@ -101,6 +104,8 @@ class GameWorld:
                     self.touched("requests", Fields("claims", Fields("nodes", key).claim_id).request_id)
             if kind == "requests" and self.knows_beginnings:
                 self.facts.learn(invariants.of_beginning(key, self.hashes))
+            if kind == "requests" and self.tells_of_requests is not None:
+                self.facts.learn(self.tells_of_requests(key, self.hashes))
 
     def court(self) -> Court:
         """The court at first. Each run of an act begins with a new one."""
@@ -402,7 +407,9 @@ def replaced(world: GameWorld) -> Iterator[None]:
         (clocks.Clock, "late", late),  # one number with a name, where a server that lost a claim would be another path
         (tree, "settle", settled),  # one number with a name, where it is known that nothing else of it is asked for
         (tree, "part_of", part_of),  # with a choice of the hashes, where an index would have to be known
-        (moves, "len", octets_length),  # of bytes of which the number is not known
+        *((module, "len", octets_length) for module in (claims, moves)),  # of bytes of which the number is not known
+        (claims, "io_quarter", getattr(world.inner, "io_quarter", io_quarter)),  # as the contract's function computes its root
+        (ends, "read_result", getattr(world.inner, "read_result", read_result)),  # as the contract's function answers
         (moves, "execute_witness", lambda witness: executed(witness, world.witness, world.holds, world.octets)),  # as the arbiter answers
         (state, "int", machine_state.integers(world.paths)),  # of bytes that are not known
         (state, "join", machine_state.join(world.paths)),

@@ -29,12 +29,16 @@ from opml_fuzz.proofs.evm.words import vector
 from opml_fuzz.proofs.game import wire
 from opml_fuzz.proofs.game.arbiter_call import Arbiter
 from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
-from opml_fuzz.proofs.game.facts import Facts, conjunction, equal, same_bytes
+from opml_fuzz.proofs.game.facts import Facts, conjunction, equal, same_data
+from opml_fuzz.proofs.game.inner_function import SCRATCH_BYTES
+from opml_fuzz.proofs.game.invariants import OF_REQUESTS
+from opml_fuzz.proofs.game.io_root import DATA_BYTES, UnknownRoot, io_root_of
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
 from opml_fuzz.proofs.game.machine_state import any_state
 from opml_fuzz.proofs.game.numbers import GamePaths, SegmentEnd, term_of
 from opml_fuzz.proofs.game.open_bytes import OpenOctets, open_bytes
+from opml_fuzz.proofs.game.run_result import OUTPUT_BYTES, PROOF_BYTES, UnknownResult, read_output_of
 from opml_fuzz.proofs.game.segments import named
 from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
 from opml_fuzz.proofs.questions import Failure, Questions
@@ -43,11 +47,13 @@ from opml_fuzz.proofs.step.machine_symbols import Octets
 from opml_fuzz.proofs.unsupported import Unsupported
 
 TIME_BITS, WEI_BITS, BASEFEE_BITS = 39, 128, 128
-SCRATCH_BYTES = 1024  # at the beginning of the memory; the contract reads some before it writes there, and memory is zero at first
 REFUSED = "refused"
 PAYMENT_FAILED = 233
 WITNESS_BYTES = 3769  # a longer witness is refused without data
 POSTED_BYTES = 2048  # more hashes are never read: 32 times the largest k
+MOST_BYTES = {("arbitrate", 2): WITNESS_BYTES, ("request", 2): DATA_BYTES, ("finalise", 3): OUTPUT_BYTES, ("finalise", 4): PROOF_BYTES}
+"""How many bytes each argument of unknown length has at most; all others are hashes that are posted."""
+
 VIEW_WORDS = {"model_of": 4, "request_of": 17, "claim_of": 11, "node_of": 12}  # of an unknown id each is zero
 FINAL_STATE = "open", "argument5"  # of 297 bytes
 FALLS = ("open", "arbitrate", "timeout")  # by these a claim falls
@@ -111,11 +117,13 @@ class Proof:
         self.block = Block(*(z3.simplify(one) for one in (z3.ZeroExt(96, sender), now, basefee)))
         self.facts, self.paths = Facts(), GamePaths(True, questions.refuted, counts=True)
         self.world = GameWorld(game.parameters, self.paths, self.facts, self.block)
-        self.arguments = tuple(self.argument(kind, f"argument{place}") for place, kind in enumerate(FUNCTIONS[name]))
+        self.arguments = tuple(self.argument(kind, place) for place, kind in enumerate(FUNCTIONS[name]))
         self.open = [octets.bytes for octets in self.arguments if isinstance(octets, OpenOctets)]
         self.name_segment()
         self.arbiter = Arbiter(game.arbiter, self.open[-1]) if name == "arbitrate" else None
         self.world.knows_beginnings, self.world.only_burns = name == "open", name in FALLS
+        self.world.tells_of_requests = OF_REQUESTS.get(name)
+        self.world.inner = self.unknown_function()
         self.world.witness = self.arguments[-1] if name == "arbitrate" else None
         assumed = setup(self)
         self.remembers = self.world.arithmetic.names_sums = assumed.remembers
@@ -129,6 +137,17 @@ class Proof:
             with replaced(self.world):
                 self.world.name_fallen(term_of(self.arguments[0]))
 
+    def unknown_function(self) -> UnknownRoot | UnknownResult | None:
+        """The inner function that both worlds take as unknown, if this entry point has one."""
+        if self.name == "request":
+            return UnknownRoot(io_root_of(self.game.code, self.game.parameters), self.arguments[1], self.arguments[2])
+        if self.name == "finalise":
+            _, carry, _, output, proof = self.arguments
+            result = UnknownResult(read_output_of(self.game.code, self.game.parameters), carry, output, proof, self.world.holds)
+            self.facts.learn(*result.facts(self.world.hashes))
+            return result
+        return None
+
     def name_segment(self) -> None:
         """Tells the world what the call says that a node is about, if it says so."""
         segment = next((one for one in self.arguments if isinstance(one, Segment)), None)
@@ -136,8 +155,9 @@ class Proof:
             with replaced(self.world):
                 self.world.named = named(segment, self.arguments[2] if self.name == "choose" else b"")
 
-    def argument(self, kind: str, name: str) -> Any:
+    def argument(self, kind: str, place: int) -> Any:
         """Any argument of this type."""
+        name = f"argument{place}"
         if kind.startswith("uint"):
             size = int(kind[4:])
             return self.world.number(z3.BitVec(name, size))
@@ -152,7 +172,7 @@ class Proof:
         if (self.name, name) == FINAL_STATE:
             return Octets(any_state(name), self.paths)
         if kind == "bytes":
-            return OpenOctets(((open_bytes(name, WITNESS_BYTES if self.name == "arbitrate" else POSTED_BYTES), 0),), self.paths)
+            return OpenOctets(((open_bytes(name, MOST_BYTES.get((self.name, place), POSTED_BYTES)), 0),), self.paths)
         raise Unsupported(f"an argument of type {kind} of which nothing is known")
 
     # The specification -----------------------------------------------------------------------------------------------------------
@@ -200,7 +220,7 @@ class Proof:
         data = (*of_bytes(SELECTORS[self.name]), *wire.encode(FUNCTIONS[self.name], self.arguments))
         given = wire.Given(data, self.value)
         return GameMachine(self.game.code, given, self.facts, self.world.hashes, self.world.arithmetic, self.block,
-                           self.questions, self.world.cuts, self.arbiter, self.remembers)  # fmt: skip
+                           self.questions, self.world.cuts, self.arbiter, self.remembers, self.world.inner)  # fmt: skip
 
     # Both ------------------------------------------------------------------------------------------------------------------------
 
@@ -208,7 +228,7 @@ class Proof:
         """Shows that both end the same way, or raises Failure; returns how acts end."""
         self.questions.are_possible(self.assumptions)
         with ExitStack() as stack:
-            for one in (replaced(self.world), wire.encoding()):
+            for one in (replaced(self.world), wire.encoding(self.paths)):
                 stack.enter_context(one)
             ours = list(self.paths.explore(self.act, self.assumptions))
         for conditions, ended in ours:
@@ -328,8 +348,7 @@ class Proof:
         for place, (one, other) in enumerate(zip(ended.events, path.events, strict=True)):
             yield f"event {place}: topics", z3.And(z3.BoolVal(len(one.topics) == len(other.topics)), *(
                 vector(left) == vector(right) for left, right in zip(one.topics, other.topics, strict=False)))  # fmt: skip
-            same, suffices = same_bytes(one.data, other.data)
-            yield f"event {place}: data", same if suffices else z3.BoolVal(False)
+            yield f"event {place}: data", same_data(one.data, other.data)
         yield "the result", equal(ended.returned, end.data)
         yield "the number of payments", z3.BoolVal((ended.pays is None) == (not path.payments))
         if ended.pays is not None and path.payments:

@@ -11,7 +11,7 @@ import z3
 
 from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, pairs, value
-from opml_fuzz.proofs.game.open_bytes import open_end
+from opml_fuzz.proofs.game.open_bytes import open_end, same_end
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
 
 
@@ -116,6 +116,16 @@ def same_bytes(left: Pieces, right: Pieces) -> tuple[Any, bool]:
     if size < least:
         return z3.BoolVal(False), True
     return z3.And(ends, equal(cut(left, 0, least), right[:-1])), size == least
+
+
+def same_data(ours: Pieces, theirs: Pieces) -> Any:
+    """The condition that the data of two events are the same: those of the specification, and those that the contract logged."""
+    ends = open_end(ours), open_end(theirs)
+    if (ends[0] is None) != (ends[1] is None):
+        same, suffices = same_bytes(ours, theirs)
+        return same if suffices else z3.BoolVal(False)
+    is_same = equal(ours, theirs) if length(ours) == length(theirs) else z3.BoolVal(False)
+    return z3.And(is_same, same_end(*ends))
 
 
 def is_slot(preimage: Pieces) -> bool:

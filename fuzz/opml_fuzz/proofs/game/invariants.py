@@ -19,6 +19,8 @@ from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.game.layout import WIDTHS, function
 from opml_fuzz.proofs.game.storage import NO_KEY
 
+ADDRESS_BYTES, NUMBER_BYTES = 20, 8
+
 
 class Fields:
     """The fields of one object."""
@@ -103,6 +105,35 @@ def of_beginning(key: Any, hashes: Hashes) -> Any:
     begins = hashes.digest(((FIRST_CARRY(key), HASH_BYTES), (RunStatus.OK.value, 1)))
     return z3.Implies(exists("requests", key), Fields("requests", key).first_run_hash == begins)
 
+
+NUMBER = z3.Function("requests.number", z3.BitVecSort(256), z3.BitVecSort(64))
+"""How many requests the requester had made before this one."""
+
+CONTENT_BYTES = 164
+CONTENT = z3.Function("requests.content", z3.BitVecSort(256), z3.BitVecSort(8 * CONTENT_BYTES))
+"""What a request says, as its id is made of it."""
+
+
+def of_identity(key: Any, hashes: Hashes) -> Any:
+    """A request's id is made of its requester and of how many requests that had made before. Only `request` needs this."""
+    it, number = Fields("requests", key), NUMBER(key)
+    name = hashes.digest(((it.requester, ADDRESS_BYTES), (number, NUMBER_BYTES), (CONTENT(key), CONTENT_BYTES)))
+    made = Fields("accounts", z3.ZeroExt(96, it.requester)).requests
+    return z3.Implies(exists("requests", key), z3.And(key == name, z3.ULT(number, z3.ZeroExt(32, made))))
+
+
+OUTCOME = z3.Function("runs.outcome", z3.BitVecSort(256), z3.BitVecSort(8))
+"""The outcome of a run that ends with this run hash."""
+
+
+def of_outcome(key: Any, hashes: Hashes) -> Any:
+    """The outcome of a request is that of the run hash with which it was answered. Only `finalise`, which may answer again, needs this."""
+    it = Fields("requests", key)
+    return z3.Implies(it.outcome != 0, it.outcome == 1 + OUTCOME(it.run_hash))
+
+
+OF_REQUESTS: dict[str, Callable[[Any, Hashes], Any]] = {"request": of_identity, "finalise": of_outcome}
+"""What else is told of each request in the proof about an entry point."""
 
 INVARIANTS: dict[str, Callable[[Any, Hashes, Any], Iterator[Any]]] = {
     "models": of_model, "requests": of_request, "claims": of_claim, "nodes": of_node, "accounts": of_account,

@@ -29,7 +29,7 @@ from opml_fuzz.disputes.wire.logs import logs
 from opml_fuzz.disputes.wire.views import VIEWS
 from opml_fuzz.proofs.game.equivalence import PAYMENT_FAILED, REFUSED, VIEW_WORDS, deployed
 from opml_fuzz.proofs.game.known_arbiter import Answer
-from opml_fuzz.proofs.game.layout import BOOKS, LAYOUT, MAPPINGS, WIDTHS
+from opml_fuzz.proofs.game.layout import BOOKS, LAYOUT, WIDTHS, first_slot, slots_of
 from opml_fuzz.proofs.game.stored_objects import StoredRequest, fields_of, hidden
 
 Place = tuple[str, int]
@@ -265,23 +265,6 @@ def by_contract(
     paid = {one: chain.balance_wei(one) - wei + spent.get(one, 0) for one, wei in had.items()}
     events = tuple(Log(log.topics, log.data) for log in done.logs)
     return Answered("ok", events, done.output, paid, {place: read(chain, place) for place in places})
-
-
-def slots_of(place: Place, fields: Fields) -> Iterator[tuple[int, int]]:
-    """Yields the words of an object, with their slots."""
-    kind, key = place
-    for offset, names in enumerate(LAYOUT[kind]):
-        it, at = 0, 0
-        for name, width in names:
-            it, at = it | fields.get(name, 0) << at, at + width
-        yield first_slot(kind, key) + offset, it
-
-
-def first_slot(kind: str, key: int) -> int:
-    """Where an object begins."""
-    if kind in MAPPINGS:
-        return number_of(keccak256(hash_of(MAPPINGS.index(kind)) + hash_of(key)))
-    return next(slot for slot, name in BOOKS.items() if name == kind)
 
 
 def read(chain: OpenNode, place: Place) -> Fields:

@@ -7,11 +7,12 @@ one thing, whatever is in them. This is the only place where the layout is state
 *Source*: spec §5.11 for the fields; the storage section of `contracts/game.vy` for their places.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
 import z3
+from opml_spec.hashing import keccak256
 
 BITS = 256
 Fields = tuple[tuple[str, int], ...]
@@ -78,3 +79,21 @@ def word(kind: str, offset: int, values: Mapping[str, Any]) -> Any:
 def first_word(kind: str, offset: int, key: Any) -> Any:
     """A word as it is at first."""
     return word(kind, offset, {name: stored(kind, name, key) for name, _ in LAYOUT[kind][offset] if name})
+
+
+def slots_of(place: tuple[str, int], fields: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+    """Yields the words of an object of which everything is known, with their slots."""
+    kind, key = place
+    for offset, names in enumerate(LAYOUT[kind]):
+        it, at = 0, 0
+        for name, width in names:
+            it, at = it | fields.get(name, 0) << at, at + width
+        yield first_slot(kind, key) + offset, it
+
+
+def first_slot(kind: str, key: int) -> int:
+    """Where an object begins."""
+    if kind in MAPPINGS:
+        words = (MAPPINGS.index(kind), key)
+        return int.from_bytes(keccak256(b"".join(one.to_bytes(BITS // 8, "big") for one in words)), "big")
+    return next(slot for slot, name in BOOKS.items() if name == kind)

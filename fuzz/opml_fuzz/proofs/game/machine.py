@@ -20,11 +20,11 @@ from opml_fuzz.proofs.evm.machine import Hook, Machine, shared_conditions
 from opml_fuzz.proofs.evm.path import End, Input, Path
 from opml_fuzz.proofs.evm.pieces import Pieces, length
 from opml_fuzz.proofs.evm.words import BITS, Word, binary, choice, formula, is_nonzero, reduced, vector
-from opml_fuzz.proofs.game.arbiter_call import Arbiter, answer_size, copy_answer, padded
+from opml_fuzz.proofs.game.arbiter_call import Arbiter, answer_size, copy_answer
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, choices, excess, least, width
 from opml_fuzz.proofs.game.cuts import Cuts
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
-from opml_fuzz.proofs.game.open_bytes import copied, read_to_end, same
+from opml_fuzz.proofs.game.open_bytes import copied, padded, read_to_end, same
 from opml_fuzz.proofs.game.packed import added, either, subtracted
 from opml_fuzz.proofs.game.remembered import Remembered
 from opml_fuzz.proofs.game.storage import WordPlace, place_of
@@ -97,10 +97,12 @@ class Block:
 class GameMachine(Machine):
     """An EVM that runs one call of the game.
 
-    remembers: whether it uses what it has just proved, and else asks a new solver; worth it where amounts have long forms"""
+    remembers: whether it uses what it has just proved, and else asks a new solver; worth it where amounts have long forms
+    inner: stands for a function of the contract, if one is taken as unknown"""
 
     def __init__(self, code: Code, given: Input, facts: Facts, hashes: DistinctHashes, arithmetic: Arithmetic, block: Block,
-                 questions: Questions, cuts: Cuts, arbiter: Arbiter | None = None, remembers: bool = False) -> None:  # fmt: skip
+                 questions: Questions, cuts: Cuts, arbiter: Arbiter | None = None, remembers: bool = False,
+                 inner: Any = None) -> None:  # fmt: skip
         hooks: dict[int, Hook] = {}
         for at, one in code.instructions.items():
             name = OPCODES.get(one.name, one.name)
@@ -108,6 +110,8 @@ class GameMachine(Machine):
                 hooks[at] = partial(hooked, RULES[name], name)
             elif name == "STATICCALL" and arbiter is not None:
                 hooks[at] = arbiter.call
+        if inner is not None:
+            hooks[inner.function.entry] = inner.call
         super().__init__(code, given, hashes, hooks)
         self.guards = frozenset(guards(code))
         self.facts, self.arithmetic, self.block, self.questions = facts, arithmetic, block, questions

@@ -52,8 +52,8 @@ def integers(paths: GamePaths) -> Any:
     """Stands for `int`, of which `from_bytes` takes bytes of either kind."""
 
     def from_bytes(data: Any, order: str) -> Any:
-        assert order == "big"
-        return amount(Octets(pieces_of(data), paths).term, paths)
+        octets = Octets(pieces_of(data), paths)
+        return amount((octets if order == "big" else octets.reversed()).term, paths)
 
     return type("int", (), {"from_bytes": staticmethod(from_bytes)})
 

@@ -50,7 +50,7 @@ class Amount(Value):
 
     __hash__ = None
     paths: GamePaths
-    addends: tuple[Any, ...] = ()  # the two terms of which it is the sum, if it is known to be one
+    addends: tuple[Any, ...] = ()  # the terms of which it is the sum, if it is known to be one
 
     def of(self, term: Any) -> Any:
         return amount(term, self.paths)
@@ -59,11 +59,11 @@ class Amount(Value):
         raise Unsupported("a number that must be known")
 
     def __sub__(self, other: Any) -> Any:
-        """The difference: of a sum and a term of it, the other one; in as many bits as both need, if `other` is a product and not more."""
+        """The difference: of a sum and a term of it, the others; in as many bits as both need, if `other` is a product and not more."""
         term = self.lift(other)
-        for one, its in zip(self.addends, self.addends[::-1], strict=True):
+        for place, its in enumerate(self.addends):
             if its.eq(vector_of(term)):
-                return self.of(one)
+                return sum(map(self.of, self.addends[:place] + self.addends[place + 1 :]))
         if self.paths.arithmetic.is_product(term) and not self.paths.possible(z3.UGT(term, self.term)):
             bits = max(width(self.term), width(term))
             return self.of(within(self.term - term, bits))
@@ -77,10 +77,15 @@ class Amount(Value):
         named, plain = self.paths.arithmetic.sum(*addends), addends[0] + addends[1]
         made = self.of(within(plain, width(plain)) if named is None else named)
         if isinstance(made, Amount):
-            made.addends = tuple(map(vector_of, addends))
+            made.addends = (*self.terms, *(other.terms if isinstance(other, Amount) else (vector_of(addends[1]),)))
         return made
 
     __radd__ = __add__
+
+    @property
+    def terms(self) -> tuple[Any, ...]:
+        """Its addends; itself if it is no sum."""
+        return self.addends or (self.term,)
 
     def __neg__(self) -> Any:
         return Negated(self)

@@ -20,7 +20,7 @@ from evm_arbiter.chain import Artefact
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.proofs.evm.hashes import HASH_BYTES, Hashes
 from opml_fuzz.proofs.evm.pieces import Pieces
-from opml_fuzz.proofs.evm.words import vector
+from opml_fuzz.proofs.evm.words import BITS, vector
 from opml_fuzz.proofs.game.arbiter_call import AFTER, BEFORE, IS_VALID, NUMBER
 from opml_fuzz.proofs.game.arithmetic import Arithmetic
 from opml_fuzz.proofs.game.equivalence import Proof
@@ -39,6 +39,7 @@ SHOWN = 3  # differences in the comment of a test
 OBJECTS = ("models", "requests", "claims", "nodes")  # whose ids are hashes
 ROUNDS = 6  # of telling z3 more
 REFINED_UNITS = 100_000_000  # of z3's work, in each of them
+FACTOR_BITS, PRODUCT_BITS, DIVIDEND_BITS = 16, 32, 40  # of what is small, where z3 really multiplies and divides
 PLAIN = 1 << 64  # smaller numbers are written in decimal
 SEGMENTS = "from opml_spec.dispute.narrowing import Segment\n"
 ANSWERS = "from opml_fuzz.proofs.game.known_arbiter import Answer\n"
@@ -208,6 +209,9 @@ def models(proof: Proof, failure: Failure) -> Iterator[Any]:
         if not more:
             return
         known += more
+    answer, model = proof.questions.ask([*known, *small_numbers(proof.world.arithmetic)], REFINED_UNITS)
+    if answer == z3.sat:
+        yield model
 
 
 def acyclic(hashes: Hashes) -> Iterator[Any]:
@@ -226,3 +230,18 @@ def real_numbers(arithmetic: Arithmetic, model: Any) -> Iterator[Any]:
             value = model.eval(b, model_completion=True)
             if not z3.is_true(model.eval(bare == real(a, value), model_completion=True)):
                 yield z3.Implies(b == value, bare == real(a, value))
+
+
+def small_numbers(arithmetic: Arithmetic) -> Iterator[Any]:
+    """Yields that all numbers that are multiplied or divided are small, and what the products and quotients then are."""
+    for _, a, b, bare in arithmetic.products:
+        unknown = [one for one in (a, b) if not z3.is_bv_value(one)]
+        yield z3.And([z3.ULT(one, 1 << FACTOR_BITS) for one in unknown])
+        yield bare == (a * b if len(unknown) < 2 else z3.ZeroExt(BITS - PRODUCT_BITS, lower(a, PRODUCT_BITS) * lower(b, PRODUCT_BITS)))
+    for _, x, d, bare in arithmetic.quotients:
+        yield z3.And(z3.ULT(x, 1 << DIVIDEND_BITS), z3.ULT(d, 1 << DIVIDEND_BITS))
+        yield bare == z3.ZeroExt(BITS - DIVIDEND_BITS, z3.UDiv(lower(x, DIVIDEND_BITS), lower(d, DIVIDEND_BITS)))
+
+
+def lower(term: Any, bits: int) -> Any:
+    return z3.Extract(bits - 1, 0, term)

@@ -11,14 +11,17 @@ from typing import Any
 from unittest.mock import patch
 
 import z3
+from attrs import frozen
 from opml_spec.dispute.narrowing import Segment
 
 from opml_fuzz.disputes.wire import logs
 from opml_fuzz.disputes.wire.abi import SEGMENT
 from opml_fuzz.proofs.evm.memory import Memory
 from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, value
-from opml_fuzz.proofs.evm.words import Word, reduced
-from opml_fuzz.proofs.game.open_bytes import OpenOctets, argument_at, open_end, same
+from opml_fuzz.proofs.evm.words import Word, reduced, vector
+from opml_fuzz.proofs.game.machine_state import integers
+from opml_fuzz.proofs.game.numbers import GamePaths
+from opml_fuzz.proofs.game.open_bytes import OpenBytes, OpenOctets, PaddedBytes, argument_at, same
 from opml_fuzz.proofs.game.segments import ENDS
 from opml_fuzz.proofs.step.machine_symbols import Octets, pieces_of
 from opml_fuzz.proofs.symbols import Truth
@@ -32,6 +35,8 @@ def word(value: Any) -> Pieces:
     if isinstance(value, Octets | bytes):
         padding = WORD_BYTES - len(value)
         return (*(((0, padding),) if padding else ()), *pieces_of(value))
+    if z3.is_expr(value):
+        return ((value, WORD_BYTES),)
     if isinstance(value, Truth):
         return ((z3.If(value.formula, z3.BitVecVal(1, 256), z3.BitVecVal(0, 256)), WORD_BYTES),)
     return ((value.term if hasattr(value, "term") else int(value or 0) % (1 << 8 * WORD_BYTES), WORD_BYTES),)
@@ -48,38 +53,75 @@ def encode(kinds: tuple[str, ...], values: tuple[Any, ...]) -> Pieces:
     size = WORD_BYTES * sum(5 if kind == SEGMENT else 1 for kind in kinds)
     for kind, given in zip(kinds, values, strict=True):
         if kind == "bytes":
-            if open_end(tail) is not None:
-                raise Unsupported("something after bytes of unknown number")
-            head.append(size + length(tail))
+            head.append(place_behind(size, tail))
             tail = (*tail, *bytes_argument(given))
         else:
             head += [getattr(given, name) for name in ENDS] if isinstance(given, Segment) else [given]
     return (*words(head), *tail)
 
 
+def place_behind(start: int, pieces: Pieces) -> Word:
+    """Where the next argument begins behind others, of which some may be of unknown number."""
+    unknown = [piece.length for piece, _ in pieces if isinstance(piece, PaddedBytes)]
+    place: Word = reduced(sum(unknown, z3.BitVecVal(start + length(pieces), 256)))
+    return place
+
+
 def bytes_argument(given: Any) -> Pieces:
     """The number of bytes, then these, then zeros up to the next word."""
     if isinstance(given, OpenOctets):
-        return *((given.length, WORD_BYTES),), *given.pieces
+        if length(given.pieces) % WORD_BYTES:
+            raise Unsupported("bytes of unknown number that do not begin with a word")
+        return (given.length, WORD_BYTES), *given.pieces[:-1], (given.bytes.padded, 0)
     padding = -len(given) % WORD_BYTES
     return *word(len(given)), *pieces_of(given), *(((0, padding),) if padding else ())
+
+
+@frozen(eq=False)
+class Section:
+    """A part of a call's data: `data`, and behind it bytes of unknown number, if any. at: where it begins"""
+
+    at: Word
+    data: Pieces
+    rest: OpenBytes | None = None
+
+    @property
+    def known(self) -> int:
+        return length(self.data)
+
+
+def sections(data: Pieces) -> Iterator[Section]:
+    """Yields the parts of a call's data, each up to the end of some bytes of unknown number."""
+    at, pieces = 0, list[Any]()
+    for place, piece in enumerate(data):
+        if isinstance(piece[0], PaddedBytes):
+            yield Section(at, tuple(pieces), piece[0].bytes)
+            at, pieces = place_behind(0, data[: place + 1]), []
+        else:
+            pieces.append(piece)
+    if pieces or not data:
+        yield Section(at, tuple(pieces))
 
 
 class Given:
     """A call whose data is known but for what its arguments are."""
 
     def __init__(self, data: Pieces, sent: Word) -> None:
-        self.data, self.known, self.value = data, length(data), sent
-        self.rest = open_end(data)
-        self.size: Word = self.known if self.rest is None else reduced(self.known + self.rest.length + 31 & ~z3.BitVecVal(31, 256))
+        self.value, (self.first, *self.others) = sent, sections(data)
+        self.size: Word = place_behind(0, data)
 
     def load(self, at: Word) -> Word:
-        return value(self.part(at, WORD_BYTES))
+        if isinstance(at, int):
+            return value(self.part(at, WORD_BYTES))
+        section = next((one for one in self.others if is_same(at, one.at) and one.known == WORD_BYTES), None)
+        if section is None:
+            raise Unsupported(f"a word of the call's data at {at}")
+        return value(section.data)
 
     def part(self, at: int, size: int) -> Pieces:
-        inside = cut(self.data, at, min(at + size, self.known))
+        inside = cut(self.first.data, at, min(at + size, self.first.known))
         missing = size - length(inside)
-        if missing and self.rest is not None:
+        if missing and self.first.rest is not None:
             raise Unsupported("a part of bytes of unknown number")
         return (*inside, *(((0, missing),) if missing else ()))
 
@@ -88,13 +130,21 @@ class Given:
             return memory.store_pieces(to, self.part(at, size)) if size else memory
         if isinstance(size, int) and not isinstance(at, int) and at.eq(self.size):  # beyond the end there are zeros
             return memory.store_pieces(to, ((0, size),))
-        if self.rest is not None and at == self.known - WORD_BYTES and same(size, self.rest.length + WORD_BYTES, machine.prove(path)):
-            return memory.store_region(argument_at(to, self.rest, size))
+        for one in (self.first, *self.others):
+            if one.rest is None or not is_same(at, vector(one.at) + (one.known - WORD_BYTES)):
+                continue
+            if same(size, one.rest.length + WORD_BYTES, machine.prove(path)):
+                return memory.store_region(argument_at(to, one.rest, size))
         raise Unsupported(f"a copy of {size} bytes of the call's data from {at} on")
 
 
+def is_same(one: Word, other: Word) -> bool:
+    """Tells whether two places are the same, by their form."""
+    return bool(reduced(vector(one) - vector(other)) == 0)
+
+
 @contextmanager
-def encoding() -> Iterator[None]:
+def encoding(paths: GamePaths) -> Iterator[None]:
     """Events are encoded on symbols while this is entered."""
-    with patch.object(logs, "word", word), patch.object(logs, "encode", encode):
+    with patch.multiple(logs, create=True, word=word, encode=encode, int=integers(paths)):
         yield
