@@ -367,7 +367,7 @@ def largest(one: Any, other: Any) -> Any:
     if found is None:
         return greater(one, other)
     made = Excess(z3.simplify(excess(*found), ctrl_c=False), other.paths)
-    made.terms = found
+    made.operands = found
     return made
 
 

@@ -23,9 +23,9 @@ Prove = Callable[[Any], bool]
 
 
 class Excess(Amount):
-    """By how much one number is more than another, or 0. terms: of the two"""
+    """By how much one number is more than another, or 0. operands: the two"""
 
-    terms: tuple[Any, Any]
+    operands: tuple[Any, Any]
 
 
 @frozen(eq=False)
@@ -75,9 +75,9 @@ class Cuts:
         return amount(self.made[key].name, self.paths)
 
     def joined_excess(self, ways: list[tuple[list[Any], Any]]) -> Cut:
-        if not all(isinstance(it, Excess) and it.terms[0].eq(ways[0][1].terms[0]) for _, it in ways):
+        if not all(isinstance(it, Excess) and it.operands[0].eq(ways[0][1].operands[0]) for _, it in ways):
             raise Unsupported("a cut of something else than the excess of one number over others")
-        larger, smaller = ways[0][1].terms[0], joined([(conditions, it.terms[1]) for conditions, it in ways])
+        larger, smaller = ways[0][1].operands[0], joined([(conditions, it.operands[1]) for conditions, it in ways])
         return self.cut(vector(reduced(excess(larger, smaller))), (larger, smaller))
 
     def cut(self, meaning: Any, terms: tuple[Any, Any] | None = None) -> Cut:
