@@ -143,7 +143,7 @@ STATEMENTS = (
 GAPS = (
     "The game's `open` with a last state of another length than 297 bytes, which is refused with 102: fuzzed, not proved.",
     "`post`, `open` and `choose` with more than 2,048 bytes of hashes, which are refused without a number: fuzzed, not proved.",
-    "The game's `finalise` of a claim that has nodes: for the first result of a run that failed, 75 s of CPU did not suffice for the "
+    "The game's `finalise` of a claim that has nodes: where the run failed, 150 s of CPU did not suffice for the "
     "paths that pay shares of the bonds. Fuzzed.",
     "The contract's `_io_root` and `_read_output`, with loops over leaves and siblings, are unknown functions in the statements on "
     "`request` and `finalise`. That they compute the specification's root and result is fuzzed, not proved.",

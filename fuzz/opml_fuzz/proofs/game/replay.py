@@ -203,7 +203,7 @@ def models(proof: Proof, failure: Failure) -> Iterator[Any]:
     for _ in range(ROUNDS if failure.formulas else 0):
         answer, model = proof.questions.ask(known, REFINED_UNITS)
         if answer != z3.sat:
-            return
+            break
         yield model
         more = [*real_numbers(proof.world.arithmetic, model)]
         if not more:
