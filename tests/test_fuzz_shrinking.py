@@ -10,6 +10,7 @@ from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.engines.model_runs import SpecModels
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.engines.specification import SpecProgram, SpecWitness
+from opml_fuzz.fuzzing import shrinking
 from opml_fuzz.fuzzing.batches import SWEEP_ENDS, batch, theme
 from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.fuzzing.kinds import KINDS
@@ -38,6 +39,12 @@ MACHINE = [number for number in range(SWEEP_ENDS, SWEEP_ENDS + 24) if theme(numb
 @pytest.fixture(scope="module")
 def room() -> EngineRoom:
     return engine_room()
+
+
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left must not depend on how busy the machine is."""
+    monkeypatch.setattr(shrinking, "MOST_SECONDS", 300.0)
 
 
 def random_cases(kind: type[Case]) -> Iterator[Case]:
