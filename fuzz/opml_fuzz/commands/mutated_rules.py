@@ -19,7 +19,7 @@ def run(is_json: bool) -> int:
             survivors.append(f"{module}: {right} -> {wrong}")
         details.append({"module": module, "right": right, "wrong": wrong, "rule": name, "result": verdict.result, "detail": verdict.detail})
         if not is_json:
-            print(f"{verdict.result:15}{name:24}{module}: {right!r} -> {wrong!r}", flush=True)
+            print(f"{verdict.result:15}{name:26}{module}: {right!r} -> {wrong!r}", flush=True)
     refuted = len(RULE_MUTANTS) - len(survivors)
     if is_json:
         print_json({"mutants": details, "refuted": refuted, "survivors": survivors})

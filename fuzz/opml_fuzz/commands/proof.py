@@ -51,7 +51,7 @@ def list_statements(names: list[str], is_json: bool) -> int:
         print_json({"statements": [{"name": name, "says": EVERY[name].says} for name in names]})
     else:
         for name in names:
-            print(f"{name:24}{EVERY[name].says}")
+            print(f"{name:26}{EVERY[name].says}")
     return 0
 
 

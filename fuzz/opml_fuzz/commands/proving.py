@@ -33,7 +33,7 @@ def run(names: list[str], jobs: int, options: argparse.Namespace) -> int:
                 write_queries(options.smt, verdict.name, verdict.queries)
                 verdicts[-1] = evolve(verdict, queries=())
             if not options.json:
-                line = f"{verdict.result:15}{verdict.seconds:7.2f} s  {verdict.name:24}{EVERY[verdict.name].says}"
+                line = f"{verdict.result:15}{verdict.seconds:7.2f} s  {verdict.name:26}{EVERY[verdict.name].says}"
                 print(line, *([verdict.detail] if verdict.detail else []), flush=True)
                 if verdict.recheck is not None and not verdict.recheck.is_well:
                     print(*(f"    {line}" for line in in_words(verdict.recheck)), sep="\n", flush=True)
