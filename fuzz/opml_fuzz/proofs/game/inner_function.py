@@ -3,8 +3,9 @@
 Vyper gives each function a frame in memory. The arguments lie at its beginning, one after the other, and the frames of whoever calls it lie
 behind it. The stack has the place to return to, and the place in memory where the result is wanted.
 
-The function is found by running one call with arguments that are easily recognised. Nothing relies on that it is the right one: in a proof
-it must get the arguments of the call, and what it computes is a statement of its own, or an assumption that is named.
+The function is found by running one call with arguments that are easily recognised: it is the innermost one that gets them, so whatever
+the contract makes of its results is a part of the proof. In a proof it must get the arguments of the call, and what it computes is a
+statement of its own, or an assumption that is named.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -117,15 +118,19 @@ class KnownCall:
                     path = execute(path, machine)
 
     def find(self, code: Code, rooms: tuple[int, ...], results: int) -> InnerFunction:
-        """Finds the function that is called with the arguments. rooms: how many bytes each of them has in memory"""
-        depth = 0
+        """Finds the innermost function that is called with the arguments. rooms: how many bytes each of them has in memory"""
+        depth, outermost, found = 0, 0, None
         for path in self.steps(code):
+            if len(path.calls) < outermost:
+                break
             if len(path.calls) > depth:
                 places = self.arguments_in(path.memory, rooms)
-                if places is not None:
-                    return InnerFunction(path.at, *places, results)
+                if places is not None and (found is None or places[0] != found.places):  # what lies there still is no other's
+                    outermost, found = outermost or len(path.calls), InnerFunction(path.at, *places, results)
             depth = len(path.calls)
-        raise Unsupported("no function gets the arguments that were recognised")
+        if found is None:
+            raise Unsupported("no function gets the arguments that were recognised")
+        return found
 
     def arguments_in(self, memory: Memory, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], int] | None:
         """The places of the arguments in the lowest frame, and where the caller's begins: a word before it has the first bytes, too."""
