@@ -45,6 +45,8 @@ from opml_fuzz.statements.game_bytecode import CONSTRUCTOR
 from opml_spec.dispute.acts import ACTS, Act, deploy
 from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.parameters import Parameters
+from opml_spec.machine.merkle import hash_of
+from opml_spec.runs.run import io_quarter
 
 from evm_arbiter.chain import START_TIME, Artefact, keccak256
 
@@ -342,6 +344,18 @@ def test_the_innermost_function_that_gets_the_arguments_is_taken_as_unknown() ->
     """So what the contract makes of its result is looked at."""
     right, wrong = (io_root_of(deployed(game).code, Parameters()) for game in (None, compiled("game", IO_ROOT, ITS_RESULT_CHANGED)))
     assert right.places == wrong.places  # those of the lowest frame
+
+
+@pytest.mark.parametrize("data", [b"", bytes(31), b"a" * 32, bytes(range(256)) * 3], ids=len)
+def test_what_is_taken_as_unknown_computes_the_root(data: bytes) -> None:
+    """A function that gets the same arguments and computes something else is not taken for it."""
+    code = deployed().code
+    for stages in (1, 7, 1 << 24):
+        assert io_root_of(code, Parameters()).answer(code, stages, data) == hash_of(io_quarter(stages, data))
+    changed_root = "merkle.node(self._inside(stage_count, data), empty(bytes32))"
+    fake = compiled("game", IO_ROOT, ITS_RESULT_CHANGED.replace(changed_root, "empty(bytes32)"))
+    with pytest.raises(Unsupported, match="another root"):
+        io_root_of(deployed(fake).code, Parameters())
 
 
 def test_a_cut_whose_paths_decide_different_things_is_not_made() -> None:
