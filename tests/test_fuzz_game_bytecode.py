@@ -25,9 +25,11 @@ from opml_fuzz.proofs.evm.pieces import of_bytes
 from opml_fuzz.proofs.game import game_prover, known_court
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, width
 from opml_fuzz.proofs.game.case_split import DIVISIONS
+from opml_fuzz.proofs.game.cuts import joined
 from opml_fuzz.proofs.game.equivalence import AboutCalls, Proof, deployed
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.game_prover import QUERY_UNITS, prove_game
+from opml_fuzz.proofs.game.io_root import io_root_of
 from opml_fuzz.proofs.game.known_arbiter import Answer
 from opml_fuzz.proofs.game.known_court import NotACourt, StoredCourt, by_specification, differences, place_in_tree, storage_of
 from opml_fuzz.proofs.game.layout import LAYOUT, function
@@ -43,6 +45,8 @@ from opml_fuzz.statements.game_bytecode import CONSTRUCTOR
 from opml_spec.dispute.acts import ACTS, Act, deploy
 from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.parameters import Parameters
+from opml_spec.machine.merkle import hash_of
+from opml_spec.runs.run import io_quarter
 
 from evm_arbiter.chain import START_TIME, Artefact, keccak256
 
@@ -65,6 +69,12 @@ def test_the_parts_of_an_entry_point_are_about_all_calls(subject: str) -> None:
 
 # What is wrong is found --------------------------------------------------------------------------------------------------------------
 
+
+IO_ROOT = "def _io_root(stage_count: uint256, data: Bytes[MAX_REQUEST_BYTES + 1]) -> bytes32:\n"
+ITS_RESULT_CHANGED = (
+    f"{IO_ROOT}    return merkle.node(self._inside(stage_count, data), empty(bytes32))\n\n\n"
+    f"@internal\n@view\n{IO_ROOT.replace('_io_root', '_inside')}"
+)
 
 WRONG = (
     ("register", "stage_microseconds < 1 or stage_microseconds >= 2**32", "stage_microseconds < 1 or stage_microseconds > 2**32"),
@@ -116,6 +126,7 @@ WRONG = (
     ("books", "burned=convert(self.gone & MASK128, uint128)", "burned=convert(self.held & MASK128, uint128)"),
     ("parameters", "    return FIXED\n", "    p: bounds.Parameters = FIXED\n    p.grace = p.effort\n    return p\n"),
     ("open_failed", "    self._burn(turn.claim_id, bond - depth * share - gas * prices)\n", ""),
+    ("request", IO_ROOT, ITS_RESULT_CHANGED),
     ("request", "wide_deadline > block.timestamp + YEAR", "wide_deadline >= block.timestamp + YEAR"),
     ("finalise_undisputed", "    progress_word -= 1 << PENDING_BIT\n    if first:", "    if first:"),
 )
@@ -327,6 +338,31 @@ def evaluated(term: object, values: list[int]) -> int:
     term = z3.substitute_funs(term, (DIVISION, z3.UDiv(a, b)), (PRODUCT, a * b))
     term = z3.simplify(z3.substitute(term, *((one, z3.BitVecVal(value, 256)) for one, value in zip(WORDS, values, strict=True))))
     return int(term.as_long()) if z3.is_bv_value(term) else int(z3.is_true(term))
+
+
+def test_the_innermost_function_that_gets_the_arguments_is_taken_as_unknown() -> None:
+    """So what the contract makes of its result is looked at."""
+    right, wrong = (io_root_of(deployed(game).code, Parameters()) for game in (None, compiled("game", IO_ROOT, ITS_RESULT_CHANGED)))
+    assert right.places == wrong.places  # those of the lowest frame
+
+
+@pytest.mark.parametrize("data", [b"", bytes(31), b"a" * 32, bytes(range(256)) * 3], ids=len)
+def test_what_is_taken_as_unknown_computes_the_root(data: bytes) -> None:
+    """A function that gets the same arguments and computes something else is not taken for it."""
+    code = deployed().code
+    for stages in (1, 7, 1 << 24):
+        assert io_root_of(code, Parameters()).answer(code, stages, data) == hash_of(io_quarter(stages, data))
+    changed_root = "merkle.node(self._inside(stage_count, data), empty(bytes32))"
+    fake = compiled("game", IO_ROOT, ITS_RESULT_CHANGED.replace(changed_root, "empty(bytes32)"))
+    with pytest.raises(Unsupported, match="another root"):
+        io_root_of(deployed(fake).code, Parameters())
+
+
+def test_a_cut_whose_paths_decide_different_things_is_not_made() -> None:
+    (x, y, *_), (a, b) = WORDS, z3.Bools("a b")
+    assert joined([([a], x), ([z3.Not(a)], y)]).eq(z3.If(a, x, y))
+    with pytest.raises(Unsupported):
+        joined([([a], x), ([b], y)])
 
 
 def test_facts_about_products_and_quotients_are_true() -> None:

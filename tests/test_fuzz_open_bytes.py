@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import z3
-from opml_fuzz.proofs.evm.memory import Memory
+from opml_fuzz.proofs.evm.calldata import Argument
+from opml_fuzz.proofs.evm.memory import Memory, Region, merged
 from opml_fuzz.proofs.game.arithmetic import Arithmetic
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.numbers import GamePaths, SegmentEnd, amount
-from opml_fuzz.proofs.game.open_bytes import OpenOctets, argument_at, copied, open_bytes, open_end, read_to_end
+from opml_fuzz.proofs.game.open_bytes import OpenOctets, argument_at, copied, open_bytes, open_end, padded, read_to_end, rounded_up
 from opml_fuzz.proofs.game.segments import part_of
 from opml_fuzz.proofs.step.machine_symbols import Octets
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -78,6 +79,45 @@ def test_what_was_written_over_is_not_read() -> None:
         read_to_end(memory, 1000, SIZE, certain)
     with pytest.raises(Unsupported):
         copied(memory, 5000, 1000, SIZE, certain)
+
+
+BEHIND, PADDING = z3.simplify(1032 + GIVEN.length), z3.simplify(-GIVEN.length & 31)
+
+
+@pytest.mark.parametrize(("source", "size"), [(968, SIZE + 32), (1000, SIZE), (1032, GIVEN.length)])
+def test_zeros_behind_them_are_not_copied_with_them(source: int, size: Any) -> None:
+    memory = Memory().store_region(argument_at(1000, GIVEN, SIZE)).store(968, A)
+    there = padded(memory, BEHIND, PADDING, certain)
+    assert read_to_end(there, 1000, rounded_up(SIZE), certain)[-1] == (GIVEN.padded, 0)
+    copy = copied(there, 5000, source, size, certain)
+    assert read_to_end(copy, 5000, size, certain)[-1] == (GIVEN, 0)
+    with pytest.raises(Unsupported):
+        read_to_end(copy, 5000, rounded_up(size), certain)
+
+
+def test_zeros_behind_them_bring_nothing_back() -> None:
+    memory = Memory().store_region(argument_at(1000, GIVEN, SIZE)).store(1032, 7)
+    with pytest.raises(Unsupported):
+        padded(memory, BEHIND, PADDING, certain)
+
+
+def test_different_bytes_of_the_same_number_do_not_meet() -> None:
+    """Neither do those with zeros behind them and those without; copies of the same bytes do."""
+    other = Region(1000, SIZE, GIVEN.room + 32, Argument(GIVEN.length, OTHER))
+    memory, same, another = (Memory().store_region(one) for one in (argument_at(1000, GIVEN, SIZE), argument_at(1000, GIVEN, SIZE), other))
+    assert merged(A == B, memory, same).regions == memory.regions
+    for one in (another, padded(memory, BEHIND, PADDING, certain)):
+        with pytest.raises(Unsupported):
+            merged(A == B, memory, one)
+
+
+def test_a_beginning_of_more_than_a_word_has_no_name() -> None:
+    paths = GamePaths()
+    octets = OpenOctets(((GIVEN, 0),), paths)
+    paths.solver.add(z3.UGE(GIVEN.length, 64))
+    assert len(octets[:32]) == 32
+    with pytest.raises(Unsupported):
+        octets[:33]
 
 
 def test_nobody_counts_them() -> None:

@@ -6,6 +6,7 @@ Of any data only its words are spoken of, by the place where they begin, as the 
 from typing import Any
 
 import z3
+from attrs import frozen
 
 from opml_fuzz.proofs.evm.machine import Machine
 from opml_fuzz.proofs.evm.memory import Memory, Region, Source
@@ -76,11 +77,12 @@ class Anything:
         return memory.store_region(argument_region(to, size, self.room, self.length, self.argument))
 
 
-class Argument(Source):
+@frozen
+class Argument:
     """An argument of type Bytes as it lies in memory: its length, then its bytes."""
 
-    def __init__(self, length: Any, content: Source) -> None:
-        self.length, self.content = length, content
+    length: Any
+    content: Source
 
     def read(self, at: Word, size: int) -> Pieces:
         if isinstance(at, int) and at < WORD_BYTES:

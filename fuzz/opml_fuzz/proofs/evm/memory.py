@@ -40,7 +40,7 @@ class Region:
     at: int
     length: Word
     room: int
-    source: Source = field(eq=False)
+    source: Source
 
 
 Cell = int | tuple[Word, int, int]

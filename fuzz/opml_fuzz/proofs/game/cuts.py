@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 from opml_fuzz.proofs.evm.words import Word, reduced, vector
 from opml_fuzz.proofs.game.arithmetic import excess, width, within
 from opml_fuzz.proofs.game.facts import Facts
-from opml_fuzz.proofs.game.numbers import Amount, GamePaths, amount, vector_of
+from opml_fuzz.proofs.game.numbers import Amount, GamePaths, amount, is_contrary, vector_of
 from opml_fuzz.proofs.unsupported import Unsupported
 
 Prove = Callable[[Any], bool]
@@ -117,6 +117,8 @@ def joined(ways: list[tuple[list[Any], Any]]) -> Any:
             return vector_of(ways[0][1])
         first = ways[0][0][at]
         yes, no = ([way for way in ways if way[0][at].eq(first) is holds] for holds in (True, False))
+        if not all(is_contrary(first, way[0][at]) for way in no):
+            raise Unsupported("a cut that decides something else when it is run again")
         return z3.If(first, choice(yes, at + 1), choice(no, at + 1)) if no else choice(yes, at + 1)
 
     return z3.simplify(choice(ways, 0), ctrl_c=False)

@@ -36,7 +36,7 @@ from opml_fuzz.proofs.game.io_root import DATA_BYTES, UnknownRoot, io_root_of
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
 from opml_fuzz.proofs.game.machine_state import any_state
-from opml_fuzz.proofs.game.numbers import GamePaths, SegmentEnd, term_of
+from opml_fuzz.proofs.game.numbers import GamePaths, SegmentEnd, is_contrary, term_of
 from opml_fuzz.proofs.game.open_bytes import OpenOctets, open_bytes
 from opml_fuzz.proofs.game.run_result import OUTPUT_BYTES, PROOF_BYTES, UnknownResult, read_output_of
 from opml_fuzz.proofs.game.segments import named
@@ -372,11 +372,6 @@ def branches(ours: Sequence[tuple[Sequence[Any], Ended]], places: list[int], at:
     if not all(is_contrary(first, ours[place][0][at]) for place in unlike):
         raise Failure("error", "the act decides something else when it is run again")
     return [like, unlike] if unlike else [like]
-
-
-def is_contrary(one: Any, other: Any) -> bool:
-    """Tells by their form whether one condition is that the other does not hold."""
-    return any(z3.is_not(a) and bool(a.arg(0).eq(b)) for a, b in ((one, other), (other, one)))
 
 
 def topic(pieces: Pieces | bytes) -> Any:

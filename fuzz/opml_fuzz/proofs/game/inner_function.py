@@ -3,8 +3,9 @@
 Vyper gives each function a frame in memory. The arguments lie at its beginning, one after the other, and the frames of whoever calls it lie
 behind it. The stack has the place to return to, and the place in memory where the result is wanted.
 
-The function is found by running one call with arguments that are easily recognised. Nothing relies on that it is the right one: in a proof
-it must get the arguments of the call, and what it computes is a statement of its own, or an assumption that is named.
+The function is found by running one call with arguments that are easily recognised: it is the innermost one that gets them, so whatever
+the contract makes of its results is a part of the proof. It must answer these arguments as the specification does. In a proof it must get
+the arguments of the call, and what it computes is a statement of its own, or an assumption that is named.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,8 @@ from opml_fuzz.proofs.evm.hashes import Hashes
 from opml_fuzz.proofs.evm.instructions import execute, push
 from opml_fuzz.proofs.evm.machine import Machine
 from opml_fuzz.proofs.evm.memory import Memory
-from opml_fuzz.proofs.evm.path import Path
+from opml_fuzz.proofs.evm.path import End, Path
+from opml_fuzz.proofs.evm.pieces import known, of_bytes
 from opml_fuzz.proofs.evm.words import Word, vector
 from opml_fuzz.proofs.game.open_bytes import OpenBytes, without_padding
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -62,6 +64,29 @@ class InnerFunction:
             source = without_padding(region.source)
             if not isinstance(source, Argument) or source.content is not given or not prove(is_whole):
                 raise Unsupported("an inner function gets other bytes")
+
+    def answer(self, code: Code, *arguments: int | bytes) -> bytes:
+        """What the function alone answers to arguments that are known: the words that it returns, or the data with which it reverts."""
+        back = next(at for at in code.instructions if code.is_destination(at))
+        memory = Memory().store_pieces(0, ((0, SCRATCH_BYTES),))
+        for place, one in zip(self.places, arguments, strict=True):
+            memory = memory.store_pieces(place, of_bytes(in_memory(one)))
+        path: Any = Path(self.entry, stack=(back, self.end), memory=memory, calls=(back,))
+        machine = Machine(code, PaidCall(b"", 0), Hashes())
+        while path.at != back or path.stack:
+            path = execute(path, machine)
+            if not isinstance(path, Path):
+                (path,) = path
+            if isinstance(path, End):
+                return known(path.data) or b""
+        return known(path.memory.read(self.end, WORD_BYTES * self.results, machine.prove(path))) or b""
+
+
+def in_memory(given: int | bytes) -> bytes:
+    """A word; or the number of bytes, these, and zeros up to the next word."""
+    if isinstance(given, int):
+        return given.to_bytes(WORD_BYTES, "big")
+    return len(given).to_bytes(WORD_BYTES, "big") + given + bytes(-len(given) % WORD_BYTES)
 
 
 def rooms_of(*most: int) -> tuple[int, ...]:
@@ -117,15 +142,19 @@ class KnownCall:
                     path = execute(path, machine)
 
     def find(self, code: Code, rooms: tuple[int, ...], results: int) -> InnerFunction:
-        """Finds the function that is called with the arguments. rooms: how many bytes each of them has in memory"""
-        depth = 0
+        """Finds the innermost function that is called with the arguments. rooms: how many bytes each of them has in memory"""
+        depth, outermost, found = 0, 0, None
         for path in self.steps(code):
+            if len(path.calls) < outermost:
+                break
             if len(path.calls) > depth:
                 places = self.arguments_in(path.memory, rooms)
-                if places is not None:
-                    return InnerFunction(path.at, *places, results)
+                if places is not None and (found is None or places[0] != found.places):  # what lies there still is no other's
+                    outermost, found = outermost or len(path.calls), InnerFunction(path.at, *places, results)
             depth = len(path.calls)
-        raise Unsupported("no function gets the arguments that were recognised")
+        if found is None:
+            raise Unsupported("no function gets the arguments that were recognised")
+        return found
 
     def arguments_in(self, memory: Memory, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], int] | None:
         """The places of the arguments in the lowest frame, and where the caller's begins: a word before it has the first bytes, too."""

@@ -12,7 +12,9 @@ from typing import Any
 import z3
 from attrs import frozen
 from opml_spec.dispute.parameters import Parameters
+from opml_spec.machine.merkle import hash_of
 from opml_spec.model.layout import MAX_REQUEST_BYTES
+from opml_spec.runs.run import io_quarter
 
 from opml_fuzz.disputes.wire.abi import calldata
 from opml_fuzz.proofs.evm.code import Code
@@ -35,7 +37,10 @@ def io_root_of(code: Code, rules: Parameters) -> InnerFunction:
     arguments = (MODEL.to_bytes(32, "big"), STAGES, DATA, NOW + 1000, rules.min_bond + 1, bytes(20))
     stored = dict(slots_of(("models", MODEL), {"stage_microseconds": 1}))
     call = KnownCall(PaidCall(calldata("request", *arguments), FEE), stored, SENDER, NOW, (STAGES, DATA))
-    return call.find(code, rooms_of(0, DATA_BYTES), 1)
+    function = call.find(code, rooms_of(0, DATA_BYTES), 1)
+    if function.answer(code, STAGES, DATA) != hash_of(io_quarter(STAGES, DATA)):
+        raise Unsupported("a function that computes another root")
+    return function
 
 
 @frozen

@@ -45,6 +45,11 @@ class GamePaths(Paths):
             self.conditions = before
 
 
+def is_contrary(one: Any, other: Any) -> bool:
+    """Tells by their form whether one condition is that the other does not hold."""
+    return any(z3.is_not(a) and bool(a.arg(0).eq(b)) for a, b in ((one, other), (other, one)))
+
+
 class Amount(Value):
     """A number that is not negative where it is multiplied or divided."""
 

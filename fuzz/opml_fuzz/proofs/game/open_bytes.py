@@ -109,6 +109,8 @@ class OpenOctets(Octets):
         size = stop if isinstance(stop, int) else stop.term
         if self.paths.possible(z3.ULT(self.length, size)):
             raise Unsupported("a slice beyond the end")
+        if isinstance(stop, int) and not 0 <= stop <= WORD_BYTES:
+            raise Unsupported("a slice of more than a word of bytes of unknown number")
         if isinstance(stop, int):
             return Octets(cut(self.bytes.read(0, WORD_BYTES), 0, stop), self.paths)
         for one in self.bytes.beginnings:
@@ -218,15 +220,17 @@ def later_part(memory: Memory, region: Region, at: int) -> Region:
 
 
 def copied(memory: Memory, to: int, source: int, size: Any, prove: Prove) -> Memory:
-    """Copies what ends with a region, or some of its first bytes."""
+    """Copies what ends with a region, or some of its first bytes. The zeros behind it are not copied."""
     for region in memory.regions:
         inside = source - region.at
         if -region.room <= inside < 0 and same(vector(size) + inside, region.length, prove):
             check_whole(memory, region)
             head = memory.read(source, -inside, prove)
-            return memory.store_region(evolve(region, at=to - inside)).store_pieces(to, head)
+            alone = evolve(region, at=to - inside, source=without_padding(region.source))
+            return memory.store_region(alone).store_pieces(to, head)
         if 0 <= inside <= region.room and same(vector(size) + inside, region.length, prove):
-            return memory.store_region(evolve(later_part(memory, region, source), at=to, length=size))
+            part = later_part(memory, region, source)
+            return memory.store_region(evolve(part, at=to, length=size, source=without_padding(part.source)))
         given = without_padding(region.source)
         content: Any = given.content if inside == WORD_BYTES and isinstance(given, Argument) else None
         for one in content.beginnings if isinstance(content, OpenBytes) else ():
@@ -241,6 +245,7 @@ def padded(memory: Memory, to: Any, size: Any, prove: Prove) -> Memory:
     for region in memory.regions:
         length = vector(region.length)
         if prove(z3.And(vector(to) == region.at + length, z3.ULE(vector(size), PADDING))):
+            check_whole(memory, region)
             end = region.at + region.room
             if any(end <= other.at < end + PADDING for other in memory.regions):
                 raise Unsupported("zeros over bytes of unknown number")

@@ -57,7 +57,18 @@ def read_output_of(code: Code, rules: Parameters) -> InnerFunction:
     slots = {slot: word for place, fields in stored.items() for slot, word in slots_of(place, fields)}
     given = PaidCall(calldata("finalise", CLAIM.to_bytes(32, "big"), CARRY, RunStatus.OK, OUTPUT, PROOF), 0)
     call = KnownCall(given, slots, SERVER, NOW, (int.from_bytes(CARRY, "big"), OUTPUT, PROOF))
-    return call.find(code, rooms_of(0, OUTPUT_BYTES, PROOF_BYTES), 2)
+    function = call.find(code, rooms_of(0, OUTPUT_BYTES, PROOF_BYTES), 2)
+    if function.answer(code, int.from_bytes(CARRY, "big"), OUTPUT, PROOF) != ERROR_SELECTOR + its_error().to_bytes(32, "big"):
+        raise Unsupported("a function that answers something else")
+    return function
+
+
+def its_error() -> int:
+    """The number of the error that the recognised output has."""
+    try:
+        raise AssertionError(read_result(RunState(CARRY, RunStatus.OK), OUTPUT, PROOF))
+    except SpecError as error:
+        return error.number
 
 
 class OutputNumber(str):
