@@ -33,11 +33,12 @@ from opml_fuzz.proofs.game.io_root import io_root_of
 from opml_fuzz.proofs.game.known_arbiter import Answer
 from opml_fuzz.proofs.game.known_court import NotACourt, StoredCourt, by_specification, differences, place_in_tree, storage_of
 from opml_fuzz.proofs.game.layout import LAYOUT, function
+from opml_fuzz.proofs.game.numbers import GamePaths
 from opml_fuzz.proofs.game.packed import added, either, subtracted
 from opml_fuzz.proofs.game.replay import NotAHash, Reading, acyclic, real_numbers
 from opml_fuzz.proofs.game.storage import Storage, place_of
 from opml_fuzz.proofs.questions import Failure, Questions
-from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
+from opml_fuzz.proofs.symbols import DIVISION, PRODUCT, Truth
 from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import GAME
@@ -45,6 +46,7 @@ from opml_fuzz.statements.game_bytecode import CONSTRUCTOR
 from opml_spec.dispute.acts import ACTS, Act, deploy
 from opml_spec.dispute.narrowing import Segment
 from opml_spec.dispute.parameters import Parameters
+from opml_spec.errors import Deadline
 from opml_spec.machine.merkle import hash_of
 from opml_spec.runs.run import io_quarter
 
@@ -363,6 +365,21 @@ def test_a_cut_whose_paths_decide_different_things_is_not_made() -> None:
     assert joined([([a], x), ([z3.Not(a)], y)]).eq(z3.If(a, x, y))
     with pytest.raises(Unsupported):
         joined([([a], x), ([b], y)])
+
+
+def test_a_part_that_is_run_alone_is_not_refused() -> None:
+    """Else the act would be refused on every path, though only one of the part's was."""
+    paths = GamePaths(counts=True)
+
+    def part() -> None:
+        if Truth(z3.Bool("a"), paths):
+            raise Deadline
+
+    def act() -> None:
+        paths.each_way(part)
+
+    with pytest.raises(Unsupported):
+        list(paths.explore(act))
 
 
 def test_facts_about_products_and_quotients_are_true() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import z3
+from opml_spec.errors import SpecError
 
 from opml_fuzz.proofs.evm.words import BITS
 from opml_fuzz.proofs.game.arithmetic import Arithmetic, width, within
@@ -30,7 +31,10 @@ class GamePaths(Paths):
         try:
             while self.pending:
                 self.decisions, self.conditions = self.pending.pop(), list(assumed)
-                result = function()
+                try:
+                    result = function()
+                except SpecError as error:  # the act would go on as if it had been refused on every path
+                    raise Unsupported("a part of an act that is run alone, and refused") from error
                 ways.append((self.conditions[len(assumed) :], result))
         finally:
             self.pending, self.decisions, self.conditions = before
