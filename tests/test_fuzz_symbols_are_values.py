@@ -13,10 +13,12 @@ from opml_fuzz.fuzzing.changed_code import changed
 from opml_fuzz.proofs.evm.code import Code
 from opml_fuzz.proofs.evm.memory import Memory
 from opml_fuzz.proofs.game.arithmetic import Arithmetic
+from opml_fuzz.proofs.game.cuts import Cuts
 from opml_fuzz.proofs.game.equivalence import Proof, deployed
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.game_prover import QUERY_UNITS, prove_game
 from opml_fuzz.proofs.game.machine import Block, GameMachine, GamePath
+from opml_fuzz.proofs.game.numbers import GamePaths
 from opml_fuzz.proofs.game.storage import Storage
 from opml_fuzz.proofs.game.tables import OpenTable
 from opml_fuzz.proofs.game.wire import Given
@@ -169,8 +171,9 @@ def ends_of(code: bytes) -> list[Any]:
     facts, word = Facts(), z3.BitVec("word", 256)
     questions = Questions(QUERY_UNITS, Event())
     machine = GameMachine(
-        Code(code), Given(((word, 32),), 0), facts, DistinctHashes(facts), Arithmetic(facts), Block(1, 2, 3), questions
-    )
+        Code(code), Given(((word, 32),), 0), facts, DistinctHashes(facts), Arithmetic(facts), Block(1, 2, 3), questions,
+        Cuts(GamePaths(counts=True), facts),
+    )  # fmt: skip
     memory = Memory().store_pieces(0, ((0, 128),))
     return machine.run(GamePath(0, memory=memory, storage=Storage(lambda kind, key: None)))
 
