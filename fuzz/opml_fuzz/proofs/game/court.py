@@ -380,12 +380,12 @@ def replaced(world: GameWorld) -> Iterator[None]:
         def since(due: Any, since: Any, *others: Any) -> Any:
             return LATE(Clock(due, 0, 0, since), *others)
 
-        return world.cuts.excess(since, clock.due, clock.since, now, lost_at, effort)
+        return world.cuts.excess("late", since, clock.due, clock.since, now, lost_at, effort)
 
     def settled(rules: Parameters, bond: Any, depth: Any, prices: Any) -> Any:
         if not world.only_burns:
             return money.settle(rules, bond, depth, prices)
-        burned = world.cuts.number(lambda *given: money.settle(rules, *given).burned, bond, depth, bond, depth, prices)
+        burned = world.cuts.number("burned", lambda *given: money.settle(rules, *given).burned, bond, depth, bond, depth, prices)
         return Settlement(None, None, burned)  # type: ignore[arg-type]  # whoever looked at the others would raise
 
     def moved(ledger: Ledger, **changes: Any) -> Any:

@@ -45,14 +45,14 @@ class Cuts:
         self.paths, self.facts = paths, facts
         self.made: dict[tuple[Any, ...], Cut] = {}
 
-    def excess(self, function: Callable[..., Any], *given: Any) -> Any:
-        """The excess that a function returns, under a name, whichever path it takes. It must not raise."""
-        return self.once(given, lambda: self.joined_excess(self.paths.each_way(lambda: function(*given))))
+    def excess(self, what: str, function: Callable[..., Any], *given: Any) -> Any:
+        """The excess that a function returns, under a name, whichever path it takes. It must not raise. what: which function that is"""
+        return self.once(what, given, lambda: self.joined_excess(self.paths.each_way(lambda: function(*given))))
 
-    def number(self, function: Callable[..., Any], most: Any, positive: Any, *given: Any) -> Any:
+    def number(self, what: str, function: Callable[..., Any], most: Any, positive: Any, *given: Any) -> Any:
         """The number that a function returns, under a name, whichever path it takes. It must not raise.
 
-        most: what it is not above; positive: a number that is not zero wherever the act asks for this one"""
+        what: which function that is; most: what it is not above; positive: a number that is not zero wherever the act asks for this one"""
         assumed = positive.term != 0
         if self.paths.possible(z3.Not(assumed)):
             raise Unsupported("a cut where it is not shown that it may be made")
@@ -65,11 +65,11 @@ class Cuts:
             self.facts.learn(z3.Implies(assumed, z3.ULE(made.name, most.term)))
             return made
 
-        return self.once(given, cut)
+        return self.once(what, given, cut)
 
-    def once(self, given: tuple[Any, ...], cut: Callable[[], Cut]) -> Any:
-        """The name; the cut is made only if there is none for these arguments yet."""
-        key = tuple(one if isinstance(one, int) else (one.term.get_id(),) for one in given)
+    def once(self, what: str, given: tuple[Any, ...], cut: Callable[[], Cut]) -> Any:
+        """The name; the cut is made only if there is none for this function and these arguments yet."""
+        key = what, *(one if isinstance(one, int) else (one.term.get_id(),) for one in given)
         if key not in self.made:
             self.made[key] = evolve(cut(), given=given)
         return amount(self.made[key].name, self.paths)
