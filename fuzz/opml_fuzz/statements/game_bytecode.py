@@ -50,6 +50,8 @@ OUTPUTS = (
     "error, with UNREADABLE, or with as many leaves as the number of tokens in the output needs, and these are there."
 )
 
+STAKES = "While a claim is pending, its bond, those of its nodes and what is left of the fee are locked: the statements `rules.money` say so."
+
 ASSUMED_OF_A_DEPLOYMENT = (
     "The arguments are of their types: the arbiter an address, the money 128 bits, all other parameters 64 bits. What is sent has 128.",
     "Whether there is code at the arbiter's address is open. If there is none, the deployment is refused as with wrong parameters.",
@@ -107,6 +109,10 @@ STATEMENTS = (
     about(
         "finalise", "`finalise` makes a claim final that nobody challenged, sets the first result, and pays bond and fee to the server",
         203, 210, 212, 213, 227, 245, 246, OF_OUTPUT, scope="_undisputed", assumes=(*ASSUMED, OUTCOMES, OUTPUTS),
+    ),
+    about(
+        "finalise", "`finalise` makes a claim final that survived its disputes, and pays its server the share of the nodes' bonds, too",
+        203, 210, 212, 213, 227, 245, 246, OF_OUTPUT, scope="_disputed", assumes=(*ASSUMED, OUTCOMES, OUTPUTS, STAKES),
     ),
     about("expire", "`expire` rejects a claim after the grace, and pays the requester its share", 203, 210, 213, 247),
     about("timeout", "`timeout` makes a claim fall at a node that is out of time, and burns what nobody is due", 204, 210, 216, 218),

@@ -129,12 +129,17 @@ class GameMachine(Machine):
             if refuted is not None:
                 self.questions.refuted(refuted)
                 return False
-            return self.questions.can_hold(self.facts.relevant(*few, *(self.facts.long if long else ())))
-        if long:
-            fields = self.facts.fields_in(z3.And(list(condition)))
-            near = *(one for one in path.conditions if self.facts.fields_in(one) & fields), *condition
-            if not self.questions.can_hold(self.facts.near(fields, *near)):
+        fields = self.facts.fields_in(z3.And(list(condition)))
+        near = *(one for one in path.conditions if self.facts.fields_in(one) & fields), *condition
+        if self.remembered is not None:
+            names = bool(self.facts.names)
+            if names and long and not self.questions.can_hold(self.facts.near(fields, *near, defined=False)):
                 return False
+            if names and not self.questions.can_hold(self.facts.relevant(*few, defined=False)):
+                return False
+            return self.questions.can_hold(self.facts.relevant(*few, *(self.facts.long if long else ())))
+        if long and not self.questions.can_hold(self.facts.near(fields, *near)):
+            return False
         if self.questions.ask_in(short, few, self.facts.known)[0] == z3.unsat:
             return False
         if not (long and self.facts.long):
@@ -350,9 +355,9 @@ def packed(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     found = machine.excess(path, a, b) if name == "SUB" else machine.arithmetic.sum(a, b) if name == "ADD" else None
     if found is None and not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
         prove = machine.prove(path)
-        found = either(a, b) if name == "OR" else (added if name == "ADD" else subtracted)(a, b, prove)
+        found = either(a, b) if name == "OR" else (added if name == "ADD" else subtracted)(a, b, prove, machine.cuts.exactly)
     found = binary(name, a, b) if found is None else found
-    return evolve(path, stack=(*rest, machine.cuts.name_of(found, machine.prove(path)) if name == "SUB" else found))
+    return evolve(path, stack=(*rest, found if name == "OR" else machine.cuts.name_of(found, machine.prove(path))))
 
 
 def known_only(path: GamePath, machine: GameMachine, name: str) -> GamePath:
