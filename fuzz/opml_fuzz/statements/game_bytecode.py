@@ -112,7 +112,7 @@ STATEMENTS = (
     ),
     about(
         "finalise", "`finalise` makes a claim final that survived its disputes, and pays its server the share of the nodes' bonds, too",
-        203, 210, 212, 213, 227, 245, 246, OF_OUTPUT, scope="_disputed", assumes=(*ASSUMED, OUTCOMES, OUTPUTS, STAKES),
+        210, 212, 213, 227, 245, 246, OF_OUTPUT, scope="_disputed", assumes=(*ASSUMED, OUTCOMES, OUTPUTS, STAKES),
     ),
     about("expire", "`expire` rejects a claim after the grace, and pays the requester its share", 203, 210, 213, 247),
     about("timeout", "`timeout` makes a claim fall at a node that is out of time, and burns what nobody is due", 204, 210, 216, 218),
@@ -149,8 +149,6 @@ STATEMENTS = (
 GAPS = (
     "The game's `open` with a last state of another length than 297 bytes, which is refused with 102: fuzzed, not proved.",
     "`post`, `open` and `choose` with more than 2,048 bytes of hashes, which are refused without a number: fuzzed, not proved.",
-    "The game's `finalise` of a claim that has nodes: where the run failed, 150 s of CPU did not suffice for the "
-    "paths that pay shares of the bonds. Fuzzed.",
     "The contract's `_io_root` and `_read_output`, with loops over leaves and siblings, are unknown functions in the statements on "
     "`request` and `finalise`. That they compute the specification's root and result is fuzzed, not proved.",
     "`request` and `finalise` with more bytes than the contract takes, which are refused without a number: fuzzed, not proved.",

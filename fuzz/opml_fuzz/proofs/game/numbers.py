@@ -150,6 +150,20 @@ class Negated:
         return other + self.amount
 
 
+class UnknownNumber(str):
+    """The number of an error, whichever it is. term: as z3 knows it; the text says whose error it is"""
+
+    term: Any
+
+
+def unknown_error(said: str, term: Any) -> SpecError:
+    """Makes what the specification raises where only z3 knows which error it is."""
+    error, number = SpecError(), UnknownNumber(said)
+    number.term = term
+    error.number = number  # type: ignore[misc, assignment]  # of this error alone
+    return error
+
+
 def vector_of(term: Any) -> Any:
     return z3.BitVecVal(term, 256) if isinstance(term, int) else term
 
