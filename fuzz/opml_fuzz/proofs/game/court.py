@@ -84,7 +84,7 @@ class GameWorld:
         self.knows_beginnings = False  # whether it matters that each request begins well
         self.only_burns = False  # whether of a settlement only that is asked for which is burned
         self.tells_of_requests: Callable[[Any, DistinctHashes], Any] | None = None
-        self.tells_of_bonds: Callable[..., Iterator[Any]] = lambda *amounts: iter(())
+        self.finalised: Any = None  # the claim that may become final
         self.witness: Any = None  # that of the call
         self.inner: Any = None  # the unknown function in place of an inner one of the contract
         self.locked: list[Any] = []  # what is left locked whenever some of it has gone
@@ -394,15 +394,19 @@ def replaced(world: GameWorld) -> Iterator[None]:
     def node_bonds(rules: Parameters, claim_bond: Any, nodes: Any) -> Any:
         if not nodes:
             return NODE_BONDS(rules, claim_bond, nodes)
-        def named(what: str, function: Callable[..., Any], *given: Any) -> Any:
+        it = Fields("claims", world.finalised)
+        given = (claim_bond, Fields("requests", it.request_id).bond), (nodes, it.nodes)
+        if not all(term_of(one).eq(condition_term(its)) for one, its in given):
+            raise Unsupported("the bonds of another claim's nodes")
+
+        def cut(what: str, function: Callable[..., Any], *given: Any) -> Any:
             return world.cuts.number(what, function, None, nodes, *given)
 
-        bonds = named("node bonds", partial(NODE_BONDS, rules), claim_bond, Count(nodes.term, nodes.paths))
-        lost = Count(bonds.term, bonds.paths)
+        lost: Any = Count(cut("lost", partial(NODE_BONDS, rules), claim_bond, Count(nodes.term, world.paths)).term, world.paths)
         whole = claim_bond + rules.share(lost)
-        burned = named("burned bonds", lambda lost: lost - rules.share(lost), lost)
-        paid = named("paid bonds", lambda _: whole.of(within(whole.term, WIDTHS["accounts"]["credited"])), whole)
-        world.facts.learn(*world.tells_of_bonds(burned.term, paid.term, whole.term, world.cuts.exact))
+        paid = cut("paid", lambda whole: whole.of(within(whole.term, WIDTHS["accounts"]["credited"])), whole)
+        burned = cut("burned", lambda lost: lost - rules.share(lost), lost)
+        world.facts.learn(*invariants.of_stake(world.finalised, burned.term, paid.term, whole.term, world.cuts.name))
         return lost
 
     def moved(ledger: Ledger, **changes: Any) -> Any:

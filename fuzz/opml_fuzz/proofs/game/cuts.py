@@ -14,7 +14,7 @@ import z3
 from attrs import evolve, field, frozen
 
 from opml_fuzz.proofs.evm.words import Word, reduced, vector
-from opml_fuzz.proofs.game.arithmetic import BITS, excess, width
+from opml_fuzz.proofs.game.arithmetic import excess, width
 from opml_fuzz.proofs.game.facts import Facts
 from opml_fuzz.proofs.game.numbers import Amount, GamePaths, amount, is_contrary, vector_of
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -44,7 +44,7 @@ class Cuts:
     def __init__(self, paths: GamePaths, facts: Facts) -> None:
         self.paths, self.facts = paths, facts
         self.made: dict[tuple[Any, ...], Cut] = {}
-        self.exactly_named: dict[int, tuple[Any, Any]] = {}
+        self.exact: dict[int, tuple[Any, Any]] = {}  # names and meanings of those that are known by their form
 
     def excess(self, what: str, function: Callable[..., Any], *given: Any) -> Any:
         """The excess that a function returns, under a name, whichever path it takes. It must not raise. what: which function that is"""
@@ -84,25 +84,25 @@ class Cuts:
         larger, smaller = ways[0][1].operands[0], joined([(conditions, it.operands[1]) for conditions, it in ways])
         return self.cut(vector(reduced(excess(larger, smaller))), (larger, smaller))
 
-    def cut(self, meaning: Any, terms: tuple[Any, Any] | None = None, most: int = BITS) -> Cut:
-        """Gives a name to a word, and tells z3 what it stands for. most: how many bits it has at most, if its form does not show it"""
-        bits = min(width(meaning), most)
+    def cut(self, meaning: Any, terms: tuple[Any, Any] | None = None) -> Cut:
+        """Gives a name to a word, and tells z3 what it stands for."""
+        bits = width(meaning)
         bare = z3.BitVec(f"cut{len(self.made)}", bits)
         self.facts.define(bare, z3.simplify(z3.Extract(bits - 1, 0, meaning)))
         return Cut(z3.simplify(z3.ZeroExt(meaning.size() - bits, bare)), meaning, terms)
 
-    def exact(self, meaning: Any) -> Any:
-        """Gives a name to a word as it is written: only where it is written like this, it gets the name."""
+    def name(self, meaning: Any) -> Any:
+        """Gives a name to a word that both worlds write in this form."""
         meaning = z3.simplify(meaning, ctrl_c=False)
-        if meaning.get_id() not in self.exactly_named:
-            name = z3.BitVec(f"exactly{len(self.exactly_named)}", meaning.size())
+        if meaning.get_id() not in self.exact:
+            name = z3.BitVec(f"exact{len(self.exact)}", meaning.size())
             self.facts.define(name, meaning)
-            self.exactly_named[meaning.get_id()] = name, meaning
-        return self.exactly(meaning)
+            self.exact[meaning.get_id()] = name, meaning
+        return self.exact[meaning.get_id()][0]
 
-    def exactly(self, word: Word) -> Word:
-        """The name of a word that is written as its meaning is; else the word."""
-        return word if isinstance(word, int) else self.exactly_named.get(word.get_id(), (word,))[0]
+    def known(self, word: Word) -> Word:
+        """The name of a word that has the form of its meaning; else the word."""
+        return word if isinstance(word, int) else self.exact.get(word.get_id(), (word,))[0]
 
     # In the bytecode -------------------------------------------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ SEEN_THROUGH = (z3.Z3_OP_CONCAT, z3.Z3_OP_BADD, z3.Z3_OP_BMUL, z3.Z3_OP_EXTRACT)
 def same(one: Any, other: Any) -> Any:
     """A condition that implies that two words are the same: of the choices in either, those hold together that lead to the same sums."""
     mine, its = list(alternatives(one)), list(alternatives(other))
-    return z3.And([z3.Not(z3.And(*some, *others, term != another)) for some, term in mine for others, another in its if not term.eq(another)])
+    return z3.And([z3.Not(z3.And(*some, *others, term != another)) for some, term in mine for others, another in its])
 
 
 def alternatives(term: Any) -> Iterator[tuple[list[Any], Any]]:

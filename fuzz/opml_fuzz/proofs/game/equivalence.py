@@ -6,7 +6,6 @@ or the same storage, the same events, the same result and the same payment. Only
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import z3
@@ -32,7 +31,7 @@ from opml_fuzz.proofs.game.arbiter_call import Arbiter
 from opml_fuzz.proofs.game.court import GameWorld, Written, replaced
 from opml_fuzz.proofs.game.facts import Facts, conjunction, equal, same_data
 from opml_fuzz.proofs.game.inner_function import SCRATCH_BYTES
-from opml_fuzz.proofs.game.invariants import OF_REQUESTS, of_stake
+from opml_fuzz.proofs.game.invariants import OF_REQUESTS
 from opml_fuzz.proofs.game.io_root import DATA_BYTES, UnknownRoot, io_root_of
 from opml_fuzz.proofs.game.layout import LAYOUT, function
 from opml_fuzz.proofs.game.machine import Block, Event, GameMachine, GamePath
@@ -147,7 +146,7 @@ class Proof:
             _, carry, _, output, proof = self.arguments
             result = UnknownResult(read_output_of(self.game.code, self.game.parameters), carry, output, proof, self.world.holds)
             self.facts.learn(*result.facts(self.world.hashes))
-            self.world.tells_of_bonds = partial(of_stake, term_of(self.arguments[0]))
+            self.world.finalised = term_of(self.arguments[0])
             return result
         return None
 

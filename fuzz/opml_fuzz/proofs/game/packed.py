@@ -15,7 +15,9 @@ Part = tuple[Any, int]
 """An int or a vector, and its number of bits."""
 
 Prove = Callable[[Any], bool]
+Rule = Callable[[Any, Any], Any]
 Name = Callable[[Any], Any]
+"""The name of a field, if it has one; else the field."""
 
 
 def parts(word: Word) -> list[Part]:
@@ -72,8 +74,8 @@ def sized(term: Any, size: int) -> Any:
     return z3.BitVecVal(term, size) if isinstance(term, int) else term
 
 
-def carrying(a: Word, b: Word, rule: Callable[[Any, Any], Any], fits: Callable[[Any, Any], Any], prove: Prove, name: Name) -> Word | None:  # fmt: skip
-    """The sum or difference of two words; None if they have no fields. fits: that nothing is carried; name: what a field is called"""
+def carrying(a: Word, b: Word, rule: Rule, fits: Rule, prove: Prove, name: Name) -> Word | None:
+    """The sum or difference of two words; None if they have no fields. fits: that nothing is carried"""
     cuts = aligned(a, b)
     if cuts is None:
         return None
