@@ -130,7 +130,7 @@ WRONG = (
     ("open_failed", "    self._burn(turn.claim_id, bond - depth * share - gas * prices)\n", ""),
     ("request", IO_ROOT, ITS_RESULT_CHANGED),
     ("request", "wide_deadline > block.timestamp + YEAR", "wide_deadline >= block.timestamp + YEAR"),
-    ("finalise_disputed", "self._root_bond(bond) + (node_count - 1) * NODE_BOND", "self._root_bond(bond) + node_count * NODE_BOND"),
+    ("finalise_disputed", "    won: uint256 = self._phi(node_bonds)\n", "    won: uint256 = self._phi(node_bonds) + 1\n"),
     ("finalise_disputed", "    self._credit(server, claim_id, bond + won)\n", "    self._credit(server, claim_id, bond)\n"),
     ("finalise_disputed", "    self._burn(claim_id, node_bonds - won)\n", "    self._burn(request_id, node_bonds - won)\n"),
     ("finalise_undisputed", "    progress_word -= 1 << PENDING_BIT\n    if first:", "    if first:"),
