@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from random import Random
 from threading import Event
+from typing import Any
 
 import pytest
 import z3
@@ -317,6 +318,33 @@ def test_a_sum_less_one_of_its_terms_is_the_other() -> None:
         assert (total - b).term.eq(a.term)
         assert evaluated((total - other).term, [5, 6, 7, 0]) == 4
     assert ((a + 5) - a, (a + 5 - 5).term.eq(a.term)) == (5, True)
+
+
+def test_a_cut_inside_another_has_a_name_of_its_own() -> None:
+    """Also: a word that only looks like the meaning of a name keeps its form."""
+    proof = Proof(deployed(), "register", Questions(QUERY_UNITS, Event()))
+    a, b = (proof.world.number(z3.simplify(one & 0xFF)) for one in WORDS[:2])
+    cuts = proof.world.cuts
+    one = proof.world.number(z3.BitVecVal(1, 256) | a.term)
+
+    def outer(it: Any) -> Any:
+        return it + cuts.number("inner", lambda its: its + 1, None, one, b)
+
+    names = {cuts.number("outer", outer, None, one, a).term.get_id(), *(it.name.get_id() for it in cuts.made.values())}
+    assert len(names) == 2
+    left = cuts.name(WORDS[0] - WORDS[1])
+    assert cuts.known(z3.simplify(WORDS[0] - WORDS[1])).eq(left)
+    assert not cuts.known(z3.simplify(WORDS[1] - WORDS[0])).eq(left)
+    assert proof.questions.ask(proof.facts.relevant(left != WORDS[0] - WORDS[1]))[0] == z3.unsat
+    assert proof.questions.ask(proof.facts.relevant(left != WORDS[0] - WORDS[1], defined=False))[0] == z3.sat
+
+
+def test_facts_are_told_without_what_a_case_assumes() -> None:
+    facts, (a, b, c, _) = Facts(), WORDS
+    facts.give(z3.And(a == 1, z3.Not(b == 2)))
+    facts.learn(z3.Implies(z3.And(a == 1, z3.Not(b == 2)), c == 3), z3.Implies(b == 2, c == 4), z3.Implies(a == 2, c == 5))
+    assert [str(one) for one in facts.known[:1]] == ["c == 3"]
+    assert len(facts.known) == 3
 
 
 def test_what_admits_nothing_proves_nothing() -> None:

@@ -1,8 +1,11 @@
 """Cuts: what both worlds compute at length gets one name, so that z3 compares the two computations once, not at each end of each path.
 
-There are two such numbers: by how much a server is late, and what of a fallen claim's bond nobody gets. The specification's paths through
-them are joined: each is one number, a choice of what the paths give. Where the bytecode makes a difference, z3 is asked whether this is
-certainly the same number. Only then does it get the name. So a place that is missed makes a proof harder, and none can be a wrong one.
+These are by how much a server is late, what of a fallen claim's bond nobody gets, and where the bonds of a final claim's nodes go. The
+specification's paths through them are joined: each is one number, a choice of what the paths give. Where the bytecode makes a sum or a
+difference, z3 is asked whether this is certainly the same number. Only then does it get the name. So a place that is missed makes a proof
+harder, and none can be a wrong one.
+
+Whatever z3 is told of names holds of what they stand for. So a question may leave out what that is: it is then harder to refute.
 
 *Source*: spec §5.5 and §5.6.
 """
