@@ -62,7 +62,7 @@ def test_an_entry_point_is_proved(name: str) -> None:
     assert verdict.result == "proved", verdict.detail
 
 
-@pytest.mark.parametrize("subject", ["collect", "open"])
+@pytest.mark.parametrize("subject", ["collect", "open", "finalise"])
 def test_the_parts_of_an_entry_point_are_about_all_calls(subject: str) -> None:
     proof = Proof(deployed(), subject, Questions(QUERY_UNITS, Event()))
     scopes = [DIVISIONS[name](proof).scope for name, statement in GAME.items() if statement.subject == subject]
@@ -178,6 +178,13 @@ def test_a_wrong_specification_is_found(subject: str, rule: WrongRule) -> None:
     with changed(*rule), pytest.raises(AssertionError):
         test()
     test()
+
+
+def test_an_act_whose_numbers_never_fit_proves_nothing() -> None:
+    """Numbers are assumed to fit. Where none can, nothing would be left to compare."""
+    rule = ("ends", "credit(to, asked.fee_left)", "credit(to, asked.fee_left + (1 << 128))")
+    verdict = proved_with(rule, "game.award")
+    assert (verdict.result, "never fit" in verdict.detail) == ("error", True)
 
 
 @pytest.mark.parametrize(("subject", "event"), [("withdraw_to", "Withdrawn"), ("reclaim", "Credited")])

@@ -249,14 +249,17 @@ class Proof:
                 met.add(place)
                 self.compare(both, ended, end)
         for place, (conditions, ended) in enumerate(ours):
-            if place in met:
-                continue
-            asked = self.facts.relevant(*conditions, *ended.fits)
-            answer, model = self.questions.ask(asked)
-            if answer != z3.unsat:
-                found = model if answer == z3.sat else None
-                raise Failure("error", f"nothing answers to an act that ends with {ended.what}", found, asked)
+            if place not in met:
+                self.is_impossible([*conditions, *ended.fits], f"nothing answers to an act that ends with {ended.what}")
+                self.is_impossible(conditions, f"the numbers of an act that ends with {ended.what} never fit their fields")
         return {ours[place][1].what for place in met}
+
+    def is_impossible(self, conditions: Sequence[Any], what: str) -> None:
+        """Shows that a path cannot be taken, or raises Failure."""
+        asked = self.facts.relevant(*conditions)
+        answer, model = self.questions.ask(asked)
+        if answer != z3.unsat:
+            raise Failure("error", what, model if answer == z3.sat else None, asked)
 
     def meetings(self, ours: Sequence[tuple[Sequence[Any], Ended]], end: End) -> Iterator[int]:
         """Finds the paths here that can be taken together with a path there.

@@ -133,7 +133,7 @@ def of_outcome(key: Any, hashes: Hashes) -> Any:
 
 
 def of_stake(key: Any, burned: Any, paid: Any, whole: Any, name: Callable[[Any], Any] = z3.simplify) -> Iterator[Any]:
-    """While a claim is pending, its bond, those of its nodes and what is left of the fee are locked. Only `finalise` needs this.
+    """While a claim with nodes is pending, its bond, theirs and what is left of the fee are locked. Only `finalise` needs this.
 
     It is told in the order in which they move: z3 does not put sums of 128 bits in another order. burned: what is burned of the nodes'
     bonds; paid: what the server gets beside the fee, with `whole` as it is computed; name: names what is left, or credited, after each"""
@@ -149,7 +149,7 @@ def of_stake(key: Any, burned: Any, paid: Any, whole: Any, name: Callable[[Any],
         z3.ULE(paid, ~credited), z3.Implies(request.fee_paid == 0, fee_fits),
         z3.ULE(left, locked), z3.ULE(at_last, left), z3.ULE(credited, got),  # these follow
     ):  # fmt: skip
-        yield z3.Implies(pending, fact)
+        yield z3.Implies(z3.And(it.nodes != 0, pending), fact)
 
 
 def is_pending(key: Any) -> Any:
