@@ -8,7 +8,7 @@ ends as the specification's act does with the same numbers.
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from random import Random
 from threading import Event
@@ -29,7 +29,7 @@ from opml_fuzz.disputes.sequences import at_court, drawn_calls
 from opml_fuzz.proofs.evm.memory import Memory
 from opml_fuzz.proofs.evm.words import vector
 from opml_fuzz.proofs.game import invariants, wire
-from opml_fuzz.proofs.game.case_split import undisputed
+from opml_fuzz.proofs.game.case_split import DIVISIONS
 from opml_fuzz.proofs.game.court import replaced
 from opml_fuzz.proofs.game.equivalence import SCRATCH_BYTES, WEI_BITS, AboutCalls, Ended, Proof, deployed, nothing
 from opml_fuzz.proofs.game.game_prover import QUERY_UNITS
@@ -43,6 +43,7 @@ from opml_fuzz.proofs.game.storage import Storage
 from opml_fuzz.proofs.questions import Questions
 from opml_fuzz.proofs.step.ending import of_end
 from opml_fuzz.proofs.symbols import DIVISION, PRODUCT
+from opml_fuzz.statements.catalogue import GAME
 from opml_fuzz.statements.game_bytecode import OF_OUTPUT
 from opml_spec.dispute.acts import deploy
 from opml_spec.dispute.narrowing import Segment
@@ -158,6 +159,23 @@ def two_outcomes(court: Court) -> list[bytes | None]:
     return [run_hash for run_hash, its in outcomes.items() if len(its) > 1]
 
 
+def broken_stakes(court: Court, patch: pytest.MonkeyPatch) -> list[bytes]:
+    """The claims of which something is assumed to be locked that is not, or is more than somebody may have."""
+    stored, rules, found = storage_of(court), court.parameters, []
+
+    def function(kind: str, name: str) -> Callable[[Any], Any]:
+        return lambda key: z3.BitVecVal(stored.get((kind, number(key)), {}).get(name, 0), WIDTHS[kind][name])
+
+    patch.setattr(invariants, "function", function)
+    for claim_id, claim in court.claims.items():
+        bond = court.requests[claim.request_id].bond
+        lost = rules.node_bonds(bond, claim.nodes)
+        amounts = (z3.BitVecVal(wei, 256) for wei in (lost - rules.share(lost), *2 * (bond + rules.share(lost),)))
+        facts = invariants.of_stake(z3.BitVecVal(number_of(claim_id), 256), *amounts)
+        found += [] if all(z3.is_true(z3.simplify(fact)) for fact in facts) else [claim_id]
+    return found
+
+
 def broken_beginnings(stored: StoredCourt, carries: Mapping[int, int], patch: pytest.MonkeyPatch) -> list[int]:
     """The requests that do not begin with their carry and OK."""
     patch.setattr(invariants, "function", lambda kind, name: lambda key: z3.BitVecVal(stored[kind, number(key)][name], WIDTHS[kind][name]))
@@ -190,6 +208,7 @@ def test_what_is_assumed_of_every_court_holds_after_every_act(seed: int, monkeyp
             assert broken_beginnings(stored, carries, monkeypatch) == []
             assert broken_names(stored, said, monkeypatch) == []
             assert two_outcomes(after) == []
+            assert broken_stakes(after, monkeypatch) == []
     assert sum(kind == "nodes" for kind, _ in stored) > 20
 
 
@@ -260,6 +279,20 @@ def test_what_is_said_of_ids_and_outcomes_can_be_wrong(monkeypatch: pytest.Monke
     assert two_outcomes(evolve(after, requests=both)) == [b"r" * 32]
 
 
+def test_a_stake_that_is_not_locked_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bond, that of the root, and the fee, less one; or a server who has so much that what is paid does not fit."""
+    court, _ = played()
+    claim_id = next(iter(court.nodes.values())).claim_id
+    claim, rules = court.claims[claim_id], court.parameters
+    asked = court.requests[claim.request_id]
+    stake = asked.bond + rules.node_bonds(asked.bond, claim.nodes) + asked.fee_left
+    others = {key: evolve(one, status=ClaimStatus.FINAL) for key, one in court.claims.items() if key != claim_id}
+    for locked, credited, is_broken in ((stake, 0, False), (stake - 1, 0, True), (stake, (1 << 128) - asked.bond, True)):
+        ledger = evolve(court.ledger, locked=locked, credited={claim.server: credited})
+        changed = evolve(court, claims={**court.claims, **others}, ledger=ledger)
+        assert broken_stakes(changed, monkeypatch) == [claim_id] * is_broken
+
+
 @cache
 def played() -> tuple[Court, int]:
     """A court with a node, and its time."""
@@ -291,6 +324,8 @@ class Filled:
         return self.known[term.get_id()][1]
 
     def evaluated(self, term: Any) -> int:
+        if term.get_id() in self.proof.facts.names:
+            return self(self.proof.facts.names[term.get_id()])
         declaration, given = term.decl(), [self(one) for one in term.children()]
         if declaration.kind() == z3.Z3_OP_UNINTERPRETED:
             return self.applied(declaration, given)
@@ -322,7 +357,6 @@ class Filled:
             kind, _, field = name.partition(".")
             return self.stored.get((kind, given[0]), {}).get(field, 0)
         return self.names[name]
-
 
     def octets(self, piece: Any) -> bytes:
         """The bytes of a piece, of which the number may not be known."""
@@ -366,16 +400,17 @@ def literal(value: int, sort: Any) -> Any:
     return z3.BoolVal(bool(value)) if sort == z3.BoolSort() else z3.BitVecVal(value, sort.size())
 
 
-def of_statement(proof: Proof) -> AboutCalls:
-    """A claim that nobody challenged, as the statement says."""
-    division = undisputed(proof)
+def in_scope(name: str, proof: Proof) -> AboutCalls:
+    """Such calls as the statement is about."""
+    division = DIVISIONS[f"game.{name}"](proof)
     return AboutCalls((division.scope,), division.remembers)
 
 
 @cache
-def both_worlds(subject: str) -> tuple[Proof, list[tuple[Any, Ended]], list[Any]]:
+def both_worlds(name: str) -> tuple[Proof, list[tuple[Any, Ended]], list[Any]]:
     """An entry point on symbols: all paths of the act, and all ends of the bytecode."""
-    proof = Proof(deployed(), subject, Questions(QUERY_UNITS, Event()), of_statement if subject == "finalise" else nothing)
+    setup = partial(in_scope, name) if f"game.{name}" in DIVISIONS else nothing
+    proof = Proof(deployed(), GAME[f"game.{name}"].subject, Questions(QUERY_UNITS, Event()), setup)
     with ExitStack() as stack:
         for one in (replaced(proof.world), wire.encoding(proof.paths)):
             stack.enter_context(one)
@@ -396,26 +431,26 @@ def word_of(kind: str, offset: int, fields: Mapping[str, int]) -> int:
 CALLS = 6
 
 
-SUBJECTS = ("register", "award", "reclaim", "request")
+EASY = ("register", "award", "reclaim", "request")
 
 
-@pytest.mark.parametrize("subject", (*SUBJECTS, "challenge", "expire", "finalise") if IS_NIGHTLY else SUBJECTS)
-def test_symbols_mean_what_numbers_do(subject: str) -> None:
+@pytest.mark.parametrize("name", (*EASY, "challenge", "expire", "finalise_undisputed", "finalise_disputed") if IS_NIGHTLY else EASY)
+def test_symbols_mean_what_numbers_do(name: str) -> None:
     """All facts that z3 is told are true, and one path is taken here and one there: to the end, and the storage, of the real act."""
-    proof, ours, theirs = both_worlds(subject)
+    proof, ours, theirs = both_worlds(name)
     tried: dict[Any, int] = {}
     said: dict[tuple[str, int], int] = {}
     for before, call, after in chain.from_iterable(map(plays, SEEDS)):
         known, said = said, said if after is None else {**said, **named(call, before, after)}
-        if call.move != subject:
+        if call.move != proof.name:
             continue
         stored = storage_of(before)
         answered = by_specification(stored, call, True).said
         if tried.setdefault(answered, 0) == CALLS:
             continue
         fill = Filled(proof, stored, call, known)
-        has_nodes = subject == "finalise" and not fill(proof.assumptions[3])
-        if has_nodes or call.act.value >= 1 << WEI_BITS:  # of these nothing is said
+        is_outside = f"game.{name}" in DIVISIONS and not fill(proof.assumptions[3])
+        if is_outside or call.act.value >= 1 << WEI_BITS:  # of these nothing is said
             continue
         tried[answered] += 1
         assert all(map(fill, proof.assumptions))

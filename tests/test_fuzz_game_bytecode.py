@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from random import Random
 from threading import Event
+from typing import Any
 
 import pytest
 import z3
@@ -61,7 +62,7 @@ def test_an_entry_point_is_proved(name: str) -> None:
     assert verdict.result == "proved", verdict.detail
 
 
-@pytest.mark.parametrize("subject", ["collect", "open"])
+@pytest.mark.parametrize("subject", ["collect", "open", "finalise"])
 def test_the_parts_of_an_entry_point_are_about_all_calls(subject: str) -> None:
     proof = Proof(deployed(), subject, Questions(QUERY_UNITS, Event()))
     scopes = [DIVISIONS[name](proof).scope for name, statement in GAME.items() if statement.subject == subject]
@@ -130,6 +131,9 @@ WRONG = (
     ("open_failed", "    self._burn(turn.claim_id, bond - depth * share - gas * prices)\n", ""),
     ("request", IO_ROOT, ITS_RESULT_CHANGED),
     ("request", "wide_deadline > block.timestamp + YEAR", "wide_deadline >= block.timestamp + YEAR"),
+    ("finalise_disputed", "    won: uint256 = self._phi(node_bonds)\n", "    won: uint256 = self._phi(node_bonds) + 1\n"),
+    ("finalise_disputed", "    self._credit(server, claim_id, bond + won)\n", "    self._credit(server, claim_id, bond)\n"),
+    ("finalise_disputed", "    self._burn(claim_id, node_bonds - won)\n", "    self._burn(request_id, node_bonds - won)\n"),
     ("finalise_undisputed", "    progress_word -= 1 << PENDING_BIT\n    if first:", "    if first:"),
 )
 IS_NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
@@ -174,6 +178,13 @@ def test_a_wrong_specification_is_found(subject: str, rule: WrongRule) -> None:
     with changed(*rule), pytest.raises(AssertionError):
         test()
     test()
+
+
+def test_an_act_whose_numbers_never_fit_proves_nothing() -> None:
+    """Numbers are assumed to fit. Where none can, nothing would be left to compare."""
+    rule = ("ends", "credit(to, asked.fee_left)", "credit(to, asked.fee_left + (1 << 128))")
+    verdict = proved_with(rule, "game.award")
+    assert (verdict.result, "never fit" in verdict.detail) == ("error", True)
 
 
 @pytest.mark.parametrize(("subject", "event"), [("withdraw_to", "Withdrawn"), ("reclaim", "Credited")])
@@ -314,6 +325,33 @@ def test_a_sum_less_one_of_its_terms_is_the_other() -> None:
         assert (total - b).term.eq(a.term)
         assert evaluated((total - other).term, [5, 6, 7, 0]) == 4
     assert ((a + 5) - a, (a + 5 - 5).term.eq(a.term)) == (5, True)
+
+
+def test_a_cut_inside_another_has_a_name_of_its_own() -> None:
+    """Also: a word that only looks like the meaning of a name keeps its form."""
+    proof = Proof(deployed(), "register", Questions(QUERY_UNITS, Event()))
+    a, b = (proof.world.number(z3.simplify(one & 0xFF)) for one in WORDS[:2])
+    cuts = proof.world.cuts
+    one = proof.world.number(z3.BitVecVal(1, 256) | a.term)
+
+    def outer(it: Any) -> Any:
+        return it + cuts.number("inner", lambda its: its + 1, None, one, b)
+
+    names = {cuts.number("outer", outer, None, one, a).term.get_id(), *(it.name.get_id() for it in cuts.made.values())}
+    assert len(names) == 2
+    left = cuts.name(WORDS[0] - WORDS[1])
+    assert cuts.known(z3.simplify(WORDS[0] - WORDS[1])).eq(left)
+    assert not cuts.known(z3.simplify(WORDS[1] - WORDS[0])).eq(left)
+    assert proof.questions.ask(proof.facts.relevant(left != WORDS[0] - WORDS[1]))[0] == z3.unsat
+    assert proof.questions.ask(proof.facts.relevant(left != WORDS[0] - WORDS[1], defined=False))[0] == z3.sat
+
+
+def test_facts_are_told_without_what_a_case_assumes() -> None:
+    facts, (a, b, c, _) = Facts(), WORDS
+    facts.give(z3.And(a == 1, z3.Not(b == 2)))
+    facts.learn(z3.Implies(z3.And(a == 1, z3.Not(b == 2)), c == 3), z3.Implies(b == 2, c == 4), z3.Implies(a == 2, c == 5))
+    assert [str(one) for one in facts.known[:1]] == ["c == 3"]
+    assert len(facts.known) == 3
 
 
 def test_what_admits_nothing_proves_nothing() -> None:

@@ -12,7 +12,7 @@ from opml_fuzz.proofs.ieee import IeeeFloat
 from opml_fuzz.proofs.known_values import NO_TEST, result_if_admitted
 from opml_fuzz.proofs.prover import prove, search
 from opml_fuzz.proofs.symbols import Number, Paths
-from opml_fuzz.statements.catalogue import EVERY, STATEMENTS
+from opml_fuzz.statements.catalogue import EVERY, LONG, STATEMENTS
 from opml_fuzz.statements.statement import Float, Integer, NotAdmitted, Statement, Variable, Word
 from opml_spec.arithmetic.fixed import round_shift
 
@@ -205,3 +205,7 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_command_with_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["nonsense"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_takes_long_is_a_statement() -> None:
+    assert {*LONG} <= {*EVERY}

@@ -16,7 +16,7 @@ from opml_fuzz.proofs.fresh_processes import Lost, fresh_results
 from opml_fuzz.proofs.ledger import page
 from opml_fuzz.proofs.second_solver import INTEGER_SECONDS, QUERY_SECONDS, Recheck, second_solver
 from opml_fuzz.proofs.verdict import Verdict
-from opml_fuzz.statements.catalogue import EVERY, GAPS
+from opml_fuzz.statements.catalogue import EVERY, GAPS, LONG
 from opml_min.model.files.atomic import check_writable, is_written_into, written_whole
 
 
@@ -24,8 +24,9 @@ def run(names: list[str], jobs: int, options: argparse.Namespace) -> int:
     """Proves the statements of these names. Exits 1 if one is not proved, or the second solver does not agree on all that it is asked."""
     check_places(options)
     verdicts, progress = list[Verdict](), Progress()
+    longest_first = [*(name for name in LONG if name in names), *(name for name in names if name not in LONG)]
     prove = partial(prove_by_name, keeps=options.smt is not None, rechecks=options.recheck)
-    with verdicts_of(prove, names, jobs) as proved_one_by_one:
+    with verdicts_of(prove, longest_first, jobs) as proved_one_by_one:
         for number, verdict in enumerate(proved_one_by_one):
             verdicts.append(verdict)
             progress.end()
@@ -39,6 +40,7 @@ def run(names: list[str], jobs: int, options: argparse.Namespace) -> int:
                     print(*(f"    {line}" for line in in_words(verdict.recheck)), sep="\n", flush=True)
             progress.show(f"{number + 1} of {len(names)}")
     progress.end()
+    verdicts.sort(key=lambda verdict: names.index(verdict.name))
     if options.ledger is not None:
         with written_whole(options.ledger) as file:
             file.write(page(verdicts).encode())

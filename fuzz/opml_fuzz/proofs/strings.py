@@ -8,6 +8,7 @@ only that different preimages have different hashes. So a hash that appears from
 """
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -138,12 +139,21 @@ class Quantity(Number):
         return self % (mask + 1)
 
 
-def keccak(data: String) -> tuple[String, list[z3.BoolRef]]:
-    """The hash of a string, and what is known about it: whoever knows the hash knows its length and its pieces."""
+def keccak(data: String, known: dict[tuple[int, ...], tuple[Any, list[z3.BoolRef]]]) -> tuple[String, list[z3.BoolRef]]:
+    """The hash of a string, and what is known about it: whoever knows the hash knows its length and its pieces.
+
+    known: the hashes that were asked for before, with that, by what z3 calls length and pieces"""
     length = len(data)
     terms = cut(data.pieces, FORMATS[length])
-    digest = z3.Function(f"keccak_{length}", *(len(terms) + 1) * [z3.IntSort()])(*terms)
-    inverses = [z3.Function(f"preimage_{length}_{place}", z3.IntSort(), z3.IntSort()) for place in range(len(terms))]
-    facts = [inverse(digest) == term for inverse, term in zip(inverses, terms, strict=True)]
-    facts.append(z3.Function("preimage_length", z3.IntSort(), z3.IntSort())(digest) == length)
+    key = length, *(term.get_id() for term in terms)
+    if key not in known:
+        digest = unknown_function(f"keccak_{length}", len(terms))(*terms)
+        facts = [unknown_function(f"preimage_{length}_{place}", 1)(digest) == term for place, term in enumerate(terms)]
+        known[key] = digest, [*facts, unknown_function("preimage_length", 1)(digest) == length]
+    digest, facts = known[key]  # the digest keeps its terms, and so z3 gives their numbers to no others
     return String([(digest, HASH_BYTES)], data.paths), facts
+
+
+@cache
+def unknown_function(name: str, arguments: int) -> Any:
+    return z3.Function(name, *(arguments + 1) * [z3.IntSort()])

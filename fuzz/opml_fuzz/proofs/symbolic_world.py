@@ -16,8 +16,8 @@ from opml_spec.hashing import HASH_BYTES
 from opml_spec.machine.state import MachineState
 
 from opml_fuzz.proofs.exploration import Exploration
-from opml_fuzz.proofs.strings import Quantity, String, keccak
-from opml_fuzz.proofs.symbols import Symbol
+from opml_fuzz.proofs.strings import Quantity, String, keccak, unknown_function
+from opml_fuzz.proofs.symbols import Symbol, constant
 from opml_fuzz.statements.rules_court import Registers, Stretch, joined
 from opml_fuzz.statements.rules_run import Machines
 from opml_fuzz.statements.world import Option, World
@@ -38,6 +38,8 @@ class SymbolicWorld(World):
         self.rest = Rest()
         self.named: dict[str, Any] = {}
         self.bounds: dict[str, tuple[int, int | None]] = {}
+        self.within: dict[tuple[str, int, int | None], list[z3.BoolRef]] = {}  # that a number is, told on each path
+        self.hashes: dict[tuple[int, ...], Any] = {}
         self.places: set[str] = set()
         self.begin()
 
@@ -49,27 +51,33 @@ class SymbolicWorld(World):
         self.hashed: list[tuple[String, String]] = []
 
     def number(self, name: str, low: int = 0, high: int | None = None) -> Any:
-        term = self.named.setdefault(name, z3.Int(name))
+        term = self.constant(name)
         first_low, first_high = self.bounds.setdefault(name, (low, high))
         if low > first_low or (high is not None and (first_high is None or high < first_high)):
             raise ValueError(f"{name} has other values where it is asked for again")  # else it would be narrowed without a word
-        self.paths.learn(term >= low)
-        if high is not None:
-            self.paths.learn(term <= high)
+        key = name, low, high
+        if key not in self.within:
+            self.within[key] = [term >= low] if high is None else [term >= low, term <= high]
+        self.paths.learn(*self.within[key])
         self.asked[name] = Quantity(term, self.paths, low, high)
         return self.asked[name]
 
     def hash(self, name: str) -> Any:
-        self.asked[name] = String([(self.named.setdefault(name, z3.Int(name)), HASH_BYTES)], self.paths)
+        self.asked[name] = String([(self.constant(name), HASH_BYTES)], self.paths)
         return self.asked[name]
+
+    def constant(self, name: str) -> Any:
+        if name not in self.named:
+            self.named[name] = z3.Int(name)
+        return self.named[name]
 
     def choice(self, options: Sequence[Option]) -> Option:
         self.chosen.append(self.paths.branch(len(options)))
         return options[self.chosen[-1]]
 
     def apply(self, name: str, arguments: Sequence[Any]) -> Any:
-        terms = [z3.IntVal(each) if isinstance(each, int) else each.term() if isinstance(each, String) else each.term for each in arguments]
-        return z3.Function(name, *(len(terms) + 1) * [z3.IntSort()])(*terms)
+        terms = [constant(each) if isinstance(each, int) else each.term() if isinstance(each, String) else each.term for each in arguments]
+        return unknown_function(name, len(terms))(*terms)
 
     def value(self, name: str, *arguments: Any) -> Any:
         self.applied.append((name, arguments, Quantity(self.apply(name, arguments), self.paths)))
@@ -113,7 +121,7 @@ class Keccak:
     def keccak_256(self, data: Any) -> Any:
         if not isinstance(data, String):
             return self.real.keccak_256(data)
-        digest, facts = keccak(data)
+        digest, facts = keccak(data, self.world.hashes)
         self.world.paths.learn(*facts)
         self.world.hashed.append((data, digest))
         return Digest(digest)

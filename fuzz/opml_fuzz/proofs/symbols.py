@@ -13,6 +13,7 @@ Products can be treated the same way, which is faster. What is proved for any su
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import z3
@@ -192,6 +193,9 @@ class Symbol:
 class Number(Symbol):
     """An unbounded integer."""
 
+    def lift(self, other: Any) -> Any:
+        return other.term if isinstance(other, Symbol) else constant(int(other))
+
     def __floordiv__(self, other: Any) -> Any:
         if other <= 0:
             raise Unsupported("z3 rounds down only if the divisor is positive")
@@ -219,6 +223,12 @@ class Number(Symbol):
         return self % (other + 1)
 
     __rand__ = __and__
+
+
+@cache
+def constant(value: int) -> Any:
+    """A known number, made once: the plays of a rule ask for the same ones on thousands of paths."""
+    return z3.IntVal(value)
 
 
 class Vector(Symbol):

@@ -43,6 +43,13 @@ BYTECODE: dict[str, BytecodeStatement] = {statement.name: statement for statemen
 GAME: dict[str, GameStatement] = {statement.name: statement for statement in game_bytecode.STATEMENTS}
 EVERY: dict[str, Statement | BytecodeStatement | GameStatement | Rule] = {**STATEMENTS, **BYTECODE, **GAME, **RULES}
 
+LONG = (
+    "game.finalise_disputed", "game.open_ran", "game.finalise_undisputed", "game.collect_on_the_way", "game.constructor", "game.claim",
+    "game.collect_elsewhere", "game.choose", "rules.independent", "iterations.executed", "translator.steps", "floats.to_integer",
+    "game.claim_of", "game.open_failed", "game.request",
+)  # fmt: skip
+"""They take longest, so they are proved first: at the end no core waits for one of them."""
+
 GAPS = (
     "Keccak-256 has no collisions: that a valid witness can only be the true one rests on it.",
     "The EVM: the symbolic one is tested against py-evm and revm, instruction by instruction; that these are the main net's is assumed.",

@@ -50,6 +50,8 @@ OUTPUTS = (
     "error, with UNREADABLE, or with as many leaves as the number of tokens in the output needs, and these are there."
 )
 
+STAKES = "While a claim is pending, its bond, its nodes' bonds and what is left of the fee are locked, as the rules about money say."
+
 ASSUMED_OF_A_DEPLOYMENT = (
     "The arguments are of their types: the arbiter an address, the money 128 bits, all other parameters 64 bits. What is sent has 128.",
     "Whether there is code at the arbiter's address is open. If there is none, the deployment is refused as with wrong parameters.",
@@ -108,6 +110,10 @@ STATEMENTS = (
         "finalise", "`finalise` makes a claim final that nobody challenged, sets the first result, and pays bond and fee to the server",
         203, 210, 212, 213, 227, 245, 246, OF_OUTPUT, scope="_undisputed", assumes=(*ASSUMED, OUTCOMES, OUTPUTS),
     ),
+    about(
+        "finalise", "`finalise` makes a claim final that survived its disputes, and pays its server the share of the nodes' bonds, too",
+        210, 212, 213, 227, 245, 246, OF_OUTPUT, scope="_disputed", assumes=(*ASSUMED, OUTCOMES, OUTPUTS, STAKES),
+    ),
     about("expire", "`expire` rejects a claim after the grace, and pays the requester its share", 203, 210, 213, 247),
     about("timeout", "`timeout` makes a claim fall at a node that is out of time, and burns what nobody is due", 204, 210, 216, 218),
     about(
@@ -143,8 +149,6 @@ STATEMENTS = (
 GAPS = (
     "The game's `open` with a last state of another length than 297 bytes, which is refused with 102: fuzzed, not proved.",
     "`post`, `open` and `choose` with more than 2,048 bytes of hashes, which are refused without a number: fuzzed, not proved.",
-    "The game's `finalise` of a claim that has nodes: where the run failed, 150 s of CPU did not suffice for the "
-    "paths that pay shares of the bonds. Fuzzed.",
     "The contract's `_io_root` and `_read_output`, with loops over leaves and siblings, are unknown functions in the statements on "
     "`request` and `finalise`. That they compute the specification's root and result is fuzzed, not proved.",
     "`request` and `finalise` with more bytes than the contract takes, which are refused without a number: fuzzed, not proved.",

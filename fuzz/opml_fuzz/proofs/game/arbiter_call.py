@@ -13,7 +13,6 @@ from typing import Any
 
 import z3
 from attrs import evolve, frozen
-from opml_spec.errors import SpecError
 from opml_spec.hashing import keccak256
 
 from evm_arbiter.chain import ERROR_SELECTOR
@@ -23,6 +22,7 @@ from opml_fuzz.proofs.evm.memory import Memory, Prove
 from opml_fuzz.proofs.evm.path import End, Path
 from opml_fuzz.proofs.evm.pieces import Pieces, cut, length, of_bytes, value
 from opml_fuzz.proofs.evm.words import BITS, Word, vector
+from opml_fuzz.proofs.game.numbers import unknown_error
 from opml_fuzz.proofs.game.open_bytes import without_padding
 from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.statements.game_bytecode import OF_WITNESS
@@ -33,25 +33,12 @@ IS_VALID = z3.Bool("witness_is_valid")
 BEFORE, AFTER, NUMBER = (z3.BitVec(f"witness_{name}", BITS) for name in ("before", "after", "error"))
 
 
-class WitnessNumber(str):
-    """The number of the error that a witness has, whichever it is."""
-
-    term = NUMBER
-
-
-def wrong_witness() -> SpecError:
-    """Returns what the specification raises of a witness with an error."""
-    error = SpecError()
-    error.number = WitnessNumber(OF_WITNESS)  # type: ignore[misc, assignment]  # of this error alone
-    return error
-
-
 def executed(witness: Any, judged: Any, holds: Callable[[Any], bool], octets: Callable[[Any], Any]) -> tuple[Any, Any]:
     """Stands for `execute_witness`. judged: the witness of the call"""
     if witness is not judged:
         raise Unsupported("another witness than that of the call")
     if not holds(IS_VALID):
-        raise wrong_witness()
+        raise unknown_error(OF_WITNESS, NUMBER)
     return octets(BEFORE), octets(AFTER)
 
 

@@ -15,7 +15,7 @@ from opml_fuzz.proofs.evm.words import BITS, vector
 from opml_fuzz.proofs.game.arbiter_call import AFTER, BEFORE, IS_VALID
 from opml_fuzz.proofs.game.arithmetic import upper_parts, width, within
 from opml_fuzz.proofs.game.equivalence import Proof
-from opml_fuzz.proofs.game.invariants import Fields
+from opml_fuzz.proofs.game.invariants import Fields, is_pending
 from opml_fuzz.proofs.game.numbers import term_of
 
 
@@ -88,11 +88,23 @@ def said_start(proof: Proof) -> Any:
 
 def undisputed(proof: Proof) -> Division:
     """The claim has no node. Its run failed, or its output is wrong, unreadable or readable; the request is answered already or not."""
-    claim = Fields("claims", term_of(proof.arguments[0]))
-    scope, is_first = claim.nodes == 0, Fields("requests", claim.request_id).outcome == 0
+    scope = Fields("claims", term_of(proof.arguments[0])).nodes == 0
+    return Division(scope, [z3.And(scope, one) for one in ways_to_finalise(proof)], remembers=True)
+
+
+def ways_to_finalise(proof: Proof) -> list[Any]:
+    """Whether the request is answered already, and whether the run failed."""
+    is_first = Fields("requests", Fields("claims", term_of(proof.arguments[0])).request_id).outcome == 0
     has_failed = term_of(proof.arguments[2]) == RunStatus.FAILED
-    ends = [z3.And(one, other) for one in (is_first, z3.Not(is_first)) for other in (has_failed, z3.Not(has_failed))]
-    return Division(scope, [z3.And(scope, one) for one in ends], remembers=True)
+    return [z3.And(one, other) for one in (is_first, z3.Not(is_first)) for other in (has_failed, z3.Not(has_failed))]
+
+
+def disputed(proof: Proof) -> Division:
+    """The claim has nodes; else as `undisputed`."""
+    key = term_of(proof.arguments[0])
+    scope, pending = Fields("claims", key).nodes != 0, is_pending(key)
+    ways = [z3.Not(pending), *(z3.And(pending, one) for one in ways_to_finalise(proof))]
+    return Division(scope, [z3.And(scope, one) for one in ways], remembers=True)
 
 
 def most_gas(proof: Proof, claim: Fields) -> Any:
@@ -116,5 +128,5 @@ def widened(term: Any) -> Any:
 DIVISIONS: dict[str, Divide] = {
     "game.collect_elsewhere": elsewhere, "game.collect_on_the_way": on_the_way, "game.arbitrate": by_answer,
     "game.open_failed": run_had_failed, "game.open_ran": run_had_not_failed,
-    "game.finalise_undisputed": undisputed,
+    "game.finalise_undisputed": undisputed, "game.finalise_disputed": disputed,
 }  # fmt: skip

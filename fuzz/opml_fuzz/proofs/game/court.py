@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -23,14 +24,14 @@ from opml_spec.runs.run import io_quarter
 
 from opml_fuzz.proofs.game import invariants, machine_state
 from opml_fuzz.proofs.game.arbiter_call import executed
-from opml_fuzz.proofs.game.arithmetic import Arithmetic, difference, excess, least, upper_parts
+from opml_fuzz.proofs.game.arithmetic import Arithmetic, difference, excess, least, upper_parts, within
 from opml_fuzz.proofs.game.arithmetic import width as bits_of
 from opml_fuzz.proofs.game.cuts import Cuts, Excess
 from opml_fuzz.proofs.game.facts import DistinctHashes, Facts
 from opml_fuzz.proofs.game.invariants import Fields, exists
 from opml_fuzz.proofs.game.layout import LAYOUT, WIDTHS, first_word, function, word
 from opml_fuzz.proofs.game.machine import Block
-from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, Amount, GamePaths, amount, term_of, vector_of
+from opml_fuzz.proofs.game.numbers import ADDRESS_BYTES, HASH_BYTES, Amount, Count, GamePaths, amount, term_of, vector_of
 from opml_fuzz.proofs.game.open_bytes import OpenOctets
 from opml_fuzz.proofs.game.segments import HiddenSegment, Named, facts_about, hidden_segment, part_of
 from opml_fuzz.proofs.game.storage import NO_KEY
@@ -59,7 +60,8 @@ FELL_AT = z3.Function("claims.fell_at", *2 * [z3.BitVecSort(256)])
 
 
 LATE = Clock.late
-"""The specification's own, which is replaced meanwhile."""
+NODE_BONDS = Parameters.node_bonds
+"""The specification's own, which are replaced meanwhile."""
 
 
 class StoredPath(tuple[NumberedPath, ...]):
@@ -82,6 +84,7 @@ class GameWorld:
         self.knows_beginnings = False  # whether it matters that each request begins well
         self.only_burns = False  # whether of a settlement only that is asked for which is burned
         self.tells_of_requests: Callable[[Any, DistinctHashes], Any] | None = None
+        self.finalised: Any = None  # the claim that may become final
         self.witness: Any = None  # that of the call
         self.inner: Any = None  # the unknown function in place of an inner one of the contract
         self.locked: list[Any] = []  # what is left locked whenever some of it has gone
@@ -388,6 +391,24 @@ def replaced(world: GameWorld) -> Iterator[None]:
         burned = world.cuts.number("burned", lambda *given: money.settle(rules, *given).burned, bond, depth, bond, depth, prices)
         return Settlement(None, None, burned)  # type: ignore[arg-type]  # whoever looked at the others would raise
 
+    def node_bonds(rules: Parameters, claim_bond: Any, nodes: Any) -> Any:
+        if not nodes:
+            return NODE_BONDS(rules, claim_bond, nodes)
+        it = Fields("claims", world.finalised)
+        given = (claim_bond, Fields("requests", it.request_id).bond), (nodes, it.nodes)
+        if not all(term_of(one).eq(condition_term(its)) for one, its in given):
+            raise Unsupported("the bonds of another claim's nodes")
+
+        def cut(what: str, function: Callable[..., Any], *given: Any) -> Any:
+            return world.cuts.number(what, function, None, nodes, *given)
+
+        lost: Any = Count(cut("lost", partial(NODE_BONDS, rules), claim_bond, Count(nodes.term, world.paths)).term, world.paths)
+        whole = claim_bond + rules.share(lost)
+        paid = cut("paid", lambda whole: whole.of(within(whole.term, WIDTHS["accounts"]["credited"])), whole)
+        burned = cut("burned", lambda lost: lost - rules.share(lost), lost)
+        world.facts.learn(*invariants.of_stake(world.finalised, burned.term, paid.term, whole.term, world.cuts.name))
+        return lost
+
     def moved(ledger: Ledger, **changes: Any) -> Any:
         if "locked" in changes and "deposits" not in changes:
             world.locked.append(changes["locked"])
@@ -405,6 +426,7 @@ def replaced(world: GameWorld) -> Iterator[None]:
         *((module, "max", largest) for module in (claims, clocks, ends, parameters, tree)),  # one number, where `max` would ask which
         *((module, "min", smallest) for module in (clocks, money, narrowing, parameters, tree)),
         (clocks.Clock, "late", late),  # one number with a name, where a server that lost a claim would be another path
+        (Parameters, "node_bonds", node_bonds),  # one number with a name, where the root's bond would be another path
         (tree, "settle", settled),  # one number with a name, where it is known that nothing else of it is asked for
         (tree, "part_of", part_of),  # with a choice of the hashes, where an index would have to be known
         *((module, "len", octets_length) for module in (claims, moves)),  # of bytes of which the number is not known

@@ -1,8 +1,11 @@
 """Cuts: what both worlds compute at length gets one name, so that z3 compares the two computations once, not at each end of each path.
 
-There are two such numbers: by how much a server is late, and what of a fallen claim's bond nobody gets. The specification's paths through
-them are joined: each is one number, a choice of what the paths give. Where the bytecode makes a difference, z3 is asked whether this is
-certainly the same number. Only then does it get the name. So a place that is missed makes a proof harder, and none can be a wrong one.
+These are by how much a server is late, what of a fallen claim's bond nobody gets, and where the bonds of a final claim's nodes go. The
+specification's paths through them are joined: each is one number, a choice of what the paths give. Where the bytecode makes a sum or a
+difference, z3 is asked whether this is certainly the same number. Only then does it get the name. So a place that is missed makes a proof
+harder, and none can be a wrong one.
+
+Whatever z3 is told of names holds of what they stand for. So a question may leave out what that is: it is then harder to refute.
 
 *Source*: spec §5.5 and §5.6.
 """
@@ -14,7 +17,7 @@ import z3
 from attrs import evolve, field, frozen
 
 from opml_fuzz.proofs.evm.words import Word, reduced, vector
-from opml_fuzz.proofs.game.arithmetic import excess, width, within
+from opml_fuzz.proofs.game.arithmetic import excess, width
 from opml_fuzz.proofs.game.facts import Facts
 from opml_fuzz.proofs.game.numbers import Amount, GamePaths, amount, is_contrary, vector_of
 from opml_fuzz.proofs.unsupported import Unsupported
@@ -44,6 +47,7 @@ class Cuts:
     def __init__(self, paths: GamePaths, facts: Facts) -> None:
         self.paths, self.facts = paths, facts
         self.made: dict[tuple[Any, ...], Cut] = {}
+        self.exact: dict[int, tuple[Any, Any]] = {}  # names and meanings of those that are known by their form
 
     def excess(self, what: str, function: Callable[..., Any], *given: Any) -> Any:
         """The excess that a function returns, under a name, whichever path it takes. It must not raise. what: which function that is"""
@@ -52,7 +56,8 @@ class Cuts:
     def number(self, what: str, function: Callable[..., Any], most: Any, positive: Any, *given: Any) -> Any:
         """The number that a function returns, under a name, whichever path it takes. It must not raise.
 
-        what: which function that is; most: what it is not above; positive: a number that is not zero wherever the act asks for this one"""
+        what: which function that is; most: what it is not above, if its form does not show it; positive: a number that is not zero wherever
+        the act asks for this one"""
         assumed = positive.term != 0
         if self.paths.possible(z3.Not(assumed)):
             raise Unsupported("a cut where it is not shown that it may be made")
@@ -60,6 +65,8 @@ class Cuts:
         def cut() -> Cut:
             ways = self.paths.each_way(lambda: function(*given), assumed)
             made = self.cut(joined([(conditions, it.term) for conditions, it in ways]))
+            if most is None:
+                return made
             if not self.paths.refutes(z3.UGT(made.meaning, most.term), assumed):
                 raise Unsupported("a cut whose bound is not shown")
             self.facts.learn(z3.Implies(assumed, z3.ULE(made.name, most.term)))
@@ -82,10 +89,23 @@ class Cuts:
 
     def cut(self, meaning: Any, terms: tuple[Any, Any] | None = None) -> Cut:
         """Gives a name to a word, and tells z3 what it stands for."""
-        bare = z3.BitVec(f"cut{len(self.made)}", meaning.size())
-        name = within(bare, width(meaning))
-        self.facts.define(bare, name, meaning)
-        return Cut(name, meaning, terms)
+        bits = width(meaning)
+        bare = z3.BitVec(f"cut{len(self.made)}", bits)
+        self.facts.define(bare, z3.simplify(z3.Extract(bits - 1, 0, meaning)))
+        return Cut(z3.simplify(z3.ZeroExt(meaning.size() - bits, bare)), meaning, terms)
+
+    def name(self, meaning: Any) -> Any:
+        """Gives a name to a word that both worlds write in this form."""
+        meaning = z3.simplify(meaning, ctrl_c=False)
+        if meaning.get_id() not in self.exact:
+            name = z3.BitVec(f"exact{len(self.exact)}", meaning.size())
+            self.facts.define(name, meaning)
+            self.exact[meaning.get_id()] = name, meaning
+        return self.exact[meaning.get_id()][0]
+
+    def known(self, word: Word) -> Word:
+        """The name of a word that has the form of its meaning; else the word."""
+        return word if isinstance(word, int) else self.exact.get(word.get_id(), (word,))[0]
 
     # In the bytecode -------------------------------------------------------------------------------------------------------------
 
@@ -130,7 +150,7 @@ SEEN_THROUGH = (z3.Z3_OP_CONCAT, z3.Z3_OP_BADD, z3.Z3_OP_BMUL, z3.Z3_OP_EXTRACT)
 def same(one: Any, other: Any) -> Any:
     """A condition that implies that two words are the same: of the choices in either, those hold together that lead to the same sums."""
     mine, its = list(alternatives(one)), list(alternatives(other))
-    return z3.And([z3.Not(z3.And(*some, *others)) for some, term in mine for others, another in its if not term.eq(another)])
+    return z3.And([z3.Not(z3.And(*some, *others, term != another)) for some, term in mine for others, another in its])
 
 
 def alternatives(term: Any) -> Iterator[tuple[list[Any], Any]]:

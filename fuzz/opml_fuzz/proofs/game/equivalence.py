@@ -126,6 +126,7 @@ class Proof:
         self.world.inner = self.unknown_function()
         self.world.witness = self.arguments[-1] if name == "arbitrate" else None
         assumed = setup(self)
+        self.facts.give(*assumed.conditions)
         self.remembers = self.world.arithmetic.names_sums = assumed.remembers
         self.sender = self.world.octets(sender, 20)
         deposits = z3.ZeroExt(1, function("held", "deposits")(NO_KEY))
@@ -145,6 +146,7 @@ class Proof:
             _, carry, _, output, proof = self.arguments
             result = UnknownResult(read_output_of(self.game.code, self.game.parameters), carry, output, proof, self.world.holds)
             self.facts.learn(*result.facts(self.world.hashes))
+            self.world.finalised = term_of(self.arguments[0])
             return result
         return None
 
@@ -247,14 +249,17 @@ class Proof:
                 met.add(place)
                 self.compare(both, ended, end)
         for place, (conditions, ended) in enumerate(ours):
-            if place in met:
-                continue
-            asked = self.facts.relevant(*conditions, *ended.fits)
-            answer, model = self.questions.ask(asked)
-            if answer != z3.unsat:
-                found = model if answer == z3.sat else None
-                raise Failure("error", f"nothing answers to an act that ends with {ended.what}", found, asked)
+            if place not in met:
+                self.is_impossible([*conditions, *ended.fits], f"nothing answers to an act that ends with {ended.what}")
+                self.is_impossible(conditions, f"the numbers of an act that ends with {ended.what} never fit their fields")
         return {ours[place][1].what for place in met}
+
+    def is_impossible(self, conditions: Sequence[Any], what: str) -> None:
+        """Shows that a path cannot be taken, or raises Failure."""
+        asked = self.facts.relevant(*conditions)
+        answer, model = self.questions.ask(asked)
+        if answer != z3.unsat:
+            raise Failure("error", what, model if answer == z3.sat else None, asked)
 
     def meetings(self, ours: Sequence[tuple[Sequence[Any], Ended]], end: End) -> Iterator[int]:
         """Finds the paths here that can be taken together with a path there.

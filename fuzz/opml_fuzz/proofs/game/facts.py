@@ -23,15 +23,24 @@ class Facts:
     def __init__(self) -> None:
         self.known: list[Any] = []
         self.long: list[Any] = []
+        self.given: list[tuple[Any, Any]] = []  # what holds on every path of this proof, and `true`
         self.solvers: list[Any] = []
-        self.names = set[int]()  # whose meaning is a fact
+        self.names: dict[int, Any] = {}  # what they stand for, which is a fact
         self.subjects: dict[int, Any] = {}  # of each fact: the product or quotient that it is about
         self.occurring: dict[int, tuple[Any, frozenset[int]]] = {}
         self.fields: dict[int, tuple[Any, frozenset[int]]] = {}
 
+    def give(self, *conditions: Any) -> None:
+        """Tells what this proof assumes on every path: facts that hold under these conditions are told without them."""
+        for one in conditions:
+            if z3.is_and(one):
+                self.give(*one.children())
+            else:
+                self.given.append((one, z3.BoolVal(True)))
+
     def learn(self, *facts: Any, about: Any = None) -> None:
         for fact in facts:
-            simple = z3.simplify(fact, ctrl_c=False)
+            simple = z3.simplify(z3.substitute(fact, *self.given), ctrl_c=False)
             if z3.is_true(simple) or simple.get_id() in self.subjects:
                 continue
             self.subjects[simple.get_id()] = about
@@ -39,31 +48,32 @@ class Facts:
             for solver in self.solvers:
                 solver.add(simple)
 
-    def define(self, bare: Any, name: Any, meaning: Any) -> None:
+    def define(self, name: Any, meaning: Any) -> None:
         """Learns what a name stands for. Solvers that stand are not told: for most of their questions that is of no importance."""
-        self.names.add(bare.get_id())
-        for fact in (bare == name, name == meaning):
-            self.subjects[fact.get_id()] = bare
-            self.known.append(fact)
+        self.names[name.get_id()] = meaning
+        fact = name == meaning
+        self.subjects[fact.get_id()] = name
+        self.known.append(fact)
 
-    def relevant(self, *formulas: Any) -> list[Any]:
-        """The formulas, and the facts that may matter to whether they hold together."""
-        occurring = frozenset[int]().union(*map(self.products_in, formulas))
+    def relevant(self, *formulas: Any, defined: bool = True) -> list[Any]:
+        """The formulas, and the facts that may matter to whether they hold together. defined: what names stand for, too"""
+        occurring = frozenset[int]().union(*map(self.products_in, formulas)) - (frozenset() if defined else self.names.keys())
         subjects = ((fact, self.subjects[fact.get_id()]) for fact in self.known)
         return [*(fact for fact, about in subjects if about is None or about.get_id() in occurring), *formulas]
 
-    def near(self, fields: frozenset[int], *formulas: Any) -> list[Any]:
+    def near(self, fields: frozenset[int], *formulas: Any, defined: bool = True) -> list[Any]:
         """The formulas, and those of the facts that may matter which speak of some of these fields."""
-        facts = self.relevant(*formulas)[: -len(formulas)]
+        facts = self.relevant(*formulas, defined=defined)[: -len(formulas)]
         return [*(fact for fact in facts if self.fields_in(fact) & fields), *formulas]
 
     def products_in(self, term: Any) -> frozenset[int]:
-        """Finds the products and quotients that occur in a term."""
+        """Finds the products, quotients and names that occur in a term, or in what a name stands for."""
         key = term.get_id()
         if key not in self.occurring:
             is_product = z3.is_app(term) and term.decl().name() in (PRODUCT.name(), DIVISION.name())
             own = frozenset((key,)) if is_product or key in self.names else frozenset[int]()
-            self.occurring[key] = term, own.union(*map(self.products_in, term.children()))
+            parts = [self.names[key]] if key in self.names else term.children()
+            self.occurring[key] = term, own.union(*map(self.products_in, parts))
         return self.occurring[key][1]
 
     def fields_in(self, term: Any) -> frozenset[int]:

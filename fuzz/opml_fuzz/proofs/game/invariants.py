@@ -132,6 +132,30 @@ def of_outcome(key: Any, hashes: Hashes) -> Any:
     return z3.Implies(it.outcome != 0, it.outcome == 1 + OUTCOME(it.run_hash))
 
 
+def of_stake(key: Any, burned: Any, paid: Any, whole: Any, name: Callable[[Any], Any] = z3.simplify) -> Iterator[Any]:
+    """While a claim with nodes is pending, its bond, theirs and what is left of the fee are locked. Only `finalise` needs this.
+
+    It is told in the order in which they move: z3 does not put sums of 128 bits in another order. burned: what is burned of the nodes'
+    bonds; paid: what the server gets beside the fee, with `whole` as it is computed; name: names what is left, or credited, after each"""
+    it, pending = Fields("claims", key), is_pending(key)
+    request, account = Fields("requests", it.request_id), Fields("accounts", z3.ZeroExt(96, it.server))
+    locked, gone, credited = Fields("held", NO_KEY).locked, Fields("gone", NO_KEY).burned, account.credited
+    burned, paid = (z3.Extract(locked.size() - 1, 0, one) for one in (burned, paid))
+    left = name(locked - burned)
+    at_last, got = name(left - paid), name(credited + paid)
+    fee_fits = z3.And(z3.ULE(request.fee, at_last), z3.ULE(request.fee, ~got))
+    for fact in (
+        whole == z3.ZeroExt(whole.size() - paid.size(), paid), z3.ULE(burned, locked), z3.ULE(burned, ~gone), z3.ULE(paid, left),
+        z3.ULE(paid, ~credited), z3.Implies(request.fee_paid == 0, fee_fits),
+        z3.ULE(left, locked), z3.ULE(at_last, left), z3.ULE(credited, got),  # these follow
+    ):  # fmt: skip
+        yield z3.Implies(z3.And(it.nodes != 0, pending), fact)
+
+
+def is_pending(key: Any) -> Any:
+    return z3.And(exists("claims", key), Fields("claims", key).status == ClaimStatus.PENDING)
+
+
 OF_REQUESTS: dict[str, Callable[[Any, Hashes], Any]] = {"request": of_identity, "finalise": of_outcome}
 """What else is told of each request in the proof about an entry point."""
 

@@ -6,7 +6,7 @@ These opcodes are hooks at the places where they stand, so `proofs/evm/` is as i
 *Source*: Ethereum Yellow Paper, appendix H.2; EIP-3198 (BASEFEE).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -119,27 +119,31 @@ class GameMachine(Machine):
         self.cuts, self.remembered = cuts, Remembered() if remembers else None
 
     def possible(self, path: Path, *condition: Any, long: bool = False) -> bool:
-        """Tells what the machine tells, knowing the facts. long: the long ones too, if the others do not suffice
-
-        What is mostly impossible is first asked without the conditions that speak of other fields."""
+        """Tells what the machine tells, knowing the facts. long: the long ones too, if the others do not suffice"""
         few = *path.conditions, *condition
         short, all_of_them = self.knowing
+        if self.is_refuted_by_few(path, condition, long):
+            return False
         if self.remembered is not None:
-            refuted = self.remembered.refute(path.conditions, condition)
-            if refuted is not None:
-                self.questions.refuted(refuted)
-                return False
             return self.questions.can_hold(self.facts.relevant(*few, *(self.facts.long if long else ())))
-        if long:
-            fields = self.facts.fields_in(z3.And(list(condition)))
-            near = *(one for one in path.conditions if self.facts.fields_in(one) & fields), *condition
-            if not self.questions.can_hold(self.facts.near(fields, *near)):
-                return False
         if self.questions.ask_in(short, few, self.facts.known)[0] == z3.unsat:
             return False
         if not (long and self.facts.long):
             return True
         return bool(self.questions.ask_in(all_of_them, few, [*self.facts.known, *self.facts.long])[0] != z3.unsat)
+
+    def is_refuted_by_few(self, path: Path, condition: Sequence[Any], long: bool) -> bool:
+        """Tells whether it suffices to know what was just proved, or what speaks of the same fields, or not what names stand for."""
+        remembers = self.remembered is not None
+        if self.remembered is not None and (refuted := self.remembered.refute(path.conditions, condition)) is not None:
+            self.questions.refuted(refuted)
+            return True
+        fields = self.facts.fields_in(z3.And(list(condition)))
+        near = *(one for one in path.conditions if self.facts.fields_in(one) & fields), *condition
+        if long and not self.questions.can_hold(self.facts.near(fields, *near, defined=not remembers)):
+            return True
+        undefined = self.facts.relevant(*path.conditions, *condition, defined=False)
+        return remembers and bool(self.facts.names) and not self.questions.can_hold(undefined)
 
     def branches(self, path: Path, word: Word) -> Iterator[tuple[Path, bool]]:
         """Splits a path as the machine does. Where it cannot go one way, it goes the other: that is not asked."""
@@ -350,9 +354,9 @@ def packed(path: GamePath, machine: GameMachine, name: str) -> GamePath:
     found = machine.excess(path, a, b) if name == "SUB" else machine.arithmetic.sum(a, b) if name == "ADD" else None
     if found is None and not any(isinstance(one, z3.BoolRef) for one in (a, b)) and not (isinstance(a, int) and isinstance(b, int)):
         prove = machine.prove(path)
-        found = either(a, b) if name == "OR" else (added if name == "ADD" else subtracted)(a, b, prove)
+        found = either(a, b) if name == "OR" else (added if name == "ADD" else subtracted)(a, b, prove, machine.cuts.known)
     found = binary(name, a, b) if found is None else found
-    return evolve(path, stack=(*rest, machine.cuts.name_of(found, machine.prove(path)) if name == "SUB" else found))
+    return evolve(path, stack=(*rest, found if name == "OR" else machine.cuts.name_of(found, machine.prove(path))))
 
 
 def known_only(path: GamePath, machine: GameMachine, name: str) -> GamePath:

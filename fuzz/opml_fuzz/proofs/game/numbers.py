@@ -113,13 +113,21 @@ class Amount(Value):
         return Amount(z3.BitVecVal(other, self.term.size()), self.paths) // self
 
 
-class SegmentEnd(Amount):
+class Count(Amount):
+    """A number of which no more is taken than it is: what is left has as many bits."""
+
+    def __sub__(self, other: Any) -> Any:
+        term = vector_of(self.lift(other))
+        if self.paths.possible(z3.UGT(term, self.term)):
+            return super().__sub__(other)
+        return self.of(within(self.term - term, max(width(self.term), width(term))))
+
+
+class SegmentEnd(Count):
     """Where a segment begins or ends. Its length has as many bits."""
 
     def __sub__(self, other: Any) -> Any:
-        if isinstance(other, SegmentEnd) and not self.paths.possible(z3.UGT(other.term, self.term)):
-            return self.of(within(self.term - other.term, max(width(self.term), width(other.term))))
-        return super().__sub__(other)
+        return super().__sub__(other) if isinstance(other, SegmentEnd) else Amount.__sub__(self, other)
 
 
 class Negated:
@@ -140,6 +148,20 @@ class Negated:
 
     def __rsub__(self, other: Any) -> Any:
         return other + self.amount
+
+
+class UnknownNumber(str):
+    """The number of an error, whichever it is. term: as z3 knows it; the text says whose error it is"""
+
+    term: Any
+
+
+def unknown_error(said: str, term: Any) -> SpecError:
+    """Makes what the specification raises where only z3 knows which error it is."""
+    error, number = SpecError(), UnknownNumber(said)
+    number.term = term
+    error.number = number  # type: ignore[misc, assignment]  # of this error alone
+    return error
 
 
 def vector_of(term: Any) -> Any:

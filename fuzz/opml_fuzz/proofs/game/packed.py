@@ -15,6 +15,9 @@ Part = tuple[Any, int]
 """An int or a vector, and its number of bits."""
 
 Prove = Callable[[Any], bool]
+Rule = Callable[[Any, Any], Any]
+Name = Callable[[Any], Any]
+"""The name of a field, if it has one; else the field."""
 
 
 def parts(word: Word) -> list[Part]:
@@ -71,7 +74,7 @@ def sized(term: Any, size: int) -> Any:
     return z3.BitVecVal(term, size) if isinstance(term, int) else term
 
 
-def carrying(a: Word, b: Word, rule: Callable[[Any, Any], Any], fits: Callable[[Any, Any], Any], prove: Prove) -> Word | None:
+def carrying(a: Word, b: Word, rule: Rule, fits: Rule, prove: Prove, name: Name) -> Word | None:
     """The sum or difference of two words; None if they have no fields. fits: that nothing is carried"""
     cuts = aligned(a, b)
     if cuts is None:
@@ -85,7 +88,7 @@ def carrying(a: Word, b: Word, rule: Callable[[Any, Any], Any], fits: Callable[[
             size += width
         left, right = sized(one, size), sized(other, size)
         if (z3.is_bv_value(right) and right.as_long() == 0) or prove(fits(left, right)):
-            done.append((reduced(rule(left, right)), size))
+            done.append((name(reduced(rule(left, right))), size))
             waiting = None
         else:
             waiting = one, other, size
@@ -95,14 +98,14 @@ def carrying(a: Word, b: Word, rule: Callable[[Any, Any], Any], fits: Callable[[
     return joined(done)
 
 
-def added(a: Word, b: Word, prove: Prove) -> Word | None:
+def added(a: Word, b: Word, prove: Prove, name: Name) -> Word | None:
     if unknown(parts(a)) < unknown(parts(b)):
         a, b = b, a
-    return carrying(a, b, lambda one, other: one + other, lambda one, other: z3.ULE(other, ~one), prove)
+    return carrying(a, b, lambda one, other: one + other, lambda one, other: z3.ULE(other, ~one), prove, name)
 
 
-def subtracted(a: Word, b: Word, prove: Prove) -> Word | None:
-    return carrying(a, b, lambda one, other: one - other, lambda one, other: z3.ULE(other, one), prove)
+def subtracted(a: Word, b: Word, prove: Prove, name: Name) -> Word | None:
+    return carrying(a, b, lambda one, other: one - other, lambda one, other: z3.ULE(other, one), prove, name)
 
 
 def either(a: Word, b: Word) -> Word | None:

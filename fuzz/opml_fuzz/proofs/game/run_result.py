@@ -34,7 +34,7 @@ from opml_fuzz.proofs.evm.words import BITS
 from opml_fuzz.proofs.game.inner_function import InnerFunction, KnownCall, PaidCall, rooms_of
 from opml_fuzz.proofs.game.invariants import OUTCOME
 from opml_fuzz.proofs.game.layout import slots_of
-from opml_fuzz.proofs.game.numbers import term_of
+from opml_fuzz.proofs.game.numbers import term_of, unknown_error
 from opml_fuzz.proofs.game.open_bytes import OpenBytes
 from opml_fuzz.proofs.unsupported import Unsupported
 from opml_fuzz.statements.game_bytecode import OF_OUTPUT
@@ -69,19 +69,6 @@ def its_error() -> int:
         raise AssertionError(read_result(RunState(CARRY, RunStatus.OK), OUTPUT, PROOF))
     except SpecError as error:
         return error.number
-
-
-class OutputNumber(str):
-    """The number of the error that an output has, whichever it is."""
-
-    term = NUMBER
-
-
-def wrong_output() -> SpecError:
-    """Returns what the specification raises of an output with an error."""
-    error = SpecError()
-    error.number = OutputNumber(OF_OUTPUT)  # type: ignore[misc, assignment]  # of this error alone
-    return error
 
 
 @define
@@ -122,7 +109,7 @@ class UnknownResult:
         if state.carry is not self.carry or output is not self.output or proof is not self.proof:
             raise Unsupported("the result of another run")
         if self.holds(IS_WRONG):
-            raise wrong_output()
+            raise unknown_error(OF_OUTPUT, NUMBER)
         if not self.holds(IS_READABLE):
             return Outcome.UNREADABLE, None
         return Outcome.OK, keccak256(output.of(((self.shown, 0),)))
