@@ -451,13 +451,16 @@ def test_packed_words_add_and_join() -> None:
         solver = z3.Solver()
         return bool(solver.check(z3.Not(condition)) == z3.unsat)
 
+    def unnamed(field: object) -> object:
+        return field
+
     word = z3.Concat(z3.BitVecVal(0, 128), z3.Extract(63, 0, a), z3.BitVecVal(0, 32), z3.Extract(31, 0, b))
     others = [z3.ZeroExt(224, z3.Extract(31, 0, c)), z3.Concat(z3.BitVecVal(0, 160), z3.Extract(63, 0, c), z3.BitVecVal(0, 32)), 5, 1 << 96]
     for other in others:
         as_vector = other if not isinstance(other, int) else z3.BitVecVal(other, 256)
         for found, expected in (
-            (added(word, other, exact), word + as_vector),
-            (subtracted(word, other, exact), word - as_vector),
+            (added(word, other, exact, unnamed), word + as_vector),
+            (subtracted(word, other, exact, unnamed), word - as_vector),
             (either(word, other), word | as_vector),
         ):
             if found is None:
