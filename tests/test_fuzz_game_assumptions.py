@@ -89,13 +89,14 @@ def number(term: Any) -> int:
     return term if isinstance(term, int) else int(z3.simplify(term).as_long())
 
 
+def field_in(stored: StoredCourt, kind: str, name: str) -> Callable[[Any], Any]:
+    """A field of the objects of a kind, as it is stored; zero of what is not there."""
+    return lambda key: z3.BitVecVal(stored.get((kind, number(key)), {}).get(name, 0), WIDTHS[kind][name])
+
+
 def broken(stored: StoredCourt, places: Any, now: int, patch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What is assumed of the objects in these places and is not so."""
-
-    def function(kind: str, name: str) -> Callable[[Any], Any]:
-        return lambda key: z3.BitVecVal(stored.get((kind, number(key)), {}).get(name, 0), WIDTHS[kind][name])
-
-    patch.setattr(invariants, "function", function)
+    patch.setattr(invariants, "function", partial(field_in, stored))
     hashes: Any = RealHashes()
     return [
         (kind, place, stored[kind, key])
@@ -139,11 +140,7 @@ def named(call: Call, before: Court, after: Court) -> dict[tuple[str, int], int]
 
 def broken_names(stored: StoredCourt, said: Mapping[tuple[str, int], int], patch: pytest.MonkeyPatch) -> list[int]:
     """The requests whose ids are not made of their requesters, and of a number that is less than those made by now."""
-
-    def function(kind: str, name: str) -> Callable[[Any], Any]:
-        return lambda key: z3.BitVecVal(stored.get((kind, number(key)), {}).get(name, 0), WIDTHS[kind][name])
-
-    patch.setattr(invariants, "function", function)
+    patch.setattr(invariants, "function", partial(field_in, stored))
     patch.setattr(invariants, "NUMBER", lambda key: z3.BitVecVal(said["requests.number", number(key)], 64))
     patch.setattr(invariants, "CONTENT", lambda key: z3.BitVecVal(said["requests.content", number(key)], 8 * invariants.CONTENT_BYTES))
     hashes: Any = RealHashes()
@@ -162,11 +159,7 @@ def two_outcomes(court: Court) -> list[bytes | None]:
 def broken_stakes(court: Court, patch: pytest.MonkeyPatch) -> list[bytes]:
     """The claims of which something is assumed to be locked that is not, or is more than somebody may have."""
     stored, rules, found = storage_of(court), court.parameters, []
-
-    def function(kind: str, name: str) -> Callable[[Any], Any]:
-        return lambda key: z3.BitVecVal(stored.get((kind, number(key)), {}).get(name, 0), WIDTHS[kind][name])
-
-    patch.setattr(invariants, "function", function)
+    patch.setattr(invariants, "function", partial(field_in, stored))
     for claim_id, claim in court.claims.items():
         bond = court.requests[claim.request_id].bond
         lost = rules.node_bonds(bond, claim.nodes)
