@@ -50,7 +50,7 @@ OUTPUTS = (
     "error, with UNREADABLE, or with as many leaves as the number of tokens in the output needs, and these are there."
 )
 
-STAKES = "While a claim is pending, its bond, its nodes' bonds and what is left of the fee are locked, as the rules about money say."
+STAKES = "While a claim with nodes is pending, its bond, their bonds and what is left of the fee are locked, as the rules about money say."
 
 ASSUMED_OF_A_DEPLOYMENT = (
     "The arguments are of their types: the arbiter an address, the money 128 bits, all other parameters 64 bits. What is sent has 128.",

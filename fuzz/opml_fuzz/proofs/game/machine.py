@@ -134,16 +134,18 @@ class GameMachine(Machine):
 
     def is_refuted_by_few(self, path: Path, condition: Sequence[Any], long: bool) -> bool:
         """Tells whether it suffices to know what was just proved, or what speaks of the same fields, or not what names stand for."""
-        remembers = self.remembered is not None
-        if self.remembered is not None and (refuted := self.remembered.refute(path.conditions, condition)) is not None:
+        remembered = self.remembered
+        if remembered is not None and (refuted := remembered.refute(path.conditions, condition)) is not None:
             self.questions.refuted(refuted)
             return True
-        fields = self.facts.fields_in(z3.And(list(condition)))
-        near = *(one for one in path.conditions if self.facts.fields_in(one) & fields), *condition
-        if long and not self.questions.can_hold(self.facts.near(fields, *near, defined=not remembers)):
-            return True
-        undefined = self.facts.relevant(*path.conditions, *condition, defined=False)
-        return remembers and bool(self.facts.names) and not self.questions.can_hold(undefined)
+        if long:
+            fields = self.facts.fields_in(z3.And(list(condition)))
+            near = *(one for one in path.conditions if self.facts.fields_in(one) & fields), *condition
+            if not self.questions.can_hold(self.facts.near(fields, *near, defined=remembered is None)):
+                return True
+        if remembered is None or not self.facts.names:
+            return False
+        return not self.questions.can_hold(self.facts.relevant(*path.conditions, *condition, defined=False))
 
     def branches(self, path: Path, word: Word) -> Iterator[tuple[Path, bool]]:
         """Splits a path as the machine does. Where it cannot go one way, it goes the other: that is not asked."""
