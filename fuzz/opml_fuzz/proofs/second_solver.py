@@ -25,7 +25,7 @@ INTEGER_SECONDS = 20.0  # for each strategy; cvc5 hears no signal meanwhile
 QUICK_SECONDS = 1.0  # for each, at first
 STRATEGIES: tuple[dict[str, str], ...] = (
     *({}, {"decision": "internal"}, {"decision": "stoponly"}),
-    *({"nl-ext-purify": "true"}, {"arith-rewrite-equalities": "true"}),
+    *({"nl-ext-purify": "true"}, {"arith-rewrite-equalities": "true"}, {"arith-prop": "none"}),
 )
 """Options of cvc5 beside its own. What one of them does not decide in minutes, another often does at once."""
 
