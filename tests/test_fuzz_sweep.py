@@ -13,8 +13,9 @@ from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, batch, goes_to_court, share_of_sweep
 from opml_fuzz.fuzzing.difference import compare
 from opml_fuzz.machine.case import Step, Witness, edited
-from opml_fuzz.machine.encodings import ENCODINGS, decoded
+from opml_fuzz.machine.encodings import ENCODINGS, assemble, decoded
 from opml_fuzz.machine.instructions import access_address
+from opml_fuzz.machine.numbers import LEAF, QUARTER
 from opml_fuzz.machine.simpler import with_word, word_at
 from opml_fuzz.sweep.accesses import LOADS, SIZES
 from opml_fuzz.sweep.borders import BORDERS, at_borders, over_a_border
@@ -203,6 +204,40 @@ def test_only_the_second_access_crosses_a_border() -> None:
         kinds.append(step(first).status.kind)
     assert kinds.count(0) == len(SIZES) * 2 + len(LOADS)
     assert len(kinds) == len(SIZES) * len(BORDERS)
+
+
+@pytest.mark.parametrize("known", ["sub", "addw", "mulw", "slliw"])
+def test_an_illegal_word_that_could_pass_for_a_hint_is_swept(known: str) -> None:
+    """It has x0 for all its registers, and each funct3 with which it is illegal."""
+    word = assemble(known, 0, 0, 0)
+    beside = {word & ~(7 << 12) | funct3 << 12 for funct3 in range(8)}
+    illegal = {each for each in beside if decoded(each) is None}
+    assert illegal
+    assert illegal <= {word_at(each.start, each.start.pc) for each in points() if each.about.startswith("decode")}
+
+
+@pytest.mark.parametrize(("rd", "rs1", "rs2"), [(1, 0, 1), (1, 1, 0), (1, 1, 1), (1, 2, 2)])
+@pytest.mark.parametrize("value", [1 << 63, 1, (1 << 64) - 1])
+def test_a_value_that_only_one_way_of_registers_gets_wrong_is_swept(rd: int, rs1: int, rs2: int, value: int) -> None:
+    swept = [each.start for each in points() if each.about == "sub.cmp_rd_rs1_rs2"]
+    word = assemble("sub", rd, rs1, rs2)
+    assert any(word_at(start, start.pc) == word and start.x[rs1 or rs2] == value for start in swept)
+
+
+def test_pieces_of_a_memory_are_that_memory_and_cross_every_border() -> None:
+    """A root is asked of pieces that begin and end anywhere, as the protocol allows."""
+    crossed, cut = set[int](), set[int]()
+    for each in points():
+        content = dict[int, int]()
+        for address, text in json.loads(each.start.leaves.text_in_pieces).items():
+            begin, piece = int(address, 16), bytes.fromhex(text)
+            crossed |= {border for border in (QUARTER, 2 * QUARTER, 3 * QUARTER) if begin < border < begin + len(piece)}
+            cut |= {begin % LEAF}
+            content |= {begin + at: byte for at, byte in enumerate(piece) if byte}
+        leaves = each.start.leaves.by_index.items()
+        assert content == {index * LEAF + at: byte for index, leaf in leaves for at, byte in enumerate(leaf) if byte}
+    assert crossed == {QUARTER, 2 * QUARTER, 3 * QUARTER}
+    assert cut - {0}
 
 
 def test_states_have_nothing_in_them_but_their_corner() -> None:

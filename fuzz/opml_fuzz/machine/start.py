@@ -50,6 +50,16 @@ class Leaves:
         """This content as JSON, for questions to a target."""
         return json.dumps(self.to_json(), separators=(",", ":"))
 
+    @cached_property
+    def text_in_pieces(self) -> str:
+        """This content as JSON in pieces that begin and end anywhere: neighbouring leaves are joined, zeros around them are left out."""
+        joined, begin, end = dict[int, bytes](), -1, -1
+        for index, leaf in sorted(self.by_index.items()):
+            begin = begin if index == end else index
+            joined[begin], end = joined.get(begin, b"") + leaf, index + 1
+        bare = ((begin * LEAF_BYTES + len(piece) - len(piece.lstrip(b"\0")), piece.strip(b"\0")) for begin, piece in joined.items())
+        return json.dumps({hex(address): piece.hex() for address, piece in bare if piece}, separators=(",", ":"))
+
     def to_json(self) -> dict[str, str]:
         return {hex(index * LEAF_BYTES): leaf.hex() for index, leaf in sorted(self.by_index.items())}
 

@@ -16,6 +16,7 @@ from opml_fuzz.machine.encodings import ENCODINGS, assemble, decoded, immediate_
 from opml_fuzz.machine.numbers import ENTRY, LEAF, MEMORY, QUARTER, TEXT_BYTES, TOP
 from opml_fuzz.machine.start import REGISTERS, Start
 from opml_fuzz.sweep.accesses import SIZES, STORES
+from opml_fuzz.sweep.coinciding import WAYS, has_one_source, way
 from opml_fuzz.sweep.edges import BRANCH, JUMP, TWELVE, UPPER, VALUES
 from opml_fuzz.sweep.point import HEIGHTS
 
@@ -72,7 +73,10 @@ RS1 = ask("cp_rs1", range(1, REGISTERS), lambda it: it.rs1)
 RS2 = ask("cp_rs2", range(1, REGISTERS), lambda it: it.rs2)
 RD_IS_RS1 = ask("cmp_rd_rs1", (True, False), lambda it: it.rd == it.rs1)
 RS1_IS_RS2 = ask("cmp_rs1_rs2", (True, False), lambda it: it.rs1 == it.rs2)
-COINCIDING = ask("cmp_rd_rs1_rs2", product((True, False), repeat=2), lambda it: (it.rd == it.rs1, it.rd == it.rs2))
+COINCIDING = ask("cmp_rd_rs1_rs2", WAYS, lambda it: way(it.rd, it.rs1, it.rs2))
+COINCIDING_EDGES = ask(
+    "cr_coinciding_edges", product(filter(has_one_source, WAYS), VALUES), lambda it: (way(it.rd, it.rs1, it.rs2), edge(it.a or it.b))
+)
 ZERO_SOURCES = ask("cp_x0_sources", product((True, False), repeat=2), lambda it: (it.rs1 == 0, it.rs2 == 0))
 ZERO_SOURCE = ask("cp_x0_source", (True, False), lambda it: it.rs1 == 0)
 PAIRS = ask("cr_rs1_rs2_edges", product(VALUES, VALUES), lambda it: both(edge(it.a), edge(it.b)))
@@ -137,6 +141,7 @@ def coverpoints(name: str) -> Iterator[Coverpoint]:
         yield ask("cp_pc", PLACES[2:], lambda it: place(it.start.pc))
         return
     if name == ILLEGAL:
+        yield ask("cp_x0_alone", (True, False), lambda it: not it.rd | it.rs1 | it.rs2)
         yield ask("cp_one_bit_off", _neighbours(), lambda it: it.word if it.word in _neighbours() else None)
         return
     kind = ENCODINGS[name].format
@@ -147,7 +152,7 @@ def coverpoints(name: str) -> Iterator[Coverpoint]:
     if kind in "RSB":
         yield RS2
     if kind == "R":
-        yield from (PAIRS, COINCIDING, RS1_IS_RS2, ZERO_SOURCES)
+        yield from (PAIRS, COINCIDING, COINCIDING_EDGES)
     if kind == "B":
         yield from (PAIRS, RS1_IS_RS2, ZERO_SOURCES, immediates(BRANCH))
     if kind in "I56":

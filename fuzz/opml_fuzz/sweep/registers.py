@@ -1,4 +1,4 @@
-"""Instructions between registers: each with all pairs of edges, all ways in which its registers coincide, and every shift.
+"""Instructions between registers: each with all pairs of edges, every shift, and quotients where they change.
 
 *Source*: spec §2.3.
 """
@@ -13,19 +13,27 @@ from opml_fuzz.sweep.point import Point, point, registers_in_turn
 BY_FORMAT = {kind: [name for name, one in ENCODINGS.items() if one.format == kind] for kind in "RI56U"}
 LOADS_AND_JUMPS = {"jalr", "lb", "lh", "lw", "lbu", "lhu", "lwu", "ld"}
 IMMEDIATE = [name for name in BY_FORMAT["I"] if name not in LOADS_AND_JUMPS]
-COINCIDING = ((1, 1, 2), (1, 2, 1), (1, 2, 2), (1, 1, 1), (0, 1, 2), (1, 0, 2), (1, 2, 0), (0, 0, 0), (1, 0, 0), (0, 1, 1))
-"""rd, rs1 and rs2: all ways in which they are one register, and in which they are x0."""
+DIVISIONS = [name for name in BY_FORMAT["R"] if name.startswith(("div", "rem"))]
+DIVISORS = (3, 5, 6, 7, 9, 10, 11, 12, 13, 24, 60, 100, 365, 641, 1_000, 3_600, 10**6, 10**9)
+"""What programs often divide by, so that an implementation may have a shorter way for it."""
 
 DISTINCT = (0x8765_4321_8765_4321, 0x0000_0000_0000_0025)
 
 
 def two_sources() -> Iterator[Point]:
-    """Yields format R: every pair of edges, in registers that change from case to case, then the coinciding registers."""
+    """Yields format R: every pair of edges, in registers that change from case to case."""
     for name in BY_FORMAT["R"]:
         for (a, b), (rd, rs1, rs2) in zip(product(VALUES, VALUES), registers_in_turn(), strict=False):
             yield point(f"{name}.cr_rs1_rs2_edges", assemble(name, rd, rs1, rs2), {rs1: a, rs2: b})
-        for rd, rs1, rs2 in COINCIDING:
-            yield point(f"{name}.cmp_rd_rs1_rs2", assemble(name, rd, rs1, rs2), {rd: 3, rs1: DISTINCT[0], rs2: DISTINCT[1]})
+
+
+def quotients() -> Iterator[Point]:
+    """Yields divisions beside where the quotient changes, at both ends of words and double words: a multiple of a divisor, and one less.
+
+    There a reciprocal that is not exact enough shows."""
+    multiples = ((end // by * by, by) for end, by in product((1 << 64, 1 << 63, 1 << 32, 1 << 31), DIVISORS))
+    for name, (multiple, by), less, sign in product(DIVISIONS, tuple(multiples), (0, 1), (1, -1)):
+        yield point(f"{name}.cr_quotients", assemble(name, 3, 1, 2), {1: sign * (multiple - less), 2: by})
 
 
 def one_source() -> Iterator[Point]:

@@ -15,6 +15,10 @@ from opml_fuzz.machine.states import CAUSES
 from opml_fuzz.sweep.point import Point, point
 
 STATE = {1: 0x40_0000_1000, 2: 5, 3: 7}
+REGISTERS, NO_REGISTERS = (3, 1, 2), (0, 0, 0)
+FUNCT7 = (0, 1, 0x20)
+"""Those of the instructions."""
+
 LARGE = ((1 << 32) + EXIT, (1 << 63) + EXIT, EXIT + 256, EXIT - 1, EXIT + 1, 0, TOP - 1)
 
 
@@ -29,18 +33,23 @@ def flipped() -> Iterator[Point]:
 
 
 def fields() -> Iterator[Point]:
-    """Yields every major opcode with every funct3, and with every funct7 that one bit or two separate from an instruction's."""
-    for opcode, funct3 in product(range(128), range(8)):
-        yield point("decode.cp_opcode_funct3", assemble_raw(opcode, funct3, 0), STATE)
+    """Yields every major opcode with every funct3, and those that funct7 divides with every funct7.
+
+    Where x0 stands for all registers, nothing is written, and an illegal word may pass for a hint."""
+    for opcode, funct3, registers in product(range(128), range(8), (REGISTERS, NO_REGISTERS)):
+        yield point("decode.cp_opcode_funct3", assemble_raw(opcode, funct3, 0, registers), STATE)
     for opcode, funct3, funct7 in product((0x33, 0x3B, 0x13, 0x1B), range(8), range(128)):
-        yield point("decode.cp_funct7", assemble_raw(opcode, funct3, funct7), STATE)
+        yield point("decode.cp_funct7", assemble_raw(opcode, funct3, funct7, REGISTERS), STATE)
+        if min((funct7 ^ known).bit_count() for known in FUNCT7) < 2:
+            yield point("decode.cp_funct7", assemble_raw(opcode, funct3, funct7, NO_REGISTERS), STATE)
     for word in (0, 0xFFFFFFFF, 0x00010001, 0x8330000F, 0x0100000F, 0x0FF0000F, 0x0000100F, 0xFFFFFF8F):
         yield point("decode.cp_words", word, STATE)
 
 
-def assemble_raw(opcode: int, funct3: int, funct7: int) -> int:
-    """Assembles fields that need not be an instruction's, with rd 3, rs1 1, rs2 2."""
-    return opcode | 3 << 7 | funct3 << 12 | 1 << 15 | 2 << 20 | funct7 << 25
+def assemble_raw(opcode: int, funct3: int, funct7: int, registers: tuple[int, int, int]) -> int:
+    """Assembles fields that need not be an instruction's. registers: rd, rs1, rs2"""
+    rd, rs1, rs2 = registers
+    return opcode | rd << 7 | funct3 << 12 | rs1 << 15 | rs2 << 20 | funct7 << 25
 
 
 def system() -> Iterator[Point]:

@@ -67,7 +67,7 @@ class RightAnswers:
         if WITNESS in knows:
             found.append((ask.make_witness(state, memory), [right.hex()]))
         if ROOT in knows and not self._root_was_asked:
-            found.append((ask.root(memory), [self._memory.root().hex()]))
+            found.append((ask.root(start.leaves.text_in_pieces), [self._memory.root().hex()]))
             self._root_was_asked = True
         return found
 
