@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.fuzz import main
+from opml_fuzz.engines.opml_min import translated
 from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, batch, goes_to_court, share_of_sweep
 from opml_fuzz.fuzzing.difference import compare
@@ -21,11 +22,11 @@ from opml_fuzz.sweep.accesses import LOADS, SIZES
 from opml_fuzz.sweep.borders import BORDERS, at_borders, over_a_border
 from opml_fuzz.sweep.coverage import Table
 from opml_fuzz.sweep.forgeries import forgeries, originals
+from opml_fuzz.sweep.long_runs import long_runs
 from opml_fuzz.sweep.order import BATCHES, points, sweep
 from opml_fuzz.sweep.pairs import APART, STEPS, accessed_again, paired, pairs, triples, zero
 from opml_spec.errors import SpecError
 from opml_spec.machine import witness as spec_witness
-from opml_spec.machine.memory import Memory
 from opml_spec.machine.merkle import ZERO
 from opml_spec.machine.state import PREIMAGE_BYTES, decode_state, state_hash
 from opml_spec.machine.step import step
@@ -95,27 +96,39 @@ def test_all_implementations_agree(number: int) -> None:
         assert (found := compare(case, engines)) is None, found
 
 
-def accepts_second_access(witness: bytes) -> bytes:
-    """Executes a witness, but does not prove the second leaf of an access over two."""
-
-    class Careless(WitnessReader):
-        proven = 0
-
-        def access(self, index: int, root: bytes) -> bytes:
-            self.proven += 1
-            try:
-                return super().access(index, root)
-            except spec_witness.WitnessRoot:
-                if self.proven < 3:
-                    raise
-                return Memory(self.opened).leaf(index)
-
-    return careless(witness, Careless(witness))
-
-
 def careless(witness: bytes, reader: WitnessReader) -> bytes:
     before = decode_state(reader.take(PREIMAGE_BYTES))
     return state_hash(step(evolve(before, memory=WitnessMemory(before.memory.tree, reader=reader))))
+
+
+def believing(witness: bytes, believes: Callable[[list[int]], bool]) -> bytes:
+    """Executes a witness, but does not prove some of its leaves. believes: tells by the indices up to this one whether it is believed"""
+
+    class Believing(WitnessReader):
+        def access(self, index: int, root: bytes) -> bytes:
+            leaf = self.rest[:LEAF]
+            indices.append(index)
+            try:
+                return super().access(index, root)
+            except spec_witness.WitnessRoot:
+                if not believes(indices):
+                    raise
+                return leaf
+
+    indices, reader = list[int](), Believing(witness)
+    after = careless(witness, reader)
+    if reader.rest:
+        raise spec_witness.WitnessTrailing
+    return after
+
+
+def accepts_second_access(witness: bytes) -> bytes:
+    return believing(witness, lambda indices: len(indices) == 3)
+
+
+def trusts_its_own_leaf(witness: bytes) -> bytes:
+    """Executes a witness, but believes what it says of the leaf from which the instruction was fetched when that is loaded."""
+    return believing(witness, lambda indices: len(indices) > 1 and indices[-1] == indices[0])
 
 
 def ignores_what_is_left(witness: bytes) -> bytes:
@@ -141,7 +154,10 @@ def takes_statuses_by_their_low_bits(witness: bytes) -> bytes:
     return execute_witness(witness[:257] + value.to_bytes(8, "big") + witness[265:])[1]
 
 
-@pytest.mark.parametrize("wrong", [accepts_second_access, ignores_what_is_left, takes_zero_subtrees, takes_statuses_by_their_low_bits])
+@pytest.mark.parametrize(
+    "wrong",
+    [accepts_second_access, ignores_what_is_left, takes_zero_subtrees, takes_statuses_by_their_low_bits, trusts_its_own_leaf],
+)
 def test_a_careless_arbiter_is_seen(wrong: Callable[[bytes], bytes]) -> None:
     engine = SpecWitness()
     for each in forgeries():
@@ -179,6 +195,22 @@ def test_pairs_access_the_same_bytes_twice_and_go_on() -> None:
         assert state.status.kind == 0
     stored = [program.start for program in pairs()[-len(tuple(accessed_again())) :]]
     assert all(step(start.state()).memory.tree != start.leaves.memory.tree for start in stored)
+
+
+def test_long_runs_go_further_than_short_counts_and_lists() -> None:
+    programs = [program for number in range(BATCHES) for program in long_runs(number)]
+    assert max(stop for program in programs for stop in program.stops) > 1 << 16
+    for program in programs:
+        machine = translated()
+        assert len(set(machine.run(program.start, program.stops))) > len(program.stops)  # none ends before its last stop
+    state = programs[0].start.state()
+    changed = set[int]()
+    for _ in range(programs[0].stops[-1]):
+        word = word_at(programs[0].start, state.pc)
+        if decoded(word) == ENCODINGS["sd"]:
+            changed.add(access_address(word, list(state.x)) // LEAF)
+        state = step(state)
+    assert len(changed) > 1 << 10
 
 
 def test_three_stores_through_one_register_go_to_up_to_three_pages() -> None:

@@ -28,6 +28,7 @@ from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import random_operation, random_run, random_stage
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
 from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds, tapes_at_edges, tapes_that_just_fit
+from opml_fuzz.sweep.long_runs import long_runs
 from opml_fuzz.sweep.order import BATCHES, share, sweep
 from opml_fuzz.sweep.pairs import paired
 from opml_fuzz.sweep.translated import translated
@@ -113,6 +114,7 @@ def about_the_machine(number: int, rng: Random) -> Iterator[Case]:
         yield from sweep(_about_the_machine(number))
         yield from translated(_about_the_machine(number))
         yield from paired(_about_the_machine(number))
+        yield from long_runs(_about_the_machine(number))
     else:
         for _ in range(STEPS):
             yield Step(random_state(rng))

@@ -43,6 +43,7 @@ from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import EDGE_DRAWS, edge_draws
 from opml_fuzz.models.random_models import corner_operation, random_operation, random_stage
 from opml_fuzz.models.random_training import random_training_operation, refused_request
+from opml_fuzz.sweep.long_runs import long_runs
 from opml_fuzz.sweep.order import sweep
 from opml_fuzz.sweep.pairs import paired
 from opml_fuzz.sweep.translated import translated
@@ -100,7 +101,7 @@ def about_the_machine(seed: int, number: int, answering: Answering, with_program
         part = number - (number + COURT_EVERY - 2) // COURT_EVERY
         yield from sweep(part)
         if with_programs:
-            yield from (*paired(part), *translated(part))
+            yield from (*paired(part), *translated(part), *long_runs(part))
     else:
         for _ in range(STATES):
             start = random_state(rng)

@@ -92,7 +92,7 @@ class External:
                 preimage, right = encode(state), make_witness(state)
                 questions = [
                     *(ask.execute(right), ask.step(preimage, memory)),
-                    *(ask.make_witness(preimage, memory), ask.root(start.leaves.text_in_pieces)),
+                    *(ask.make_witness(preimage, memory), ask.root(start.leaves.text_in_pieces), ask.run(preimage, memory, (1,))),
                 ]
             case Witness(witness):
                 questions, right = [ask.execute(witness)], witness
