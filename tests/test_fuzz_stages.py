@@ -6,8 +6,11 @@ the guest is C that the RISC-V machine executes. Compared is the run hash, and w
 
 import struct
 from pathlib import Path
+from random import Random
 
 import pytest
+from opml_fuzz.engines.model_runs import guest_stages
+from opml_fuzz.models.random_models import random_stage
 from opml_spec.machine.memory import QUARTER_HEIGHT, Memory
 from opml_spec.model.image import decode_image
 from opml_spec.runs.run import RunState, RunStatus, first_state, io_quarter, run_meaning
@@ -26,6 +29,11 @@ def text_request(prompt: list[int], new_tokens: int, temperature_q16: int = 0, s
 def specified(memory: Memory, stages: int, request: bytes) -> tuple[bytes, RunState]:
     """The model's node, and where the run begins, in the specification."""
     return memory.subtree(QUARTER_HEIGHT, 1), first_state(io_quarter(stages, request), memory.subtree(QUARTER_HEIGHT, 3))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_stages_before_a_drawn_one_may_be_run_by_the_guest(seed: int) -> None:
+    assert random_stage(Random(seed), guest_stages) == random_stage(Random(seed))
 
 
 @pytest.mark.parametrize(

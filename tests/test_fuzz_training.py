@@ -184,7 +184,7 @@ def first_difference(cases: Iterator[Case] | tuple[Case, ...], engines: Engines)
 def test_a_broken_kernel_is_found_shrunk_explained_and_replayed(room: EngineRoom, tmp_path: Path) -> None:
     difference = first_difference((case for case in corner_training() if isinstance(case.operation(case.first), ForwardAdd)), room.all)
     smallest = explained(shrink(difference, room.all), room.all, "here")
-    assert smallest.title == "stage of training, ForwardAdd: spec, opml_min, guest | opml_min, native, opml_min, native, 2 threads"
+    assert smallest.title == "stage of training, ForwardAdd: spec; opml_min, guest | opml_min, native; opml_min, native, 2 threads"
     case = smallest.case
     assert isinstance(case, TrainingStages)
     operation = case.operation(case.first)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -87,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     files = [difference.write(options.replays) for difference in report.differences]
     if options.report is not None:
         write_report(options.report, report, files)
-    tell(report, files, len(kept), options.json)
+    tell(report, files, len(kept), options)
     return 1 if report.differences else UNEXPECTED if report.lost else BAD_INPUT if report.unusable else 0
 
 
@@ -106,15 +107,17 @@ def crew(scheduler: str | None, jobs: int | None) -> Crew:
     return partial(processes, jobs or processors()) if scheduler is None else partial(cluster, scheduler)
 
 
-def tell(report: RunReport, files: list[Path], kept: int, as_json: bool) -> None:
-    if as_json:
+def tell(report: RunReport, files: list[Path], kept: int, options: argparse.Namespace) -> None:
+    if options.json:
         differences = report.to_json()["differences"]
         print_json({**report.to_json(), "differences": [{**d, "replay": str(f)} for d, f in zip(differences, files, strict=True)]})
         return
     for difference, file in zip(report.differences, files, strict=True):
         print_difference(difference)
-        print(f"# replay: opml-fuzz replay {file}\n")
-    what = f"{report.cases} cases and {report.court_acts} acts accepted at court in {report.seconds:.1f} s"
+        whom = [] if options.target is None else ["--target", options.target]
+        print(f"# replay: {shlex.join(['opml-fuzz', 'replay', str(file), *whom])}\n")
+    acts = f" and {report.court_acts} acts accepted at court" if report.court_acts else ""
+    what = f"{report.cases} cases{acts} in {report.seconds:.1f} s"
     sweep = "the whole sweep" if report.sweep == 1 else f"{floor(100 * report.sweep)} % of the sweep"
     rest = "" if report.kept == kept else f", {report.kept} of {kept} kept cases"
     rest += f", {len(report.unusable)} files that hold no case" if report.unusable else ""

@@ -8,11 +8,13 @@ wanted, a batch without any of them is about those.
 
 from collections.abc import Callable, Collection, Iterator
 from fractions import Fraction
+from functools import partial
 from random import Random
 
 from attrs import astuple
 
 from opml_fuzz.disputes.deployments import at_limits, tight_parameters
+from opml_fuzz.engines.model_runs import guest_stages
 from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_THE_MACHINE, ABOUT_TRAINING, AT_COURT, KINDS, kind_of
 from opml_fuzz.fuzzing.recipe_runs import recipe_run
 from opml_fuzz.machine.case import Case, Deployment, Disputes, Step
@@ -82,7 +84,7 @@ def about_disputes(seed: int, number: int, rng: Random, kinds: Collection[str]) 
 def about_models(number: int, rng: Random, kinds: Collection[str]) -> Iterator[Case]:
     makers: tuple[tuple[str, int, Callable[[Random], Case]], ...] = (
         *(("float", FLOATS, random_float_operation), ("op", OPERATIONS, random_operation)),
-        *(("stage", STAGES, random_stage), ("model", RUNS, random_run)),
+        *(("stage", STAGES, partial(random_stage, run_stages=guest_stages)), ("model", RUNS, random_run)),
     )
     for kind, count, make in makers:
         if kind in kinds:

@@ -60,7 +60,7 @@ class Difference:
         is_mute = any(one.startswith(NO_ANSWER) for answer in self.answers.values() for one in answer)
         if is_mute or not self.comes_again:  # nothing in the case tells why
             return f"{NO_ANSWER if is_mute else DOES_NOT_COME_AGAIN}: target"
-        return f"{_subject(self.case)}: " + " | ".join(", ".join(names) for names in camps.values())
+        return f"{_subject(self.case)}: " + " | ".join("; ".join(names) for names in camps.values())
 
     def to_json(self) -> dict[str, Any]:
         seen: dict[str, Any] = {"title": self.title, "answers": self.answers, "comes_again": self.comes_again}

@@ -19,6 +19,7 @@ from attrs import astuple, evolve
 
 from opml_fuzz.disputes.deployments import tight_parameters
 from opml_fuzz.disputes.sequences import draw_acts
+from opml_fuzz.engines.model_runs import guest_stages
 from opml_fuzz.engines.protocol import NO_ANSWER, Answering, OutOfTime, Target
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, goes_to_court
@@ -50,13 +51,13 @@ from opml_fuzz.sweep.translated import translated
 
 STATES, VARIANTS, FORGED, LOOPS = 64, 24, 3, 2  # per batch; variants and forged witnesses per state
 ROUNDS = 2  # in a batch that is not about the machine
-ACTS, AT_EDGES, DEPLOYMENTS, OPERATIONS = 200, (0, 60, 120), 8, 4  # per round; acts of a sequence, how many of them at edges of time
+ACTS, AT_EDGES, DEPLOYMENTS, OPERATIONS, STAGES_OF_RUNS = 200, (0, 60, 120), 8, 4, 4  # per round; acts, how many at edges of time
 CORNERS, CORNERS_EVERY = 8, 13  # corner operations per round; rounds until all of them were asked about
 TRAINING, REFUSED, TRAINING_CORNERS, TRAINING_CORNERS_EVERY = 12, 2, 26, 41  # per round; rounds until all corners were asked
 OURS = "opml"  # who gives the right answers
 AT_ONCE = 100  # cases that are asked about before an answer is looked at
 FEW_AT_ONCE = (  # likewise, not about the machine: a round
-    len(AT_EDGES) + DEPLOYMENTS + 2 * OPERATIONS + EDGE_DRAWS + CORNERS + 1 + TRAINING + REFUSED + TRAINING_CORNERS
+    len(AT_EDGES) + DEPLOYMENTS + 2 * OPERATIONS + EDGE_DRAWS + CORNERS + STAGES_OF_RUNS + TRAINING + REFUSED + TRAINING_CORNERS
 )
 ALSO_OURS_EVERY = 50  # cases
 BESIDE_THE_MACHINE = (Acts, Deployment, OneStage, TrainingStages)
@@ -86,7 +87,7 @@ def beside_the_machine(seed: int, number: int, kinds: Collection[str]) -> Iterat
             yield from edge_draws(rng, is_float=place % 2 == 1)
             yield from corner_operations()[(ROUNDS * number + place) % CORNERS_EVERY :: CORNERS_EVERY]
         if "stage" in kinds:
-            yield random_stage(rng)
+            yield from (random_stage(rng, guest_stages) for _ in range(STAGES_OF_RUNS))
         if "training" in kinds:
             yield from (random_training_operation(rng) for _ in range(TRAINING))
             yield from (refused_request(rng) for _ in range(REFUSED))

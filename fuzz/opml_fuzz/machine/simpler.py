@@ -148,8 +148,8 @@ def plainer_instruction(start: Start) -> Iterator[Start]:
         return
     word = word_at(start, start.pc)
     encoding = decoded(word)
-    if encoding is None:  # an illegal word: fewer bits in its fields
-        for field in (0xFFFFFF80, 0xFFF00000, 0x000F8000, 0x00000F80, 0x7000):
+    if encoding is None or encoding.format == "F":  # an illegal word, or fields without a meaning: fewer bits in them
+        for field in (0xFFFFFF80, 0xFFFF8F80, 0xFFF00000, 0x0FF00000, 0x000F8000, 0x00000F80, 0x7000):
             if word & field:
                 yield with_word(start, word & ~field)
         return
@@ -164,7 +164,9 @@ def plainer_instruction(start: Start) -> Iterator[Start]:
         values = {new: start.x[old] for old, new in names.items() if old}
         yield with_word(with_registers(start, dict.fromkeys(names.keys() - values.keys(), 0) | values), renamed)
     scale = 1 << 12 if encoding.format == "U" else 1
-    for simple in SIMPLE_IMMEDIATES:
+    amounts = {"5": 1 << 5, "6": 1 << 6}.get(encoding.format)
+    imm = imm % amounts if amounts else imm
+    for simple in (each for each in SIMPLE_IMMEDIATES if not amounts or 0 <= each < amounts):
         if simple * scale == imm:
             return
         changed = assemble(encoding.name, rd, rs1, rs2, simple * scale)

@@ -65,11 +65,12 @@ def norm(rng: Random, numbers: tuple[int, ...], eps_q48: int) -> OneStage:
     half = 1 << largest.bit_length() - 16  # of the unit of the results
 
     def weight(is_above: bool) -> int:
-        while True:
-            drawn = rng.randrange(1, INT32_MAX)
-            short = round_shift(first * drawn, cut)
+        nearest = 1 << cut >> 1
+        while True:  # up to a million times
+            drawn = rng.getrandbits(31) + 1
+            short = (first * drawn + nearest) >> cut
             over = short * root % (2 * half) - half
-            if 0 <= over < short if is_above else -short <= over < 0:
+            if (0 <= over < short if is_above else -short <= over < 0) and drawn < INT32_MAX:
                 return drawn
 
     sides = (True, False) if root & root - 1 else (True,)  # all products of a power of two lie too far below

@@ -26,6 +26,9 @@ BITS, FLOAT_BITS = (0, 3, 14, 20, 31), (-110, 0, 20, 31, 140)  # magnitudes of v
 SPECIAL = (0x7FC00000, 0xFFC00001, 0x7F800001, 0x7F800000, 0xFF800000, 0x80000000, 1, 0x807FFFFF, 0x7F7FFFFF)
 """Floats: the NaN and two others, infinities, -0, the smallest, a subnormal and the largest."""
 
+Load = Callable[[int, int], bytes]  # what a memory holds: address and length
+RunStages = Callable[[Segments, int], Load]  # runs the first stages on a memory
+
 TEMPERATURES_Q16 = (0, 0, 1 << 10, 45_000, 1 << 22)
 
 
@@ -203,24 +206,30 @@ def sometimes_refused(rng: Random, run: WholeRun) -> WholeRun:
     return run
 
 
-def random_stage(rng: Random) -> OneStage:
-    """Draws a stage of a tiny model, on the memory that the specification's stages before it leave; or one that is refused."""
-    return stage_of(rng, random_model(rng))
+def specified_stages(memory: Segments, count: int) -> Load:
+    """Runs the first stages by the specification."""
+    after = Memory.from_segments(memory)
+    for number in range(count):
+        after, _ = run_stage(after, number)
+    return after.load_bytes
 
 
-def stage_of(rng: Random, run: WholeRun) -> OneStage:
+def random_stage(rng: Random, run_stages: RunStages = specified_stages) -> OneStage:
+    """Draws a stage of a tiny model, on the memory that the stages before it leave; or one that is refused. run_stages: runs these"""
+    return stage_of(rng, random_model(rng), run_stages)
+
+
+def stage_of(rng: Random, run: WholeRun, run_stages: RunStages = specified_stages) -> OneStage:
     """Draws a stage of a run, and runs those before it."""
     if rng.random() < 0.1:
         request = spoiled_request(rng, run.request)
         return OneStage(with_request(run.memory, request, run.stages), 0)
-    memory = Memory.from_segments(with_request(run.memory, run.request, run.stages))
     stage = rng.randrange(run.stages) if rng.random() < 0.9 else run.stages
-    for number in range(stage if not header_of(run.memory).flags else 0):
-        memory, _ = run_stage(memory, number)
-    return OneStage(with_request(written_out(run.memory, memory), run.request, run.stages), stage)
+    load = run_stages(with_request(run.memory, run.request, run.stages), 0 if header_of(run.memory).flags else stage)
+    return OneStage(with_request(written_out(run.memory, load), run.request, run.stages), stage)
 
 
-def written_out(before: Segments, memory: Memory) -> dict[int, bytes]:
+def written_out(before: Segments, load: Load) -> dict[int, bytes]:
     """Writes down what a run may have written: the state quarter as far as there are buffers, and the output."""
-    changed = {STATE: memory.load_bytes(STATE, len(before.get(STATE, b""))), OUTPUT: memory.load_bytes(OUTPUT, OUTPUT_BYTES)}
+    changed = {STATE: load(STATE, len(before.get(STATE, b""))), OUTPUT: load(OUTPUT, OUTPUT_BYTES)}
     return {**before, **{address: data for address, data in changed.items() if any(data)}}

@@ -1,11 +1,12 @@
 """What a target must answer, from the fastest of our implementations for each question.
 
 Steps and witnesses are opml_min's, on a memory whose tree is kept for all cases that share it. A forged witness is executed by one of the
-witness engines. These answers are compared with the specification's in a sample of the cases, and whenever a target differs.
-Stages, also of training, and acts at court are the specification's from the start.
+witness engines. Stages are executed by opml_min's guest program: for a model in one stage the specification takes ten seconds. All these
+answers are compared with the specification's in a sample of the cases, and whenever a target differs.
+Stages of training and acts at court are the specification's from the start.
 """
 
-from opml_fuzz.engines.model_runs import SpecModels
+from opml_fuzz.engines.model_runs import GuestModels
 from opml_fuzz.engines.opml_min import FullMachine
 from opml_fuzz.engines.protocol import Courts, WitnessEngine
 from opml_fuzz.engines.targets.proven_leaves import ProvenLeaves, Storing
@@ -28,7 +29,7 @@ class RightAnswers:
     """Questions with their answers. of_witnesses, of_programs, courts: who answers about forged witnesses, about programs and about acts"""
 
     def __init__(self, of_witnesses: WitnessEngine, of_programs: FullMachine, courts: Courts) -> None:
-        self._of_witnesses, self._of_programs, self._courts = of_witnesses, of_programs, courts
+        self._of_witnesses, self._of_programs, self._courts, self._of_stages = of_witnesses, of_programs, courts, GuestModels()
         self._leaves: Leaves | None = None
         self._memory: ProvenLeaves
         self._root_was_asked = False
@@ -46,7 +47,7 @@ class RightAnswers:
                 state = self.witness(start)[:STATE_BYTES]
                 return [(ask.run(state, start.leaves.text, stops), self._of_programs.run(start, stops)[: len(stops)])]
             case OneStage(memory, stage) if STAGE in knows:
-                return [(ask.stage(ask.memory_of(memory_to_json(memory)), stage), with_exit_code(SpecModels().answer(case)))]
+                return [(ask.stage(ask.memory_of(memory_to_json(memory)), stage), with_exit_code(self._of_stages.answer(case)))]
             case TrainingStages(memory, stage, 1) if TRAINING_STAGE in knows:
                 right = with_exit_code(SpecTraining().answer(case))
                 return [(ask.training_stage(ask.memory_of(memory_to_json(memory)), stage), right)]
