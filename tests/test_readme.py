@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,11 +49,17 @@ def shown_commands() -> list[tuple[str, str]]:
     return sorted(found)
 
 
+@cache
+def help_of(command: str, *words: str) -> str:
+    """Asks a command for its help, once."""
+    done = subprocess.run([Path(sys.executable).with_name(command), *words, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize(("command", "word"), [pair for pair in shown_commands() if pair[0] != "make"])
 def test_a_command_that_is_shown_exists(command: str, word: str) -> None:
-    arguments = [word] if word and command != "opml-prove" else []
-    done = subprocess.run([Path(sys.executable).with_name(command), *arguments, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert help_of(command, *([word] if word and command != "opml-prove" else []))
 
 
 def test_options_that_are_shown_exist() -> None:
@@ -61,9 +68,8 @@ def test_options_that_are_shown_exist() -> None:
         name, *rest = shlex.split(line)
         if name.startswith("opml"):
             words = rest[: next((i for i, word in enumerate(rest) if word.startswith("-")), len(rest))]
-            done = subprocess.run([Path(sys.executable).with_name(name), *words[:2], "--help"], capture_output=True, text=True)
-            assert done.returncode == 0, line
-            assert all(option in done.stdout for option in rest if option.startswith("--")), line
+            shown = help_of(name, *words[:2])
+            assert all(option in shown for option in rest if option.startswith("--")), line
 
 
 def test_make_targets_that_are_shown_exist() -> None:
