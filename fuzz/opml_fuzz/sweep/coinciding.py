@@ -25,9 +25,6 @@ def way(*registers: int) -> tuple[int, ...]:
 WAYS = tuple(dict.fromkeys(way(*each) for each in product(range(4), repeat=3)))
 """Of rd, rs1 and rs2 (= 15 ways); each is itself an example of three such registers."""
 
-OTHERS = (DISTINCT[1], 1 << 63, (1 << 64) - 1)
-"""Of rs2, where both sources are registers of their own."""
-
 IMMEDIATES = (0, 1, -1, 2047, -2048)
 
 
@@ -41,9 +38,8 @@ def coinciding() -> Iterator[Point]:
     """Yields format R with each way, format I and shifts with the one register that they have, and branches with theirs."""
     for name, (rd, rs1, rs2) in product(BY_FORMAT["R"], WAYS):
         values = VALUES if rd and (rs1 or rs2) else ()
-        others = OTHERS if rd and 0 < rs1 != rs2 > 0 else DISTINCT[1:]
-        for a, b in product((*values, DISTINCT[0]), others):
-            held = {rs1: a, rs2: a} if has_one_source((rd, rs1, rs2)) else {rs1: a, rs2: b}
+        for a in (*values, DISTINCT[0]):
+            held = {rs1: a, rs2: a if has_one_source((rd, rs1, rs2)) else DISTINCT[1]}
             yield point(f"{name}.cmp_rd_rs1_rs2", assemble(name, rd, rs1, rs2), {rd: 3} | held)
     for name, a, imm in product(IMMEDIATE, VALUES, IMMEDIATES):
         yield point(f"{name}.cmp_rd_rs1", assemble(name, 1, 1, imm=imm), {1: a})

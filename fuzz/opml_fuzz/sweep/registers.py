@@ -14,7 +14,7 @@ BY_FORMAT = {kind: [name for name, one in ENCODINGS.items() if one.format == kin
 LOADS_AND_JUMPS = {"jalr", "lb", "lh", "lw", "lbu", "lhu", "lwu", "ld"}
 IMMEDIATE = [name for name in BY_FORMAT["I"] if name not in LOADS_AND_JUMPS]
 DIVISIONS = [name for name in BY_FORMAT["R"] if name.startswith(("div", "rem"))]
-DIVISORS = (3, 5, 6, 7, 9, 10, 11, 12, 13, 24, 60, 100, 365, 641, 1_000, 3_600, 10**6, 10**9)
+DIVISORS = (3, 5, 7, 10, 12, 60, 100, 641, 1_000, 10**9)
 """What programs often divide by, so that an implementation may have a shorter way for it."""
 
 DISTINCT = (0x8765_4321_8765_4321, 0x0000_0000_0000_0025)
