@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -25,7 +26,7 @@ from opml_fuzz.machine.case import Acts, Deployment
 from opml_fuzz.machine.court_answer import court_texts, first_different
 from opml_fuzz.machine.model_case import header_of
 from opml_fuzz.machine.target_question import NoAnswer, Question, answer_in
-from opml_fuzz.models.random_models import corner_operation
+from opml_fuzz.models.random_models import corner_operation, spoiled_request
 from opml_fuzz.vectors.as_questions import questions_in
 from opml_spec.dispute.acts import deploy
 from opml_spec.machine.memory import STATE
@@ -221,11 +222,21 @@ def test_acts_at_edges_have_another_answer_a_second_earlier_or_later() -> None:
 
 
 def test_operations_at_their_corners_saturate_and_stop() -> None:
-    """Conditions that are none, runs that are done, and numbers at the ends of 32 bits."""
+    """Opcodes and conditions that are none, runs that are done, and numbers at the ends of 32 bits."""
     cases = [corner_operation(Random(seed)) for seed in range(60)]
     headers = [header_of(case.memory) for case in cases]
     assert {header.stop_tokens for header in headers} == {0, 1, 2, 3, 4}
     conditions = {case.memory[header.tape][8:16] for case, header in zip(cases, headers, strict=True)}
     assert conditions == {each.to_bytes(8, "little") for each in (0, 1, 2, 1 << 63)}
+    opcodes = {int.from_bytes(case.memory[header.tape][:8], "little") for case, header in zip(cases, headers, strict=True)}
+    assert opcodes & {0, 12, 31, 44, 255}
+    assert opcodes & set(range(1, 12))
     assert any(OUTPUT in case.memory for case in cases)
     assert any((1 << 31).to_bytes(4, "little") in case.memory[STATE] for case in cases if not header_of(case.memory).arithmetic)
+
+
+def test_a_spoiled_request_has_a_wrong_token_at_any_place() -> None:
+    request = bytes(24) + struct.pack("<5I", *range(5))
+    spoiled = [spoiled_request(Random(seed), request) for seed in range(2_000)]
+    places = {place for place in range(5) for each in spoiled if each[24 + 4 * place :][:4] == struct.pack("<I", 1 << 20)}
+    assert places == set(range(5))

@@ -81,7 +81,8 @@ def text_request(rng: Random, shape: Shape) -> tuple[bytes, int, int]:
 
 def spoiled_request(rng: Random, request: bytes) -> bytes:
     """Changes a request so that stage 0 refuses it, almost always."""
-    at, value = rng.choice(((0, 0), (4, 0), (8, 1), (8, (1 << 22) + 1), (12, 1), (24, 1 << 20), (0, 1 << 31)))
+    token = 24 + 4 * rng.randrange(max(1, (len(request) - 24) // 4))
+    at, value = rng.choice(((0, 0), (4, 0), (8, 1), (8, (1 << 22) + 1), (12, 1), (token, 1 << 20), (0, 1 << 31)))
     changed = request[:at] + struct.pack("<I", value) + request[at + 4 :]
     return rng.choice((changed, request + b"\0", request[:-1], b""))
 
@@ -92,14 +93,19 @@ def random_operation(rng: Random) -> OneStage:
 
 
 def corner_operation(rng: Random) -> OneStage:
-    """Draws an operation on numbers at the corners of their range, of which many are equal; with stop tokens, any condition, or done."""
+    """Draws an operation on numbers at the corners of their range, of which many are equal; with stop tokens, any condition, or done.
+
+    A tenth have an opcode that is none."""
     kinds: list[type[Operation]] = [*FIXED_OPERATIONS, fixed.Sample]
     case = one_operation(rng, random_shape(rng), rng.random() < 0.4, rng.choice(kinds), corners=True)
     memory, header = case.memory, header_of(case.memory)
     stops = {f"stop_{place}": rng.randrange(header.vocabulary) for place in range(4) if header.vocabulary}
     header = evolve(header, stop_tokens=rng.randrange(len(stops) + 1), **stops)
     condition = struct.pack("<Q", rng.choice((0, 0, 1, 1, 2, 1 << 63)))
-    tape = memory[header.tape][:WORD_BYTES] + condition + memory[header.tape][2 * WORD_BYTES :]
+    opcode = memory[header.tape][:WORD_BYTES]
+    if rng.random() < 0.1:
+        opcode = struct.pack("<Q", rng.choice((0, 12, 31, 44, 255, int.from_bytes(opcode, "little") + (1 << 32), (1 << 64) - 1)))
+    tape = opcode + condition + memory[header.tape][2 * WORD_BYTES :]
     done = {OUTPUT: struct.pack("<QQ", rng.randrange(3), 1)} if rng.random() < 0.1 else {}
     return OneStage({**memory, HEADER: encode_words(header.words), header.tape: tape, **done}, case.stage)
 
