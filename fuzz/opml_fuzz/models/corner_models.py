@@ -15,8 +15,9 @@ from random import Random
 
 from attrs import frozen
 from opml_spec.machine.memory import MEMORY_BYTES
+from opml_spec.machine.merkle import LEAF_BYTES
 from opml_spec.model.layout import Record
-from opml_spec.model.llama import Shape
+from opml_spec.model.llama import Shape, padded
 from opml_spec.model.operations import fixed
 from opml_spec.model.operations.operation import Operation
 from opml_spec.model.tensors import QUANTISATIONS, TILE_ROWS
@@ -30,6 +31,9 @@ from opml_fuzz.models.edge_draws import draws_that_show_weights
 from opml_fuzz.models.tiny_models import POSITIONS, ModelBuilder, as_float, llama, once, text_request
 
 SIGMOID_ENDS = 1 << 18  # Q14: from here on σ is 1
+EXP_BOUNDS, LARGEST_POWER = (0x42B17218, 0xC2B17218, 0x42CFF1B5, 0xC2CFF1B5), 0x7F000000
+"""Floats: where e^x becomes infinite, and where it becomes 0, of either sign; 2^127, which keeps small products from vanishing."""
+
 EDGES = (0, 1, -1, 255, -4096, 1 << 14, SIGMOID_ENDS - 1, SIGMOID_ENDS, -SIGMOID_ENDS, 1 << 30, -(1 << 30), (1 << 31) - 1, -(1 << 31))
 FLOAT_EDGES = (
     *(0, 1 << 31, 1, 0x80000001, 0x007FFFFF, 0x00800000, 0x3F800000, 0xBF800000, 0x3F800001, 0x42B17218, 0xC2CFF1B5),
@@ -129,6 +133,21 @@ def pairs(rng: Random, is_float: bool, make: Callable[[int, int, int, int], Oper
     return once(rng, at.segments([record]))
 
 
+def gates_alone(rng: Random) -> Iterator[OneStage]:
+    """Builds SWIGLUs of one number, whose exponent no other one decides; then one of floats at the bounds of e^-x, times 2^127."""
+    for gate in EDGES:
+        yield gated(rng, False, [gate], 1)
+    yield gated(rng, True, [bound + beside for bound in EXP_BOUNDS for beside in range(-2, 3)], LARGEST_POWER)
+
+
+def gated(rng: Random, is_float: bool, gates: Sequence[int], up: int) -> OneStage:
+    at, kind, count = ModelBuilder(rng, is_float), "I" if is_float else "i", len(gates)
+    out = at.reserve(bytes(4 * count if is_float else LEAF_BYTES + 2 * padded(count)))
+    x = at.reserve(struct.pack(f"<{count}{kind}", *gates))
+    operation = fixed.SwiGlu(out, x, at.reserve(struct.pack(f"<{count}{kind}", *[up] * count)), count)
+    return once(rng, at.segments([(as_float(operation) if is_float else operation).record()]))
+
+
 @cache
 def corner_operations() -> tuple[OneStage, ...]:
     """Builds operations on every pair of edge numbers, in either arithmetic, others at corners, and matrix products with every shift."""
@@ -146,7 +165,8 @@ def corner_operations() -> tuple[OneStage, ...]:
     attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), attention_that_shows_weights(rng))
     floats = (*floats_at_every_exponent(Random("floats")), sums_of_zeros(Random("zeros")))
     draws = draws_that_show_weights(Random("draws"))
-    return (*both, *floats, *draws, *attentions, *norms_at_borders(rng), *requests, *at_end, *products, *least)
+    gates = gates_alone(Random("gates"))
+    return (*both, *gates, *floats, *draws, *attentions, *norms_at_borders(rng), *requests, *at_end, *products, *least)
 
 
 @cache
