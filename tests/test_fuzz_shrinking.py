@@ -18,15 +18,16 @@ from opml_fuzz.fuzzing.mutants import mutants
 from opml_fuzz.fuzzing.shrinking import first_wrong_step, shrink, written_out
 from opml_fuzz.machine.case import Case, Deployment, Program, Step, Witness, edited
 from opml_fuzz.machine.edits import NAMES, Edit, accesses
-from opml_fuzz.machine.encodings import decoded
+from opml_fuzz.machine.encodings import assemble, decoded
 from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, header_of
 from opml_fuzz.machine.numbers import ENTRY
 from opml_fuzz.machine.programs import loop
-from opml_fuzz.machine.simpler import CHOSEN, DATA_AT, complexity, is_fetchable, simpler_numbers, word_at
+from opml_fuzz.machine.simpler import CHOSEN, DATA_AT, complexity, is_fetchable, plainer_instruction, simpler_numbers, word_at
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoiled
 from opml_fuzz.models.random_models import random_operation, random_run, random_stage
+from opml_fuzz.sweep.point import point
 from opml_spec.machine.state import state_hash
 from opml_spec.machine.step import step
 from opml_spec.model.operations.fixed import Add
@@ -220,6 +221,20 @@ def test_simpler_numbers_are_simpler_and_there_is_an_end() -> None:
         others = list(simpler_numbers(value))
         assert all(complexity(other) < complexity(value) for other in others)
         assert others or value == 0
+
+
+@pytest.mark.parametrize("name", ["sraiw", "srai", "slli"])
+@pytest.mark.parametrize("amount", [28, 16, 1])
+def test_a_shift_is_only_shrunk_to_a_smaller_one(name: str, amount: int) -> None:
+    """A negative amount is none; as one it would be a large amount, and shrinking would go in a circle."""
+    start = point("", assemble(name, 3, 1, imm=amount), {1: 5}).start
+    left = {word_at(simpler, simpler.pc) for simpler in plainer_instruction(start)}
+    assert left == {assemble(name, 3, 1, imm=smaller) for smaller in (0, 1, 4, 8, 16) if smaller < amount}
+
+
+def test_bits_of_a_fence_that_mean_nothing_are_left_out() -> None:
+    start = point("", 0xFFCA890F).start
+    assert assemble("fence") in {word_at(simpler, simpler.pc) & ~0xFFF00000 for simpler in plainer_instruction(start)}
 
 
 def test_simpler_deployments_come_closer_to_the_default() -> None:

@@ -59,7 +59,7 @@ AT_ONCE = 100  # cases that are asked about before an answer is looked at
 FEW_AT_ONCE = (  # likewise, not about the machine: a round
     len(AT_EDGES) + DEPLOYMENTS + 2 * OPERATIONS + EDGE_DRAWS + CORNERS + STAGES_OF_RUNS + TRAINING + REFUSED + TRAINING_CORNERS
 )
-ALSO_OURS_EVERY = 50  # cases, beginning with another one in each batch: 200 acts at court take ten seconds on the slowest EVM
+ALSO_OURS_EVERY = 50  # cases, beginning with another one in each batch: 200 acts at court take seconds on the slowest EVM
 BESIDE_THE_MACHINE = (Acts, Deployment, OneStage, TrainingStages)
 NUMBER = re.compile(r"\d+ ")  # of acts, in a title
 

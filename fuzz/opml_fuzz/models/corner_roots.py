@@ -66,7 +66,7 @@ def norm(rng: Random, numbers: tuple[int, ...], eps_q48: int) -> OneStage:
 
     def weight(is_above: bool) -> int:
         nearest = 1 << cut >> 1
-        while True:  # up to a million times
+        while True:  # up to a million times, so what randrange(1, INT32_MAX) does is done here
             drawn = rng.getrandbits(31) + 1
             short = (first * drawn + nearest) >> cut
             over = short * root % (2 * half) - half

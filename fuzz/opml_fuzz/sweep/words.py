@@ -33,7 +33,7 @@ def flipped() -> Iterator[Point]:
 
 
 def fields() -> Iterator[Point]:
-    """Yields every major opcode with every funct3, and those that funct7 divides with every funct7.
+    """Yields every major opcode with every funct3, and those with instructions that only funct7 tells apart with every funct7.
 
     Where x0 stands for all registers, nothing is written, and an illegal word may pass for a hint."""
     for opcode, funct3, registers in product(range(128), range(8), (REGISTERS, NO_REGISTERS)):

@@ -1,7 +1,7 @@
 """What a target must answer, from the fastest of our implementations for each question.
 
 Steps and witnesses are opml_min's, on a memory whose tree is kept for all cases that share it. A forged witness is executed by one of the
-witness engines. Stages are executed by opml_min's guest program: for a model in one stage the specification takes ten seconds. All these
+witness engines. Stages are executed by opml_min's guest program: for a model in one stage the specification may take seconds. All these
 answers are compared with the specification's in a sample of the cases, and whenever a target differs.
 Stages of training and acts at court are the specification's from the start.
 """
