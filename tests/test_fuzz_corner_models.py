@@ -1,20 +1,27 @@
-"""Models at corners: who is asked about them, that they come up, and that they reach what they are for."""
+"""Models at corners: who is asked about them, that they come up, and that they reach what they are for; and models for a loader."""
 
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from math import gcd
 from random import Random
 
 import pytest
-from opml_fuzz.engines.model_runs import REFUSED, GuestModels, NativeModels, SpecModels, image_of
+from opml_fuzz.engines.model_runs import ACCEPTED, REFUSED, REFUSED_IMAGE, GuestModels, NativeModels, SpecModels, image_of
 from opml_fuzz.fuzzing.batches import CORNERS_EVERY, COURT_EVERY, MODELS_AT, SWEEP_ENDS, batch
+from opml_fuzz.fuzzing.changed_code import changed
+from opml_fuzz.fuzzing.difference import Difference
 from opml_fuzz.fuzzing.target_batches import CORNERS_EVERY as ROUNDS_FOR_ALL
 from opml_fuzz.fuzzing.target_batches import ROUNDS, target_batch
-from opml_fuzz.machine.case import Case
-from opml_fuzz.machine.model_case import WholeRun, header_of
+from opml_fuzz.machine.case import Case, from_json
+from opml_fuzz.machine.model_case import ModelImage, WholeRun, header_of, records_of
 from opml_fuzz.models.corner_caches import attention_that_shows_weights, attention_to_any_exponents
 from opml_fuzz.models.corner_models import LLAMAS, QUANTISATION_COUNT, SHIFTS, corner_operations, corner_runs
 from opml_fuzz.models.corner_requests import corner_requests
 from opml_fuzz.models.corner_roots import JUST_BELOW, MEAN_SHIFT, R, guess, just_above, norms_at_borders
 from opml_fuzz.models.edge_draws import edge_draws
+from opml_fuzz.models.refused_models import images_at_bounds, images_at_edges, images_at_ranges, moved_operation, random_image
 from opml_spec.arithmetic import fixed as fixed_arithmetic
 from opml_spec.arithmetic.elementary import exp2, rsqrt
 from opml_spec.arithmetic.fixed import round_shift
@@ -117,3 +124,67 @@ def test_every_corner_comes_up_in_time(numbers: range) -> None:
 def test_a_target_is_asked_too() -> None:
     asked = [case for number in range(7) for case in target_batch(1, number, None, frozenset({"stage"}), {"op"})]  # type: ignore[arg-type]
     assert {id(case) for case in corner_operations()} <= set(map(id, asked))
+
+
+# Loaders ---------------------------------------------------------------------------------------------------------------------------------
+
+
+def verdicts(images: Iterable[ModelImage]) -> Counter[str]:
+    """Counts what both loaders say, or the specification's alone where the other one spares itself."""
+    counts = Counter[str]()
+    for image in images:
+        (specified,), native = SpecModels().answer(image) or (), NativeModels().answer(image)
+        assert native in (None, [specified]), image.to_json()
+        counts[specified if native else f"{specified} by one"] += 1
+    return counts
+
+
+def test_loaders_agree_on_what_they_refuse() -> None:
+    rng = Random(3)
+    counts = verdicts((*images_at_ranges(), *images_at_bounds(), *(random_image(rng) for _ in range(150))))
+    assert counts[ACCEPTED] > 80
+    assert counts[REFUSED_IMAGE] > 150
+    assert counts[f"{ACCEPTED} by one"] < 10
+
+
+def test_tensors_at_edges_are_refused_by_both_loaders() -> None:
+    counts = verdicts(images_at_edges())
+    assert counts[ACCEPTED] > 100
+    assert counts[REFUSED_IMAGE] > 300
+
+
+LENIENT = (
+    (images_at_edges, "opml_min.model.native.check", "written[i + 1 :] + read", "written[i + 1 :]"),
+    (images_at_bounds, "opml_min.model.native.check", '["length"] <= MAX_NORM_LENGTH', '["length"] <= MAX_NORM_LENGTH + 1'),
+    (images_at_edges, "opml_min.model.native.check", "address % ALIGNMENT == 0", "address % 8 == 0"),
+    (images_at_edges, "opml_spec.model.places", "yield from combinations(changes, 2)", "yield from ()"),
+    (images_at_bounds, "opml_spec.model.bounds", ".rows(memory, whole_tiles(rows))", ".rows(memory, rows)"),
+    (images_at_ranges, "opml_spec.model.loader", "record.condition > WHEN_DRAWING", "record.condition > WHEN_DRAWING + 1"),
+)
+
+
+def disagree(image: ModelImage) -> bool:
+    return NativeModels().answer(image) not in (None, SpecModels().answer(image))
+
+
+@pytest.mark.parametrize(("images", "module", "right", "wrong"), LENIENT)
+def test_a_lenient_loader_is_found(images: Callable[[], Iterator[ModelImage]], module: str, right: str, wrong: str) -> None:
+    with changed(module, right, wrong):
+        found = next(filter(disagree, images()))
+        while simpler := next(filter(disagree, found.simpler()), None):
+            found = simpler
+        assert len(records_of(found.memory)) == 1
+        assert from_json(found.to_json()) == found
+    assert not disagree(found)
+
+
+def test_the_program_of_an_image_asks_both_loaders() -> None:
+    (image, *_) = (each for each in images_at_edges() if SpecModels().answer(each) == [REFUSED_IMAGE])
+    done = subprocess.run([sys.executable, "-c", Difference(image, {}).program], capture_output=True, text=True, check=True)
+    assert "opml_min: " in done.stdout
+    assert "spec: 303 IMAGE_OP" in done.stdout
+
+
+def test_moved_tensors_are_computed_alike() -> None:
+    rng = Random(5)
+    assert all(agree(moved_operation(rng)) for _ in range(20))

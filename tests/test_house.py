@@ -11,10 +11,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C, CUDA C and assembly; raising one is a reviewed change
-    "spec/opml_spec": 5_400,
+    "spec/opml_spec": 5_500,
     "opml_min": 28_150,
     "evm_arbiter": 2_800,
-    "fuzz/opml_fuzz": 27_850,
+    "fuzz/opml_fuzz": 28_300,
 }
 SOURCES = {".py", ".vy", ".c", ".cu", ".cuh", ".S"}
 GENERATED = {"sigmoid_table.h"}

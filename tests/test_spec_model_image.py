@@ -132,7 +132,7 @@ TABLE = MODEL + (1 << 29)
         (MatMul(0, 0, TABLE, 0, 8, 64, 14), matrix(127.9, 64), None),
         (MatMul(0, 0, TABLE, 0, 8, 64, 14), matrix(128.0, 64), "d, m"),
         (MatMul(0, 0, TABLE, 0, 8, 32768, 14), matrix(127.9, 32768, row=7), "Σ d·Σ w·q"),
-        (MatMul(0, 0, TABLE, 0, 7, 32768, 14), matrix(127.9, 32768, row=7), None),
+        (MatMul(0, 0, TABLE, 0, 7, 32768, 14), matrix(127.9, 32768, row=7), "Σ d·Σ w·q"),
         (Embed(0, TABLE, 0, 32, 32, 14), matrix(-128.0, 32), "d, m"),
         (Embed(0, TABLE, 0, 32, 32, 14), matrix(float("inf"), 32), "d, m"),
         (Rope(0, 1, 2, TABLE), (1 << 30).to_bytes(4, "little") * 32, None),

@@ -1,15 +1,16 @@
-"""Where weights and buffers of a model may lie, and that a model whose weights lie in the state quarter computes the same."""
+"""What a loader checks of operands and places, and that a model whose weights lie in the state quarter computes the same."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from attrs import astuple, evolve
-from opml_spec.errors import ImageBound, ImageHeader, ImageOp
+from attrs import asdict, astuple, evolve
+from opml_spec.errors import ImageBound, ImageHeader, ImageOp, MatrixFormat
 from opml_spec.machine.memory import IO, MEMORY_BYTES, MODEL, STATE, Memory
 from opml_spec.machine.merkle import hash_of
 from opml_spec.model.bounds import check_bounds
 from opml_spec.model.layout import HEADER, RECORD_BYTES, WHEN_DRAWING, Header, encode_tape, encode_words
+from opml_spec.model.loader import RANGES, check_model
 from opml_spec.model.operations.fixed import Add, Attention, Cache, Embed, Input, MatMul, Norm, Relu, Rope, Sample, SwiGlu
 from opml_spec.model.operations.float import (
     FloatAdd,
@@ -25,7 +26,7 @@ from opml_spec.model.operations.float import (
 )
 from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import OPERATIONS
-from opml_spec.model.places import at, check_places, read_only, weights, written
+from opml_spec.model.places import addend, at, check_places, read, weights, written
 from opml_spec.model.stage import run_stage
 from spec_llama import Q8_0, make_llama, output, text_request, with_request
 
@@ -64,6 +65,11 @@ def model(operations: Sequence[Operation], condition: int = 0) -> Memory:
     header = evolve(HEADER_OF_TEST, ops=len(operations))
     tape = encode_tape([operation.record(condition) for operation in operations])
     return Memory.from_segments({HEADER: encode_words(header.words), HEADER + 4096: tape})
+
+
+def leaves(size: int) -> int:
+    """Rounds up to whole leaves."""
+    return -(-size // 32) * 32
 
 
 def refused(memory: Memory, problem: str) -> None:
@@ -117,7 +123,9 @@ def test_an_operation_reads_its_weights_from_first_to_last(operation: Operation,
     for position in range(CONTEXT):
         operation.execute(memory, position)
     found = [place for place in read if W <= place.start < IO]
-    assert list(read_only(operation, HEADER_OF_TEST)) == [range(min(one.start for one in found), max(one.stop for one in found))]
+    assert [*weights(operation, HEADER_OF_TEST), *addend(operation)] == [
+        range(min(one.start for one in found), max(one.stop for one in found))
+    ]
 
 
 # Places ----------------------------------------------------------------------------------------------------------------------------------
@@ -129,12 +137,12 @@ def test_the_tape_lies_in_the_model_quarter(tape: int) -> None:
     memory = model(EXAMPLES[:1])
     words = evolve(Header.read(memory), tape=tape).words
     with pytest.raises(ImageHeader, match="lies outside the model quarter"):
-        check_places(memory.store_bytes(HEADER, encode_words(words)))
+        check_model(memory.store_bytes(HEADER, encode_words(words)))
 
 
 def test_the_places_of_a_llama_are_accepted() -> None:
     for at_address in (W, TRAINED):
-        check_places(make_llama(form=lambda name: len(name) % 3, weights_at=at_address).memory)
+        check_model(make_llama(form=lambda name: len(name) % 3, weights_at=at_address).memory)
 
 
 @pytest.mark.parametrize("operation", EXAMPLES, ids=lambda op: type(op).__name__)
@@ -148,7 +156,7 @@ def test_buffers_lie_in_the_state_quarter(operation: Operation) -> None:
 
 @pytest.mark.parametrize("operation", [one for one in EXAMPLES if W in astuple(one)], ids=lambda op: type(op).__name__)
 def test_weights_lie_in_the_model_or_the_state_quarter(operation: Operation) -> None:
-    (place,) = read_only(operation, HEADER_OF_TEST)
+    (place,) = (*weights(operation, HEADER_OF_TEST), *addend(operation))
     size = len(place)
     for address in (MODEL, IO - size, TRAINED, MEMORY_BYTES - size):
         check_places(model([moved(operation, W, address)]))
@@ -159,14 +167,14 @@ def test_weights_lie_in_the_model_or_the_state_quarter(operation: Operation) -> 
 @pytest.mark.parametrize("operation", [one for one in EXAMPLES if [*weights(one, HEADER_OF_TEST)]], ids=lambda op: type(op).__name__)
 @pytest.mark.parametrize("other", EXAMPLES, ids=lambda op: type(op).__name__)
 def test_no_operation_of_the_tape_writes_into_weights(operation: Operation, other: Operation) -> None:
-    """Weights may end where a buffer begins, and begin where it ends; a byte of overlap at either end is too much, before or after."""
+    """Weights may end where a buffer begins, and begin where it ends; the leaf before or after is too much."""
     (place,) = weights(operation, HEADER_OF_TEST)
     for buffer in written(other):
         for address, right in (
-            (buffer.stop, True),
-            (buffer.start - len(place), True),
-            (buffer.stop - 1, False),
-            (buffer.start - len(place) + 1, False),
+            (leaves(buffer.stop), True),
+            (buffer.start - leaves(len(place)), True),
+            (leaves(buffer.stop) - 32, False),
+            (buffer.start - leaves(len(place)) + 32, False),
         ):
             if address < STATE:
                 continue
@@ -181,6 +189,87 @@ def test_no_operation_of_the_tape_writes_into_weights(operation: Operation, othe
 
 def test_a_bias_in_the_state_quarter_may_be_a_buffer() -> None:
     check_places(model([Relu(C, B, 40, 14), Add(A, C, 40)]))
+
+
+@pytest.mark.parametrize("operation", EXAMPLES, ids=lambda op: type(op).__name__)
+def test_what_an_operation_writes_touches_nothing_else_of_it(operation: Operation) -> None:
+    """A leaf of overlap at either end is too much, and so is the same place."""
+    changes = list(written(operation))
+    others = [*changes, *read(operation), *addend(operation)]
+    for one in changes:
+        for other in others:
+            if one != other:
+                for start in {other.start, other.start - leaves(len(one)) + 32, leaves(other.stop) - 32} - {one.start}:
+                    refused(model([moved(operation, one.start, start)]), "overlap|may not lie there")
+
+
+@pytest.mark.parametrize(
+    ("right", "overlapping"),
+    [
+        (FloatAdd(A, B, 64), FloatAdd(A + 32, A, 64)),
+        (FloatSwiGlu(A, B, C, 64), FloatSwiGlu(B + 32, B, C, 64)),
+        (FloatRelu(A, B, 64), FloatRelu(B + 32, B, 64)),
+    ],
+    ids=lambda op: type(op).__name__,
+)
+def test_the_formulas_say_nothing_about_buffers_that_overlap(right: Operation, overlapping: Operation) -> None:
+    """Who reads everything first gets another result than who writes as it goes: the reason for the rule."""
+    check_places(model([right]))
+    refused(model([overlapping]), "overlap")
+
+
+# Operands --------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", EXAMPLES, ids=lambda op: type(op).__name__)
+def test_operands_are_in_their_ranges(operation: Operation) -> None:
+    for name in asdict(operation).keys() & RANGES.keys():
+        for value in (RANGES[name][0] - 1, RANGES[name][-1] + 1):
+            if value >= 0:
+                with pytest.raises(ImageOp, match=f"{name} is {value}"):
+                    check_model(model([evolve(operation, **{name: value})]))
+
+
+@pytest.mark.parametrize(
+    ("operation", "header", "condition"),
+    [
+        (Embed(A, W, Q8_0, 64, 65, 14), {}, 0),
+        (Embed(A, W, Q8_0, 40, 40, 14), {}, 0),
+        (MatMul(A, B, W, Q8_0, 13, 40, 14), {}, 0),
+        (Rope(A, 3, 7, W), {}, 0),
+        (Cache(A, B, C, D, E, F, 2, 7, CONTEXT), {}, 0),
+        (Cache(A, B, C, D, E, F, 2, 6, CONTEXT - 1), {}, 0),
+        (Attention(A, B, C, D, E, F, 3, 2, 6, CONTEXT, 1 << 29), {}, 0),
+        (FloatAttention(A, B, C, D, 4, 2, 7, CONTEXT, 0), {}, 0),
+        (Sample(A, VOCABULARY + 1), {}, 1),
+        (Sample(A, VOCABULARY), {}, 0),
+        (Add(A, B, 9), {}, 2),
+        (Add(A, B, 9), {"arithmetic": 1}, 0),
+        (FloatAdd(A, B, 9), {}, 0),
+        (Input(A, CONTEXT), {}, 0),
+        (Input(A, CONTEXT + 1), {"request_kind": 1}, 0),
+        (Embed(A, W, Q8_0, 64, 40, 14), {"request_kind": 1}, 0),
+    ],
+)
+def test_operands_fit_each_other_and_the_header(operation: Operation, header: dict[str, int], condition: int) -> None:
+    memory = model([operation], condition)
+    given = evolve(Header.read(memory), **header)
+    with pytest.raises(ImageOp, match="op 0"):
+        check_model(memory.store_bytes(HEADER, encode_words(given.words)))
+
+
+def test_a_quantisation_is_known() -> None:
+    for operation in (MatMul(A, B, W, 3, 13, 64, 14), Embed(A, W, 1 << 63, 64, 40, 14)):
+        with pytest.raises(MatrixFormat):
+            check_model(model([operation]))
+
+
+@pytest.mark.parametrize("header", [{"ops": (1 << 24) + 1}, {"context": 0}, {"context": (1 << 23) + 1}, {"flags": 2}, {"arithmetic": 2}])
+def test_a_header_is_in_its_ranges(header: dict[str, int]) -> None:
+    memory = model([Add(A, B, 9)])
+    check_model(memory)
+    with pytest.raises(ImageHeader):
+        check_model(memory.store_bytes(HEADER, encode_words(evolve(Header.read(memory), **header).words)))
 
 
 # What weights in the state quarter mean --------------------------------------------------------------------------------------------------

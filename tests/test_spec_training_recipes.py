@@ -12,8 +12,8 @@ from attrs import evolve, frozen
 from opml_spec.errors import ImageOp
 from opml_spec.machine.memory import MODEL, STATE, Memory
 from opml_spec.model.layout import HEADER, Header, encode_tape, encode_words
+from opml_spec.model.loader import check_model
 from opml_spec.model.operations.fixed import MatMul
-from opml_spec.model.places import check_places
 from opml_spec.model.tensors import Matrix, load_vector
 from opml_spec.training.layout import EACH_UPDATE, FIRST_UPDATE, LAST_UPDATE, TENSORS, TrainingHeader
 from opml_spec.training.llama_places import Space
@@ -238,9 +238,9 @@ def test_a_model_of_inference_reads_the_merged_matrix_where_it_is(trained: tuple
         header = Header(ops=1, tape=HEADER + 4096, context=1, vocabulary=1)
         return trained[1].store_bytes(HEADER, encode_words(header.words)).store_bytes(HEADER + 4096, encode_tape([product.record()]))
 
-    check_places(inference(state.free))
+    check_model(inference(state.free))
     with pytest.raises(ImageOp):
-        check_places(inference(FIRST.exported))
+        check_model(inference(FIRST.exported))
 
 
 def test_b_must_not_be_read_as_other_bytes_than_were_trained() -> None:

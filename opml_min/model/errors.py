@@ -21,8 +21,16 @@ class ImageError(ModelError):
     """A file is not an image, or its segments break the rules of the layout."""
 
 
+class NotInOneSegment(ImageError):
+    """Bytes that a program wants as they lie in the file are in no segment, or in several. In memory what is in none is zero."""
+
+
 class CheckFailed(ModelError):
     """An image must not run in native code. The machine may still run it."""
+
+
+class MayNeedTooManySteps(CheckFailed):
+    """An op is so large that the machine might not end its stage. By the rules of the specification such an image is none the worse."""
 
 
 class AcceleratorUnusable(ModelError):

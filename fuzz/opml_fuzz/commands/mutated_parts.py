@@ -44,6 +44,7 @@ from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import draws_that_show_weights, edge_draws
 from opml_fuzz.models.random_models import one_model, one_operation, random_shape, random_stage
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
+from opml_fuzz.models.refused_models import images_at_bounds, images_at_edges, images_at_ranges, random_image
 from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds, tapes_at_edges, tapes_that_just_fit
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, text_request, with_request
 from opml_fuzz.sweep.borders import at_borders
@@ -55,6 +56,7 @@ from opml_fuzz.vectors.operations import fixed_operations, float_operations, sta
 from opml_fuzz.vectors.runs import machine_stages, model_runs
 
 SHAPES, STAGES, SINGLE, RUNS, MOST_STEPS = 6, 12, 6, 3, 1 << 24  # of models; steps of a stage, of which those here need far fewer
+IMAGES = 400  # random models for a loader
 TRAINING, SHARING, TAPES = 60, 20, 300  # random stages, a few in a row on one tape, and tapes for a loader
 WITNESS_EVERY = 4  # steps: the specification is also asked from the witness
 GALLERIES, LOOPS, COUNTED_LOOPS, SEQUENCES, DEPLOYMENTS = 4, 16, 160, 16, 30  # deployments per sequence, as in a batch
@@ -205,6 +207,21 @@ def guest(program: bytes | None) -> Iterator[Any]:
 
 
 @cache
+def images() -> tuple[Case, ...]:
+    """Draws models for a loader, with those at the end of what it takes."""
+    rng = Random("images")
+    return (*images_at_ranges(), *images_at_edges(), *images_at_bounds(), *(random_image(rng) for _ in range(IMAGES)))
+
+
+def loader_of_specification(_: None) -> Iterator[Any]:
+    yield from map(SpecModels().answer, images())
+
+
+def native_loader(_: None) -> Iterator[Any]:
+    yield from map(NativeModels().answer, images())
+
+
+@cache
 def training_questions() -> tuple[Case, ...]:
     """Draws stages of training, those at corners among them, stages in a row, refused requests, and tapes for a loader."""
     rng = Random("training questions")
@@ -276,6 +293,8 @@ PARTS = (
     Part("spec: dispute", _of("opml_spec.dispute", f"claims clocks ends money moves narrowing objects {MORE_OF_DISPUTE}"), game),
     Part("spec: arithmetic", _of("opml_spec.arithmetic", "binary32 elementary fixed float_functions"), arithmetic, but=("sigmoid_table",)),
     Part("spec: model", (*_of("opml_spec.model", "stage request tensors operations.fixed operations.float"), "opml_spec.runs.run"), models),
+    Part("spec: loader", _of("opml_spec.model", "loader places bounds"), loader_of_specification),
+    Part("opml_min: loader", ("opml_min.model.native.check",), native_loader, but=("steps_bound", "_steps", "_weights")),
     Part("opml_min: interpreter", _of("opml_min.machine", "interpret decode sparse state witness"), interpreter),
     Part(
         "opml_min: translator",
@@ -306,5 +325,3 @@ PARTS = (
     Part("game", ("game.vy", "modules/bounds.vy", "modules/codec.vy", "modules/merkle.vy"), game, Text.VYPER, "game"),
 )
 BY_NAME = {part.name: part for part in PARTS}
-
-

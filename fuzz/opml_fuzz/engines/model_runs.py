@@ -1,4 +1,4 @@
-"""Stages and runs of models on three implementations: the specification, opml_min's native kernels, and its guest program in the machine.
+"""Stages, runs and loading of models on the specification, opml_min's kernels, and its guest program in the machine.
 
 The native kernels take only images that pass the loader's check. An engine that does not take a case has no answer to it, and is left out.
 
@@ -23,10 +23,11 @@ from opml_spec.runs.run import first_state, io_quarter, run_meaning
 from opml_fuzz.engines.guarded_kernels import check_scratch, guarded_kernels
 from opml_fuzz.engines.protocol import describe
 from opml_fuzz.machine.case import Case
-from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun
+from opml_fuzz.machine.model_case import ModelImage, OneStage, Segments, WholeRun
+from opml_fuzz.models.refused_models import is_accepted
 from opml_min.machine import HALTED, Machine, Memory
 from opml_min.memory_map import ENTRY, IO, STAGE_STEP_LIMIT, STATE
-from opml_min.model.errors import CheckFailed, ImageError, RequestError
+from opml_min.model.errors import CheckFailed, ImageError, MayNeedTooManySteps, NotInOneSegment, RequestError
 from opml_min.model.image.header import Header as OpmlHeader
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import Opcode, writes
@@ -39,6 +40,7 @@ from opml_min.model.native.kernel_cache import are_kernels_compiled
 from opml_min.model.run import Run
 
 REFUSED = "exit 1"
+ACCEPTED, REFUSED_IMAGE = "accepted", "refused"
 OUTPUT_BYTES = 1 << 12
 
 
@@ -60,9 +62,11 @@ class SpecModels:
                     run = run_meaning(model, run, stage)
                     hashes.append(run.run_hash.hex())
                 return hashes
+            if isinstance(case, ModelImage):  # weights may lie where the program does
+                return [ACCEPTED if is_accepted({ENTRY: shipped_program(), **case.memory}) else REFUSED_IMAGE]
+            return None
         except Exception as error:  # any other exception is a finding
             return [describe(error)]
-        return None
 
 
 class GuestModels:
@@ -107,6 +111,8 @@ class NativeModels:
 
     def answer(self, case: Case) -> list[str] | None:
         try:
+            if isinstance(case, ModelImage):
+                return native_verdict(case.memory)
             with suppress(CheckFailed, ImageError), guarded_kernels():  # suppressed: only the machine may run it
                 if isinstance(case, OneStage):
                     return native_stage(case)
@@ -177,6 +183,16 @@ def native_stage(case: OneStage) -> list[str] | None:
         for address, size in [(OUTPUT, OUTPUT_BYTES)] if op.opcode.kind == Opcode.SAMPLE else writes(op, position):
             memory.mark_written(address, size)
         return [memory.carry_root().hex()]
+
+
+def native_verdict(memory: Segments) -> list[str] | None:
+    """Says whether native code takes a model; None if it refuses one only to spare itself, or because of how it lies in its file."""
+    try:
+        with image_of(memory) as image:
+            check(image)
+    except (CheckFailed, ImageError) as error:
+        return None if isinstance(error.__cause__ or error, MayNeedTooManySteps | NotInOneSegment) else [REFUSED_IMAGE]
+    return [ACCEPTED]
 
 
 def compile_kernels() -> None:

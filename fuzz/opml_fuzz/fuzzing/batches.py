@@ -29,6 +29,7 @@ from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import random_operation, random_run, random_stage
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
+from opml_fuzz.models.refused_models import images_at_bounds, images_at_edges, images_at_ranges, moved_operation, random_image
 from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds, tapes_at_edges, tapes_that_just_fit
 from opml_fuzz.sweep.long_runs import long_runs
 from opml_fuzz.sweep.order import BATCHES, share, sweep
@@ -37,9 +38,10 @@ from opml_fuzz.sweep.translated import translated
 
 STEPS, WRONG_WITNESSES, LOOPS, COUNTED_LOOPS = 160, 32, 2, 2  # cases per batch after the sweep; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
-FLOATS, OPERATIONS, STAGES, RUNS, MODELS_AT = 200, 24, 6, 3, 5  # cases per batch about models, and its number among eight
+FLOATS, OPERATIONS, MOVED, STAGES, RUNS, IMAGES, MODELS_AT = 200, 24, 6, 6, 3, 30, 5  # cases per batch about models, its number among eight
 TRAINING_OPERATIONS, TRAINING_TAPES, SHARING_TAPES, REFUSED_REQUESTS = 40, 60, 10, 6  # cases per batch about training
 TRAINING_AT, TRAINING_CORNERS_EVERY = 3, 7  # its number among eight; such batches until all corners of training were asked about
+LOADERS_EVERY = 7  # batches: all models at the end of what a loader takes, one in seven about models
 CORNERS_EVERY = 3  # batches about models: all corner operations; as many as there are corner runs: all of those
 SWEEP_ENDS = BATCHES * COURT_EVERY // (COURT_EVERY - 1) + 1
 """The first batch after the sweep. (= 103)"""
@@ -84,7 +86,8 @@ def about_disputes(seed: int, number: int, rng: Random, kinds: Collection[str]) 
 def about_models(number: int, rng: Random, kinds: Collection[str]) -> Iterator[Case]:
     makers: tuple[tuple[str, int, Callable[[Random], Case]], ...] = (
         *(("float", FLOATS, random_float_operation), ("op", OPERATIONS, random_operation)),
-        *(("stage", STAGES, partial(random_stage, run_stages=guest_stages)), ("model", RUNS, random_run)),
+        *(("op", MOVED, moved_operation), ("stage", STAGES, partial(random_stage, run_stages=guest_stages))),
+        *(("model", RUNS, random_run), ("model", IMAGES, random_image)),
     )
     for kind, count, make in makers:
         if kind in kinds:
@@ -94,6 +97,8 @@ def about_models(number: int, rng: Random, kinds: Collection[str]) -> Iterator[C
         yield from corner_operations()[number % CORNERS_EVERY :: CORNERS_EVERY]
     if "model" in kinds:
         yield corner_runs()[number % len(corner_runs())]
+        if number % LOADERS_EVERY == 0:
+            yield from (*images_at_ranges(), *images_at_edges(), *images_at_bounds())
 
 
 def about_training(number: int, rng: Random) -> Iterator[Case]:

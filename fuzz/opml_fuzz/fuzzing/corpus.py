@@ -18,7 +18,7 @@ from opml_fuzz.fuzzing.difference import read
 from opml_fuzz.machine.case import Case, Program, Step, Witness
 from opml_fuzz.machine.encodings import decoded
 from opml_fuzz.machine.instructions import access_address, is_access
-from opml_fuzz.machine.model_case import FloatOperation, OneStage, Segments, WholeRun, header_of
+from opml_fuzz.machine.model_case import FloatOperation, ModelImage, OneStage, Segments, WholeRun, header_of, records_of
 from opml_fuzz.machine.numbers import ENTRY, LEAF, MEMORY, QUARTER, TEXT_BYTES
 from opml_fuzz.machine.simpler import is_fetchable, word_at
 from opml_fuzz.machine.start import Start
@@ -49,6 +49,9 @@ def bins(case: Case) -> Iterator[str]:
             header = header_of(memory)
             sizes = f"{min(header.ops, 40) // 4} {until == stages} {len(request) > 28}"
             yield f"model {header.arithmetic} {header.flags} {header.stop_tokens} {sizes}"
+        case ModelImage(memory):
+            for record in records_of(memory):
+                yield f"image {record.opcode} {record.condition} {' '.join(sort_of_operand(word) for word in record.operands)}"
         case TrainingStages(memory, first, 1):
             name = type(case.operation(first)).__name__
             yield from (f"training {name} {point} {each}" for point, each in asked(case))
@@ -84,6 +87,11 @@ def executed(start: Start) -> str:
 
 def sort_of_number(value: int) -> str:
     return "0" if value == 0 else "-" if value >> 63 else "word" if value < 1 << 32 else "+"
+
+
+def sort_of_operand(word: int) -> str:
+    """Names the size of an operand, and the quarter and the alignment of an address."""
+    return str(word.bit_length()) if word < 1 << 32 else f"{min(word >> 38, 4)}{'' if word % LEAF else ' aligned'}"
 
 
 def sort_of_float(value: int) -> str:

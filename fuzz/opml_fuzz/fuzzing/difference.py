@@ -20,7 +20,7 @@ from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Witness, from_json
-from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, header_of
+from opml_fuzz.machine.model_case import FloatOperation, ModelImage, OneStage, WholeRun, header_of
 from opml_fuzz.machine.numbers import ENTRY, TEXT_BYTES
 from opml_fuzz.machine.programs import GALLERY_STEPS
 from opml_fuzz.machine.relation import Related
@@ -121,6 +121,8 @@ def _subject(case: Case) -> str:
         return f"stage of {OPERATIONS[opcode].__name__ if opcode in OPERATIONS else f'opcode {opcode}'}"
     if isinstance(case, WholeRun):
         return f"run of a model, {case.until} stages"
+    if isinstance(case, ModelImage):
+        return "model for a loader"
     if isinstance(case, TrainingStages):
         operation = case.operation(case.first)
         one = type(operation).__name__ if operation else "no op"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Program, Step, Witness
-from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, header_of
+from opml_fuzz.machine.model_case import FloatOperation, ModelImage, OneStage, WholeRun, header_of
 from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.target_question import COURT, EXECUTE, ROOT, RUN, STAGE, STEP, TRAINING_STAGE, WITNESS
 from opml_fuzz.machine.training_case import TrainingStages, TrainingTape
@@ -22,7 +22,7 @@ Watch = Callable[[Case], None]
 _BY_CLASS: dict[type, str] = {
     **{Step: "step", Witness: "witness", Program: "program", Related: "related"},
     **{Disputes: "court", Acts: "court", Deployment: "deployment"},
-    **{FloatOperation: "float", WholeRun: "model", TrainingStages: "training", TrainingTape: "training"},
+    **{FloatOperation: "float", WholeRun: "model", ModelImage: "model", TrainingStages: "training", TrainingTape: "training"},
 }
 
 

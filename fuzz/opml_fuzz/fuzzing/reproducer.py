@@ -5,7 +5,7 @@ from itertools import groupby
 from opml_spec.machine.merkle import LEAF_BYTES
 
 from opml_fuzz.machine.case import Acts, Case, Deployment, Disputes, Step, Witness
-from opml_fuzz.machine.model_case import FloatOperation, OneStage, Segments, WholeRun
+from opml_fuzz.machine.model_case import FloatOperation, ModelImage, OneStage, Segments, WholeRun
 from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.training_case import TrainingStages, TrainingTape
@@ -157,6 +157,36 @@ with TemporaryDirectory() as folder:
         print("stage", stage, "spec", state.run_hash.hex(), "native", native.run_hash().hex(), "guest", guest.run_hash().hex())
 """
 
+IMAGE = """\
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from opml_min.memory_map import ENTRY
+from opml_min.model.errors import CheckFailed, ImageError
+from opml_min.model.image.image import Image
+from opml_min.model.image.program import shipped_program
+from opml_min.model.image.segments import write_image
+from opml_min.model.native.check import check
+from opml_spec.errors import SpecError
+from opml_spec.machine.memory import Memory
+from opml_spec.model.loader import check_model
+
+{memory}
+with TemporaryDirectory() as folder:
+    path = Path(folder) / "model.opml"
+    write_image(path, [(address, [data]) for address, data in sorted({{ENTRY: shipped_program(), **memory}}.items())])
+    try:
+        check(Image(path))
+        print("opml_min takes it")
+    except (CheckFailed, ImageError) as error:
+        print("opml_min:", error)
+try:
+    check_model(Memory.from_segments(memory))
+    print("spec takes it")
+except SpecError as error:
+    print("spec:", error)
+"""
+
 TRAINING = """\
 from opml_min.machine import Machine, Memory as FastMemory
 from opml_min.memory_map import ENTRY
@@ -245,6 +275,8 @@ def program_text(case: Case) -> str:
     if isinstance(case, WholeRun):
         memory, request = memory_text(case.memory), case.request.hex()
         return RUN.format(memory=memory, request=request, stages=case.stages, until=case.until)
+    if isinstance(case, ModelImage):
+        return IMAGE.format(memory=memory_text(case.memory))
     if isinstance(case, TrainingStages):
         return TRAINING.format(memory=memory_text(case.memory), first=case.first, count=case.count)
     if isinstance(case, TrainingTape):

@@ -19,7 +19,7 @@ from opml_spec.machine.witness import make_witness
 
 from opml_fuzz.errors import InputError
 from opml_fuzz.machine.edits import Edit, simpler_bytes
-from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun
+from opml_fuzz.machine.model_case import FloatOperation, ModelImage, OneStage, WholeRun
 from opml_fuzz.machine.random_floats import operand_bits
 from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.simpler import fewer_words, parts, simpler_numbers, simpler_starts
@@ -159,7 +159,7 @@ class Deployment:
         return {"case": "deployment", "parameters": list(map(hex, self.parameters))}
 
 
-AboutModels = FloatOperation | OneStage | WholeRun | TrainingStages | TrainingTape
+AboutModels = FloatOperation | OneStage | WholeRun | ModelImage | TrainingStages | TrainingTape
 Case = Step | Witness | Program | Related | Disputes | Acts | Deployment | AboutModels
 
 
@@ -202,6 +202,8 @@ def from_json(text: Any) -> Case:
                 return OneStage.from_json(text)
             case "model":
                 return WholeRun.from_json(text)
+            case "image":
+                return ModelImage.from_json(text)
             case "training":
                 return TrainingStages.from_json(text)
             case "training_tape":

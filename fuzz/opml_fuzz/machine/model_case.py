@@ -1,4 +1,4 @@
-"""Questions about models: one stage on any memory, or a whole run; and about one operation on floats.
+"""Questions about models: one stage on any memory, a whole run, or whether a loader takes one; and about one operation on floats.
 
 A memory is written as segments: bytes by address. The program is not part of it, because the implementations bring their own.
 
@@ -11,12 +11,25 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 from opml_spec.arithmetic.binary32 import Rounding
-from opml_spec.model.layout import HEADER, RECORD_BYTES, REQUEST, REQUEST_BYTES, Header, encode_words
+from opml_spec.model.layout import (
+    HEADER,
+    HEADER_WORDS,
+    RECORD_BYTES,
+    RECORD_WORDS,
+    REQUEST,
+    REQUEST_BYTES,
+    WORD_BYTES,
+    Header,
+    Record,
+    encode_tape,
+    encode_words,
+)
 
 from opml_fuzz.machine.simpler import parts
 from opml_fuzz.machine.start import MEMORY_BYTES, whole
 
 LEAF = 32
+HEADER_BYTES = WORD_BYTES * HEADER_WORDS
 MOST_STAGES, MOST_BYTES = 1 << 12, 1 << 22  # in a replay file
 FIXED_PART = 24  # bytes of a text request before its tokens
 Segments = Mapping[int, bytes]
@@ -95,6 +108,37 @@ class WholeRun:
 
 
 @frozen
+class ModelImage:
+    """A model, of which a loader says whether native code may run it."""
+
+    memory: Segments = field(hash=False)
+
+    def simpler(self) -> Iterator["ModelImage"]:
+        """Yields the model with less data, with fewer ops, and with plainer words in its records."""
+        header, records = header_of(self.memory), records_of(self.memory)
+        for left_out in parts([address for address in self.memory if address not in (HEADER, header.tape)]):
+            yield ModelImage({address: data for address, data in self.memory.items() if address not in left_out})
+        if header.ops == len(records):
+            yield from (ModelImage(with_tape(self.memory, kept)) for kept in fewer_ops(header.ops))
+        for place, record in enumerate(records):
+            for operand, value in enumerate(record.operands):
+                for plainer in (number for number in (0, 1, 32, value & value - 1) if number < value):
+                    words = (*record.operands[:operand], plainer, *record.operands[operand + 1 :])
+                    tape = [*records[:place], evolve(record, operands=words), *records[place + 1 :]]
+                    yield ModelImage({**self.memory, header.tape: encode_tape(tape)})
+
+    def to_json(self) -> dict[str, Any]:
+        return {"case": "image", "memory": memory_to_json(self.memory)}
+
+    @classmethod
+    def from_json(cls, text: Mapping[str, Any]) -> "ModelImage":
+        memory = segments_from_json(text["memory"])
+        if len(memory.get(HEADER, b"")) < HEADER_BYTES:
+            raise ValueError("its memory has no header")
+        return cls(memory)
+
+
+@frozen
 class FloatOperation:
     """One operation on binary32 patterns or integers, by TestFloat's name, with the direction of its rounding."""
 
@@ -133,7 +177,19 @@ def fewer_ops(ops: int) -> Iterator[list[int]]:
 
 def header_of(memory: Segments) -> Header:
     """Reads the header of a model."""
-    return Header(*struct.unpack_from("<26Q", memory[HEADER]))
+    return Header(*struct.unpack_from(f"<{HEADER_WORDS}Q", memory[HEADER]))
+
+
+def records_of(memory: Segments) -> list[Record]:
+    """Reads the records of the tape that are there."""
+    header = header_of(memory)
+    tape = memory.get(header.tape, b"")[: RECORD_BYTES * header.ops]
+    words = [struct.unpack_from(f"<{RECORD_WORDS}Q", tape, at) for at in range(0, len(tape) - RECORD_BYTES + 1, RECORD_BYTES)]
+    return [Record(opcode, condition, tuple(operands)) for opcode, condition, *operands in words]
+
+
+def without_request(memory: Segments) -> dict[int, bytes]:
+    return {address: data for address, data in memory.items() if address not in (REQUEST, REQUEST_BYTES)}
 
 
 def with_tape(memory: Segments, kept: list[int]) -> dict[int, bytes]:
@@ -175,7 +231,7 @@ def segments_from_json(text: Mapping[str, str]) -> dict[int, bytes]:
 def memory_from_json(text: Mapping[str, str]) -> dict[int, bytes]:
     """Reads the segments of a model; what is none is refused."""
     memory = segments_from_json(text)
-    if len(memory.get(HEADER, b"")) < 26 * 8:
+    if len(memory.get(HEADER, b"")) < HEADER_BYTES:
         raise ValueError("its memory has no header")
     header = header_of(memory)
     if not 0 < header.ops <= MOST_STAGES or len(memory.get(header.tape, b"")) < RECORD_BYTES * header.ops:

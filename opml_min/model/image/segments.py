@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from opml_min.machine import Memory
 from opml_min.memory_map import ENTRY, MODEL, PROGRAM_BYTES, QUARTER_BYTES, STATE, Quarter
-from opml_min.model.errors import ImageError
+from opml_min.model.errors import ImageError, NotInOneSegment
 from opml_min.model.files.atomic import written_whole
 from opml_min.model.files.file_memo import Identity, recalled, remembered
 
@@ -160,7 +160,7 @@ class SegmentFile:
             offset = address - segment.address
             if offset >= 0 and offset + length <= len(segment.data):
                 return segment.data[offset : offset + length]
-        raise ImageError(f"{self.path}: no segment holds the {length} bytes at {address:#x}")
+        raise NotInOneSegment(f"{self.path}: no segment holds the {length} bytes at {address:#x}")
 
     def read(self, address: int, length: int) -> bytes:
         return self.view(address, length).tobytes()

@@ -17,10 +17,10 @@ from itertools import accumulate
 import numpy as np
 
 from opml_min.memory_map import MODEL, QUARTER_BYTES, STAGE_STEP_LIMIT, STATE
-from opml_min.model.errors import CheckFailed, ImageError
+from opml_min.model.errors import CheckFailed, ImageError, MayNeedTooManySteps
 from opml_min.model.files.cache import MODEL_SOURCES, digest_of_sources
 from opml_min.model.files.file_memo import remembered
-from opml_min.model.image.header import BYTES, TEXT, Header
+from opml_min.model.image.header import BYTES, SINGLE_PHASE, TEXT, Header
 from opml_min.model.image.image import Image
 from opml_min.model.image.ops import ALIGNMENT, FIXED, FLOAT, OPERANDS, RECORD_BYTES, WHEN_DRAWN, Buffer, Op, Opcode, buffers
 from opml_min.model.image.program import shipped_program
@@ -36,7 +36,7 @@ from opml_min.model.image.weights import (
     problem_of_scales,
 )
 
-MAX_NORM_LENGTH = 1 << 15  # the sum of squares fits 64 bits
+MAX_NORM_LENGTH = (1 << 15) - 1  # the sum of squares fits 63 bits
 MAX_CONTEXT = 1 << 23  # attention's sums fit 64 bits
 STEPS_PER_WEIGHT = {FIXED: 16, FLOAT: 128}  # an upper bound for the guest
 
@@ -56,8 +56,8 @@ def _checked(image: Image) -> bytes:
     if image.program != shipped_program():
         raise CheckFailed(f"{image.path}: its program is not the shipped one, so only the machine can run it (--device vm)")
     header = image.header
-    if header.arithmetic not in (FIXED, FLOAT):
-        raise CheckFailed(f"{image.path}: arithmetic {header.arithmetic} is unknown")
+    if header.arithmetic not in (FIXED, FLOAT) or header.flags > SINGLE_PHASE:
+        raise CheckFailed(f"{image.path}: arithmetic {header.arithmetic} or flags of {header.flags} are unknown")
     if header.request_kind not in (TEXT, BYTES) or not 1 <= header.context <= MAX_CONTEXT:
         raise CheckFailed(f"{image.path}: request kind {header.request_kind} with a length of {header.context} is not supported")
     if not MODEL <= header.tape_address <= MODEL + QUARTER_BYTES - RECORD_BYTES * header.op_count:
@@ -133,7 +133,7 @@ def _check_op(op: Op, image: Image) -> None:
     if "head_size" in o:
         _require(o["head_size"] % 2 == 0, "the head size is odd")
     if "context" in o:
-        _require(o["context"] >= header.context, "a KV cache is shorter than the context")
+        _require(header.context <= o["context"] <= MAX_CONTEXT, "a KV cache is shorter than the context, or too long")
     if "quantisation" in o:
         known = o["quantisation"] < len(BLOCK_BYTES)
         _require(o["columns"] % GROUP == 0 and known, "a matrix has an unknown quantisation or an incomplete group")
@@ -150,7 +150,8 @@ def _check_op(op: Op, image: Image) -> None:
         _require(op.condition == WHEN_DRAWN, "it would also draw at positions before the first new token")
     if op.opcode.kind == Opcode.INPUT:
         _require(header.request_kind == BYTES and o["length"] <= header.context, "it reads more bytes than the request has")
-    _require(_steps(op, image) <= STAGE_STEP_LIMIT, "it may need more steps than a stage has")
+    if _steps(op, image) > STAGE_STEP_LIMIT:
+        raise MayNeedTooManySteps("it may need more steps than a stage has")
     _check_places(op, image)
 
 
@@ -169,7 +170,7 @@ def _check_places(op: Op, image: Image) -> None:
             _require(address + length <= other or other + other_length <= address, f"the buffers at {address:#x} and {other:#x} overlap")
     if op.opcode == Opcode.ROPE:
         table = image.view(*weights[0]).view(np.int32)
-        _require(bool((np.abs(table.astype(np.int64)) <= 1 << 30).all()), "its table exceeds ±1")
+        _require(int(table.min()) >= -(1 << 30) and int(table.max()) <= 1 << 30, "its table exceeds ±1")
 
 
 def _check_that_weights_stay(image: Image) -> None:

@@ -18,7 +18,7 @@ from opml_spec.model.layout import MIN_TEMPERATURE_Q16, RECORD_BYTES, Header, Re
 from opml_spec.model.operations.fixed import QUERY_BITS, Attention, Embed, MatMul, Norm, Rope, Sample, SwiGlu
 from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import decode_operation
-from opml_spec.model.tensors import GROUP, QUANTISATIONS, Group, Matrix, load_ints
+from opml_spec.model.tensors import GROUP, QUANTISATIONS, Group, Matrix, load_ints, whole_tiles
 
 I32 = 1 << 31
 """The largest magnitude of an i32. (= 2147483648)"""
@@ -60,11 +60,12 @@ def bounds(memory: Memory, operation: Operation) -> Iterator[Bound]:
     match operation:
         case Embed(_, matrix, quantisation, columns, _, _) | MatMul(_, _, matrix, quantisation, _, columns, _):
             rows = operation.rows if isinstance(operation, MatMul) else Header.read(memory).vocabulary
-            weights = Matrix(matrix, quantisation, columns).rows(memory, rows)
+            weights = Matrix(matrix, quantisation, columns).rows(memory, whole_tiles(rows))
             halfs = [abs(number) for row in weights for group in row for number in (group.scale, group.minimum)]
-            yield Bound("d, m", max(halfs), LARGEST_HALF)
+            yield Bound("d, m", max(halfs, default=0), LARGEST_HALF)
             yield Bound("Σ w·q in a group", QUANTISATIONS[quantisation].qmax * GROUP * I16, I32)
-            yield Bound("Σ d·Σ w·q + m·Σ q", max(row_bound(row, QUANTISATIONS[quantisation].qmax) for row in weights), 1 << 62)
+            sums = (row_bound(row, QUANTISATIONS[quantisation].qmax) for row in weights)
+            yield Bound("Σ d·Σ w·q + m·Σ q", max(sums, default=0), 1 << 62)
         case Norm(_, _, _, length, r, eps_q48):
             yield Bound("Σ xs²", length << 48)
             yield Bound("x·w", I32 * I32)

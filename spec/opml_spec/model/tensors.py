@@ -60,9 +60,14 @@ def store_floats(memory: Memory, address: int, values: Sequence[int]) -> Memory:
     return memory.store_bytes(address, b"".join(value.to_bytes(4, "little") for value in values))
 
 
+def whole_tiles(rows: int) -> int:
+    """The number of rows with those that fill the last tile."""
+    return -(-rows // TILE_ROWS) * TILE_ROWS
+
+
 def float_rows(memory: Memory, address: int, rows: int, columns: int) -> list[list[int]]:
     """The first rows of an f32 matrix: tiles of 8 rows, in which the 8 elements of a column are neighbours."""
-    elements = load_floats(memory, address, -(-rows // TILE_ROWS) * TILE_ROWS * columns)
+    elements = load_floats(memory, address, whole_tiles(rows) * columns)
     starts = (row // TILE_ROWS * TILE_ROWS * columns + row % TILE_ROWS for row in range(rows))
     return [elements[start : start + TILE_ROWS * columns : TILE_ROWS] for start in starts]
 
