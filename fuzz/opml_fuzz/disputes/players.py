@@ -24,7 +24,7 @@ from opml_fuzz.disputes.output import output_leaves
 from opml_fuzz.disputes.tellings import DATA, LIES, MODELS, STAGE_COUNTS, model, telling
 
 MOST_STAGES = max(STAGE_COUNTS) + 1  # of a run of which there is a telling
-MOST_WEI = 1 << 64  # of a bond that anybody has
+MOST_WEI = 1 << 110  # of a bond that anybody has
 
 
 @define

@@ -1,4 +1,4 @@
-"""The parameters that random disputes are played under: short times, small bonds, and bounds that hold with little to spare.
+"""The parameters that random disputes are played under: short times, bounds that hold with little to spare, and small bonds or huge ones.
 
 *Source*: spec §5.9.
 """
@@ -47,8 +47,19 @@ RULES = (
         min_bond=7_940_001,
         gas_choose=80_000,
     ),
+    evolve(
+        DEEP,
+        k=4,
+        share_numerator=3,
+        share_denominator=7,
+        min_bond=(1 << 100) + 5,
+        node_bond=(1 << 96) + 3,
+        second_price=(1 << 63) + 9,
+        gas_price_cap=(1 << 63) + 1,
+    ),
 )
-"""Under the last ones, a claim with some thirty nodes can refund less than the whole gas of each. A server that is asked much has long."""
+"""Under the last but one, a claim with some thirty nodes can refund less than the whole gas of each, and a server that is asked much has
+long. Under the last, no amount of money fits 64 bits."""
 
-CROWDED_RULES = len(RULES) - 1
+CROWDED_RULES = 3
 """Under which trees get crowded."""

@@ -1,7 +1,7 @@
 """Random sequences of calls to both courts, some right, some spoiled up to three times; time jumps to where something changes.
 
-Each ends with what chance seldom brings about: a server that loses a claim among several (`lost_server.py`), and the last acts that there
-may be (`last_acts.py`).
+Each ends with what chance seldom brings about: a server that loses a claim among several (`lost_server.py`), now and then the longest path
+of a tree (`deep_trees.py`), and the last acts that there may be (`last_acts.py`).
 
 A seed gives the same calls on every machine. The calls of a sequence can be written down, made again, and left out one by one.
 """
@@ -26,6 +26,7 @@ from opml_fuzz.disputes.both_courts import BothCourts, CourtsDiffer
 from opml_fuzz.disputes.call import Call, Json, read, write
 from opml_fuzz.disputes.contract import PEOPLE, MakeChain, fastest_chain
 from opml_fuzz.disputes.crowds import crowd
+from opml_fuzz.disputes.deep_trees import deep_tree
 from opml_fuzz.disputes.deployments import deploy_on_both
 from opml_fuzz.disputes.edges import acts_at_edges
 from opml_fuzz.disputes.last_acts import last_acts
@@ -77,7 +78,7 @@ def play_sequence(seed: int | str, acts: int, game: Artefact | None = None) -> S
     courts, calls, answers = BothCourts(RULES[rules], game), list[Call](), Counter[tuple[str, str]]()
     players = players_at(courts, rules, rng)
     try:
-        for call in chain(drawn_calls(courts, players, acts), at_court(courts, players, chain(lost_server(players), last_acts(players)))):
+        for call in chain(drawn_calls(courts, players, acts), at_court(courts, players, endings(players))):
             calls.append(call)
             answers[call.move, courts.call(call)] += 1
         courts.compare_everything()
@@ -93,7 +94,7 @@ def draw_acts(seed: int | str, acts: int, at_edges: int = 0) -> Acts:
     rng, rules = rules_of(seed)
     court, written, size = TellingCourt(deploy(RULES[rules])), list[Json](), 0
     players = players_at(court, rules, rng)
-    others = chain(islice(acts_at_edges(players), at_edges), lost_server(players), last_acts(players))
+    others = chain(islice(acts_at_edges(players), at_edges), endings(players))
     for call in chain(drawn_calls(court, players, acts), at_court(court, players, others)):
         act = write(call)
         size += len(json.dumps(act))
@@ -102,6 +103,14 @@ def draw_acts(seed: int | str, acts: int, at_edges: int = 0) -> Acts:
         written.append(act)
         court.call(call)
     return Acts(rules, tuple(written))
+
+
+def endings(players: Players) -> Iterator[Call]:
+    """Yields the calls with which a sequence ends; a deep tree takes long, so it is in every third."""
+    yield from lost_server(players)
+    if players.rng.random() < 1 / 3:
+        yield from deep_tree(players)
+    yield from last_acts(players)
 
 
 def at_court(courts: HasCourt, players: Players, calls: Iterable[Call]) -> Iterator[Call]:
@@ -146,7 +155,8 @@ def pass_time(players: Players) -> None:
     if rng.random() < (0.02 if players.crowds else 0.06) and (times := edge_times(players.court, players.now)):
         players.now = rng.choice(times[:12] if rng.random() < 0.8 else times)
     if rng.random() < 0.2:
-        players.basefee = rng.choice((0, 1, 2, 3, 50))
+        cap = players.court.parameters.gas_price_cap
+        players.basefee = rng.choice((0, 1, cap, cap + 1, 25 * cap))
 
 
 def next_call(players: Players) -> tuple[Call, Trace | None]:
