@@ -1,7 +1,8 @@
 """Random sequences of calls to both courts, some right, some spoiled up to three times; time jumps to where something changes.
 
 Each ends with what chance seldom brings about: a server that loses a claim among several (`lost_server.py`), now and then the longest path
-of a tree (`deep_trees.py`), and the last acts that there may be (`last_acts.py`).
+of a tree (`deep_trees.py`), what waits for a claim until the last second (`last_seconds.py`), and the last acts that there may be
+(`last_acts.py`).
 
 A seed gives the same calls on every machine. The calls of a sequence can be written down, made again, and left out one by one.
 """
@@ -30,6 +31,7 @@ from opml_fuzz.disputes.deep_trees import deep_tree
 from opml_fuzz.disputes.deployments import deploy_on_both
 from opml_fuzz.disputes.edges import acts_at_edges
 from opml_fuzz.disputes.last_acts import last_acts
+from opml_fuzz.disputes.last_seconds import last_seconds
 from opml_fuzz.disputes.lost_server import lost_server
 from opml_fuzz.disputes.moments import edge_times
 from opml_fuzz.disputes.players import Players
@@ -110,6 +112,7 @@ def endings(players: Players) -> Iterator[Call]:
     yield from lost_server(players)
     if players.rng.random() < 1 / 3:
         yield from deep_tree(players)
+    yield from last_seconds(players)
     yield from last_acts(players)
 
 

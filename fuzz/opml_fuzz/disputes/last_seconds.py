@@ -1,0 +1,99 @@
+"""Last seconds: what waits for a claim, in the last second in which it must, and in the next one.
+
+Random players seldom leave a claim alone for so long with all else as it must be. So each sequence plays it: the challenge of a claim, its
+end once nobody may choose any more, an award that an earlier claim holds up, and a fee that a claim holds up.
+
+*Source*: spec §5.5 to §5.7.
+"""
+
+from collections.abc import Iterator
+
+from opml_spec.dispute.honest import answer, finalising
+from opml_spec.dispute.objects import ANYONE, claim_id, root_id, seal
+from opml_spec.dispute.parameters import YEAR
+
+from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.moments import award_held_until, fee_held_until
+from opml_fuzz.disputes.players import Players
+from opml_fuzz.disputes.tellings import telling
+
+DATA, STAGES = b"\x01", 2  # of each request
+
+
+def last_seconds(players: Players) -> Iterator[Call]:
+    """Yields calls, each of which must be made at the players' court before the next one is drawn."""
+    models = [each for each in players.models if each in players.court.models]
+    if models:
+        for play in (settled_ends, held_award, held_fee):
+            yield from play(players, models[-1])
+
+
+def settled_ends(players: Players, model: bytes) -> Iterator[Call]:
+    """Two true claims are challenged in the last second and answered; then one is finalised, and the other expires."""
+    servers, claims = players.people[:2], list[bytes]()
+    told = telling(players.models[model], STAGES, DATA, 0)
+    yield from claimed(players, model, YEAR, servers, claims)
+    if len(claims) < len(servers):
+        return
+    for claim, server in zip(claims, servers, strict=True):
+        players.now = players.court.claims[claim].closes_at - 1
+        yield players.challenge(claim)
+        if root_id(claim) not in players.court.nodes:
+            return
+        yield players.play(answer(players.court, root_id(claim), told), server)
+    first, second = claims
+    for now in seconds_around(players.court.claims[first].settles_at):
+        players.now = now
+        yield from (players.call("expire", first), players.play(finalising(first, told), servers[0]))
+    for now in seconds_around(players.court.claims[second].settles_at + players.court.parameters.grace):
+        players.now = max(players.now, now)
+        yield players.call("expire", second)
+
+
+def seconds_around(last: int) -> tuple[int, int]:
+    """The last second in which something must wait, and the next one."""
+    return last, last + 1
+
+
+def held_award(players: Players, model: bytes) -> Iterator[Call]:
+    """Two make the same true claim; the second one is finalised, and the first is waited for."""
+    servers, claims = players.people[:2], list[bytes]()
+    told = telling(players.models[model], STAGES, DATA, 0)
+    yield from claimed(players, model, YEAR, servers, claims)
+    if len(claims) == len(servers):
+        first, second = claims
+        players.now = max(players.court.claims[each].closes_at for each in claims)
+        yield players.play(finalising(second, told), servers[1])
+        if players.court.requests[players.court.claims[second].request_id].result is not None:
+            last_second = award_held_until(players.court, players.court.claims[first])
+            for now in seconds_around(last_second):
+                players.now = now
+                yield from (players.call("award", each) for each in claims)
+
+
+def held_fee(players: Players, model: bytes) -> Iterator[Call]:
+    """Somebody claims in the last second, and never finalises."""
+    claims = list[bytes]()
+    yield from claimed(players, model, 0, players.people[:1], claims)
+    for each in claims:
+        request_id = players.court.claims[each].request_id
+        last_second = fee_held_until(players.court, players.court.requests[request_id])
+        for now in seconds_around(last_second):
+            players.now = now
+            yield players.call("reclaim", request_id)
+
+
+def claimed(players: Players, model: bytes, seconds: int, servers: tuple[bytes, ...], made: list[bytes]) -> Iterator[Call]:
+    """Asks, and lets all servers claim the truth; adds the ids of claims that stand. seconds: to the deadline"""
+    court, bond = players.court, players.court.parameters.min_bond
+    price = court.models[model].work(STAGES) * court.parameters.second_price
+    told = telling(players.models[model], STAGES, DATA, 0)
+    yield players.call("request", model, STAGES, DATA, players.now + seconds, bond, ANYONE, value=price)
+    for request in players.court.requests.keys() - court.requests.keys():
+        for place, server in enumerate(servers):
+            sealed = seal(told.run_hash, server)
+            value = bond if place else bond + price
+            yield players.call("claim", request, sealed, players.now + YEAR, sender=server, value=value)
+            identity = claim_id(request, server, sealed)
+            if identity in players.court.claims:
+                made.append(identity)
