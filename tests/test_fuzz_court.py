@@ -1,6 +1,7 @@
 """The specification's court and the contract answer every act alike, and the random acts reach every kind of answer."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
@@ -8,9 +9,12 @@ from attrs import evolve
 from opml_fuzz.disputes.both_courts import BothCourts, CourtsDiffer
 from opml_fuzz.disputes.call import ARGUMENTS, Call, read, write
 from opml_fuzz.disputes.contract import PEOPLE, Contract, EmbeddedChain, Failed, RevmChain
+from opml_fuzz.disputes.deep_trees import deep_tree
 from opml_fuzz.disputes.deployments import deploy_on_both, tight_parameters
+from opml_fuzz.disputes.last_seconds import last_seconds
+from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.rules import DEEP, RULES
-from opml_fuzz.disputes.sequences import RandomDisputes, SequenceReport, play_sequence, replay
+from opml_fuzz.disputes.sequences import RandomDisputes, SequenceReport, at_court, play_sequence, players_at, replay
 from opml_fuzz.disputes.spoilers import spoiled
 from opml_fuzz.engines.room import Engines
 from opml_fuzz.fuzzing.compiled_mutants import compiled
@@ -19,7 +23,7 @@ from opml_fuzz.fuzzing.reproducer import program_text
 from opml_fuzz.fuzzing.shrinking import shrink
 from opml_fuzz.machine.case import Acts, Disputes, from_json
 from opml_spec.dispute.acts import Act
-from opml_spec.dispute.objects import model_id
+from opml_spec.dispute.objects import Court, model_id
 from opml_spec.dispute.parameters import TIME_LIMIT, WEI_LIMIT
 from opml_spec.errors import SpecError
 
@@ -54,6 +58,58 @@ def test_most_sequences_end_with_a_lost_server_and_the_last_acts(reports: list[S
         acts.subtract(replay(report.rules, map(write, report.calls[:ACTS])).answers)
         lost.update(f"{move} {answer}" for move, answer in +acts)
     assert min(lost["arbitrate ok"], lost["timeout 218 NOT_OUT_OF_TIME"], lost["timeout ok"]) > len(whole) // 2
+
+
+def played(rules: int, play: Callable[[Players], Iterator[Call]], seed: int = 5) -> tuple[list[str], BothCourts]:
+    """What both courts answer to the acts that somebody plays, once all models are registered."""
+    rng, courts = Random(seed), BothCourts(RULES[rules])
+    players, answers = players_at(courts, rules, rng), list[str]()
+    players.now = START_TIME
+    for _ in at_court(courts, players, registering(courts, players)):
+        pass
+    for call in at_court(courts, players, play(players)):
+        answers.append(f"{call.move} {courts.call(call).partition(' ')[0]}")
+    courts.compare_everything()
+    return answers, courts
+
+
+def registering(courts: BothCourts, players: Players) -> Iterator[Call]:
+    while len(players.models) < 4:
+        call = players.register()
+        courts.call(call)
+        yield call
+
+
+def longest_path(court: Court) -> tuple[int, ...]:
+    return max((node.path for node in court.nodes.values()), key=len)
+
+
+@pytest.mark.parametrize(("rules", "depth", "bits"), [(0, 45, 45), (3, 9, 54), (4, 23, 46)])
+def test_a_tree_can_be_as_deep_as_it_gets(rules: int, depth: int, bits: int) -> None:
+    """Some stages take only three steps, so not every tree is."""
+    plays = [played(rules, deep_tree, seed) for seed in (5, 6, 7)]
+    answers, courts = max(plays, key=lambda play: len(longest_path(play[1].spec)))
+    path = longest_path(courts.spec)
+    assert len(path) + 1 >= depth
+    assert len(path) * (RULES[rules].k - 1).bit_length() >= bits
+    assert {answer for answer in answers if answer.endswith("ok")} >= {"open ok", "post ok", "choose ok", "collect ok"}
+    assert courts.spec.ledger.burned > 0
+
+
+def test_money_does_not_fit_64_bits_under_the_last_rules() -> None:
+    _, courts = played(len(RULES) - 1, deep_tree)
+    assert min(courts.spec.ledger.credited.values()) > 1 << 64
+    assert min(node.price for node in courts.spec.nodes.values()) == 0
+
+
+def test_what_waits_until_the_last_second() -> None:
+    """It is refused in that second, and accepted in the next one."""
+    answers, _ = played(1, last_seconds)
+    claims = ["request ok", "claim ok", "claim ok"]
+    ends = ["expire 247", "finalise 245", "expire 247", "finalise ok", "expire 247", "expire ok"]
+    awards = ["finalise ok", "award 248", "award 248", "award ok", "award ok"]
+    reclaims = ["request ok", "claim ok", "reclaim 230", "reclaim ok"]
+    assert answers == [*claims, *2 * ["challenge ok", "post ok"], *ends, *claims, *awards, *reclaims]
 
 
 def test_deposits_stay_below_what_a_chain_can_have() -> None:

@@ -21,8 +21,10 @@ from attrs import evolve
 from opml_fuzz.disputes.answers import TellingCourt
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.disputes.contract import PEOPLE
+from opml_fuzz.disputes.deep_trees import deep_tree
 from opml_fuzz.disputes.edges import acts_at_edges
 from opml_fuzz.disputes.last_acts import last_acts
+from opml_fuzz.disputes.last_seconds import last_seconds
 from opml_fuzz.disputes.lost_server import lost_server
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.sequences import at_court, drawn_calls
@@ -67,7 +69,7 @@ def plays(seed: int) -> Iterator[tuple[Court, Call, Court | None]]:
     """Yields each call of a random play, with the court before, and that afterwards if it was accepted."""
     court, rng = TellingCourt(deploy(Parameters())), Random(seed)
     players = Players(court.spec, PEOPLE, rng, START_TIME, alive=rng.choice((1, 3)))
-    others = chain(acts_at_edges(players), lost_server(players), last_acts(players))
+    others = chain(acts_at_edges(players), lost_server(players), deep_tree(players), last_seconds(players), last_acts(players))
     for number, call in enumerate(chain(drawn_calls(court, players, ACTS), at_court(court, players, others))):
         before = court.spec
         is_accepted = court.call(call) == "ok"

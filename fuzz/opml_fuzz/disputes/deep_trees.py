@@ -80,7 +80,8 @@ def chosen(players: Players, node: Node) -> int:
     if segment.phase == Phase.STAGES:
         ends = [part_of(segment, node.posted, part) for part in parts]
         parts = [part for part in parts if ends[part].hi > 1 and (ends[part].length > 1 or ends[part].lo % FAILED_OF != FAILED_AT)] or parts
-    return players.rng.choice((*parts, parts[-1]))
+    part: int = players.rng.choice((*parts, parts[-1]))
+    return part
 
 
 def answer(players: Players, node_id: bytes, node: Node, machine: MachineState) -> Call:
@@ -95,9 +96,8 @@ def answer(players: Players, node_id: bytes, node: Node, machine: MachineState) 
         return players.call("arbitrate", node_id, segment, make_witness(machine))
     start, after, steps = made_up(segment.lo), made_up(segment.hi), players.rng.choice(STEPS)
     last = MachineState(pc=0, x=(0,) * 32, memory=Memory(Pair(LEFT, after.carry)), status=last_status(players, after.status, steps))
-    hashes = state_hash(machine) * (part_count(steps, k) - 1)
-    ends = encode(last), LEFT, after.carry
-    return players.call("open", node_id, segment, start.carry, start.status, steps, *ends, hashes, end, sender=server)
+    ends, inside = (encode(last), LEFT, after.carry), state_hash(machine) * (part_count(steps, k) - 1)
+    return players.call("open", node_id, segment, start.carry, start.status, steps, *ends, inside, end, sender=server)
 
 
 def last_status(players: Players, status: RunStatus, steps: int) -> Status:

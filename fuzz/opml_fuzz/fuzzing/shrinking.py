@@ -30,6 +30,7 @@ from opml_fuzz.engines.protocol import Answers, OutOfTime
 from opml_fuzz.engines.room import Engines
 from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.difference import Difference, compare
+from opml_fuzz.fuzzing.fewer_acts import renamed
 from opml_fuzz.machine.case import Acts, Case, Program
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.machine.training_case import TrainingStages
@@ -140,7 +141,10 @@ class Search:
         """Finds the first variant from this place on that shows a difference; acts have a place of their own in mind."""
         variants: Iterable[Case] = case.simpler()
         for at, variant in enumerate(variants):
-            if (at >= place or isinstance(case, Acts)) and (found := self.shows(variant)):
+            if isinstance(case, Acts) and isinstance(variant, Acts):
+                if found := self.shows(renamed(case, variant)):
+                    return at, found
+            elif at >= place and (found := self.shows(variant)):
                 return at, found
         return None
 

@@ -24,8 +24,9 @@ from opml_spec.model.tensors import QUANTISATIONS, TILE_ROWS
 
 from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun, header_of
 from opml_fuzz.models.corner_caches import attention_that_shows_weights, attention_to_any_exponents, attention_to_zeros
-from opml_fuzz.models.corner_floats import floats_at_every_exponent, sums_of_zeros
-from opml_fuzz.models.corner_requests import corner_requests
+from opml_fuzz.models.corner_floats import floats_at_every_exponent, sums_of_negative_zeros, sums_of_zeros
+from opml_fuzz.models.corner_products import corner_products
+from opml_fuzz.models.corner_requests import corner_requests, ends_in_one_stage
 from opml_fuzz.models.corner_roots import norms_at_borders
 from opml_fuzz.models.edge_draws import draws_that_show_weights
 from opml_fuzz.models.tiny_models import POSITIONS, ModelBuilder, as_float, llama, once, text_request
@@ -163,10 +164,12 @@ def corner_operations() -> tuple[OneStage, ...]:
     both = (pairs(rng, is_float, make) for make in makers for is_float in (False, True))
     requests = (case for _, case in corner_requests(rng))
     attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), attention_that_shows_weights(rng))
-    floats = (*floats_at_every_exponent(Random("floats")), sums_of_zeros(Random("zeros")))
+    zeros = (sums_of_zeros(Random("zeros")), *sums_of_negative_zeros(Random("negative zeros")))
+    floats = (*floats_at_every_exponent(Random("floats")), *zeros)
     draws = draws_that_show_weights(Random("draws"))
     gates = gates_alone(Random("gates"))
-    return (*both, *gates, *floats, *draws, *attentions, *norms_at_borders(rng), *requests, *at_end, *products, *least)
+    largest, ends = corner_products(Random("products")), ends_in_one_stage(Random("ends"))
+    return (*both, *gates, *floats, *draws, *attentions, *norms_at_borders(rng), *requests, *at_end, *products, *least, *largest, *ends)
 
 
 @cache

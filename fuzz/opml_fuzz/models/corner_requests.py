@@ -10,13 +10,23 @@ from collections.abc import Iterator
 from random import Random
 
 from attrs import frozen
-from opml_spec.model.layout import BYTES, MAX_TEMPERATURE_Q16, MIN_TEMPERATURE_Q16, REQUEST, REQUEST_BYTES, SINGLE_PHASE
+from opml_spec.model.layout import (
+    BYTES,
+    MAX_TEMPERATURE_Q16,
+    MIN_TEMPERATURE_Q16,
+    OUTPUT,
+    REQUEST,
+    REQUEST_BYTES,
+    SINGLE_PHASE,
+    WHEN_DRAWING,
+)
 from opml_spec.model.operations import fixed
 
 from opml_fuzz.machine.model_case import OneStage
-from opml_fuzz.models.tiny_models import SMALL, ModelBuilder
+from opml_fuzz.models.tiny_models import SMALL, ModelBuilder, text_request, with_request
 
 LENGTH, PROMPT, NEW, U32 = 8, 2, 3, 1 << 32  # of the vector; of the prompt and of what is asked for
+STOP = 5  # the token that is drawn
 CONTEXT, VOCABULARY = SMALL.context, SMALL.vocabulary
 
 
@@ -82,3 +92,15 @@ def corner_requests(rng: Random) -> Iterator[tuple[str, OneStage]]:
     for name, (length, stages) in OF_BYTES.items():
         io = {REQUEST: struct.pack("<QQ", stages, length), REQUEST_BYTES: rng.randbytes(length)}
         yield name, OneStage(at.segments(tape, request_kind=BYTES) | io, 0)
+
+
+def ends_in_one_stage(rng: Random) -> Iterator[OneStage]:
+    """Builds a model of one stage whose tape goes on behind SAMPLE: a stop token that is drawn ends it there, another one does not. Then
+    one whose output is done before it begins."""
+    for is_done, stop in ((False, STOP), (False, STOP + 1), (True, STOP)):
+        at = ModelBuilder(rng)
+        x, y = (at.reserve(at.numbers(LENGTH)) for _ in range(2))
+        logits = at.reserve(struct.pack(f"<{VOCABULARY}i", *(token == STOP for token in range(VOCABULARY))))
+        tape = [fixed.Sample(logits, VOCABULARY).record(WHEN_DRAWING), fixed.Add(x, y, LENGTH).record()]
+        memory = with_request(at.segments(tape, flags=SINGLE_PHASE, stop_tokens=1, stop_0=stop), text_request(rng), 1)
+        yield OneStage(memory | ({OUTPUT: struct.pack("<QQ", 0, 1)} if is_done else {}), 0)

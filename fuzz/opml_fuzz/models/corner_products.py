@@ -1,0 +1,53 @@
+"""Products of matrices at the end of their range: scales of every exponent, rows whose sums come close to 2^62, and single rows of both.
+
+Random models have small scales, as those of people do, and few columns. So nobody would notice a sum that is cut to 48 bits.
+
+*Source*: spec §3.5 and §3.8.
+"""
+
+import struct
+from collections.abc import Iterator
+from random import Random
+
+from opml_spec.model.operations import fixed
+from opml_spec.model.operations.operation import Operation
+from opml_spec.model.tensors import GROUP, QUANTISATIONS, TILE_ROWS
+
+from opml_fuzz.machine.model_case import OneStage
+from opml_fuzz.models.tiny_models import SMALL, ModelBuilder, once
+
+LARGEST_SCALE, SIGN, FRACTION_BITS = 0x57FF, 1 << 15, 10  # 127.9, as a binary16
+EXPONENTS = range((LARGEST_SCALE >> FRACTION_BITS) + 1)
+GROUPS = 16  # of the largest scales: with one more, a loader refuses the row
+LARGEST, SHIFTED, OUT_BITS, R = 32_767, 33, 20, 14  # a number of an activation; by how many bits sums are shifted
+
+
+def corner_products(rng: Random) -> Iterator[OneStage]:
+    """Builds for each quantisation a product and a row, both of scales of every exponent and of the largest ones."""
+    for number in QUANTISATIONS:
+        scales = [exponent << FRACTION_BITS | rng.getrandbits(FRACTION_BITS) for exponent in EXPONENTS]
+        yield from products_and_rows(rng, number, scales, len(EXPONENTS), same=False)
+        yield from products_and_rows(rng, number, [LARGEST_SCALE], GROUPS, same=True)
+
+
+def products_and_rows(rng: Random, number: int, scales: list[int], groups: int, same: bool) -> Iterator[OneStage]:
+    """Builds a product and the first row of its matrix. same: all numbers are the largest, and of one sign, so that nothing cancels out"""
+    columns, at = GROUP * groups, ModelBuilder(rng)
+    each = [scales[group % len(scales)] for _ in range(SMALL.vocabulary // TILE_ROWS) for group in range(groups)]
+    matrix = at.place(b"".join(block(rng, number, [scale] * TILE_ROWS, same) for scale in each))
+    values = [LARGEST] * columns if same else [rng.choice((LARGEST, -LARGEST, rng.randrange(-LARGEST, LARGEST))) for _ in range(columns)]
+    x = at.reserve(struct.pack(f"<i28x{columns}h", SHIFTED - 24 + OUT_BITS, *values))
+    out = at.reserve(bytes(4 * columns))
+    operations: list[Operation] = [fixed.MatMul(out, x, matrix, number, SMALL.vocabulary, columns, OUT_BITS)]
+    operations.append(fixed.Embed(out, matrix, number, columns, columns, R))
+    for operation in operations:
+        yield once(rng, at.segments([operation.record()]))
+
+
+def block(rng: Random, number: int, scales: list[int], same: bool) -> bytes:
+    """Makes a block of eight rows: the largest weights and the least ones in turn, or any; every other scale is negative."""
+    quantisation = QUANTISATIONS[number]
+    weights = bytes((0x80, 0x80) if number == 0 else (0, 0)) * (quantisation.scales // 2) if same else rng.randbytes(quantisation.scales)
+    halfs = [scale | (SIGN if lane % 2 else 0) for lane, scale in enumerate(scales)]
+    minimums = [scale | (SIGN if lane % 4 < 2 else 0) for lane, scale in enumerate(scales)] if quantisation.has_minimum else []
+    return weights + struct.pack(f"<{len(halfs + minimums)}H", *halfs, *minimums)
