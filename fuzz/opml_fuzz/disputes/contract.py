@@ -26,6 +26,7 @@ PEOPLE = tuple(bytes([0xA0 + number]) * 20 for number in range(6))
 LOST_ONCE = bytes([0xB0]) * 20  # the server of `lost_server.py`, who does nothing else
 EVERYBODY = (*PEOPLE, LOST_ONCE)
 WEI = 1 << 180  # what everybody has
+MOST_CODE_BYTES = 1 << 16
 GAS = 1 << 24  # of a transaction. Source: EIP-7825
 
 
@@ -71,12 +72,13 @@ def without_base_fee(code: bytes) -> bytes:
 
 
 class RevmChain:
-    """A chain in revm."""
+    """A chain in revm. It accepts contracts that are larger than elsewhere, since those of mutants are not optimised."""
 
     def __init__(self, people: Sequence[bytes] = EVERYBODY) -> None:
         import pyrevm  # a developer extra, so imported only where it is used
 
-        self._block, self._evm = pyrevm.BlockEnv, cast(Any, pyrevm.EVM(spec_id="PRAGUE"))
+        limits = pyrevm.CfgEnv(limit_contract_code_size=MOST_CODE_BYTES)
+        self._block, self._evm = pyrevm.BlockEnv, cast(Any, pyrevm.EVM(env=pyrevm.Env(cfg=limits), spec_id="PRAGUE"))
         for person in people:
             self._evm.set_balance(hexadecimal(person), WEI)
 

@@ -14,9 +14,17 @@ class NotCompiled(FuzzError):
     """A mutant that is no program, or the same one."""
 
 
+OPTIMISED, AS_WRITTEN = "#pragma optimize gas", "#pragma optimize none"
+
+
 def compiled(name: str, right: str, wrong: str) -> Artefact:
     """Compiles the contract of this name with one expression replaced, in its own text or in a module's."""
     return compiled_texts(name, replaced(name, right, wrong))
+
+
+def compiled_as_written(name: str, right: str, wrong: str) -> Artefact:
+    """Compiles it without optimisation, which takes half the time. The contract is larger then than a chain must accept."""
+    return compiled_texts(name, {path: text.replace(OPTIMISED, AS_WRITTEN) for path, text in replaced(name, right, wrong).items()})
 
 
 def compiled_texts(name: str, texts: Mapping[str, str]) -> Artefact:

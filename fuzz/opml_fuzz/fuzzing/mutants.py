@@ -25,7 +25,7 @@ from opml_fuzz.engines.room import EngineRoom, Engines
 from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.fuzzing import game_mutants
 from opml_fuzz.fuzzing.batches import batch, goes_to_court
-from opml_fuzz.fuzzing.compiled_mutants import compiled
+from opml_fuzz.fuzzing.compiled_mutants import compiled, compiled_as_written
 from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.encodings import ENCODINGS
@@ -138,7 +138,8 @@ def wrong_contract(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineR
 
 @contextmanager
 def wrong_game(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]:
-    yield EngineRoom(*(evolve(engines, courts=RandomDisputes(compiled("game", right, wrong))) for engines in (room.all, room.most)))
+    courts = RandomDisputes(compiled_as_written("game", right, wrong))
+    yield EngineRoom(*(evolve(engines, courts=courts) for engines in (room.all, room.most)))
 
 
 @contextmanager
