@@ -8,25 +8,32 @@ from math import gcd
 from random import Random
 
 import pytest
+from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.model_runs import ACCEPTED, REFUSED, REFUSED_IMAGE, GuestModels, NativeModels, SpecModels, image_of
+from opml_fuzz.engines.room import Engines
 from opml_fuzz.fuzzing.batches import CORNERS_EVERY, COURT_EVERY, MODELS_AT, SWEEP_ENDS, batch
 from opml_fuzz.fuzzing.changed_code import changed
 from opml_fuzz.fuzzing.difference import Difference
+from opml_fuzz.fuzzing.explaining import explained
 from opml_fuzz.fuzzing.target_batches import CORNERS_EVERY as ROUNDS_FOR_ALL
 from opml_fuzz.fuzzing.target_batches import ROUNDS, target_batch
 from opml_fuzz.machine.case import Case, from_json
-from opml_fuzz.machine.model_case import ModelImage, WholeRun, header_of, records_of
+from opml_fuzz.machine.model_case import ModelImage, OneStage, WholeRun, header_of, records_of
 from opml_fuzz.models.corner_caches import attention_that_shows_weights, attention_to_any_exponents
 from opml_fuzz.models.corner_models import LLAMAS, QUANTISATION_COUNT, SHIFTS, corner_operations, corner_runs
-from opml_fuzz.models.corner_requests import corner_requests
+from opml_fuzz.models.corner_products import corner_products
+from opml_fuzz.models.corner_requests import corner_requests, ends_in_one_stage
 from opml_fuzz.models.corner_roots import JUST_BELOW, MEAN_SHIFT, R, guess, just_above, norms_at_borders
 from opml_fuzz.models.edge_draws import edge_draws
-from opml_fuzz.models.refused_models import images_at_bounds, images_at_edges, images_at_ranges, moved_operation, random_image
+from opml_fuzz.models.refused_models import images_at_bounds, images_at_edges, images_at_ranges, is_accepted, moved_operation, random_image
 from opml_spec.arithmetic import fixed as fixed_arithmetic
 from opml_spec.arithmetic.elementary import exp2, rsqrt
 from opml_spec.arithmetic.fixed import round_shift
+from opml_spec.machine.memory import Memory
+from opml_spec.model.bounds import Bound, bounds
 from opml_spec.model.layout import MAX_TEMPERATURE_Q16, MIN_TEMPERATURE_Q16
 from opml_spec.model.operations import fixed as fixed_operations
+from opml_spec.model.operations.table import decode_operation
 
 from opml_min.model.native.batching import copied_buffers
 
@@ -188,3 +195,23 @@ def test_the_program_of_an_image_asks_both_loaders() -> None:
 def test_moved_tensors_are_computed_alike() -> None:
     rng = Random(5)
     assert all(agree(moved_operation(rng)) for _ in range(20))
+
+
+def test_a_finding_about_a_stage_tells_what_is_right() -> None:
+    """A target tells but a root, so its user is told the op, and the leaves that it changes."""
+    (case, *_) = ends_in_one_stage(Random(6))
+    sample, changes, *leaves = explained(Difference(case, {}), Engines((), (), (), RandomDisputes(alone=True)), "here").details
+    assert sample.startswith("op 0 at position 0, condition 1: Sample, logits 0xc0")
+    assert changes == "spec: exit code 0, 3 leaves changed"
+    assert leaves[0] == f"at 0x8010000000: {bytes(32).hex()} → {'01'.ljust(16, '0') * 2}{bytes(16).hex()}"
+
+
+def test_rows_of_the_largest_scales_are_the_longest_that_a_loader_takes() -> None:
+    cases = [*corner_products(Random(7))]
+    assert all(is_accepted(case.memory) for case in cases)
+    sums = [bound.magnitude for case in cases for bound in bounds_of(case) if bound.name.startswith("Σ d")]
+    assert 0.99 * 2**62 < max(sums) < 2**62
+
+
+def bounds_of(case: OneStage) -> Iterator[Bound]:
+    return bounds(Memory.from_segments(case.memory), decode_operation(records_of(case.memory)[0]))

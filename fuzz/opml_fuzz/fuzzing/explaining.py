@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from math import inf
 
-from attrs import evolve
+from attrs import asdict, evolve
 from opml_spec.errors import SpecError
 from opml_spec.machine.decode import disassemble
+from opml_spec.machine.memory import Memory
+from opml_spec.machine.merkle import DEPTH, LEAF_BYTES, Node, children, hash_of
 from opml_spec.machine.state import encode
 from opml_spec.machine.witness import make_witness
+from opml_spec.model.operations.table import OPERATIONS, decode_operation
+from opml_spec.model.stage import run_stage
 from opml_spec.training.operations.opcodes import RANGES, operands
 
 from opml_fuzz.engines.protocol import OutOfTime, Telling, TellingTensors
@@ -24,12 +28,13 @@ from opml_fuzz.fuzzing.difference import Difference
 from opml_fuzz.fuzzing.shrinking import after, first_wrong_stage, first_wrong_step
 from opml_fuzz.machine.case import Program, Step, Witness
 from opml_fuzz.machine.edits import ROOT_AT
-from opml_fuzz.machine.model_case import WholeRun, header_of
+from opml_fuzz.machine.model_case import OneStage, WholeRun, header_of, records_of
 from opml_fuzz.machine.simpler import is_fetchable, word_at
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.training_case import TrainingStages, numbers_in
 from opml_fuzz.models.training_tensors import role
 
+MOST_LEAVES = 8  # that are shown
 STATUSES = {0: "running", 1: "halted", 2: "trapped"}
 
 
@@ -63,6 +68,8 @@ def words(difference: Difference, engines: Engines) -> Iterator[str]:
             if case.start is not None:
                 yield f"of the step that executes {instruction(case.start)}"
                 yield from (f"changed: {edit}" for edit in case.edits)
+        case OneStage():
+            yield from of_stage(case)
         case WholeRun(memory):
             different = [i for i, answers in enumerate(zip(*difference.answers.values(), strict=False)) if len(set(answers)) > 1]
             if different:
@@ -70,6 +77,33 @@ def words(difference: Difference, engines: Engines) -> Iterator[str]:
                 yield f"first differs after stage {different[0]}: op {op} at position {position}"
         case TrainingStages():
             yield from of_training(case, first_wrong_stage(difference.answers), engines)
+
+
+def of_stage(case: OneStage) -> Iterator[str]:
+    """Yields the op of a stage with its operands, and the leaves that the specification changes, since a target tells but a root."""
+    header, before = header_of(case.memory), Memory.from_segments(case.memory)
+    position, op = divmod(case.stage, header.ops)
+    record = records_of(case.memory)[op]
+    if record.opcode in OPERATIONS:
+        operands_of = asdict(decode_operation(record)).items()
+        numbers = ", ".join(f"{name} {value if value < header.tape else hex(value)}" for name, value in operands_of)
+        yield f"op {op} at position {position}, condition {record.condition}: {type(decode_operation(record)).__name__}, {numbers}"
+    after, exit_code = run_stage(before, case.stage)
+    changes = [] if exit_code else list(changed_leaves(before.tree, after.tree, DEPTH, 0))
+    yield f"spec: exit code {exit_code}, {len(changes) or 'no'} {'leaf' if len(changes) == 1 else 'leaves'} changed"
+    for address, old, new in changes[:MOST_LEAVES]:
+        yield f"at {address:#x}: {old.hex()} → {new.hex()}"
+
+
+def changed_leaves(old: Node, new: Node, height: int, index: int) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yields the leaves in which two trees differ: address, and what is there in either."""
+    if hash_of(old) == hash_of(new):
+        return
+    if height:
+        for side, (one, other) in enumerate(zip(children(old, height), children(new, height), strict=True)):
+            yield from changed_leaves(one, other, height - 1, 2 * index + side)
+    elif isinstance(old, bytes) and isinstance(new, bytes):
+        yield index * LEAF_BYTES, old, new
 
 
 def of_training(case: TrainingStages, wrong: int, engines: Engines) -> Iterator[str]:
