@@ -10,14 +10,16 @@ may be as large as a loader can look at.
 import struct
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from random import Random
 
 from attrs import asdict, evolve
 from opml_spec.errors import SpecError
 from opml_spec.machine.memory import IO, MEMORY_BYTES, MODEL, STATE, Memory
+from opml_spec.model.bounds import I16, QUERY
 from opml_spec.model.layout import BYTES, HEADER, RECORD_BYTES, TEXT, Header, Record, encode_tape, encode_words
 from opml_spec.model.loader import RANGES, check_model
-from opml_spec.model.operations.fixed import Embed, MatMul, Norm, Rope
+from opml_spec.model.operations.fixed import Attention, Embed, MatMul, Norm, Rope
 from opml_spec.model.operations.float import FloatEmbed, FloatMatMul, FloatRope
 from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import FIXED_OPERATIONS, OPERATIONS, decode_operation
@@ -34,7 +36,12 @@ BAD_OPCODES = (0, 12, 31, 32, 44, 1 << 32, (1 << 64) - 1)
 HALFS = (0x57FF, 0x5800, 0xD7FF, 0xD800, 0x7C00, 0xFC00, 0x7E00, 0x7BFF, 0x03FF, 0x8000)
 """±127.9, ±128, infinities, no number, the largest one, a subnormal, −0."""
 
+LARGEST_HALF, LAST_HALFS = 0x57FF, (0x3C40, 0x3C41)
+"""127.9; in Q8_0 the sum of a row of 16 such scales just stays below 2^62 if the last one is 1.0625, and with the next it does not."""
+
+LARGEST_SUM = 1 << 63
 ONE = 1 << 30  # the largest sine of a RoPE table
+ENTRIES = (ONE, ONE + 1, -ONE, -ONE - 1, (1 << 31) - 1, -(1 << 31))
 
 
 def random_image(rng: Random) -> ModelImage:
@@ -162,8 +169,8 @@ def with_other_numbers(rng: Random, memory: Segments, records: list[Record]) -> 
             blocks = operation.columns // GROUP * (getattr(operation, "rows", TILE_ROWS) // TILE_ROWS)
             return stored(memory, at + quantisation.block_bytes * rng.randrange(max(blocks, 1)), struct.pack("<H", rng.choice(HALFS)))
         case Rope() as operation:
-            entry = rng.choice((ONE, ONE + 1, -ONE, -ONE - 1, (1 << 31) - 1, -(1 << 31)))
-            return stored(memory, operation.table + 4 * rng.randrange(max(operation.head_size, 1)), struct.pack("<i", entry))
+            at = operation.table + 4 * rng.randrange(max(operation.head_size, 1))
+            return stored(memory, at, struct.pack("<i", rng.choice(ENTRIES)))
     return memory
 
 
@@ -218,25 +225,34 @@ def images_at_edges() -> Iterator[ModelImage]:
 
 
 def images_at_bounds() -> Iterator[ModelImage]:
-    """Yields models in which a number is just below what a loader takes, or just beyond it: the sum of a row, of a NORM, and of scores."""
-    groups = 17
-    for number, quantisation in QUANTISATIONS.items():
-        lanes = (quantisation.block_bytes - quantisation.scales) // 2
-        for row, last in ((row, last) for row in (0, 7) for last in LAST_HALFS[number]):
-            blocks = bytearray(quantisation.block_bytes * groups)
-            for group in range(groups):
-                halfs = [0] * lanes
-                halfs[row] = 0x57FF if group < groups - 1 else last
-                if lanes > TILE_ROWS:
-                    halfs[TILE_ROWS + row] = 0xD7FF
-                struct.pack_into(f"<{lanes}H", blocks, quantisation.block_bytes * group + quantisation.scales, *halfs)
-            yield one_op(MatMul(STATE, STATE + 4096, WEIGHTS, number, 7, GROUP * groups, 14), {WEIGHTS: bytes(blocks)})
+    """Yields models in which a number is just below what a loader takes, or just beyond it: the sum of a row, of a NORM, of scores, a
+    scale, an entry of a RoPE table."""
+    for number, row in product(QUANTISATIONS, (0, TILE_ROWS - 1)):  # of seven rows the last one only fills the tile
+        yield from (with_halfs(number, row, [LARGEST_HALF] * 16 + [last], LARGEST_HALF) for last in LAST_HALFS)
+        yield from (with_halfs(number, row, [half], 0) for half in HALFS)
+        if QUANTISATIONS[number].has_minimum:
+            yield from (with_halfs(number, row, [0], half) for half in HALFS)
+    for entry in ENTRIES:
+        table = struct.pack("<i", entry).rjust(4 * SMALL.context * SMALL.head_size, b"\0")
+        yield one_op(Rope(STATE, SMALL.heads, SMALL.head_size, WEIGHTS), {WEIGHTS: table})
+    (attention, *_) = (each for image in usual_images() for each in records_of(image.memory) if each.opcode == Attention.opcode)
+    operation, most = decode_operation(attention), (LARGEST_SUM - 1) // (SMALL.head_size * QUERY * I16)
+    yield from (one_op(with_operand(operation, "scale_q30", scale), {}) for scale in (most, most + 1))
     for length in ((1 << 15) - 1, 1 << 15):
         yield one_op(Norm(STATE, STATE + (1 << 20), STATE + (1 << 21), length, 14, 0), {})
 
 
-LAST_HALFS = {0: (0x3C40, 0x3C41), 1: (0x57FF,), 2: (0x57FF,)}
-"""By quantisation, the last scale of a row whose others are 127.9: with 1.0625 the sum just stays below 2^62, with the next it does not."""
+def with_halfs(number: int, row: int, scales: list[int], minimum: int) -> ModelImage:
+    """Makes a product of a matrix with these scales in one row. number: the quantisation; minimum: of each group, if there are any"""
+    quantisation, blocks = QUANTISATIONS[number], b""
+    for scale in scales:
+        block = bytearray(quantisation.block_bytes)
+        struct.pack_into("<H", block, quantisation.scales + 2 * row, scale)
+        if quantisation.has_minimum:
+            struct.pack_into("<H", block, quantisation.minimums + 2 * row, minimum % (1 << 16))
+        blocks += block
+    columns = GROUP * len(scales)
+    return one_op(MatMul(STATE, STATE + 4096, WEIGHTS, number, TILE_ROWS - 1, columns, 14), {WEIGHTS: blocks})
 
 
 def one_op(operation: Operation, data: Segments) -> ModelImage:
