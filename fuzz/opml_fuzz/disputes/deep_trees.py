@@ -29,7 +29,8 @@ DATA = b""  # of the request
 LEFT = keccak256(b"left half")  # root of the half of memory that no stage hands over
 FAILED_OF, FAILED_AT = 4, 3  # one made-up run state in four has failed
 EXIT_CODES = (1, 1 << 8, 1 << 32, 1 << 56, (1 << 64) - 1)
-STEPS = (STAGE_STEP_LIMIT, STAGE_STEP_LIMIT, STAGE_STEP_LIMIT - 1, (1 << 31) + 1, 3)
+STEPS = (STAGE_STEP_LIMIT, STAGE_STEP_LIMIT, STAGE_STEP_LIMIT - 1, (1 << 31) + 1, 70_000, 300, 3)
+LEANS, LEANING = (0, -1), 0.6  # to the first parts or the last, so that numbers of every length come up; how often such a part is chosen
 ELSEWHERE, SILENT = 0.15, 0.3  # how often a second part of a node is chosen; how often the server does not bring the last witness
 COLLECTED = 6  # nodes anywhere, and as many of the deepest
 
@@ -56,11 +57,12 @@ def deep_tree(players: Players) -> Iterator[Call]:
 def path_down(players: Players, claim: bytes, machine: MachineState) -> Iterator[Call]:
     """Answers and chooses down to the end of one path. machine: what the server says that the machine is at any instruction"""
     node_id, rng = root_id(claim), players.rng
+    lean = rng.choice(LEANS)
     while (node := players.court.nodes.get(node_id)) and players.court.claims[claim].status is ClaimStatus.PENDING:
         if node.state is NodeState.POSTED:
             if rng.random() < ELSEWHERE:
-                yield players.choice(node_id, node, chosen(players, node), node.opener)
-            part = chosen(players, node)
+                yield players.choice(node_id, node, chosen(players, node, lean), node.opener)
+            part = chosen(players, node, lean)
             if child_id(node_id, part) not in players.court.nodes:
                 yield players.choice(node_id, node, part, node.opener)
             node_id = child_id(node_id, part)
@@ -73,14 +75,14 @@ def path_down(players: Players, claim: bytes, machine: MachineState) -> Iterator
                 return
 
 
-def chosen(players: Players, node: Node) -> int:
+def chosen(players: Players, node: Node, lean: int) -> int:
     """Draws a part: among stages one that begins late enough that its first run state is a made-up one, and has not failed."""
     segment, k = node.segment, players.court.parameters.k
     parts = [*range(part_count(segment.length, k))]
     if segment.phase == Phase.STAGES:
         ends = [part_of(segment, node.posted, part) for part in parts]
         parts = [part for part in parts if ends[part].hi > 1 and (ends[part].length > 1 or ends[part].lo % FAILED_OF != FAILED_AT)] or parts
-    part: int = players.rng.choice((*parts, parts[-1]))
+    part: int = parts[lean] if players.rng.random() < LEANING else players.rng.choice(parts)
     return part
 
 
