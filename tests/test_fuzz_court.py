@@ -105,11 +105,13 @@ def test_money_does_not_fit_64_bits_under_the_last_rules() -> None:
 def test_what_waits_until_the_last_second() -> None:
     """It is refused in that second, and accepted in the next one."""
     answers, _ = played(1, last_seconds)
+    choices = ["request ok", "claim ok", "challenge ok", "post ok", "choose ok", "choose 217", "choose 217"]
+    choices += ["post ok", "choose ok", "choose 242", "choose 217"]  # in the node below, which only its opener may choose in yet
     claims = ["request ok", "claim ok", "claim ok"]
     ends = ["expire 247", "finalise 245", "expire 247", "finalise ok", "expire 247", "expire ok"]
-    awards = ["finalise ok", "award 248", "award 248", "award ok", "award ok"]
+    awards = ["finalise ok", "award 248", "award 248", "award ok", "award ok", "finalise ok"]
     reclaims = ["request ok", "claim ok", "reclaim 230", "reclaim ok"]
-    assert answers == [*claims, *2 * ["challenge ok", "post ok"], *ends, *claims, *awards, *reclaims]
+    assert answers == [*choices, *claims, *2 * ["challenge ok", "post ok"], *ends, *claims, *awards, *reclaims]
 
 
 def test_deposits_stay_below_what_a_chain_can_have() -> None:

@@ -1,15 +1,16 @@
 """Last seconds: what waits for a claim, in the last second in which it must, and in the next one.
 
-Random players seldom leave a claim alone for so long with all else as it must be. So each sequence plays it: the challenge of a claim, its
-end once nobody may choose any more, an award that an earlier claim holds up, and a fee that a claim holds up.
+Random players seldom leave a claim alone for so long with all else as it must be. So each sequence plays it: the challenge of a claim, the
+last choice in its tree, its end once nobody may choose any more, an award that an earlier claim holds up, and a fee that a claim holds up.
 
 *Source*: spec §5.5 to §5.7.
 """
 
 from collections.abc import Iterator
 
+from attrs import evolve
 from opml_spec.dispute.honest import answer, finalising
-from opml_spec.dispute.objects import ANYONE, claim_id, root_id, seal
+from opml_spec.dispute.objects import ANYONE, NodeState, child_id, claim_id, root_id, seal
 from opml_spec.dispute.parameters import YEAR
 
 from opml_fuzz.disputes.call import Call
@@ -17,15 +18,41 @@ from opml_fuzz.disputes.moments import award_held_until, fee_held_until
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.tellings import telling
 
-DATA, STAGES = b"\x01", 2  # of each request
+DATA, STAGES, LONGER = b"\x01", 2, 9  # of the requests; of one whose tree has more levels
 
 
 def last_seconds(players: Players) -> Iterator[Call]:
     """Yields calls, each of which must be made at the players' court before the next one is drawn."""
     models = [each for each in players.models if each in players.court.models]
     if models:
-        for play in (settled_ends, held_award, held_fee):
+        for play in (last_choice, settled_ends, held_award, held_fee):
             yield from play(players, models[-1])
+
+
+def last_choice(players: Players, model: bytes) -> Iterator[Call]:
+    """Somebody chooses when hardly any time is left: nothing may be chosen a second later, nor much later in the node that was opened."""
+    rng, (server, opener, other, *_), claims = players.rng, players.people, list[bytes]()
+    told = telling(players.models[model], LONGER, DATA, 0)
+    yield from claimed(players, model, YEAR, (server,), claims, LONGER)
+    for claim in claims:
+        node_id = root_id(claim)
+        players.now = players.court.claims[claim].closes_at - 1
+        yield evolve(players.challenge(claim), sender=opener)
+        for seconds in (rng.choice((0, 1)), 0):
+            if node_id not in players.court.nodes:
+                return
+            yield players.play(answer(players.court, node_id, told), server)
+            node = players.court.nodes[node_id]
+            if node.state is not NodeState.POSTED:
+                return
+            last = node.clock.last_choice(players.court.claims[claim].closes_at)
+            players.now = max(players.now, last - seconds)
+            part = rng.choice(players.free_parts(node_id, node))
+            yield players.choice(node_id, node, part, opener)
+            players.now = last + 1
+            rest = rng.choice(players.free_parts(node_id, node))
+            yield from (players.choice(node_id, node, rest, person) for person in (other, opener))
+            node_id = child_id(node_id, part)
 
 
 def settled_ends(players: Players, model: bytes) -> Iterator[Call]:
@@ -69,6 +96,7 @@ def held_award(players: Players, model: bytes) -> Iterator[Call]:
             for now in seconds_around(last_second):
                 players.now = now
                 yield from (players.call("award", each) for each in claims)
+        yield players.play(finalising(first, told), servers[0])  # that it is final, too, changes no result
 
 
 def held_fee(players: Players, model: bytes) -> Iterator[Call]:
@@ -83,12 +111,14 @@ def held_fee(players: Players, model: bytes) -> Iterator[Call]:
             yield players.call("reclaim", request_id)
 
 
-def claimed(players: Players, model: bytes, seconds: int, servers: tuple[bytes, ...], made: list[bytes]) -> Iterator[Call]:
+def claimed(
+    players: Players, model: bytes, seconds: int, servers: tuple[bytes, ...], made: list[bytes], stages: int = STAGES
+) -> Iterator[Call]:
     """Asks, and lets all servers claim the truth; adds the ids of claims that stand. seconds: to the deadline"""
     court, bond = players.court, players.court.parameters.min_bond
-    price = court.models[model].work(STAGES) * court.parameters.second_price
-    told = telling(players.models[model], STAGES, DATA, 0)
-    yield players.call("request", model, STAGES, DATA, players.now + seconds, bond, ANYONE, value=price)
+    price = court.models[model].work(stages) * court.parameters.second_price
+    told = telling(players.models[model], stages, DATA, 0)
+    yield players.call("request", model, stages, DATA, players.now + seconds, bond, ANYONE, value=price)
     for request in players.court.requests.keys() - court.requests.keys():
         for place, server in enumerate(servers):
             sealed = seal(told.run_hash, server)

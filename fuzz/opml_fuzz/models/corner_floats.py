@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from random import Random
 
+from attrs import evolve
 from opml_spec.model.operations import fixed
 from opml_spec.model.tensors import TILE_ROWS
 
@@ -54,4 +55,5 @@ def sums_of_negative_zeros(rng: Random) -> Iterator[OneStage]:
     size, sizes = SMALL.head_size, (SMALL.heads, SMALL.kv_heads, SMALL.head_size, SMALL.context)
     out, q = at.reserve(rng.randbytes(4 * SMALL.heads * size)), at.reserve(at.numbers(SMALL.heads * size))
     keys, values = at.cache()[0], at.reserve(NEGATIVE_ZERO * SMALL.kv_heads * SMALL.context * size)
-    yield once(rng, at.segments([as_float(fixed.Attention(out, q, keys, 0, values, 0, *sizes, 1)).record()]))
+    case = once(rng, at.segments([as_float(fixed.Attention(out, q, keys, 0, values, 0, *sizes, 1)).record()]))
+    yield from (case, evolve(case, stage=0))  # of several values, and of one

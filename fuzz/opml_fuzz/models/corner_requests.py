@@ -95,9 +95,9 @@ def corner_requests(rng: Random) -> Iterator[tuple[str, OneStage]]:
 
 
 def ends_in_one_stage(rng: Random) -> Iterator[OneStage]:
-    """Builds a model of one stage whose tape goes on behind SAMPLE: a stop token that is drawn ends it there, another one does not. Then
-    one whose output is done before it begins."""
-    for is_done, stop in ((False, STOP), (False, STOP + 1), (True, STOP)):
+    """Builds a model of one stage whose tape goes on behind SAMPLE: a stop token that is drawn ends it there, another one does not, nor one
+    that is the same in 32 bits. Then one whose output is done before it begins."""
+    for is_done, stop in ((False, STOP), (False, STOP + 1), (False, STOP + U32), (True, STOP)):
         at = ModelBuilder(rng)
         x, y = (at.reserve(at.numbers(LENGTH)) for _ in range(2))
         logits = at.reserve(struct.pack(f"<{VOCABULARY}i", *(token == STOP for token in range(VOCABULARY))))
