@@ -41,7 +41,7 @@ from opml_fuzz.machine.variants import variants
 from opml_fuzz.machine.wrong_witnesses import random_edit
 from opml_fuzz.models.corner_models import corner_operations
 from opml_fuzz.models.corner_training import corner_training
-from opml_fuzz.models.edge_draws import EDGE_DRAWS, edge_draws
+from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import corner_operation, random_operation, random_stage
 from opml_fuzz.models.random_training import random_training_operation, refused_request
 from opml_fuzz.sweep.long_runs import long_runs
@@ -56,9 +56,7 @@ CORNERS, CORNERS_EVERY = 8, 13  # corner operations per round; rounds until all 
 TRAINING, REFUSED, TRAINING_CORNERS, TRAINING_CORNERS_EVERY = 12, 2, 26, 41  # per round; rounds until all corners were asked
 OURS = "opml"  # who gives the right answers
 AT_ONCE = 100  # cases that are asked about before an answer is looked at
-FEW_AT_ONCE = (  # likewise, not about the machine: a round
-    len(AT_EDGES) + DEPLOYMENTS + 2 * OPERATIONS + EDGE_DRAWS + CORNERS + STAGES_OF_RUNS + TRAINING + REFUSED + TRAINING_CORNERS
-)
+FEW_AT_ONCE = 16  # likewise, not about the machine: such questions may take a second each
 ALSO_OURS_EVERY = 50  # cases, beginning with another one in each batch: 200 acts at court take seconds on the slowest EVM
 BESIDE_THE_MACHINE = (Acts, Deployment, OneStage, TrainingStages)
 NUMBER = re.compile(r"\d+ ")  # of acts, in a title
@@ -140,25 +138,27 @@ def run_target_batch(
             some = [first, *islice(drawn, at_once - 1)]
             for case in some:
                 watch(case)
-            for difference in ask_target(some, target, answering):
+            wrong = set[int]()
+            for place, difference in ask_target(some, target, answering):
+                wrong.add(place)
                 found.setdefault(NUMBER.sub("", difference.title), difference)
-            also_ours = [each for i, each in enumerate(some, cases) if (i + number) % ALSO_OURS_EVERY == 0 or isinstance(each, Related)]
+            also_ours = [i for i, each in enumerate(some) if (i + cases + number) % ALSO_OURS_EVERY == 0 or isinstance(each, Related)]
             cases += len(some)
-            for case in also_ours:
+            for case in (some[i] for i in also_ours if i not in wrong):
                 if other := compare(case, room.most, until):
                     found.setdefault(other.title, other)
     return cases, list(found.values())
 
 
-def ask_target(cases: list[Case], target: Target, answering: Answering) -> Iterator[Difference]:
-    """Asks a target all that it knows about these cases; yields the wrong answers."""
-    asked = [(case, *each) for case in cases for each in answering.questions(case, target.knows)]
+def ask_target(cases: list[Case], target: Target, answering: Answering) -> Iterator[tuple[int, Difference]]:
+    """Asks a target all that it knows about these cases; yields the wrong answers, each with the place of its case."""
+    asked = [(at, *each) for at, case in enumerate(cases) for each in answering.questions(case, target.knows)]
     answers = target.ask([question for _, question, _ in asked])
-    for place, ((case, question, right), answer) in enumerate(zip(asked, answers, strict=False)):
+    for place, ((at, question, right), answer) in enumerate(zip(asked, answers, strict=False)):
         if answer != right:
             up_to_here = tuple(question for _, question, _ in asked[: place + 1])
-            shown = up_to_the_wrong_act(case, right, answer)
-            yield Difference(shown, {OURS: right, f"target, {question.kind}": answer}, asked=up_to_here)
+            shown = up_to_the_wrong_act(cases[at], right, answer)
+            yield at, Difference(shown, {OURS: right, f"target, {question.kind}": answer}, asked=up_to_here)
 
 
 def up_to_the_wrong_act(case: Case, right: list[str], answer: list[str]) -> Case:
