@@ -1,6 +1,7 @@
-"""Products of matrices at the end of their range: scales of every exponent, rows whose sums come close to 2^62, and single rows of both.
+"""Products of matrices, and rows of them: one group or a few, scales of every exponent, and rows whose sums come close to 2^62.
 
-Random models have small scales, as those of people do, and few columns. So nobody would notice a sum that is cut to 48 bits.
+Random models have small scales, as those of people do, and few columns. So nobody would notice a sum that is cut to 48 bits. Nor is there
+often a product of each quantisation with each small number of groups.
 
 *Source*: spec §3.5 and §3.8.
 """
@@ -18,13 +19,16 @@ from opml_fuzz.models.tiny_models import SMALL, ModelBuilder, once
 
 LARGEST_SCALE, SIGN, FRACTION_BITS = 0x57FF, 1 << 15, 10  # 127.9, as a binary16
 EXPONENTS = range((LARGEST_SCALE >> FRACTION_BITS) + 1)
+FEW, PLAIN_SCALES = (1, 2, 3, 5, 8), [0x3801, 0x3555, 0x3C00, 0x2FFF, 0x3AAA]  # 1 and less: whatever is forgotten shows
 GROUPS = 16  # of the largest scales: with one more, a loader refuses the row
 LARGEST, SHIFTED, OUT_BITS, R = 32_767, 33, 20, 14  # a number of an activation; by how many bits sums are shifted
 
 
 def corner_products(rng: Random) -> Iterator[OneStage]:
-    """Builds for each quantisation a product and a row, both of scales of every exponent and of the largest ones."""
+    """Builds for each quantisation products and rows: of a few groups, of scales of every exponent, and of the largest ones."""
     for number in QUANTISATIONS:
+        for groups in FEW:
+            yield from products_and_rows(rng, number, PLAIN_SCALES, groups, same=False)
         scales = [exponent << FRACTION_BITS | rng.getrandbits(FRACTION_BITS) for exponent in EXPONENTS]
         yield from products_and_rows(rng, number, scales, len(EXPONENTS), same=False)
         yield from products_and_rows(rng, number, [LARGEST_SCALE], GROUPS, same=True)
