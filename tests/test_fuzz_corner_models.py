@@ -200,8 +200,11 @@ def test_moved_tensors_are_computed_alike() -> None:
 def test_a_finding_about_a_stage_tells_what_is_right() -> None:
     """A target tells but a root, so its user is told the op, and the leaves that it changes."""
     (case, *_) = ends_in_one_stage(Random(6))
-    sample, changes, *leaves = explained(Difference(case, {}), Engines((), (), (), RandomDisputes(alone=True)), "here").details
-    assert sample.startswith("op 0 at position 0, condition 1: Sample, logits 0xc0")
+    difference = explained(Difference(case, {}), Engines((), (), (), RandomDisputes(alone=True)), "here")
+    sample, addition, changes, *leaves = difference.details
+    assert difference.title.startswith("run of a model in one stage, 2 ops")
+    assert sample.startswith("op 0, condition 1: Sample, logits 0xc0")
+    assert addition.startswith("op 1, condition 0: Add, x 0xc0")
     assert changes == "spec: exit code 0, 3 leaves changed"
     assert leaves[0] == f"at 0x8010000000: {bytes(32).hex()} → {'01'.ljust(16, '0') * 2}{bytes(16).hex()}"
 
@@ -215,3 +218,9 @@ def test_rows_of_the_largest_scales_are_the_longest_that_a_loader_takes() -> Non
 
 def bounds_of(case: OneStage) -> Iterator[Bound]:
     return bounds(Memory.from_segments(case.memory), decode_operation(records_of(case.memory)[0]))
+
+
+def test_a_finding_about_one_stage_of_many_names_its_op() -> None:
+    (case, *_) = corner_operations()
+    (addition, *_) = explained(Difference(case, {}), Engines((), (), (), RandomDisputes(alone=True)), "here").details
+    assert addition.startswith("op 0 at position 2, condition 0: Add, x 0xc0")

@@ -94,10 +94,15 @@ def test_what_is_said_about_a_wrong_answer() -> None:
     told["views"][view] = [*fields[:5], fields[5] + 1, *fields[6:]]
     wrong = [*right[:place], json.dumps(told, separators=(",", ":")), *right[place + 1 :]]
     assert first_different(right, wrong) == place
-    said = f"{moves[place - 1]}, claim_of , settles_at: act {place}, {view}, settles_at"
+    said = f"{moves[place - 1]}, claim_of, settles_at: act {place}, {view}, settles_at"
     assert differing(right, wrong, moves) == (f"{said} {fields[5]}", f"{said} {fields[5] + 1}")
     assert up_to_the_wrong_act(case, right, wrong) == evolve(case, acts=case.acts[:place])
     assert differing(right, right[:place], moves)[1].endswith("answer none")
+    del told["views"][view]  # as if nothing had changed there
+    without = [*right[:place], json.dumps(told, separators=(",", ":")), *right[place + 1 :]]
+    said = f"{moves[place - 1]}, claim_of: act {place}, {view}"
+    assert differing(right, without, moves) == (f"{said} has changed", f"{said} has not changed")
+    assert differing(without, right, moves) == (f"{said} has not changed", f"{said} has changed")
 
 
 # Questions -------------------------------------------------------------------------------------------------------------------------

@@ -121,7 +121,8 @@ def tell(report: RunReport, files: list[Path], kept: int, options: argparse.Name
     sweep = "the whole sweep" if report.sweep == 1 else f"{floor(100 * report.sweep)} % of the sweep"
     rest = "" if report.kept == kept else f", {report.kept} of {kept} kept cases"
     rest += f", {len(report.unusable)} files that hold no case" if report.unusable else ""
-    print(f"{what}, {sweep}{rest}, seed {report.seed}: {len(report.differences) or 'no'} differences")
+    count = len(report.differences)
+    print(f"{what}, {sweep}{rest}, seed {report.seed}: {count or 'no'} difference{'s' * (count != 1)}")
     for work in report.lost:
         print(f"{work}: ended its worker process, so it says nothing")
 

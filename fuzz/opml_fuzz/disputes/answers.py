@@ -100,12 +100,23 @@ def differing(right: Sequence[str], answer: Sequence[str], moves: Sequence[str])
     What stands before the colon is the same for the same mistake after fewer acts."""
     place = first_different(right, answer)
     both = [pieces(texts[place]) if place < len(texts) else {ANSWER: "none"} for texts in (right, answer)]
+    tell_changed_views(*both)
     names = [name for name in {**both[0], **both[1]} if both[0].get(name) != both[1].get(name)][:PIECES]
     names = names[:1] if names[0] == ANSWER else names
     left, other = ([f"{name} {each.get(name, 'is not there')}" for name in names] for each in both)
     move = moves[place - 1] if 0 < place <= len(moves) else "deploy"
-    kind = f"{left[0]}, {other[0]}" if names[0] == ANSWER else re.sub("[0-9a-f]{40,}", "", names[0])
+    kind = f"{left[0]}, {other[0]}" if names[0] == ANSWER else re.sub(" [0-9a-f]{40,}", "", names[0])
     return f"{move}, {kind}: act {place}, {'; '.join(left)}", f"{move}, {kind}: act {place}, {'; '.join(other)}"
+
+
+def tell_changed_views(left: dict[str, str], right: dict[str, str]) -> None:
+    """Puts one word for all fields of a view that only one of the answers tells."""
+    views = [{name.rpartition(", ")[0] for name in each if name.split(",")[0].split(" ")[0] in FIELDS} for each in (left, right)]
+    for view in views[0] ^ views[1]:
+        for each, its in zip((left, right), views, strict=True):
+            for field_of_view in [name for name in each if name.rpartition(", ")[0] == view]:
+                del each[field_of_view]
+            each[view] = "has changed" if view in its else "has not changed"
 
 
 def pieces(answer: str) -> dict[str, str]:

@@ -117,6 +117,8 @@ def _subject(case: Case) -> str:
         return case.operation
     if isinstance(case, OneStage):
         header = header_of(case.memory)
+        if header.single_phase:
+            return f"run of a model in one stage, {header.ops} op{'s' * (header.ops > 1)}"
         (opcode,) = struct.unpack_from("<Q", case.memory[header.tape], RECORD_BYTES * (case.stage % header.ops))
         return f"stage of {OPERATIONS[opcode].__name__ if opcode in OPERATIONS else f'opcode {opcode}'}"
     if isinstance(case, WholeRun):

@@ -80,14 +80,16 @@ def words(difference: Difference, engines: Engines) -> Iterator[str]:
 
 
 def of_stage(case: OneStage) -> Iterator[str]:
-    """Yields the op of a stage with its operands, and the leaves that the specification changes, since a target tells but a root."""
+    """Yields the op of a stage with its operands, or all ops if the stage is a whole run; then the leaves that the specification changes,
+    since a target tells but a root."""
     header, before = header_of(case.memory), Memory.from_segments(case.memory)
     position, op = divmod(case.stage, header.ops)
-    record = records_of(case.memory)[op]
-    if record.opcode in OPERATIONS:
-        operands_of = asdict(decode_operation(record)).items()
-        numbers = ", ".join(f"{name} {value if value < header.tape else hex(value)}" for name, value in operands_of)
-        yield f"op {op} at position {position}, condition {record.condition}: {type(decode_operation(record)).__name__}, {numbers}"
+    for number, record in enumerate(records_of(case.memory)):
+        if record.opcode in OPERATIONS and (header.single_phase or number == op):
+            where = "" if header.single_phase else f" at position {position}"
+            operands_of = asdict(decode_operation(record)).items()
+            numbers = ", ".join(f"{name} {value if value < header.tape else hex(value)}" for name, value in operands_of)
+            yield f"op {number}{where}, condition {record.condition}: {type(decode_operation(record)).__name__}, {numbers}"
     after, exit_code = run_stage(before, case.stage)
     changes = [] if exit_code else list(changed_leaves(before.tree, after.tree, DEPTH, 0))
     yield f"spec: exit code {exit_code}, {len(changes) or 'no'} {'leaf' if len(changes) == 1 else 'leaves'} changed"
