@@ -56,8 +56,10 @@ def _checked(image: Image) -> bytes:
     if image.program != shipped_program():
         raise CheckFailed(f"{image.path}: its program is not the shipped one, so only the machine can run it (--device vm)")
     header = image.header
-    if header.arithmetic not in (FIXED, FLOAT) or header.flags > SINGLE_PHASE:
-        raise CheckFailed(f"{image.path}: arithmetic {header.arithmetic} or flags of {header.flags} are unknown")
+    if header.arithmetic not in (FIXED, FLOAT):
+        raise CheckFailed(f"{image.path}: arithmetic {header.arithmetic} is unknown")
+    if header.flags > SINGLE_PHASE:
+        raise CheckFailed(f"{image.path}: the header's flags {header.flags:#x} are unknown")
     if header.request_kind not in (TEXT, BYTES) or not 1 <= header.context <= MAX_CONTEXT:
         raise CheckFailed(f"{image.path}: request kind {header.request_kind} with a length of {header.context} is not supported")
     if not MODEL <= header.tape_address <= MODEL + QUARTER_BYTES - RECORD_BYTES * header.op_count:
