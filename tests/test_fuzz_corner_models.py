@@ -8,6 +8,7 @@ from math import gcd
 from random import Random
 
 import pytest
+from attrs import evolve
 from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.model_runs import ACCEPTED, REFUSED, REFUSED_IMAGE, GuestModels, NativeModels, SpecModels, image_of
 from opml_fuzz.engines.room import Engines
@@ -31,7 +32,7 @@ from opml_spec.arithmetic.elementary import exp2, rsqrt
 from opml_spec.arithmetic.fixed import round_shift
 from opml_spec.machine.memory import Memory
 from opml_spec.model.bounds import Bound, bounds
-from opml_spec.model.layout import MAX_TEMPERATURE_Q16, MIN_TEMPERATURE_Q16
+from opml_spec.model.layout import MAX_TEMPERATURE_Q16, MIN_TEMPERATURE_Q16, encode_tape
 from opml_spec.model.operations import fixed as fixed_operations
 from opml_spec.model.operations.table import decode_operation
 
@@ -207,6 +208,17 @@ def test_a_finding_about_a_stage_tells_what_is_right() -> None:
     assert addition.startswith("op 1, condition 0: Add, x 0xc0")
     assert changes == "spec: exit code 0, 3 leaves changed"
     assert leaves[0] == f"at 0x8010000000: {bytes(32).hex()} → {'01'.ljust(16, '0') * 2}{bytes(16).hex()}"
+
+
+def test_a_stage_at_which_the_specification_raises_is_told_as_such() -> None:
+    """An unknown quantisation. A campaign must not end with the explanation of what it found."""
+    case = next(case for case in corner_products(Random(8)))
+    (record,) = records_of(case.memory)
+    tape = encode_tape([evolve(record, operands=(*record.operands[:3], 7, *record.operands[4:]))])
+    broken = OneStage({**case.memory, header_of(case.memory).tape: tape}, case.stage)
+    product, said = explained(Difference(broken, {}), Engines((), (), (), RandomDisputes(alone=True)), "here").details
+    assert "MatMul" in product
+    assert "MatrixFormat" in said
 
 
 def test_rows_of_the_largest_scales_are_the_longest_that_a_loader_takes() -> None:

@@ -23,12 +23,11 @@ from opml_spec.runs.run import RunState, RunStatus
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.disputes.moments import due
 from opml_fuzz.disputes.players import Players
-from opml_fuzz.disputes.tellings import telling
+from opml_fuzz.disputes.tellings import ERRORS, telling
 
 DATA = b""  # of the request
 LEFT = keccak256(b"left half")  # root of the half of memory that no stage hands over
 FAILED_OF, FAILED_AT = 4, 3  # one made-up run state in four has failed
-EXIT_CODES = (1, 1 << 8, 1 << 32, 1 << 56, (1 << 64) - 1)
 STEPS = (STAGE_STEP_LIMIT, STAGE_STEP_LIMIT, STAGE_STEP_LIMIT - 1, (1 << 31) + 1, 70_000, 300, 3)
 LEANS, LEANING = (0, -1), 0.6  # to the first parts or the last, so that numbers of every length come up; how often such a part is chosen
 ELSEWHERE, SILENT = 0.15, 0.3  # how often a second part of a node is chosen; how often the server does not bring the last witness
@@ -106,7 +105,7 @@ def last_status(players: Players, status: RunStatus, steps: int) -> Status:
     """Draws how a stage ends in which a run goes on, or fails."""
     if status is RunStatus.OK:
         return Status(Kind.HALTED, 0)
-    ways = [Status(Kind.HALTED, players.rng.choice(EXIT_CODES)), Status(Kind.TRAPPED, 2)]
+    ways = [Status(Kind.HALTED, players.rng.choice(ERRORS)), Status(Kind.TRAPPED, 2)]
     return players.rng.choice([*ways, RUNNING] if steps == STAGE_STEP_LIMIT else ways)
 
 

@@ -24,7 +24,7 @@ DATA = (b"", b"\x01", bytes(range(1, 33)), bytes(range(40)), Random("data").rand
 """Requests: none, a part of a leaf, a leaf, and several leaves, no two of which are equal."""
 
 EXIT_BIT = 32  # of an error: a court that keeps 32 bits of the exit code takes it for none
-EXIT_CODES = (0, 1, 1 << 8, 1 << 32, 1 << 56, (1 << 64) - 1)
+ERRORS = (1, 1 << 8, 1 << 32, 1 << 56, (1 << 64) - 1)  # exit codes of which some look like none in fewer bits
 MICROSECONDS = (1, 999_999, 1_000_000, 1_000_001, 2_500_000, 7_000_000)
 POINTERS = ((3, 38), (2, 38), (0x801, 28), (1, 12))  # state, io, output, scratch: each address as a number and how far it is shifted
 COUNT = 30  # the register with the number of tokens
@@ -79,7 +79,7 @@ def telling(number: int, stage_count: int, data: bytes, lie: int) -> Trace:
 def wrong(kind: int, value: int, state: MachineState) -> MachineState:
     """Changes a machine state so that the machine still ends."""
     if kind == 0:
-        return state.halt(EXIT_CODES[value % len(EXIT_CODES)])
+        return state.halt((0, *ERRORS)[value % (len(ERRORS) + 1)])
     if kind == 1:
         return evolve(state, memory=state.memory.store(STATE + value % 64, 8, value))
     register = (FIRST_POINTER, FIRST_POINTER + 1, COUNT)[value % 3]

@@ -21,7 +21,7 @@ from opml_spec.model.operations.table import OPERATIONS, decode_operation
 from opml_spec.model.stage import run_stage
 from opml_spec.training.operations.opcodes import RANGES, operands
 
-from opml_fuzz.engines.protocol import OutOfTime, Telling, TellingTensors
+from opml_fuzz.engines.protocol import OutOfTime, Telling, TellingTensors, describe
 from opml_fuzz.engines.room import Engines
 from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.difference import Difference
@@ -90,7 +90,11 @@ def of_stage(case: OneStage) -> Iterator[str]:
             operands_of = asdict(decode_operation(record)).items()
             numbers = ", ".join(f"{name} {value if value < header.tape else hex(value)}" for name, value in operands_of)
             yield f"op {number}{where}, condition {record.condition}: {type(decode_operation(record)).__name__}, {numbers}"
-    after, exit_code = run_stage(before, case.stage)
+    try:
+        after, exit_code = run_stage(before, case.stage)
+    except Exception as error:  # the specification itself may be what is wrong
+        yield f"spec: {describe(error)}"
+        return
     changes = [] if exit_code else list(changed_leaves(before.tree, after.tree, DEPTH, 0))
     yield f"spec: exit code {exit_code}, {len(changes) or 'no'} {'leaf' if len(changes) == 1 else 'leaves'} changed"
     for address, old, new in changes[:MOST_LEAVES]:

@@ -20,6 +20,7 @@ from opml_fuzz.models.tiny_models import SMALL, ModelBuilder, once
 LARGEST_SCALE, SIGN, FRACTION_BITS = 0x57FF, 1 << 15, 10  # 127.9, as a binary16
 EXPONENTS = range((LARGEST_SCALE >> FRACTION_BITS) + 1)
 FEW, PLAIN_SCALES = (1, 2, 3, 5, 8), [0x3801, 0x3555, 0x3C00, 0x2FFF, 0x3AAA]  # 1 and less: whatever is forgotten shows
+LARGEST_WEIGHTS = (b"\x80", b"\x00", b"\xff")  # by quantisation: -128; -8, twice in a byte; 15, twice
 GROUPS = 16  # of the largest scales: with one more, a loader refuses the row
 LARGEST, SHIFTED, OUT_BITS, R = 32_767, 33, 20, 14  # a number of an activation; by how many bits sums are shifted
 
@@ -49,9 +50,9 @@ def products_and_rows(rng: Random, number: int, scales: list[int], groups: int, 
 
 
 def block(rng: Random, number: int, scales: list[int], same: bool) -> bytes:
-    """Makes a block of eight rows: the largest weights and the least ones in turn, or any; every other scale is negative."""
+    """Makes a block of eight rows of any weights, or of none but the largest; every other scale is negative."""
     quantisation = QUANTISATIONS[number]
-    weights = bytes((0x80, 0x80) if number == 0 else (0, 0)) * (quantisation.scales // 2) if same else rng.randbytes(quantisation.scales)
+    weights = LARGEST_WEIGHTS[number] * quantisation.scales if same else rng.randbytes(quantisation.scales)
     halfs = [scale | (SIGN if lane % 2 else 0) for lane, scale in enumerate(scales)]
     minimums = [scale | (SIGN if lane % 4 < 2 else 0) for lane, scale in enumerate(scales)] if quantisation.has_minimum else []
     return weights + struct.pack(f"<{len(halfs + minimums)}H", *halfs, *minimums)

@@ -45,7 +45,7 @@ ENTRIES = (ONE, ONE + 1, -ONE, -ONE - 1, (1 << 31) - 1, -(1 << 31))
 
 
 def random_image(rng: Random) -> ModelImage:
-    """Draws a model with faults, or with none in every sixth."""
+    """Draws a model of which a word or two, or a number, are changed; about half of them are refused."""
     drawn = random_operation(rng) if rng.random() < 0.7 else random_model(rng)
     memory = without_request(drawn.memory)
     if rng.random() < 0.15:
@@ -144,7 +144,7 @@ def is_long(record: Record, header: Header) -> bool:
 
 
 def with_other_header(rng: Random, memory: Segments) -> Segments:
-    """Changes a word of the header, of which no word may make a loader busy for long."""
+    """Changes a word of the header, unless a loader would then be busy for long."""
     header, tape = header_of(memory), memory[TAPE]
     place = rng.choice((IO, MODEL, IO - len(tape), IO - len(tape) + 8, 0, MODEL - 8, (1 << 64) - 8, TAPE + RECORD_BYTES, STATE))
     words: tuple[dict[str, int], ...] = (
@@ -187,10 +187,10 @@ def stored(memory: Segments, address: int, data: bytes) -> Segments:
 
 @cache
 def usual_images() -> tuple[ModelImage, ...]:
-    """Makes a model of one op for each operation, with sizes of which none is that of another one."""
+    """Makes a model of one op for each operation of either arithmetic."""
     rng = Random("usual images")
-    kinds = [(False, kind) for kind in FIXED_OPERATIONS] + [(True, kind) for kind in FIXED_OPERATIONS]
-    return tuple(ModelImage(without_request(one_operation(rng, SMALL, is_float, kind).memory)) for is_float, kind in kinds)
+    kinds = product((False, True), FIXED_OPERATIONS)
+    return tuple(ModelImage(without_request(one_operation(rng, SMALL, *kind).memory)) for kind in kinds)
 
 
 def images_at_ranges() -> Iterator[ModelImage]:
