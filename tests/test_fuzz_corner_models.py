@@ -12,6 +12,7 @@ from attrs import evolve
 from opml_fuzz.disputes.sequences import RandomDisputes
 from opml_fuzz.engines.model_runs import ACCEPTED, REFUSED, REFUSED_IMAGE, GuestModels, NativeModels, SpecModels, image_of
 from opml_fuzz.engines.room import Engines
+from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.batches import CORNERS_EVERY, COURT_EVERY, MODELS_AT, SWEEP_ENDS, batch
 from opml_fuzz.fuzzing.changed_code import changed
 from opml_fuzz.fuzzing.difference import Difference
@@ -191,6 +192,15 @@ def test_the_program_of_an_image_asks_both_loaders() -> None:
     done = subprocess.run([sys.executable, "-c", Difference(image, {}).program], capture_output=True, text=True, check=True)
     assert "opml_min: " in done.stdout
     assert "spec: 303 IMAGE_OP" in done.stdout
+
+
+def test_a_file_with_too_many_weights_for_a_loader_is_refused() -> None:
+    """A file from elsewhere must not hold `replay` up."""
+    image = next(images_at_bounds())
+    (record,), tape = records_of(image.memory), header_of(image.memory).tape
+    many = evolve(record, operands=(*record.operands[:4], 1 << 30, *record.operands[5:]))
+    with pytest.raises(InputError, match="too many weights"):
+        from_json(ModelImage({**image.memory, tape: encode_tape([many])}).to_json())
 
 
 def test_moved_tensors_are_computed_alike() -> None:

@@ -24,11 +24,16 @@ from opml_spec.model.layout import (
     encode_tape,
     encode_words,
 )
+from opml_spec.model.operations.fixed import Embed, MatMul, Rope
+from opml_spec.model.operations.float import FloatEmbed, FloatMatMul, FloatRope
+from opml_spec.model.operations.operation import Operation
+from opml_spec.model.operations.table import OPERATIONS, decode_operation
 
 from opml_fuzz.machine.simpler import parts
 from opml_fuzz.machine.start import MEMORY_BYTES, whole
 
 LEAF = 32
+MOST_WEIGHTS = 1 << 20  # numbers of an op, since a loader looks at each
 HEADER_BYTES = WORD_BYTES * HEADER_WORDS
 MOST_STAGES, MOST_BYTES = 1 << 12, 1 << 22  # in a replay file
 FIXED_PART = 24  # bytes of a text request before its tokens
@@ -135,6 +140,8 @@ class ModelImage:
         memory = segments_from_json(text["memory"])
         if len(memory.get(HEADER, b"")) < HEADER_BYTES:
             raise ValueError("its memory has no header")
+        if any(is_long(record, header_of(memory)) for record in records_of(memory)):
+            raise ValueError("a loader would have too many weights to look at")
         return cls(memory)
 
 
@@ -186,6 +193,23 @@ def records_of(memory: Segments) -> list[Record]:
     tape = memory.get(header.tape, b"")[: RECORD_BYTES * header.ops]
     words = [struct.unpack_from(f"<{RECORD_WORDS}Q", tape, at) for at in range(0, len(tape) - RECORD_BYTES + 1, RECORD_BYTES)]
     return [Record(opcode, condition, tuple(operands)) for opcode, condition, *operands in words]
+
+
+def operation_in(record: Record) -> Operation | None:
+    """Decodes a record; None if its opcode is none."""
+    return decode_operation(record) if record.opcode in OPERATIONS else None
+
+
+def is_long(record: Record, header: Header) -> bool:
+    """Tells whether a loader would have many weights to look at."""
+    match operation_in(record):
+        case MatMul() | FloatMatMul() as operation:
+            return operation.rows * operation.columns > MOST_WEIGHTS
+        case Embed() | FloatEmbed() as operation:
+            return header.vocabulary * operation.columns > MOST_WEIGHTS
+        case Rope() | FloatRope() as operation:
+            return header.context * operation.head_size > MOST_WEIGHTS
+    return False
 
 
 def without_request(memory: Segments) -> dict[int, bytes]:

@@ -20,17 +20,15 @@ from opml_spec.model.bounds import I16, QUERY
 from opml_spec.model.layout import BYTES, HEADER, RECORD_BYTES, TEXT, Header, Record, encode_tape, encode_words
 from opml_spec.model.loader import RANGES, check_model
 from opml_spec.model.operations.fixed import Attention, Embed, MatMul, Norm, Rope
-from opml_spec.model.operations.float import FloatEmbed, FloatMatMul, FloatRope
 from opml_spec.model.operations.operation import Operation
-from opml_spec.model.operations.table import FIXED_OPERATIONS, OPERATIONS, decode_operation
+from opml_spec.model.operations.table import FIXED_OPERATIONS, decode_operation
 from opml_spec.model.places import addend, read, weights, written
 from opml_spec.model.tensors import ALIGNMENT, GROUP, QUANTISATIONS, TILE_ROWS
 
-from opml_fuzz.machine.model_case import ModelImage, OneStage, Segments, header_of, records_of, without_request
+from opml_fuzz.machine.model_case import ModelImage, OneStage, Segments, header_of, is_long, operation_in, records_of, without_request
 from opml_fuzz.models.random_models import one_operation, random_model, random_operation
 from opml_fuzz.models.tiny_models import SMALL, TAPE, WEIGHTS
 
-MOST_WEIGHTS = 1 << 20  # numbers, since a loader looks at each
 EDGES = (0, HEADER, MODEL, IO, STATE, MEMORY_BYTES, 1 << 63, 1 << 64)
 BAD_OPCODES = (0, 12, 31, 32, 44, 1 << 32, (1 << 64) - 1)
 HALFS = (0x57FF, 0x5800, 0xD7FF, 0xD800, 0x7C00, 0xFC00, 0x7E00, 0x7BFF, 0x03FF, 0x8000)
@@ -101,11 +99,6 @@ def changed(rng: Random, record: Record, header: Header, records: list[Record]) 
     return record if is_long(new, header) else new
 
 
-def operation_in(record: Record) -> Operation | None:
-    """Decodes a record; None if its opcode is none."""
-    return decode_operation(record) if record.opcode in OPERATIONS else None
-
-
 def with_operand(operation: Operation, name: str, value: int) -> Operation:
     return type(operation)(**{**asdict(operation), name: value})
 
@@ -129,18 +122,6 @@ def other_addresses(operation: Operation, address: int, header: Header, records:
         end = -(-span.stop // ALIGNMENT) * ALIGNMENT
         found += [span.start, span.start + ALIGNMENT, span.start - aligned, span.start - aligned + ALIGNMENT, end, end - ALIGNMENT]
     return found
-
-
-def is_long(record: Record, header: Header) -> bool:
-    """Tells whether a loader would have many weights to look at."""
-    match operation_in(record):
-        case MatMul() | FloatMatMul() as operation:
-            return operation.rows * operation.columns > MOST_WEIGHTS
-        case Embed() | FloatEmbed() as operation:
-            return header.vocabulary * operation.columns > MOST_WEIGHTS
-        case Rope() | FloatRope() as operation:
-            return header.context * operation.head_size > MOST_WEIGHTS
-    return False
 
 
 def with_other_header(rng: Random, memory: Segments) -> Segments:
