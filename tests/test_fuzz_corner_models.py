@@ -1,5 +1,6 @@
 """Models at corners: who is asked about them, that they come up, and that they reach what they are for; and models for a loader."""
 
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -27,13 +28,14 @@ from opml_fuzz.models.corner_products import corner_products
 from opml_fuzz.models.corner_requests import corner_requests, ends_in_one_stage
 from opml_fuzz.models.corner_roots import JUST_BELOW, MEAN_SHIFT, R, guess, just_above, norms_at_borders
 from opml_fuzz.models.edge_draws import edge_draws
+from opml_fuzz.models.random_models import corner_operation, random_model, random_operation, random_run
 from opml_fuzz.models.refused_models import images_at_bounds, images_at_edges, images_at_ranges, is_accepted, moved_operation, random_image
 from opml_spec.arithmetic import fixed as fixed_arithmetic
 from opml_spec.arithmetic.elementary import exp2, rsqrt
 from opml_spec.arithmetic.fixed import round_shift
 from opml_spec.machine.memory import Memory
 from opml_spec.model.bounds import Bound, bounds
-from opml_spec.model.layout import MAX_TEMPERATURE_Q16, MIN_TEMPERATURE_Q16, encode_tape
+from opml_spec.model.layout import MAX_TEMPERATURE_Q16, MIN_TEMPERATURE_Q16, REQUEST_BYTES, encode_tape
 from opml_spec.model.operations import fixed as fixed_operations
 from opml_spec.model.operations.table import decode_operation
 
@@ -201,6 +203,26 @@ def test_a_file_with_too_many_weights_for_a_loader_is_refused() -> None:
     many = evolve(record, operands=(*record.operands[:4], 1 << 30, *record.operands[5:]))
     with pytest.raises(InputError, match="too many weights"):
         from_json(ModelImage({**image.memory, tape: encode_tape([many])}).to_json())
+
+
+def test_a_file_with_too_much_for_the_specification_is_refused() -> None:
+    """A product of 2^30 rows, the same in a run, and one stage that is a run of 2^32 positions."""
+    product = next(corner_products(Random(8)))
+    (record,), tape = records_of(product.memory), header_of(product.memory).tape
+    long = {**product.memory, tape: encode_tape([evolve(record, operands=(*record.operands[:4], 1 << 30, *record.operands[5:]))])}
+    (end, *_) = ends_in_one_stage(Random(6))
+    request = end.memory[REQUEST_BYTES]
+    many = {**end.memory, REQUEST_BYTES: request[:4] + struct.pack("<I", (1 << 32) - 1) + request[8:]}
+    for case in (OneStage(long, 0), WholeRun(long, bytes(24), 1, 1), OneStage(many, end.stage)):
+        with pytest.raises(InputError, match="too many numbers"):
+            from_json(case.to_json())
+
+
+def test_what_is_asked_of_models_can_be_replayed() -> None:
+    rng = Random(11)
+    drawn = [draw(rng) for draw in (random_operation, corner_operation, random_model, random_run) for _ in range(20)]
+    cases = (*drawn, *corner_operations(), *corner_runs(), *corner_products(rng), *ends_in_one_stage(rng))
+    assert all(from_json(case.to_json()) == case for case in cases)
 
 
 def test_moved_tensors_are_computed_alike() -> None:

@@ -213,6 +213,7 @@ def test_a_signal_ends_everything_at_once(number: int, arguments: list[str], tar
     assert time.monotonic() - sent < 12
     assert process.returncode == 128 + number
     assert said.count(b"\n") == 1
+    assert (b"; --seed 5 asks the same again" in said) == ("--seed" in arguments)
     assert_nothing_is_left(tmp_path)
 
 

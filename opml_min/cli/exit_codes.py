@@ -126,7 +126,8 @@ def _meaning(error: BaseException, refusals: tuple[type[Exception], ...], receiv
     """The exit code of an error, and what to say about it. received: the last signal, which may have become another error on its way"""
     if isinstance(error, KeyboardInterrupt) or received is not None:
         number = error.number if isinstance(error, Ended) else received or signal.SIGINT
-        return 128 + number, "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        return 128 + number, "; ".join((how, *getattr(error, "__notes__", ())))
     if isinstance(error, refusals):
         return BAD_INPUT, str(error)
     if isinstance(error, OutputLost):

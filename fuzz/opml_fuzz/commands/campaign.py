@@ -79,7 +79,12 @@ def run(options: argparse.Namespace) -> int:
             corpus.add(cases)
 
     campaign = Campaign(engine_room, seed, options.target, options.only, collects=corpus is not None)
-    report = fuzz_on_all(campaign, options.seconds, crew(options.scheduler, options.jobs), kept, keep, show)
+    try:
+        report = fuzz_on_all(campaign, options.seconds, crew(options.scheduler, options.jobs), kept, keep, show)
+    except KeyboardInterrupt as error:
+        progress.end()
+        error.add_note(f"--seed {seed} asks the same again")
+        raise
     report = evolve(report, unusable=read.unusable)
     progress.end()
     if corpus is not None:

@@ -10,8 +10,7 @@ of that state, or with the server's silence. Then those who opened nodes collect
 from collections.abc import Iterator
 
 from opml_spec.dispute.narrowing import MOST_STAGES, Phase, inner_boundaries, part_count, part_of
-from opml_spec.dispute.objects import ANYONE, ClaimStatus, Node, NodeState, child_id, claim_id, root_id, seal
-from opml_spec.dispute.parameters import YEAR
+from opml_spec.dispute.objects import ClaimStatus, Node, NodeState, child_id, root_id
 from opml_spec.hashing import keccak256
 from opml_spec.machine.memory import Memory
 from opml_spec.machine.merkle import Pair
@@ -21,6 +20,7 @@ from opml_spec.runs.limits import STAGE_STEP_LIMIT
 from opml_spec.runs.run import RunState, RunStatus
 
 from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.claiming import claimed
 from opml_fuzz.disputes.moments import due
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.tellings import ERRORS, telling
@@ -36,21 +36,16 @@ COLLECTED = 6  # nodes anywhere, and as many of the deepest
 
 def deep_tree(players: Players) -> Iterator[Call]:
     """Yields calls, each of which must be made at the players' court before the next one is drawn."""
-    court, parameters, server = players.court, players.court.parameters, players.people[0]
+    court = players.court
     models = [each for each in players.models if each in court.models]
     if not models:
         return
     model = min(models, key=lambda each: court.models[each].work(MOST_STAGES))
-    price, bond = court.models[model].work(MOST_STAGES) * parameters.second_price, parameters.min_bond
-    yield players.call("request", model, MOST_STAGES, DATA, players.now + YEAR, bond, ANYONE, value=price)
-    sealed = seal(made_up(MOST_STAGES).run_hash, server)
-    for request in players.court.requests.keys() - court.requests.keys():
-        yield players.call("claim", request, sealed, players.now + YEAR, sender=server, value=bond + price)
-        claim = claim_id(request, server, sealed)
-        if claim in players.court.claims:
-            yield players.challenge(claim)
-            yield from path_down(players, claim, real_state(players.models[model]))
-            yield from collected(players, claim)
+    claims = yield from claimed(players, model, MOST_STAGES, DATA, made_up(MOST_STAGES).run_hash, players.people[:1])
+    for claim in claims:
+        yield players.challenge(claim)
+        yield from path_down(players, claim, real_state(players.models[model]))
+        yield from collected(players, claim)
 
 
 def path_down(players: Players, claim: bytes, machine: MachineState) -> Iterator[Call]:

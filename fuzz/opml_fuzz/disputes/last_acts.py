@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 from attrs import evolve
 from opml_spec.dispute.honest import finalising
-from opml_spec.dispute.objects import ANYONE, claim_id, seal
-from opml_spec.dispute.parameters import TIME_LIMIT, YEAR
+from opml_spec.dispute.objects import seal
+from opml_spec.dispute.parameters import TIME_LIMIT
 from opml_spec.runs.run import RunStatus
 
 from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.claiming import claimed
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.tellings import telling
 
@@ -30,19 +31,15 @@ def last_acts(players: Players) -> Iterator[Call]:
     with_output = [each for each, told in tellings.items() if told.runs[-1].status == RunStatus.OK]
     if not with_output:
         return
-    model, bond = with_output[-1], parameters.min_bond
+    model, (server, other, *_) = with_output[-1], players.people
     told, work = tellings[model], lines[model].work(STAGES)
-    price, before = work * parameters.second_price, set(players.court.requests)
     players.now = too_late - work - 1
-    yield players.call("request", model, STAGES, DATA, players.now + YEAR, bond, ANYONE, value=price)
-    for request in [each for each in players.court.requests if each not in before]:
-        server, other, *_ = players.people
-        sealed = seal(told.run_hash, server)
-        yield players.call("claim", request, sealed, TIME_LIMIT, sender=server, value=bond + price)
-        players.now = too_late
-        yield players.call("claim", request, seal(told.run_hash, other), TIME_LIMIT, sender=other, value=bond)
+    claims = yield from claimed(players, model, STAGES, DATA, told.run_hash, (server,))
+    for claim in claims:
+        players.now, request = too_late, players.court.claims[claim].request_id
+        yield players.call("claim", request, seal(told.run_hash, other), TIME_LIMIT, sender=other, value=parameters.min_bond)
         players.now = TIME_LIMIT - 1
-        right = players.play(finalising(claim_id(request, server, sealed), told), server)
+        right = players.play(finalising(claim, told), server)
         *others, output, proof = right.act.arguments
         for wrong in (output[:-1], output + b"\0"):
             yield evolve(right, act=evolve(right.act, arguments=(*others, wrong, proof)))

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 from attrs import evolve
 from opml_spec.dispute.honest import answer, finalising
-from opml_spec.dispute.objects import ANYONE, NodeState, child_id, claim_id, root_id, seal
-from opml_spec.dispute.parameters import YEAR
+from opml_spec.dispute.objects import NodeState, child_id, root_id
 
 from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.claiming import claimed
 from opml_fuzz.disputes.moments import award_held_until, fee_held_until
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.tellings import telling
@@ -31,9 +31,9 @@ def last_seconds(players: Players) -> Iterator[Call]:
 
 def last_choice(players: Players, model: bytes) -> Iterator[Call]:
     """Somebody chooses when hardly any time is left: nothing may be chosen a second later, nor much later in the node that was opened."""
-    rng, (server, opener, other, *_), claims = players.rng, players.people, list[bytes]()
+    rng, (server, opener, other, *_) = players.rng, players.people
     told = telling(players.models[model], LONGER, DATA, 0)
-    yield from claimed(players, model, YEAR, (server,), claims, LONGER)
+    claims = yield from claimed(players, model, LONGER, DATA, told.run_hash, (server,))
     for claim in claims:
         node_id = root_id(claim)
         players.now = players.court.claims[claim].closes_at - 1
@@ -57,9 +57,8 @@ def last_choice(players: Players, model: bytes) -> Iterator[Call]:
 
 def settled_ends(players: Players, model: bytes) -> Iterator[Call]:
     """Two true claims are challenged in the last second and answered; then one is finalised, and the other expires."""
-    servers, claims = players.people[:2], list[bytes]()
-    told = telling(players.models[model], STAGES, DATA, 0)
-    yield from claimed(players, model, YEAR, servers, claims)
+    servers, told = players.people[:2], telling(players.models[model], STAGES, DATA, 0)
+    claims = yield from claimed(players, model, STAGES, DATA, told.run_hash, servers)
     if len(claims) < len(servers):
         return
     for claim, server in zip(claims, servers, strict=True):
@@ -84,9 +83,8 @@ def seconds_around(last: int) -> tuple[int, int]:
 
 def held_award(players: Players, model: bytes) -> Iterator[Call]:
     """Two make the same true claim; the second one is finalised, and the first is waited for."""
-    servers, claims = players.people[:2], list[bytes]()
-    told = telling(players.models[model], STAGES, DATA, 0)
-    yield from claimed(players, model, YEAR, servers, claims)
+    servers, told = players.people[:2], telling(players.models[model], STAGES, DATA, 0)
+    claims = yield from claimed(players, model, STAGES, DATA, told.run_hash, servers)
     if len(claims) == len(servers):
         first, second = claims
         players.now = max(players.court.claims[each].closes_at for each in claims)
@@ -101,29 +99,11 @@ def held_award(players: Players, model: bytes) -> Iterator[Call]:
 
 def held_fee(players: Players, model: bytes) -> Iterator[Call]:
     """Somebody claims in the last second, and never finalises."""
-    claims = list[bytes]()
-    yield from claimed(players, model, 0, players.people[:1], claims)
+    told = telling(players.models[model], STAGES, DATA, 0)
+    claims = yield from claimed(players, model, STAGES, DATA, told.run_hash, players.people[:1], seconds=0)
     for each in claims:
         request_id = players.court.claims[each].request_id
         last_second = fee_held_until(players.court, players.court.requests[request_id])
         for now in seconds_around(last_second):
             players.now = now
             yield players.call("reclaim", request_id)
-
-
-def claimed(
-    players: Players, model: bytes, seconds: int, servers: tuple[bytes, ...], made: list[bytes], stages: int = STAGES
-) -> Iterator[Call]:
-    """Asks, and lets all servers claim the truth; adds the ids of claims that stand. seconds: to the deadline"""
-    court, bond = players.court, players.court.parameters.min_bond
-    price = court.models[model].work(stages) * court.parameters.second_price
-    told = telling(players.models[model], stages, DATA, 0)
-    yield players.call("request", model, stages, DATA, players.now + seconds, bond, ANYONE, value=price)
-    for request in players.court.requests.keys() - court.requests.keys():
-        for place, server in enumerate(servers):
-            sealed = seal(told.run_hash, server)
-            value = bond if place else bond + price
-            yield players.call("claim", request, sealed, players.now + YEAR, sender=server, value=value)
-            identity = claim_id(request, server, sealed)
-            if identity in players.court.claims:
-                made.append(identity)

@@ -7,12 +7,12 @@ then the last second of the others.
 *Source*: spec §5.5.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
-from opml_spec.dispute.objects import ANYONE, NodeState, claim_id, root_id, seal
-from opml_spec.dispute.parameters import YEAR
+from opml_spec.dispute.objects import NodeState, root_id
 
 from opml_fuzz.disputes.call import Call
+from opml_fuzz.disputes.claiming import claimed
 from opml_fuzz.disputes.contract import LOST_ONCE
 from opml_fuzz.disputes.crowds import go_down
 from opml_fuzz.disputes.moments import due
@@ -31,8 +31,7 @@ def lost_server(players: Players) -> Iterator[Call]:
     if not found:
         return
     model, lie = found[-1]
-    false, others = list[bytes](), list[bytes]()
-    yield from claims_of(players, model, lie, false)
+    false, others = (yield from challenged(players, model, lie)), list[bytes]()
     for _ in range(MOST_MOVES):
         move = go_down(players, false[0], lateness=0) if false and root_id(false[0]) in players.court.nodes else None
         if move is None:
@@ -43,7 +42,7 @@ def lost_server(players: Players) -> Iterator[Call]:
     else:
         return
     for _ in range(OTHERS):
-        yield from claims_of(players, model, 0, others)
+        others += yield from challenged(players, model, 0)
         players.now += players.rng.choice(WAITS)
     yield players.play(move.act)
     for each in reversed(others):
@@ -61,17 +60,11 @@ def a_lie(model: int) -> int:
     return next((lie for lie in range(1, LIES) if telling(model, STAGES, DATA, lie).run_hash != truth.run_hash), 0)
 
 
-def claims_of(players: Players, model: bytes, lie: int, made: list[bytes]) -> Iterator[Call]:
-    """Asks, claims and challenges; adds the claim's id if it stands."""
-    parameters, before = players.court.parameters, set(players.court.requests)
+def challenged(players: Players, model: bytes, lie: int) -> Generator[Call, None, list[bytes]]:
+    """Asks, claims, challenges, and returns the ids of the claims that stand."""
     told, truth = (telling(players.models[model], STAGES, DATA, each) for each in (lie, 0))
-    price, bond = players.court.models[model].work(STAGES) * parameters.second_price, parameters.min_bond
-    yield players.call("request", model, STAGES, DATA, players.now + YEAR, bond, ANYONE, value=price)
-    for request in [each for each in players.court.requests if each not in before]:
-        sealed = seal(told.run_hash, LOST_ONCE)
-        yield players.call("claim", request, sealed, players.now + YEAR, sender=LOST_ONCE, value=bond + price)
-        identity = claim_id(request, LOST_ONCE, sealed)
-        if identity in players.court.claims:
-            players.traces[identity] = told, truth
-            made.append(identity)
-            yield players.challenge(identity)
+    claims = yield from claimed(players, model, STAGES, DATA, told.run_hash, (LOST_ONCE,))
+    for each in claims:
+        players.traces[each] = told, truth
+        yield players.challenge(each)
+    return claims

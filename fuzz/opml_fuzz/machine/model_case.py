@@ -7,9 +7,10 @@ A memory is written as segments: bytes by address. The program is not part of it
 
 import struct
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import asdict, evolve, field, frozen
 from opml_spec.arithmetic.binary32 import Rounding
 from opml_spec.model.layout import (
     HEADER,
@@ -18,6 +19,7 @@ from opml_spec.model.layout import (
     RECORD_WORDS,
     REQUEST,
     REQUEST_BYTES,
+    TEXT,
     WORD_BYTES,
     Header,
     Record,
@@ -34,6 +36,7 @@ from opml_fuzz.machine.start import MEMORY_BYTES, whole
 
 LEAF = 32
 MOST_WEIGHTS = 1 << 20  # numbers of an op, since a loader looks at each
+MOST_NUMBERS = 1 << 22  # that the ops of a replay file go through: some seconds of the specification
 HEADER_BYTES = WORD_BYTES * HEADER_WORDS
 MOST_STAGES, MOST_BYTES = 1 << 12, 1 << 22  # in a replay file
 FIXED_PART = 24  # bytes of a text request before its tokens
@@ -66,10 +69,12 @@ class OneStage:
 
     @classmethod
     def from_json(cls, text: Mapping[str, Any]) -> "OneStage":
-        memory = memory_from_json(text["memory"])
+        memory, stage = memory_from_json(text["memory"]), whole(text["stage"], 0, MOST_STAGES)
         if len(memory.get(REQUEST, b"")) < 16:
             raise ValueError("there is no request in its memory")
-        return cls(memory, whole(text["stage"], 0, MOST_STAGES))
+        position, op = divmod(stage, header_of(memory).ops)
+        check_work(memory, bytes_at(memory, REQUEST_BYTES, 8), position + 1, [records_of(memory)[op]])
+        return cls(memory, stage)
 
 
 @frozen
@@ -108,8 +113,10 @@ class WholeRun:
     @classmethod
     def from_json(cls, text: Mapping[str, Any]) -> "WholeRun":
         stages = whole(text["stages"], 0, MOST_STAGES)
-        until = whole(text["until"], 1, max(stages, 1))
-        return cls(memory_from_json(text["memory"]), bytes.fromhex(text["request"]), stages, until)
+        until, memory, request = whole(text["until"], 1, max(stages, 1)), memory_from_json(text["memory"]), bytes.fromhex(text["request"])
+        positions, records = until // header_of(memory).ops + 1, records_of(memory)
+        check_work(memory, request[:8].ljust(8, b"\0"), positions, records * positions)
+        return cls(memory, request, stages, until)
 
 
 @frozen
@@ -210,6 +217,33 @@ def is_long(record: Record, header: Header) -> bool:
         case Rope() | FloatRope() as operation:
             return header.context * operation.head_size > MOST_WEIGHTS
     return False
+
+
+def numbers_in(record: Record, positions: int) -> int:
+    """How many numbers an operation goes through. positions: whose keys and values are in the cache"""
+    sizes = asdict(operation) if (operation := operation_in(record)) else {}
+    heads = max(sizes.get("heads", 1), sizes.get("kv_heads", 1))
+    numbers: int = prod((heads, *(sizes.get(name, 1) for name in ("rows", "columns", "head_size"))))
+    length: int = sizes.get("length", 1)
+    return max(length, numbers * (positions if "kv_heads" in sizes else 1))
+
+
+def check_work(memory: Segments, lengths: bytes, positions: int, records: list[Record]) -> None:
+    """Raises ValueError if a replay file would keep the specification busy. lengths: of prompt and output; records: of what is run"""
+    if header_of(memory).single_phase:  # one stage is the whole run
+        positions = sum(struct.unpack("<II", lengths)) if header_of(memory).request_kind == TEXT else 1
+        records = records_of(memory) * min(positions, MOST_STAGES)
+    if positions > MOST_STAGES or sum(numbers_in(each, positions) for each in records) > MOST_NUMBERS:
+        raise ValueError("its operations would go through too many numbers")
+
+
+def bytes_at(memory: Segments, start: int, length: int) -> bytes:
+    """Reads bytes, zeros where no segment lies."""
+    found = bytearray(length)
+    for address, data in memory.items():
+        for at in range(max(start, address), min(start + length, address + len(data))):
+            found[at - start] = data[at - address]
+    return bytes(found)
 
 
 def without_request(memory: Segments) -> dict[int, bytes]:

@@ -44,6 +44,7 @@ from opml_fuzz.proofs.game.storage import NO_KEY, Storage, WordPlace
 from opml_fuzz.proofs.questions import Failure, Questions
 from opml_fuzz.proofs.step.ending import of_end
 from opml_fuzz.proofs.step.machine_symbols import Octets
+from opml_fuzz.proofs.symbols import FEASIBLE_UNITS
 from opml_fuzz.proofs.unsupported import Unsupported
 
 TIME_BITS, WEI_BITS, BASEFEE_BITS = 39, 128, 128
@@ -58,6 +59,9 @@ VIEW_WORDS = {"model_of": 4, "request_of": 17, "claim_of": 11, "node_of": 12}  #
 FINAL_STATE = "open", "argument5"  # of 297 bytes
 FALLS = ("open", "arbitrate", "timeout")  # by these a claim falls
 CREATES = {"request": "requests", "claim": "claims", "challenge": "nodes", "choose": "nodes"}
+
+
+LITTLE = 3_000_000  # of z3's own units of work
 
 
 @frozen
@@ -100,6 +104,7 @@ class AboutCalls:
 
 
 Setup = Callable[["Proof"], AboutCalls]
+Ours = Sequence[tuple[Sequence[Any], Ended]]
 
 
 def nothing(proof: "Proof") -> AboutCalls:
@@ -248,20 +253,37 @@ class Proof:
                     continue
                 met.add(place)
                 self.compare(both, ended, end)
-        for place, (conditions, ended) in enumerate(ours):
-            if place not in met:
-                self.is_impossible([*conditions, *ended.fits], f"nothing answers to an act that ends with {ended.what}")
-                self.is_impossible(conditions, f"the numbers of an act that ends with {ended.what} never fit their fields")
+        self.are_impossible(ours, met)
         return {ours[place][1].what for place in met}
 
-    def is_impossible(self, conditions: Sequence[Any], what: str) -> None:
+    def are_impossible(self, ours: Ours, met: set[int]) -> None:
+        """Shows that paths here which met none there cannot be taken, of a branch at once if it can; or raises Failure."""
+        waiting = [(list(range(len(ours))), len(self.assumptions))]
+        while waiting:
+            places, at = waiting.pop()
+            if met.issuperset(places):
+                continue
+            if len(places) == 1:
+                self.is_impossible(*ours[places[0]])
+                continue
+            both, shared = branches(ours, places, at), ours[places[0]][0][:at]
+            may_be_taken = len(both) == 1 or not met.isdisjoint(places) or self.questions.can_hold(self.facts.relevant(*shared))
+            waiting += [(branch, at + 1) for branch in both if may_be_taken]
+
+    def is_impossible(self, conditions: Sequence[Any], ended: Ended) -> None:
         """Shows that a path cannot be taken, or raises Failure."""
         asked = self.facts.relevant(*conditions)
         answer, model = self.questions.ask(asked)
-        if answer != z3.unsat:
-            raise Failure("error", what, model if answer == z3.sat else None, asked)
+        if answer == z3.unsat:
+            return
+        what = f"the numbers of an act that ends with {ended.what} never fit their fields"
+        fitting = self.facts.relevant(*conditions, *ended.fits)
+        if self.questions.ask(fitting)[0] != z3.unsat:
+            asked, what = fitting, f"nothing answers to an act that ends with {ended.what}"
+            answer, model = self.questions.ask(fitting)
+        raise Failure("error", what, model if answer == z3.sat else None, asked)
 
-    def meetings(self, ours: Sequence[tuple[Sequence[Any], Ended]], end: End) -> Iterator[int]:
+    def meetings(self, ours: Ours, end: End) -> Iterator[int]:
         """Finds the paths here that can be taken together with a path there.
 
         The paths here are the leaves of a tree: the first decision that differs between two of them is taken one way by one and the other
@@ -281,10 +303,21 @@ class Proof:
                 raise Failure("unknown", f"what meets {end.how}")
 
     def meets(self, end: End, conditions: Sequence[Any]) -> Any:
-        """Asks whether a path there can be taken under conditions of paths here."""
+        """Asks whether a path there can be taken under conditions of paths here: of a solver that remembers what it learned, and afresh.
+
+        Either is soon done with questions on which the other one is slow, so both are tried a little before one of them much."""
         formulas = *end.path.conditions, *conditions[len(self.assumptions) :]
-        answer, _ = self.questions.ask_in(self.knowing, formulas, self.facts.known)
-        return self.questions.ask(self.facts.relevant(*formulas))[0] if answer == z3.unknown else answer
+        answer, afresh = z3.unknown, list[Any]()
+        for remembering, limit in ((True, LITTLE), (False, LITTLE // 3), (True, FEASIBLE_UNITS), (False, None)):
+            if remembering:
+                self.knowing.set("rlimit", limit)
+                answer, _ = self.questions.ask_in(self.knowing, formulas, self.facts.known)
+            else:
+                afresh = afresh or self.facts.relevant(*formulas)
+                answer, _ = self.questions.ask(afresh, limit)
+            if answer != z3.unknown:
+                break
+        return answer
 
     def compare(self, both: Sequence[Any], ended: Ended, end: End) -> None:
         """Shows that a path here and a path there end the same way.
@@ -370,7 +403,7 @@ class Proof:
         return ", ".join(f"{name} = {model.eval(term, model_completion=True)}" for name, term in terms.items() if z3.is_expr(term))
 
 
-def branches(ours: Sequence[tuple[Sequence[Any], Ended]], places: list[int], at: int) -> list[list[int]]:
+def branches(ours: Ours, places: list[int], at: int) -> list[list[int]]:
     """Divides paths by what they decide at a place."""
     first = ours[places[0]][0][at]
     like, unlike = ([place for place in places if ours[place][0][at].eq(first) is same] for same in (True, False))
