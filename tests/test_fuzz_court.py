@@ -99,6 +99,7 @@ def test_a_tree_can_be_as_deep_as_it_gets(rules: int, depth: int, bits: int) -> 
 def test_money_does_not_fit_64_bits_under_the_last_rules() -> None:
     _, courts = played(len(RULES) - 1, deep_tree)
     assert min(courts.spec.ledger.credited.values()) > 1 << 64
+    assert min(courts.spec.ledger.burned, courts.spec.ledger.locked) > 1 << 64
     assert min(node.price for node in courts.spec.nodes.values()) == 0
 
 

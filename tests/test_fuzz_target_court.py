@@ -13,6 +13,7 @@ from attrs import astuple, evolve
 from opml_fuzz.disputes.answers import TellingCourt, asked, differing, right_answer
 from opml_fuzz.disputes.call import ARGUMENTS
 from opml_fuzz.disputes.edges import acts_at_edges, is_at_an_edge
+from opml_fuzz.disputes.event_words import EVENT_WORDS, SEGMENT
 from opml_fuzz.disputes.rules import DEEP, RULES
 from opml_fuzz.disputes.sequences import RandomDisputes, at_court, draw_acts, drawn_calls, play_sequence, players_at, rules_of
 from opml_fuzz.disputes.wire.views import FIELDS
@@ -105,6 +106,17 @@ def test_what_is_said_about_a_wrong_answer() -> None:
     assert differing(without, right, moves) == (f"{said} has not changed", f"{said} has changed")
 
 
+def test_what_is_said_about_a_wrong_event() -> None:
+    """The word is named, too."""
+    case = draw_acts(1, 40)
+    moves, right = [act["move"] for act in case.acts], right_answer(RULES[case.rules], case.acts)
+    place = moves.index("claim") + 1
+    told = json.loads(right[place])
+    told["events"][0] = told["events"][0][:-1] + "f"
+    wrong = [*right[:place], json.dumps(told, separators=(",", ":")), *right[place + 1 :]]
+    assert differing(right, wrong, moves)[0].startswith(f"claim, event 1 Claimed, closes_at: act {place}, event 1 Claimed, closes_at 00")
+
+
 # Questions -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -116,6 +128,9 @@ def test_arguments_and_fields_have_the_names_of_the_page() -> None:
     for view, names in FIELDS.items():
         if view != "parameters":
             assert re.findall(r"\w+ (\w+)(?:,|$)", views[view]) == list(names), view
+    events = dict(re.findall(r"^([A-Z]\w+)\((.*?)\)", PAGE, re.MULTILINE))
+    in_words = {name: " ".join(re.findall(r"(\w+)(?:,|$)", given)).replace("segment", SEGMENT) for name, given in events.items()}
+    assert in_words == EVENT_WORDS
 
 
 def test_a_sequence_is_what_both_courts_would_play() -> None:

@@ -18,6 +18,7 @@ from opml_spec.dispute.parameters import Parameters
 from opml_spec.errors import SpecError
 
 from opml_fuzz.disputes.call import Call, Json, read, text
+from opml_fuzz.disputes.event_words import name_of
 from opml_fuzz.disputes.wire.abi import TOPICS
 from opml_fuzz.disputes.wire.logs import logs
 from opml_fuzz.disputes.wire.views import FIELDS, OF, VIEWS, changed
@@ -131,7 +132,7 @@ def pieces(answer: str) -> dict[str, str]:
     for number, event in enumerate(told["events"], 1):
         words = [event[at : at + WORD] for at in range(0, len(event), WORD)]
         found[f"event {number}"] = name = NAMES.get(words[0], words[0])
-        found |= {f"event {number} {name}, word {place}": each for place, each in enumerate(words[1:], 1)}
+        found |= {f"event {number} {name}, {name_of(name, place)}": each for place, each in enumerate(words[1:])}
     for view, fields in told["views"].items():
         names = FIELDS.get(view.partition(" ")[0], ())
         for place, value in enumerate(fields):

@@ -113,6 +113,7 @@ def endings(players: Players) -> Iterator[Call]:
     if players.rng.random() < 1 / 3:
         yield from deep_tree(players)
     yield from last_seconds(players)
+    yield from (players.call("withdraw_to", person, sender=person) for person in players.people)
     yield from last_acts(players)
 
 
