@@ -8,13 +8,15 @@ Random acts hardly ever come to that second, and to outputs of all but the right
 from collections.abc import Iterator
 
 from attrs import evolve
-from opml_spec.dispute.honest import finalising
+from opml_spec.dispute.honest import Trace, finalising, output_of
 from opml_spec.dispute.objects import seal
 from opml_spec.dispute.parameters import TIME_LIMIT
+from opml_spec.machine.merkle import LEAF_BYTES
 from opml_spec.runs.run import RunStatus
 
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.disputes.claiming import claimed
+from opml_fuzz.disputes.output import output_leaves
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.tellings import telling
 
@@ -28,7 +30,7 @@ def last_acts(players: Players) -> Iterator[Call]:
     lines = {each: players.court.models[each] for each in players.models if each in players.court.models}
     free = [each for each, line in lines.items() if max(line.busy_until, players.now) < too_late - line.work(STAGES)]
     tellings = {each: telling(players.models[each], STAGES, DATA, 0) for each in free}
-    with_output = [each for each, told in tellings.items() if told.runs[-1].status == RunStatus.OK]
+    with_output = [each for each, told in tellings.items() if told.runs[-1].status == RunStatus.OK and leaves_in(told) > 1]
     if not with_output:
         return
     model, (server, other, *_) = with_output[-1], players.people
@@ -41,6 +43,11 @@ def last_acts(players: Players) -> Iterator[Call]:
         players.now = TIME_LIMIT - 1
         right = players.play(finalising(claim, told), server)
         *others, output, proof = right.act.arguments
-        for wrong in (output[:-1], output + b"\0"):
-            yield evolve(right, act=evolve(right.act, arguments=(*others, wrong, proof)))
+        for wrong in ((output[:-1], proof), (output + b"\0", proof), output_leaves(told.runs[-1].carry, leaves_in(told) - 1)):
+            yield evolve(right, act=evolve(right.act, arguments=(*others, *wrong)))
         yield right
+
+
+def leaves_in(told: Trace) -> int:
+    """How many leaves a server shows of the output of a run that did not fail."""
+    return len(output_of(told.runs[-1].carry)[0]) // LEAF_BYTES

@@ -98,12 +98,14 @@ def held_award(players: Players, model: bytes) -> Iterator[Call]:
 
 
 def held_fee(players: Players, model: bytes) -> Iterator[Call]:
-    """Somebody claims in the last second, and never finalises."""
+    """Somebody claims in the last second, and never finalises; then nobody claims at all."""
     told = telling(players.models[model], STAGES, DATA, 0)
-    claims = yield from claimed(players, model, STAGES, DATA, told.run_hash, players.people[:1], seconds=0)
-    for each in claims:
-        request_id = players.court.claims[each].request_id
-        last_second = fee_held_until(players.court, players.court.requests[request_id])
-        for now in seconds_around(last_second):
-            players.now = now
-            yield players.call("reclaim", request_id)
+    for servers in (players.people[:1], ()):
+        before = players.court.requests
+        yield from claimed(players, model, STAGES, DATA, told.run_hash, servers, seconds=0)
+        for request_id in players.court.requests.keys() - before.keys():
+            request = players.court.requests[request_id]
+            last_second = fee_held_until(players.court, request) if request.pending else request.deadline
+            for now in seconds_around(last_second):
+                players.now = now
+                yield players.call("reclaim", request_id)
