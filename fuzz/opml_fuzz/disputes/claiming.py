@@ -1,6 +1,6 @@
 """Claiming: somebody asks for a run, and servers claim what it ends with.
 
-Every sequence begins so that is about what comes after a claim.
+Each sequence that is about what comes after a claim begins like this.
 
 *Source*: spec §5.3.
 """
