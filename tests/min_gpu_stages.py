@@ -164,7 +164,7 @@ def attention(rng: random.Random, places: Places, size: tuple[int, int, int, int
     context = rng.choice([2, rng.randint(2, 20), rng.randint(2, 200) if head_size <= 32 else 30])
     kv_heads, share, head_size, context = size or (kv_heads, share, head_size, context)
     heads, position = kv_heads * share, rng.randrange(context)
-    most_scale = (2**63 - 1) // (head_size * 8191 * 32767)
+    most_scale = (2**63 - 1) // (head_size * 8191 * 32768)
     scale = rng.choice([1, most_scale, rng.randint(1, most_scale), min(most_scale, round(2**30 * 1.4427 / head_size**0.5))])
 
     def rows() -> int:

@@ -16,6 +16,7 @@ from opml_min.model.image.request import TextRequest
 from opml_min.model.image.weights import Q4_0, Q4_1, Q8_0, Groups, pack
 from opml_min.model.native.engine import Engine
 from opml_min.model.native.kernels.fixed.fixed_point import exp2, reciprocal, rsqrt, sigmoid_table
+from opml_min.model.native.kernels.unshared import token_at
 
 IN, OTHER, OUT, CACHE = STATE, STATE + (1 << 20), STATE + (2 << 20), STATE + (3 << 20)
 WEIGHTS = (1 << 38) + (1 << 30)
@@ -211,6 +212,12 @@ def test_embed(rng, quantisation):
             value += half_q24(groups.minimums[token, c // 32]) if quantisation == Q4_1 else 0
             expected.append(sat32(round_shift(value, 24 - r)))
         assert bench.get(OUT, 51, np.int32) == [*expected, 0]
+
+
+def test_tokens_are_words_without_a_sign():
+    """A matrix of floats with one column may have more than 2^31 rows in the model quarter."""
+    bench = Bench(TextRequest((0x8000_0001, 2**32 - 1), 4).pack())
+    assert [token_at(bench.memory.base_address, position, 2) for position in range(2)] == [0x8000_0001, 2**32 - 1]
 
 
 def test_norm(rng):

@@ -46,8 +46,8 @@ def test_the_residual_stream_gets_the_fraction_bits_that_its_size_leaves(factor,
 def test_scores_of_heads_of_any_size_stay_below_the_limit(head_size):
     bits = query_frac(head_size)
     scores = bits + VECTOR_FRAC
-    assert head_size * 8191 * 32767 * scale_q30(head_size, scores) < SCORE_LIMIT
-    assert bits == VECTOR_FRAC or head_size * 8191 * 32767 * scale_q30(head_size, scores - 1) >= SCORE_LIMIT
+    assert head_size * 8191 * 32768 * scale_q30(head_size, scores) < SCORE_LIMIT
+    assert bits == VECTOR_FRAC or head_size * 8191 * 32768 * scale_q30(head_size, scores - 1) >= SCORE_LIMIT
     assert scale_q30(head_size, scores) * 2 ** (bits - VECTOR_FRAC) == pytest.approx(2**30 * np.log2(np.e) / head_size**0.5, rel=1e-6)
 
 

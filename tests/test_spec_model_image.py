@@ -100,7 +100,7 @@ def test_the_row_bound_is_reached_and_never_passed(form: int) -> None:
     data = block_matrix(form, stored, scales, minimums if form == Q4_1 else None)
     memory = Memory.from_segments({MODEL: data})
     for row in Matrix(MODEL, form, 64).rows(memory, 2):
-        sums = [sum(abs(g.scale * w + g.minimum) * 32767 for w in g.weights) for g in row]
+        sums = [sum(abs(g.scale * w + g.minimum) * 32768 for w in g.weights) for g in row]
         bound = row_bound(row, {Q8_0: 128, Q4_1: 15}[form])
         assert sum(sums) <= bound
         if form == Q8_0:
@@ -139,8 +139,8 @@ TABLE = MODEL + (1 << 29)
         (Rope(0, 1, 2, TABLE), ((1 << 30) + 1).to_bytes(4, "little") * 32, "cos, sin"),
         (Attention(0, 0, 0, 0, 0, 0, 1, 1, 64, 16, 1 << 29), b"", None),
         (Attention(0, 0, 0, 0, 0, 0, 1, 1, 64, 16, 1 << 30), b"", "Σ q·K·scale"),
-        (Attention(0, 0, 0, 0, 0, 0, 1, 1, 64, 1 << 24, 1), b"", None),
-        (Attention(0, 0, 0, 0, 0, 0, 1, 1, 64, (1 << 24) + 1024, 1), b"", "Σ w·V"),
+        (Attention(0, 0, 0, 0, 0, 0, 1, 1, 64, (1 << 24) - 1, 1), b"", None),
+        (Attention(0, 0, 0, 0, 0, 0, 1, 1, 64, 1 << 24, 1), b"", "Σ w·V"),
         (Sample(0, (1 << 39) - 1), b"", None),
         (Sample(0, 1 << 39), b"", "Σ w"),
     ],

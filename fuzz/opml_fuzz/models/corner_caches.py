@@ -10,10 +10,12 @@ A weight has 25 bits, a result 15. A weight that is wrong by one changes one res
 *Source*: spec §3.4 and §3.5 (ATTENTION).
 """
 
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from random import Random
 
+from opml_spec.model.bounds import I16, QUERY
 from opml_spec.model.llama import attention_scale_q30, padded
 from opml_spec.model.operations import fixed
 
@@ -67,10 +69,26 @@ def attention_that_shows_weights(rng: Random) -> OneStage:
     return attention(rng, at, query, [keys, key_exponents, values, exponents], QUERIES, 1, COLUMNS)
 
 
+def attention_to_the_least_keys(rng: Random) -> OneStage:
+    """Builds an ATTENTION to keys of -2^15, which CACHE never writes, with the largest scale that a loader takes."""
+    at, scale_q30 = ModelBuilder(rng), ((1 << 63) - 1) // (HEAD_SIZE * QUERY * I16)
+    query, rows = at.reserve(struct.pack("<2i", -QUERY, -QUERY)), SMALL.context
+    keys = at.reserve(struct.pack(f"<{HEAD_SIZE * rows}h", *(-I16 * (row % 2) for row in range(rows) for _ in range(HEAD_SIZE))))
+    values, exponents = at.reserve(rng.randbytes(2 * HEAD_SIZE * rows)), [at.reserve(bytes([USUAL]) * rows) for _ in range(2)]
+    return attention(rng, at, query, [keys, exponents[0], values, exponents[1]], 1, scale_q30=scale_q30)
+
+
 def attention(
-    rng: Random, at: ModelBuilder, query: int, cache: Sequence[int], heads: int, kv_heads: int = 0, head_size: int = HEAD_SIZE
+    rng: Random,
+    at: ModelBuilder,
+    query: int,
+    cache: Sequence[int],
+    heads: int,
+    kv_heads: int = 0,
+    head_size: int = HEAD_SIZE,
+    scale_q30: int = 0,
 ) -> OneStage:
     """Builds an ATTENTION whose result has other bytes before. cache: addresses of keys, of their exponents, of values and of theirs"""
     out = at.reserve(bytes(32) + rng.randbytes(2 * padded(heads * head_size)))
-    operands = [out, query, *cache, heads, kv_heads or heads, head_size, SMALL.context, attention_scale_q30(head_size)]
+    operands = [out, query, *cache, heads, kv_heads or heads, head_size, SMALL.context, scale_q30 or attention_scale_q30(head_size)]
     return once(rng, at.segments([fixed.Attention(*operands).record()]))

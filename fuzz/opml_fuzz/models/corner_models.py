@@ -16,20 +16,25 @@ from random import Random
 from attrs import frozen
 from opml_spec.machine.memory import MEMORY_BYTES
 from opml_spec.machine.merkle import LEAF_BYTES
-from opml_spec.model.layout import Record
+from opml_spec.model.layout import WHEN_DRAWING, Record
 from opml_spec.model.llama import Shape, padded
 from opml_spec.model.operations import fixed
 from opml_spec.model.operations.operation import Operation
 from opml_spec.model.tensors import QUANTISATIONS, TILE_ROWS
 
 from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun, header_of
-from opml_fuzz.models.corner_caches import attention_that_shows_weights, attention_to_any_exponents, attention_to_zeros
+from opml_fuzz.models.corner_caches import (
+    attention_that_shows_weights,
+    attention_to_any_exponents,
+    attention_to_the_least_keys,
+    attention_to_zeros,
+)
 from opml_fuzz.models.corner_floats import floats_at_every_exponent, sums_of_negative_zeros, sums_of_zeros
 from opml_fuzz.models.corner_products import corner_products
 from opml_fuzz.models.corner_requests import corner_requests, ends_in_one_stage
 from opml_fuzz.models.corner_roots import norms_at_borders
 from opml_fuzz.models.edge_draws import draws_that_show_weights
-from opml_fuzz.models.tiny_models import POSITIONS, ModelBuilder, as_float, llama, once, text_request
+from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, as_float, llama, once, text_request
 
 SIGMOID_ENDS = 1 << 18  # Q14: from here on σ is 1
 EXP_BOUNDS, LARGEST_POWER = (0x42B17218, 0xC2B17218, 0x42CFF1B5, 0xC2CFF1B5), 0x7F000000
@@ -163,7 +168,8 @@ def corner_operations() -> tuple[OneStage, ...]:
     at_end = (once(rng, at_the_end_of_memory(Random(number), number)) for number in range(QUANTISATION_COUNT))
     both = (pairs(rng, is_float, make) for make in makers for is_float in (False, True))
     requests = (case for _, case in corner_requests(rng))
-    attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), attention_that_shows_weights(rng))
+    heads = attention_that_shows_weights(rng), attention_to_the_least_keys(Random("least keys"))
+    attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), *heads)
     zeros = (sums_of_zeros(Random("zeros")), *sums_of_negative_zeros(Random("negative zeros")))
     floats = (*floats_at_every_exponent(Random("floats")), *zeros)
     draws = draws_that_show_weights(Random("draws"))
@@ -172,10 +178,22 @@ def corner_operations() -> tuple[OneStage, ...]:
     return (*both, *gates, *floats, *draws, *attentions, *norms_at_borders(rng), *requests, *at_end, *products, *least, *largest, *ends)
 
 
+def drawing_nothing(rng: Random, new: int) -> WholeRun:
+    """Builds a run without SAMPLE, with an op for positions that draw: the last one of the prompt is such a position all the same."""
+    at, prompt = ModelBuilder(rng), 3
+    matrix = at.matrix(SMALL.vocabulary, COLUMNS, 0)
+    x = at.reserve(at.numbers(COLUMNS))
+    tape = [fixed.Embed(x, matrix.address, 0, COLUMNS, COLUMNS, 14).record(), fixed.Add(x, matrix.address, COLUMNS).record(WHEN_DRAWING)]
+    request = struct.pack(f"<IIIIQ{prompt}I", prompt, new, 0, 0, 0, *rng.sample(range(SMALL.vocabulary), prompt))
+    stages = len(tape) * (prompt + new - 1)
+    return WholeRun(at.segments(tape), request, stages, stages)
+
+
 @cache
 def corner_runs() -> tuple[WholeRun, ...]:
     """Builds whole runs whose sizes are at corners, and those with every shift."""
     rng = Random("corner runs")
     llamas, stages = [run_of(rng, each) for each in LLAMAS], len(SHIFTS) * POSITIONS
     tapes = [shifted(rng, number, SHIFTS) for number in range(QUANTISATION_COUNT)]
-    return (*llamas, *(WholeRun(tape, text_request(rng), stages, stages) for tape in tapes))
+    whole = (WholeRun(tape, text_request(rng), stages, stages) for tape in tapes)
+    return (*llamas, *whole, *(drawing_nothing(rng, new) for new in (1, 2)))

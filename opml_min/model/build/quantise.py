@@ -12,7 +12,7 @@ from opml_min.model.image.weights import GROUP, Groups, problem_of_scales
 
 SMALLEST_NORMAL_HALF = 2.0**-14
 LARGEST_WEIGHT = 127.0 * 127  # a scale is below 128
-LARGEST_ROW = 127.0 * 2040  # Σ of a row's scales is below 2^11: 128·32·32767 times it, in units of 2^-24, must stay below 2^62
+LARGEST_ROW = 127.0 * 2040  # Σ of a row's scales is below 2^11: 128·32·32768 times it, in units of 2^-24, must stay below 2^62
 
 
 def quantise_q8_0(matrix: NDArray[np.float32], *, restore: bool = True) -> Groups:

@@ -21,7 +21,7 @@ RESIDUAL_FRAC = 14  # of most models; the residual stream then reaches ±2^17
 LEAST_RESIDUAL_FRAC = 4
 MOST_OUT_FRAC = 62
 LEAST_SCALE_BITS = 14  # so that rounding the scale to an integer changes little
-SCORE_LIMIT = 1 << 63  # of head_size · 8191 · 32767 · scale_q30. Source: spec §3.8
+SCORE_LIMIT = 1 << 63  # of head_size · 8191 · 32768 · scale_q30. Source: spec §3.8
 
 NAMES_IN_LAYER = ("norm", "q", "k", "v", "rotation", "cache", "attention", "o", "sum", "norm", "gate", "up", "SwiGLU", "down", "sum")
 OPS_PER_LAYER = len(NAMES_IN_LAYER)
@@ -107,7 +107,7 @@ def float_bits(value: float) -> int:
 def query_frac(head_size: int) -> int:
     """Return the fraction bits of queries: those of all vectors, unless heads are so large that the scale must be smaller."""
     more = 0
-    while head_size * 8191 * 32767 * scale_q30(head_size, 2 * VECTOR_FRAC + more) >= SCORE_LIMIT:
+    while head_size * 8191 * 32768 * scale_q30(head_size, 2 * VECTOR_FRAC + more) >= SCORE_LIMIT:
         more += 1
     return VECTOR_FRAC + more
 

@@ -42,7 +42,7 @@ def problem_of_scales(quantisation: int, scales: Halfs, minimums: Halfs | None) 
     least = np.zeros_like(sizes) if minimums is None else np.abs(minimums.view(np.float16).astype(np.float64))
     if not (sizes < 128).all() or not (least < 128).all():
         return "a scale or minimum is not finite or not below 128"
-    largest = (32 * LARGEST_WEIGHT[quantisation] * sizes + 32 * least).sum(axis=1).max(initial=0) * 2**24 * 32767
+    largest = (32 * LARGEST_WEIGHT[quantisation] * sizes + 32 * least).sum(axis=1).max(initial=0) * 2**24 * 32768
     return None if largest < 2**62 else "a row of the matrix may overflow"
 
 

@@ -146,7 +146,7 @@ def _check_op(op: Op, image: Image) -> None:
     if op.opcode.kind == Opcode.ATTENTION:
         _require(o["heads"] % o["kv_heads"] == 0, "the kv heads do not divide the heads")
     if op.opcode == Opcode.ATTENTION:
-        _require(o["head_size"] * 8191 * 32767 * o["scale_q30"] < 1 << 63, "its scale is too large")
+        _require(o["head_size"] * 8191 * 32768 * o["scale_q30"] < 1 << 63, "its scale is too large")
     if op.opcode.kind == Opcode.SAMPLE and header.request_kind == TEXT:
         _require(o["length"] <= header.vocabulary, "it has more logits than the vocabulary has tokens")
         _require(op.condition == WHEN_DRAWN, "it would also draw at positions before the first new token")

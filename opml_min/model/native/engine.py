@@ -11,7 +11,7 @@ from opml_min.machine import Memory
 from opml_min.memory_map import OUTPUT, REQUEST
 from opml_min.model.errors import CheckFailed
 from opml_min.model.image.header import TEXT, Header
-from opml_min.model.image.ops import FLOAT, Op, Opcode, Tape, ops_of
+from opml_min.model.image.ops import FLOAT, WHEN_DRAWN, Op, Opcode, Tape, ops_of
 from opml_min.model.image.weights import GROUP, TILE_ROWS
 from opml_min.model.native.batching import Copied, batch_scratch, copied_buffers
 from opml_min.model.native.fusion import fused_lengths
@@ -41,7 +41,7 @@ class Engine:
         self._threads = threads if any(_ever_shared(op, header.context) for op in ops) else 1
         copied = copied_buffers(ops) if self._kind == TEXT else None
         self._in_batches = copied is not None
-        self._draws = any(op.opcode.kind == Opcode.SAMPLE for op in ops)
+        self._has_conditions = any(op.condition == WHEN_DRAWN for op in ops)  # which batches leave out
         self._workspace = _workspace(ops, header.context, self._threads, copied)
         self._floats = np.zeros((self._threads, header.context), np.float32) if header.arithmetic == FLOAT else None
         if self._floats is not None and np.float32(2.0**-126) * np.float32(0.5) == 0:
@@ -91,11 +91,11 @@ class Engine:
         return self._workspace.losses.sum(axis=0)[: len(self._tape)]  # type: ignore[no-any-return]
 
     def _batched_positions(self, first: int, end: int) -> tuple[int, int]:
-        """Return the range of positions to compute in batches: those whose stages are all asked for, and that draw no token."""
+        """Return the range of positions to compute in batches: those whose stages are all asked for, and that meet no condition."""
         if not self._in_batches:
             return 0, 0
         prompt_length = int(self._memory.view(REQUEST + 32, 1, np.uint32)[0])
-        return -(-first // len(self._tape)), min(end // len(self._tape), prompt_length - self._draws)
+        return -(-first // len(self._tape)), min(end // len(self._tape), prompt_length - self._has_conditions)
 
     def _enter(self, first: int, end: int, thread: int, threads: int) -> None:
         where, scratch = (self._base, self._kind, self._tape, self._stop_tokens), (self._workspace, self._floats)

@@ -23,8 +23,8 @@ from opml_spec.model.tensors import GROUP, QUANTISATIONS, Group, Matrix, load_in
 I32 = 1 << 31
 """The largest magnitude of an i32. (= 2147483648)"""
 
-I16 = (1 << 15) - 1
-"""The largest magnitude of a normalised value. (= 32767)"""
+I16 = 1 << 15
+"""The largest magnitude of an i16: what is normalised stays below, but a buffer may hold what something else left there. (= 32768)"""
 
 QUERY = (1 << QUERY_BITS) - 1
 """The largest magnitude of a normalised query. (= 8191)"""

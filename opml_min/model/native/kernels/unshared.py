@@ -32,7 +32,7 @@ EMBED, NORM, MATMUL, ROPE, CACHE, ATTENTION, SWIGLU, ADD, SAMPLE, INPUT, RELU = 
 def token_at(base, position, prompt_length):
     """Return the token at a position of the prompt followed by the output."""
     place = REQUEST + 56 + 4 * position if position < prompt_length else OUTPUT + 32 + 4 * (position - prompt_length)
-    return np.int64(int32s(base, place, 1)[0])
+    return np.int64(int32s(base, place, 1)[0]) & 0xFFFFFFFF
 
 
 @njit
