@@ -256,7 +256,11 @@ def test_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("part", "words", "number"),
-    [(Fraction(1), "the whole sweep", 1), (Fraction(99_999, 100_000), "99 % of the sweep", 0.999), (Fraction(0), "0 % of the sweep", 0)],
+    [
+        (Fraction(1), "the whole sweep", 1),
+        (Fraction(99_999, 100_000), "99 % of the sweep (all of it takes about 2 s)", 0.999),
+        (Fraction(0), "0 % of the sweep", 0),
+    ],
 )
 def test_a_run_says_how_much_of_the_sweep_was_tried(
     part: Fraction, words: str, number: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from math import floor
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,8 @@ def tell(report: RunReport, files: list[Path], kept: int, options: argparse.Name
     acts = f" and {report.court_acts} acts accepted at court" if report.court_acts else ""
     what = f"{report.cases} cases{acts} in {report.seconds:.1f} s"
     sweep = "the whole sweep" if report.sweep == 1 else f"{floor(100 * report.sweep)} % of the sweep"
+    if not report.differences and 0 < report.sweep < 1:
+        sweep += f" (all of it takes about {ceil(report.seconds / report.sweep)} s)"
     rest = "" if report.kept == kept else f", {report.kept} of {kept} kept cases"
     rest += f", {len(report.unusable)} files that hold no case" if report.unusable else ""
     count = len(report.differences)
@@ -166,7 +168,7 @@ def replay(options: argparse.Namespace) -> int:
 
 def register_run(one: argparse.ArgumentParser) -> None:
     add: Callable[..., Any] = one.add_argument
-    add("--seconds", type=seconds, default=60.0, help="how long (default 60)")
+    add("--seconds", type=seconds, default=60.0, help="how long to try cases, after the start (default 60)")
     add("--seed", type=int, help="determines the cases (default: random)")
     add("--only", type=kinds, default=KINDS, metavar="KINDS", help=f"only some of {','.join(sorted(KINDS))}")
     add("--target", metavar="CMD", help="this implementation, with our answers: a command, python:MODULE:CLASS or lib:FILE")

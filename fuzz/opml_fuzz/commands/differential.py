@@ -78,7 +78,7 @@ def parser() -> Parser:
     register_run(commands.add_parser("run", help="every corner once, then random cases and disputes, on all implementations"))
     register_replay(commands.add_parser("replay", help="run a case that was written down"))
     register_vectors(commands.add_parser("vectors", help="write test vectors for any implementation, or put them to one"))
-    add_coverage(commands.add_parser("coverage", help="count which corners of the machine the sweep reaches, or which lines a campaign"))
+    add_coverage(commands.add_parser("coverage", help="count the corners that the sweep reaches, or the lines that a campaign executes"))
     one = commands.add_parser("elf", help="run programs for RV64IM in lockstep; each must end with exit code 0")
     one.add_argument("files", type=regular_file, nargs="+", metavar="FILE")
     one.add_argument("--on", type=engines, default={"spec", "min", "evm"}, metavar="NAMES", help="some of spec,min,evm (default: all)")

@@ -19,6 +19,7 @@ from opml_spec.model.operations.table import FIXED_OPERATIONS
 from opml_spec.model.stage import run_stage
 
 from opml_fuzz.machine.model_case import OneStage, Segments, WholeRun, header_of
+from opml_fuzz.models.rearranged import rearranged
 from opml_fuzz.models.tiny_models import ModelBuilder, as_float, llama, with_request
 
 OUTPUT_BYTES = 64
@@ -201,8 +202,9 @@ def one_model(rng: Random, shape: Shape, is_float: bool) -> WholeRun:
 
 
 def random_run(rng: Random) -> WholeRun:
-    """Draws a run of a tiny model; one request in six is refused."""
-    return sometimes_refused(rng, random_model(rng))
+    """Draws a run of a tiny model, one in three with another tape than a LLaMA's; one request in six is refused."""
+    model = random_model(rng)
+    return sometimes_refused(rng, rearranged(rng, model) if rng.random() < 1 / 3 else model)
 
 
 def sometimes_refused(rng: Random, run: WholeRun) -> WholeRun:
