@@ -257,9 +257,9 @@ def test_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "words", "number"),
     [
-        (Fraction(1), "the whole sweep", 1),
-        (Fraction(99_999, 100_000), "99 % of the sweep (all of it takes about 2 s)", 0.999),
-        (Fraction(0), "0 % of the sweep", 0),
+        (Fraction(1), ", the whole sweep", 1),
+        (Fraction(99_999, 100_000), ", 99 % of the sweep (all of it takes about 2 s)", 0.999),
+        (Fraction(0), "", 0),
     ],
 )
 def test_a_run_says_how_much_of_the_sweep_was_tried(
@@ -269,7 +269,7 @@ def test_a_run_says_how_much_of_the_sweep_was_tried(
     monkeypatch.setattr(campaign, "fuzz_on_all", lambda *given: report)
     monkeypatch.setattr(campaign, "cases_in", lambda *given: Kept({}))
     assert cli.main(["run", "--seed", "5"]) == 0
-    assert f", {words}, seed 5: no differences" in capsys.readouterr().out
+    assert f" s{words}, seed 5: no differences" in capsys.readouterr().out
     assert cli.main(["run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sweep"] == number
 

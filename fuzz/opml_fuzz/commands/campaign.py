@@ -123,13 +123,13 @@ def tell(report: RunReport, files: list[Path], kept: int, options: argparse.Name
         print(f"# replay: {shlex.join(['opml-fuzz', 'replay', str(file), *whom])}\n")
     acts = f" and {report.court_acts} acts accepted at court" if report.court_acts else ""
     what = f"{report.cases} cases{acts} in {report.seconds:.1f} s"
-    sweep = "the whole sweep" if report.sweep == 1 else f"{floor(100 * report.sweep)} % of the sweep"
+    sweep = ", the whole sweep" if report.sweep == 1 else f", {floor(100 * report.sweep)} % of the sweep" if report.sweep else ""
     if not report.differences and 0 < report.sweep < 1:
         sweep += f" (all of it takes about {ceil(report.seconds / report.sweep)} s)"
     rest = "" if report.kept == kept else f", {report.kept} of {kept} kept cases"
     rest += f", {len(report.unusable)} files that hold no case" if report.unusable else ""
     count = len(report.differences)
-    print(f"{what}, {sweep}{rest}, seed {report.seed}: {count or 'no'} difference{'s' * (count != 1)}")
+    print(f"{what}{sweep}{rest}, seed {report.seed}: {count or 'no'} difference{'s' * (count != 1)}")
     for work in report.lost:
         print(f"{work}: ended its worker process, so it says nothing")
 
