@@ -248,10 +248,16 @@ def test_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["run", "--seconds", "10", "--seed", "11", "--json", "--replays", str(tmp_path)]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["cases"] > 0
-    assert printed["court_acts"] > 0
     assert printed["seconds"] >= 10
     assert 0 < printed["sweep"] < 1
     assert printed["differences"] == []
+
+
+def test_a_run_at_court_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--only", "court", "--jobs", "1", "--seconds", "3", "--seed", "11", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["court_acts"] > 0
+    assert printed["sweep"] == 0
 
 
 @pytest.mark.parametrize(

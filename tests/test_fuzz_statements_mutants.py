@@ -166,7 +166,7 @@ def counterexample(statement: Statement, where: str) -> tuple[Any, ...]:
     for case in statement.cases:
         if where and where not in (case[0], getattr(case[0], "name", "")):
             continue
-        result, detail = search(statement, case, Paths(False), 120.0, threading.Event())
+        result, detail = search(statement, case, Paths(False, counts=True), 120.0, threading.Event())
         if result == "counterexample":
             found = [int(value) for value in re.findall(r"= (-?\d+)", detail)]
             return *case, *map(as_given, statement.variables.values(), found)

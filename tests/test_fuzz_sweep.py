@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from attrs import evolve
@@ -16,7 +17,7 @@ from opml_fuzz.fuzzing.difference import compare
 from opml_fuzz.machine.case import Step, Witness, edited
 from opml_fuzz.machine.encodings import ENCODINGS, assemble, decoded
 from opml_fuzz.machine.instructions import access_address
-from opml_fuzz.machine.numbers import LEAF, QUARTER
+from opml_fuzz.machine.numbers import ENTRY, LEAF, QUARTER
 from opml_fuzz.machine.simpler import with_word, word_at
 from opml_fuzz.sweep.accesses import LOADS, SIZES
 from opml_fuzz.sweep.borders import BORDERS, at_borders, over_a_border
@@ -25,6 +26,7 @@ from opml_fuzz.sweep.forgeries import forgeries, originals
 from opml_fuzz.sweep.long_runs import long_runs
 from opml_fuzz.sweep.order import BATCHES, points, sweep
 from opml_fuzz.sweep.pairs import APART, STEPS, accessed_again, paired, pairs, triples, zero
+from opml_fuzz.sweep.remembered import remembered
 from opml_spec.errors import SpecError
 from opml_spec.machine import witness as spec_witness
 from opml_spec.machine.merkle import ZERO
@@ -199,7 +201,7 @@ def test_pairs_access_the_same_bytes_twice_and_go_on() -> None:
 
 def test_long_runs_go_further_than_short_counts_and_lists() -> None:
     programs = [program for number in range(BATCHES) for program in long_runs(number)]
-    assert max(stop for program in programs for stop in program.stops) > 1 << 16
+    assert max(stop - before for program in programs for before, stop in pairwise((0, *program.stops))) > 1 << 16
     for program in programs:
         machine = translated()
         assert len(set(machine.run(program.start, program.stops))) > len(program.stops)  # none ends before its last stop
@@ -211,6 +213,20 @@ def test_long_runs_go_further_than_short_counts_and_lists() -> None:
             changed.add(access_address(word, list(state.x)) // LEAF)
         state = step(state)
     assert len(changed) > 1 << 10
+
+
+@pytest.mark.parametrize("bits", range(9))
+def test_runs_that_begin_alike_come_to_what_was_decoded_as_many_runs_ago_as_bits_count(bits: int) -> None:
+    """Whoever takes what it kept for new, since a number of so many bits has begun anew, executes what an earlier run had there."""
+    kept, stale = dict[int, tuple[int, int]](), 0
+    for number, program in enumerate(remembered()):
+        assert word_at(program.start, ENTRY) == assemble("jalr", 0, 1, 0)
+        place = program.start.x[1]
+        word = word_at(program.start, place)
+        last, before = kept.get(place, (-1, word))
+        stale += last % (1 << bits) == number % (1 << bits) and word != before
+        kept[place] = number, word
+    assert stale
 
 
 def test_three_stores_through_one_register_go_to_up_to_three_pages() -> None:
@@ -258,18 +274,21 @@ def test_a_value_that_only_one_way_of_registers_gets_wrong_is_swept(rd: int, rs1
 
 def test_pieces_of_a_memory_are_that_memory_and_cross_every_border() -> None:
     """A root is asked of pieces that begin and end anywhere, as the protocol allows."""
-    crossed, cut = set[int](), set[int]()
+    crossed, cut, shared = set[int](), set[int](), 0
     for each in points():
-        content = dict[int, int]()
+        content, pieces = dict[int, int](), dict[int, bytes]()
         for address, text in json.loads(each.start.leaves.text_in_pieces).items():
             begin, piece = int(address, 16), bytes.fromhex(text)
             crossed |= {border for border in (QUARTER, 2 * QUARTER, 3 * QUARTER) if begin < border < begin + len(piece)}
+            shared += any(begin // LEAF == (other + len(before) - 1) // LEAF for other, before in pieces.items())
+            pieces[begin] = piece
             cut |= {begin % LEAF}
             content |= {begin + at: byte for at, byte in enumerate(piece) if byte}
         leaves = each.start.leaves.by_index.items()
         assert content == {index * LEAF + at: byte for index, leaf in leaves for at, byte in enumerate(leaf) if byte}
     assert crossed == {QUARTER, 2 * QUARTER, 3 * QUARTER}
     assert cut - {0}
+    assert shared > 1000
 
 
 def test_states_have_nothing_in_them_but_their_corner() -> None:

@@ -347,7 +347,7 @@ def test_vectors_of_one_question(kind: str, target: Callable[[str], str], capsys
     for one in wrong["wrong"]:
         assert json.loads(one["question"])["ask"] == kind
         assert one["right"] != one["answer"]
-    other = next(each for each in KINDS if each != kind)
+    other = "run" if kind == "root" else "root"  # of these there are few
     assert vectors(capsys, "--target", target(WRONG_ABOUT_VECTORS[kind]), "--only", other)[0] == 0
 
 

@@ -14,6 +14,8 @@ from opml_spec.machine.merkle import LEAF_BYTES
 from opml_spec.machine.start import start_state
 from opml_spec.machine.state import MachineState, decode_status
 
+from opml_fuzz.machine.target_question import in_pieces
+
 REGISTERS = 32
 WORD = (1 << 64) - 1
 MEMORY_BYTES = 1 << 40
@@ -52,13 +54,12 @@ class Leaves:
 
     @cached_property
     def text_in_pieces(self) -> str:
-        """This content as JSON in pieces that begin and end anywhere: neighbouring leaves are joined, zeros around them are left out."""
+        """This content as JSON in pieces that begin and end anywhere, but cross every border where neighbouring leaves have content."""
         joined, begin, end = dict[int, bytes](), -1, -1
         for index, leaf in sorted(self.by_index.items()):
             begin = begin if index == end else index
             joined[begin], end = joined.get(begin, b"") + leaf, index + 1
-        bare = ((begin * LEAF_BYTES + len(piece) - len(piece.lstrip(b"\0")), piece.strip(b"\0")) for begin, piece in joined.items())
-        return json.dumps({hex(address): piece.hex() for address, piece in bare if piece}, separators=(",", ":"))
+        return in_pieces({index * LEAF_BYTES: piece for index, piece in joined.items()})
 
     def to_json(self) -> dict[str, str]:
         return {hex(index * LEAF_BYTES): leaf.hex() for index, leaf in sorted(self.by_index.items())}

@@ -46,6 +46,19 @@ def memory_of(segments: Any) -> str:
     return json.dumps(segments, separators=(",", ":"))
 
 
+def in_pieces(segments: Mapping[int, bytes]) -> str:
+    """Writes a memory in pieces that begin and end anywhere: zeros around content are left out, and each is cut at an odd address.
+
+    So two pieces lie in one leaf. segments: do not overlap
+    """
+    pieces = dict[int, bytes]()
+    for address, data in sorted(segments.items()):
+        begin, bare = address + len(data) - len(data.lstrip(b"\0")), data.strip(b"\0")
+        first = begin + len(bare) // 2 | 1
+        pieces |= {begin: bare[: first - begin], first: bare[first - begin :]}
+    return memory_of({hex(address): piece.hex() for address, piece in pieces.items() if piece})
+
+
 def execute(witness: bytes) -> Question:
     """Asks for the hash of the state after the step of a witness."""
     return Question(EXECUTE, f'"witness":"{witness.hex()}"')

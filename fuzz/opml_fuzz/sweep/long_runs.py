@@ -40,9 +40,11 @@ def storing() -> Iterator[Program]:
 
 
 def counting() -> Iterator[Program]:
-    """Yields a loop that ends behind the last stop."""
+    """Yields a loop that ends behind the last stop: with many stops, and with one, which is more steps away than 16 bits count."""
     words = assemble("addi", COUNTER, COUNTER, imm=-1), assemble("bne", 0, COUNTER, 0, -4), assemble("ebreak")
-    yield Program(start(words, {COUNTER: STOPS[-1]}), STOPS)
+    begin = start(words, {COUNTER: STOPS[-1]})
+    yield Program(begin, STOPS)
+    yield Program(begin, STOPS[-1:])
 
 
 @cache

@@ -23,7 +23,7 @@ from opml_fuzz.engines.targets.process import Process
 from opml_fuzz.errors import InputError
 from opml_fuzz.machine import target_question as ask
 from opml_fuzz.machine.case import Case, Program, Step, Witness
-from opml_fuzz.machine.model_case import OneStage, memory_to_json
+from opml_fuzz.machine.model_case import OneStage
 from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.start import Start
 from opml_fuzz.machine.target_question import HELLO, KINDS, PROTOCOL, ROOT_AT, STATE_BYTES, NoAnswer, Question
@@ -99,10 +99,9 @@ class External:
             case Program(start, stops):
                 questions, right = [ask.run(encode(start.state()), start.leaves.text, stops)], b""
             case OneStage(memory, stage):
-                written = ask.memory_of(memory_to_json(memory))
-                questions, right = [ask.stage(written, stage)], b""
+                questions, right = [ask.stage(ask.in_pieces(memory), stage)], b""
             case TrainingStages(memory, stage, 1):
-                questions, right = [ask.training_stage(ask.memory_of(memory_to_json(memory)), stage)], b""
+                questions, right = [ask.training_stage(ask.in_pieces(memory), stage)], b""
             case Related():
                 return self._both_ends(((case.start, case.steps), (case.other, case.other_steps)))
             case _:

@@ -13,7 +13,7 @@ from opml_fuzz.engines.targets.proven_leaves import ProvenLeaves, Storing
 from opml_fuzz.engines.training_runs import SpecTraining
 from opml_fuzz.machine import target_question as ask
 from opml_fuzz.machine.case import Acts, Case, Deployment, Program, Step, Witness
-from opml_fuzz.machine.model_case import OneStage, memory_to_json
+from opml_fuzz.machine.model_case import OneStage
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.machine.target_question import COURT, EXECUTE, ROOT, RUN, STAGE, STATE_BYTES, STEP, TRAINING_STAGE, WITNESS, Question
 from opml_fuzz.machine.training_case import TrainingStages
@@ -47,10 +47,10 @@ class RightAnswers:
                 state = self.witness(start)[:STATE_BYTES]
                 return [(ask.run(state, start.leaves.text, stops), self._of_programs.run(start, stops)[: len(stops)])]
             case OneStage(memory, stage) if STAGE in knows:
-                return [(ask.stage(ask.memory_of(memory_to_json(memory)), stage), with_exit_code(self._of_stages.answer(case)))]
+                return [(ask.stage(ask.in_pieces(memory), stage), with_exit_code(self._of_stages.answer(case)))]
             case TrainingStages(memory, stage, 1) if TRAINING_STAGE in knows:
                 right = with_exit_code(SpecTraining().answer(case))
-                return [(ask.training_stage(ask.memory_of(memory_to_json(memory)), stage), right)]
+                return [(ask.training_stage(ask.in_pieces(memory), stage), right)]
             case Acts() | Deployment() if COURT in knows:
                 return [self._courts.question(case)]
         return []
