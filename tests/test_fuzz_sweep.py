@@ -23,6 +23,7 @@ from opml_fuzz.sweep.accesses import LOADS, SIZES
 from opml_fuzz.sweep.borders import BORDERS, at_borders, over_a_border
 from opml_fuzz.sweep.coverage import Table
 from opml_fuzz.sweep.forgeries import forgeries, originals
+from opml_fuzz.sweep.in_a_row import HALVES, in_a_row
 from opml_fuzz.sweep.long_runs import long_runs
 from opml_fuzz.sweep.order import BATCHES, points, sweep
 from opml_fuzz.sweep.pairs import APART, STEPS, accessed_again, paired, pairs, triples, zero
@@ -227,6 +228,20 @@ def test_runs_that_begin_alike_come_to_what_was_decoded_as_many_runs_ago_as_bits
         stale += last % (1 << bits) == number % (1 << bits) and word != before
         kept[place] = number, word
     assert stale
+
+
+def test_every_instruction_comes_after_every_other() -> None:
+    """Its two steps are made; in each way to overwrite an operand, halves of products and divisions come in a row."""
+    followed, overwritten = set[tuple[str, str]](), set[tuple[str, str, int]]()
+    for program in (each for number in range(BATCHES) for each in in_a_row(number)):
+        words = [word_at(program.start, program.start.pc + 4 * i) for i in range(2)]
+        first, second = (next(name for name, one in ENCODINGS.items() if one is decoded(word)) for word in words)
+        followed.add((first, second))
+        overwritten |= {(first, second, register) for register in (1, 2) if words[0] >> 7 & 31 == register}
+        state = step(step(program.start.state()))
+        assert state.status.kind == 0 or second == "jalr" or second in SIZES
+    assert len(followed) == 63 * 63
+    assert {(one, other, register) for pair in HALVES for one, other in (pair, pair[::-1]) for register in (1, 2)} <= overwritten
 
 
 def test_three_stores_through_one_register_go_to_up_to_three_pages() -> None:

@@ -1,4 +1,4 @@
-"""Every instruction right after every other, with its result as operand; and those that a processor may fuse, with all registers that coincide.
+"""Every instruction right after every other, with its result as operand; and pairs that a processor may fuse, with registers that coincide.
 
 The manual recommends to compute both halves of a product, and quotient and remainder, in a row, so that they can be computed at once. That
 is right only if the first one does not overwrite what the second one reads.
@@ -40,7 +40,7 @@ def after(first: str) -> Iterator[Pair]:
 
 
 def fused() -> Iterator[Pair]:
-    """Yields the pairs that may be fused: of equal sources and of exchanged ones, in both orders, and one register that is written twice."""
+    """Yields the pairs that may be fused: with equal sources and exchanged ones, in both orders, and one register written twice."""
     for (one, other), rd, sources in product(HALVES, (RS1, RS2, RD), ((RS1, RS2), (RS2, RS1))):
         yield from ((assemble(a, rd, RS1, RS2), assemble(b, LAST, *sources)) for a, b in ((one, other), (other, one)))
     for upper, lower, last in product(UPPER, LOWER, (RD, LAST)):
@@ -52,20 +52,23 @@ def fused() -> Iterator[Pair]:
 @cache
 def texts() -> tuple[tuple[Program, ...], ...]:
     """Makes the programs: for each batch of the sweep those that are entries into its text, so that it is translated once."""
-    ordered = [tuple(after(first)) for first in FIRST]
+    ordered = [_entries(tuple(after(first)), jumps=first == "jalr") for first in FIRST]
     apart, others = BATCHES - len(ordered), tuple(fused())
-    return tuple(_entries(pairs) for pairs in (*ordered, *(others[i::apart] for i in range(apart))))
+    return (*ordered, *(_entries(others[i::apart]) for i in range(apart)))
 
 
 def in_a_row(batch: int) -> tuple[Program, ...]:
     return texts()[batch]
 
 
-def _entries(pairs: tuple[Pair, ...]) -> tuple[Program, ...]:
-    content = {HEAP: PATTERN, HEAP + 1: PATTERN[::-1]}
+def _entries(pairs: tuple[Pair, ...], jumps: bool = False) -> tuple[Program, ...]:
+    """jumps: whether the first of each pair goes to where a register says"""
+    content, programs = {HEAP: PATTERN, HEAP + 1: PATTERN[::-1]}, list[Program]()
     for i, (first, second) in enumerate(pairs):
         for place, word in enumerate((first, second, assemble("ebreak"))):
             put_word(content, ENTRY + PAIR_BYTES * i + 4 * place, word)
-    x = [0] * REGISTERS
-    x[RS1], x[RS2], leaves = ADDRESS, SMALL, Leaves(content)
-    return tuple(Program(Start(ENTRY + PAIR_BYTES * i, tuple(x), leaves), (STEPS,)) for i in range(len(pairs)))
+    x, leaves = [0] * REGISTERS, Leaves(content)
+    for pc in range(ENTRY, ENTRY + PAIR_BYTES * len(pairs), PAIR_BYTES):
+        x[RS1], x[RS2] = pc if jumps else ADDRESS, SMALL
+        programs.append(Program(Start(pc, tuple(x), leaves), (STEPS,)))
+    return tuple(programs)
