@@ -22,12 +22,17 @@ from opml_fuzz.fuzzing.target_batches import CORNERS_EVERY as ROUNDS_FOR_ALL
 from opml_fuzz.fuzzing.target_batches import ROUNDS, target_batch
 from opml_fuzz.machine.case import Case, from_json
 from opml_fuzz.machine.model_case import ModelImage, OneStage, WholeRun, header_of, records_of
-from opml_fuzz.models.corner_caches import attention_that_shows_weights, attention_to_any_exponents, attention_to_the_least_keys
+from opml_fuzz.models.corner_caches import (
+    attention_that_shows_weights,
+    attention_to_any_exponents,
+    attention_to_the_least_keys,
+    attention_to_unlikely_keys,
+)
 from opml_fuzz.models.corner_models import LLAMAS, QUANTISATION_COUNT, SHIFTS, corner_operations, corner_runs
 from opml_fuzz.models.corner_products import corner_products
 from opml_fuzz.models.corner_requests import corner_requests, ends_in_one_stage
 from opml_fuzz.models.corner_roots import JUST_BELOW, MEAN_SHIFT, R, guess, just_above, norms_at_borders
-from opml_fuzz.models.edge_draws import edge_draws
+from opml_fuzz.models.edge_draws import draws_that_show_weights, edge_draws
 from opml_fuzz.models.random_models import corner_operation, random_model, random_operation, random_run
 from opml_fuzz.models.refused_models import images_at_bounds, images_at_edges, images_at_ranges, is_accepted, moved_operation, random_image
 from opml_spec.arithmetic import fixed as fixed_arithmetic
@@ -67,6 +72,20 @@ def test_native_code_computes_positions_together() -> None:
     for case, it in zip(corner_runs(), (*LLAMAS, *(None,) * (len(corner_runs()) - len(LLAMAS))), strict=True):
         with image_of(case.memory) as image:
             assert (copied_buffers(image.ops) is not None) == (it is None or not it.is_float)
+
+
+@pytest.mark.parametrize(("make", "largest"), [(draws_that_show_weights, -1), (attention_to_unlikely_keys, -10)])
+def test_a_weight_that_is_off_by_one_shows_at_each_exponent(
+    make: Callable[[Random], Iterator[OneStage]], largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a weight of 1, and 0 in place of it. The result of an ATTENTION has only 15 bits."""
+    cases = tuple(make(Random(1)))
+    right = [ENGINES[0].answer(case) for case in cases]
+    for whole in range(-25, largest + 1):
+        for by in (-1, 1):
+            with monkeypatch.context() as patched:
+                patched.setattr(fixed_operations, "exp2", lambda z, whole=whole, by=by: exp2(z) + by * (z >> 16 == whole))
+                assert any(ENGINES[0].answer(case) != answer for case, answer in zip(cases, right, strict=True)), (whole, by)
 
 
 def test_what_is_multiplied_has_every_shift() -> None:

@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         if corpus is not None:
             corpus.add(cases)
 
-    campaign = Campaign(engine_room, seed, options.target, options.only, collects=corpus is not None)
+    campaign = Campaign(engine_room, seed, options.target, compared, collects=corpus is not None)
     try:
         report = fuzz_on_all(campaign, options.seconds, crew(options.scheduler, options.jobs), kept, keep, show)
     except KeyboardInterrupt as error:

@@ -25,6 +25,8 @@ from opml_fuzz.models.tiny_models import SMALL, ModelBuilder, once
 HEADS, HEAD_SIZE, LEAST, USUAL = 256, 2, -128, 14  # a head for each exponent
 FEW_HEADS = 3  # the first, one between others, and the last
 QUERIES, COLUMNS, KEY_EXPONENT = 32, 448, 20  # heads that share keys and values; the scores are a few units apart
+ONE, UNLIKE = 1 << fixed.VECTOR_BITS, 24  # a query, and how much it differs from head to head
+DROP, DROP_BITS, DROPS = 504, 9, range(9, 27)  # a key, and its fraction bits, of which the score is -1 in powers of 2, rounded up
 SWEEPS: tuple[Callable[[int, int], tuple[int, int]], ...] = (
     lambda head, row: (LEAST + head, USUAL),
     lambda head, row: (USUAL, LEAST + head),
@@ -76,6 +78,20 @@ def attention_to_the_least_keys(rng: Random) -> OneStage:
     keys = at.reserve(struct.pack(f"<{HEAD_SIZE * rows}h", *(-I16 * (row % 2) for row in range(rows) for _ in range(HEAD_SIZE))))
     values, exponents = at.reserve(rng.randbytes(2 * HEAD_SIZE * rows)), [at.reserve(bytes([USUAL]) * rows) for _ in range(2)]
     return attention(rng, at, query, [keys, exponents[0], values, exponents[1]], 1, scale_q30=scale_q30)
+
+
+def attention_to_unlikely_keys(rng: Random) -> Iterator[OneStage]:
+    """Builds an ATTENTION for each integer part of an exponent of 2 that gives a weight of few bits, and the next one.
+
+    The likeliest value is zero, so of the result each bit of the others' weights shows, be they 1 or 2 of 2^24."""
+    for exponent in DROPS:
+        at = ModelBuilder(rng)
+        query = at.reserve(struct.pack(f"<{2 * QUERIES}i", *(each for head in range(QUERIES) for each in (ONE + UNLIKE * head, 0))))
+        steps = [exponent * DROP + row for row in range(1, SMALL.context)]
+        keys = at.reserve(struct.pack(f"<{2 * SMALL.context}h", 0, 0, *(each for step in steps for each in (-step, 0))))
+        values = at.reserve(bytes(2 * HEAD_SIZE) + rng.randbytes(2 * HEAD_SIZE * (SMALL.context - 1)))
+        exponents = [at.reserve(bytes([each]) * SMALL.context) for each in (DROP_BITS, USUAL)]
+        yield attention(rng, at, query, [keys, exponents[0], values, exponents[1]], QUERIES, 1)
 
 
 def attention(

@@ -27,6 +27,7 @@ from opml_fuzz.models.corner_caches import (
     attention_that_shows_weights,
     attention_to_any_exponents,
     attention_to_the_least_keys,
+    attention_to_unlikely_keys,
     attention_to_zeros,
 )
 from opml_fuzz.models.corner_floats import floats_at_every_exponent, sums_of_negative_zeros, sums_of_zeros
@@ -169,7 +170,7 @@ def corner_operations() -> tuple[OneStage, ...]:
     both = (pairs(rng, is_float, make) for make in makers for is_float in (False, True))
     requests = (case for _, case in corner_requests(rng))
     heads = attention_that_shows_weights(rng), attention_to_the_least_keys(Random("least keys"))
-    attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), *heads)
+    attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), *heads, *attention_to_unlikely_keys(Random("unlikely keys")))
     zeros = (sums_of_zeros(Random("zeros")), *sums_of_negative_zeros(Random("negative zeros")))
     floats = (*floats_at_every_exponent(Random("floats")), *zeros)
     draws = draws_that_show_weights(Random("draws"))

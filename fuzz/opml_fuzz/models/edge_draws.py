@@ -23,7 +23,9 @@ from opml_fuzz.models.tiny_models import POSITIONS, PROMPT, ModelBuilder, as_flo
 SEED = REQUEST_BYTES + 16  # its address, in a request
 EDGE_DRAWS, LARGEST = 4, (1 << 64) - 1
 TEMPERATURES_Q16 = 30_000, 65_536, 400_000  # at which each of several tokens is likely
-MANY, PLAIN_TEMPERATURE_Q16 = 600, 1 << 16  # tokens, at the temperature 1
+PLAIN_TEMPERATURE_Q16 = 1 << 16  # 1
+UNLIKELY = range(-600, 0), range(-48_000, -600, 80), range(-76_000, -48_000, 50)
+"""Logits (Q12) of hundreds of tokens beside one that has 0: weights are nearly 1, from 1 to 2^-17, or down to the least one."""
 TOKENS, LIKELY = 7, (1, 2, 4, 5)  # the others weigh nothing
 
 
@@ -54,17 +56,18 @@ def draws_that_show_weights(rng: Random) -> Iterator[OneStage]:
     """Draws from many tokens, of which the last is the likeliest: by the largest number that draws another one, and by the next number,
     which draws the last. The sum of the others' weights decides, so it shows if some of them are off by one.
 
-    Their exponents are small, so their fractions are nearly 1: a coefficient of 2^f that is off by one changes some weights."""
-    logits = [*range(-MANY, 0), 0]
+    Where fractions of exponents are nearly 1, a coefficient of 2^f that is off by one changes some weights."""
     slope = LOG2_E_Q32 // PLAIN_TEMPERATURE_Q16
-    weights = [exp2(-round_shift(-logit * slope, fixed.LOGIT_BITS)) for logit in logits]
-    edge = -(-(sum(weights[:-1]) << 64) // sum(weights))
-    at = ModelBuilder(rng)
-    operation = fixed.Sample(at.reserve(struct.pack(f"<{len(logits)}i", *logits)), len(logits))
-    segments = at.segments([operation.record(WHEN_DRAWING)], vocabulary=len(logits))
-    request = text_request(rng, PLAIN_TEMPERATURE_Q16)
-    for number in (edge - 1, edge):
-        yield OneStage(with_request(segments, with_seed(request, seed_of(number, POSITIONS - 1)), POSITIONS), POSITIONS - 1)
+    for unlikely in UNLIKELY:
+        logits = [*unlikely, 0]
+        weights = [exp2(-round_shift(-logit * slope, fixed.LOGIT_BITS)) for logit in logits]
+        edge = -(-(sum(weights[:-1]) << 64) // sum(weights))
+        at = ModelBuilder(rng)
+        operation = fixed.Sample(at.reserve(struct.pack(f"<{len(logits)}i", *logits)), len(logits))
+        segments = at.segments([operation.record(WHEN_DRAWING)], vocabulary=len(logits))
+        request = text_request(rng, PLAIN_TEMPERATURE_Q16)
+        for number in (edge - 1, edge):
+            yield OneStage(with_request(segments, with_seed(request, seed_of(number, POSITIONS - 1)), POSITIONS), POSITIONS - 1)
 
 
 def with_seed(request: bytes, seed: int) -> bytes:
