@@ -109,7 +109,7 @@ WRONG = {  # by the question: what a subclass does about it
     "execute": "def execute(self, witness): return 105 if super().execute(witness) == 106 else super().execute(witness)",
     "step": "def step(self, state, memory): return super().step(state[:8] + bytes(8) + state[16:], memory)",
     "witness": "def witness(self, state, memory): return super().witness(state, memory) + (b'' if state[256] else bytes(1))",
-    "root": "def root(self, memory): return super().root({address: bytes(32) for address in memory})",
+    "root": "def root(self, memory): return super().root({address: bytes(len(piece)) for address, piece in memory.items()})",
     "run": "def run(self, state, memory, stops): return super().run(state, memory, [stop + 1 for stop in stops])",
     "stage": "def stage(self, memory, stage): return super().stage(memory, 0)",
     "court": "def court(self, parameters, acts): return super().court(parameters, [{**act, 'basefee': 1} for act in acts])",
