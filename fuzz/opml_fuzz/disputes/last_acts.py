@@ -16,7 +16,7 @@ from opml_spec.runs.run import RunStatus
 
 from opml_fuzz.disputes.call import Call
 from opml_fuzz.disputes.claiming import claimed
-from opml_fuzz.disputes.output import output_leaves
+from opml_fuzz.disputes.output import output_leaves, wrong_proofs
 from opml_fuzz.disputes.players import Players
 from opml_fuzz.disputes.tellings import telling
 
@@ -43,7 +43,9 @@ def last_acts(players: Players) -> Iterator[Call]:
         players.now = TIME_LIMIT - 1
         right = players.play(finalising(claim, told), server)
         *others, output, proof = right.act.arguments
-        for wrong in ((output[:-1], proof), (output + b"\0", proof), output_leaves(told.runs[-1].carry, leaves_in(told) - 1)):
+        cut, leaves = output_leaves(told.runs[-1].carry, leaves_in(told) - 1), leaves_in(told)
+        proofs = ((output, each) for each in wrong_proofs(proof, leaves))
+        for wrong in ((output[:-1], proof), (output + b"\0", proof), cut, *proofs):
             yield evolve(right, act=evolve(right.act, arguments=(*others, *wrong)))
         yield right
 

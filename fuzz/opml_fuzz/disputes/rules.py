@@ -50,8 +50,8 @@ RULES = (
     evolve(
         DEEP,
         k=4,
-        share_numerator=3,
-        share_denominator=7,
+        share_numerator=(1 << 31) - 5,
+        share_denominator=(1 << 32) - 1,
         min_bond=(1 << 100) + 5,
         node_bond=(1 << 96) + 3,
         second_price=(1 << 63) + 9,
@@ -59,7 +59,7 @@ RULES = (
     ),
 )
 """Under the last but one, a claim with some thirty nodes can refund less than the whole gas of each, and a server that is asked much has
-long. Under the last, no amount of money fits 64 bits."""
+long. Under the last, no amount of money fits 64 bits, and a bond times the numerator of a share does not fit 128."""
 
 CROWDED_RULES = 3
 """Under which trees get crowded."""
