@@ -20,15 +20,26 @@ from opml_fuzz.fuzzing.corpus import Corpus, cases_in
 from opml_fuzz.fuzzing.difference import Difference, read
 from opml_fuzz.fuzzing.loop import RunReport
 from opml_fuzz.machine.case import Acts, Deployment, Step
-from opml_fuzz.machine.model_case import FloatOperation
+from opml_fuzz.machine.model_case import FloatOperation, header_of, memory_to_json, segments_from_json
 from opml_fuzz.machine.states import random_state
+from opml_fuzz.machine.training_case import training_model
 from opml_fuzz.models.random_models import random_model, random_operation
 from opml_spec.dispute.parameters import Parameters
+from opml_spec.machine.memory import MODEL as MODEL_QUARTER
+from opml_spec.machine.memory import STATE
+from opml_spec.model.layout import REQUEST, encode_tape
+from opml_spec.model.operations.fixed import Attention, MatMul
+from opml_spec.model.operations.operation import Operation
+from opml_spec.training.operations.batch_operation import BatchOperation
+from opml_spec.training.operations.forward import ForwardRope
+from opml_spec.training.operations.weights import Init
 
 Json = dict[str, Any]
 USUAL = Deployment(astuple(Parameters()))
 ACTS = draw_acts("stale", 6)
 FLOAT = FloatOperation("f32_add", (1, 2)).to_json()
+START = random_state(Random(1)).to_json()
+RELATED = {"case": "related", "relation": "cut", "start": START, "other": START, "by": 0}
 OPERATION, MODEL = random_operation(Random(1)).to_json(), random_model(Random(1)).to_json()
 
 
@@ -43,12 +54,31 @@ def renamed(act: Json) -> None:
     act["arguments"] = {f"old_{name}": value for name, value in act["arguments"].items()}
 
 
+def finalising(status: int, output: str) -> Json:
+    """One act that ends a claim."""
+    arguments = {"claim_id": "00" * 32, "carry": "00" * 32, "status": status, "output": output, "proof": ""}
+    return {**ACTS.to_json(), "acts": [{**ACTS.to_json()["acts"][0], "move": "finalise", "value": "0x0", "arguments": arguments}]}
+
+
+def on_a_tape(case: Json, operation: Operation) -> Json:
+    """The case with this operation alone on its tape."""
+    memory = segments_from_json(case["memory"])
+    return {**case, "memory": memory_to_json({**memory, header_of(memory).tape: encode_tape([operation.record()])})}
+
+
+def training(operation: BatchOperation, stages: Json | None) -> Json:
+    """A tape of training with this operation alone; or some of its stages."""
+    memory = memory_to_json({**training_model([operation.record()], {}), REQUEST: bytes(16)})
+    return {"case": "training_tape", "memory": memory} if stages is None else {"case": "training", "memory": memory, **stages}
+
+
 TEXTS: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "it is empty"),
     "bytes": (bytes(range(256)), "it is not JSON"),
     "a list": (b"[]", "does not hold an object"),
     "half a file": (json.dumps(USUAL.to_json()).encode()[:40], "it is not JSON"),
     "too deep": (b"[" * 100_000, "nested more than"),
+    "a time beyond all": (json.dumps(changed(lambda act: act.update(now="later"))).replace('"later"', "1e400").encode(), "inf is neither"),
 }
 CASES: dict[str, tuple[Json, str]] = {
     "no kind": ({}, "there is no 'case' in it"),
@@ -72,6 +102,24 @@ CASES: dict[str, tuple[Json, str]] = {
     "a model without memory": ({**OPERATION, "memory": {}}, "has no header"),
     "more stages than there are": ({**MODEL, "until": MODEL["stages"] + 1}, "is not a number from 1 to"),
     "what was asked": ({**USUAL.to_json(), "asked": [7]}, "what was asked is no list of questions"),
+    "a deep question": ({**USUAL.to_json(), "asked": ["[" * 200_000]}, "nested more than"),
+    "a long question": ({**USUAL.to_json(), "asked": ["{" + " " * (1 << 20)]}, "are read"),
+    "half a second": (changed(lambda act: act.update(now=0.5)), "0.5 is neither a whole number"),
+    "a time of 65 bits": (changed(lambda act: act.update(now=1 << 64)), "is not of type uint64"),
+    "more money than there is": (changed(lambda act: act.update(value=hex(1 << 170))), "has more money than anybody"),
+    "a stranger": (changed(lambda act: act.update(sender="ff" * 20)), "nobody who has money"),
+    "a status of 9 bits": (finalising(256, ""), "status of finalise is not of type uint8"),
+    "too much output": (finalising(0, "00" * 32_770), "longer than the interface allows"),
+    "too many acts": ({**ACTS.to_json(), "acts": [{}] * 5_000}, "at most"),
+    "a wide parameter": ({**USUAL.to_json(), "parameters": [1 << 64, *USUAL.to_json()["parameters"][1:]]}, "is not a number from 0"),
+    "too many stops": ({"case": "program", "start": START, "stops": [*range(1, 1_000)]}, "too many"),
+    "a long relation": (RELATED | {"steps": [1 << 17] * 2}, "is not a number from 1 to 4096"),
+    "too many leaves": ({"case": "step", "start": {**START, "memory": {hex(32 * i): "01" * 32 for i in range(10_000)}}}, "leaves; at most"),
+    "too many segments": ({**OPERATION, "memory": {hex(64 * i): "01" for i in range(10_000)}}, "segments; at most"),
+    "heads of nothing": (on_a_tape(OPERATION, Attention(STATE, STATE, STATE, STATE, STATE, STATE, 1 << 32, 1, 0, 8, 1)), "no numbers"),
+    "rows of nothing": (on_a_tape(OPERATION, MatMul(STATE, STATE, STATE, 0, 1 << 32, 0, 14)), "no numbers"),
+    "a long start": (training(Init(STATE, 1 << 32, 0, 1, 0), {"first": 0, "count": 1}), "too many numbers"),
+    "a large table": (training(ForwardRope(STATE, 1, 1 << 20, 1, 1 << 10, MODEL_QUARTER), None), "too many numbers to look at"),
 }
 STALE = TEXTS | {name: (json.dumps(text).encode(), reason) for name, (text, reason) in CASES.items()}
 

@@ -12,7 +12,9 @@ from opml_spec.dispute.acts import PAYABLE
 from opml_spec.dispute.narrowing import Segment
 
 from opml_fuzz.disputes.call import ARGUMENTS, Json, read
+from opml_fuzz.disputes.contract import EVERYBODY, WEI
 from opml_fuzz.disputes.rules import RULES
+from opml_fuzz.disputes.spoilers import MOST_BYTES
 from opml_fuzz.disputes.wire.abi import FUNCTIONS, SEGMENT
 
 LENGTHS = {"bytes32": 32, "address": 20}
@@ -45,14 +47,20 @@ def check_act(written: Json) -> None:
     for name, (kind, value) in (values | {"value": ("uint256", call.act.value)}).items():
         if not is_of(kind, value):
             raise ValueError(f"{name} of {move} is not of type {kind}")
+        if kind == "bytes" and len(value) > MOST_BYTES[name]:
+            raise ValueError(f"{name} of {move} is longer than the interface allows")
+    if call.sender not in EVERYBODY:
+        raise ValueError("its sender is nobody who has money")
+    if call.act.value > WEI >> 12:  # many such acts can be paid
+        raise ValueError(f"{move} has more money than anybody can pay")
     if call.act.value and move not in PAYABLE:
         raise ValueError(f"{move} takes no money")
 
 
 def is_of(kind: str, value: Any) -> bool:
-    """Tells whether a value can be encoded as this type. A number may be too large for its type, since random acts try that, too."""
+    """Tells whether a value can be encoded as this type."""
     if kind == SEGMENT:
         return isinstance(value, Segment) and all(map(is_of, SEGMENT_KINDS, astuple(value)))
     if kind.startswith("uint"):
-        return type(value) is int and 0 <= value < 1 << 256
+        return type(value) is int and 0 <= value < 1 << int(kind.removeprefix("uint"))
     return isinstance(value, bytes) and len(value) == LENGTHS.get(kind, len(value))

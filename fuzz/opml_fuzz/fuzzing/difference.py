@@ -26,9 +26,10 @@ from opml_fuzz.machine.programs import GALLERY_STEPS
 from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.target_question import Question, question_in
 from opml_fuzz.machine.training_case import TrainingStages, TrainingTape
-from opml_min.model.strict_json import JsonError, object_in
+from opml_min.model.strict_json import JsonError, object_in, object_of
 
 MOST_REPLAY_BYTES = 1 << 26
+MOST_LINE_BYTES = 1 << 20  # of a question
 DOES_NOT_COME_AGAIN = "does not come again"
 
 
@@ -192,6 +193,6 @@ def checked(case: Case) -> Case:
 def asked_in(content: dict[str, Any]) -> tuple[Question, ...]:
     """Reads the questions that a replay file tells a target was asked."""
     try:
-        return tuple(map(question_in, content.get("asked", ())))
-    except (TypeError, ValueError, RecursionError) as error:
+        return tuple(question_in(object_of(line.encode(), MOST_LINE_BYTES)) for line in content.get("asked", ()))
+    except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"this is not a replay file: what was asked is no list of questions: {str(error)[:200]}") from error

@@ -26,8 +26,8 @@ from opml_fuzz.machine.simpler import fewer_words, parts, simpler_numbers, simpl
 from opml_fuzz.machine.start import Start, whole
 from opml_fuzz.machine.training_case import TrainingStages, TrainingTape
 
-MOST_WITNESS_BYTES, MOST_STOP, MOST_ACTS, MOST_RULES = 1 << 16, 1 << 17, 1 << 14, 1 << 10  # in a replay file
-MOST_PARAMETER = (1 << 256) - 1  # of the game
+MOST_WITNESS_BYTES, MOST_STOP, MOST_STOPS, MOST_ACTS, MOST_RULES = 1 << 16, 1 << 17, 1 << 8, 1 << 11, 1 << 10  # in a replay file
+AMOUNTS, AMOUNT_BITS, PARAMETER_BITS = ("min_bond", "node_bond"), 128, 64  # of the game
 
 
 @frozen
@@ -176,8 +176,8 @@ def from_json(text: Any) -> Case:
                 return Witness(witness)
             case "program":
                 stops = tuple(whole(stop, 1, MOST_STOP) for stop in text["stops"])
-                if not stops or any(stop >= following for stop, following in pairwise(stops)):
-                    raise ValueError("its stops do not ascend")
+                if not 0 < len(stops) <= MOST_STOPS or any(stop >= following for stop, following in pairwise(stops)):
+                    raise ValueError("its stops do not ascend, or are too many")
                 return Program(Start.from_json(text["start"]), stops)
             case "related":
                 return Related.from_json(text)
@@ -186,11 +186,14 @@ def from_json(text: Any) -> Case:
                     raise ValueError("its seed is no text")
                 return Disputes(text["seed"], whole(text["acts"], 0, MOST_ACTS))
             case "deployment":
-                parameters = tuple(whole(each, 0, MOST_PARAMETER) for each in text["parameters"])
-                if len(parameters) != len(fields(Parameters)):
-                    raise ValueError(f"the game has {len(fields(Parameters))} parameters, not {len(parameters)}")
-                return Deployment(parameters)
+                given, names = list(text["parameters"]), [each.name for each in fields(Parameters)]
+                if len(given) != len(names):
+                    raise ValueError(f"the game has {len(names)} parameters, not {len(given)}")
+                bits = [AMOUNT_BITS if name in AMOUNTS else PARAMETER_BITS for name in names]
+                return Deployment(tuple(whole(each, 0, (1 << most) - 1) for each, most in zip(given, bits, strict=True)))
             case "acts":
+                if len(text["acts"]) > MOST_ACTS:
+                    raise ValueError(f"there are {len(text['acts'])} acts; at most {MOST_ACTS} are tried")
                 return Acts(whole(text["rules"], 0, MOST_RULES), tuple(map(dict, text["acts"])))
             case "float":
                 operation = FloatOperation.from_json(text)
@@ -212,5 +215,5 @@ def from_json(text: Any) -> Case:
                 raise ValueError(f"there is no kind of case {str(other)[:50]!r}")
     except KeyError as error:
         raise InputError(f"this is not a replay file: there is no {str(error)[:50]} in it") from error
-    except (TypeError, ValueError, AttributeError, SpecError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, SpecError) as error:
         raise InputError(f"this is not a replay file: {str(error)[:200]}") from error

@@ -38,7 +38,8 @@ LEAF = 32
 MOST_WEIGHTS = 1 << 20  # numbers of an op, since a loader looks at each
 MOST_NUMBERS = 1 << 22  # that the ops of a replay file go through: some seconds of the specification
 HEADER_BYTES = WORD_BYTES * HEADER_WORDS
-MOST_STAGES, MOST_BYTES = 1 << 12, 1 << 22  # in a replay file
+MOST_STAGES, MOST_BYTES, MOST_SEGMENTS = 1 << 12, 1 << 22, 1 << 12  # in a replay file
+SIZES = "rows", "columns", "length", "heads", "kv_heads", "head_size", "context"
 FIXED_PART = 24  # bytes of a text request before its tokens
 Segments = Mapping[int, bytes]
 
@@ -211,17 +212,19 @@ def is_long(record: Record, header: Header) -> bool:
     """Tells whether a loader would have many weights to look at."""
     match operation_in(record):
         case MatMul() | FloatMatMul() as operation:
-            return operation.rows * operation.columns > MOST_WEIGHTS
+            return max(1, operation.rows) * max(1, operation.columns) > MOST_WEIGHTS
         case Embed() | FloatEmbed() as operation:
-            return header.vocabulary * operation.columns > MOST_WEIGHTS
+            return max(1, header.vocabulary) * max(1, operation.columns) > MOST_WEIGHTS
         case Rope() | FloatRope() as operation:
-            return header.context * operation.head_size > MOST_WEIGHTS
+            return max(1, header.context) * max(1, operation.head_size) > MOST_WEIGHTS
     return False
 
 
 def numbers_in(record: Record, positions: int) -> int:
     """How many numbers an operation goes through. positions: whose keys and values are in the cache"""
     sizes = asdict(operation) if (operation := operation_in(record)) else {}
+    if any(sizes.get(name) == 0 for name in SIZES):
+        raise ValueError("one of its operations has no numbers")
     heads = max(sizes.get("heads", 1), sizes.get("kv_heads", 1))
     numbers: int = prod((heads, *(sizes.get(name, 1) for name in ("rows", "columns", "head_size"))))
     length: int = sizes.get("length", 1)
@@ -277,6 +280,8 @@ def memory_to_json(memory: Segments) -> dict[str, str]:
 def segments_from_json(text: Mapping[str, str]) -> dict[int, bytes]:
     """Reads segments; what overlaps, leaves the memory or is too much is refused."""
     memory, free_from = dict[int, bytes](), 0
+    if len(text) > MOST_SEGMENTS:
+        raise ValueError(f"its memory has {len(text)} segments; at most {MOST_SEGMENTS} are tried")
     for address, data in sorted((whole(address, 0, MEMORY_BYTES), bytes.fromhex(data)) for address, data in text.items()):
         if address < free_from or address + len(data) > MEMORY_BYTES:
             raise ValueError(f"the segment at {address:#x} overlaps another one, or leaves the memory")

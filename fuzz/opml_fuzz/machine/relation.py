@@ -21,7 +21,7 @@ from opml_spec.machine.state import MachineState
 from opml_fuzz.machine.numbers import LEAF, TEXT_BYTES
 from opml_fuzz.machine.start import REGISTERS, Start, whole
 
-MOST_STEPS = 1 << 17  # in a replay file
+MOST_STEPS = 1 << 12  # in a replay file
 
 
 @frozen

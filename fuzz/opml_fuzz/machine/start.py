@@ -19,7 +19,7 @@ from opml_fuzz.machine.target_question import in_pieces
 REGISTERS = 32
 WORD = (1 << 64) - 1
 MEMORY_BYTES = 1 << 40
-MOST_DIGITS = 66  # of a number in a replay file
+MOST_DIGITS, MOST_LEAVES = 66, 1 << 13  # of a number, and of a memory, in a replay file
 
 
 def whole(value: Any, least: int, most: int) -> int:
@@ -55,11 +55,12 @@ class Leaves:
     @cached_property
     def text_in_pieces(self) -> str:
         """This content as JSON in pieces that begin and end anywhere, but cross every border where neighbouring leaves have content."""
-        joined, begin, end = dict[int, bytes](), -1, -1
+        joined, begin, end = dict[int, bytearray](), -1, -1
         for index, leaf in sorted(self.by_index.items()):
             begin = begin if index == end else index
-            joined[begin], end = joined.get(begin, b"") + leaf, index + 1
-        return in_pieces({index * LEAF_BYTES: piece for index, piece in joined.items()})
+            joined.setdefault(begin, bytearray()).extend(leaf)
+            end = index + 1
+        return in_pieces({index * LEAF_BYTES: bytes(piece) for index, piece in joined.items()})
 
     def to_json(self) -> dict[str, str]:
         return {hex(index * LEAF_BYTES): leaf.hex() for index, leaf in sorted(self.by_index.items())}
@@ -67,6 +68,8 @@ class Leaves:
     @classmethod
     def from_json(cls, text: Mapping[str, str]) -> "Leaves":
         by_index: dict[int, bytes] = {}
+        if len(text) > MOST_LEAVES:
+            raise ValueError(f"its memory has {len(text)} leaves; at most {MOST_LEAVES} are tried")
         for address, content in text.items():
             index, rest = divmod(whole(address, 0, MEMORY_BYTES - LEAF_BYTES), LEAF_BYTES)
             leaf = bytes.fromhex(content)

@@ -100,12 +100,12 @@ def court(parameters: Mapping[str, Any], acts: Sequence[Mapping[str, Any]]) -> Q
     return Question(COURT, json.dumps(given, separators=(",", ":"))[1:-1])
 
 
-def question_in(line: str) -> Question:
+def question_in(fields: dict[str, Any]) -> Question:
     """Reads a question as `Question.line` writes it; raises ValueError if it is none."""
-    fields = json.loads(line)
-    if not isinstance(fields, dict) or fields.pop("ask", None) not in KINDS or fields.pop("id", None) is None:
-        raise ValueError(f"{line[:SHOWN]!r} is no question")
-    return Question(json.loads(line)["ask"], memory_of(fields)[1:-1])
+    kind, number = fields.pop("ask", None), fields.pop("id", None)
+    if kind not in KINDS or type(number) is not int:
+        raise ValueError(f"what asks {str(kind)[:SHOWN]!r} is no question")
+    return Question(kind, memory_of(fields)[1:-1])
 
 
 def answer_in(line: bytes, number: int, kind: str) -> list[str]:
