@@ -77,7 +77,5 @@ def value_of(written: Any) -> Any:
             return int(written, 0) if written.startswith("0x") else bytes.fromhex(written)
         case list():
             return Segment(*map(value_of, written))
-        case int():
-            return int(written)
         case _:
-            raise TypeError(f"{str(written)[:50]} is neither a whole number nor a text nor a list")
+            return int(written)

@@ -41,6 +41,10 @@ def check_act(written: Json) -> None:
         raise ValueError(f"there is no act {str(move)[:50]!r}")
     if unknown := given.keys() - {*ARGUMENTS[move]}:
         raise ValueError(f"{move} has no argument {min(unknown)[:50]!r}")
+    for value in (written["now"], written["basefee"], *given.values()):
+        for each in value if isinstance(value, list) else [value]:
+            if not isinstance(each, int | str):
+                raise TypeError(f"{str(each)[:50]} is neither a whole number nor a text")
     call = read(written)
     values = {name: (kind, value) for name, kind, value in zip(ARGUMENTS[move], FUNCTIONS[move], call.act.arguments, strict=True)}
     values |= {"sender": ("address", call.sender), "now": ("uint64", call.now), "basefee": ("uint256", call.basefee)}
