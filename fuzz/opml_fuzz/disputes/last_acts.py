@@ -1,5 +1,7 @@
 """Last acts: a request just before the time after which no claim may close, which is claimed in the last second in which that is possible.
 
+Another server claims another end of it, and comes too late with it.
+
 Random acts hardly ever come to that second, and to outputs of all but the right length only now and then. So each sequence ends with them.
 
 *Source*: spec §5.3 and §5.8.
@@ -9,9 +11,9 @@ from collections.abc import Iterator
 
 from attrs import evolve
 from opml_spec.dispute.honest import Trace, finalising, output_of
-from opml_spec.dispute.objects import seal
+from opml_spec.dispute.objects import claim_id, seal
 from opml_spec.dispute.parameters import TIME_LIMIT
-from opml_spec.machine.merkle import LEAF_BYTES
+from opml_spec.machine.merkle import LEAF_BYTES, hash_of
 from opml_spec.runs.run import RunStatus
 
 from opml_fuzz.disputes.call import Call
@@ -33,12 +35,14 @@ def last_acts(players: Players) -> Iterator[Call]:
     with_output = [each for each, told in tellings.items() if told.runs[-1].status == RunStatus.OK and leaves_in(told) > 1]
     if not with_output:
         return
-    model, (server, other, *_) = with_output[-1], players.people
+    model, (server, other, third, *_) = with_output[-1], players.people
     told, work = tellings[model], lines[model].work(STAGES)
     players.now = too_late - work - 1
     claims = yield from claimed(players, model, STAGES, DATA, told.run_hash, (server,))
     for claim in claims:
-        players.now, request = too_late, players.court.claims[claim].request_id
+        request, failed = players.court.claims[claim].request_id, evolve(told.runs[-1], status=RunStatus.FAILED)
+        yield players.call("claim", request, seal(failed.run_hash, third), TIME_LIMIT, sender=third, value=parameters.min_bond)
+        players.now = too_late
         yield players.call("claim", request, seal(told.run_hash, other), TIME_LIMIT, sender=other, value=parameters.min_bond)
         players.now = TIME_LIMIT - 1
         right = players.play(finalising(claim, told), server)
@@ -48,6 +52,8 @@ def last_acts(players: Players) -> Iterator[Call]:
         for wrong in ((output[:-1], proof), (output + b"\0", proof), cut, *proofs):
             yield evolve(right, act=evolve(right.act, arguments=(*others, *wrong)))
         yield right
+        another = claim_id(request, third, seal(failed.run_hash, third))
+        yield players.call("finalise", another, hash_of(failed.carry), failed.status, b"", b"", sender=third)
 
 
 def leaves_in(told: Trace) -> int:
