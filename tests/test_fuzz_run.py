@@ -211,7 +211,7 @@ def test_a_shrunk_case_is_written_down_and_found_again(room: EngineRoom, monkeyp
     assert cli.main(["replay", str(path)]) == 0
 
 
-AT_COURT = (Disputes("1/9", 7), Acts(1, ({"move": "timeout"},)), Deployment((*range(1, 21), 1 << 70)))
+AT_COURT = (Disputes("1/9", 7), Acts(1, ({"move": "timeout"},)), Deployment((*range(1, 21), 1 << 60)))
 
 
 @given(randoms)
