@@ -22,7 +22,7 @@ MOST_CHANGES, TRIES = 3, 4
 
 
 def rearranged(rng: Random, run: WholeRun) -> WholeRun:
-    """Changes the tape of a run in a few places, so that a loader still takes it: where buffers overlap, a stage is not defined (spec §3.8)."""
+    """Changes the tape of a run so that a loader still takes it: where buffers overlap, a stage is not defined (spec §3.8)."""
     return next((each for _ in range(TRIES) if is_taken(each := once_rearranged(rng, run))), run)
 
 
