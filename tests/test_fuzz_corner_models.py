@@ -34,7 +34,8 @@ from opml_fuzz.models.corner_requests import corner_requests, ends_in_one_stage
 from opml_fuzz.models.corner_roots import JUST_BELOW, MEAN_SHIFT, R, guess, just_above, norms_at_borders
 from opml_fuzz.models.edge_draws import draws_that_show_weights, edge_draws
 from opml_fuzz.models.random_models import corner_operation, random_model, random_operation, random_run
-from opml_fuzz.models.refused_models import images_at_bounds, images_at_edges, images_at_ranges, is_accepted, moved_operation, random_image
+from opml_fuzz.models.refused_models import images_at_bounds, images_at_edges, images_at_ranges, moved_operation, random_image
+from opml_fuzz.models.tiny_models import is_accepted
 from opml_spec.arithmetic import fixed as fixed_arithmetic
 from opml_spec.arithmetic.elementary import exp2, rsqrt
 from opml_spec.arithmetic.fixed import round_shift

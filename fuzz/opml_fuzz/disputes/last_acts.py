@@ -47,9 +47,9 @@ def last_acts(players: Players) -> Iterator[Call]:
         players.now = TIME_LIMIT - 1
         right = players.play(finalising(claim, told), server)
         *others, output, proof = right.act.arguments
-        cut, leaves = output_leaves(told.runs[-1].carry, leaves_in(told) - 1), leaves_in(told)
+        leaves = leaves_in(told)
         proofs = ((output, each) for each in wrong_proofs(proof, leaves))
-        for wrong in ((output[:-1], proof), (output + b"\0", proof), cut, *proofs):
+        for wrong in ((output[:-1], proof), (output + b"\0", proof), output_leaves(told.runs[-1].carry, leaves - 1), *proofs):
             yield evolve(right, act=evolve(right.act, arguments=(*others, *wrong)))
         yield right
         another = claim_id(request, third, seal(failed.run_hash, third))

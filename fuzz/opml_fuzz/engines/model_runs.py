@@ -24,7 +24,7 @@ from opml_fuzz.engines.guarded_kernels import check_scratch, guarded_kernels
 from opml_fuzz.engines.protocol import describe
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.model_case import ModelImage, OneStage, Segments, WholeRun
-from opml_fuzz.models.refused_models import is_accepted
+from opml_fuzz.models.tiny_models import is_accepted
 from opml_min.machine import HALTED, Machine, Memory
 from opml_min.memory_map import ENTRY, IO, STAGE_STEP_LIMIT, STATE
 from opml_min.model.errors import CheckFailed, ImageError, MayNeedTooManySteps, NotInOneSegment, RequestError

@@ -9,30 +9,20 @@ in a row at once; it may do so only where that changes nothing.
 from random import Random
 
 from attrs import evolve
-from opml_spec.errors import SpecError
-from opml_spec.machine.memory import STATE, Memory
+from opml_spec.machine.memory import STATE
 from opml_spec.model.layout import ALWAYS, HEADER, WHEN_DRAWING, Record, encode_tape, encode_words
-from opml_spec.model.loader import check_model
 from opml_spec.model.operations.fixed import Sample
 from opml_spec.model.operations.float import FloatSample
 
 from opml_fuzz.machine.model_case import LEAF, WholeRun, header_of, operation_in, records_of
+from opml_fuzz.models.tiny_models import is_accepted
 
 MOST_CHANGES, TRIES = 3, 4
 
 
 def rearranged(rng: Random, run: WholeRun) -> WholeRun:
     """Changes the tape of a run so that a loader still takes it: where buffers overlap, a stage is not defined (spec §3.8)."""
-    return next((each for _ in range(TRIES) if is_taken(each := once_rearranged(rng, run))), run)
-
-
-def is_taken(run: WholeRun) -> bool:
-    """Tells whether the specification's loader takes the model of a run."""
-    try:
-        check_model(Memory.from_segments(run.memory))
-    except SpecError:
-        return False
-    return True
+    return next((each for _ in range(TRIES) if is_accepted((each := once_rearranged(rng, run)).memory)), run)
 
 
 def once_rearranged(rng: Random, run: WholeRun) -> WholeRun:

@@ -14,11 +14,10 @@ from itertools import product
 from random import Random
 
 from attrs import asdict, evolve
-from opml_spec.errors import SpecError
-from opml_spec.machine.memory import IO, MEMORY_BYTES, MODEL, STATE, Memory
+from opml_spec.machine.memory import IO, MEMORY_BYTES, MODEL, STATE
 from opml_spec.model.bounds import I16, QUERY
 from opml_spec.model.layout import BYTES, HEADER, RECORD_BYTES, TEXT, Header, Record, encode_tape, encode_words
-from opml_spec.model.loader import RANGES, check_model
+from opml_spec.model.loader import RANGES
 from opml_spec.model.operations.fixed import Attention, Embed, MatMul, Norm, Rope
 from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import FIXED_OPERATIONS, decode_operation
@@ -27,7 +26,7 @@ from opml_spec.model.tensors import ALIGNMENT, GROUP, QUANTISATIONS, TILE_ROWS
 
 from opml_fuzz.machine.model_case import ModelImage, OneStage, Segments, header_of, is_long, operation_in, records_of, without_request
 from opml_fuzz.models.random_models import one_operation, random_model, random_operation
-from opml_fuzz.models.tiny_models import SMALL, TAPE, WEIGHTS
+from opml_fuzz.models.tiny_models import SMALL, TAPE, WEIGHTS, is_accepted
 
 EDGES = (0, HEADER, MODEL, IO, STATE, MEMORY_BYTES, 1 << 63, 1 << 64)
 BAD_OPCODES = (0, 12, 31, 32, 44, 1 << 32, (1 << 64) - 1)
@@ -67,15 +66,6 @@ def moved_operation(rng: Random) -> OneStage:
         memory = {**case.memory, TAPE: encode_tape([moved.record(record.condition)])}
         if is_accepted(memory) and not any(span.start < HEADER for span in spans(moved, header)):  # where each program is another one
             return evolve(case, memory=memory)
-
-
-def is_accepted(memory: Segments) -> bool:
-    """Tells whether the specification's loader takes a model."""
-    try:
-        check_model(Memory.from_segments(memory))
-    except SpecError:
-        return False
-    return True
 
 
 def changed(rng: Random, record: Record, header: Header, records: list[Record]) -> Record:

@@ -12,9 +12,11 @@ from random import Random
 
 from attrs import define, evolve
 from opml_spec.arithmetic.binary32 import from_fixed, sqrt
-from opml_spec.machine.memory import MODEL, STATE
+from opml_spec.errors import SpecError
+from opml_spec.machine.memory import MODEL, STATE, Memory
 from opml_spec.model.layout import FLOAT, HEADER, REQUEST, REQUEST_BYTES, Header, Record, encode_tape, encode_words
 from opml_spec.model.llama import Addresses, Layer, Shape, Weights, llama_tape, padded
+from opml_spec.model.loader import check_model
 from opml_spec.model.operations import fixed
 from opml_spec.model.operations import float as floating
 from opml_spec.model.operations.operation import Operation
@@ -51,6 +53,15 @@ def corner_numbers(rng: Random, bits: int) -> list[int]:
 
 def with_request(memory: Segments, request: bytes, stages: int) -> dict[int, bytes]:
     return {**memory, REQUEST: struct.pack("<QQ", stages, len(request)), **({REQUEST_BYTES: request} if request else {})}
+
+
+def is_accepted(memory: Segments) -> bool:
+    """Tells whether the specification's loader takes a model."""
+    try:
+        check_model(Memory.from_segments(memory))
+    except SpecError:
+        return False
+    return True
 
 
 def once(rng: Random, memory: Segments) -> OneStage:
