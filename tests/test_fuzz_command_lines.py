@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from opml_fuzz.commands import bytecode_mutants, fuzz, prove, proving
 from opml_fuzz.commands.bytecode_mutants import Judgement
+from opml_fuzz.machine.case import Case, Disputes
+from opml_fuzz.machine.model_case import FloatOperation
 from opml_fuzz.proofs.verdict import Verdict
 from opml_fuzz.statements.catalogue import EVERY
 
@@ -62,6 +64,35 @@ def test_an_empty_path(line: tuple[str, ...], refused: Callable[..., str]) -> No
 def test_a_file_that_never_ends_is_not_opened(command: str, fifo: str, tmp_path: Path, refused: Callable[..., str]) -> None:
     for path in (fifo, "/dev/zero", str(tmp_path)):
         assert "is not a regular file" in refused(fuzz.main, command, path)
+
+
+def test_a_report_that_is_a_folder(tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "report.xml").mkdir()
+    assert "is a folder" in refused(fuzz.main, "run", "--report", str(tmp_path / "report.xml"))
+
+
+UNDECIDED = [
+    (FloatOperation("f32_add", (1, 2), "RMM"), (), "there are not two implementations here"),
+    (FloatOperation("f32_add", (1, 2)), ("--target", f"python:{__name__}:Rooted"), "the target is not asked about this case"),
+    (Disputes("long", 2_000), ("--seconds", "0.1"), "this takes longer than 0.1 seconds; --seconds gives it more"),
+]
+
+
+class Rooted:
+    """A target that is asked about roots alone."""
+
+    def root(self, memory: dict[int, bytes]) -> bytes:
+        return bytes(32)
+
+
+@pytest.mark.parametrize(("case", "options", "reason"), UNDECIDED)
+def test_a_case_about_which_nothing_can_be_said(
+    case: Case, options: tuple[str, ...], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    path = tmp_path / "case.json"
+    path.write_text(json.dumps(case.to_json()))
+    assert reason in refused(fuzz.main, "replay", str(path), *options)
 
 
 INCOMPLETE = [("{}", "case"), ('{"case": "step"}', "start"), ('{"case": "step", "start": {"x": {}}}', "status")]

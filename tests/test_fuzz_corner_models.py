@@ -221,7 +221,7 @@ def test_a_file_with_too_many_weights_for_a_loader_is_refused() -> None:
     image = next(images_at_bounds())
     (record,), tape = records_of(image.memory), header_of(image.memory).tape
     many = evolve(record, operands=(*record.operands[:4], 1 << 30, *record.operands[5:]))
-    with pytest.raises(InputError, match="too many weights"):
+    with pytest.raises(InputError, match="too many numbers to look at"):
         from_json(ModelImage({**image.memory, tape: encode_tape([many])}).to_json())
 
 

@@ -4,12 +4,13 @@ import json
 import os
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from attrs import astuple
+from attrs import astuple, evolve
 from opml_fuzz.commands import campaign as command
 from opml_fuzz.commands import fuzz
 from opml_fuzz.commands.report_file import junit, sarif
@@ -27,12 +28,15 @@ from opml_fuzz.models.random_models import random_model, random_operation
 from opml_spec.dispute.parameters import Parameters
 from opml_spec.machine.memory import MODEL as MODEL_QUARTER
 from opml_spec.machine.memory import STATE
-from opml_spec.model.layout import REQUEST, encode_tape
-from opml_spec.model.operations.fixed import Attention, MatMul
+from opml_spec.model.layout import HEADER, REQUEST, encode_tape, encode_words
+from opml_spec.model.operations.fixed import Add, Attention, MatMul, Norm
 from opml_spec.model.operations.operation import Operation
+from opml_spec.training.layout import TENSORS
+from opml_spec.training.operations.attention import ForwardAttention, Heads
 from opml_spec.training.operations.batch_operation import BatchOperation
-from opml_spec.training.operations.forward import ForwardRope
-from opml_spec.training.operations.weights import Init
+from opml_spec.training.operations.forward import ForwardAdd, ForwardRelu, ForwardRope
+from opml_spec.training.operations.optimisers import Muon
+from opml_spec.training.operations.weights import Init, Tokens
 
 Json = dict[str, Any]
 USUAL = Deployment(astuple(Parameters()))
@@ -40,7 +44,11 @@ ACTS = draw_acts("stale", 6)
 FLOAT = FloatOperation("f32_add", (1, 2)).to_json()
 START = random_state(Random(1)).to_json()
 RELATED = {"case": "related", "relation": "cut", "start": START, "other": START, "by": 0}
+MOVED = RELATED | {"relation": "moved", "steps": [1, 1]}
+BUFFERS = [STATE + 4096 * i for i in range(6)]
+ONE_STAGE = {"first": 0, "count": 1}
 OPERATION, MODEL = random_operation(Random(1)).to_json(), random_model(Random(1)).to_json()
+FIXED = next(each for seed in count() if not header_of((each := random_operation(Random(seed))).memory).arithmetic).to_json()
 
 
 def changed(act: Callable[[Json], Any]) -> Json:
@@ -70,6 +78,18 @@ def training(operation: BatchOperation, stages: Json | None) -> Json:
     """A tape of training with this operation alone; or some of its stages."""
     memory = memory_to_json({**training_model([operation.record()], {}), REQUEST: bytes(16)})
     return {"case": "training_tape", "memory": memory} if stages is None else {"case": "training", "memory": memory, **stages}
+
+
+def many_records(case: Json, operation: Operation) -> Json:
+    """A model for a loader with this operation a thousand times on its tape."""
+    memory = segments_from_json(case["memory"])
+    header, tape = evolve(header_of(memory), ops=1_000), encode_tape([operation.record()] * 1_000)
+    return {"case": "image", "memory": memory_to_json({HEADER: encode_words(header.words), header.tape: tape})}
+
+
+def with_magic(case: Json, magic: int) -> Json:
+    memory = segments_from_json(case["memory"])
+    return {**case, "memory": memory_to_json({**memory, HEADER: encode_words(evolve(header_of(memory), magic=magic).words)})}
 
 
 TEXTS: dict[str, tuple[bytes, str]] = {
@@ -110,7 +130,7 @@ CASES: dict[str, tuple[Json, str]] = {
     "a stranger": (changed(lambda act: act.update(sender="ff" * 20)), "nobody who has money"),
     "a status of 9 bits": (finalising(256, ""), "status of finalise is not of type uint8"),
     "too much output": (finalising(0, "00" * 32_770), "longer than the interface allows"),
-    "too many acts": ({**ACTS.to_json(), "acts": [{}] * 5_000}, "at most"),
+    "too many acts": ({**ACTS.to_json(), "acts": [{}] * 5_000}, "are tried"),
     "a wide parameter": ({**USUAL.to_json(), "parameters": [1 << 64, *USUAL.to_json()["parameters"][1:]]}, "is not a number from 0"),
     "too many stops": ({"case": "program", "start": START, "stops": [*range(1, 1_000)]}, "too many"),
     "a long relation": (RELATED | {"steps": [1 << 17] * 2}, "is not a number from 1 to 4096"),
@@ -118,9 +138,32 @@ CASES: dict[str, tuple[Json, str]] = {
     "too many segments": ({**OPERATION, "memory": {hex(64 * i): "01" for i in range(10_000)}}, "segments; at most"),
     "heads of nothing": (on_a_tape(OPERATION, Attention(STATE, STATE, STATE, STATE, STATE, STATE, 1 << 32, 1, 0, 8, 1)), "no numbers"),
     "rows of nothing": (on_a_tape(OPERATION, MatMul(STATE, STATE, STATE, 0, 1 << 32, 0, 14)), "no numbers"),
-    "a long start": (training(Init(STATE, 1 << 32, 0, 1, 0), {"first": 0, "count": 1}), "too many numbers"),
+    "a long start": (training(Init(STATE, 1 << 32, 0, 1, 0), ONE_STAGE), "too many numbers"),
+    "text for acts": ({**ACTS.to_json(), "acts": ""}, "'' is no list"),
+    "no acts": ({**ACTS.to_json(), "acts": []}, "there are 0 acts"),
+    "text for operands": ({**FLOAT, "operands": "12"}, "'12' is no list"),
+    "another run": (RELATED | {"steps": [2, 1]}, "not related as 'cut' says"),
+    "moved out of memory": (MOVED | {"by": -4}, "not related as 'moved' says"),
+    "moved in half": (MOVED | {"by": 4}, "not related as 'moved' says"),
+    "a register beside": (MOVED | {"relation": "beside", "other": START | {"x": {"1": "0x1"}}}, "not related as 'beside' says"),
+    "more heads for keys": (on_a_tape(FIXED, Attention(*BUFFERS, 1, 2, 2, 64, 1)), "no loader takes"),
+    "a buffer outside": (on_a_tape(FIXED, Add(1 << 41, STATE, 8)), "may not lie there"),
+    "a wide shift": (on_a_tape(FIXED, Norm(STATE, STATE + 4096, STATE + 8192, 8, 1 << 34, 1)), "r is 17179869184"),
+    "another magic": (with_magic(MODEL, 1), "IMAGE_HEADER"),
+    "the program as weights": (on_a_tape(FIXED, Add(STATE, MODEL_QUARTER, 8)), "has its program"),
+    "a wide number": (training(ForwardRelu(TENSORS, TENSORS + 4096, 1, 8, 14, 1 << 35), ONE_STAGE), "width is 34359738368"),
+    "a late stage": (training(Init(STATE, 1, 0, 1, 0), {"first": 1 << 32, "count": 1}), "is not a number from 0"),
+    "many products": (many_records(MODEL, MatMul(STATE, STATE, MODEL_QUARTER, 0, 1 << 10, 1 << 10, 14)), "too many numbers to look at"),
     "a large table": (training(ForwardRope(STATE, 1, 1 << 20, 1, 1 << 10, MODEL_QUARTER), None), "too many numbers to look at"),
 }
+TOO_MUCH: dict[str, BatchOperation] = {
+    "a large sum": ForwardAdd(TENSORS, TENSORS, TENSORS, 1 << 28),
+    "a long text": Tokens(TENSORS, TENSORS + (1 << 30), MODEL_QUARTER, 1, 1 << 28, 1, 1 << 20, 0, 1, 0),
+    "many heads": Heads(TENSORS, TENSORS + (1 << 34), 1 << 20, 1 << 10, 1, 2, 14, 15),
+    "a long attention": ForwardAttention(*(TENSORS + (i << 20) for i in range(4)), 1, 1 << 14, 1, 1, 2, 15),
+    "a large square": Muon(STATE, TENSORS, TENSORS + (1 << 26), 1 << 10, 1 << 10, 24, 1, 0),
+}
+CASES |= {name: (training(operation, ONE_STAGE), "too many numbers") for name, operation in TOO_MUCH.items()}
 STALE = TEXTS | {name: (json.dumps(text).encode(), reason) for name, (text, reason) in CASES.items()}
 
 
@@ -200,3 +243,25 @@ def test_random_acts_can_be_read_again(tmp_path: Path) -> None:
         corpus.keep(draw_acts(str(seed), 150, 60 * (seed % 2)))
     corpus.keep(Step(random_state(Random(1))))
     assert (len(cases_in(tmp_path).cases), cases_in(tmp_path).unusable) == (7, ())
+
+
+def test_a_link_in_a_corpus_is_not_written_through(tmp_path: Path) -> None:
+    """The name of a case follows from the case, so whoever made the folder knows it."""
+    folder, victim = tmp_path / "corpus", tmp_path / "victim"
+    victim.write_text("mine")
+    Corpus(folder).keep(USUAL)
+    (name,) = (path.name for path in folder.iterdir())
+    (folder / name).unlink()
+    (folder / name).symlink_to(victim)
+    (folder / name).with_suffix(".part").symlink_to(victim)
+    Corpus(folder).keep(USUAL)
+    assert victim.read_text() == "mine"
+    assert read(folder / name) == USUAL
+
+
+def test_regressions_that_were_not_tried_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "old.json").write_text(json.dumps(USUAL.to_json()))
+    monkeypatch.setattr(command, "fuzz_on_all", lambda *given: RunReport(5, 10, 20, 1.0, Fraction(0)))
+    for option, code in (("--regressions", 2), ("--corpus", 0)):
+        assert fuzz.main(["run", "--only", "deployment", "--replays", str(tmp_path), option, str(tmp_path)]) == code
+        assert ", 0 of " in capsys.readouterr().out

@@ -15,6 +15,7 @@ from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, batch, goes_to_court, share_of_sweep
 from opml_fuzz.fuzzing.difference import compare
 from opml_fuzz.machine.case import Step, Witness, edited
+from opml_fuzz.machine.edits import ROOT_AT, STATE_BYTES
 from opml_fuzz.machine.encodings import ENCODINGS, assemble, decoded
 from opml_fuzz.machine.instructions import access_address
 from opml_fuzz.machine.numbers import ENTRY, LEAF, QUARTER
@@ -26,8 +27,10 @@ from opml_fuzz.sweep.forgeries import forgeries, originals
 from opml_fuzz.sweep.in_a_row import HALVES, in_a_row
 from opml_fuzz.sweep.long_runs import long_runs
 from opml_fuzz.sweep.order import BATCHES, points, sweep
-from opml_fuzz.sweep.pairs import APART, STEPS, accessed_again, paired, pairs, triples, zero
+from opml_fuzz.sweep.pairs import APART, STEPS, accessed_again, far_apart, paired, pairs, triples, zero
+from opml_fuzz.sweep.programs import programs
 from opml_fuzz.sweep.remembered import remembered
+from opml_fuzz.sweep.text_borders import END, PAGE, at_text_borders, over_text_borders
 from opml_spec.errors import SpecError
 from opml_spec.machine import witness as spec_witness
 from opml_spec.machine.merkle import ZERO
@@ -134,6 +137,25 @@ def trusts_its_own_leaf(witness: bytes) -> bytes:
     return believing(witness, lambda indices: len(indices) > 1 and indices[-1] == indices[0])
 
 
+def takes_the_second_half_in_the_memory_before(witness: bytes) -> bytes:
+    """Executes a witness, but takes an access that is true of the memory before the step, though half of a store is done."""
+
+    class Careless(WitnessReader):
+        def access(self, index: int, root: bytes) -> bytes:
+            rest = self.rest
+            try:
+                return super().access(index, root)
+            except spec_witness.WitnessRoot:
+                self.rest = rest
+                return super().access(index, witness[ROOT_AT:STATE_BYTES])
+
+    reader = Careless(witness)
+    after = careless(witness, reader)
+    if reader.rest:
+        raise spec_witness.WitnessTrailing
+    return after
+
+
 def ignores_what_is_left(witness: bytes) -> bytes:
     return careless(witness, WitnessReader(witness))
 
@@ -159,7 +181,10 @@ def takes_statuses_by_their_low_bits(witness: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "wrong",
-    [accepts_second_access, ignores_what_is_left, takes_zero_subtrees, takes_statuses_by_their_low_bits, trusts_its_own_leaf],
+    [
+        *(accepts_second_access, takes_the_second_half_in_the_memory_before, trusts_its_own_leaf),
+        *(ignores_what_is_left, takes_zero_subtrees, takes_statuses_by_their_low_bits),
+    ],
 )
 def test_a_careless_arbiter_is_seen(wrong: Callable[[bytes], bytes]) -> None:
     engine = SpecWitness()
@@ -241,13 +266,15 @@ def test_every_instruction_comes_after_every_other() -> None:
         state = step(step(program.start.state()))
         assert state.status.kind == 0 or second == "jalr" or second in SIZES
     assert len(followed) == 63 * 63
+    swept = Counter(id(program.start) for number in range(BATCHES) for program in programs(number) if program.stops == (1, 2))
+    assert all(swept[id(program.start)] == 1 for number in range(BATCHES) for program in in_a_row(number)), "with a stop in between"
     assert {(one, other, register) for pair in HALVES for one, other in (pair, pair[::-1]) for register in (1, 2)} <= overwritten
 
 
 def test_three_stores_through_one_register_go_to_up_to_three_pages() -> None:
     """Nothing traps, and each changes the memory."""
     pages = set[int]()
-    for program in triples():
+    for program in triples()[: len(tuple(far_apart()))]:
         state, places = program.start.state(), set[int]()
         for _ in APART[0]:
             places.add(access_address(word_at(program.start, state.pc), list(state.x)) // 1024)
@@ -310,3 +337,27 @@ def test_states_have_nothing_in_them_but_their_corner() -> None:
     assert all(sum(map(bool, each.start.x)) <= 4 for each in points())
     some = next(each.start.state() for each in points() if each.about == "lb.cp_own_leaf")
     assert len(make_witness(some)) < 600
+
+
+def test_programs_go_over_pages_of_the_text_and_beyond_its_end() -> None:
+    """By each instruction: the page after the border is executed, and after the end comes a trap."""
+    every = sorted(map(id, over_text_borders()))
+    assert every == sorted(id(program) for number in range(BATCHES) for program in at_text_borders(number))
+    crossed = Counter[tuple[int, int]]()
+    for program in over_text_borders():
+        before = state = program.start.state()
+        for _ in range(program.stops[-1]):
+            before, state = state, step(state)
+        assert before.pc % PAGE == 0
+        crossed[int(state.status.kind), int(before.pc >= END)] += 1
+    assert crossed == {(0, 0): 63, (2, 1): 63}
+
+
+def test_what_was_read_before_a_store_is_read_again() -> None:
+    """Nothing lies at the border before, and over it lies what was stored; so whoever keeps what it read is wrong."""
+    changed = 0
+    for program in triples()[len(tuple(far_apart())) :]:
+        state = step(program.start.state())
+        assert state.x[3] == 0
+        changed += step(step(state)).x[3] != 0
+    assert changed > 40

@@ -1,6 +1,7 @@
 """The protocol of targets: lines as the page shows them, right answers to every question, and a target that is wrong in one of them."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -360,16 +361,20 @@ def test_vectors_for_people(target: Callable[[str], str], capsys: pytest.Capture
     assert first[0].startswith("merkle/roots.json: ")
     assert first[1].startswith('  {"id":1,"ask":"root","memory":{"0x')
     assert [line[:9] for line in first[2:4]] == ["  right: ", "  answer:"]
-    assert re.fullmatch(r"12 questions, \d+ wrong answers", last)
+    assert re.fullmatch(r"14 questions, \d+ wrong answers", last)
     assert f"{'operations/fixed.json':30}   131 cases, not asked" in first
     assert main(["vectors", "run", str(tmp_path), "--target", argument]) == 2
     assert main(["vectors", "run", "--target", f"{sys.executable} -c pass"]) == 2
     (tmp_path / "merkle").mkdir()
-    for text in ("{}", "[3]", '[{"pre":{"memory":{}}}]', "["):
+    for text in ("{}", "[]", "[3]", '[{"pre":{"memory":{}}}]', '[{"pre":{"memory":{}},"post":{"root":5}}]', "["):
         (tmp_path / "merkle" / "roots.json").write_text(text)
         capsys.readouterr()
         assert main(["vectors", "run", str(tmp_path), "--target", argument]) == 2, text
         assert capsys.readouterr().err.count("\n") == 1
+    (tmp_path / "merkle" / "roots.json").unlink()
+    os.mkfifo(tmp_path / "merkle" / "roots.json")
+    assert main(["vectors", "run", str(tmp_path), "--target", argument]) == 2
+    assert "is not a regular file" in capsys.readouterr().err
 
 
 def test_vectors_end_after_three_missing_answers(target: Callable[[str], str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import os
 import secrets
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from math import ceil, floor
@@ -19,16 +20,19 @@ from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.commands.output import Progress, print_json
 from opml_fuzz.commands.report_file import report_file, write_report
 from opml_fuzz.engines.model_runs import compile_kernels
+from opml_fuzz.engines.protocol import OutOfTime
 from opml_fuzz.engines.targets.external import External
 from opml_fuzz.engines.training_runs import compile_training_kernels
 from opml_fuzz.errors import InputError
 from opml_fuzz.fuzzing.asking import asked_again
 from opml_fuzz.fuzzing.cluster import cluster
 from opml_fuzz.fuzzing.corpus import Corpus, cases_in
+from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.difference import Difference, read_with_questions
 from opml_fuzz.fuzzing.explaining import explained
 from opml_fuzz.fuzzing.kinds import ABOUT_MODELS, ABOUT_TRAINING, ASKED_ABOUT, KINDS, askable, kind_of
 from opml_fuzz.fuzzing.loop import Crew, RunReport, fuzz_on_all, processors
+from opml_fuzz.fuzzing.shrinking import TARGET
 from opml_fuzz.fuzzing.work import Campaign
 from opml_fuzz.fuzzing.workers import processes
 from opml_fuzz.machine.case import Case
@@ -91,10 +95,13 @@ def run(options: argparse.Namespace) -> int:
         for difference in report.differences:
             corpus.keep(difference.case)
     files = [difference.write(options.replays) for difference in report.differences]
+    tell(report, files, len(kept), options)
     if options.report is not None:
         write_report(options.report, report, files)
-    tell(report, files, len(kept), options)
-    return 1 if report.differences else UNEXPECTED if report.lost else BAD_INPUT if report.unusable else 0
+    if report.differences:
+        return 1
+    is_short = options.regressions is not None and report.kept < sum(Path(file).parent in folders for file, _ in kept)
+    return UNEXPECTED if report.lost else BAD_INPUT if report.unusable or is_short else 0
 
 
 def known_to(target: str, only: frozenset[str]) -> frozenset[str]:
@@ -143,16 +150,21 @@ def print_difference(difference: Difference) -> None:
 def replay(options: argparse.Namespace) -> int:
     """Runs a case that was written down: `opml-fuzz replay`. A target is first asked what it was asked before, if that is written, too."""
     case, asked = read_with_questions(options.file)
-    room = engine_room(options.target)
+    room, until = engine_room(options.target), time.monotonic() + options.seconds
     engines = room.all
     try:
-        found = asked_again(case, asked, room) if asked and engines.target is not None else None
-        answers = found.answers if found else engines.ask(case)
-        if not answers:
-            raise InputError(f"{options.file}: no implementation here knows this case")
+        with stopped_at(until):
+            found = asked_again(case, asked, room) if asked and engines.target is not None else None
+            answers = found.answers if found else engines.ask(case)
+        if engines.target is not None and not any(name.startswith(TARGET) for name in answers):
+            raise InputError(f"{options.file}: the target is not asked about this case")
+        if len(answers) < 2:
+            raise InputError(f"{options.file}: there are not two implementations here that know this case")
         if found is None and len(set(map(tuple, answers.values()))) > 1:
             found = Difference(case, answers)
-        difference = explained(found, engines, str(options.file)) if found else None
+        difference = explained(found, engines, str(options.file), until) if found else None
+    except OutOfTime as error:
+        raise InputError(f"{options.file}: this takes longer than {options.seconds:g} seconds; --seconds gives it more") from error
     finally:
         if engines.target is not None:
             engines.target.begin_anew()
@@ -184,4 +196,5 @@ def register_run(one: argparse.ArgumentParser) -> None:
 def register_replay(one: argparse.ArgumentParser) -> None:
     one.add_argument("file", type=regular_file, metavar="FILE")
     one.add_argument("--target", metavar="CMD", help="as in run")
+    one.add_argument("--seconds", type=seconds, default=60.0, help="how long it may take (default 60)")
     one.set_defaults(execute=replay)

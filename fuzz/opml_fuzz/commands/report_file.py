@@ -31,6 +31,8 @@ def report_file(text: str) -> Path:
         raise ArgumentTypeError(f"{text[:50]!r} ends neither in .xml (JUnit) nor in .sarif")
     if not file.parent.is_dir():
         raise ArgumentTypeError(f"there is no folder {file.parent}")
+    if file.is_dir():
+        raise ArgumentTypeError(f"{text[:50]!r} is a folder")
     return file
 
 

@@ -84,6 +84,8 @@ def run(options: argparse.Namespace) -> int:
     finally:
         target.close()
         progress.end()
+    if not any(one.questions for one in checked.values()):
+        raise InputError(f"{options.folder} has no question about {', '.join(sorted(kinds))}")
     wrong = [each for one in checked.values() for each in one.wrong]
     if options.json:
         files_json = {name: one.to_json() for name, one in checked.items()}

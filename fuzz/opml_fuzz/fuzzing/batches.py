@@ -31,12 +31,8 @@ from opml_fuzz.models.random_models import random_operation, random_run, random_
 from opml_fuzz.models.random_training import random_training_operation, random_training_stages, refused_request
 from opml_fuzz.models.refused_models import images_at_bounds, images_at_edges, images_at_ranges, moved_operation, random_image
 from opml_fuzz.models.refused_training import random_training_tape, tapes_at_bounds, tapes_at_edges, tapes_that_just_fit
-from opml_fuzz.sweep.in_a_row import in_a_row
-from opml_fuzz.sweep.long_runs import long_runs
 from opml_fuzz.sweep.order import BATCHES, share, sweep
-from opml_fuzz.sweep.pairs import paired
-from opml_fuzz.sweep.remembered import remembered
-from opml_fuzz.sweep.translated import translated
+from opml_fuzz.sweep.programs import programs
 
 STEPS, WRONG_WITNESSES, LOOPS, COUNTED_LOOPS = 160, 32, 2, 2  # cases per batch after the sweep; a gallery has about as many again
 COURT_EVERY, ACTS, DEPLOYMENTS = 8, 400, 30  # one batch in 8 goes to court, which takes a quarter of the time; acts per such batch
@@ -45,7 +41,6 @@ TRAINING_OPERATIONS, TRAINING_TAPES, SHARING_TAPES, REFUSED_REQUESTS = 40, 60, 1
 TRAINING_AT, TRAINING_CORNERS_EVERY = 3, 7  # its number among eight; such batches until all corners of training were asked about
 LOADERS_EVERY = 7  # batches: all models at the end of what a loader takes, one in seven about models
 CORNERS_EVERY = 3  # batches about models: all corner operations; as many as there are corner runs: all of those
-REMEMBERED_IN = 1  # the batch of the sweep with the runs that begin alike, one after the other
 SWEEP_ENDS = BATCHES * COURT_EVERY // (COURT_EVERY - 1) + 1
 """The first batch after the sweep. (= 103)"""
 
@@ -122,12 +117,7 @@ def about_training(number: int, rng: Random) -> Iterator[Case]:
 def about_the_machine(number: int, rng: Random) -> Iterator[Case]:
     if number < SWEEP_ENDS and not goes_to_court(number):
         yield from sweep(_about_the_machine(number))
-        yield from translated(_about_the_machine(number))
-        yield from paired(_about_the_machine(number))
-        yield from in_a_row(_about_the_machine(number))
-        yield from long_runs(_about_the_machine(number))
-        if _about_the_machine(number) == REMEMBERED_IN:
-            yield from remembered()
+        yield from programs(_about_the_machine(number))
     else:
         for _ in range(STEPS):
             yield Step(random_state(rng))

@@ -14,7 +14,7 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from opml_fuzz.errors import InputError
-from opml_fuzz.fuzzing.difference import read
+from opml_fuzz.fuzzing.difference import read, write_anew
 from opml_fuzz.machine.case import Case, Program, Step, Witness
 from opml_fuzz.machine.encodings import decoded
 from opml_fuzz.machine.instructions import access_address, is_access
@@ -167,12 +167,7 @@ class Corpus:
         """Writes a case, whatever it reaches."""
         content = json.dumps(case.to_json(), sort_keys=True) + "\n"
         path = self.folder / f"{sha256(content.encode()).hexdigest()[:16]}.json"
-        try:
-            partial = path.with_suffix(".part")
-            partial.write_text(content, encoding="utf-8")
-            partial.replace(path)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from error
+        write_anew(path, content)
 
 
 @frozen

@@ -5,6 +5,7 @@ import struct
 from contextlib import suppress
 from math import inf
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 from zlib import crc32
 
@@ -95,11 +96,19 @@ class Difference:
         """Writes the replay file and returns its path."""
         text = json.dumps(self.to_json(), indent=1) + "\n"
         path = folder / f"opml-fuzz-{crc32(text.encode()):08x}.json"
-        try:
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from error
+        write_anew(path, text)
         return path
+
+
+def write_anew(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, in place of whatever has its name: a link there is not followed."""
+    try:
+        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
+            file.write(text)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _subject(case: Case) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from opml_spec.model.layout import HEADER, RECORD_BYTES, encode_words
 
+from opml_fuzz.machine.replay_limits import is_within_limits
 from opml_fuzz.machine.training_case import TrainingStages, header_in, with_training_request
 from opml_fuzz.models.random_training import stage_alone, training_request
 from opml_min.model.build.build import build_llama
@@ -40,6 +41,12 @@ UPDATES = 2
 def recipe_run(rng: Random, number: int) -> TrainingStages:
     """Draws a run of the recipe of this number, with all its stages."""
     method, optimiser = RECIPES[number % len(RECIPES)]
+    while not is_within_limits(run := drawn_run(rng, method, optimiser)):
+        pass  # a loader takes not every one
+    return run
+
+
+def drawn_run(rng: Random, method: Method | None, optimiser: Optimiser) -> TrainingStages:
     model = tiny_classifier(rng, optimiser) if method is None else tiny_llama(rng, method, optimiser)
     memory = {at: b"".join(bytes(part) for part in parts_of(piece)) for at, piece in model.segments if at >= HEADER}
     header, head = header_in(memory), memory.pop(HEADER)  # with the tape

@@ -32,6 +32,7 @@ from opml_fuzz.fuzzing.deadline import stopped_at
 from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.fuzzing.fewer_acts import renamed
 from opml_fuzz.machine.case import Acts, Case, Program
+from opml_fuzz.machine.replay_limits import Limited, is_within_limits
 from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.machine.training_case import TrainingStages
 from opml_fuzz.models.random_training import stage_alone
@@ -104,7 +105,7 @@ class Search:
     def shows(self, case: Case) -> Difference | None:
         """Asks about a case, unless it was asked about before."""
         name = json.dumps(case.to_json())
-        if name in self._asked or self._left <= 0:
+        if name in self._asked or self._left <= 0 or (isinstance(case, Limited) and not is_within_limits(case)):
             return None
         self._asked.add(name)
         self._left -= 1

@@ -22,7 +22,7 @@ from opml_fuzz.disputes.sequences import draw_acts
 from opml_fuzz.engines.model_runs import guest_stages
 from opml_fuzz.engines.protocol import NO_ANSWER, Answering, OutOfTime, Target
 from opml_fuzz.engines.room import EngineRoom
-from opml_fuzz.fuzzing.batches import COURT_EVERY, REMEMBERED_IN, SWEEP_ENDS, goes_to_court
+from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, goes_to_court
 from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.fuzzing.kinds import ABOUT_THE_MACHINE, KINDS, Watch, askable, ignore, kind_of
 from opml_fuzz.fuzzing.recipe_runs import recipe_stage
@@ -44,12 +44,8 @@ from opml_fuzz.models.corner_training import corner_training
 from opml_fuzz.models.edge_draws import edge_draws
 from opml_fuzz.models.random_models import corner_operation, random_operation, random_stage
 from opml_fuzz.models.random_training import random_training_operation, refused_request
-from opml_fuzz.sweep.in_a_row import in_a_row
-from opml_fuzz.sweep.long_runs import long_runs
 from opml_fuzz.sweep.order import sweep
-from opml_fuzz.sweep.pairs import paired
-from opml_fuzz.sweep.remembered import remembered
-from opml_fuzz.sweep.translated import translated
+from opml_fuzz.sweep.programs import programs
 
 STATES, VARIANTS, FORGED, LOOPS = 64, 24, 3, 2  # per batch; variants and forged witnesses per state
 ROUNDS = 2  # in a batch that is not about the machine
@@ -102,9 +98,7 @@ def about_the_machine(seed: int, number: int, answering: Answering, with_program
         part = number - (number + COURT_EVERY - 2) // COURT_EVERY
         yield from sweep(part)
         if with_programs:
-            yield from (*paired(part), *in_a_row(part), *translated(part), *long_runs(part))
-            if part == REMEMBERED_IN:
-                yield from remembered()
+            yield from programs(part)
     else:
         for _ in range(STATES):
             start = random_state(rng)

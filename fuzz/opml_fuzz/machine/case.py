@@ -22,8 +22,9 @@ from opml_fuzz.machine.edits import Edit, simpler_bytes
 from opml_fuzz.machine.model_case import FloatOperation, ModelImage, OneStage, WholeRun
 from opml_fuzz.machine.random_floats import operand_bits
 from opml_fuzz.machine.relation import Related
+from opml_fuzz.machine.replay_limits import within_limits
 from opml_fuzz.machine.simpler import fewer_words, parts, simpler_numbers, simpler_starts
-from opml_fuzz.machine.start import Start, whole
+from opml_fuzz.machine.start import Start, listed, whole
 from opml_fuzz.machine.training_case import TrainingStages, TrainingTape
 
 MOST_WITNESS_BYTES, MOST_STOP, MOST_STOPS, MOST_ACTS, MOST_RULES = 1 << 16, 1 << 17, 1 << 8, 1 << 11, 1 << 10  # in a replay file
@@ -175,26 +176,27 @@ def from_json(text: Any) -> Case:
                     raise ValueError(f"a witness of {len(witness)} bytes; at most {MOST_WITNESS_BYTES} are tried")
                 return Witness(witness)
             case "program":
-                stops = tuple(whole(stop, 1, MOST_STOP) for stop in text["stops"])
+                stops = tuple(whole(stop, 1, MOST_STOP) for stop in listed(text["stops"]))
                 if not 0 < len(stops) <= MOST_STOPS or any(stop >= following for stop, following in pairwise(stops)):
                     raise ValueError("its stops do not ascend, or are too many")
                 return Program(Start.from_json(text["start"]), stops)
             case "related":
-                return Related.from_json(text)
+                return within_limits(Related.from_json(text))
             case "disputes":
                 if not isinstance(text["seed"], str):
                     raise ValueError("its seed is no text")
-                return Disputes(text["seed"], whole(text["acts"], 0, MOST_ACTS))
+                return Disputes(text["seed"], whole(text["acts"], 1, MOST_ACTS))
             case "deployment":
-                given, names = list(text["parameters"]), [each.name for each in fields(Parameters)]
+                given, names = listed(text["parameters"]), [each.name for each in fields(Parameters)]
                 if len(given) != len(names):
                     raise ValueError(f"the game has {len(names)} parameters, not {len(given)}")
                 bits = [AMOUNT_BITS if name in AMOUNTS else PARAMETER_BITS for name in names]
                 return Deployment(tuple(whole(each, 0, (1 << most) - 1) for each, most in zip(given, bits, strict=True)))
             case "acts":
-                if len(text["acts"]) > MOST_ACTS:
-                    raise ValueError(f"there are {len(text['acts'])} acts; at most {MOST_ACTS} are tried")
-                return Acts(whole(text["rules"], 0, MOST_RULES), tuple(map(dict, text["acts"])))
+                acts = listed(text["acts"])
+                if not 0 < len(acts) <= MOST_ACTS:
+                    raise ValueError(f"there are {len(acts)} acts; 1 to {MOST_ACTS} are tried")
+                return Acts(whole(text["rules"], 0, MOST_RULES), tuple(map(dict, acts)))
             case "float":
                 operation = FloatOperation.from_json(text)
                 widths = operand_bits(operation.operation)
@@ -202,15 +204,15 @@ def from_json(text: Any) -> Case:
                     raise ValueError(f"{operation.operation} has operands of {' and '.join(map(str, widths))} bits")
                 return operation
             case "stage":
-                return OneStage.from_json(text)
+                return within_limits(OneStage.from_json(text))
             case "model":
-                return WholeRun.from_json(text)
+                return within_limits(WholeRun.from_json(text))
             case "image":
-                return ModelImage.from_json(text)
+                return within_limits(ModelImage.from_json(text))
             case "training":
-                return TrainingStages.from_json(text)
+                return within_limits(TrainingStages.from_json(text))
             case "training_tape":
-                return TrainingTape.from_json(text)
+                return within_limits(TrainingTape.from_json(text))
             case other:
                 raise ValueError(f"there is no kind of case {str(other)[:50]!r}")
     except KeyError as error:

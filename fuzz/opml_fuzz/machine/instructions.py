@@ -17,6 +17,7 @@ OPCODES = sorted({encoding.match & 0x7F for encoding in ENCODINGS.values()})
 NEIGHBOURS = tuple((name, 1 << bit) for name, encoding in ENCODINGS.items() for bit in range(7, 32) if encoding.mask >> bit & 1)
 """Bits beyond the opcode that make an instruction what it is: with one of them flipped, most encodings are reserved."""
 
+LINKING = {0x17, 0x67, 0x6F}  # opcodes of AUIPC, JALR and JAL, which put a place of the text into a register
 BRANCHES = ("beq", "bne", "blt", "bge", "bltu", "bgeu")
 COMPUTING = tuple(name for name in NAMES if name not in ("jal", "jalr", "ecall", "ebreak", *BRANCHES))
 COUNTER, FIRST_POINTER, POINTERS = 31, 5, 4

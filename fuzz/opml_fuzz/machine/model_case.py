@@ -7,10 +7,9 @@ A memory is written as segments: bytes by address. The program is not part of it
 
 import struct
 from collections.abc import Iterator, Mapping
-from math import prod
 from typing import Any
 
-from attrs import asdict, evolve, field, frozen
+from attrs import evolve, field, frozen
 from opml_spec.arithmetic.binary32 import Rounding
 from opml_spec.model.layout import (
     HEADER,
@@ -19,7 +18,6 @@ from opml_spec.model.layout import (
     RECORD_WORDS,
     REQUEST,
     REQUEST_BYTES,
-    TEXT,
     WORD_BYTES,
     Header,
     Record,
@@ -32,14 +30,12 @@ from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import OPERATIONS, decode_operation
 
 from opml_fuzz.machine.simpler import parts
-from opml_fuzz.machine.start import MEMORY_BYTES, whole
+from opml_fuzz.machine.start import MEMORY_BYTES, listed, whole
 
 LEAF = 32
 MOST_WEIGHTS = 1 << 20  # numbers of an op, since a loader looks at each
-MOST_NUMBERS = 1 << 22  # that the ops of a replay file go through: some seconds of the specification
 HEADER_BYTES = WORD_BYTES * HEADER_WORDS
 MOST_STAGES, MOST_BYTES, MOST_SEGMENTS = 1 << 12, 1 << 22, 1 << 12  # in a replay file
-SIZES = "rows", "columns", "length", "heads", "kv_heads", "head_size", "context"
 FIXED_PART = 24  # bytes of a text request before its tokens
 Segments = Mapping[int, bytes]
 
@@ -73,8 +69,6 @@ class OneStage:
         memory, stage = memory_from_json(text["memory"]), whole(text["stage"], 0, MOST_STAGES)
         if len(memory.get(REQUEST, b"")) < 16:
             raise ValueError("there is no request in its memory")
-        position, op = divmod(stage, header_of(memory).ops)
-        check_work(memory, bytes_at(memory, REQUEST_BYTES, 8), position + 1, [records_of(memory)[op]])
         return cls(memory, stage)
 
 
@@ -115,8 +109,6 @@ class WholeRun:
     def from_json(cls, text: Mapping[str, Any]) -> "WholeRun":
         stages = whole(text["stages"], 0, MOST_STAGES)
         until, memory, request = whole(text["until"], 1, max(stages, 1)), memory_from_json(text["memory"]), bytes.fromhex(text["request"])
-        positions, records = until // header_of(memory).ops + 1, records_of(memory)
-        check_work(memory, request[:8].ljust(8, b"\0"), positions, records * positions)
         return cls(memory, request, stages, until)
 
 
@@ -148,8 +140,6 @@ class ModelImage:
         memory = segments_from_json(text["memory"])
         if len(memory.get(HEADER, b"")) < HEADER_BYTES:
             raise ValueError("its memory has no header")
-        if any(is_long(record, header_of(memory)) for record in records_of(memory)):
-            raise ValueError("a loader would have too many weights to look at")
         return cls(memory)
 
 
@@ -176,7 +166,7 @@ class FloatOperation:
 
     @classmethod
     def from_json(cls, text: Mapping[str, Any]) -> "FloatOperation":
-        operands = tuple(whole(each, 0, (1 << 64) - 1) for each in text["operands"])
+        operands = tuple(whole(each, 0, (1 << 64) - 1) for each in listed(text["operands"]))
         rounding = str(text["rounding"])
         if rounding not in Rounding.__members__:
             raise ValueError(f"no direction of rounding {rounding[:50]!r}")
@@ -208,45 +198,21 @@ def operation_in(record: Record) -> Operation | None:
     return decode_operation(record) if record.opcode in OPERATIONS else None
 
 
-def is_long(record: Record, header: Header) -> bool:
-    """Tells whether a loader would have many weights to look at."""
+def weights_of(record: Record, header: Header) -> int:
+    """How many weights of an operation a loader looks at."""
     match operation_in(record):
         case MatMul() | FloatMatMul() as operation:
-            return max(1, operation.rows) * max(1, operation.columns) > MOST_WEIGHTS
+            return max(1, operation.rows) * max(1, operation.columns)
         case Embed() | FloatEmbed() as operation:
-            return max(1, header.vocabulary) * max(1, operation.columns) > MOST_WEIGHTS
+            return max(1, header.vocabulary) * max(1, operation.columns)
         case Rope() | FloatRope() as operation:
-            return max(1, header.context) * max(1, operation.head_size) > MOST_WEIGHTS
-    return False
+            return max(1, header.context) * max(1, operation.head_size)
+    return 0
 
 
-def numbers_in(record: Record, positions: int) -> int:
-    """How many numbers an operation goes through. positions: whose keys and values are in the cache"""
-    sizes = asdict(operation) if (operation := operation_in(record)) else {}
-    if any(sizes.get(name) == 0 for name in SIZES):
-        raise ValueError("one of its operations has no numbers")
-    heads = max(sizes.get("heads", 1), sizes.get("kv_heads", 1))
-    numbers: int = prod((heads, *(sizes.get(name, 1) for name in ("rows", "columns", "head_size"))))
-    length: int = sizes.get("length", 1)
-    return max(length, numbers * (positions if "kv_heads" in sizes else 1))
-
-
-def check_work(memory: Segments, lengths: bytes, positions: int, records: list[Record]) -> None:
-    """Raises ValueError if a replay file would keep the specification busy. lengths: of prompt and output; records: of what is run"""
-    if header_of(memory).single_phase:  # one stage is the whole run
-        positions = sum(struct.unpack("<II", lengths)) if header_of(memory).request_kind == TEXT else 1
-        records = records_of(memory) * min(positions, MOST_STAGES)
-    if positions > MOST_STAGES or sum(numbers_in(each, positions) for each in records) > MOST_NUMBERS:
-        raise ValueError("its operations would go through too many numbers")
-
-
-def bytes_at(memory: Segments, start: int, length: int) -> bytes:
-    """Reads bytes, zeros where no segment lies."""
-    found = bytearray(length)
-    for address, data in memory.items():
-        for at in range(max(start, address), min(start + length, address + len(data))):
-            found[at - start] = data[at - address]
-    return bytes(found)
+def is_long(record: Record, header: Header) -> bool:
+    """Tells whether a loader would have many weights to look at."""
+    return weights_of(record, header) > MOST_WEIGHTS
 
 
 def without_request(memory: Segments) -> dict[int, bytes]:

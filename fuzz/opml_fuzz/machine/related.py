@@ -17,6 +17,7 @@ from opml_fuzz.machine.instructions import (
     COUNTER,
     EXIT,
     FIRST_POINTER,
+    LINKING,
     POINTERS,
     access_address,
     computing,
@@ -31,7 +32,6 @@ from opml_fuzz.machine.start import REGISTERS, Leaves, Start
 from opml_fuzz.machine.states import random_state
 
 MOST_STEPS = 200
-LINKING = {0x17, 0x67, 0x6F}  # opcodes of AUIPC, JALR and JAL, which put a place of the text into a register
 FAR = 3  # leaves from one that is touched
 
 

@@ -16,12 +16,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import evolve, frozen
-from opml_spec.machine.state import MachineState
+from opml_spec.machine.state import MachineState, state_hash
+from opml_spec.machine.step import step
 
+from opml_fuzz.machine.instructions import LINKING, access_address, is_access
 from opml_fuzz.machine.numbers import LEAF, TEXT_BYTES
-from opml_fuzz.machine.start import REGISTERS, Start, whole
+from opml_fuzz.machine.simpler import is_fetchable
+from opml_fuzz.machine.start import REGISTERS, Start, listed, whole
 
 MOST_STEPS = 1 << 12  # in a replay file
+WIDEST = 8  # bytes of an access
 
 
 @frozen
@@ -46,6 +50,43 @@ class Related:
                     memory = memory.set_leaf(index, others.get(index, bytes(LEAF)))
         return evolve(end, pc=end.pc + self.by, memory=memory)
 
+    def holds(self) -> bool:
+        """Tells whether the second run is what the relation says, going through the first one."""
+        if self.relation == "cut":
+            state = self.start.state()
+            for _ in range(self.steps - self.other_steps):
+                state = step(state)
+            return self.other_steps < self.steps and not self.by and state_hash(state) == state_hash(self.other.state())
+        apart = evolve(self.start, pc=self.other.pc, leaves=self.other.leaves)
+        if apart != self.other or self.steps != self.other_steps or self.other.pc != self.start.pc + self.by:
+            return False
+        return self._goes_alike()
+
+    def _goes_alike(self) -> bool:
+        """Tells whether the second memory has the same at all places that the first run touches; the text that it executes may be moved."""
+        state = self.start.state()
+        for _ in range(self.steps):
+            if state.status.kind:
+                return True
+            if is_fetchable(state.pc):
+                if not self._step_goes_alike(state.memory.load(state.pc, 4), state.pc, [*state.x]):
+                    return False
+            elif self.by:
+                return False
+            state = step(state)
+        return True
+
+    def _step_goes_alike(self, word: int, pc: int, x: list[int]) -> bool:
+        there = pc + self.by
+        if not is_fetchable(there) or self.other.leaves.memory.load(there, 4) != word or (self.by and word & 0x7F in LINKING):
+            return False
+        first = access_address(word, x)
+        return not is_access(word) or not any(map(self._differs, {first // LEAF, (first + WIDEST - 1) // LEAF}))
+
+    def _differs(self, index: int) -> bool:
+        mine, others = (each.leaves.by_index.get(index, bytes(LEAF)) for each in (self.start, self.other))
+        return mine != others
+
     def simpler(self) -> Iterable["Related"]:
         """Yields the case with registers that are zero in both runs; a run that was cut has no simpler one."""
         if self.relation != "cut":
@@ -60,7 +101,7 @@ class Related:
 
     @classmethod
     def from_json(cls, text: Mapping[str, Any]) -> "Related":
-        steps, other_steps = (whole(each, 1, MOST_STEPS) for each in text["steps"])
+        steps, other_steps = (whole(each, 1, MOST_STEPS) for each in listed(text["steps"]))
         if text["relation"] not in ("beside", "moved", "cut"):
             raise ValueError(f"no relation {str(text['relation'])[:50]!r}")
         starts = Start.from_json(text["start"]), Start.from_json(text["other"])

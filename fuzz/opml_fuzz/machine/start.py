@@ -31,6 +31,13 @@ def whole(value: Any, least: int, most: int) -> int:
     return value
 
 
+def listed(value: Any) -> list[Any]:
+    """Returns a list of JSON; raises ValueError if it is none."""
+    if not isinstance(value, list):
+        raise ValueError(f"{str(value)[:50]!r} is no list")
+    return value
+
+
 @frozen
 class Leaves:
     """The content of a memory: 32 bytes by leaf index; a leaf that is not listed is zero.
@@ -109,6 +116,6 @@ class Start:
         if not text["x"].keys() <= {*names}:
             raise ValueError("it has registers that a machine does not have")
         x = tuple(whole(text["x"].get(name, "0"), 0, WORD) for name in names)
-        kind, value = (whole(number, 0, WORD) for number in text["status"])
+        kind, value = (whole(number, 0, WORD) for number in listed(text["status"]))
         decode_status(kind, value)  # raises if there is no such status
         return cls(whole(text["pc"], 0, WORD), x, Leaves.from_json(text["memory"]), kind, value)

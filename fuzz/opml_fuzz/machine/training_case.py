@@ -8,7 +8,6 @@ off, and what is left keeps its place. What an op may find in a tensor it still 
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from math import prod
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -27,13 +26,11 @@ from opml_spec.model.layout import (
 )
 from opml_spec.training.layout import SETTINGS_BYTES, TRAINING_HEADER_WORDS, TrainingHeader
 from opml_spec.training.loader import check_operation
-from opml_spec.training.operations.backward import BackwardRope
 from opml_spec.training.operations.batch_operation import MOMENTS, BatchOperation, Span
-from opml_spec.training.operations.forward import ForwardRope
 from opml_spec.training.operations.opcodes import BATCH_OPERATIONS, RANGES, decode_batch_operation, operands
 from opml_spec.training.tensors import RowTensor
 
-from opml_fuzz.machine.model_case import MOST_STAGES, MOST_WEIGHTS, Segments, fewer_ops, memory_to_json, segments_from_json
+from opml_fuzz.machine.model_case import MOST_STAGES, Segments, fewer_ops, memory_to_json, segments_from_json
 from opml_fuzz.machine.simpler import parts
 from opml_fuzz.machine.start import whole
 
@@ -45,8 +42,7 @@ PLAIN_OPERANDS = {
     **{"decays": 0, "stream": 0, "mean": 0, "scale_q16": 1 << 16, "first": 0, "token_bytes": 1},
 }
 CHOSEN = (0, 1, -1, 2, 3, (1 << 15) - 1, (1 << 30) - 1, (1 << 31) - 1, -(1 << 31))  # numbers that a person tries first
-MOST_UPDATES, MOST_WORK = 1 << 32, 1 << 28  # in a replay file
-SIZES = "rows", "length", "columns", "matrix_rows", "taken", "vocabulary", "heads", "head_size", "count"
+MOST_FIRST = 1 << 24  # in a replay file, as many as a run can have stages
 
 
 @frozen
@@ -110,10 +106,7 @@ class TrainingStages:
         memory = with_header(segments_from_json(text["memory"]))
         if len(memory.get(REQUEST, b"")) < 2 * WORD_BYTES:
             raise ValueError("there is no request in its memory")
-        count, records = whole(text["count"], 1, MOST_STAGES), records_in(memory)
-        if -(-count // len(records)) * sum(map(work, records)) > MOST_WORK:
-            raise ValueError("its operations would go through too many numbers")
-        return cls(memory, whole(text["first"], 0, MOST_UPDATES), count)
+        return cls(memory, whole(text["first"], 0, MOST_FIRST), whole(text["count"], 1, MOST_STAGES))
 
 
 @frozen
@@ -141,11 +134,7 @@ class TrainingTape:
 
     @classmethod
     def from_json(cls, text: Mapping[str, Any]) -> "TrainingTape":
-        memory = with_header(segments_from_json(text["memory"]), with_tape=False)
-        rotations = (it for record in records_in(memory) if isinstance(it := operation_in(record), ForwardRope | BackwardRope))
-        if any(max(1, it.period) * max(1, it.head_size) > MOST_WEIGHTS for it in rotations):
-            raise ValueError("a loader would have too many numbers to look at")
-        return cls(memory)
+        return cls(with_header(segments_from_json(text["memory"]), with_tape=False))
 
 
 # What is in a memory ---------------------------------------------------------------------------------------------------------------------
@@ -170,12 +159,6 @@ def records_in(memory: Segments) -> list[Record]:
 def operation_in(record: Record) -> BatchOperation | None:
     """Decodes a record; None if its opcode is none of training."""
     return decode_batch_operation(record) if record.opcode in BATCH_OPERATIONS else None
-
-
-def work(record: Record) -> int:
-    """The product of an operation's sizes, which is at least what it goes through; 0 if it is none."""
-    operation = operation_in(record)
-    return prod(max(1, value) for name, value in operands(operation) if name in SIZES) if operation is not None else 0
 
 
 def with_header(memory: Segments, with_tape: bool = True) -> Segments:

@@ -9,7 +9,8 @@ from itertools import combinations, pairwise, product
 
 from attrs import evolve, frozen
 from opml_spec.machine.merkle import DEPTH, ZERO
-from opml_spec.machine.witness import RecordingMemory, make_witness
+from opml_spec.machine.step import step
+from opml_spec.machine.witness import RecordingMemory, encode_access, make_witness
 
 from opml_fuzz.machine.edits import KIND_AT, LEAF_BYTES, ROOT_AT, SENT_BYTES, STATE_BYTES, Edit, accesses
 from opml_fuzz.machine.edits_between import edits_between
@@ -21,6 +22,9 @@ from opml_fuzz.sweep.accesses import SIZES
 from opml_fuzz.sweep.point import PATTERN, around, point
 
 HASH = 32
+FAR = 1 << DEPTH - 1 | 5
+"""Index of a leaf in the last quarter that no instruction here touches."""
+
 STATUSES = (
     *((kind, value) for kind in (0, 1, 2, 3, 4, 128, 255) for value in (0, 1, 4, 6, 9, 63)),
     *((0, 1 << 32), (0, 1 << 63), (2, 256), (2, 258), (2, (1 << 32) + 2), (2, (1 << 63) + 2), (2, (1 << 64) - 1), (1, (1 << 64) - 1)),
@@ -64,6 +68,7 @@ def forgeries() -> Iterator[Forgery]:
         yield from told(start, witness, (true, *spoiled(name, witness), true, *statuses(name, witness)))
         if "few" in name:
             yield from told(start, witness, other_leaves(name, start, witness))
+            yield from told(start, witness, of_other_memories(name, start, witness))
     yield from of_every_instruction()
 
 
@@ -82,6 +87,20 @@ def other_leaves(name: str, start: Start, witness: bytes) -> Iterator[Forgery]:
         for height in range(DEPTH):
             memory.leaf(index ^ 1 << height)
             yield Forgery(f"another leaf, {name}: height {height}", witness[:at] + memory.accesses[-1] + witness[end:])
+
+
+def of_other_memories(name: str, start: Start, witness: bytes) -> Iterator[Forgery]:
+    """Yields the witness with accesses that are true of some memory: the one before the step, halfway, after it, or one with another leaf
+    far away. Every choice of them is made."""
+    first, true = start.x[1] // LEAF, [witness[at:end] for at, end in pairwise([*accesses(witness), len(witness)])]
+    now, then = start.leaves.memory, step(start.state()).memory
+    every = now, now.set_leaf(first, then.leaf(first)), then, now.set_leaf(FAR, PATTERN)
+    memories = {memory.root: memory for memory in every}.values()
+    for chosen in product(memories, repeat=len(true)):
+        at = zip(chosen, (start.pc // LEAF, first, first + 1), strict=False)
+        shown = [encode_access(memory.leaf(index), memory.siblings(index)) for memory, index in at]
+        if wrong := sum(one != other for one, other in zip(shown, true, strict=True)):
+            yield Forgery(f"of other memories, {name}: {wrong} accesses", witness[:STATE_BYTES] + b"".join(shown))
 
 
 def of_every_instruction() -> Iterator[Forgery]:

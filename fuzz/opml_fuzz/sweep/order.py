@@ -11,11 +11,12 @@ from opml_fuzz.machine.case import Case, Step, Witness
 from opml_fuzz.sweep import accesses, jumps, registers, words
 from opml_fuzz.sweep.coinciding import coinciding
 from opml_fuzz.sweep.forgeries import forgeries
+from opml_fuzz.sweep.long_memories import long_memories
 from opml_fuzz.sweep.point import Point
 
 GROUPS = (
     *(words.flipped, words.fields, words.system, words.not_running, jumps.places, jumps.jumps, jumps.branches),
-    *(accesses.alignments, accesses.borders, accesses.operands, accesses.own_leaf, accesses.dense),
+    *(accesses.alignments, accesses.borders, accesses.operands, accesses.own_leaf, accesses.dense, long_memories),
     *(registers.upper, registers.shifts, registers.one_source, registers.two_sources),
     *(registers.quotients, coinciding),
 )

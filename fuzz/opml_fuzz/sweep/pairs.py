@@ -1,8 +1,8 @@
 """Pairs of instructions, for what a single step cannot show: a write to x0, memory that is accessed again, stores that lie far apart.
 
 A state has no place for x0, so only the next instruction sees that it was written. An implementation that runs programs may keep for a
-while what it stored, so a load must see it there, and a second store must not lose it. Three stores through one register may go to three
-pages. All pairs are entries into one text, so it is translated once.
+while what it stored, so a load must see it there, and a second store must not lose it. It may keep what it read, too. Three stores through
+one register may go to three pages. All pairs are entries into one text, so it is translated once.
 
 *Source*: spec §2.1, §2.3 and §2.4.
 """
@@ -14,7 +14,7 @@ from itertools import islice, product
 from opml_fuzz.machine.case import Program
 from opml_fuzz.machine.encodings import ENCODINGS, assemble
 from opml_fuzz.machine.instructions import put_word
-from opml_fuzz.machine.numbers import ENTRY, LEAF
+from opml_fuzz.machine.numbers import ENTRY, LEAF, QUARTER
 from opml_fuzz.machine.start import REGISTERS, Leaves, Start
 from opml_fuzz.sweep.accesses import DATA, HEAP, SIZES, STORES
 from opml_fuzz.sweep.borders import at_borders
@@ -28,6 +28,9 @@ ADDRESSES = LEAF * HEAP + 8, LEAF * HEAP + LEAF - 1
 
 APART = ((0, -1_100, 1_100), (-1_100, 1_100, 0), (-2_048, 2_040, 0), (0, 1_016, -8), (0, 1_017, 2_000))
 """Offsets of three stores through one register, to two pages or three."""
+
+EMPTY = LEAF * HEAP, 1 << 20, 3 * QUARTER + (1 << 20), 2 * QUARTER
+"""Borders of leaves, of pages and of quarters, in front of which and behind which the memory is zero."""
 
 STEPS = 2
 Registers = dict[int, int]
@@ -61,17 +64,25 @@ def far_apart() -> Iterator[tuple[int, ...]]:
         yield tuple(assemble(name, 0, RS1, RS2, offset) for offset in offsets)
 
 
+def read_before() -> Iterator[tuple[int, ...]]:
+    """Yields a load, a store to the same bytes or over a border before them, and the load once more; nothing lies there at first."""
+    for name, load, by in product(STORES, ("lb", "ld"), (0, -1)):
+        yield assemble(load, RD, RS1), assemble(name, 0, RS1, RS2, by), assemble(load, RD, RS1)
+
+
 @cache
 def triples() -> tuple[Program, ...]:
-    """Makes the programs of three stores."""
-    content, entered = dict[int, bytes](), list[int]()
-    for i, words in enumerate(far_apart()):
-        entered.append(ENTRY + 16 * i)
+    """Makes the programs of three instructions, each about an address of its own."""
+    drawn = [(words, LEAF * HEAP) for words in far_apart()]
+    drawn += [(words, border) for words in read_before() for border in EMPTY]
+    content, entered = dict[int, bytes](), list[tuple[int, int]]()
+    for i, (words, address) in enumerate(drawn):
+        entered.append((ENTRY + 16 * i, address))
         for place, word in enumerate((*words, assemble("ebreak"))):
-            put_word(content, entered[-1] + 4 * place, word)
-    leaves, registers = Leaves(content), {RS1: LEAF * HEAP, RS2: DATA}
-    x = tuple(registers.get(i, 0) for i in range(REGISTERS))
-    return tuple(Program(Start(pc, x, leaves), (len(APART[0]),)) for pc in entered)
+            put_word(content, ENTRY + 16 * i + 4 * place, word)
+    leaves = Leaves(content)
+    starts = (Start(pc, (0, address, DATA, *[0] * (REGISTERS - 3)), leaves) for pc, address in entered)
+    return tuple(Program(start, (len(APART[0]),)) for start in starts)
 
 
 @cache

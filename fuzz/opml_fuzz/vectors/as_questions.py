@@ -19,6 +19,8 @@ from opml_fuzz.machine.target_question import STATE_BYTES, Question
 from opml_fuzz.vectors.notation import Json
 from opml_fuzz.vectors.tree import FILES, PAGE
 
+MOST_FILE_BYTES = 1 << 26
+
 
 @frozen
 class Asked:
@@ -33,16 +35,19 @@ def cases_in(folder: Path) -> dict[str, list[Json]]:
     """Reads the files of a tree of vectors that are there, by name."""
     found = {}
     for name in FILES:
-        try:
-            cases = json.loads((folder / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        file = folder / name
+        if not file.exists():
             continue
+        if not file.is_file() or file.stat().st_size > MOST_FILE_BYTES:
+            raise InputError(f"{file} is not a regular file of at most {MOST_FILE_BYTES >> 20} MiB")
+        try:
+            cases = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
-            raise InputError(f"cannot read {folder / name}: {error.strerror}") from error
+            raise InputError(f"cannot read {file}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{folder / name} is no JSON: {str(error)[:100]}") from error
+            raise InputError(f"{file} is no JSON: {str(error)[:100]}") from error
         if not isinstance(cases, list):
-            raise InputError(f"{folder / name} is no list of cases")
+            raise InputError(f"{file} is no list of cases")
         found[name] = cases
     if not found:
         raise InputError(f"there are no test vectors in {folder}; `opml-fuzz vectors write DIR` writes them, with a {PAGE.name}")
@@ -57,7 +62,10 @@ def questions_in(name: str, cases: list[Any]) -> list[Asked]:
             return [_acts(cases)]
         for case in cases:
             found += [Asked([str(case.get("name"))], *each) for each in _questions(name, case["pre"], case.get("post"), case.get("error"))]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        for each in found:
+            if not isinstance(each.right, list) or not all(isinstance(text, str) for text in each.right):
+                raise TypeError(f"what is right is no text: {each.right!r}")
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(f"{name} has a case that is none: {type(error).__name__} {str(error)[:100]}") from error
     return found
 

@@ -14,12 +14,14 @@ from opml_spec.machine.witness import WitnessReader, encode_access
 from opml_fuzz.vectors.notation import Json, make_case, memory_text
 
 MEMORIES = 12
+LONG = (0x80_0000_0ABC, 13_000), (QUARTER_BYTES - 5_001, 10_007)
+"""Address and length of segments over several pages of 4 KiB, the second of which goes over the border of two quarters."""
 
 
 def roots(rng: Random) -> Iterator[Json]:
-    """Yields memories made of a few segments."""
-    for number in range(MEMORIES):
-        segments = random_segments(rng, number)
+    """Yields memories made of a few segments, then those of a long one."""
+    long = [{address: bytes(i * i % 251 for i in range(length))} for address, length in LONG]
+    for segments in (*(random_segments(rng, number) for number in range(MEMORIES)), *long):
         memory = Memory.from_segments(segments)
         quarters = [hash_of(memory.subtree(33, quarter)).hex() for quarter in range(4)]
         post = {"root": memory.root.hex(), "carry_root": hash_of(memory.subtree(34, 1)).hex(), "quarter_roots": quarters}
