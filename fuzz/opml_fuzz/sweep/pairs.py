@@ -29,8 +29,8 @@ ADDRESSES = LEAF * HEAP + 8, LEAF * HEAP + LEAF - 1
 APART = ((0, -1_100, 1_100), (-1_100, 1_100, 0), (-2_048, 2_040, 0), (0, 1_016, -8), (0, 1_017, 2_000))
 """Offsets of three stores through one register, to two pages or three."""
 
-EMPTY = LEAF * HEAP, 1 << 20, 3 * QUARTER + (1 << 20), 2 * QUARTER
-"""Borders of leaves, of pages and of quarters, in front of which and behind which the memory is zero."""
+EMPTY, PAGE = (1 << 20, 3 * QUARTER + (1 << 20)), 4_096
+"""Where no page has content; each program takes two pages that no other one touches, since what it stored may be kept as zeros."""
 
 STEPS = 2
 Registers = dict[int, int]
@@ -74,7 +74,7 @@ def read_before() -> Iterator[tuple[int, ...]]:
 def triples() -> tuple[Program, ...]:
     """Makes the programs of three instructions, each about an address of its own."""
     drawn = [(words, LEAF * HEAP) for words in far_apart()]
-    drawn += [(words, border) for words in read_before() for border in EMPTY]
+    drawn += [(words, border + 2 * PAGE * i) for i, words in enumerate(read_before()) for border in EMPTY]
     content, entered = dict[int, bytes](), list[tuple[int, int]]()
     for i, (words, address) in enumerate(drawn):
         entered.append((ENTRY + 16 * i, address))
