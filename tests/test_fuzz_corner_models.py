@@ -32,6 +32,7 @@ from opml_fuzz.models.corner_models import LLAMAS, QUANTISATION_COUNT, SHIFTS, c
 from opml_fuzz.models.corner_products import corner_products
 from opml_fuzz.models.corner_requests import corner_requests, ends_in_one_stage
 from opml_fuzz.models.corner_roots import JUST_BELOW, MEAN_SHIFT, R, guess, just_above, norms_at_borders
+from opml_fuzz.models.corner_specials import INFINITE, operations_on_specials
 from opml_fuzz.models.edge_draws import draws_that_show_weights, edge_draws
 from opml_fuzz.models.random_models import corner_operation, random_model, random_operation, random_run
 from opml_fuzz.models.refused_models import images_at_bounds, images_at_edges, images_at_ranges, moved_operation, random_image
@@ -39,11 +40,13 @@ from opml_fuzz.models.tiny_models import is_accepted
 from opml_spec.arithmetic import fixed as fixed_arithmetic
 from opml_spec.arithmetic.elementary import exp2, rsqrt
 from opml_spec.arithmetic.fixed import round_shift
-from opml_spec.machine.memory import Memory
+from opml_spec.machine.memory import STATE, Memory
 from opml_spec.model.bounds import Bound, bounds
 from opml_spec.model.layout import MAX_TEMPERATURE_Q16, MIN_TEMPERATURE_Q16, REQUEST_BYTES, encode_tape
 from opml_spec.model.operations import fixed as fixed_operations
-from opml_spec.model.operations.table import decode_operation
+from opml_spec.model.operations.float import FloatSample
+from opml_spec.model.operations.table import OPERATIONS, decode_operation
+from opml_spec.model.stage import run_stage
 
 from opml_min.model.native.batching import copied_buffers
 
@@ -153,7 +156,7 @@ def test_every_corner_comes_up_in_time(numbers: range) -> None:
 
 
 def test_a_target_is_asked_too() -> None:
-    asked = [case for number in range(7) for case in target_batch(1, number, None, frozenset({"stage"}), {"op"})]  # type: ignore[arg-type]
+    asked = [case for number in range(9) for case in target_batch(1, number, None, frozenset({"stage"}), {"op"})]  # type: ignore[arg-type]
     assert {id(case) for case in corner_operations()} <= set(map(id, asked))
 
 
@@ -298,3 +301,23 @@ def test_a_finding_about_one_stage_of_many_names_its_op() -> None:
     (case, *_) = corner_operations()
     (addition, *_) = explained(Difference(case, {}), Engines((), (), (), RandomDisputes(alone=True)), "here").details
     assert addition.startswith("op 0 at position 2, condition 0: Add, x 0xc0")
+
+
+def test_special_floats_make_nans_and_come_in_any_place() -> None:
+    """Each operation that computes has the usual NaN as a result where it was not; a draw has an infinite logit that is not the first."""
+    made, drawn = set[str](), 0
+    for case in operations_on_specials(Random("specials")):
+        (record,) = records_of(case.memory)
+        before = Memory.from_segments(case.memory)
+        after, exit_code = run_stage(before, case.stage)
+        assert exit_code == 0
+        if record.opcode == FloatSample.opcode:
+            address, length = record.operands[:2]
+            logits = [before.load(address + 4 * i, 4) for i in range(length)]
+            drawn += INFINITE in logits[1:] and logits[0] != INFINITE and before.load(REQUEST_BYTES + 8, 4) > 0
+        else:
+            words = (range(STATE, STATE + len(case.memory[STATE]), 4)) if STATE in case.memory else ()
+            if any(after.load(at, 4) == 0x7FC00000 != before.load(at, 4) for at in words):
+                made.add(OPERATIONS[record.opcode].__name__)
+    assert made >= {"FloatNorm", "FloatMatMul", "FloatRope", "FloatAttention", "FloatSwiGlu", "FloatAdd"}
+    assert drawn >= 3

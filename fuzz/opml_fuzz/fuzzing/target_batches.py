@@ -50,7 +50,7 @@ from opml_fuzz.sweep.programs import programs
 STATES, VARIANTS, FORGED, LOOPS = 64, 24, 3, 2  # per batch; variants and forged witnesses per state
 ROUNDS = 2  # in a batch that is not about the machine
 ACTS, AT_EDGES, DEPLOYMENTS, OPERATIONS, STAGES_OF_RUNS = 200, (0, 60, 120), 8, 4, 4  # per round; acts, how many at edges of time
-CORNERS, CORNERS_EVERY = 8, 13  # corner operations per round; rounds until all of them were asked about
+CORNERS, CORNERS_EVERY = 8, 17  # corner operations per round; rounds until all of them were asked about
 TRAINING, REFUSED, TRAINING_CORNERS, TRAINING_CORNERS_EVERY = 12, 2, 26, 41  # per round; rounds until all corners were asked
 OURS = "opml"  # who gives the right answers
 AT_ONCE = 100  # cases that are asked about before an answer is looked at

@@ -34,6 +34,7 @@ from opml_fuzz.models.corner_floats import floats_at_every_exponent, sums_of_neg
 from opml_fuzz.models.corner_products import corner_products
 from opml_fuzz.models.corner_requests import corner_requests, ends_in_one_stage
 from opml_fuzz.models.corner_roots import norms_at_borders
+from opml_fuzz.models.corner_specials import operations_on_specials
 from opml_fuzz.models.edge_draws import draws_that_show_weights
 from opml_fuzz.models.tiny_models import POSITIONS, SMALL, ModelBuilder, as_float, llama, once, text_request
 
@@ -172,7 +173,7 @@ def corner_operations() -> tuple[OneStage, ...]:
     heads = attention_that_shows_weights(rng), attention_to_the_least_keys(Random("least keys"))
     attentions = (*attention_to_any_exponents(rng), *attention_to_zeros(rng), *heads, *attention_to_unlikely_keys(Random("unlikely keys")))
     zeros = (sums_of_zeros(Random("zeros")), *sums_of_negative_zeros(Random("negative zeros")))
-    floats = (*floats_at_every_exponent(Random("floats")), *zeros)
+    floats = (*floats_at_every_exponent(Random("floats")), *zeros, *operations_on_specials(Random("specials")))
     draws = draws_that_show_weights(Random("draws"))
     gates = gates_alone(Random("gates"))
     largest, ends = corner_products(Random("products")), ends_in_one_stage(Random("ends"))

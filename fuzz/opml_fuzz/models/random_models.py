@@ -6,7 +6,7 @@ Numbers are drawn by magnitude, so that rounding, saturation and the loss of all
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from attrs import evolve
@@ -111,9 +111,11 @@ def corner_operation(rng: Random) -> OneStage:
     return OneStage({**memory, HEADER: encode_words(header.words), header.tape: tape, **done}, case.stage)
 
 
-def one_operation(rng: Random, shape: Shape, is_float: bool, kind: type[Operation], corners: bool = False) -> OneStage:
-    """Draws the buffers of an operation of this kind, and a position."""
-    at = ModelBuilder(rng, is_float, shape, corners=corners)
+def one_operation(
+    rng: Random, shape: Shape, is_float: bool, kind: type[Operation], corners: bool = False, specials: Sequence[int] = ()
+) -> OneStage:
+    """Draws the buffers of an operation of this kind, and a position. corners, specials: what its numbers are"""
+    at = ModelBuilder(rng, is_float, shape, corners=corners, specials=specials)
     operation = operation_of(at, kind)
     condition = WHEN_DRAWING if kind is fixed.Sample else ALWAYS  # else native code would not take it
     record = (as_float(operation) if at.is_float else operation).record(condition)

@@ -80,6 +80,8 @@ class ModelBuilder:
     state: bytes = b""
     corners: bool = False
     """Whether numbers are drawn from a few that are the largest of their size, equal, or not finite."""
+    specials: Sequence[int] = ()
+    """Floats that take the place of one in eight others, or of one in two."""
 
     def place(self, data: bytes) -> int:
         """Places weights in the model quarter and returns their address."""
@@ -99,8 +101,13 @@ class ModelBuilder:
             few = self.rng.sample(CORNER_FLOATS, 3) if self.is_float else corner_numbers(self.rng, bits)
             return b"".join(self.rng.choice(few).to_bytes(4, "little", signed=not self.is_float) for _ in range(count))
         if self.is_float:
-            return struct.pack(f"<{count}f", *(self.rng.uniform(-2, 2) * 2.0 ** (bits - 20) for _ in range(count)))
+            usual = struct.pack(f"<{count}f", *(self.rng.uniform(-2, 2) * 2.0 ** (bits - 20) for _ in range(count)))
+            return self.with_specials(usual) if self.specials else usual
         return struct.pack(f"<{count}i", *(self.rng.randrange(-1 << bits, 1 << bits) for _ in range(count)))
+
+    def with_specials(self, floats: bytes) -> bytes:
+        share, words = self.rng.choice((1 / 8, 1 / 2)), struct.unpack(f"<{len(floats) // 4}I", floats)
+        return struct.pack(f"<{len(words)}I", *(self.rng.choice(self.specials) if self.rng.random() < share else word for word in words))
 
     def activation(self, length: int, exponent: int = 14) -> bytes:
         if self.is_float:
