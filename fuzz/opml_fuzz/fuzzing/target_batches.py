@@ -1,7 +1,7 @@
 """Batches for a target: thousands of questions of which we know the answers, put to it many at a time.
 
 The sweep has the same numbers as without a target. In all other batches each state comes with many variants of its registers, and one case
-in nine is a forged witness. Every fiftieth case is put to our implementations, too, and so are related runs.
+in nine is a forged witness. One case in two hundred is put to our implementations, too, and so are related runs.
 
 One batch in eight begins with acts at court, operations and stages, if the target knows such questions; every batch is about them, if it
 knows no others.
@@ -55,7 +55,7 @@ TRAINING, REFUSED, TRAINING_CORNERS, TRAINING_CORNERS_EVERY = 12, 2, 26, 41  # p
 OURS = "opml"  # who gives the right answers
 AT_ONCE = 100  # cases that are asked about before an answer is looked at
 FEW_AT_ONCE = 16  # likewise, not about the machine: such questions may take a second each
-ALSO_OURS_EVERY = 50  # cases, beginning with another one in each batch: 200 acts at court take seconds on the slowest EVM
+ALSO_OURS_EVERY = 200  # cases, beginning with another one in each batch: 200 acts at court take seconds on the slowest EVM
 BESIDE_THE_MACHINE = (Acts, Deployment, OneStage, TrainingStages)
 NUMBER = re.compile(r"\d+ ")  # of acts, in a title
 

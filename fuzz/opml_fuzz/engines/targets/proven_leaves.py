@@ -1,6 +1,6 @@
 """A memory of a few leaves with all nodes of its tree above them, for thousands of steps from the same memory.
 
-A root and a proof are looked up, so a witness costs no hash. A step that stores hashes only the paths of what it stored.
+A root and a proof are looked up, so a witness costs no hash. Steps that store hash only the paths of what they stored.
 
 *Source*: spec §2.2 and §2.5.
 """
@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from opml_min.machine.hashing import HEIGHT, ZERO, keccak256
 from opml_min.machine.sparse import SparseMemory
-from opml_min.machine.witness import siblings_after_update
+
+LEAF = 32  # bytes
 
 
 class ProvenLeaves(SparseMemory):
@@ -34,28 +35,34 @@ class ProvenLeaves(SparseMemory):
         return self._levels[HEIGHT].get(0, ZERO[HEIGHT])
 
     def root_with(self, stored: Mapping[int, bytes]) -> bytes:
-        """Computes the root if these leaves, one or two, were different."""
-        if not stored:
-            return self.root()
-        *first, last = stored
-        siblings = siblings_after_update(self, last, first[0], stored[first[0]]) if first else self.proof(last)
-        node = stored[last]
-        for height, sibling in enumerate(siblings):
-            node = keccak256(sibling + node if last >> height & 1 else node + sibling)
-        return node
+        """Computes the root if these leaves were different."""
+        nodes = dict(stored)
+        for level, zero in zip(self._levels[:HEIGHT], ZERO, strict=False):
+            pairs = {index >> 1: [level.get(index & -2, zero), level.get(index | 1, zero)] for index in nodes}
+            for index, node in nodes.items():
+                pairs[index >> 1][index & 1] = node
+            nodes = {parent: keccak256(left + right) for parent, (left, right) in pairs.items()}
+        return nodes.get(0, self.root())
 
 
 class Storing(SparseMemory):
-    """What a step does to a memory that stays as it is."""
+    """What some steps do to a memory that stays as it is: the leaves that are different."""
 
     def __init__(self, memory: ProvenLeaves) -> None:
         super().__init__({})
         self._memory = memory
 
     def load(self, address: int, size: int) -> int:
-        return self._memory.load(address, size)
+        touched = address // LEAF, (address + size - 1) // LEAF
+        if self.leaves.keys().isdisjoint(touched):
+            return self._memory.load(address, size)
+        self._take(touched)
+        return super().load(address, size)
 
     def store(self, address: int, data: bytes) -> None:
-        for index in (address // 32, (address + len(data) - 1) // 32):
-            self.leaves[index] = self._memory.leaf(index)
+        self._take((address // LEAF, (address + len(data) - 1) // LEAF))
         super().store(address, data)
+
+    def _take(self, indices: tuple[int, int]) -> None:
+        for index in indices:
+            self.leaves.setdefault(index, self._memory.leaf(index))

@@ -6,6 +6,8 @@ answers are compared with the specification's in a sample of the cases, and when
 Stages of training and acts at court are the specification's from the start.
 """
 
+from collections.abc import Sequence
+
 from opml_fuzz.engines.model_runs import GuestModels
 from opml_fuzz.engines.opml_min import FullMachine
 from opml_fuzz.engines.protocol import Courts, WitnessEngine
@@ -22,6 +24,7 @@ from opml_min.machine.interpret import step
 from opml_min.machine.state import RUNNING, Status, encode_state
 from opml_min.machine.witness import witness
 
+FEW_STEPS = 8
 ALSO_RUN_EVERY = 4  # steps, chosen by their hash: so each time a run begins with another program than the one before
 
 
@@ -45,7 +48,7 @@ class RightAnswers:
                 return [(ask.execute(forged), [self._of_witnesses.execute(forged)])]
             case Program(start, stops) if RUN in knows:
                 state = self.witness(start)[:STATE_BYTES]
-                return [(ask.run(state, start.leaves.text, stops), self._of_programs.run(start, stops)[: len(stops)])]
+                return [(ask.run(state, start.leaves.text, stops), self._hashes_after(start, stops))]
             case OneStage(memory, stage) if STAGE in knows:
                 return [(ask.stage(ask.in_pieces(memory), stage), with_exit_code(self._of_stages.answer(case)))]
             case TrainingStages(memory, stage, 1) if TRAINING_STAGE in knows:
@@ -61,7 +64,7 @@ class RightAnswers:
 
     def _about_step(self, start: Start, knows: frozenset[str]) -> list[tuple[Question, list[str]]]:
         right, memory = self.witness(start), start.leaves.text if knows != {EXECUTE} else ""
-        state, after = right[:STATE_BYTES], [self._hash_after(start)]
+        state, after = right[:STATE_BYTES], self._hashes_after(start, (1,))
         found = []
         if EXECUTE in knows:
             found.append((ask.execute(right), after))
@@ -76,12 +79,18 @@ class RightAnswers:
             self._root_was_asked = True
         return found
 
-    def _hash_after(self, start: Start) -> str:
-        pc, x, status = start.pc, list(start.x), Status(start.kind, start.value)
+    def _hashes_after(self, start: Start, stops: Sequence[int]) -> list[str]:
+        """Executes a few steps one by one, and many in a machine."""
+        if stops[-1] > FEW_STEPS:
+            return self._of_programs.run(start, stops)[: len(stops)]
+        pc, x, status, hashes = start.pc, list(start.x), Status(start.kind, start.value), list[str]()
         memory = Storing(self._memory_of(start.leaves))
-        if status.kind == RUNNING:
-            pc, status = step(pc, x, memory)
-        return keccak256(encode_state(pc, x, status, self._memory.root_with(memory.leaves))).hex()
+        for count in range(1, stops[-1] + 1):
+            if status.kind == RUNNING:
+                pc, status = step(pc, x, memory)
+            if count in stops:
+                hashes.append(keccak256(encode_state(pc, x, status, self._memory.root_with(memory.leaves))).hex())
+        return hashes
 
     def _memory_of(self, leaves: Leaves) -> ProvenLeaves:
         if self._leaves is not leaves:
