@@ -27,7 +27,7 @@ PAIRS = (
 )
 """Divisions that overflow, are by zero or by a word of zero; products of every pair of signs; shifts by more than a word."""
 
-OF_A_SORT = {"addi, few": 2, "ld, few": 2, "sd, few": 2, "sw, few": 1, "sd, full": 1, "of other memories, sd, few": 9}
+OF_A_SORT = {"addi, few": 2, "ld, few": 2, "sd, few": 2, "sw, few": 1, "sd, full": 1, "1 of other memories, sd, few": 9}
 
 
 def chosen_points() -> Iterator[Point]:

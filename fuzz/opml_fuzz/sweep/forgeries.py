@@ -100,7 +100,7 @@ def of_other_memories(name: str, start: Start, witness: bytes) -> Iterator[Forge
         at = zip(chosen, (start.pc // LEAF, first, first + 1), strict=False)
         shown = [encode_access(memory.leaf(index), memory.siblings(index)) for memory, index in at]
         if wrong := sum(one != other for one, other in zip(shown, true, strict=True)):
-            yield Forgery(f"of other memories, {name}: {wrong} accesses", witness[:STATE_BYTES] + b"".join(shown))
+            yield Forgery(f"{wrong} of other memories, {name}: accesses", witness[:STATE_BYTES] + b"".join(shown))
 
 
 def of_every_instruction() -> Iterator[Forgery]:

@@ -14,8 +14,8 @@ from opml_spec.machine.witness import WitnessReader, encode_access
 from opml_fuzz.vectors.notation import Json, make_case, memory_text
 
 MEMORIES = 12
-LONG = (0x80_0000_0ABC, 13_000), (QUARTER_BYTES - 5_001, 10_007)
-"""Address and length of segments over several pages of 4 KiB, the second of which goes over the border of two quarters."""
+LONG = (0x80_0000_0ABC, 13_000), (QUARTER_BYTES - 2_001, 4_207)
+"""Address and length of a segment over several pages of 4 KiB, and of one over the border of two quarters."""
 
 
 def roots(rng: Random) -> Iterator[Json]:
