@@ -39,14 +39,15 @@ UPDATES = 2
 
 
 def recipe_run(rng: Random, number: int) -> TrainingStages:
-    """Draws a run of the recipe of this number, with all its stages."""
+    """Draws a run of the recipe of this number, with all its stages, on a tape that a loader takes: few are too large for 64 bits."""
     method, optimiser = RECIPES[number % len(RECIPES)]
     while not is_within_limits(run := drawn_run(rng, method, optimiser)):
-        pass  # a loader takes not every one
+        pass
     return run
 
 
 def drawn_run(rng: Random, method: Method | None, optimiser: Optimiser) -> TrainingStages:
+    """Draws a run of a recipe."""
     model = tiny_classifier(rng, optimiser) if method is None else tiny_llama(rng, method, optimiser)
     memory = {at: b"".join(bytes(part) for part in parts_of(piece)) for at, piece in model.segments if at >= HEADER}
     header, head = header_in(memory), memory.pop(HEADER)  # with the tape

@@ -1,10 +1,10 @@
-"""What a replay file may ask of models and of training: what has a meaning, and what the specification computes in some seconds.
+"""What a replay file may ask of models, of training and of related runs: what has a meaning, and what takes the specification some seconds.
 
 A replay file may come from anybody. A model that no loader takes has no meaning, so implementations may differ; and a size or a shift in it
 may be so large that it takes all memory. A stage is also asked about an opcode that is none, and whatever its condition is. So both are put
-right before the loader is asked.
+right before the loader is asked. Two runs must be related as the file says, or their ends say nothing.
 
-*Source*: spec §3.8 and §6.8.
+*Source*: spec §3.8 and §6.8; `relation.py`.
 """
 
 import struct

@@ -106,6 +106,7 @@ class ModelBuilder:
         return struct.pack(f"<{count}i", *(self.rng.randrange(-1 << bits, 1 << bits) for _ in range(count)))
 
     def with_specials(self, floats: bytes) -> bytes:
+        """Puts special numbers in the place of some, so many that two of them meet, or so few that each stands alone."""
         share, words = self.rng.choice((1 / 8, 1 / 2)), struct.unpack(f"<{len(floats) // 4}I", floats)
         return struct.pack(f"<{len(words)}I", *(self.rng.choice(self.specials) if self.rng.random() < share else word for word in words))
 

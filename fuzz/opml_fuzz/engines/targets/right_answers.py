@@ -24,7 +24,7 @@ from opml_min.machine.interpret import step
 from opml_min.machine.state import RUNNING, Status, encode_state
 from opml_min.machine.witness import witness
 
-FEW_STEPS = 8
+FEW_STEPS = 8  # at most so many are executed one by one, which is quicker than to restore a machine
 ALSO_RUN_EVERY = 4  # steps, chosen by their hash: so each time a run begins with another program than the one before
 
 
