@@ -406,6 +406,17 @@ def test_the_time_ends_while_a_target_is_killed(target: Callable[[str], str], tm
     assert_nothing_is_left(tmp_path)
 
 
+def test_a_deadline_that_comes_at_once_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal may come before the block begins; nothing may stop what is done later."""
+    handler = signal.getsignal(signal.SIGALRM)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: 0.0)
+        with pytest.raises(OutOfTime), stopped_at(1e-6 - GRACE_SECONDS):
+            time.sleep(1)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) == handler
+
+
 # The prover --------------------------------------------------------------------------------------------------------------------------
 
 

@@ -51,8 +51,8 @@ def _stopped_by(number: signal.Signals, timer: int, seconds: float) -> Iterator[
             raise OutOfTime
 
     before = signal.signal(number, stop)
-    signal.setitimer(timer, seconds, AGAIN_SECONDS)
     try:
+        signal.setitimer(timer, seconds, AGAIN_SECONDS)  # may go off before anything else is done
         yield
     finally:
         is_running = False

@@ -7,8 +7,7 @@ of the game.
 *Source*: DeMillo, Lipton, Sayward, "Hints on Test Data Selection" (1978).
 """
 
-import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from itertools import count
@@ -24,9 +23,10 @@ from opml_fuzz.engines.protocol import OutOfTime
 from opml_fuzz.engines.room import EngineRoom, Engines
 from opml_fuzz.engines.specification import SpecWitness
 from opml_fuzz.fuzzing import game_mutants
-from opml_fuzz.fuzzing.batches import batch, goes_to_court
+from opml_fuzz.fuzzing.batches import batch
 from opml_fuzz.fuzzing.compiled_mutants import compiled, compiled_as_written
-from opml_fuzz.fuzzing.deadline import stopped_at
+from opml_fuzz.fuzzing.deadline import stopped_after
+from opml_fuzz.fuzzing.kinds import ABOUT_THE_MACHINE, AT_COURT
 from opml_fuzz.machine.case import Case
 from opml_fuzz.machine.encodings import ENCODINGS
 from opml_min.machine import interpret
@@ -67,13 +67,17 @@ CONTRACT = (
 )
 """Expressions that occur once in the sources of the arbiter and its modules, and what replaces them."""
 
+TO_THE_ARBITER = ("step", "witness")
+"""The kinds of cases that an arbiter is asked about."""
+
+
 @frozen
 class Mutant:
     """A defect. `broken(room)` is a context: while it is entered, one of the engines that it gives is broken."""
 
     name: str
     broken: Callable[[EngineRoom], AbstractContextManager[EngineRoom]]
-    at_court: bool = False  # it shows only in disputes
+    kinds: Collection[str] = ABOUT_THE_MACHINE  # of the cases that are put to what is broken
 
 
 def mutants() -> Iterator[Mutant]:
@@ -96,11 +100,11 @@ def mutants() -> Iterator[Mutant]:
         for name, other in zip(names, names[1:] + names[:1], strict=True):
             yield Mutant(f"opml_min, {engine}: {name} does what {other} does", partial(wrong_entry, table, name, other))
     for right, wrong in CONTRACT:
-        yield Mutant(f"contract: {change(right, wrong)}", partial(wrong_contract, right, wrong))
+        yield Mutant(f"contract: {change(right, wrong)}", partial(wrong_contract, right, wrong), TO_THE_ARBITER)
     for right, wrong in game_mutants.CONTRACT:
-        yield Mutant(f"game, contract: {change(right, wrong)}", partial(wrong_game, right, wrong), at_court=True)
+        yield Mutant(f"game, contract: {change(right, wrong)}", partial(wrong_game, right, wrong), AT_COURT)
     for module, right, wrong in game_mutants.SPECIFICATION:
-        yield Mutant(f"game, spec, {module}: {change(right, wrong)}", partial(wrong_rule, module, right, wrong), at_court=True)
+        yield Mutant(f"game, spec, {module}: {change(right, wrong)}", partial(wrong_rule, module, right, wrong), AT_COURT)
 
 
 def change(right: str, wrong: str) -> str:
@@ -132,7 +136,7 @@ def wrong_entry(table: MutableMapping[str, Any], name: str, other: str, room: En
 @contextmanager
 def wrong_contract(right: str, wrong: str, room: EngineRoom) -> Iterator[EngineRoom]:
     embedded = EmbeddedEvm(compiled("arbiter", right, wrong))
-    broken = evolve(room.most, of_witnesses=(SpecWitness(), fastest(embedded)))
+    broken = evolve(room.most, of_witnesses=(SpecWitness(), fastest(embedded)), of_states=())
     yield EngineRoom(broken, broken)
 
 
@@ -149,15 +153,12 @@ def wrong_rule(module: str, right: str, wrong: str, room: EngineRoom) -> Iterato
 
 
 def is_killed(mutant: Mutant, room: EngineRoom, seed: int, seconds: float) -> bool:
-    """Tells whether some engine disagrees within that time."""
-    with mutant.broken(room) as broken:
-        until = time.monotonic() + seconds  # a contract is compiled by now
-        with suppress(OutOfTime):
-            for number in filter(goes_to_court, count()) if mutant.at_court else count():
-                for case in batch(seed, number):
-                    with stopped_at(until):
-                        if is_different(case, broken.most):
-                            return True
+    """Tells whether some engine disagrees within that time, which is the processor's."""
+    with mutant.broken(room) as broken, suppress(OutOfTime), stopped_after(seconds):  # a contract is compiled by now
+        for number in count():
+            for case in batch(seed, number, mutant.kinds):
+                if is_different(case, broken.most):
+                    return True
     return False
 
 

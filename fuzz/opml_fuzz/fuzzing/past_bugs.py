@@ -11,7 +11,8 @@ from functools import partial
 
 from opml_fuzz.engines.room import EngineRoom
 from opml_fuzz.fuzzing.changed_code import changed
-from opml_fuzz.fuzzing.mutants import Mutant, wrong_contract, wrong_game, wrong_rule
+from opml_fuzz.fuzzing.kinds import AT_COURT
+from opml_fuzz.fuzzing.mutants import TO_THE_ARBITER, Mutant, wrong_contract, wrong_game, wrong_rule
 
 IN_THE_CONTRACT = (
     ("an honest trace, replayed, won: no check of the result", "    if after == segment.disputed:", "    if False:"),
@@ -60,11 +61,11 @@ IN_PYTHON = (
 def past_bugs() -> Iterator[Mutant]:
     """Yields each bug, at each place where it is put back."""
     for what, right, wrong in IN_THE_CONTRACT:
-        yield Mutant(f"past, contract: {what}", partial(wrong_game, right, wrong), at_court=True)
+        yield Mutant(f"past, contract: {what}", partial(wrong_game, right, wrong), AT_COURT)
     for what, module, right, wrong in IN_THE_RULES:
-        yield Mutant(f"past, spec: {what}", partial(wrong_rule, module, right, wrong), at_court=True)
+        yield Mutant(f"past, spec: {what}", partial(wrong_rule, module, right, wrong), AT_COURT)
     for what, right, wrong in IN_THE_ARBITER:
-        yield Mutant(f"past, arbiter: {what}", partial(wrong_contract, right, wrong))
+        yield Mutant(f"past, arbiter: {what}", partial(wrong_contract, right, wrong), TO_THE_ARBITER)
     for what, module, right, wrong in IN_PYTHON:
         yield Mutant(f"past, {module.partition('.')[0]}: {what}", partial(wrong_text, module, right, wrong))
 
