@@ -85,15 +85,13 @@ def test_nothing_is_fetched_from_elsewhere(copy: Path) -> None:
             "[a file](spec/no_such_file.md)": "no_such_file.md",
             "[a folder](opml_min/no_such_folder/)": "no_such_folder",
             "[an anchor](spec/README.md#no-such-heading)": "no-such-heading",
-        },
-        {
             "![](https://example.org/picture.png)": "fetches https://example.org/picture.png",
             "<a href='no_such_page.html'>raw</a>": "no_such_page.html",
         },
         {"```mermaid\nflowchart TD\n  a --> --> b[\n```": "Parse error"},
         {"- outer\n  - inner": "'  - inner'"},
     ],
-    ids=["links", "pages", "picture", "list"],
+    ids=["targets", "picture", "list"],
 )
 def test_mistakes_are_refused(copy: Path, mistakes: dict[str, str]) -> None:
     """The build fails and names each mistake."""

@@ -259,6 +259,17 @@ def test_a_link_in_a_corpus_is_not_written_through(tmp_path: Path) -> None:
     assert read(folder / name) == USUAL
 
 
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """A folder has the name that the file was to have."""
+    Corpus(tmp_path).keep(USUAL)
+    (path,) = tmp_path.iterdir()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match="cannot write"):
+        Corpus(tmp_path).keep(USUAL)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_regressions_that_were_not_tried_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "old.json").write_text(json.dumps(USUAL.to_json()))
     monkeypatch.setattr(command, "fuzz_on_all", lambda *given: RunReport(5, 10, 20, 1.0, Fraction(0)))

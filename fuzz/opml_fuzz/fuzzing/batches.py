@@ -115,9 +115,10 @@ def about_training(number: int, rng: Random) -> Iterator[Case]:
 
 
 def about_the_machine(number: int, rng: Random) -> Iterator[Case]:
-    if number < SWEEP_ENDS and not goes_to_court(number):
-        yield from sweep(_about_the_machine(number))
-        yield from programs(_about_the_machine(number))
+    part = part_of_sweep(number)
+    if part is not None:
+        yield from sweep(part)
+        yield from programs(part)
     else:
         for _ in range(STEPS):
             yield Step(random_state(rng))
@@ -133,13 +134,15 @@ def about_the_machine(number: int, rng: Random) -> Iterator[Case]:
 
 def share_of_sweep(number: int, cases: int, kinds: Collection[str] = KINDS) -> Fraction:
     """Tells which part of the whole sweep the first cases of the batch of this number are; none if only a part of it is wanted."""
-    is_in_sweep = number < SWEEP_ENDS and not goes_to_court(number) and {"step", "witness"} <= set(kinds)
-    return share(_about_the_machine(number), cases) if is_in_sweep else Fraction(0)
+    part = part_of_sweep(number)
+    return Fraction(0) if part is None or not {"step", "witness"} <= set(kinds) else share(part, cases)
 
 
-def _about_the_machine(number: int) -> int:
-    """Counts the earlier batches that do not go to court."""
-    return number - (number + COURT_EVERY - 2) // COURT_EVERY
+def part_of_sweep(number: int) -> int | None:
+    """Tells which part of the sweep the batch of this number has; none if it goes to court or comes later."""
+    if number >= SWEEP_ENDS or goes_to_court(number):
+        return None
+    return number - (number + COURT_EVERY - 2) // COURT_EVERY  # without the earlier ones that go to court
 
 
 def goes_to_court(number: int) -> bool:

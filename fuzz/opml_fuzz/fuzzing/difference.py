@@ -2,7 +2,7 @@
 
 import json
 import struct
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from math import inf
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -102,13 +102,16 @@ class Difference:
 
 def write_anew(path: Path, text: str) -> None:
     """Writes a file whole or not at all, in place of whatever has its name: a link there is not followed."""
-    try:
-        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
-            file.write(text)
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    with ExitStack() as at_last:
+        try:
+            with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
+                part = Path(file.name)
+                at_last.callback(part.unlink, missing_ok=True)
+                file.write(text)
+            part.chmod(0o644)
+            part.replace(path)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _subject(case: Case) -> str:

@@ -22,7 +22,7 @@ from opml_fuzz.disputes.sequences import draw_acts
 from opml_fuzz.engines.model_runs import guest_stages
 from opml_fuzz.engines.protocol import NO_ANSWER, Answering, OutOfTime, Target
 from opml_fuzz.engines.room import EngineRoom
-from opml_fuzz.fuzzing.batches import COURT_EVERY, SWEEP_ENDS, goes_to_court
+from opml_fuzz.fuzzing.batches import goes_to_court, part_of_sweep
 from opml_fuzz.fuzzing.difference import Difference, compare
 from opml_fuzz.fuzzing.kinds import ABOUT_THE_MACHINE, KINDS, Watch, askable, ignore, kind_of
 from opml_fuzz.fuzzing.recipe_runs import recipe_stage
@@ -94,8 +94,8 @@ def beside_the_machine(seed: int, number: int, kinds: Collection[str]) -> Iterat
 
 def about_the_machine(seed: int, number: int, answering: Answering, with_programs: bool) -> Iterator[Case]:
     rng = Random(f"target/{seed}/{number}")
-    if number < SWEEP_ENDS and not goes_to_court(number):
-        part = number - (number + COURT_EVERY - 2) // COURT_EVERY
+    part = part_of_sweep(number)
+    if part is not None:
         yield from sweep(part)
         if with_programs:
             yield from programs(part)
