@@ -1,6 +1,6 @@
 """Shrinking: whatever shows a defect, a person could have written what is left: one instruction, round numbers, one edit, few ops."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from random import Random
 
@@ -9,7 +9,7 @@ from attrs import evolve
 from opml_fuzz.commands.engine_room import engine_room
 from opml_fuzz.engines.model_runs import SpecModels
 from opml_fuzz.engines.room import EngineRoom
-from opml_fuzz.engines.specification import SpecProgram, SpecWitness
+from opml_fuzz.engines.specification import SpecProgram, SpecState, SpecWitness
 from opml_fuzz.fuzzing import shrinking
 from opml_fuzz.fuzzing.batches import SWEEP_ENDS, batch, theme
 from opml_fuzz.fuzzing.difference import Difference, compare
@@ -22,12 +22,13 @@ from opml_fuzz.machine.encodings import assemble, decoded
 from opml_fuzz.machine.model_case import FloatOperation, OneStage, WholeRun, header_of
 from opml_fuzz.machine.numbers import ENTRY
 from opml_fuzz.machine.programs import loop
+from opml_fuzz.machine.relation import Related
 from opml_fuzz.machine.simpler import CHOSEN, DATA_AT, complexity, is_fetchable, plainer_instruction, simpler_numbers, word_at
-from opml_fuzz.machine.start import Start
+from opml_fuzz.machine.start import Leaves, Start
 from opml_fuzz.machine.states import random_state
 from opml_fuzz.machine.wrong_witnesses import spoiled
 from opml_fuzz.models.random_models import random_operation, random_run, random_stage
-from opml_fuzz.sweep.point import point
+from opml_fuzz.sweep.point import PATTERN, point
 from opml_spec.machine.state import state_hash
 from opml_spec.machine.step import step
 from opml_spec.model.operations.fixed import Add
@@ -211,6 +212,25 @@ def test_variants_of_models_are_models() -> None:
         for variant in islice(case.simpler(), 5):
             assert type(variant).from_json(variant.to_json()) == variant
             assert SpecModels().answer(variant)
+
+
+class Astray:
+    name = "astray"
+
+    def run(self, start: Start, stops: Sequence[int]) -> list[str]:
+        return ["astray"] * len(stops)
+
+
+def test_runs_that_are_no_longer_related_are_not_tried(room: EngineRoom) -> None:
+    """Without its address the load would read what differs between the two memories."""
+    start = point("", assemble("ld", 2, 1), {1: 1 << 12, 5: 7}).start
+    other = evolve(start, leaves=Leaves({**start.leaves.by_index, 0: PATTERN}))
+    case = Related("beside", start, other, 1, 1)
+    assert [variant.holds() for variant in case.simpler()] == [False, True]
+    broken = evolve(room.most, of_states=(SpecState(), Astray()))
+    difference = compare(case, broken)
+    assert difference
+    assert shrink(difference, broken).case == next(variant for variant in case.simpler() if variant.holds())
 
 
 # Parts -------------------------------------------------------------------------------------------------------------------------------
