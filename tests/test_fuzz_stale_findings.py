@@ -2,7 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable
+import struct
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -17,21 +20,25 @@ from opml_fuzz.commands.report_file import junit, sarif
 from opml_fuzz.disputes.call import read as read_call
 from opml_fuzz.disputes.sequences import draw_acts
 from opml_fuzz.errors import InputError
+from opml_fuzz.fuzzing.batches import SWEEP_ENDS, batch
 from opml_fuzz.fuzzing.corpus import Corpus, cases_in
 from opml_fuzz.fuzzing.difference import Difference, read
 from opml_fuzz.fuzzing.loop import RunReport
-from opml_fuzz.machine.case import Acts, Deployment, Step
+from opml_fuzz.machine.case import Acts, Deployment, Step, from_json
 from opml_fuzz.machine.model_case import FloatOperation, header_of, memory_to_json, segments_from_json
+from opml_fuzz.machine.numbers import ENTRY
+from opml_fuzz.machine.replay_limits import Limited, is_within_limits
 from opml_fuzz.machine.states import random_state
-from opml_fuzz.machine.training_case import training_model
+from opml_fuzz.machine.training_case import PLAIN_SETTINGS, SETTINGS, training_model, with_training_request
 from opml_fuzz.models.random_models import random_model, random_operation
 from opml_spec.dispute.parameters import Parameters
+from opml_spec.machine.memory import IO, STATE
+from opml_spec.machine.memory import MEMORY_BYTES as TOP
 from opml_spec.machine.memory import MODEL as MODEL_QUARTER
-from opml_spec.machine.memory import STATE
-from opml_spec.model.layout import HEADER, REQUEST, encode_tape, encode_words
-from opml_spec.model.operations.fixed import Add, Attention, MatMul, Norm
+from opml_spec.model.layout import HEADER, OUTPUT_TOKENS, RECORD_BYTES, REQUEST, REQUEST_BYTES, Record, encode_tape, encode_words
+from opml_spec.model.operations.fixed import Add, Attention, MatMul, Norm, Rope, Sample
 from opml_spec.model.operations.operation import Operation
-from opml_spec.training.layout import TENSORS
+from opml_spec.training.layout import SETTINGS_BYTES, TENSORS, TrainingHeader
 from opml_spec.training.operations.attention import ForwardAttention, Heads
 from opml_spec.training.operations.batch_operation import BatchOperation
 from opml_spec.training.operations.forward import ForwardAdd, ForwardRelu, ForwardRope
@@ -92,6 +99,41 @@ def with_magic(case: Json, magic: int) -> Json:
     return {**case, "memory": memory_to_json({**memory, HEADER: encode_words(evolve(header_of(memory), magic=magic).words)})}
 
 
+def with_segments(case: Json, segments: dict[int, bytes]) -> Json:
+    """The case with these segments, in place of those at the same addresses."""
+    return {**case, "memory": {**case["memory"], **{hex(address): data.hex() for address, data in segments.items()}}}
+
+
+def asked_for(case: Json, stage: int, prompt: int, new: int, segments: dict[int, bytes]) -> Json:
+    """A stage of a run with a prompt of zeros, whose model has one op."""
+    memory = {address: data for address, data in segments_from_json(case["memory"]).items() if not IO <= address < STATE}
+    header, data = evolve(header_of(memory), context=8), struct.pack("<6I", prompt, new, 0, 0, 0, 0) + bytes(4 * prompt)
+    request = {REQUEST: struct.pack("<QQ", prompt + new - 1, len(data)), REQUEST_BYTES: data}
+    return {**case, "stage": stage, "memory": memory_to_json({**memory, HEADER: encode_words(header.words), **request, **segments})}
+
+
+def settled(operation: BatchOperation, stages: Json) -> Json:
+    """Stages of a run of training with one update."""
+    memory = with_training_request(training_model([operation.record()], {}), SETTINGS.pack(*PLAIN_SETTINGS).ljust(SETTINGS_BYTES, b"\0"), 1)
+    return {"case": "training", "memory": memory_to_json(memory), **stages}
+
+
+def inside_a_segment(words: Sequence[int], record: Record) -> Json:
+    """The memory of a model whose only record lies in the middle of a segment."""
+    return memory_to_json({HEADER: encode_words(words), HEADER + 4096: bytes(32) + encode_tape([record])})
+
+
+def behind_the_tape(operation: Operation) -> Json:
+    """An operation whose table follows its record in the same segment, with entries that are too large."""
+    memory = segments_from_json(on_a_tape(FIXED, operation)["memory"])
+    tape = header_of(memory).tape
+    return {**FIXED, "stage": 0, "memory": memory_to_json({**memory, tape: memory[tape] + struct.pack("<i", -(1 << 31)) * 1_000})}
+
+
+TABLE = header_of(segments_from_json(FIXED["memory"])).tape + RECORD_BYTES
+RELU = ForwardRelu(TENSORS, TENSORS + 4096, 1, 8, 14, 15)
+LARGE, LARGE_TABLE = MatMul(STATE, STATE, MODEL_QUARTER, 0, 1 << 11, 1 << 10, 14), ForwardRope(STATE, 1, 1 << 20, 1, 1 << 10, MODEL_QUARTER)
+IN_SEGMENT = evolve(header_of(segments_from_json(MODEL["memory"])), ops=1, tape=HEADER + 4096 + 32)
 TEXTS: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "it is empty"),
     "bytes": (bytes(range(256)), "it is not JSON"),
@@ -154,6 +196,26 @@ CASES: dict[str, tuple[Json, str]] = {
     "a wide number": (training(ForwardRelu(TENSORS, TENSORS + 4096, 1, 8, 14, 1 << 35), ONE_STAGE), "width is 34359738368"),
     "a late stage": (training(Init(STATE, 1, 0, 1, 0), {"first": 1 << 32, "count": 1}), "is not a number from 0"),
     "many products": (many_records(MODEL, MatMul(STATE, STATE, MODEL_QUARTER, 0, 1 << 10, 1 << 10, 14)), "too many numbers to look at"),
+    "a program of its own": (with_segments(OPERATION, {ENTRY: bytes(32)}), "has its program"),
+    "training where the program is": (with_segments(training(RELU, ONE_STAGE), {ENTRY - 64: bytes(96)}), "has its program"),
+    "scratch memory": (with_segments(training(RELU, ONE_STAGE), {4096: b"1"}), "has its program"),
+    "a segment askew": (with_segments(MODEL, {TOP - 32: b"1"}), "no image has a segment at"),
+    "a request in an image": (with_segments(MODEL, {REQUEST: bytes(32)}), "no image has a segment at"),
+    "a segment behind all": (with_segments(MODEL, {TOP: b""}), "is not a number from 0"),
+    "a record inside a segment": ({"case": "image", "memory": inside_a_segment(IN_SEGMENT.words, LARGE.record())}, "too many numbers"),
+    "a record of training inside a segment": (
+        {"case": "training_tape", "memory": inside_a_segment(TrainingHeader(ops=1, tape=HEADER + 4128).words, LARGE_TABLE.record())},
+        "too many numbers to look",
+    ),
+    "rows that fill no tile": (many_records(MODEL, MatMul(STATE, STATE, MODEL_QUARTER, 0, 1, 1 << 10, 14)), "too many numbers to look at"),
+    "a table behind the tape": (behind_the_tape(Rope(STATE, 1, 2, TABLE)), "cos, sin can reach"),
+    "a later stage after a refusal": (asked_for(FIXED, 1, 0, 2, {}), "its first stage refuses"),
+    "a token that is none": (asked_for(FIXED, 1, 1, 2, {OUTPUT_TOKENS: b"\xff" * 32}), "a token that is no token"),
+    "an early draw": (asked_for(on_a_tape(FIXED, Sample(STATE, 1)), 0, 2, 1, {}), "in the middle of the prompt"),
+    "an update after a refusal": (training(RELU, {"first": 1, "count": 1}), "its first stage refuses"),
+    "an update too many": (settled(RELU, {"first": 1, "count": 1}), "there are not so many stages"),
+    "a number beyond all": (with_segments(settled(RELU, ONE_STAGE), {TENSORS: struct.pack("<i", -(1 << 31))}), "too large or too small"),
+    "a talk without end": ({**USUAL.to_json(), "asked": ["{}"] * 20_000}, "of 20000 questions at most"),
     "a large table": (training(ForwardRope(STATE, 1, 1 << 20, 1, 1 << 10, MODEL_QUARTER), None), "too many numbers to look at"),
 }
 TOO_MUCH: dict[str, BatchOperation] = {
@@ -176,6 +238,26 @@ def test_each_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     assert str(refusal.value).startswith(f"{tmp_path / 'case.json'}")
     assert reason in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_reading_takes_no_longer_than_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "case.json").write_text(json.dumps(USUAL.to_json()))
+    monkeypatch.setattr(command, "read_with_questions", lambda path: time.sleep(60))
+    with pytest.raises(InputError, match=r"takes longer than 0\.1 seconds"):
+        command.replay(Namespace(file=tmp_path / "case.json", target=None, seconds=0.1, json=False))
+
+
+def test_a_request_without_settings_is_kept(tmp_path: Path) -> None:
+    """Its first stage refuses it."""
+    Corpus(tmp_path).keep(from_json(training(RELU, ONE_STAGE)))
+    assert len(cases_in(tmp_path).cases) == 1
+
+
+def test_what_the_fuzzer_asks_may_stand_in_a_replay_file() -> None:
+    """What it finds can be replayed, and shrinks."""
+    cases = [case for number in (SWEEP_ENDS + 4, SWEEP_ENDS + 6) for case in batch(3, number) if isinstance(case, Limited)]
+    assert {type(case).__name__ for case in cases} == {"OneStage", "WholeRun", "ModelImage", "TrainingStages", "TrainingTape"}
+    assert not [case for case in cases if not is_within_limits(case)]
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ LINE_BUDGETS = {  # non-blank lines of Python, Vyper, C, CUDA C and assembly; ra
     "spec/opml_spec": 5_500,
     "opml_min": 28_150,
     "evm_arbiter": 2_800,
-    "fuzz/opml_fuzz": 29_400,
+    "fuzz/opml_fuzz": 29_500,
 }
 SOURCES = {".py", ".vy", ".c", ".cu", ".cuh", ".S"}
 GENERATED = {"sigmoid_table.h"}

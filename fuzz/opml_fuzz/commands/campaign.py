@@ -149,11 +149,11 @@ def print_difference(difference: Difference) -> None:
 
 def replay(options: argparse.Namespace) -> int:
     """Runs a case that was written down: `opml-fuzz replay`. A target is first asked what it was asked before, if that is written, too."""
-    case, asked = read_with_questions(options.file)
-    room, until = engine_room(options.target), time.monotonic() + options.seconds
-    engines = room.all
+    room = engine_room(options.target)
+    engines, until = room.all, time.monotonic() + options.seconds
     try:
         with stopped_at(until):
+            case, asked = read_with_questions(options.file)
             found = asked_again(case, asked, room) if asked and engines.target is not None else None
             answers = found.answers if found else engines.ask(case)
         if engines.target is not None and not any(name.startswith(TARGET) for name in answers):

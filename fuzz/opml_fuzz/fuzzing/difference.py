@@ -29,8 +29,8 @@ from opml_fuzz.machine.target_question import Question, question_in
 from opml_fuzz.machine.training_case import TrainingStages, TrainingTape
 from opml_min.model.strict_json import JsonError, object_in, object_of
 
-MOST_REPLAY_BYTES = 1 << 26
-MOST_LINE_BYTES = 1 << 20  # of a question
+MOST_REPLAY_BYTES = 1 << 24
+MOST_LINE_BYTES, MOST_ASKED = 1 << 20, 1 << 14  # of a question; questions that were asked before
 DOES_NOT_COME_AGAIN = "does not come again"
 
 
@@ -205,6 +205,9 @@ def checked(case: Case) -> Case:
 def asked_in(content: dict[str, Any]) -> tuple[Question, ...]:
     """Reads the questions that a replay file tells a target was asked."""
     try:
-        return tuple(question_in(object_of(line.encode(), MOST_LINE_BYTES)) for line in content.get("asked", ()))
+        lines = content.get("asked", [])
+        if len(lines) > MOST_ASKED:
+            raise ValueError(f"of {len(lines)} questions at most {MOST_ASKED} are read")
+        return tuple(question_in(object_of(line.encode(), MOST_LINE_BYTES)) for line in lines)
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"this is not a replay file: what was asked is no list of questions: {str(error)[:200]}") from error

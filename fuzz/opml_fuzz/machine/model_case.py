@@ -28,6 +28,7 @@ from opml_spec.model.operations.fixed import Embed, MatMul, Rope
 from opml_spec.model.operations.float import FloatEmbed, FloatMatMul, FloatRope
 from opml_spec.model.operations.operation import Operation
 from opml_spec.model.operations.table import OPERATIONS, decode_operation
+from opml_spec.model.tensors import whole_tiles
 
 from opml_fuzz.machine.simpler import parts
 from opml_fuzz.machine.start import MEMORY_BYTES, listed, whole
@@ -199,12 +200,12 @@ def operation_in(record: Record) -> Operation | None:
 
 
 def weights_of(record: Record, header: Header) -> int:
-    """How many weights of an operation a loader looks at."""
+    """How many weights of an operation a loader looks at; of a matrix, whole tiles."""
     match operation_in(record):
         case MatMul() | FloatMatMul() as operation:
-            return max(1, operation.rows) * max(1, operation.columns)
+            return whole_tiles(max(1, operation.rows)) * max(1, operation.columns)
         case Embed() | FloatEmbed() as operation:
-            return max(1, header.vocabulary) * max(1, operation.columns)
+            return whole_tiles(max(1, header.vocabulary)) * max(1, operation.columns)
         case Rope() | FloatRope() as operation:
             return max(1, header.context) * max(1, operation.head_size)
     return 0
@@ -248,7 +249,7 @@ def segments_from_json(text: Mapping[str, str]) -> dict[int, bytes]:
     memory, free_from = dict[int, bytes](), 0
     if len(text) > MOST_SEGMENTS:
         raise ValueError(f"its memory has {len(text)} segments; at most {MOST_SEGMENTS} are tried")
-    for address, data in sorted((whole(address, 0, MEMORY_BYTES), bytes.fromhex(data)) for address, data in text.items()):
+    for address, data in sorted((whole(address, 0, MEMORY_BYTES - 1), bytes.fromhex(data)) for address, data in text.items()):
         if address < free_from or address + len(data) > MEMORY_BYTES:
             raise ValueError(f"the segment at {address:#x} overlaps another one, or leaves the memory")
         memory[address], free_from = data, address + len(data)

@@ -2,9 +2,10 @@
 
 A replay file may come from anybody. A model that no loader takes has no meaning, so implementations may differ; and a size or a shift in it
 may be so large that it takes all memory. A stage is also asked about an opcode that is none, and whatever its condition is. So both are put
-right before the loader is asked. Two runs must be related as the file says, or their ends say nothing.
+right before the loader is asked; all else is asked about as it lies in the memory. After a first stage that refuses the request there is no
+other one. Two runs must be related as the file says, or their ends say nothing.
 
-*Source*: spec §3.8 and §6.8; `relation.py`.
+*Source*: spec §3.1, §3.3, §3.8, §6.2 and §6.8; `relation.py`.
 """
 
 import struct
@@ -13,11 +14,28 @@ from math import prod
 
 from attrs import asdict, evolve
 from opml_spec.errors import SpecError
-from opml_spec.machine.memory import Memory
-from opml_spec.model.layout import HEADER, REQUEST_BYTES, TEXT, WHEN_DRAWING, Record, encode_tape, encode_words
+from opml_spec.machine.memory import IO, STATE, Memory
+from opml_spec.model.image import SEGMENT_ALIGNMENT
+from opml_spec.model.layout import (
+    HEADER,
+    RECORD_BYTES,
+    RECORD_WORDS,
+    REQUEST_BYTES,
+    TEXT,
+    TOKEN_BYTES,
+    WHEN_DRAWING,
+    WORD_BYTES,
+    Record,
+    encode_tape,
+    encode_words,
+)
 from opml_spec.model.loader import check_model
+from opml_spec.model.operations.fixed import Sample
+from opml_spec.model.operations.float import FloatSample
 from opml_spec.model.operations.table import OPERATIONS, decode_operation
 from opml_spec.model.places import addend, weights
+from opml_spec.model.request import RequestHeader, token_at
+from opml_spec.training.layout import TRAINING_HEADER_WORDS
 from opml_spec.training.loader import check_training
 from opml_spec.training.operations.attention import BackwardAttention, ForwardAttention
 from opml_spec.training.operations.backward import BackwardRope
@@ -26,9 +44,14 @@ from opml_spec.training.operations.forward import ForwardMatMul, ForwardRope
 from opml_spec.training.operations.opcodes import BATCH_OPERATIONS, decode_batch_operation
 from opml_spec.training.operations.optimisers import Muon
 from opml_spec.training.operations.products import MatMulData, MatMulWeights
+from opml_spec.training.request import Settings
+from opml_spec.training.tensors import EXPONENT_BYTES, RowTensor
 
 from opml_fuzz.machine import model_case, training_case
 from opml_fuzz.machine.model_case import (
+    FIXED_PART,
+    HEADER_BYTES,
+    MOST_BYTES,
     MOST_STAGES,
     MOST_WEIGHTS,
     ModelImage,
@@ -46,6 +69,7 @@ from opml_fuzz.machine.training_case import TrainingStages, TrainingTape, header
 MOST_NUMBERS = 1 << 22  # that all ops go through: some seconds of the specification
 SIZES = "rows", "columns", "length", "heads", "kv_heads", "head_size", "context"
 MUON_PRODUCTS = 15  # of a matrix with a square one, three in each of five rounds
+MOST_EXPONENT = 1 << 20  # of a row, up or down: a shift by more takes memory
 PROGRAM = range(ENTRY, ENTRY + TEXT_BYTES)
 Limited = Related | OneStage | WholeRun | ModelImage | TrainingStages | TrainingTape
 
@@ -53,22 +77,33 @@ Limited = Related | OneStage | WholeRun | ModelImage | TrainingStages | Training
 def within_limits(case: Limited) -> Limited:
     """Returns the case; raises ValueError if it asks for too much, if no loader takes its model, or if its runs are not related."""
     match case:
-        case Related() if not case.holds():
-            raise ValueError(f"its runs are not related as {case.relation!r} says")
+        case Related():
+            if not case.holds():
+                raise ValueError(f"its runs are not related as {case.relation!r} says")
         case OneStage(memory, stage):
+            check_image(memory, with_request=True)
             position, op = divmod(stage, header_of(memory).ops)
             check_numbers(memory, bytes_at(memory, REQUEST_BYTES, 8), position + 1, [records_of(memory)[op]])
             check_meaning(memory)
+            check_stage(memory, position, op)
         case WholeRun(memory, request, _, until):
+            check_image(memory, with_request=False)
             positions, records = until // header_of(memory).ops + 1, records_of(memory)
             check_numbers(memory, request[:8].ljust(8, b"\0"), positions, records * positions)
             check_meaning(memory)
         case ModelImage(memory):
-            check_weights(weights_of(record, header_of(memory)) for record in records_of(memory))
-        case TrainingStages(memory, _, count):
+            check_image(memory, with_request=False)
+            header = header_of(memory)
+            check_weights(weights_of(record, header) for record in tape_at(memory, header.tape, header.ops))
+        case TrainingStages(memory, first, count):
+            check_apart_from_program(range(address, address + len(data)) for address, data in memory.items())
             check_training_stages(memory, count)
+            check_training_request(memory, first, count)
         case TrainingTape(memory):
-            check_weights(map(angles_of, map(training_case.operation_in, records_in(memory))))
+            check_apart_from_program(range(address, address + len(data)) for address, data in memory.items())
+            header_of_training = header_in(memory)
+            records = tape_at(memory, header_of_training.tape, header_of_training.ops)
+            check_weights(map(angles_of, map(training_case.operation_in, records)))
     return case
 
 
@@ -88,18 +123,48 @@ def check_weights(counts: Iterable[int]) -> None:
         raise ValueError("a loader would have too many numbers to look at")
 
 
-def check_loader(check: Callable[[Memory], None], memory: Segments) -> None:
-    """Raises ValueError if a loader refuses a model."""
+def check_loader(check: Callable[[Memory], None], memory: Segments, header: bytes, tape_start: int, tape: list[Record]) -> None:
+    """Raises ValueError if a loader refuses a model. header, tape: in place of those that are in the memory, and no longer than they are"""
+    parts = Memory.from_segments(memory).store_bytes(HEADER, header).store_bytes(tape_start, encode_tape(tape))
     try:
-        check(Memory.from_segments(memory))
+        check(parts)
     except SpecError as error:
         raise ValueError(f"no loader takes its model: {error}") from error
 
 
+def check_apart(places: Iterable[range], others: Iterable[range], what: str) -> None:
+    """Raises ValueError if one of the places has bytes in common with one of the others."""
+    taken = list(others)
+    if any(place.start < other.stop and other.start < place.stop for place in places for other in taken):
+        raise ValueError(f"something lies or is read {what}")
+
+
 def check_apart_from_program(places: Iterable[range]) -> None:
-    """Raises ValueError if something lies where an implementation has its program, whatever that is."""
-    if any(place.start < PROGRAM.stop and PROGRAM.start < place.stop for place in places):
-        raise ValueError("an operation reads where an implementation has its program")
+    """Raises ValueError if something lies where an implementation has its program or its scratch memory, whatever is there."""
+    check_apart(places, [range(PROGRAM.stop)], "where an implementation has its program")
+
+
+def check_apart_from_tape(places: Iterable[range], header_bytes: int, tape: int, ops: int) -> None:
+    """Raises ValueError if something lies where the header or the tape is, of which a loader was shown another one."""
+    own = range(HEADER, HEADER + header_bytes), range(tape, tape + RECORD_BYTES * ops)
+    check_apart(places, own, "where the header or the tape is, which a loader is asked about only when it is put right")
+
+
+def tape_at(memory: Segments, start: int, ops: int) -> list[Record]:
+    """Reads the records of a tape as a loader does, wherever they lie; behind the last segment there are no ops any more."""
+    count = min(ops, MOST_BYTES // RECORD_BYTES)
+    tape = struct.iter_unpack(f"<{RECORD_WORDS}Q", bytes_at(memory, start, RECORD_BYTES * count))
+    return [Record(opcode, condition, tuple(operands)) for opcode, condition, *operands in tape]
+
+
+def bytes_at(memory: Segments, start: int, length: int) -> bytes:
+    """Reads bytes, zeros where no segment lies."""
+    found = bytearray(length)
+    for address, data in memory.items():
+        first, end = max(start, address), min(start + length, address + len(data))
+        if first < end:
+            found[first - start : end - start] = data[first - address : end - address]
+    return bytes(found)
 
 
 # Models ----------------------------------------------------------------------------------------------------------------------------------
@@ -126,23 +191,52 @@ def check_numbers(memory: Segments, lengths: bytes, positions: int, records: lis
     check_weights(weights_of(record, header_of(memory)) for record in records_of(memory))
 
 
-def check_meaning(memory: Segments) -> None:
-    """Raises ValueError if no loader takes the operations of a model, or if they read where an implementation has its program."""
-    header, records = header_of(memory), [each for each in records_of(memory) if each.opcode in OPERATIONS]
-    tape = [evolve(record, condition=WHEN_DRAWING) for record in records]
-    if tape:
-        check_loader(check_model, {**memory, HEADER: encode_words(evolve(header, ops=len(tape)).words), header.tape: encode_tape(tape)})
-    for operation in map(decode_operation, records):
-        check_apart_from_program((*weights(operation, header), *addend(operation)))
-
-
-def bytes_at(memory: Segments, start: int, length: int) -> bytes:
-    """Reads bytes, zeros where no segment lies."""
-    found = bytearray(length)
+def check_image(memory: Segments, with_request: bool) -> None:
+    """Raises ValueError if no image can hold these segments beside a program. with_request: there may be segments in the io quarter"""
+    check_apart_from_program(range(address, address + len(data)) for address, data in memory.items())
     for address, data in memory.items():
-        for at in range(max(start, address), min(start + length, address + len(data))):
-            found[at - start] = data[at - address]
-    return bytes(found)
+        is_of_image = address + len(data) <= IO or address >= STATE
+        if not (address % SEGMENT_ALIGNMENT == 0 if is_of_image else with_request and address >= IO and address + len(data) <= STATE):
+            raise ValueError(f"no image has a segment at {address:#x}")
+
+
+def check_meaning(memory: Segments) -> None:
+    """Raises ValueError if no loader takes the operations of a model, or if they read its tape or the program of an implementation."""
+    header, records = header_of(memory), [each for each in records_of(memory) if each.opcode in OPERATIONS]
+    tape = [evolve(record, condition=WHEN_DRAWING) if is_never_taken(record) else record for record in records]
+    if tape:
+        check_loader(check_model, memory, encode_words(evolve(header, ops=len(tape)).words), header.tape, tape)
+    places = [place for operation in map(decode_operation, records) for place in (*weights(operation, header), *addend(operation))]
+    check_apart_from_program(places)
+    if tape != records_of(memory):
+        check_apart_from_tape(places, HEADER_BYTES, header.tape, header.ops)
+
+
+def check_stage(memory: Segments, position: int, op: int) -> None:
+    """Raises ValueError if the first stage refuses the request, and this is a later one, or if it reads or draws what no run has there."""
+    run, header, record = Memory.from_segments(memory), header_of(memory), records_of(memory)[op]
+    request = RequestHeader.read(run, header)
+    if request.prompt_length > MOST_STAGES and request.byte_length == FIXED_PART + TOKEN_BYTES * request.prompt_length:
+        raise ValueError("its prompt is too long")
+    if not request.acceptable(run, header):
+        if position or op:
+            raise ValueError("its first stage refuses the request, so there is no later one")
+        return
+    if not header.single_phase and request.prompt_length <= position < request.positions and token_at(run, position) >= header.vocabulary:
+        raise ValueError("a token that is no token was drawn before")
+    early = [position] if not header.single_phase else range(request.positions)
+    done = records_of(memory) if header.single_phase else [record]
+    if any(is_never_taken(each) and is_drawing(each) for each in done) and not all(map(request.draws_at, early)):
+        raise ValueError("a token is drawn in the middle of the prompt")
+
+
+def is_never_taken(record: Record) -> bool:
+    """Tells whether no loader takes the condition of an operation."""
+    return record.condition > WHEN_DRAWING or (is_drawing(record) and record.condition != WHEN_DRAWING)
+
+
+def is_drawing(record: Record) -> bool:
+    return isinstance(model_case.operation_in(record), Sample | FloatSample)
 
 
 # Training --------------------------------------------------------------------------------------------------------------------------------
@@ -178,5 +272,24 @@ def check_training_stages(memory: Segments, count: int) -> None:
     if -(-count // len(records)) * sum(map(work, operations)) > MOST_NUMBERS:
         raise ValueError("its operations would go through too many numbers")
     if tape:
-        check_loader(check_training, {**memory, HEADER: encode_words(evolve(header, ops=len(tape)).words), header.tape: encode_tape(tape)})
-    check_apart_from_program(range(span.address, span.end) for operation in operations for span in operation.spans())
+        check_loader(check_training, memory, encode_words(evolve(header, ops=len(tape)).words), header.tape, tape)
+    spans = [span for operation in operations for span in operation.spans()]
+    places = [range(span.address, span.end) for span in spans]
+    check_apart_from_program(places)
+    if tape != records:
+        check_apart_from_tape(places, WORD_BYTES * TRAINING_HEADER_WORDS, header.tape, header.ops)
+    for form in {span.form for span in spans if isinstance(span.form, RowTensor)}:
+        exponents = struct.iter_unpack("<i", bytes_at(memory, form.address, EXPONENT_BYTES * form.rows))
+        if any(abs(exponent) > MOST_EXPONENT for (exponent,) in exponents):
+            raise ValueError("a number in it is too large or too small")
+
+
+def check_training_request(memory: Segments, first: int, count: int) -> None:
+    """Raises ValueError if there are no such stages: the first one refuses the request, or they are behind the last one."""
+    run = Memory.from_segments(memory)
+    settings = Settings.read(run)
+    if settings.acceptable(run, header_in(memory)):
+        if first + count > settings.stage_count:
+            raise ValueError("there are not so many stages")
+    elif first:
+        raise ValueError("its first stage refuses the request, so there is no later one")

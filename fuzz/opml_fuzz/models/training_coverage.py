@@ -90,7 +90,7 @@ def asked(case: TrainingStages) -> Iterator[tuple[str, str]]:
     for span in operation.spans():
         if (data := case.memory.get(span.address)) is not None:
             yield from _of_tensor(operation, span, data)
-    updates = SETTINGS.unpack_from(case.memory[REQUEST_BYTES])[1]
+    updates = SETTINGS.unpack_from(case.memory.get(REQUEST_BYTES, b"").ljust(SETTINGS.size, b"\0"))[1]
     conditions = {EACH_UPDATE: "each update", FIRST_UPDATE: "first update", LAST_UPDATE: "last update"}
     yield "cp_condition", conditions.get(record.condition, "other")
     yield "cp_update", {0: "first", updates - 1: "last"}.get(case.first, "between")
