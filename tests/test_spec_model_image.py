@@ -65,8 +65,10 @@ def with_entry(number: int, field: int, value: int) -> bytes:
         with_entry(1, 0, STATE - 4096),
         encode_image({ENTRY + 4096: b"program"}),
         encode_image({ENTRY: bytes(TEXT_BYTES)}),
+        encode_image(SEGMENTS | {IO: b""}),
+        encode_image(SEGMENTS | {1 << 40: b""}),
     ],
-    ids=range(18),
+    ids=range(20),
 )
 def test_files_that_are_no_images(file: bytes) -> None:
     with pytest.raises(ImageFile):

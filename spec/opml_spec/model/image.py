@@ -11,6 +11,7 @@ from opml_spec.machine.memory import ENTRY, IO, MEMORY_BYTES, MODEL, STATE, TEXT
 FILE_MAGIC = b"OPMLIMG1"
 SEGMENT_ALIGNMENT = 4096  # of addresses and file offsets
 TABLE_BYTES = 16  # magic, u32 number of segments, u32 0
+QUARTERS = (MODEL, IO), (STATE, MEMORY_BYTES)  # in which segments lie
 ENTRY_BYTES = 24  # of the table, for each segment: u64 address, file offset, length
 
 
@@ -45,7 +46,7 @@ def decode_image(file: bytes) -> dict[int, bytes]:
         end = address + length
         if address % SEGMENT_ALIGNMENT or offset % SEGMENT_ALIGNMENT:
             raise ImageFile(f"the segment at {address:#x} is not aligned")
-        if address < free_from or not (end <= IO or STATE <= address <= end <= MEMORY_BYTES):
+        if address < free_from or not any(start <= address < stop and end <= stop for start, stop in QUARTERS):
             raise ImageFile(f"the segment at {address:#x} overlaps the one before, or leaves the model or the state quarter")
         if offset < data_from or offset + length > len(file):
             raise ImageFile(f"the bytes of the segment at {address:#x} are not behind those of the one before, or not in the file")
