@@ -130,6 +130,14 @@ def behind_the_tape(operation: Operation) -> Json:
     return {**FIXED, "stage": 0, "memory": memory_to_json({**memory, tape: memory[tape] + struct.pack("<i", -(1 << 31)) * 1_000})}
 
 
+def in_the_tape(operation: Operation) -> Json:
+    """An operation behind a record that is no operation, and whose words are too large as a table."""
+    memory = segments_from_json(FIXED["memory"])
+    header = evolve(header_of(memory), ops=2)
+    tape = [Record(1 << 63, 0, (1 << 63,) * 14), operation.record()]
+    return {**FIXED, "stage": 1, "memory": memory_to_json({**memory, HEADER: encode_words(header.words), header.tape: encode_tape(tape)})}
+
+
 TABLE = header_of(segments_from_json(FIXED["memory"])).tape + RECORD_BYTES
 RELU = ForwardRelu(TENSORS, TENSORS + 4096, 1, 8, 14, 15)
 LARGE, LARGE_TABLE = MatMul(STATE, STATE, MODEL_QUARTER, 0, 1 << 11, 1 << 10, 14), ForwardRope(STATE, 1, 1 << 20, 1, 1 << 10, MODEL_QUARTER)
@@ -209,6 +217,7 @@ CASES: dict[str, tuple[Json, str]] = {
     ),
     "rows that fill no tile": (many_records(MODEL, MatMul(STATE, STATE, MODEL_QUARTER, 0, 1, 1 << 10, 14)), "too many numbers to look at"),
     "a table behind the tape": (behind_the_tape(Rope(STATE, 1, 2, TABLE)), "cos, sin can reach"),
+    "a table in the tape": (in_the_tape(Rope(STATE, 1, 2, TABLE - RECORD_BYTES)), "an operation reads a tape that no loader takes"),
     "a later stage after a refusal": (asked_for(FIXED, 1, 0, 2, {}), "its first stage refuses"),
     "a token that is none": (asked_for(FIXED, 1, 1, 2, {OUTPUT_TOKENS: b"\xff" * 32}), "a token that is no token"),
     "an early draw": (asked_for(on_a_tape(FIXED, Sample(STATE, 1)), 0, 2, 1, {}), "in the middle of the prompt"),

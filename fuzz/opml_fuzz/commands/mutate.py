@@ -145,7 +145,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `opml-fuzz mutants`."""
     command.add_argument("--operators", type=every_or_some, metavar="N", help="N mutants of each part, made by operators, or `all`")
     command.add_argument("--past", action="store_true", help="bugs that this or another system once had")
-    command.add_argument("--seconds", type=seconds, default=30.0, help="the processor's, at most, per mutant written down (default 30)")
+    command.add_argument("--seconds", type=seconds, default=30.0, help="processor time for each mutant that is written down (default 30)")
     command.add_argument("--seed", type=int, default=1, help="determines the cases and the samples (default 1)")
     command.add_argument("--only", default="", metavar="TEXT", help="only mutants, or with --operators parts, with this text in their name")
     command.add_argument("--jobs", type=between(1, MOST_JOBS), default=os.cpu_count() or 1, help="processes (default: all processors)")

@@ -189,8 +189,12 @@ def header_of(memory: Segments) -> Header:
 def records_of(memory: Segments) -> list[Record]:
     """Reads the records of the tape that are there."""
     header = header_of(memory)
-    tape = memory.get(header.tape, b"")[: RECORD_BYTES * header.ops]
-    words = [struct.unpack_from(f"<{RECORD_WORDS}Q", tape, at) for at in range(0, len(tape) - RECORD_BYTES + 1, RECORD_BYTES)]
+    return decoded_tape(memory.get(header.tape, b"")[: RECORD_BYTES * header.ops])
+
+
+def decoded_tape(tape: bytes) -> list[Record]:
+    """Decodes the whole records in these bytes."""
+    words = struct.iter_unpack(f"<{RECORD_WORDS}Q", tape[: len(tape) // RECORD_BYTES * RECORD_BYTES])
     return [Record(opcode, condition, tuple(operands)) for opcode, condition, *operands in words]
 
 

@@ -19,7 +19,6 @@ from opml_spec.model.image import SEGMENT_ALIGNMENT
 from opml_spec.model.layout import (
     HEADER,
     RECORD_BYTES,
-    RECORD_WORDS,
     REQUEST_BYTES,
     TEXT,
     TOKEN_BYTES,
@@ -58,6 +57,7 @@ from opml_fuzz.machine.model_case import (
     OneStage,
     Segments,
     WholeRun,
+    decoded_tape,
     header_of,
     records_of,
     weights_of,
@@ -96,13 +96,13 @@ def within_limits(case: Limited) -> Limited:
             header = header_of(memory)
             check_weights(weights_of(record, header) for record in tape_at(memory, header.tape, header.ops))
         case TrainingStages(memory, first, count):
-            check_apart_from_program(range(address, address + len(data)) for address, data in memory.items())
+            check_segments(memory)
             check_training_stages(memory, count)
             check_training_request(memory, first, count)
         case TrainingTape(memory):
-            check_apart_from_program(range(address, address + len(data)) for address, data in memory.items())
-            header_of_training = header_in(memory)
-            records = tape_at(memory, header_of_training.tape, header_of_training.ops)
+            check_segments(memory)
+            training_header = header_in(memory)
+            records = tape_at(memory, training_header.tape, training_header.ops)
             check_weights(map(angles_of, map(training_case.operation_in, records)))
     return case
 
@@ -125,36 +125,34 @@ def check_weights(counts: Iterable[int]) -> None:
 
 def check_loader(check: Callable[[Memory], None], memory: Segments, header: bytes, tape_start: int, tape: list[Record]) -> None:
     """Raises ValueError if a loader refuses a model. header, tape: in place of those that are in the memory, and no longer than they are"""
-    parts = Memory.from_segments(memory).store_bytes(HEADER, header).store_bytes(tape_start, encode_tape(tape))
+    shown = Memory.from_segments(memory).store_bytes(HEADER, header).store_bytes(tape_start, encode_tape(tape))
     try:
-        check(parts)
+        check(shown)
     except SpecError as error:
         raise ValueError(f"no loader takes its model: {error}") from error
 
 
-def check_apart(places: Iterable[range], others: Iterable[range], what: str) -> None:
-    """Raises ValueError if one of the places has bytes in common with one of the others."""
-    taken = list(others)
-    if any(place.start < other.stop and other.start < place.stop for place in places for other in taken):
-        raise ValueError(f"something lies or is read {what}")
-
-
 def check_apart_from_program(places: Iterable[range]) -> None:
     """Raises ValueError if something lies where an implementation has its program or its scratch memory, whatever is there."""
-    check_apart(places, [range(PROGRAM.stop)], "where an implementation has its program")
+    if any(place.start < PROGRAM.stop for place in places):
+        raise ValueError("something lies or is read where an implementation has its program")
 
 
 def check_apart_from_tape(places: Iterable[range], header_bytes: int, tape: int, ops: int) -> None:
-    """Raises ValueError if something lies where the header or the tape is, of which a loader was shown another one."""
-    own = range(HEADER, HEADER + header_bytes), range(tape, tape + RECORD_BYTES * ops)
-    check_apart(places, own, "where the header or the tape is, which a loader is asked about only when it is put right")
+    """Raises ValueError if numbers are read from the header or the tape: a loader was not shown those that are there."""
+    for own in (range(HEADER, HEADER + header_bytes), range(tape, tape + RECORD_BYTES * ops)):
+        if any(place.start < own.stop and own.start < place.stop for place in places):
+            raise ValueError("an operation reads a tape that no loader takes")
+
+
+def check_segments(memory: Segments) -> None:
+    """Raises ValueError if a segment lies where an implementation has its program."""
+    check_apart_from_program(range(address, address + len(data)) for address, data in memory.items())
 
 
 def tape_at(memory: Segments, start: int, ops: int) -> list[Record]:
     """Reads the records of a tape as a loader does, wherever they lie; behind the last segment there are no ops any more."""
-    count = min(ops, MOST_BYTES // RECORD_BYTES)
-    tape = struct.iter_unpack(f"<{RECORD_WORDS}Q", bytes_at(memory, start, RECORD_BYTES * count))
-    return [Record(opcode, condition, tuple(operands)) for opcode, condition, *operands in tape]
+    return decoded_tape(bytes_at(memory, start, RECORD_BYTES * min(ops, MOST_BYTES // RECORD_BYTES)))
 
 
 def bytes_at(memory: Segments, start: int, length: int) -> bytes:
@@ -193,10 +191,11 @@ def check_numbers(memory: Segments, lengths: bytes, positions: int, records: lis
 
 def check_image(memory: Segments, with_request: bool) -> None:
     """Raises ValueError if no image can hold these segments beside a program. with_request: there may be segments in the io quarter"""
-    check_apart_from_program(range(address, address + len(data)) for address, data in memory.items())
+    check_segments(memory)
     for address, data in memory.items():
-        is_of_image = address + len(data) <= IO or address >= STATE
-        if not (address % SEGMENT_ALIGNMENT == 0 if is_of_image else with_request and address >= IO and address + len(data) <= STATE):
+        is_of_request = IO <= address < STATE
+        is_right = with_request if is_of_request else address % SEGMENT_ALIGNMENT == 0
+        if not is_right or any(address < border < address + len(data) for border in (IO, STATE)):
             raise ValueError(f"no image has a segment at {address:#x}")
 
 
@@ -278,8 +277,8 @@ def check_training_stages(memory: Segments, count: int) -> None:
     check_apart_from_program(places)
     if tape != records:
         check_apart_from_tape(places, WORD_BYTES * TRAINING_HEADER_WORDS, header.tape, header.ops)
-    for form in {span.form for span in spans if isinstance(span.form, RowTensor)}:
-        exponents = struct.iter_unpack("<i", bytes_at(memory, form.address, EXPONENT_BYTES * form.rows))
+    for tensor in {span.form for span in spans if isinstance(span.form, RowTensor)}:
+        exponents = struct.iter_unpack("<i", bytes_at(memory, tensor.address, EXPONENT_BYTES * tensor.rows))
         if any(abs(exponent) > MOST_EXPONENT for (exponent,) in exponents):
             raise ValueError("a number in it is too large or too small")
 

@@ -16,7 +16,6 @@ from opml_spec.machine.memory import Memory
 from opml_spec.model.layout import (
     HEADER,
     RECORD_BYTES,
-    RECORD_WORDS,
     REQUEST,
     REQUEST_BYTES,
     WORD_BYTES,
@@ -30,7 +29,7 @@ from opml_spec.training.operations.batch_operation import MOMENTS, BatchOperatio
 from opml_spec.training.operations.opcodes import BATCH_OPERATIONS, RANGES, decode_batch_operation, operands
 from opml_spec.training.tensors import RowTensor
 
-from opml_fuzz.machine.model_case import MOST_STAGES, Segments, fewer_ops, memory_to_json, segments_from_json
+from opml_fuzz.machine.model_case import MOST_STAGES, Segments, decoded_tape, fewer_ops, memory_to_json, segments_from_json
 from opml_fuzz.machine.simpler import parts
 from opml_fuzz.machine.start import whole
 
@@ -148,12 +147,7 @@ def header_in(memory: Segments) -> TrainingHeader:
 def records_in(memory: Segments) -> list[Record]:
     """Reads the records of the tape that are there."""
     header = header_in(memory)
-    tape = memory.get(header.tape, b"")
-    records = list[Record]()
-    for at in range(0, min(header.ops * RECORD_BYTES, len(tape) // RECORD_BYTES * RECORD_BYTES), RECORD_BYTES):
-        opcode, condition, *given = struct.unpack_from(f"<{RECORD_WORDS}Q", tape, at)
-        records.append(Record(opcode, condition, tuple(given)))
-    return records
+    return decoded_tape(memory.get(header.tape, b"")[: RECORD_BYTES * header.ops])
 
 
 def operation_in(record: Record) -> BatchOperation | None:
